@@ -1,0 +1,4 @@
+"""TODO."""
+
+if __name__ != "lampc.frontend":
+    raise ImportError("import lampc.frontend, not frontend")

@@ -1,0 +1,47 @@
+"""The face of an adapter: how a signature becomes a prompt, and how an answer is read back."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from lampc.ir.content import Demo, Field, Signature
+from lampc.ir.prompt import Prompt
+
+
+class ParseFailure(Exception):
+    """The model's text does not give the outputs. `text` is what it wrote, `partial` what could be read."""
+
+    def __init__(self, message: str, text: str, partial: dict[str, Any]) -> None:
+        super().__init__(message)
+        self.text = text
+        self.partial = partial
+
+
+class Adapter(Protocol):
+    """Pure functions of frozen content: no model, no state."""
+
+    name: str
+
+    def render(self, signature: Signature, predictor: str) -> Prompt:
+        """The prompt of a call, with slots for the predictor's instruction and demos and for the inputs."""
+        ...
+
+    def instruction(self, text: str) -> str:
+        """Text of an `Instruction` segment."""
+        ...
+
+    def demo(self, signature: Signature, demo: Demo) -> list[tuple[str, str]]:
+        """Turns (role, text) of one demo; none if the demo is of no use to this signature."""
+        ...
+
+    def order(self, signature: Signature, demos: tuple[Demo, ...]) -> tuple[Demo, ...]:
+        """The demos in the order in which the prompt has them."""
+        ...
+
+    def value(self, value: Any, field: Field) -> str:
+        """Text of an `Input` slot."""
+        ...
+
+    def parse(self, signature: Signature, text: str) -> dict[str, Any]:
+        """Outputs by field name. Raises ParseFailure if one is missing or of the wrong type."""
+        ...

@@ -1,0 +1,87 @@
+"""Binding a prompt: its symbolic instruction and demos to a candidate, its slots to a row's values.
+
+Interpreter, eager mode, executor and providers all get their text here, so they cannot differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lampc.ir.adapters.registry import adapter
+from lampc.ir.content import Assignment, DemoSet, Signature
+from lampc.ir.core import Module
+from lampc.ir.prog import DefPredictor
+from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The parameters of one predictor under one candidate."""
+
+    name: str
+    signature: Signature
+    instruction: str
+    demos: DemoSet
+    layout: str
+    model: str
+
+
+def bind_predictors(module: Module, assignment: Assignment | None = None) -> dict[str, Bound]:
+    """Each predictor's parameters: the module's starting values, changed by `assignment`."""
+    chosen = assignment or Assignment()
+    out = {}
+    for op in module.body.ops:
+        if isinstance(op, DefPredictor):
+            n = op.symbol
+            out[n] = Bound(
+                n,
+                op.signature,
+                chosen.get(f"{n}.instruction", op.signature.instruction),
+                chosen.get(f"{n}.demos", op.demos),
+                chosen.get(f"{n}.layout", op.layout),
+                chosen.get(f"{n}.model", op.model.name),
+            )
+    return out
+
+
+def segment_text(segment: Segment, bound: Bound, inputs: Sequence[Any]) -> str:
+    """Text of one segment of a turn (not of `Demos`)."""
+    match segment:
+        case Text(text) | Guide(text):
+            return text
+        case Instruction(_, name):
+            return adapter(name).instruction(bound.instruction)
+        case Input(index, field, name):
+            return adapter(name).value(inputs[index], field)
+        case Output():
+            return ""
+    raise TypeError(f"{type(segment).__name__} is not text")
+
+
+def demo_turns(segment: Demos, bound: Bound) -> list[tuple[str, str]]:
+    """The turns that a `Demos` segment stands for."""
+    how = adapter(segment.adapter)
+    demos = how.order(bound.signature, bound.demos.items)
+    return [turn for d in demos for turn in how.demo(bound.signature, d)]
+
+
+def bind_prompt(prompt: Prompt, bound: Bound, inputs: Sequence[Any]) -> list[tuple[str, str]]:
+    """The conversation to send: (role, text) of each turn but the last, which the model writes."""
+    return bind_turns(prompt.turns, bound, inputs)
+
+
+def bind_turns(turns: Sequence[Turn], bound: Bound, inputs: Sequence[Any]) -> list[tuple[str, str]]:
+    out: list[tuple[str, str]] = []
+    for turn in turns:
+        if turn.role == "demos":
+            out += [t for s in turn.segments if isinstance(s, Demos) for t in demo_turns(s, bound)]
+        elif not any(isinstance(s, Output) for s in turn.segments):
+            out.append((turn.role, "".join(segment_text(s, bound, inputs) for s in turn.segments)))
+    return out
+
+
+def parse_answer(bound: Bound, text: str) -> Mapping[str, Any]:
+    """Outputs by name. Raises ParseFailure."""
+    return adapter(bound.layout).parse(bound.signature, text)

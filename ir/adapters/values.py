@@ -1,0 +1,109 @@
+"""Text of values and values of text, shared by the adapters."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from lampc.ir.types import BOOL, FLOAT, INT, STR, Choice, ListOf, Maybe, Record, Scalar, Type, mismatch
+
+
+class Uncastable(Exception):
+    """A text does not hold a value of the wanted type."""
+
+
+def cast(text: str, wanted: Type) -> Any:
+    """Read a value of type `wanted` out of `text`. Raises Uncastable, saying why."""
+    text = text.strip()
+    if wanted == STR:
+        return text
+    if isinstance(wanted, Maybe):
+        return None if text.lower() in ("", "none", "null", "n/a") else cast(text, wanted.item)
+    if isinstance(wanted, Choice):
+        return _choice(text, wanted)
+    if wanted == BOOL:
+        word = text.strip(".!\"'`").lower()
+        if word in ("true", "yes"):
+            return True
+        if word in ("false", "no"):
+            return False
+        raise Uncastable(f"{text!r} is neither true nor false")
+    if wanted in (INT, FLOAT):
+        found = re.fullmatch(r"[-+]?[\d,_]*\.?\d+(?:[eE][-+]?\d+)?", text.strip("`\"' "))
+        if not found:
+            raise Uncastable(f"{text!r} is not a number")
+        number = float(found.group().replace(",", "").replace("_", ""))
+        if wanted == FLOAT:
+            return number
+        if number != int(number):
+            raise Uncastable(f"{text!r} is not a whole number")
+        return int(number)
+    return _json(text, wanted)
+
+
+def _choice(text: str, wanted: Choice) -> str:
+    bare = text.strip("`\"'. ")
+    for option in wanted.options:
+        if option in (text, bare):
+            return option
+    folded = [o for o in wanted.options if o.lower() == bare.lower()]
+    if len(folded) == 1:
+        return folded[0]
+    raise Uncastable(f"{text!r} is none of {', '.join(wanted.options)}")
+
+
+def _json(text: str, wanted: Type) -> Any:
+    body = re.sub(r"\A```[a-z]*\n?|\n?```\Z", "", text)
+    try:
+        value = json.loads(body)
+    except ValueError:
+        if isinstance(wanted, ListOf) and not isinstance(wanted.item, Record):
+            items = re.findall(r"^\s*(?:[-*]|\d+[.)])\s+(.*)$", body, re.MULTILINE)
+            if items or not body:
+                return [cast(i, wanted.item) for i in items]
+        if wanted == Scalar("any"):
+            return text
+        raise Uncastable(f"{text[:80]!r} is not JSON for {wanted}") from None
+    why = mismatch(value, wanted)
+    if why:
+        raise Uncastable(why)
+    return value
+
+
+def plain(value: Any) -> str:
+    """Text of a value: a string as it is, scalars as JSON writes them, the rest as JSON."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def hint(t: Type) -> str:
+    """What to say to a model about the form of an output; empty for text."""
+    match t:
+        case Scalar("str") | Scalar("any"):
+            return ""
+        case Scalar("bool"):
+            return "true or false"
+        case Scalar(kind):
+            return kind
+        case Choice(options):
+            return "one of: " + "; ".join(options)
+        case Maybe(item):
+            return (hint(item) + " or none").strip() if hint(item) else "may be none"
+        case ListOf(item):
+            return f"list of {_plain_name(item)}"
+    return "JSON: " + _shape(t)
+
+
+def _plain_name(t: Type) -> str:
+    return str(t) if isinstance(t, Scalar) else hint(t) or "str"
+
+
+def _shape(t: Type) -> str:
+    match t:
+        case Record(fields):
+            return "{" + ", ".join(f'"{n}": {_shape(x)}' for n, x in fields) + "}"
+        case ListOf(item):
+            return f"[{_shape(item)}, ...]"
+        case Choice(options):
+            return " | ".join(json.dumps(o, ensure_ascii=False) for o in options)
+    return str(t)

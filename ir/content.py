@@ -1,0 +1,115 @@
+"""What LM calls are made of, as data: fields, signatures, demos, sampling, keys, references to Python."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from lampc.ir.attrs import Attr, Obj, attribute
+from lampc.ir.types import Record, Type
+
+
+@attribute("field")
+class Field:
+    """One typed field of a signature. `desc` and `constraints` are prose for the prompt; `max_tokens`
+    bounds what is generated for an output (0: the call's own bound)."""
+
+    name: str
+    type: Type
+    desc: str = ""
+    constraints: str = ""
+    max_tokens: int = 0
+
+
+@attribute("signature")
+class Signature:
+    """What a call takes and gives, and the instruction that says how."""
+
+    inputs: tuple[Field, ...]
+    outputs: tuple[Field, ...]
+    instruction: str = ""
+    name: str = ""
+
+    def record(self) -> Record:
+        """Type of the record that a call returns."""
+        return Record(tuple((f.name, f.type) for f in self.outputs))
+
+    def input(self, name: str) -> Field | None:
+        return next((f for f in self.inputs if f.name == name), None)
+
+    def output(self, name: str) -> Field | None:
+        return next((f for f in self.outputs if f.name == name), None)
+
+    def with_instruction(self, text: str) -> Signature:
+        return replace(self, instruction=text)
+
+    def default_instruction(self) -> str:
+        """What is said when the author said nothing."""
+        ins = ", ".join(f"`{f.name}`" for f in self.inputs)
+        outs = ", ".join(f"`{f.name}`" for f in self.outputs)
+        return f"Given the fields {ins}, produce the fields {outs}."
+
+
+@attribute("demo")
+class Demo:
+    """One worked example: values by field name. `augmented` marks one that a program's trace gave."""
+
+    values: Obj
+    augmented: bool = False
+
+
+@attribute("demos")
+class DemoSet:
+    """Demos in the order in which they stand in the prompt."""
+
+    items: tuple[Demo, ...] = ()
+
+
+@attribute("sampling")
+class Sampling:
+    """How tokens are drawn: greedy at temperature 0. `n` is the number of samples wanted of one prompt."""
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 64
+    stop: tuple[str, ...] = ()
+
+
+@attribute("key")
+class Key:
+    """Where the randomness of a call comes from: call sites from the outside in, each with its occurrence.
+
+    Frozen by the frontend and carried unchanged by passes; inlining prepends the caller's path.
+    """
+
+    path: tuple[str, ...]
+
+    def under(self, outer: Key) -> Key:
+        return Key(outer.path + self.path)
+
+
+@attribute("host")
+class HostRef:
+    """A Python function: `module:qualname` and a digest of its source ("" if it could not be read)."""
+
+    target: str
+    source: str = ""
+
+
+PARAMETERS = ("instruction", "demos", "layout", "model")
+"""What may be changed of each predictor `p`: the parameters `p.instruction`, `p.demos`, ..."""
+
+
+@attribute("assignment")
+class Assignment:
+    """A candidate: values for named parameters (`qa.instruction`, `qa.demos`, `qa.layout`, a `tune` name)."""
+
+    values: Obj = Obj()
+
+    def get(self, parameter: str, default: Attr = None) -> Attr:
+        return self.values.get(parameter, default)
+
+    def updated(self, **changes: Attr) -> Assignment:
+        """A copy with parameters changed; write `qa.demos` as the key of a dict: `updated(**{"qa.demos": d})`."""
+        merged = {**self.values, **changes}
+        return Assignment(Obj(tuple(sorted(merged.items()))))

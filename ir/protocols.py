@@ -1,0 +1,67 @@
+"""What passes may know about models without importing an engine."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+class Tokens(Protocol):
+    """A tokenizer as passes see it."""
+
+    def encode(self, text: str) -> Sequence[int]:
+        """Token ids of `text`, nothing added at its ends."""
+        ...
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Text of ids, special tokens left out."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """Sizes that plans need. `kv_bytes_per_token` is 0 and `context_length` a bound for endpoints."""
+
+    name: str
+    digest: str
+    context_length: int
+    kv_bytes_per_token: int = 0
+    vocab_size: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Glue:
+    """How a chat template wraps turns, when it treats each turn alone.
+
+    The text of a conversation is `begin`, then `before[role] + content + after[role]` for each turn, then
+    `generation`. `hard` says that each turn begins at a special token, so that turns are tokenised apart.
+    """
+
+    begin: str
+    before: tuple[tuple[str, str], ...]
+    after: tuple[tuple[str, str], ...]
+    generation: str
+    hard: bool = True
+
+    def wrap(self, role: str, content: str) -> str:
+        return dict(self.before)[role] + content + dict(self.after)[role]
+
+
+class Target(Protocol):
+    """What a program is lowered for. `glue` is None if the chat template cannot be cut into turns."""
+
+    @property
+    def info(self) -> ModelInfo: ...
+    @property
+    def tokens(self) -> Tokens | None: ...
+    @property
+    def glue(self) -> Glue | None: ...
+    @property
+    def local(self) -> bool:
+        """Whether it takes token ids (our engine) or only messages (an endpoint)."""
+        ...
+
+    def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
+        """Text of a whole conversation with the generation prompt, as the chat template renders it."""
+        ...

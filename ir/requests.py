@@ -1,0 +1,44 @@
+"""`prompt.*`: which text is sent and what is read back."""
+
+from __future__ import annotations
+
+from lampc.ir.attrs import Symbol
+from lampc.ir.content import Key, Sampling, Signature
+from lampc.ir.core import Op
+from lampc.ir.define import Operand, Operands, Result, op
+from lampc.ir.effects import Trait
+from lampc.ir.prompt import Prompt
+from lampc.ir.types import STR, Type
+
+
+@op("prompt.request", traits=[Trait.SAMPLES])
+class RequestOp(Op):
+    """Send a prompt whose `Input` slots are the operands; gives the text that the model writes."""
+
+    predictor: Symbol
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    key: Key
+    inputs: Operands
+    text: Result
+
+    def infer(self) -> tuple[Type, ...]:
+        return (STR,)
+
+    def check(self) -> list[str]:
+        slots = {s.index for s in self.prompt.inputs()}
+        return [f"slot {i} has no operand" for i in sorted(slots) if i >= len(self.inputs)]
+
+
+@op("prompt.parse", traits=[Trait.PURE])
+class Parse(Op):
+    """Read the outputs of a signature back from text, by the adapter's parser. Fails the row if it cannot."""
+
+    predictor: Symbol
+    signature: Signature
+    layout: str
+    text: Operand
+    out: Result
+
+    def infer(self) -> tuple[Type, ...]:
+        return (self.signature.record(),)

@@ -1,0 +1,118 @@
+"""Printing IR. Total: never raises, also for broken or unregistered IR, so it can be looked at."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING
+
+from lampc.ir.attrs import Attr, Obj, Symbol, declared_fields, is_declared
+from lampc.ir.loc import UNKNOWN, Derived, Loc, Span
+from lampc.ir.types import Type
+
+if TYPE_CHECKING:
+    from lampc.ir.core import Module, Op, Region, Value
+
+_IDENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_INDENT = "  "
+
+
+def print_attr(attr: Attr) -> str:
+    """Text form of an attribute."""
+    if attr is None:
+        return "none"
+    if isinstance(attr, bool):
+        return "true" if attr else "false"
+    if isinstance(attr, int):
+        return str(attr)
+    if isinstance(attr, float):
+        return _float(attr)
+    if isinstance(attr, str):
+        return json.dumps(attr, ensure_ascii=False)
+    if isinstance(attr, Symbol):
+        return f"@{attr.name}"
+    if isinstance(attr, Type):
+        return f"!{attr}"
+    if isinstance(attr, tuple | list):
+        return "[" + ", ".join(map(print_attr, attr)) + "]"
+    if isinstance(attr, Obj | dict):
+        return "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)}: {print_attr(v)}" for k, v in attr.items()) + "}"
+    if is_declared(attr):
+        body = ", ".join(f"{n} = {print_attr(v)}" for n, v in declared_fields(attr))
+        return f"#{type(attr).attr_name}<{body}>"
+    return json.dumps(f"?{attr!r}", ensure_ascii=False)  # broken IR: shown, not raised
+
+
+def _float(value: float) -> str:
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    text = repr(value)
+    return text if any(c in text for c in ".en") else text + ".0"
+
+
+class Namer:
+    """Gives each value a name: its hint made unique, or a number."""
+
+    def __init__(self) -> None:
+        self._names: dict[Value, str] = {}
+        self._taken: set[str] = set()
+        self._next = 0
+
+    def name(self, value: Value) -> str:
+        if value in self._names:
+            return self._names[value]
+        hint = re.sub(r"[^A-Za-z0-9_]", "_", value.hint)
+        if not _IDENT.match(hint):
+            name = str(self._next)
+            self._next += 1
+        else:
+            name, n = hint, 0
+            while name in self._taken:
+                n += 1
+                name = f"{hint}_{n}"
+        self._taken.add(name)
+        self._names[value] = name
+        return name
+
+
+def print_op(op: Op, *, namer: Namer | None = None, indent: int = 0, locs: bool = False) -> str:
+    """Text form of an op and all it contains."""
+    namer = namer or Namer()
+    pad = _INDENT * indent
+    operands = ", ".join("%" + namer.name(v) for v in op.operands)
+    results = ", ".join("%" + namer.name(v) for v in op.results)
+    line = f"{pad}{results + ' = ' if results else ''}{op.op_name}{' @' + op.symbol if op.symbol else ''}({operands})"
+    if op.attrs:
+        line += " {" + ", ".join(f"{k} = {print_attr(v)}" for k, v in sorted(op.attrs.items())) + "}"
+    for region in op.regions:
+        line += " " + _region(region, namer, indent, locs)
+    line += " : (" + ", ".join(str(v.type) for v in op.results) + ")"
+    if locs and op.loc != UNKNOWN:
+        line += f" loc({_loc(op.loc)})"
+    return line
+
+
+def _region(region: Region, namer: Namer, indent: int, locs: bool) -> str:
+    args = ", ".join(f"%{namer.name(a)}: {a.type}" for a in region.args)
+    ops = "".join(print_op(o, namer=namer, indent=indent + 1, locs=locs) + "\n" for o in region.ops)
+    return f"do ({args}) {{\n{ops}{_INDENT * indent}}}"
+
+
+def _loc(loc: Loc) -> str:
+    match loc:
+        case Span(path, line, column, end_line, end_column, function):
+            return print_attr((path, line, column, end_line, end_column, function))
+        case Derived(by, sources):
+            inner = ", ".join(_loc(s) for s in sources)
+            return f"[{print_attr(by)}, [{inner}]]"
+    return "none"
+
+
+def print_module(module: Module, *, locs: bool = False) -> str:
+    """Text form of a module; with `locs`, each op's location after it."""
+    attrs = ""
+    if module.attrs:
+        attrs = " {" + ", ".join(f"{k} = {print_attr(v)}" for k, v in sorted(module.attrs.items())) + "}"
+    ops = "".join(print_op(op, indent=1, locs=locs) + "\n" for op in module.body.ops)
+    return f"module @{module.name}{attrs} {{\n{ops}}}\n"

@@ -1,0 +1,197 @@
+"""The types of values: what a program's fields, lists and records are made of.
+
+Types are frozen and compare by structure. Their text form (`str(type)`) is the one that `.lir` files use
+and that `lampc.ir.text` parses back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Type:
+    """Base of all types."""
+
+    def __str__(self) -> str:
+        raise NotImplementedError(type(self).__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Scalar(Type):
+    """One of `str`, `int`, `float`, `bool`, `any` (any JSON value) and `none`."""
+
+    kind: str
+
+    def __str__(self) -> str:
+        return self.kind
+
+
+@dataclass(frozen=True, slots=True)
+class Choice(Type):
+    """A closed set of strings: `choice["a", "b"]`."""
+
+    options: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"choice[{', '.join(json.dumps(o, ensure_ascii=False) for o in self.options)}]"
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf(Type):
+    """A list of values of one type: `list[T]`."""
+
+    item: Type
+
+    def __str__(self) -> str:
+        return f"list[{self.item}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Maybe(Type):
+    """A value that may be absent: `opt[T]`."""
+
+    item: Type
+
+    def __str__(self) -> str:
+        return f"opt[{self.item}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Type):
+    """Named fields in order: `{answer: str, hops: int}`. Two records are equal if their fields are."""
+
+    fields: tuple[tuple[str, Type], ...]
+
+    def __str__(self) -> str:
+        return "{" + ", ".join(f"{n}: {t}" for n, t in self.fields) + "}"
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(n for n, _ in self.fields)
+
+    def get(self, name: str) -> Type | None:
+        """Type of field `name`, or None if there is no such field."""
+        return next((t for n, t in self.fields if n == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Context(Type):
+    """A token prefix together with its KV: the values of `kv.*` ops."""
+
+    def __str__(self) -> str:
+        return "kv"
+
+
+STR, INT, FLOAT, BOOL = Scalar("str"), Scalar("int"), Scalar("float"), Scalar("bool")
+ANY, NONE = Scalar("any"), Scalar("none")
+KV = Context()
+SCALARS: dict[str, Scalar] = {t.kind: t for t in (STR, INT, FLOAT, BOOL, ANY, NONE)}
+
+
+def assignable(source: Type, target: Type) -> bool:
+    """Whether a value of type `source` may stand where `target` is expected.
+
+    `any` goes both ways (it is checked at run time), an int is a float, a choice is a str and a wider
+    choice, `none` and T are `opt[T]`; lists and records follow their parts.
+    """
+    if source == target or ANY in (source, target):
+        return True
+    match source, target:
+        case Scalar("int"), Scalar("float"):
+            return True
+        case Choice(), Scalar("str"):
+            return True
+        case Scalar("str"), Choice():
+            return True  # checked at run time: a str may turn out to be one of the options
+        case Choice(a), Choice(b):
+            return set(a) <= set(b)
+        case Maybe(a), Maybe(b):
+            return assignable(a, b)
+        case Scalar("none"), Maybe():
+            return True
+        case _, Maybe(b):
+            return assignable(source, b)
+        case ListOf(a), ListOf(b):
+            return assignable(a, b)
+        case Record(a), Record(b):
+            return len(a) == len(b) and all(n == m and assignable(s, t) for (n, s), (m, t) in zip(a, b, strict=True))
+    return False
+
+
+def join(types: list[Type]) -> Type:
+    """The narrowest type that holds all of `types` (`any` if there is none better; `any` for no types)."""
+    if not types:
+        return ANY
+    out = types[0]
+    for t in types[1:]:
+        if assignable(t, out):
+            continue
+        if assignable(out, t):
+            out = t
+        elif isinstance(out, Choice) and isinstance(t, Choice):
+            out = Choice(tuple(dict.fromkeys(out.options + t.options)))
+        elif NONE in (out, t):
+            out = Maybe(t if out == NONE else out)
+        elif isinstance(out, ListOf) and isinstance(t, ListOf):
+            out = ListOf(join([out.item, t.item]))
+        else:
+            return ANY
+    return out
+
+
+def type_of(value: Any) -> Type:
+    """The type of a plain JSON value. Raises TypeError for anything else."""
+    match value:
+        case None:
+            return NONE
+        case bool():
+            return BOOL
+        case int():
+            return INT
+        case float():
+            return FLOAT
+        case str():
+            return STR
+        case list() | tuple():
+            return ListOf(join([type_of(v) for v in value]))
+        case dict():
+            return Record(tuple((str(k), type_of(v)) for k, v in value.items()))
+    raise TypeError(f"{type(value).__name__} is not a JSON value")
+
+
+def mismatch(value: Any, expected: Type) -> str | None:
+    """Why plain `value` is not of type `expected`, or None if it is."""
+    ok = True
+    match expected:
+        case Scalar("any"):
+            return None
+        case Scalar("none"):
+            ok = value is None
+        case Scalar("str"):
+            ok = isinstance(value, str)
+        case Scalar("bool"):
+            ok = isinstance(value, bool)
+        case Scalar("int"):
+            ok = isinstance(value, int) and not isinstance(value, bool)
+        case Scalar("float"):
+            ok = isinstance(value, int | float) and not isinstance(value, bool)
+        case Choice(options):
+            ok = value in options
+        case Maybe(item):
+            return None if value is None else mismatch(value, item)
+        case ListOf(item):
+            ok = isinstance(value, list | tuple)
+            if ok:
+                return next((f"item {i}: {m}" for i, v in enumerate(value) if (m := mismatch(v, item))), None)
+        case Record(fields):
+            ok = isinstance(value, dict)
+            if ok:
+                for name, t in fields:
+                    if name not in value and not isinstance(t, Maybe):
+                        return f"field `{name}` is missing"
+                    if m := mismatch(value.get(name), t):
+                        return f"field `{name}`: {m}"
+                return None
+    return None if ok else f"expected {expected}, got {value!r}"

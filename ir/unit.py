@@ -1,0 +1,91 @@
+"""What a source file gives besides its module: data, metrics, optimisations and tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lampc.ir.content import Field
+from lampc.ir.core import Module
+from lampc.ir.loc import UNKNOWN, Loc
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """A labelled table: `kind` is `csv` or `jsonl`. `split_column` names the column that holds
+    train/dev/test; else `sizes` gives the rows of each split, drawn with `seed`."""
+
+    name: str
+    columns: tuple[Field, ...]
+    kind: str
+    path: str
+    split_column: str = ""
+    sizes: tuple[tuple[str, int], ...] = ()
+    seed: int = 0
+    loc: Loc = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A score of (gold, pred): `function` is a symbol of the module or a host reference `module:qualname`.
+
+    `params` are (gold field, predicted field) names; by default the dataset's labels against the outputs
+    of the same name.
+    """
+
+    name: str
+    function: str
+    params: tuple[str, ...] = ()
+    is_host: bool = False
+    loc: Loc = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Optimize:
+    """`optimize MODULE with OPTIMIZER(args), ... on DATA.split select DATA.split by METRIC`."""
+
+    program: str
+    steps: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...]
+    train: tuple[str, str]
+    select: tuple[str, str]
+    metric: str
+    budget: tuple[tuple[str, float], ...] = ()
+    save: str = ""
+    resume: str = ""
+    loc: Loc = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class Mock:
+    """In a test, a predictor or tool that answers with fixed values."""
+
+    target: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """`test "name" { mock ...; run ...; expect ...; }`. Each expectation is a function of the module that
+    takes (outputs, stats) and gives a bool, with its source text."""
+
+    name: str
+    mocks: tuple[Mock, ...]
+    program: str
+    arguments: tuple[tuple[str, Any], ...]
+    expects: tuple[tuple[str, str], ...]
+    loc: Loc = UNKNOWN
+    __test__ = False  # not a test of pytest's
+
+
+@dataclass(slots=True)
+class Unit:
+    """A compiled source: the module and everything declared beside it. `entry` is the function run by default."""
+
+    module: Module
+    entry: str
+    path: str = ""
+    datasets: dict[str, Dataset] = field(default_factory=dict)
+    metrics: dict[str, Metric] = field(default_factory=dict)
+    optimizes: list[Optimize] = field(default_factory=list)
+    tests: list[Test] = field(default_factory=list)
+    warnings: list[Any] = field(default_factory=list)
