@@ -1,0 +1,84 @@
+"""What goes into a run and what comes out of it: rows, cells, outcomes, traces, usage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from lampc.ir import Assignment
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One labelled row. `id` keys its randomness; `path` and `line` say where it was read."""
+
+    id: str
+    inputs: dict[str, Any]
+    labels: dict[str, Any] = field(default_factory=dict)
+    path: str = ""
+    line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One run wanted: a row under a candidate. `rollout` makes further draws of the same cell differ."""
+
+    row: Row
+    assignment: Assignment = Assignment()
+    rollout: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Counts of a run. `prompt_tokens` were asked for; of these `computed_tokens` were run through the
+    model and `cached_tokens` reused. `stored_calls` were answered by the store and cost nothing."""
+
+    calls: int = 0
+    stored_calls: int = 0
+    prompt_tokens: int = 0
+    computed_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, n) + getattr(other, n) for n in Usage.__slots__))
+
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, n) - getattr(other, n) for n in Usage.__slots__))
+
+
+@dataclass(frozen=True, slots=True)
+class TraceStep:
+    """One LM call of a run, in program order: what went in, what came out, and the model's text."""
+
+    predictor: str
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    text: str = ""
+    where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RowError:
+    """Why a row failed. `where` is the place in the user's source, `kind` the error's class."""
+
+    message: str
+    where: str = ""
+    row: str = ""
+    kind: str = ""
+
+    def __str__(self) -> str:
+        at = f"{self.where}: " if self.where else ""
+        return f"{at}{self.message}" + (f" (row {self.row})" if self.row else "")
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What became of a cell: a value (outputs by name) or an error, never both."""
+
+    cell: Cell
+    value: dict[str, Any] | None = None
+    error: RowError | None = None
+    trace: list[TraceStep] = field(default_factory=list)
+    usage: Usage = Usage()
