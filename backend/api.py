@@ -1,0 +1,104 @@
+"""What an engine is: the protocol that paged, naive and fake engines share."""
+
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from lampc.backend.request import Handle, PrefixRef, Request
+from lampc.backend.tokenizer import TextTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class EngineInfo:
+    """Facts that planners need.
+
+    `kv_bytes_per_token` in bytes over all layers; `block_size` in tokens. `digest` names weights, tokenizer
+    and numerics: two engines with equal digests give equal tokens for equal requests.
+    """
+
+    name: str
+    vocab_size: int
+    context_length: int
+    kv_bytes_per_token: int
+    block_size: int
+    exact: bool
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """Counters since the engine was made. Token counts are exact.
+
+    `prompt_tokens` counts prompts when first admitted; `computed_tokens` prompt tokens run through the model
+    (repeats after a preemption included); `cached_tokens` prompt tokens taken from the cache or from a
+    neighbour in the same step; `generated_tokens` tokens sampled; `forward_tokens` all rows that went through
+    the model.
+    """
+
+    prompt_tokens: int = 0
+    computed_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    forward_tokens: int = 0
+    steps: int = 0
+    preemptions: int = 0
+    evicted_tokens: int = 0
+    requests: int = 0
+    finished: int = 0
+    used_blocks: int = 0
+    peak_blocks: int = 0
+    total_blocks: int = 0
+
+
+@runtime_checkable
+class Engine(Protocol):
+    """Token ids in, token ids out."""
+
+    @property
+    def info(self) -> EngineInfo:
+        """Facts about the model and the numerics."""
+        ...
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The model's tokenizer."""
+        ...
+
+    def submit(self, request: Request) -> Handle:
+        """Queues a request. Raises ContextTooLong, Unsupported or ValueError; the engine stays usable."""
+        ...
+
+    def step(self) -> list[Handle]:
+        """One batch through the model; returns the requests that finished in it."""
+        ...
+
+    def run(self) -> list[Handle]:
+        """Steps until nothing is left to do; returns all that finished."""
+        ...
+
+    def abort(self, handle: Handle) -> None:
+        """Ends a request at once with finish "abort"; does nothing if it is done."""
+        ...
+
+    def retain(self, ids: tuple[int, ...], ttl: float | None = None) -> PrefixRef:
+        """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds."""
+        ...
+
+    def release(self, ref: PrefixRef) -> None:
+        """Lets a retained prefix go. Raises ValueError if it is not held."""
+        ...
+
+    def stats(self) -> EngineStats:
+        """Counters so far."""
+        ...
+
+    def check(self) -> None:
+        """Raises AssertionError if blocks leaked or reference counts are wrong."""
+        ...
+
+    def reset_cache(self) -> None:
+        """Drops everything cached that no request or retained prefix holds."""
+        ...
+
+    def close(self) -> None:
+        """Aborts what runs and gives memory back. The engine cannot be used afterwards."""
+        ...

@@ -1,0 +1,49 @@
+"""What can go wrong in the engine, one class per kind; each message says what, where and how to mend it."""
+
+
+class BackendError(Exception):
+    """Base of all errors that the engine raises on purpose."""
+
+
+class CheckpointError(BackendError):
+    """A checkpoint folder is incomplete or damaged: names the file, and the tensor where there is one."""
+
+
+class UnknownArchitecture(BackendError):
+    """No model class is registered for the architecture that `config.json` names."""
+
+    def __init__(self, architecture: str, supported: list[str]) -> None:
+        self.architecture = architecture
+        self.supported = supported
+        super().__init__(
+            f"architecture {architecture!r} is not supported; supported: {', '.join(supported)} "
+            "(a plug-in can add one through the entry point group 'lampc.models')"
+        )
+
+
+class ContextTooLong(BackendError):
+    """A request needs more positions than the model has."""
+
+    def __init__(self, asked: int, limit: int) -> None:
+        self.asked = asked
+        self.limit = limit
+        super().__init__(
+            f"the request holds {asked} tokens, but this engine's context ends at {limit}; "
+            "shorten the prompt (at least one position must stay free for the answer)"
+        )
+
+
+class OutOfBlocks(BackendError):
+    """The key/value pool cannot hold what is asked of it."""
+
+    def __init__(self, needed: int, available: int) -> None:
+        self.needed = needed
+        self.available = available
+        super().__init__(
+            f"{needed} KV blocks are needed but only {available} can be had; "
+            "load the engine with a larger kv_tokens, or release retained prefixes"
+        )
+
+
+class Unsupported(BackendError):
+    """A request or a checkpoint asks for something that this version does not do; names it."""

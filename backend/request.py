@@ -1,0 +1,161 @@
+"""Requests and what comes back: the types that every engine speaks. No torch here."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+Finish = Literal["stop", "length", "abort", "error", "timeout"]
+
+
+class State(Enum):
+    """Where a request stands; the legal transitions are in `lampc.backend.lifecycle`."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    PREEMPTED = "preempted"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How tokens are drawn and when a generation ends.
+
+    `temperature` 0 is greedy (ties go to the lowest id). `top_k` 0 and `top_p` 1.0 switch the filters off.
+    The model's end-of-sequence ids always stop, unless `ignore_eos`. `stop` strings are looked for in the
+    decoded text, across token boundaries; neither they nor stopping ids are part of the completion. Before
+    `min_tokens` no stopping id can be drawn and no stop string counts.
+    """
+
+    temperature: float = 0.0
+    top_k: int = 0
+    top_p: float = 1.0
+    max_tokens: int = 64
+    min_tokens: int = 0
+    stop: tuple[str, ...] = ()
+    stop_ids: tuple[int, ...] = ()
+    ignore_eos: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.temperature < float("inf"):
+            raise ValueError(f"temperature is {self.temperature}; give 0 (greedy) or a positive number")
+        if self.top_k < 0:
+            raise ValueError(f"top_k is {self.top_k}; give 0 (off) or the number of tokens to keep")
+        if not 0.0 < self.top_p <= 1.0:
+            raise ValueError(f"top_p is {self.top_p}; give a number in (0, 1], 1.0 is off")
+        if self.max_tokens < 1:
+            raise ValueError(f"max_tokens is {self.max_tokens}; give at least 1")
+        if not 0 <= self.min_tokens <= self.max_tokens:
+            raise ValueError(
+                f"min_tokens is {self.min_tokens}; give 0 up to max_tokens, which is {self.max_tokens}"
+            )
+        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+            raise ValueError(f"stop is {self.stop!r}; give a tuple of non-empty strings")
+        if not all(isinstance(i, int) and i >= 0 for i in self.stop_ids):
+            raise ValueError(f"stop_ids is {self.stop_ids!r}; give a tuple of token ids")
+
+
+@dataclass(frozen=True, slots=True)
+class PrefixRef:
+    """A retained prefix, as `Engine.retain` hands it out; `ids` are its token ids from the very start."""
+
+    id: int
+    ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One generation (or scoring) wanted from an engine.
+
+    `prompt` ids come after `parent`'s ids. `key` is a 64-bit random key: generated token t is drawn with a
+    counter-based generator from (key, t), never from arrival order. `forced` ids are scripted as the first
+    generated tokens. `score` ids are not generated but scored: the completion then has no tokens and
+    `logprobs[i]` is ln p(score[i] | prompt, score[:i]). Higher `priority` runs first, ties in order of
+    arrival. `deadline` is in seconds on the engine's clock (`time.monotonic`); past it the request finishes
+    with "timeout". `next_use` is accepted as a hint for eviction. `logprobs` asks for ln p of each generated
+    token under the unfiltered distribution.
+    """
+
+    prompt: tuple[int, ...]
+    sampling: Sampling = field(default_factory=Sampling)
+    key: int = 0
+    parent: PrefixRef | None = None
+    forced: tuple[int, ...] = ()
+    priority: int = 0
+    deadline: float | None = None
+    next_use: float | None = None
+    grammar: str | None = None
+    adapter: str | None = None
+    logprobs: bool = False
+    score: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.parent is None and not self.prompt:
+            raise ValueError("the prompt is empty; give at least one token id (a bos token, for instance)")
+        if not 0 <= self.key < 1 << 64:
+            raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")
+        if self.score and self.forced:
+            raise ValueError("a request cannot both score and force tokens; drop one of the two")
+
+    @property
+    def ids(self) -> tuple[int, ...]:
+        """All prompt ids, the parent's first."""
+        return self.prompt if self.parent is None else self.parent.ids + self.prompt
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of a request.
+
+    `tokens` leave out the stopping id, and all tokens whose text reaches into a stop string; `text` is cut
+    right before the stop string. `stop_reason` is the string or id that stopped it. `computed_tokens` counts
+    prompt tokens that were run through the model for this request (again, if it was preempted),
+    `cached_tokens` the prompt tokens that it did not have to compute because someone else had, or did.
+    """
+
+    tokens: tuple[int, ...]
+    text: str
+    finish: Finish
+    stop_reason: str | int | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    computed_tokens: int = 0
+    logprobs: tuple[float, ...] | None = None
+    error: str | None = None
+
+
+class Handle:
+    """A submitted request, followed by its owner: state, completion and a stream of tokens."""
+
+    __slots__ = ("_read", "_tokens", "completion", "id", "on_token", "request", "state")
+
+    def __init__(
+        self, id: int, request: Request, on_token: Callable[["Handle", int], None] | None = None
+    ) -> None:
+        self.id = id
+        self.request = request
+        self.state = State.WAITING
+        self.completion: Completion | None = None
+        self.on_token = on_token
+        self._tokens: list[int] = []
+        self._read = 0
+
+    @property
+    def done(self) -> bool:
+        """True once `completion` is there."""
+        return self.completion is not None
+
+    def new_tokens(self) -> tuple[int, ...]:
+        """Tokens generated since the last call. A later stop string may still take the last ones back."""
+        fresh = tuple(self._tokens[self._read :])
+        self._read = len(self._tokens)
+        return fresh
+
+    def push(self, token: int) -> None:
+        """For engines: a token was generated."""
+        self._tokens.append(token)
+        if self.on_token is not None:
+            self.on_token(self, token)
+
+    def __repr__(self) -> str:
+        return f"Handle({self.id}, {self.state.value})"
