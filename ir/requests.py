@@ -32,12 +32,17 @@ class RequestOp(Op):
 
 @op("prompt.parse", traits=[Trait.PURE])
 class Parse(Op):
-    """Read the outputs of a signature back from text, by the adapter's parser. Fails the row if it cannot."""
+    """Read the outputs of a signature back from text, by the adapter's parser. Fails the row if it cannot.
+
+    Operands after the text are the inputs of the call, in the signature's order: a run's trace, from which
+    demos are made, needs them beside the outputs.
+    """
 
     predictor: Symbol
     signature: Signature
     layout: str
     text: Operand
+    inputs: Operands
     out: Result
 
     def infer(self) -> tuple[Type, ...]:
