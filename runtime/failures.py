@@ -1,0 +1,29 @@
+"""Failures of one row: what went wrong, at which op. They end the row, never the run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lampc.runtime.types import RowError
+
+if TYPE_CHECKING:
+    from lampc.ir import Op
+
+
+class RowFailure(Exception):
+    """A row cannot go on. `kind` names the class of error (`parse`, `model`, `host`, `assert`, `value`)."""
+
+    def __init__(self, message: str, op: Op | None = None, kind: str = "value") -> None:
+        super().__init__(message)
+        self.message = message
+        self.op = op
+        self.kind = kind
+
+    def at(self, op: Op) -> RowFailure:
+        """The same failure, placed at `op` unless it has a place already."""
+        self.op = self.op or op
+        return self
+
+    def row_error(self, row: str) -> RowError:
+        span = self.op.loc.origin() if self.op is not None else None
+        return RowError(self.message, str(span) if span else "", row, self.kind)

@@ -1,0 +1,107 @@
+"""Calling the user's Python: host references resolved to functions, once."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import importlib.util
+import sys
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import HostRef
+from lampc.ir.types import Type, mismatch
+from lampc.runtime.failures import RowFailure
+
+
+class HostError(Exception):
+    """A host reference that names nothing callable; the message says what was looked for."""
+
+
+def call_host(ref: HostRef, args: Sequence[Any], kwargs: dict[str, Any], returns: Type, base: Path) -> Any:
+    """Call the function; its result must be of type `returns`. Raises RowFailure."""
+    try:
+        function = resolve(ref.target, base)
+    except HostError as e:
+        raise RowFailure(str(e), kind="host") from None
+    try:
+        value = function(*args, **kwargs)
+    except Exception as e:
+        raise RowFailure(f"{ref.target}: {type(e).__name__}: {e}", kind="host") from e
+    value = plain(value)
+    why = mismatch(value, returns)
+    if why:
+        raise RowFailure(f"{ref.target} returned a value of the wrong type: {why}", kind="host")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """Tuples as lists and records with `toDict` as dicts, so that values are JSON."""
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "toDict"):
+        return plain(value.toDict())
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    return value
+
+
+def resolve(target: str, base: Path) -> Callable[..., Any]:
+    """The function that `module:qualname` names; modules are also looked for beside the source (`base`).
+
+    Raises HostError.
+    """
+    from lampc.ir.hostref import live
+
+    found = live(target)
+    return found if found is not None else _import(target, str(base))
+
+
+@functools.cache
+def _import(target: str, base: str) -> Callable[..., Any]:
+    name, _, qualname = target.partition(":")
+    if not qualname:
+        raise HostError(f"`{target}` is not of the form module:function")
+    if "<locals>" in qualname:
+        raise HostError(f"`{target}` is a closure: it runs only in the process that made it")
+    module = _module(name, Path(base))
+    value: Any = module
+    for part in qualname.split("."):
+        value = getattr(value, part, None)
+    if not callable(value):
+        raise HostError(f"`{name}` has no function `{qualname}`")
+    found: Callable[..., Any] = value
+    return found
+
+
+def _module(name: str, base: Path) -> Any:
+    if name in sys.modules:
+        return sys.modules[name]
+    file = base / (name.replace(".", "/") + ".py")
+    if file.is_file():
+        spec = importlib.util.spec_from_file_location(name, file)
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        sys.modules[name] = module
+        try:
+            spec.loader.exec_module(module)
+        except Exception as e:
+            del sys.modules[name]
+            raise HostError(f"{file} cannot be loaded: {type(e).__name__}: {e}") from e
+        return module
+    try:
+        return importlib.import_module(name)
+    except ImportError as e:
+        raise HostError(f"there is no module `{name}` (looked beside {base} too): {e}") from None
+
+
+def majority(items: Sequence[Any]) -> Any:
+    """The most frequent item; the earliest of those that tie. Raises RowFailure for no items."""
+    if not items:
+        raise RowFailure("a vote needs at least one item")
+    texts = [repr(i) for i in items]
+    counts = Counter(texts)
+    return items[max(range(len(items)), key=lambda i: (counts[texts[i]], -i))]

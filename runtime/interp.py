@@ -1,0 +1,223 @@
+"""The reference interpreter of `prog.*`: slow, complete, sequential. It defines what a program means.
+
+Ops run one after another in program order; nothing is batched, shared, cached or reordered. The executor
+is held against it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value
+from lampc.ir.adapters import Bound, ParseFailure, bind_predictors
+from lampc.ir.prog import (
+    Assert,
+    Call,
+    DefRetriever,
+    DefTool,
+    Func,
+    If,
+    Loop,
+    Map,
+    Match,
+    Next,
+    Predict,
+    Py,
+    Retrieve,
+    Return,
+    Tool,
+    Yield,
+)
+from lampc.ir.types import mismatch
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.hosts import call_host
+from lampc.runtime.ops import compute
+from lampc.runtime.types import TraceStep
+
+
+class ProgramRunner(Protocol):
+    """What the interpreter asks of the outside: one LM call or one retrieval at a time."""
+
+    def predict(
+        self, bound: Bound, inputs: dict[str, Any], sampling: Sampling, draw: Draw
+    ) -> tuple[Mapping[str, Any], str]:
+        """Outputs by name and the model's text. May raise ParseFailure or RowFailure."""
+        ...
+
+    def retrieve(self, name: str, query: str, k: int) -> list[str]: ...
+
+
+def interpret(
+    module: Module,
+    inputs: Mapping[str, Any],
+    *,
+    entry: str | None = None,
+    runner: ProgramRunner | None = None,
+    assignment: Assignment | None = None,
+    seed: int = 0,
+    row: str = "",
+    base: Path = Path("."),
+    trace: list[TraceStep] | None = None,
+) -> Any:
+    """Run a function of `module` on named inputs and give its value (a dict for a record).
+
+    `entry` defaults to the module's last function. Raises RowFailure, placed at the op that failed.
+    """
+    func = entry_function(module, entry)
+    run = _Run(module, runner, assignment or Assignment(), seed, row, base, trace)
+    return run.call(func, arguments(func, inputs), (), ())
+
+
+def entry_function(module: Module, entry: str | None) -> Func:
+    """The function called `entry`, by default the last one. Raises ValueError if there is none."""
+    functions = [op for op in module.body.ops if isinstance(op, Func)]
+    if entry is None and functions:
+        return functions[-1]
+    for f in functions:
+        if f.symbol == entry:
+            return f
+    known = ", ".join(f.symbol for f in functions) or "none"
+    raise ValueError(f"there is no program `{entry or 'main'}`; programs here: {known}")
+
+
+def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
+    """Values of the parameters in order. Raises RowFailure naming a parameter that is missing or mistyped."""
+    out = []
+    for arg in func.body.args:
+        value = inputs.get(arg.hint)
+        if arg.hint not in inputs and mismatch(None, arg.type):
+            raise RowFailure(f"input `{arg.hint}` is missing", func)
+        why = mismatch(value, arg.type)
+        if why:
+            raise RowFailure(f"input `{arg.hint}`: {why}", func)
+        out.append(value)
+    return out
+
+
+class _Run:
+    def __init__(
+        self,
+        module: Module,
+        runner: ProgramRunner | None,
+        assignment: Assignment,
+        seed: int,
+        row: str,
+        base: Path,
+        trace: list[TraceStep] | None,
+    ) -> None:
+        self.module, self.runner, self.assignment = module, runner, assignment
+        self.seed, self.row, self.base, self.trace = seed, row, base, trace
+        self.bound = bind_predictors(module, assignment)
+
+    def call(self, func: Func, args: Sequence[Any], path: tuple[str, ...], indices: tuple[int, ...]) -> Any:
+        env: dict[Value, Any] = dict(zip(func.body.args, args, strict=True))
+        (value,) = self.region(func.body, env, path, indices)
+        return value
+
+    def region(
+        self, region: Region, env: dict[Value, Any], path: tuple[str, ...], indices: tuple[int, ...]
+    ) -> list[Any]:
+        """Run the ops in order; gives the terminator's operands."""
+        for op in region.ops:
+            args = [env[v] for v in op.operands]
+            if isinstance(op, Return | Yield | Next):
+                return args
+            try:
+                results = self.op(op, args, env, path, indices)
+            except RowFailure as e:
+                raise e.at(op) from e.__cause__
+            env.update(zip(op.results, results, strict=True))
+        raise RowFailure("a region has no terminator")
+
+    def op(
+        self, op: Op, args: list[Any], env: dict[Value, Any], path: tuple[str, ...], indices: tuple[int, ...]
+    ) -> list[Any]:
+        match op:
+            case Predict():
+                return [self.predict(op, args, path, indices)]
+            case If():
+                return self.region(op.then if args[0] else op.orelse, env, path, indices)
+            case Match():
+                arm = op.cases.index(args[0]) if args[0] in op.cases else len(op.cases)
+                if arm >= len(op.arms):
+                    raise RowFailure(f"no case for {args[0]!r}")
+                return self.region(op.arms[arm], env, path, indices)
+            case Map():
+                return [self.map(op, args[0], env, path, indices)]
+            case Loop():
+                return self.loop(op, args, env, path, indices)
+            case Call():
+                func = entry_function(self.module, op.callee.name)
+                return [self.call(func, args, path + op.key.path, indices)]
+            case Retrieve():
+                return [self.retrieve(op, args)]
+            case Tool() | Py():
+                return [host_call(op, args, self.module, self.base)]
+            case Assert():
+                if not args[0]:
+                    raise RowFailure(op.message, kind="assert")
+                return []
+        return [compute(op, args, self.module, self.assignment)]
+
+    def predict(self, op: Predict, args: list[Any], path: tuple[str, ...], indices: tuple[int, ...]) -> Any:
+        if self.runner is None:
+            raise RowFailure("this program calls a model, and none was given")
+        bound = self.bound[op.predictor.name]
+        inputs = {f.name: v for f, v in zip(op.signature.inputs, args, strict=True)}
+        draw = Draw(self.seed, Key(path + op.key.path), indices, self.row)
+        try:
+            outputs, text = self.runner.predict(bound, inputs, op.sampling, draw)
+        except ParseFailure as e:
+            raise RowFailure(f"{bound.name}: {e}; the model wrote {e.text[:200]!r}", kind="parse") from e
+        if self.trace is not None:
+            self.trace.append(TraceStep(bound.name, inputs, dict(outputs), text, str(op.loc.origin() or "")))
+        return dict(outputs)
+
+    def map(
+        self, op: Map, items: Any, env: dict[Value, Any], path: tuple[str, ...], indices: tuple[int, ...]
+    ) -> list[Any]:
+        out = []
+        for i, item in enumerate(items):
+            inner = {**env, op.body.args[0]: item, op.body.args[1]: i}
+            value, *keep = self.region(op.body, inner, path, (*indices, i))
+            if not keep or keep[0]:
+                out.append(value)
+        return out
+
+    def loop(
+        self, op: Loop, init: list[Any], env: dict[Value, Any], path: tuple[str, ...], indices: tuple[int, ...]
+    ) -> list[Any]:
+        carried = init
+        for i in range(op.max):
+            inner = {**env, **dict(zip(op.body.args, [*carried, i], strict=True))}
+            stop, *values = self.region(op.body, inner, path, (*indices, i))
+            carried = values[: len(init)]
+            if stop:
+                break
+        return values
+
+    def retrieve(self, op: Retrieve, args: list[Any]) -> list[str]:
+        if self.runner is None:
+            raise RowFailure("this program retrieves, and no runner was given")
+        return self.runner.retrieve(op.retriever.name, args[0], passages(op, args, self.module))
+
+
+def passages(op: Retrieve, args: Sequence[Any], module: Module) -> int:
+    """How many passages a retrieval wants: its second operand, else the retriever's own number."""
+    if len(args) > 1 and args[1] is not None:
+        return int(args[1])
+    definition = module.lookup(op.retriever.name)
+    return definition.k if isinstance(definition, DefRetriever) else 3
+
+
+def host_call(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) -> Any:
+    """Call the Python function behind a tool or `prog.py` op. Raises RowFailure."""
+    if isinstance(op, Tool):
+        definition = module.lookup(op.tool.name)
+        if not isinstance(definition, DefTool):
+            raise RowFailure(f"there is no tool `{op.tool.name}`", op)
+        return call_host(definition.ref, args, {}, op.returns, base)
+    split = len(args) - len(op.keywords)
+    return call_host(op.ref, args[:split], dict(zip(op.keywords, args[split:], strict=True)), op.returns, base)
