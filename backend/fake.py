@@ -1,0 +1,114 @@
+"""An engine without a model: real queueing, sharing and accounting, scripted replies. For tests and dry runs."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lampc.backend.api import EngineInfo
+from lampc.backend.core import EngineCore, Event
+from lampc.backend.job import Drawn, Job
+from lampc.backend.request import Handle, Request
+from lampc.backend.scheduler import Plan
+from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer
+
+Reply = Callable[[str], str] | Sequence[str]
+
+_SYLLABLES = ("ba", "ce", "di", "fo", "gu", "la", "me", "ni", "po", "ru", "sa", "te", "vi", "zo")
+
+
+def hash_word(prompt: str) -> str:
+    """A pronounceable word that depends on every character of the prompt, the same on every machine."""
+    digest = hashlib.sha256(prompt.encode("utf-8", "replace")).digest()
+    return "".join(_SYLLABLES[byte % len(_SYLLABLES)] for byte in digest[:4])
+
+
+class _FakeRunner:
+    """Replies instead of computing. A callable sees the decoded prompt, special tokens included."""
+
+    def __init__(self, reply: Reply, tokenizer: TextTokenizer) -> None:
+        self._reply = reply
+        self._tokenizer = tokenizer
+        self._eos = min(tokenizer.eos_ids, default=None)
+
+    def _script(self, job: Job) -> list[int]:
+        if job.script is None:
+            known = job.ids[: job.prompt_len] + job.output.tokens
+            if callable(self._reply):
+                text = self._reply(self._tokenizer.decode(known, skip_special=False))
+            elif job.handle.id < len(self._reply):
+                text = self._reply[job.handle.id]
+            else:
+                raise IndexError(f"no reply for request {job.handle.id}; {len(self._reply)} were given")
+            job.script = job.output.tokens + self._tokenizer.encode(text)
+        return job.script
+
+    def execute(self, plan: Plan) -> list[Drawn]:
+        drawn = []
+        for want in plan.wants:
+            job = want.job
+            token: int | None = None
+            if job.draws and want.start + len(want.rows) == len(job.ids):
+                script, at = self._script(job), len(job.output.tokens)
+                # Past the reply, and with no end-of-sequence id to say so, the reply repeats.
+                token = script[at] if at < len(script) else self._end(script, at, job)
+            logprobs: tuple[float, ...] = ()
+            if job.wants_logprobs:
+                known = len(job.follow[want.start + 1 : want.start + 1 + len(want.rows)])
+                logprobs = (0.0,) * (known + (token is not None))
+            drawn.append(Drawn(token, logprobs))
+        return drawn
+
+    def _end(self, script: list[int], at: int, job: Job) -> int:
+        if self._eos is not None and self._eos not in job.output.banned:
+            return self._eos
+        return script[at % len(script)] if script else 0
+
+
+class FakeEngine(EngineCore):
+    """`reply` is a function of the prompt's text, or replies in order of submission; by default each prompt
+    gets a word made from its hash. Logprobs are 0. Everything else is as in the paged engine."""
+
+    def __init__(
+        self,
+        reply: Reply = hash_word,
+        tokenizer: TextTokenizer | None = None,
+        *,
+        context_length: int = 1 << 20,
+        block_size: int = 16,
+        kv_tokens: int = 1 << 20,
+        max_batch_tokens: int = 512,
+        max_running: int = 64,
+        prefix_cache: bool = True,
+        chunk: int | None = None,
+        on_event: Callable[[Event], None] | None = None,
+        **more: Any,
+    ) -> None:
+        tokenizer = tokenizer or ByteTokenizer()
+        info = EngineInfo(
+            name="fake",
+            vocab_size=tokenizer.vocab_size,
+            context_length=context_length,
+            kv_bytes_per_token=0,
+            block_size=block_size,
+            exact=True,
+            digest=f"fake:{tokenizer.digest}",
+        )
+        super().__init__(
+            _FakeRunner(reply, tokenizer),
+            tokenizer,
+            info,
+            kv_tokens=kv_tokens,
+            max_batch_tokens=max_batch_tokens,
+            max_running=max_running,
+            prefix_cache=prefix_cache,
+            chunk=chunk,
+            on_event=on_event,
+            **more,
+        )
+
+    def ask(self, prompt: str, **options: Any) -> str:
+        """The reply to one text, for quick tests."""
+        handle: Handle = self.submit(Request(tuple(self.tokenizer.encode(prompt)), **options))
+        self.run()
+        assert handle.completion is not None
+        return handle.completion.text

@@ -1,0 +1,162 @@
+"""A request inside an engine: the ids it knows, where it stands in the tree, what it has cost."""
+
+from dataclasses import dataclass
+from itertools import count
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lampc.backend.api import EngineInfo
+from lampc.backend.errors import ContextTooLong, Unsupported
+from lampc.backend.output import Output, check_ids
+from lampc.backend.radix import Cursor, Node
+from lampc.backend.request import Completion, Finish, Handle, Request
+from lampc.backend.tokenizer import TextTokenizer
+
+
+class Job:
+    """Everything about one request that changes while it runs.
+
+    `ids` are the tokens whose K/V the model needs: prompt, then scripted and generated ones. `slots[i]` is
+    the slot of `ids[i]`, int64, valid up to `cursor.length`. Counts of prompt tokens are exact: see `pass_by`.
+    """
+
+    __slots__ = (
+        "cached",
+        "computed",
+        "cursor",
+        "follow",
+        "handle",
+        "ids",
+        "logprobs",
+        "output",
+        "prompt_len",
+        "request",
+        "root",
+        "script",
+        "slots",
+        "watermark",
+    )
+
+    def __init__(self, handle: Handle, tokenizer: TextTokenizer, info: EngineInfo) -> None:
+        request = handle.request
+        prompt = request.ids
+        self.handle = handle
+        self.request = request
+        self.prompt_len = len(prompt)
+        self.output = Output(request.sampling, tokenizer, info.context_length - len(prompt))
+        forced: list[int] = []
+        for token in request.forced:
+            if self.output.done or not self.output.push(token):
+                break
+            forced.append(token)
+        self.follow = (*prompt, *forced, *request.score)
+        self.ids = list(prompt) + forced + list(request.score[:-1])
+        self.script: list[int] | None = None
+        self.logprobs: list[float] = []
+        self.cursor: Cursor | None = None
+        self.root: Node | None = None
+        self.slots: NDArray[np.int64] = np.zeros(0, np.int64)
+        self.watermark = 0
+        self.computed = 0
+        self.cached = 0
+
+    @property
+    def order(self) -> tuple[int, int]:
+        """Sort key: who goes first."""
+        return (-self.request.priority, self.handle.id)
+
+    @property
+    def wants_logprobs(self) -> bool:
+        """Whether every generated or scored token needs its logits row."""
+        return self.request.logprobs or bool(self.request.score)
+
+    @property
+    def next_logits(self) -> int:
+        """The first position whose logits are still needed."""
+        if self.wants_logprobs:
+            return self.prompt_len - 1 + len(self.logprobs)
+        return len(self.ids) - 1
+
+    @property
+    def draws(self) -> bool:
+        """Whether the logits of the last known token are to be sampled from."""
+        return not self.output.done and not self.request.score
+
+    def set_slots(self, slots: list[int]) -> None:
+        """Slots of the whole path; leaves room for tokens to come."""
+        if len(self.slots) < len(slots):
+            self.slots = np.zeros(max(64, 2 * len(slots)), np.int64)
+        self.slots[: len(slots)] = slots
+
+    def add_slot(self, position: int, slot: int) -> None:
+        """The slot of one more token."""
+        if position >= len(self.slots):
+            self.slots = np.concatenate([self.slots, np.zeros(max(64, len(self.slots)), np.int64)])
+        self.slots[position] = slot
+
+    def pass_by(self, start: int, end: int) -> tuple[int, int]:
+        """Accounts for rows [start, end) of this job going through the model (none if start == end).
+
+        Prompt tokens between what it had reached and `start` are cached. Returns (newly cached, computed).
+        """
+        limit = self.prompt_len
+        cached = max(0, min(start, limit) - self.watermark)
+        computed = max(0, min(end, limit) - min(start, limit))
+        self.watermark = max(self.watermark, min(end, limit))
+        self.cached += cached
+        self.computed += computed
+        return cached, computed
+
+    def complete(self, finish: Finish, error: str | None = None) -> Completion:
+        """The completion as of now."""
+        tokens, text = self.output.result()
+        logprobs: tuple[float, ...] | None = None
+        if self.wants_logprobs:
+            logprobs = tuple(self.logprobs if self.request.score else self.logprobs[: len(tokens)])
+        return Completion(
+            tokens=tokens,
+            text=text,
+            finish=finish,
+            stop_reason=self.output.reason if finish == "stop" else None,
+            prompt_tokens=self.prompt_len,
+            cached_tokens=self.cached,
+            computed_tokens=self.computed,
+            logprobs=logprobs,
+            error=error,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What a runner found for a job: logprobs of known next tokens in order, and a drawn token if wanted."""
+
+    token: int | None
+    logprobs: tuple[float, ...] = ()
+
+
+def check_request(request: Request, info: EngineInfo) -> None:
+    """Raises Unsupported, ContextTooLong or ValueError if an engine cannot run this request."""
+    for name in ("grammar", "adapter"):
+        if getattr(request, name) is not None:
+            raise Unsupported(f"Request.{name} is not supported by this version; leave it None")
+    prompt = request.ids
+    check_ids(prompt, info.vocab_size, "prompt")
+    check_ids(request.forced, info.vocab_size, "forced")
+    check_ids(request.score, info.vocab_size, "score")
+    if not prompt:
+        raise ValueError("the prompt is empty; give at least one token id (a bos token, for instance)")
+    asked = len(prompt) + max(1, len(request.forced), len(request.score))
+    if asked > info.context_length:
+        raise ContextTooLong(asked, info.context_length)
+
+
+class Ids:
+    """Numbers for handles, in order of arrival."""
+
+    def __init__(self) -> None:
+        self._count = count()
+
+    def next(self) -> int:
+        """A number larger than all before."""
+        return next(self._count)

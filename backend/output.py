@@ -1,0 +1,94 @@
+"""What a request has generated so far: stopping ids, stop strings, the running text."""
+
+from collections.abc import Sequence
+
+from lampc.backend.request import Sampling
+from lampc.backend.tokenizer import TextTokenizer
+
+
+class TextStream:
+    """Text of a growing token sequence, decoded piece by piece; an unfinished character is held back."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        self._tokenizer = tokenizer
+        self._ids: list[int] = []
+        self._anchor = 0  # decoding starts here, so that joints of pieces come out right
+        self._read = 0
+        self.text = ""
+
+    def push(self, token: int) -> None:
+        """Adds a token to the text."""
+        self._ids.append(token)
+        before = self._tokenizer.decode(self._ids[self._anchor : self._read])
+        after = self._tokenizer.decode(self._ids[self._anchor :])
+        if len(after) > len(before) and not after.endswith("�"):
+            self.text += after[len(before) :]
+            self._anchor, self._read = self._read, len(self._ids)
+
+
+class Output:
+    """Takes tokens until a reason to stop shows. `room` bounds the number of tokens (the context's end)."""
+
+    def __init__(self, sampling: Sampling, tokenizer: TextTokenizer, room: int) -> None:
+        self._sampling = sampling
+        self._tokenizer = tokenizer
+        self._limit = min(sampling.max_tokens, room)
+        eos = frozenset() if sampling.ignore_eos else tokenizer.eos_ids
+        self._stop_ids = eos | frozenset(sampling.stop_ids)
+        self._stream = TextStream(tokenizer) if sampling.stop else None
+        self._ends: list[int] = []  # length of the text after each token
+        self._reach = max((len(s) for s in sampling.stop), default=0)
+        self._cut = -1
+        self.tokens: list[int] = []
+        self.done = False
+        self.reason: str | int | None = None
+
+    @property
+    def stopped(self) -> bool:
+        """Done because of a stopping id or string, rather than at the limit."""
+        return self.reason is not None
+
+    @property
+    def banned(self) -> frozenset[int]:
+        """Ids that must not be drawn now."""
+        return self._stop_ids if len(self.tokens) < self._sampling.min_tokens else frozenset()
+
+    def push(self, token: int) -> bool:
+        """Takes a token; True if it belongs to the output (a stopping id does not)."""
+        if token in self._stop_ids and len(self.tokens) >= self._sampling.min_tokens:
+            self.done, self.reason = True, token
+            return False
+        self.tokens.append(token)
+        if self._stream is not None:
+            self._find_stop(token)
+        if len(self.tokens) >= self._limit:
+            self.done = True
+        return True
+
+    def _find_stop(self, token: int) -> None:
+        assert self._stream is not None
+        stream = self._stream
+        start = max(0, len(stream.text) - self._reach + 1)
+        stream.push(token)
+        self._ends.append(len(stream.text))
+        if len(self.tokens) < self._sampling.min_tokens:
+            return
+        hits = [(at, s) for s in self._sampling.stop if (at := stream.text.find(s, start)) >= 0]
+        if hits:
+            self._cut, self.reason = min(hits, key=lambda hit: (hit[0], -len(hit[1])))
+            self.done = True
+
+    def result(self) -> tuple[tuple[int, ...], str]:
+        """The tokens and the text to report."""
+        if self._cut < 0:
+            return tuple(self.tokens), self._tokenizer.decode(self.tokens)
+        assert self._stream is not None
+        kept = sum(end <= self._cut for end in self._ends)
+        return tuple(self.tokens[:kept]), self._stream.text[: self._cut]
+
+
+def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
+    """Raises ValueError if an id is not in the vocabulary."""
+    for i, token in enumerate(ids):
+        if not 0 <= token < vocab_size:
+            raise ValueError(f"{what}[{i}] is {token}; the vocabulary has ids 0 to {vocab_size - 1}")
