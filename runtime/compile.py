@@ -1,0 +1,117 @@
+"""From a module to something that runs: structural parameters bound, the standard pipeline applied."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
+from lampc.ir.core import walk_values
+from lampc.ir.effects import Trait
+from lampc.ir.prog import Assert, DefPredictor, Func
+from lampc.runtime.interp import entry_function
+
+STANDARD = "inline,fold,cse,dce,lower-prompts,lower-kv,share-prefix,liveness"
+"""The pipeline that `run`, `optimize` and `explain` use."""
+
+
+def structural(module: Module, assignment: Assignment) -> Assignment:
+    """The part of a candidate that changes the lowered program: layouts and models."""
+    names = {op.symbol for op in module.body.ops if isinstance(op, DefPredictor)}
+    kept = {
+        k: v
+        for k, v in assignment.values.items()
+        if k.rpartition(".")[2] in ("layout", "model") and k.rpartition(".")[0] in names
+    }
+    return Assignment().updated(**kept)
+
+
+def specialise(module: Module, assignment: Assignment) -> Module:
+    """A copy whose predictors have the layouts and models of `assignment`."""
+    copy = module.clone()
+    for op in copy.body.ops:
+        if isinstance(op, DefPredictor):
+            op.layout = assignment.get(f"{op.symbol}.layout", op.layout)
+            op.model = Symbol(assignment.get(f"{op.symbol}.model", op.model.name))
+    return copy
+
+
+def lower(
+    module: Module, target: Callable[[str], Target], assignment: Assignment | None = None, pipeline: str = STANDARD
+) -> Module:
+    """Run the pipeline on a copy. `target` gives the target of a model's name. The module is left as it was."""
+    from lampc.passes.manager import PassContext, Pipeline
+
+    copy = specialise(module, assignment or Assignment())
+    models = {op.model.name for op in copy.body.ops if isinstance(op, DefPredictor)}
+    Pipeline.parse(pipeline).run(copy, PassContext(targets={m: target(m) for m in models}))
+    return copy
+
+
+@dataclass(slots=True)
+class RegionPlan:
+    """What the executor must know of a region: for each op how many things it waits for, and who waits.
+
+    The terminator waits for every other op; ops with effects wait for the one before them.
+    """
+
+    region: Region
+    waits: list[int] = field(default_factory=list)
+    dependents: dict[Value, list[int]] = field(default_factory=dict)
+    following: dict[int, int] = field(default_factory=dict)
+
+    @staticmethod
+    def of(region: Region) -> RegionPlan:
+        plan = RegionPlan(region)
+        local = {v for op in region.ops for v in op.results}
+        previous = -1
+        for i, op in enumerate(region.ops):
+            if i == len(region.ops) - 1:
+                plan.waits.append(i)
+                break
+            needs = needed(op) & local
+            for value in needs:
+                plan.dependents.setdefault(value, []).append(i)
+            chained = is_ordered(op)
+            plan.waits.append(len(needs) + (chained and previous >= 0))
+            if chained:
+                if previous >= 0:
+                    plan.following[previous] = i
+                previous = i
+        return plan
+
+
+def needed(op: Op) -> set[Value]:
+    """Values from outside that an op or its regions use."""
+    inside = {v for r in op.regions for v in walk_values(r)}
+    return {v for o in op.walk() for v in o.operands} - inside
+
+
+def is_ordered(op: Op) -> bool:
+    """Whether the op has effects that must happen in program order within a row."""
+    if isinstance(op, Assert):
+        return True
+    if Trait.CALLS in op.traits and op.attrs.get("effect", "effect") == "effect":
+        return True
+    return any(is_ordered(o) for r in op.regions for o in r.ops)
+
+
+class Executable:
+    """A lowered module with its analyses, made once and run for any number of cells."""
+
+    def __init__(self, module: Module, entry: str | None) -> None:
+        self.module = module
+        self.func: Func = entry_function(module, entry)
+        self.statics: dict[tuple[int, str], tuple[int, ...]] = {}
+        self._plans: dict[int, RegionPlan] = {}
+
+    def plan(self, region: Region) -> RegionPlan:
+        found = self._plans.get(id(region))
+        if found is None:
+            found = self._plans[id(region)] = RegionPlan.of(region)
+        return found
+
+    @functools.cached_property
+    def predictors(self) -> Mapping[str, DefPredictor]:
+        return {op.symbol: op for op in self.module.body.ops if isinstance(op, DefPredictor)}

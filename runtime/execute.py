@@ -1,0 +1,390 @@
+"""The executor: runs lowered programs for all cells at once, every op as soon as its operands are there.
+
+A *task* is one cell; a *block* is one activation of a region, with its own values. Ops that only compute
+run at once; LM calls go to the call desk and resume their block when answered. Nothing here decides what
+runs together: whatever is ready is handed over, and the plan orders it by shared prefixes.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir import Assignment, Draw, Key, Op, Region, Value, digest
+from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_predictors, bind_prompt
+from lampc.ir.kv import Extend, Generate, Root
+from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
+from lampc.ir.prompt import Input
+from lampc.ir.requests import Parse, RequestOp
+from lampc.runtime.calls import CallDesk
+from lampc.runtime.compile import Executable, RegionPlan, is_ordered
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.interp import arguments, entry_function, host_call, passages
+from lampc.runtime.models import Answer, Model
+from lampc.runtime.ops import compute
+from lampc.runtime.types import Cell, Outcome, TraceStep, Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.retrievers import Retriever
+
+Done = Callable[[list[Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class ContextValue:
+    """A value of type `kv`: a model and the ids of a prefix."""
+
+    model: Model
+    ids: tuple[int, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One cell under way."""
+
+    index: int
+    cell: Cell
+    exe: Executable
+    bound: dict[str, Bound]
+    candidate: str
+    outcome: Outcome
+    steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
+    over: bool = False
+
+
+@dataclass(slots=True, eq=False)
+class Block:
+    """One activation of a region. `order` places it among all of the task, for traces in program order."""
+
+    task: Task
+    plan: RegionPlan
+    env: dict[Value, Any]
+    parent: Block | None
+    path: tuple[str, ...]
+    indices: tuple[int, ...]
+    order: tuple[int, ...]
+    waits: list[int]
+    done: Done
+
+    def get(self, value: Value) -> Any:
+        block: Block = self
+        while value not in block.env:
+            assert block.parent is not None
+            block = block.parent
+        return block.env[value]
+
+
+@dataclass(slots=True)
+class Services:
+    """What tasks may call: models and retrievers by name, and the desk for LM calls."""
+
+    desk: CallDesk
+    model: Callable[[str], Model]
+    retriever: Callable[[Executable, str], Retriever]
+    base: Path
+    seed: int
+
+
+class Executor:
+    """Runs cells; `max_live` bounds how many are under way at a time."""
+
+    def __init__(self, services: Services, max_live: int = 1024) -> None:
+        self.services = services
+        self.max_live = max_live
+        self.ready: deque[tuple[Block, int]] = deque()
+        self.live = 0
+        self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    def run(
+        self,
+        cells: Sequence[tuple[Cell, Executable]],
+        on_done: Callable[[int, Outcome], None] | None = None,
+    ) -> list[Outcome]:
+        """Run all cells; `on_done(index, outcome)` is called as each ends. A row's failure is its outcome."""
+        outcomes = [Outcome(cell) for cell, _ in cells]
+        self.on_done = on_done
+        bounds: dict[tuple[int, Assignment], tuple[dict[str, Bound], str]] = {}
+        waiting = deque(enumerate(cells))
+        desk = self.services.desk
+        while waiting or self.live:
+            while waiting and self.live < self.max_live:
+                index, (cell, exe) = waiting.popleft()
+                spot = (id(exe), cell.assignment)
+                if spot not in bounds:
+                    bounds[spot] = (bind_predictors(exe.module, cell.assignment), digest(cell.assignment))
+                bound, candidate = bounds[spot]
+                self._start(Task(index, cell, exe, bound, candidate, outcomes[index]))
+            while self.ready:
+                block, i = self.ready.popleft()
+                if not block.task.over:
+                    self._step(block, i)
+            if self.live and (not waiting or self.live >= self.max_live):
+                if desk.idle:
+                    raise RuntimeError(
+                        "live tasks wait for nothing: a bug in the lowered program"
+                    )
+                desk.advance()
+        return outcomes
+
+    # -- tasks and blocks ---------------------------------------------------------------------------
+
+    def _start(self, task: Task) -> None:
+        self.live += 1
+        func = task.exe.func
+        try:
+            values = arguments(func, task.cell.row.inputs)
+        except RowFailure as e:
+            self._fail(task, e)
+            return
+        env = dict(zip(func.body.args, values, strict=True))
+        self._enter(task, func.body, env, None, (), (), (), lambda out: self._succeed(task, out[0]))
+
+    def _succeed(self, task: Task, value: Any) -> None:
+        task.outcome.value = value if isinstance(value, dict) else {"value": value}
+        self._end(task)
+
+    def _fail(self, task: Task, failure: RowFailure) -> None:
+        if not task.over:
+            task.outcome.error = failure.row_error(task.cell.row.id)
+            self._end(task)
+
+    def _end(self, task: Task) -> None:
+        task.over = True
+        self.live -= 1
+        task.steps.sort(key=lambda s: s[0])
+        task.outcome.trace = [step for _, step in task.steps]
+        if self.on_done:
+            self.on_done(task.index, task.outcome)
+
+    def _enter(
+        self,
+        task: Task,
+        region: Region,
+        env: dict[Value, Any],
+        parent: Block | None,
+        path: tuple[str, ...],
+        indices: tuple[int, ...],
+        order: tuple[int, ...],
+        done: Done,
+    ) -> None:
+        plan = task.exe.plan(region)
+        block = Block(task, plan, env, parent, path, indices, order, list(plan.waits), done)
+        for i, count in enumerate(plan.waits):
+            if not count:
+                self.ready.append((block, i))
+
+    def _resolve(self, block: Block, i: int, results: Sequence[Any]) -> None:
+        """Op `i` of the block has its results: wake whoever waited for them."""
+        if block.task.over:
+            return
+        op = block.plan.region.ops[i]
+        for value, result in zip(op.results, results, strict=True):
+            block.env[value] = result
+            for j in block.plan.dependents.get(value, ()):
+                self._wake(block, j)
+        following = block.plan.following.get(i)
+        if following is not None:
+            self._wake(block, following)
+        self._wake(block, len(block.waits) - 1)
+
+    def _wake(self, block: Block, i: int) -> None:
+        block.waits[i] -= 1
+        if not block.waits[i]:
+            self.ready.append((block, i))
+
+    # -- ops ----------------------------------------------------------------------------------------
+
+    def _step(self, block: Block, i: int) -> None:
+        op = block.plan.region.ops[i]
+        try:
+            args = [block.get(v) for v in op.operands]
+            if i == len(block.waits) - 1:
+                block.done(args)
+                return
+            self._run_op(block, i, op, args)
+        except RowFailure as e:
+            self._fail(block.task, e.at(op))
+
+    def _run_op(self, block: Block, i: int, op: Op, args: list[Any]) -> None:
+        match op:
+            case Extend():
+                self._resolve(block, i, [self._extend(block, op, args)])
+            case Root():
+                self._resolve(block, i, [ContextValue(self.services.model(op.model.name), ())])
+            case Generate():
+                self._generate(block, i, op, args[0])
+            case RequestOp():
+                self._request(block, i, op, args)
+            case Parse():
+                self._resolve(block, i, [self._parse(block, i, op, args)])
+            case If():
+                self._region(block, i, op.then if args[0] else op.orelse)
+            case Match():
+                arm = op.cases.index(args[0]) if args[0] in op.cases else len(op.cases)
+                if arm >= len(op.arms):
+                    raise RowFailure(f"no case for {args[0]!r}", op)
+                self._region(block, i, op.arms[arm])
+            case Map():
+                self._map(block, i, op, args[0])
+            case Loop():
+                self._iterate(block, i, op, args, 0)
+            case Call():
+                func = entry_function(block.task.exe.module, op.callee.name)
+                env = dict(zip(func.body.args, args, strict=True))
+                path = block.path + op.key.path
+                done: Done = lambda out: self._resolve(block, i, out)  # noqa: E731
+                self._enter(block.task, func.body, env, None, path, block.indices, (*block.order, i), done)
+            case Retrieve():
+                found = self.services.retriever(block.task.exe, op.retriever.name)
+                self._resolve(block, i, [found.search(args[0], passages(op, args, block.task.exe.module))])
+            case Tool() | Py():
+                self._resolve(block, i, [host_call(op, args, block.task.exe.module, self.services.base)])
+            case Assert():
+                if not args[0]:
+                    raise RowFailure(op.message, op, "assert")
+                self._resolve(block, i, [])
+            case _:
+                try:
+                    result = compute(op, args, block.task.exe.module, block.task.cell.assignment)
+                except TypeError as e:
+                    raise RowFailure(f"{op.op_name} cannot be executed: {e}", op) from None
+                self._resolve(block, i, [result])
+
+    def _region(self, block: Block, i: int, region: Region) -> None:
+        def done(out: list[Any]) -> None:
+            self._resolve(block, i, out)
+
+        self._enter(block.task, region, {}, block, block.path, block.indices, (*block.order, i), done)
+
+    def _map(self, block: Block, i: int, op: Map, items: Sequence[Any]) -> None:
+        out: list[Any] = [None] * len(items)
+        left = len(items)
+        ordered = is_ordered(op)
+        if not items:
+            self._resolve(block, i, [[]])
+            return
+
+        def launch(n: int) -> None:
+            def done(values: list[Any]) -> None:
+                nonlocal left
+                out[n] = values
+                left -= 1
+                if not left:
+                    self._resolve(block, i, [[v for v, *keep in out if not keep or keep[0]]])
+                elif ordered:
+                    launch(n + 1)
+
+            env = {op.body.args[0]: items[n], op.body.args[1]: n}
+            self._enter(block.task, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
+
+        for n in range(1 if ordered else len(items)):
+            launch(n)
+
+    def _iterate(self, block: Block, i: int, op: Loop, carried: list[Any], n: int) -> None:
+        count = len(op.init)
+
+        def done(values: list[Any]) -> None:
+            stop, *rest = values
+            if stop or n + 1 >= op.max:
+                self._resolve(block, i, rest)
+            else:
+                self._iterate(block, i, op, rest[:count], n + 1)
+
+        env = dict(zip(op.body.args, [*carried, n], strict=True))
+        self._enter(block.task, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
+
+    # -- LM calls -----------------------------------------------------------------------------------
+
+    def _extend(self, block: Block, op: Extend, args: list[Any]) -> ContextValue:
+        from lampc.passes.lower.runs import run_text
+
+        task, context = block.task, args[0]
+        spot = (id(op), task.candidate)
+        ids = task.exe.statics.get(spot)
+        if ids is None:
+            name = _predictor_of(op, task.exe)
+            text = run_text(op.run, task.bound[name], args[1:], context.model.target)
+            ids = self._encode(context.model, text)
+            if not any(isinstance(s, Input) for t in (op.run, *op.run.turns) for s in t.segments):
+                task.exe.statics[spot] = ids
+        return ContextValue(context.model, context.ids + ids)
+
+    def _encode(self, model: Model, text: str) -> tuple[int, ...]:
+        spot = (model.target.info.digest, text)
+        found = self._tokens.get(spot)
+        if found is None:
+            assert model.target.tokens is not None
+            found = self._tokens[spot] = tuple(model.target.tokens.encode(text))
+        return found
+
+    def _draw(self, block: Block, key: Key) -> Draw:
+        cell = block.task.cell
+        return Draw(self.services.seed, Key(block.path + key.path), block.indices, cell.row.id, cell.rollout)
+
+    def _generate(self, block: Block, i: int, op: Generate, context: ContextValue) -> None:
+        def deliver(answer: Answer, usage: Usage) -> None:
+            if self._answered(block, op, answer, usage):
+                grown = ContextValue(context.model, context.ids + answer.ids)
+                self._resolve(block, i, [grown, answer.text])
+
+        self.services.desk.request(
+            context.model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
+        )
+
+    def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
+        def deliver(answer: Answer, usage: Usage) -> None:
+            if self._answered(block, op, answer, usage):
+                self._resolve(block, i, [answer.text])
+
+        bound = block.task.bound[op.predictor.name]
+        model = self.services.model(bound.model)
+        turns = bind_prompt(op.prompt, bound, args)
+        ids: tuple[int, ...] = ()
+        if model.target.local:
+            ids = self._encode(model, model.target.render_chat(turns))
+        self.services.desk.request(
+            model,
+            op.sampling,
+            self._draw(block, op.key),
+            deliver,
+            ids=ids,
+            messages=() if ids else tuple(turns),
+            node=op.predictor.name,
+        )
+
+    def _answered(self, block: Block, op: Op, answer: Answer, usage: Usage) -> bool:
+        """Book the answer; False if the row is over or the call failed."""
+        block.task.outcome.usage += usage
+        if block.task.over:
+            return False
+        if answer.error:
+            self._fail(block.task, RowFailure(answer.error, op, "model"))
+            return False
+        return True
+
+    def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> dict[str, Any]:
+        text, *inputs = args
+        name = op.predictor.name
+        try:
+            outputs = adapter(op.layout).parse(op.signature, text)
+        except ParseFailure as e:
+            raise RowFailure(f"{name}: {e}; the model wrote {text[:200]!r}", op, "parse") from None
+        given = {f.name: v for f, v in zip(op.signature.inputs, inputs, strict=False)}
+        step = TraceStep(name, given, outputs, text, str(op.loc.origin() or ""))
+        block.task.steps.append(((*block.order, i), step))
+        return outputs
+
+
+def _predictor_of(op: Extend, exe: Executable) -> str:
+    """The predictor whose prompt an extension belongs to: named by its segments, or by the root below."""
+    context: Value = op.context
+    while True:
+        below = context.defining_op()
+        if isinstance(below, Root):
+            return below.predictor.name
+        if not isinstance(below, Extend | Generate):
+            return next(iter(exe.predictors))
+        context = below.context

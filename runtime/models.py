@@ -1,0 +1,328 @@
+"""Models as the executor sees them: calls go in, answers come out, whoever computes them.
+
+A `LocalModel` drives an engine; a `RemoteModel` an endpoint. The pool makes them on first use, by the
+definitions of the program or one override for all, and keeps local weights within a memory budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from lampc.ir import CallKey, ModelInfo, Sampling, thaw
+from lampc.ir.prog import DefModel
+from lampc.runtime.target import LocalTarget, RemoteTarget
+
+if TYPE_CHECKING:
+    from lampc.backend import Engine, Handle, PrefixRef
+    from lampc.ir import Module, Target
+    from lampc.runtime.providers import ChatAnswer
+
+
+class ModelError(Exception):
+    """A model cannot be had or used; the message says what, where and how to mend it."""
+
+
+@dataclass(slots=True)
+class Answer:
+    """A finished call. `ids` are the generated token ids (local models). Token counts are this call's own."""
+
+    text: str
+    ids: tuple[int, ...] = ()
+    finish: str = "stop"
+    prompt_tokens: int = 0
+    computed_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    error: str = ""
+    stored: bool = False
+
+    def record(self) -> dict[str, Any]:
+        """What the store keeps."""
+        return {
+            "text": self.text,
+            "ids": list(self.ids),
+            "finish": self.finish,
+            "prompt_tokens": self.prompt_tokens,
+            "generated_tokens": self.generated_tokens,
+        }
+
+    @staticmethod
+    def from_record(record: dict[str, Any]) -> Answer:
+        return Answer(
+            record["text"],
+            tuple(record["ids"]),
+            record["finish"],
+            record["prompt_tokens"],
+            0,
+            0,
+            record["generated_tokens"],
+            stored=True,
+        )
+
+
+@dataclass(slots=True, eq=False)
+class ModelCall:
+    """One call. Local: `ids` is the whole prompt. Remote: `messages`. `draw` are 64 random bits."""
+
+    key: CallKey
+    sampling: Sampling
+    draw: int
+    ids: tuple[int, ...] = ()
+    messages: tuple[tuple[str, str], ...] = ()
+    node: str = ""
+    waiting: list[Any] = field(default_factory=list)
+
+
+class Model(Protocol):
+    """A model that takes calls and gives answers as they finish."""
+
+    @property
+    def target(self) -> Target: ...
+    @property
+    def mode(self) -> str:
+        """`exact`, `fast` or `remote`; part of every call's key."""
+        ...
+
+    def submit(self, calls: Sequence[ModelCall]) -> None:
+        """Take calls, in the order in which they are best run."""
+        ...
+
+    def advance(self) -> list[tuple[ModelCall, Answer]]:
+        """Do some work; gives the calls that finished. Never returns nothing while a call is pending forever."""
+        ...
+
+    def retain(self, ids: tuple[int, ...]) -> PrefixRef | None: ...
+    def release(self, ref: PrefixRef) -> None: ...
+    def abort(self) -> None:
+        """Drop all pending calls."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class LocalModel:
+    """An engine of ours."""
+
+    def __init__(self, engine: Engine, name: str) -> None:
+        info = engine.info
+        self.engine = engine
+        self.mode = "exact" if info.exact else "fast"
+        self.target = LocalTarget(
+            ModelInfo(name, info.digest, info.context_length, info.kv_bytes_per_token, info.vocab_size),
+            engine.tokenizer,
+        )
+        self._pending: dict[int, tuple[Handle, ModelCall]] = {}
+        self._failed: list[tuple[ModelCall, Answer]] = []
+
+    def submit(self, calls: Sequence[ModelCall]) -> None:
+        from lampc.backend import BackendError, Request
+        from lampc.backend import Sampling as EngineSampling
+
+        for call in calls:
+            s = call.sampling
+            try:
+                # the prompt may leave less room than asked: what fits is generated, as a length stop
+                room = self.target.info.context_length - len(call.ids)
+                drawn = EngineSampling(s.temperature, s.top_k, s.top_p, min(s.max_tokens, max(room, 1)), 0, s.stop)
+                handle = self.engine.submit(Request(call.ids, drawn, call.draw))
+            except (BackendError, ValueError) as e:
+                self._failed.append((call, Answer("", finish="error", error=str(e))))
+                continue
+            self._pending[handle.id] = (handle, call)
+
+    def advance(self) -> list[tuple[ModelCall, Answer]]:
+        out, self._failed = self._failed, []
+        if not self._pending:
+            return out
+        for handle in self.engine.step():
+            if handle.id in self._pending:
+                out.append((self._pending.pop(handle.id)[1], _answer(handle)))
+        return out
+
+    def retain(self, ids: tuple[int, ...]) -> PrefixRef | None:
+        return self.engine.retain(ids)
+
+    def release(self, ref: PrefixRef) -> None:
+        self.engine.release(ref)
+
+    def abort(self) -> None:
+        for handle, _ in self._pending.values():
+            self.engine.abort(handle)
+        self._pending = {}
+
+    def close(self) -> None:
+        self.abort()
+        self.engine.close()
+
+
+def _answer(handle: Handle) -> Answer:
+    c = handle.completion
+    assert c is not None
+    return Answer(
+        c.text,
+        c.tokens,
+        c.finish,
+        c.prompt_tokens,
+        c.computed_tokens,
+        c.cached_tokens,
+        len(c.tokens),
+        error=(c.error or c.finish) if c.finish in ("error", "timeout", "abort") else "",
+    )
+
+
+class RemoteModel:
+    """An OpenAI-compatible endpoint. What it computes or reuses it does not say: all prompt tokens count."""
+
+    mode = "remote"
+
+    def __init__(self, client: Any, name: str) -> None:
+        self.client = client
+        digest = hashlib.blake2b(f"{client.base_url} {client.model}".encode(), digest_size=16).hexdigest()
+        self.target = RemoteTarget(ModelInfo(name, digest, 1 << 20))
+        self._pending: dict[Future[ChatAnswer], ModelCall] = {}
+
+    def submit(self, calls: Sequence[ModelCall]) -> None:
+        for call in calls:
+            s = call.sampling
+            future = self.client.submit(
+                [{"role": r, "content": c} for r, c in call.messages],
+                temperature=s.temperature,
+                top_p=s.top_p,
+                max_tokens=s.max_tokens,
+                stop=list(s.stop),
+                seed=call.draw % (1 << 31),
+            )
+            self._pending[future] = call
+
+    def advance(self) -> list[tuple[ModelCall, Answer]]:
+        if not self._pending:
+            return []
+        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
+        out = []
+        for future in [f for f in self._pending if f in done]:
+            call = self._pending.pop(future)
+            try:
+                a = future.result()
+            except Exception as e:
+                out.append((call, Answer("", finish="error", error=str(e))))
+                continue
+            n = a.prompt_tokens
+            out.append((call, Answer(a.text, (), a.finish, n, n, 0, a.completion_tokens)))
+        return out
+
+    def retain(self, ids: tuple[int, ...]) -> None:
+        return None
+
+    def release(self, ref: PrefixRef) -> None:
+        return None
+
+    def abort(self) -> None:
+        for future in self._pending:
+            future.cancel()
+        self._pending = {}
+
+    def close(self) -> None:
+        self.abort()
+        self.client.close()
+
+
+FIREFLY = "firefly"
+
+
+class ModelPool:
+    """Models by name, made on first use. `override` (a source or an engine) stands for all of them.
+
+    `budget` bounds the bytes of local weights held at once; beyond it ModelError is raised.
+    """
+
+    def __init__(
+        self,
+        override: Any = None,
+        *,
+        base: Path = Path("."),
+        exact: bool = True,
+        prefix_cache: bool = True,
+        engine: str = "paged",
+        budget: int = 8 << 30,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        self.override = override
+        self.base = base
+        self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
+        self.budget = budget
+        self.options = options or {}
+        self._models: dict[str, Model] = {}
+        self._bytes = 0
+
+    def get(self, name: str, module: Module | None = None) -> Model:
+        """The model that `@name` stands for in `module`. Raises ModelError or the engine's own errors."""
+        definition = module.lookup(name) if module is not None else None
+        options: dict[str, Any] = dict(self.options)
+        if self.override is not None:
+            source: Any = self.override
+        elif isinstance(definition, DefModel):
+            source = definition.source
+            options.update(thaw(definition.options))
+        else:
+            source = FIREFLY
+        key = json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}")
+        if key not in self._models:
+            self._models[key] = self._make(name, source, options)
+        return self._models[key]
+
+    def _make(self, name: str, source: Any, options: dict[str, Any]) -> Model:
+        if not isinstance(source, str | Path):
+            return LocalModel(source, name)
+        text = str(source)
+        if text.startswith(("http://", "https://")):
+            from lampc.runtime.providers import OpenAIClient
+
+            return RemoteModel(OpenAIClient(text, str(options.get("model", ""))), name)
+        from lampc.backend import load_engine
+
+        folder = firefly_folder() if text == FIREFLY else self._folder(Path(text))
+        size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+        if self._bytes + size > self.budget:
+            raise ModelError(
+                f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._bytes >> 20} MiB loaded, "
+                f"within {self.budget >> 20} MiB; use fewer models at once or raise the budget"
+            )
+        self._bytes += size
+        wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
+        unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model"})
+        if unknown:
+            raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
+        kind = "naive" if self.engine == "naive" else "paged"
+        engine = load_engine(folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, **wanted)
+        return LocalModel(engine, name)
+
+    def _folder(self, path: Path) -> Path:
+        for folder in (path, self.base / path):
+            if folder.is_dir():
+                return folder
+        raise ModelError(
+            f"{path}: no such folder; give a checkpoint folder (config.json, model.safetensors, tokenizer.json), "
+            f"`{FIREFLY}`, or the URL of an endpoint"
+        )
+
+    def close(self) -> None:
+        for model in self._models.values():
+            model.close()
+        self._models = {}
+        self._bytes = 0
+
+
+_ENGINE_OPTIONS = ("device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
+
+
+def firefly_folder() -> Path:
+    """Where the bundled model lies."""
+    from importlib.resources import files
+
+    return Path(str(files("lampc.runtime.firefly")))

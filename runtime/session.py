@@ -1,0 +1,232 @@
+"""A session: models, store, events and seed under which programs run.
+
+    with Session(model="firefly") as session:
+        outcomes = session.run(unit, rows)
+
+All entry points (run, evaluate, optimize, eager calls) go through here, so their calls share one journal,
+one pool of models and one prefix cache.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import Assignment, Draw, Module, Sampling, Target
+from lampc.ir.adapters import Bound, adapter, bind_prompt, parse_answer
+from lampc.ir.prog import DefRetriever
+from lampc.ir.unit import Unit
+from lampc.runtime.calls import CallDesk
+from lampc.runtime.compile import Executable, lower, structural
+from lampc.runtime.events import EventBus
+from lampc.runtime.execute import Executor, Services
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.models import Answer, ModelPool
+from lampc.runtime.plan import prefix_bound
+from lampc.runtime.retrievers import Retriever, build_retriever
+from lampc.runtime.store import Store
+from lampc.runtime.types import Cell, Outcome, Row, Usage
+
+
+class Session:
+    """See the module's text.
+
+    `model` stands for every model of the programs that run: `firefly`, a checkpoint folder, the URL of an
+    OpenAI-compatible endpoint, or an engine object. `base` is where relative paths of a program start.
+    `store` journals finished calls (in memory if None). `exact` asks for outputs that do not depend on
+    scheduling. Raises the errors of the parts it opens, when they are first used.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: Any = None,
+        base: Path = Path("."),
+        store: Store | None = None,
+        seed: int = 0,
+        exact: bool = True,
+        bus: EventBus | None = None,
+        prefix_cache: bool = True,
+        engine: str = "paged",
+        max_live: int = 1024,
+        model_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.base = base
+        self.seed = seed
+        self.bus = bus or EventBus()
+        self.store = store if store is not None else Store(None)
+        self.max_live = max_live
+        self.models = ModelPool(
+            model, base=base, exact=exact, prefix_cache=prefix_cache, engine=engine, options=dict(model_options or {})
+        )
+        self.desk = CallDesk(self.store, self.bus)
+        self._executables: dict[tuple[str, str, Assignment], Executable] = {}
+        self._retrievers: dict[tuple[str, str], Retriever] = {}
+        self._seconds = 0.0
+
+    def __enter__(self) -> Session:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give models back. The store stays open: it belongs to the caller."""
+        self.desk.abort()
+        self.models.close()
+
+    # -- running ------------------------------------------------------------------------------------
+
+    def run(
+        self,
+        program: Unit | Module,
+        rows: Sequence[Row],
+        *,
+        entry: str | None = None,
+        assignment: Assignment | None = None,
+    ) -> list[Outcome]:
+        """Run a program on rows under one candidate."""
+        return self.run_cells(program, [Cell(r, assignment or Assignment()) for r in rows], entry=entry)
+
+    def run_cells(
+        self,
+        program: Unit | Module,
+        cells: Sequence[Cell],
+        entry: str | None = None,
+        on_done: Callable[[int, Outcome], None] | None = None,
+    ) -> list[Outcome]:
+        """Run all cells of a table (candidate x row) at once; outcomes stand in the order of the cells.
+
+        A failing row is an outcome with an error. What is finished when this is interrupted is in the store.
+        """
+        started = time.perf_counter()
+        try:
+            if isinstance(program, Unit) and program.dynamic is not None:
+                from lampc.runtime.eager import run_eager
+
+                return run_eager(self, program, cells, on_done)
+            module = program.module if isinstance(program, Unit) else program
+            name = entry or (program.entry if isinstance(program, Unit) else None)
+            pairs = [(c, self.executable(module, name, c.assignment)) for c in cells]
+            return self._executor(module).run(pairs, on_done)
+        except BaseException:
+            self.desk.abort()
+            raise
+        finally:
+            self._seconds += time.perf_counter() - started
+
+    def _executor(self, module: Module) -> Executor:
+        services = Services(
+            self.desk,
+            lambda name: self.models.get(name, module),
+            lambda exe, name: self.retriever(exe.module, name),
+            self.base,
+            self.seed,
+        )
+        return Executor(services, self.max_live)
+
+    def executable(self, module: Module, entry: str | None, assignment: Assignment | None = None) -> Executable:
+        """The lowered program for the structural part of a candidate (layouts, models), made once."""
+        shape = structural(module, assignment or Assignment())
+        spot = (module.digest(), entry or "", shape)
+        if spot not in self._executables:
+            lowered = lower(module, lambda name: self.target(module, name), shape)
+            self._executables[spot] = Executable(lowered, entry)
+        return self._executables[spot]
+
+    def target(self, module: Module, name: str = "main") -> Target:
+        """What programs are lowered for."""
+        return self.models.get(name, module).target
+
+    def retriever(self, module: Module, name: str) -> Retriever:
+        """The retriever `@name`, built once. Raises RowFailure if the module has none."""
+        definition = module.lookup(name)
+        if not isinstance(definition, DefRetriever):
+            raise RowFailure(f"there is no retriever `{name}`")
+        spot = (definition.source, definition.field)
+        if spot not in self._retrievers:
+            self._retrievers[spot] = build_retriever(definition, self.base)
+        return self._retrievers[spot]
+
+    # -- single calls, for the interpreter and eager programs -----------------------------------------
+
+    def complete(self, calls: Sequence[tuple[Bound, Mapping[str, Any], Sampling, Draw]]) -> list[Answer]:
+        """Run LM calls together, each rendered from its predictor; answers in order, errors inside them."""
+        answers: list[Answer | None] = [None] * len(calls)
+        for i, (bound, inputs, sampling, draw) in enumerate(calls):
+            model = self.models.get(bound.model)
+            prompt = adapter(bound.layout).render(bound.signature, bound.name)
+            turns = bind_prompt(prompt, bound, [inputs.get(f.name) for f in bound.signature.inputs])
+            ids: tuple[int, ...] = ()
+            if model.target.local:
+                assert model.target.tokens is not None
+                ids = tuple(model.target.tokens.encode(model.target.render_chat(turns)))
+
+            def deliver(answer: Answer, usage: Usage, i: int = i) -> None:
+                answers[i] = answer
+
+            messages = () if ids else tuple(turns)
+            self.desk.request(model, sampling, draw, deliver, ids=ids, messages=messages, node=bound.name)
+        while any(a is None for a in answers):
+            self.desk.advance()
+        return [a for a in answers if a is not None]
+
+    def predict(
+        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
+    ) -> tuple[Mapping[str, Any], str]:
+        """One LM call and its outputs. Raises ParseFailure, or RowFailure if the model fails."""
+        (answer,) = self.complete([(bound, inputs, sampling, draw)])
+        if answer.error:
+            raise RowFailure(answer.error, kind="model")
+        return parse_answer(bound, answer.text), answer.text
+
+    def runner(self, module: Module, base: Path | None = None) -> SessionRunner:
+        """What `interpret` needs to run `module` in this session."""
+        return SessionRunner(self, module)
+
+    # -- accounts -------------------------------------------------------------------------------------
+
+    @property
+    def usage(self) -> Usage:
+        """All calls so far, and the seconds spent in `run_cells`."""
+        return replace(self.desk.usage, seconds=self._seconds)
+
+    @property
+    def usage_by_node(self) -> Mapping[str, Usage]:
+        """Usage of each predictor."""
+        return dict(self.desk.by_node)
+
+    def bound(self) -> int | None:
+        """Prompt tokens that the prefix tree of all prompts computed here needs; None if too many to keep."""
+        return prefix_bound(self.desk.prompts) if self.desk.complete_prompts else None
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[list[Usage]]:
+        """Usage of a stretch of work: the list holds it once the block is left."""
+        before = self.usage
+        out: list[Usage] = []
+        yield out
+        out.append(self.usage - before)
+
+
+class SessionRunner:
+    """One LM call or retrieval at a time, for the reference interpreter and eager code."""
+
+    def __init__(self, session: Session, module: Module) -> None:
+        self.session = session
+        self.module = module
+
+    def predict(
+        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
+    ) -> tuple[Mapping[str, Any], str]:
+        return self.session.predict(bound, inputs, sampling, draw)
+
+    def retrieve(self, name: str, query: str, k: int) -> list[str]:
+        return self.session.retriever(self.module, name).search(query, k)
+
+
+__all__ = ["Session", "SessionRunner"]
