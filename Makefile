@@ -1,0 +1,74 @@
+# Every target sets up what it needs first; `make` alone lists them.
+# POSIX sh and GNU make 3.81 (macOS) are enough.
+
+VENV = .venv
+PY = $(VENV)/bin/python
+CONSTRAINTS = constraints.txt
+PIP_ARGS =
+PYTEST_ARGS = -n 2
+FRESH =
+CHECK = tools/setup_check.py
+SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
+	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
+
+.PHONY: help setup setup-dev demo test test-slow check fix bench golden size clean
+.DEFAULT_GOAL = help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
+	@echo
+	@echo "  variables: PYTHON=python3.12  PIP_ARGS='--index-url URL'  PYTEST_ARGS='-k name'  FRESH=1 (demo)"
+
+setup: $(VENV)/.ready ## make .venv with what running programs needs (quick if done)
+
+setup-dev: $(VENV)/.ready-dev ## the same with what tests and checks need
+
+$(PY):
+	@$(PYTHON) -c pass 2>/dev/null || { echo "setup: no Python found. Fix: install Python 3.11, 3.12 or 3.13, or name one: make setup PYTHON=/path/to/python"; exit 1; }
+	@$(PYTHON) $(CHECK)
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.ready: $(PY) pyproject.toml $(CONSTRAINTS)
+	@$(PY) $(CHECK) --fetch run --constraints $(CONSTRAINTS) --pip-args "$(PIP_ARGS)"
+	$(PY) -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) -e .
+	@touch $@
+
+$(VENV)/.ready-dev: $(PY) pyproject.toml $(CONSTRAINTS)
+	@$(PY) $(CHECK) --fetch dev --constraints $(CONSTRAINTS) --pip-args "$(PIP_ARGS)"
+	$(PY) -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) -e ".[dev]"
+	@touch $@ $(VENV)/.ready
+
+demo: $(VENV)/.ready ## optimise an example program on the bundled model and show what it gains (FRESH=1: start over)
+	@FRESH="$(FRESH)" $(PY) -m lampc demo
+
+test: $(VENV)/.ready-dev ## run the tests
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.ready-dev ## run the long proofs
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS) -m slow
+
+check: $(VENV)/.ready-dev ## lint, format, types, layers, tests
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+	$(VENV)/bin/lint-imports
+	OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
+
+fix: $(VENV)/.ready-dev ## let ruff mend what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+bench: $(VENV)/.ready-dev ## run the benchmarks; a line each is appended to benchmarks/results/
+	@for f in benchmarks/[!_]*.py; do echo "== $$f"; $(PY) $$f || exit 1; done
+
+golden: $(VENV)/.ready-dev ## rewrite golden fixtures and generated documents; read the diff
+	OMP_NUM_THREADS=1 $(PY) -m pytest -q --update
+	$(PY) tools/listing.py
+
+size: ## lines per file, those over budget marked
+	@$(PYTHON) tools/size.py
+
+clean: ## remove .venv, out/ and every cache
+	rm -rf $(VENV) out build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
