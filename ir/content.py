@@ -71,7 +71,7 @@ class Sampling:
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
-    max_tokens: int = 64
+    max_tokens: int = 256
     stop: tuple[str, ...] = ()
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 from lampc.ir.content import Field
 from lampc.ir.core import Module
+from lampc.ir.diag import Diagnostic
 from lampc.ir.loc import UNKNOWN, Loc
 
 
@@ -79,7 +81,12 @@ class Test:
 
 @dataclass(slots=True)
 class Unit:
-    """A compiled source: the module and everything declared beside it. `entry` is the function run by default."""
+    """A compiled source: the module and everything declared beside it. `entry` is the function run by default.
+
+    A Python program that could not be traced has `dynamic`, a note that says which line and why, and
+    `host_entry`, which runs one row (keyword arguments in, outputs by name out); its module then holds the
+    definitions only.
+    """
 
     module: Module
     entry: str
@@ -89,3 +96,5 @@ class Unit:
     optimizes: list[Optimize] = field(default_factory=list)
     tests: list[Test] = field(default_factory=list)
     warnings: list[Any] = field(default_factory=list)
+    dynamic: Diagnostic | None = None
+    host_entry: Callable[..., dict[str, Any]] | None = None

@@ -170,7 +170,8 @@ class Session:
                 answers[i] = answer
 
             messages = () if ids else tuple(turns)
-            self.desk.request(model, sampling, draw, deliver, ids=ids, messages=messages, node=bound.name)
+            drawn = call_sampling(bound.signature, sampling)
+            self.desk.request(model, drawn, draw, deliver, ids=ids, messages=messages, node=bound.name)
         while any(a is None for a in answers):
             self.desk.advance()
         return [a for a in answers if a is not None]
