@@ -136,6 +136,10 @@ _add("unique", 1, _same, lambda s: [x for i, x in enumerate(s) if x not in s[:i]
 _add("count", 2, INT, lambda s, x: s.count(x), "how often an item is in a list")
 _add("abs", 1, _numeric, abs, "absolute value")
 _add("round", (1, 2), _numeric, round, "rounded number")
+_add("pystr", 1, STR, str, "text of a value as Python's str() writes it")
+_add("any", 1, BOOL, any, "whether some item is true")
+_add("all", 1, BOOL, all, "whether every item is true")
+_add("flatten", 1, lambda t: _item(t), lambda s: [x for part in s for x in part], "items of a list of lists")
 _add("normalize", 1, STR, _normalize, "lower case, no punctuation, no articles, single spaces")
 _add(
     "exact_match",

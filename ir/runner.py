@@ -1,0 +1,83 @@
+"""How a call made outside of a compiled program reaches the session that answers it.
+
+`Predict.__call__` (and a retriever's `search`, and a tool) ask `runner()` when no trace is being made. The
+runtime sets `current_runner` around each row that it runs; `set_default_runner` installs what answers when
+nothing is set, which is what `lampc.configure(...)` does. Nothing here knows of models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+from lampc.ir.content import Key, Sampling
+
+if TYPE_CHECKING:
+    from lampc.ir.adapters.bind import Bound
+
+
+class Runner(Protocol):
+    """What eager code asks of the outside: one LM call or one retrieval at a time."""
+
+    def predict(
+        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key
+    ) -> tuple[dict[str, Any], str]:
+        """Outputs by name, and the model's text. `key` names the call site; the runner adds the occurrence."""
+        ...
+
+    def retrieve(self, name: str, query: str, k: int) -> list[str]:
+        """The `k` best passages of the retriever called `name`."""
+        ...
+
+
+@runtime_checkable
+class ToolRunner(Protocol):
+    """A runner that also wants to know of tool calls, for instance to journal what they returned."""
+
+    def tool(
+        self, name: str, effect: str, run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any: ...
+
+
+@runtime_checkable
+class BatchRunner(Protocol):
+    """A runner that can run a whole program over many rows at once."""
+
+    def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
+        """For each row the outputs by name, or the exception that ended it."""
+        ...
+
+
+class NoSession(Exception):
+    """An LM call was made where nothing can answer it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"{what}: no model is set. Call lampc.configure(model=...) first "
+            '(for instance model="firefly", a checkpoint folder or an http:// endpoint), '
+            "or run the program through lampc.runtime.session.Session"
+        )
+
+
+current_runner: ContextVar[Runner | None] = ContextVar("lampc_runner", default=None)
+_default: list[Runner | None] = [None]
+
+
+def set_default_runner(runner: Runner | None) -> Runner | None:
+    """Install what answers where `current_runner` is not set, in all threads; gives the one before."""
+    before, _default[0] = _default[0], runner
+    return before
+
+
+def find_runner() -> Runner | None:
+    """The runner of this context, else the default one, else None."""
+    return current_runner.get() or _default[0]
+
+
+def runner(what: str = "an LM call") -> Runner:
+    """As `find_runner`, but raises NoSession, naming `what` was tried."""
+    found = find_runner()
+    if found is None:
+        raise NoSession(what)
+    return found
