@@ -35,7 +35,8 @@ class Glue:
     """How a chat template wraps turns, when it treats each turn alone.
 
     The text of a conversation is `begin`, then `before[role] + content + after[role]` for each turn, then
-    `generation`. `hard` says that each turn begins at a special token, so that turns are tokenised apart.
+    `generation`. `hard` says that each turn begins at a special token, so that turns are tokenised apart;
+    `trim` that the template strips white space off both ends of each content.
     """
 
     begin: str
@@ -43,9 +44,15 @@ class Glue:
     after: tuple[tuple[str, str], ...]
     generation: str
     hard: bool = True
+    trim: bool = False
+
+    def knows(self, role: str) -> bool:
+        """Whether the template has turns of this role."""
+        return any(r == role for r, _ in self.before) and any(r == role for r, _ in self.after)
 
     def wrap(self, role: str, content: str) -> str:
-        return dict(self.before)[role] + content + dict(self.after)[role]
+        """Text of one turn. Raises KeyError for a role that the template does not have."""
+        return dict(self.before)[role] + (content.strip() if self.trim else content) + dict(self.after)[role]
 
 
 class Target(Protocol):

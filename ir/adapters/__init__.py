@@ -4,7 +4,15 @@
 """
 
 from lampc.ir.adapters.base import Adapter, ParseFailure
-from lampc.ir.adapters.bind import Bound, bind_predictors, bind_prompt, demo_turns, parse_answer, segment_text
+from lampc.ir.adapters.bind import (
+    Bound,
+    bind_predictors,
+    bind_prompt,
+    call_sampling,
+    demo_turns,
+    parse_answer,
+    segment_text,
+)
 from lampc.ir.adapters.registry import ADAPTERS, adapter
 
 __all__ = [
@@ -15,6 +23,7 @@ __all__ = [
     "adapter",
     "bind_predictors",
     "bind_prompt",
+    "call_sampling",
     "demo_turns",
     "parse_answer",
     "segment_text",

@@ -6,11 +6,11 @@ Interpreter, eager mode, executor and providers all get their text here, so they
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from lampc.ir.adapters.registry import adapter
-from lampc.ir.content import Assignment, DemoSet, Signature
+from lampc.ir.content import Assignment, DemoSet, Sampling, Signature
 from lampc.ir.core import Module
 from lampc.ir.prog import DefPredictor
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
@@ -44,6 +44,21 @@ def bind_predictors(module: Module, assignment: Assignment | None = None) -> dic
                 chosen.get(f"{n}.model", op.model.name),
             )
     return out
+
+
+MARKER_TOKENS = 16
+"""Room for a field's name and marker, where the length of an answer is bounded field by field."""
+
+
+def call_sampling(signature: Signature, sampling: Sampling) -> Sampling:
+    """The sampling of one call: bounds of its output fields, if any field has one, make up `max_tokens`.
+
+    A field without a bound of its own may take all of the call's `max_tokens`.
+    """
+    bounds = [f.max_tokens for f in signature.outputs]
+    if not any(bounds):
+        return sampling
+    return replace(sampling, max_tokens=sum((b or sampling.max_tokens) + MARKER_TOKENS for b in bounds))
 
 
 def segment_text(segment: Segment, bound: Bound, inputs: Sequence[Any]) -> str:

@@ -1,0 +1,95 @@
+"""`prompt.request` -> `kv.root`, a chain of `kv.extend`, `kv.generate`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+from lampc.ir.attrs import Symbol
+from lampc.ir.core import Module, Op, Value
+from lampc.ir.diag import CompileError, Diagnostic, Label, explain
+from lampc.ir.kv import Extend, Generate, Root
+from lampc.ir.prog import DefPredictor
+from lampc.ir.prompt import Input, Run, Segment, Turn
+from lampc.ir.protocols import Target
+from lampc.ir.requests import RequestOp
+from lampc.ir.rewrite import Rewriter
+from lampc.passes.lower.runs import cut
+from lampc.passes.manager import PassContext
+
+explain(
+    {
+        "L0712": "no target for a model\nPrompts are cut into runs by the chat template of the model that will read "
+        "them, so `lower-kv` needs to know the target of each model that a predictor uses.",
+    }
+)
+
+
+@dataclass(frozen=True)
+class LowerKv:
+    """Requests to local models become contexts that grow run by run; endpoints keep their requests.
+
+    A run ends where the chat template of the target begins a turn with a special token, so it is tokenised
+    alone; an extension takes only those operands that its slots use.
+    """
+
+    name: ClassVar[str] = "lower-kv"
+    label: ClassVar[str] = "E"
+
+    def run(self, module: Module, ctx: PassContext) -> dict[str, int]:
+        models = {op.symbol: op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
+        requests = [op for op in module.walk() if isinstance(op, RequestOp)]
+        targets = {op.predictor.name: ctx.target_of(models.get(op.predictor.name, "main")) for op in requests}
+        if wrong := [_no_target(op) for op in requests if targets[op.predictor.name] is None]:
+            raise CompileError(wrong)
+        rewriter = Rewriter(self.name)
+        kept = extends = 0
+        for op in requests:
+            target = targets[op.predictor.name]
+            assert target is not None
+            if target.local:
+                extends += _lower(op, models.get(op.predictor.name, "main"), target, rewriter)
+            else:
+                kept += 1
+        return {"requests": len(requests) - kept, "extends": extends, "endpoint_requests": kept}
+
+
+def _lower(op: RequestOp, model: str, target: Target, rewriter: Rewriter) -> int:
+    made: Op = Root.make(predictor=op.predictor, model=Symbol(model), loc=op.loc, hint="root")
+    rewriter.insert_before(op, made)
+    runs = cut(op.prompt, target.glue)
+    for run in runs:
+        numbered, used = _renumbered(run, op.inputs)
+        made = Extend.make(made.result, *used, run=numbered, loc=op.loc, hint="ctx")
+        rewriter.insert_before(op, made)
+    generate = Generate.make(
+        made.result, sampling=op.sampling, key=op.key, predictor=op.predictor, loc=op.loc, hint="grown"
+    )
+    generate.text.hint = op.text.hint
+    rewriter.insert_before(op, generate)
+    rewriter.replace(op, [generate.text])
+    return len(runs)
+
+
+def _renumbered(run: Run, inputs: list[Value]) -> tuple[Run, list[Value]]:
+    """The run with its slots numbered from 0 in order of appearance, and the operands for them."""
+    order: dict[int, int] = {}
+
+    def renumber(segment: Segment) -> Segment:
+        if not isinstance(segment, Input):
+            return segment
+        return replace(segment, index=order.setdefault(segment.index, len(order)))
+
+    segments = tuple(map(renumber, run.segments))
+    turns = tuple(Turn(t.role, tuple(map(renumber, t.segments))) for t in run.turns)
+    return Run(segments, turns), [inputs[i] for i in order]
+
+
+def _no_target(op: RequestOp) -> Diagnostic:
+    span = op.loc.origin()
+    return Diagnostic(
+        "L0712",
+        f"there is no target for the model of predictor `{op.predictor.name}`",
+        Label(span) if span else None,
+        help="give the target in PassContext(target=...), or by model in PassContext(targets={...})",
+    )

@@ -1,0 +1,91 @@
+"""`prog.predict` -> `prompt.request` + `prompt.parse`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import ClassVar
+
+from lampc.ir.adapters import ADAPTERS
+from lampc.ir.adapters.bind import call_sampling
+from lampc.ir.core import Module, Op
+from lampc.ir.diag import CompileError, Diagnostic, Label, explain
+from lampc.ir.prog import DefPredictor, Predict
+from lampc.ir.requests import Parse, RequestOp
+from lampc.ir.rewrite import Rewriter
+from lampc.passes.manager import PassContext
+
+explain(
+    {
+        "L0711": "an LM call cannot be lowered to a prompt\nThe call names a predictor that the module does not define, "
+        "or a layout that does not exist. The layout of a predictor stands in its definition; an assignment may "
+        "change it.",
+    }
+)
+
+
+@dataclass(frozen=True)
+class LowerPrompts:
+    """Every LM call becomes a prompt to send and a parser of the answer.
+
+    `layouts` are (predictor, layout) pairs that go before the layouts of the definitions: those that a
+    candidate has chosen.
+    """
+
+    name: ClassVar[str] = "lower-prompts"
+    label: ClassVar[str] = "E"
+    layouts: tuple[tuple[str, str], ...] = ()
+
+    def run(self, module: Module, ctx: PassContext) -> dict[str, int]:
+        defined = {op.symbol: op.layout for op in module.body.ops if isinstance(op, DefPredictor)}
+        layouts = {**defined, **dict(self.layouts)}
+        calls = [op for op in module.walk() if isinstance(op, Predict)]
+        wrong = [d for op in calls if (d := _unknown(op, defined, layouts))]
+        if wrong:
+            raise CompileError(wrong)
+        rewriter = Rewriter(self.name)
+        for op in calls:
+            _lower(op, layouts[op.predictor.name], rewriter)
+        return {"requests": len(calls)}
+
+
+def _lower(op: Predict, layout: str, rewriter: Rewriter) -> None:
+    hint = op.result.hint
+    request = RequestOp.make(
+        *op.inputs,
+        predictor=op.predictor,
+        prompt=ADAPTERS[layout].render(op.signature, op.predictor.name),
+        sampling=call_sampling(op.signature, op.sampling),
+        key=op.key,
+        loc=op.loc,
+        hint=f"{hint}_text" if hint else "text",
+    )
+    rewriter.insert_before(op, request)
+    parse = Parse.make(
+        request.text,
+        *op.inputs,
+        predictor=op.predictor,
+        signature=op.signature,
+        layout=layout,
+        types=[op.result.type],
+        loc=op.loc,
+        hint=hint,
+    )
+    rewriter.replace(op, parse)
+
+
+def _unknown(op: Predict, defined: Mapping[str, str], layouts: Mapping[str, str]) -> Diagnostic | None:
+    name = op.predictor.name
+    if name not in defined:
+        return _finding(op, f"predictor `{name}` is not defined", list(defined), name)
+    if layouts[name] not in ADAPTERS:
+        return _finding(op, f"there is no layout `{layouts[name]}`", list(ADAPTERS), layouts[name])
+    return None
+
+
+def _finding(op: Op, message: str, known: list[str], wanted: str) -> Diagnostic:
+    span = op.loc.origin()
+    near = get_close_matches(wanted, known, 1)
+    hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
+    return Diagnostic("L0711", message, Label(span) if span else None, help=hint)

@@ -1,0 +1,103 @@
+"""Runs: the stretches of a prompt that are tokenised alone, and their text.
+
+A prompt is cut only where the chat template puts a special token, so tokenising its runs one by one gives the ids of
+the whole. `run_text` is the one place that turns a run into text; executor, plans and tests get it here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from lampc.ir.adapters import Bound, demo_turns, segment_text
+from lampc.ir.adapters.bind import bind_turns
+from lampc.ir.prompt import Demos, Output, Prompt, Run, Segment, Text, Turn
+from lampc.ir.protocols import Glue, Target
+
+
+def cut(prompt: Prompt, glue: Glue | None) -> tuple[Run, ...]:
+    """The runs of a prompt under a chat template.
+
+    One run for each turn, the demos together in one; the first also holds what opens the conversation, the last what
+    asks for the answer. A template that cannot be cut into turns gives a single run of the whole prompt.
+    """
+    turns = [t for t in prompt.turns if not any(isinstance(s, Output) for s in t.segments)]
+    if glue is None or not _cuts(turns, glue):
+        return (Run(turns=prompt.turns),)
+    parts = [_Part(glue.begin)] if turns and turns[0].role == "demos" else []
+    for turn in turns:
+        begin = glue.begin if not parts else ""
+        if turn.role == "demos":
+            parts.append(_Part("", turn.segments))
+        else:
+            before, after = dict(glue.before)[turn.role], dict(glue.after)[turn.role]
+            parts.append(_Part(begin + before, turn.segments, after, glue.hard))
+    if not parts or parts[-1].is_demos():
+        parts.append(_Part(""))
+    parts[-1] = replace(parts[-1], tail=parts[-1].tail + glue.generation)
+    if not glue.hard:
+        return (Run(_merged([s for p in parts for s in p.segments(False)])),)
+    return tuple(Run(made) for p in parts if (made := p.segments(glue.trim)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What becomes one run: glue, the content of a turn, glue."""
+
+    head: str
+    content: tuple[Segment, ...] = ()
+    tail: str = ""
+    hard: bool = False
+
+    def is_demos(self) -> bool:
+        return any(isinstance(s, Demos) for s in self.content)
+
+    def segments(self, trim: bool) -> tuple[Segment, ...]:
+        """The run's segments; where contents are stripped, glue stays apart from content, even if empty."""
+        head, tail = Text(self.head, self.hard), Text(self.tail)
+        if trim and self.content and not self.is_demos():
+            return (head, *_merged(self.content), tail)
+        return _merged((head, *self.content, tail))
+
+
+def run_text(run: Run, bound: Bound, inputs: Sequence[Any], target: Target) -> str:
+    """Text of a run under one predictor's parameters; `inputs` are the values of its slots, by index.
+
+    Raises ValueError if the run was cut for another chat template than the target's.
+    """
+    if run.turns:
+        return target.render_chat(bind_turns(run.turns, bound, inputs))
+    glue = target.glue
+    if glue is None:
+        raise ValueError("this run was cut for a chat template that wraps each turn alone; the target's does not")
+    texts = [
+        "".join(glue.wrap(role, text) for role, text in demo_turns(s, bound))
+        if isinstance(s, Demos)
+        else segment_text(s, bound, inputs)
+        for s in run.segments
+    ]
+    if (
+        glue.trim and len(texts) > 2 and not any(isinstance(s, Demos) for s in run.segments)
+    ):  # glue, content, glue: see `_Part.segments`
+        texts[1:-1] = ["".join(texts[1:-1]).strip()]
+    return "".join(texts)
+
+
+def _cuts(turns: Sequence[Turn], glue: Glue) -> bool:
+    """Whether the template's turns can be told apart for this prompt."""
+    roles = {r for t in turns for r in (("user", "assistant") if t.role == "demos" else (t.role,))}
+    return all(map(glue.knows, roles)) and (glue.hard or not glue.trim)
+
+
+def _merged(segments: Sequence[Segment]) -> tuple[Segment, ...]:
+    """Neighbouring texts joined, empty ones left out."""
+    out: list[Segment] = []
+    for s in segments:
+        if isinstance(s, Text) and not s.text:
+            continue
+        if isinstance(s, Text) and out and isinstance(out[-1], Text):
+            out[-1] = Text(out[-1].text + s.text, out[-1].hard)
+        else:
+            out.append(s)
+    return tuple(out)
