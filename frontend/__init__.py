@@ -1,4 +1,4 @@
-"""TODO."""
+"""Programs become IR here: `frontend.lmp` reads the `.lmp` language, `frontend.python` traces Python.
 
-if __name__ != "lampc.frontend":
-    raise ImportError("import lampc.frontend, not frontend")
+Both give a `lampc.ir.Unit`; neither knows how a program is run.
+"""

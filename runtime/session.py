@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment, Draw, Module, Sampling, Target
-from lampc.ir.adapters import Bound, adapter, bind_prompt, parse_answer
+from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling, parse_answer
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
 from lampc.runtime.calls import CallDesk
