@@ -33,7 +33,8 @@ explain(
         "L0701": "a pipeline does not parse\nA pipeline is a list of passes, each with its options in braces: "
         "`inline,cse,dce{definitions=true}`. The caret stands where the text stops making sense.",
         "L0702": "a pass or option is unknown, or its value is of the wrong type\nPasses and their options are listed "
-        "by `lampc opt --list`. Strings need quotes only if they hold other characters than letters, digits and `_.@:/+-`.",
+        "by `lampc opt --list`. A string needs quotes if it holds other "
+        "characters than letters, digits and `_.@:/+-`.",
     }
 )
 
@@ -50,7 +51,7 @@ def write_pass(item: Any) -> str:
         value = getattr(item, f.name)
         if f.default is dataclasses.MISSING or value != f.default:
             shown.append(f"{f.name}={_write(value)}")
-    return item.name + (f"{{{','.join(shown)}}}" if shown else "")
+    return f"{item.name}{{{','.join(shown)}}}" if shown else f"{item.name}"
 
 
 def options(cls: type) -> list[tuple[str, Any, Any]]:

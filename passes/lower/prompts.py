@@ -18,9 +18,9 @@ from lampc.passes.manager import PassContext
 
 explain(
     {
-        "L0711": "an LM call cannot be lowered to a prompt\nThe call names a predictor that the module does not define, "
-        "or a layout that does not exist. The layout of a predictor stands in its definition; an assignment may "
-        "change it.",
+        "L0711": "an LM call cannot be lowered to a prompt\nThe call names a predictor that the module does not "
+        "define, or a layout that does not exist. The layout of a predictor stands in its definition; an assignment "
+        "may change it.",
     }
 )
 

@@ -77,9 +77,7 @@ def run_text(run: Run, bound: Bound, inputs: Sequence[Any], target: Target) -> s
         else segment_text(s, bound, inputs)
         for s in run.segments
     ]
-    if (
-        glue.trim and len(texts) > 2 and not any(isinstance(s, Demos) for s in run.segments)
-    ):  # glue, content, glue: see `_Part.segments`
+    if glue.trim and len(texts) > 2:  # glue, content, glue: see `_Part.segments`
         texts[1:-1] = ["".join(texts[1:-1]).strip()]
     return "".join(texts)
 
