@@ -23,7 +23,7 @@ from lampc.passes.options import read_pipeline, write_pass
 
 explain(
     {
-        "L0703": "a pass failed\nA pass raised an error or left a module that does not verify. That is a bug of the "
+        "L0923": "a pass failed\nA pass raised an error or left a module that does not verify. That is a bug of the "
         "compiler, not of the program. The module as it was before the pass has been written to a file, and the "
         "command in the message repeats the failure from there.",
     }
@@ -125,7 +125,7 @@ class Pipeline:
     def run(self, module: Module, ctx: PassContext | None = None, options: RunOptions | None = None) -> Report:
         """Run all passes on `module`, changing it.
 
-        Raises CompileError for what is wrong with the program, and PassFailed (L0703) if a pass is wrong.
+        Raises CompileError for what is wrong with the program, and PassFailed (L0923) if a pass is wrong.
         """
         ctx, options = ctx or PassContext(), options or RunOptions()
         rows = []
@@ -165,7 +165,7 @@ class Pipeline:
             notes.append(f"reproduce with: {command}")
         if len(self.passes) > index + 1:
             notes.append(f"passes still to run: {rest}")
-        return PassFailed(Diagnostic("L0703", f"pass `{item.name}` failed: {why}", notes=tuple(notes)), path)
+        return PassFailed(Diagnostic("L0923", f"pass `{item.name}` failed: {why}", notes=tuple(notes)), path)
 
 
 class PassFailed(CompileError):

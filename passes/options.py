@@ -30,9 +30,9 @@ _CONSTANTS = {"true": True, "false": False, "none": None}
 
 explain(
     {
-        "L0701": "a pipeline does not parse\nA pipeline is a list of passes, each with its options in braces: "
+        "L0921": "a pipeline does not parse\nA pipeline is a list of passes, each with its options in braces: "
         "`inline,cse,dce{definitions=true}`. The caret stands where the text stops making sense.",
-        "L0702": "a pass or option is unknown, or its value is of the wrong type\nPasses and their options are listed "
+        "L0922": "a pass or option is unknown, or its value is of the wrong type\nPasses and their options are listed "
         "by `lampc opt --list`. A string needs quotes if it holds other "
         "characters than letters, digits and `_.@:/+-`.",
     }
@@ -40,7 +40,7 @@ explain(
 
 
 def read_pipeline(text: str) -> tuple[Any, ...]:
-    """The passes that `text` names. Raises CompileError (L0701 syntax, L0702 unknown pass, option or value)."""
+    """The passes that `text` names. Raises CompileError (L0921 syntax, L0922 unknown pass, option or value)."""
     return _Reader(text).pipeline()
 
 
@@ -101,7 +101,7 @@ class _Reader:
 
     def want(self, char: str, where: str) -> None:
         if not self.eat(char):
-            self.fail("L0701", f"expected `{char}` {where}", self.at)
+            self.fail("L0921", f"expected `{char}` {where}", self.at)
 
     def pipeline(self) -> tuple[Any, ...]:
         out = []
@@ -118,11 +118,11 @@ class _Reader:
         start = self.at
         name = self.take(_NAME)
         if name is None:
-            self.fail("L0701", "expected the name of a pass", self.at)
+            self.fail("L0921", "expected the name of a pass", self.at)
         try:
             cls = load(name)
         except UnknownPass as e:
-            self.fail("L0702", str(e), start, self.at)
+            self.fail("L0922", str(e), start, self.at)
         values: dict[str, Any] = {}
         if self.eat("{"):
             known = {n: t for n, t, _ in options(cls)}
@@ -137,21 +137,21 @@ class _Reader:
         start = self.at
         key = self.take(_OPTION)
         if key is None:
-            self.fail("L0701", "expected the name of an option or `}`", start)
+            self.fail("L0921", "expected the name of an option or `}`", start)
         if key not in known:
             near = get_close_matches(key, known, 1)
             listed = f"its options: {', '.join(known)}" if known else "it takes none"
             hint = f"did you mean `{near[0]}`?" if near else listed
-            self.fail("L0702", f"`{name}` has no option `{key}`", start, self.at, hint)
+            self.fail("L0922", f"`{name}` has no option `{key}`", start, self.at, hint)
         if key in values:
-            self.fail("L0702", f"option `{key}` is given twice", start, self.at)
+            self.fail("L0922", f"option `{key}` is given twice", start, self.at)
         self.want("=", f"after option `{key}`")
         self.skip()
         start = self.at
         value = self.value()
         if not _fits(value, known[key]):
             shown = self.text[start : self.at]
-            self.fail("L0702", f"option `{key}` is {_typed(known[key])}, got `{shown}`", start, self.at)
+            self.fail("L0922", f"option `{key}` is {_typed(known[key])}, got `{shown}`", start, self.at)
         values[key] = float(value) if known[key] is float else value
 
     def value(self) -> Any:
@@ -166,12 +166,12 @@ class _Reader:
             try:
                 return json.loads(text)
             except ValueError:
-                self.fail("L0701", "this string is not valid", self.at - len(text), self.at)
+                self.fail("L0921", "this string is not valid", self.at - len(text), self.at)
         if text := self.take(_NUMBER):
             return float(text) if any(c in text for c in ".eE") else int(text)
         if text := self.take(_WORD):
             return _CONSTANTS.get(text, text)
-        self.fail("L0701", "expected a value", self.at)
+        self.fail("L0921", "expected a value", self.at)
 
 
 def _fits(value: Any, wanted: Any) -> bool:

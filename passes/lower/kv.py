@@ -19,7 +19,7 @@ from lampc.passes.manager import PassContext
 
 explain(
     {
-        "L0712": "no target for a model\nPrompts are cut into runs by the chat template of the model that will read "
+        "L0932": "no target for a model\nPrompts are cut into runs by the chat template of the model that will read "
         "them, so `lower-kv` needs to know the target of each model that a predictor uses.",
     }
 )
@@ -88,7 +88,7 @@ def _renumbered(run: Run, inputs: list[Value]) -> tuple[Run, list[Value]]:
 def _no_target(op: RequestOp) -> Diagnostic:
     span = op.loc.origin()
     return Diagnostic(
-        "L0712",
+        "L0932",
         f"there is no target for the model of predictor `{op.predictor.name}`",
         Label(span) if span else None,
         help="give the target in PassContext(target=...), or by model in PassContext(targets={...})",

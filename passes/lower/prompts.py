@@ -18,7 +18,7 @@ from lampc.passes.manager import PassContext
 
 explain(
     {
-        "L0711": "an LM call cannot be lowered to a prompt\nThe call names a predictor that the module does not "
+        "L0931": "an LM call cannot be lowered to a prompt\nThe call names a predictor that the module does not "
         "define, or a layout that does not exist. The layout of a predictor stands in its definition; an assignment "
         "may change it.",
     }
@@ -88,4 +88,4 @@ def _finding(op: Op, message: str, known: list[str], wanted: str) -> Diagnostic:
     span = op.loc.origin()
     near = get_close_matches(wanted, known, 1)
     hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(known)) or 'none'}"
-    return Diagnostic("L0711", message, Label(span) if span else None, help=hint)
+    return Diagnostic("L0931", message, Label(span) if span else None, help=hint)

@@ -16,7 +16,7 @@ from lampc.passes.manager import PassContext
 
 explain(
     {
-        "L0721": "functions call each other in a circle\nA program is a graph of finite size, so a function may not "
+        "L0941": "functions call each other in a circle\nA program is a graph of finite size, so a function may not "
         "reach itself through calls. Use a loop with a bound instead.",
     }
 )
@@ -56,7 +56,7 @@ def _calls(func: Func, functions: dict[str, Func]) -> Iterator[Call]:
 
 
 def _callees_first(functions: dict[str, Func]) -> list[Func]:
-    """Functions such that each comes after those it calls. Raises CompileError (L0721) for a circle."""
+    """Functions such that each comes after those it calls. Raises CompileError (L0941) for a circle."""
     done: dict[str, Func] = {}
     path: list[str] = []
 
@@ -83,7 +83,7 @@ def _circle(call: Call, names: list[str]) -> Diagnostic:
     if len(names) > 2:
         message += f" through {', '.join(f'`{n}`' for n in names[1:-1])}"
     label = Label(span, "this call closes the circle") if span else None
-    return Diagnostic("L0721", message, label, help="use a loop with a bound instead of recursion")
+    return Diagnostic("L0941", message, label, help="use a loop with a bound instead of recursion")
 
 
 def _inline(call: Call, callee: Func, rewriter: Rewriter) -> None:
