@@ -123,9 +123,7 @@ class Executor:
                     self._step(block, i)
             if self.live and (not waiting or self.live >= self.max_live):
                 if desk.idle:
-                    raise RuntimeError(
-                        "live tasks wait for nothing: a bug in the lowered program"
-                    )
+                    raise RuntimeError("live tasks wait for nothing: a bug in the lowered program")
                 desk.advance()
         return outcomes
 

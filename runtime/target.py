@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lampc.ir import Glue, ModelInfo
@@ -48,7 +49,10 @@ class LocalTarget:
         starts = [text for _, text in found.before] + [found.generation]
         if not specials or not all(s.startswith(specials) for s in starts) or not self.tokens.compositional():
             return None
-        return found if all(self._agrees(found, roles) for roles in _PROBES) else None
+        for glue in (found, replace(found, trim=True)):
+            if all(self._agrees(glue, roles) for roles in _PROBES):
+                return glue
+        return None
 
     def _derive(self) -> Glue:
         user_tail = self._tail([("user", _mark(0))])
@@ -81,7 +85,7 @@ class LocalTarget:
         return self._render(turns, False).split(turns[i][1])[1].split(turns[i + 1][1])[0]
 
     def _agrees(self, glue: Glue, roles: Sequence[str]) -> bool:
-        # contents with spaces and breaks at their ends expose templates that trim
+        # spaces and breaks at the ends of contents expose templates that trim
         turns = [(role, f" \n{_mark(i)}\n ") for i, role in enumerate(roles)]
         glued = glue.begin + "".join(glue.wrap(r, c) for r, c in turns) + glue.generation
         return glued == self.render_chat(turns)

@@ -67,8 +67,8 @@ class Compact:
         heads = re.compile(r"^\s*(" + "|".join(map(re.escape, names)) + r")\s*:", re.MULTILINE)
         parts: dict[str, str] = {}
         found = list(heads.finditer(text))
-        for head, following in zip(found, [*found[1:], None], strict=True):
-            end = following.start() if following else len(text)
+        ends = [*(h.start() for h in found[1:]), len(text)]
+        for head, end in zip(found, ends, strict=False):
             parts.setdefault(head.group(1), text[head.end() : end])
         if not found and len(names) == 1:
             parts[names[0]] = text  # a model that leaves the only field's name out is understood

@@ -1,0 +1,226 @@
+"""The graph that every picture is drawn from: nodes in program order, nested in containers, and edges.
+
+Total: broken IR is drawn as well, with its findings on the nodes they are about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lampc.ir import Assignment, Module, Op, Region, Symbol, Value, verify
+from lampc.ir.adapters import Bound, bind_predictors
+from lampc.ir.effects import Trait
+from lampc.runtime.pictures.describe import details, group_of, label_of, region_title
+
+Counts = Mapping[str, Mapping[str, Any]]
+"""What a run counted, by predictor (`classify`) or by call site (`classify#0`): name -> number."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A box. `kind` is `op`, `region` or `arg`; containers (ops with regions, and regions) hold others.
+
+    `group` chooses the colour; `details` are (title, text) pairs for whoever asks; `problems` are the
+    verifier's findings.
+    """
+
+    id: str
+    kind: str
+    op: str
+    label: str
+    note: str = ""
+    group: str = "value"
+    parent: str = ""
+    container: bool = False
+    types: tuple[str, ...] = ()
+    details: tuple[tuple[str, str], ...] = ()
+    counts: dict[str, Any] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """`kind` is `data` (a value flows), `control` (an order, or the way back of a loop) or `ref` (a symbol is used)."""
+
+    source: str
+    target: str
+    kind: str = "data"
+    label: str = ""
+    type: str = ""
+
+
+@dataclass(slots=True)
+class Picture:
+    """A module as boxes and arrows. `findings` are those that belong to no node."""
+
+    name: str
+    nodes: list[Node] = field(default_factory=list)
+    edges: list[Edge] = field(default_factory=list)
+    findings: list[str] = field(default_factory=list)
+
+    def children(self) -> dict[str, list[Node]]:
+        """Nodes by the id of what holds them ("" for the top), in program order."""
+        out: dict[str, list[Node]] = {}
+        for node in self.nodes:
+            out.setdefault(node.parent, []).append(node)
+        return out
+
+
+def picture(
+    module: Module,
+    *,
+    assignment: Assignment | None = None,
+    counts: Counts | None = None,
+    definitions: bool = False,
+) -> Picture:
+    """The picture of a module. With `definitions`, predictors, models and tools are boxes of their own.
+
+    Raises nothing: what cannot be described is drawn by its name.
+    """
+    return _Maker(module, assignment, counts or {}, definitions).make()
+
+
+class _Maker:
+    def __init__(self, module: Module, assignment: Assignment | None, counts: Counts, definitions: bool) -> None:
+        self.module = module
+        self.counts = counts
+        self.definitions = definitions
+        self.out = Picture(module.name)
+        self.values: dict[int, str] = {}  # id(value) -> node
+        self.ops: dict[int, Node] = {}
+        self.symbols: dict[str, str] = {}
+        self.drawn: set[Edge] = set()
+        self.bound = self._bound(assignment)
+
+    def _bound(self, assignment: Assignment | None) -> dict[str, Bound]:
+        try:
+            return bind_predictors(self.module, assignment)
+        except Exception as e:  # broken IR is drawn, not refused
+            self.out.findings.append(f"predictors cannot be read: {e}")
+            return {}
+
+    def make(self) -> Picture:
+        tops = [o for o in self.module.body.ops if o.regions or Trait.DEFINITION not in o.traits or self.definitions]
+        for op in tops:
+            self.node(op, "")
+        for op in tops:
+            self.edges(op)
+        self.findings()
+        return self.out
+
+    # -- nodes ------------------------------------------------------------------------------------
+
+    def add(self, node: Node) -> Node:
+        self.out.nodes.append(node)
+        return node
+
+    def fresh(self) -> str:
+        return f"n{len(self.out.nodes)}"
+
+    def node(self, op: Op, parent: str) -> None:
+        label, note = label_of(op)
+        made = self.add(
+            Node(
+                self.fresh(),
+                "op",
+                op.op_name,
+                label,
+                note,
+                group_of(op),
+                parent,
+                bool(op.regions),
+                tuple(str(v.type) for v in op.results),
+                details(op, self.bound),
+                self.counted(op),
+            )
+        )
+        self.ops[id(op)] = made
+        if op.symbol:
+            self.symbols.setdefault(op.symbol, made.id)
+        for value in op.results:
+            self.values[id(value)] = made.id
+        for index, region in enumerate(op.regions):
+            inside = made.id
+            if len(op.regions) > 1:
+                title = region_title(op, index)
+                inside = self.add(Node(self.fresh(), "region", op.op_name, title, "", "region", made.id, True)).id
+            self.region(region, inside)
+
+    def region(self, region: Region, parent: str) -> None:
+        for arg in region.args:
+            made = self.add(
+                Node(self.fresh(), "arg", "argument", arg.hint or f"#{arg.index}", "", "io", parent, False,
+                     (str(arg.type),), (("Type", str(arg.type)),))
+            )  # fmt: skip
+            self.values[id(arg)] = made.id
+        for op in region.ops:
+            self.node(op, parent)
+
+    def counted(self, op: Op) -> dict[str, Any]:
+        key = op.attrs.get("key")
+        path = getattr(key, "path", ())
+        predictor = op.attrs.get("predictor")
+        names = ["/".join(map(str, path)), str(path[-1]) if path else ""]
+        if isinstance(predictor, Symbol):
+            names.append(predictor.name)
+        return next((dict(self.counts[n]) for n in names if n in self.counts), {})
+
+    # -- edges ------------------------------------------------------------------------------------
+
+    def edges(self, op: Op) -> None:
+        node = self.ops[id(op)]
+        for value in op.operands:
+            self.link(value, node)
+        for name in ("callee", "of", "tool", "retriever", "predictor"):
+            symbol = op.attrs.get(name)
+            if isinstance(symbol, Symbol) and symbol.name in self.symbols:
+                self.out.edges.append(Edge(self.symbols[symbol.name], node.id, "ref", name))
+        for region in op.regions:
+            self.order(region)
+            self.carried(op, region)
+            for inner in region.ops:
+                self.edges(inner)
+
+    def link(self, value: Value, node: Node) -> None:
+        source = self.values.get(id(value))
+        if source is None:  # a value that nothing in the module defines
+            lost = self.add(Node(self.fresh(), "arg", "unknown", "undefined value", "", "broken", node.parent))
+            lost.problems.append("nothing in the module defines this value")
+            source = self.values[id(value)] = lost.id
+        edge = Edge(source, node.id, "data", value.hint, str(value.type))
+        if edge not in self.drawn:  # an operand used twice by one op is one arrow
+            self.drawn.add(edge)
+            self.out.edges.append(edge)
+
+    def order(self, region: Region) -> None:
+        """Ops with effects keep their order within a row."""
+        kept = [o for o in region.ops if Trait.CALLS in o.traits and o.attrs.get("effect", "effect") == "effect"]
+        for a, b in zip(kept, kept[1:], strict=False):
+            self.out.edges.append(Edge(self.ops[id(a)].id, self.ops[id(b)].id, "control", "then"))
+
+    def carried(self, op: Op, region: Region) -> None:
+        """A loop's values go back to its arguments."""
+        end = region.terminator
+        if op.op_name == "prog.loop" and end is not None:
+            for value, arg in zip(end.operands[1:], region.args[:-1], strict=False):
+                back = Edge(
+                    self.ops[id(end)].id, self.values[id(arg)], "control", value.hint or arg.hint, str(arg.type)
+                )
+                self.out.edges.append(back)
+
+    # -- findings ---------------------------------------------------------------------------------
+
+    def findings(self) -> None:
+        try:
+            found = verify(self.module)
+        except Exception as e:  # IR too broken even for the verifier
+            self.out.findings.append(f"the verifier gave up: {type(e).__name__}: {e}")
+            return
+        for finding in found:
+            node = self.ops.get(id(finding.op))
+            if node is None:
+                self.out.findings.append(f"{finding.op.op_name}: {finding.message}")
+            else:
+                node.problems.append(finding.message)

@@ -1,0 +1,110 @@
+"""The executor against the reference interpreter, and its dealings with failures, order and the store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.runtime.programs import CALL, CASES, CHAIN, module, predict
+
+from lampc.backend import FakeEngine
+from lampc.ir import Module
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.interp import interpret
+from lampc.runtime.session import Session
+from lampc.runtime.store import Store
+from lampc.runtime.types import Cell, Outcome, Row, TraceStep
+
+
+def rows(inputs: list[dict[str, Any]]) -> list[Row]:
+    return [Row(str(i), x) for i, x in enumerate(inputs)]
+
+
+def reference(program: Module, inputs: list[dict[str, Any]], seed: int = 0) -> list[tuple[Any, list[TraceStep]]]:
+    out = []
+    for row in rows(inputs):
+        trace: list[TraceStep] = []
+        with Session(model=FakeEngine(), seed=seed) as session:
+            value = interpret(program, row.inputs, runner=session.runner(program), seed=seed, row=row.id, trace=trace)
+        out.append((value, trace))
+    return out
+
+
+def values(outcomes: list[Outcome]) -> list[Any]:
+    assert [str(o.error) for o in outcomes if o.error] == []
+    return [o.value for o in outcomes]
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("max_live", [1, 2, 1024])
+def test_executor_gives_what_the_interpreter_gives(name: str, max_live: int) -> None:
+    program, inputs = CASES[name]
+    wanted = reference(program, inputs)
+    with Session(model=FakeEngine(), max_live=max_live) as session:
+        outcomes = session.run(program, rows(inputs))
+    assert values(outcomes) == [v for v, _ in wanted]
+    for outcome, (_, trace) in zip(outcomes, wanted, strict=True):
+        assert [(s.predictor, s.inputs, s.outputs) for s in outcome.trace] == [
+            (s.predictor, s.inputs, s.outputs) for s in trace
+        ]
+
+
+def test_draws_depend_on_row_seed_and_rollout_alone() -> None:
+    program, inputs = CASES["sampled"]
+    cells = [Cell(r) for r in rows(inputs)]
+    with Session(model=FakeEngine()) as session:
+        forward = values(session.run_cells(program, cells))
+    with Session(model=FakeEngine()) as session:
+        backward = values(session.run_cells(program, cells[::-1]))[::-1]
+    assert forward == backward
+
+
+def test_equal_calls_run_once() -> None:
+    with Session(model=FakeEngine()) as session:
+        session.run(CALL, rows([{"text": "red"}] * 5))
+        assert (session.usage.calls, session.usage.stored_calls) == (5, 4)
+        session.run(CALL, rows([{"text": "red"}]))
+        assert session.usage.stored_calls == 5
+
+
+def test_a_finished_call_is_not_run_again_by_a_later_session(tmp_path: Any) -> None:
+    inputs = [{"text": t} for t in ("red", "blue", "green")]
+    with Store(tmp_path / "store") as store, Session(model=FakeEngine(), store=store) as session:
+        first = values(session.run(CHAIN, rows(inputs)))
+        calls = session.usage.calls
+    with Store(tmp_path / "store") as store, Session(model=FakeEngine(), store=store) as session:
+        assert values(session.run(CHAIN, rows(inputs))) == first
+        assert session.usage.stored_calls == calls
+        assert session.usage.computed_tokens == 0
+
+
+def test_a_failing_row_fails_alone_and_says_where() -> None:
+    program = module(
+        f"""%n = prog.apply(%text) {{fn = "int"}} : (int)
+            %s = prog.apply(%n) {{fn = "str"}} : (str)
+            %a = prog.predict(%s) {predict("0")} : ({{label: str}})
+            prog.return(%a) : ()"""
+    )
+    with Session(model=FakeEngine()) as session:
+        good, bad = session.run(program, rows([{"text": "7"}, {"text": "seven"}]))
+    assert good.error is None
+    assert bad.value is None
+    assert bad.error is not None
+    assert "seven" in bad.error.message
+    assert bad.error.row == "1"
+    with pytest.raises(RowFailure, match="seven"):
+        interpret(program, {"text": "seven"})
+
+
+def test_a_missing_input_is_named() -> None:
+    with Session(model=FakeEngine()) as session:
+        (outcome,) = session.run(CALL, [Row("0", {})])
+    assert outcome.error is not None
+    assert "`text` is missing" in outcome.error.message
+
+
+def test_computed_prompt_tokens_are_those_of_the_prefix_tree() -> None:
+    program, inputs = CASES["call"]
+    with Session(model=FakeEngine()) as session:
+        session.run(program, rows(inputs))
+        assert session.usage.computed_tokens == session.bound()

@@ -1,0 +1,65 @@
+"""The prefix tree: its size against a trie built node by node, its order, and its references."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lampc.ir import CallKey, Sampling
+from lampc.runtime.models import ModelCall
+from lampc.runtime.plan import PrefixTree, SharedPrefixes, common_prefix, prefix_bound
+
+prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), max_size=12)
+
+
+def call(ids: tuple[int, ...]) -> ModelCall:
+    return ModelCall(CallKey("m", "exact", str(ids), Sampling(), 0), Sampling(), 0, ids)
+
+
+@given(prompts)
+def test_bound_is_the_number_of_trie_nodes(some: list[tuple[int, ...]]) -> None:
+    assert prefix_bound(some) == len({p[:i] for p in some for i in range(1, len(p) + 1)})
+
+
+@given(st.lists(st.integers(0, 3)), st.lists(st.integers(0, 3)))
+def test_common_prefix(a: list[int], b: list[int]) -> None:
+    n = common_prefix(a, b)
+    assert a[:n] == b[:n]
+    assert n == min(len(a), len(b)) or a[n] != b[n]
+
+
+@given(prompts)
+def test_the_order_is_depth_first(some: list[tuple[int, ...]]) -> None:
+    ordered = [c.ids for c in PrefixTree.of(map(call, some)).calls]
+    assert sorted(ordered) == sorted(some)
+    for prefix in {p[:i] for p in some for i in range(1, len(p) + 1)}:
+        below = [i for i, ids in enumerate(ordered) if ids[: len(prefix)] == prefix]
+        assert below == list(range(below[0], below[-1] + 1))
+
+
+class Retaining:
+    """Stands for a model: remembers which prefixes are held."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[int, ...]] = []
+
+    def retain(self, ids: tuple[int, ...]) -> tuple[int, ...]:
+        self.held.append(ids)
+        return ids
+
+    def release(self, ref: tuple[int, ...]) -> None:
+        self.held.remove(ref)
+
+
+@given(prompts, st.randoms(use_true_random=False))
+def test_references_fall_to_zero_at_the_last_consumer(some: list[tuple[int, ...]], random: object) -> None:
+    model = Retaining()
+    shared = SharedPrefixes(model)  # type: ignore[arg-type]
+    calls = shared.plan(map(call, dict.fromkeys(some)))
+    random.shuffle(calls)  # type: ignore[attr-defined]
+    for i, done in enumerate(calls):
+        left = {c.ids for c in calls[i:]}
+        for held in model.held:
+            assert any(ids[: len(held)] == held for ids in left), "held without a consumer"
+        shared.done(done)
+    assert model.held == []
