@@ -111,4 +111,4 @@ def digest(attr: Attr) -> str:
     """Stable 32-digit hexadecimal digest (BLAKE2b-128) of an attribute's text form."""
     from lampc.ir.text.printer import print_attr  # the text form is defined there, once
 
-    return hashlib.blake2b(print_attr(attr).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(print_attr(attr).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

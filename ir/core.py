@@ -272,7 +272,7 @@ class Module:
         """Digest of the module's text form, locations left out."""
         import hashlib
 
-        return hashlib.blake2b(str(self).encode(), digest_size=16).hexdigest()
+        return hashlib.blake2b(str(self).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def __str__(self) -> str:
         from lampc.ir.text.printer import print_module

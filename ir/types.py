@@ -7,8 +7,11 @@ and that `lampc.ir.text` parses back.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
+
+_WORD = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Record(Type):
     fields: tuple[tuple[str, Type], ...]
 
     def __str__(self) -> str:
-        return "{" + ", ".join(f"{n}: {t}" for n, t in self.fields) + "}"
+        return "{" + ", ".join(f"{_field_name(n)}: {t}" for n, t in self.fields) + "}"
 
     def names(self) -> tuple[str, ...]:
         return tuple(n for n, _ in self.fields)
@@ -82,6 +85,10 @@ class Context(Type):
 
     def __str__(self) -> str:
         return "kv"
+
+
+def _field_name(name: str) -> str:
+    return name if _WORD.match(name) else json.dumps(name, ensure_ascii=False)
 
 
 STR, INT, FLOAT, BOOL = Scalar("str"), Scalar("int"), Scalar("float"), Scalar("bool")

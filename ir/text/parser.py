@@ -53,7 +53,7 @@ class _Reader:
 
     def module(self, tree: Tree[Any]) -> Module:
         name, *rest = tree.children
-        module = Module(str(name)[1:])
+        module = Module(_symbol(name))
         for node in rest:
             if node.data == "attrs":
                 module.attrs = self.attrs(node)
@@ -72,7 +72,7 @@ class _Reader:
                 if child.type == "OPNAME":
                     op_name = str(child)
                 else:
-                    symbol = str(child)[1:]
+                    symbol = _symbol(child)
             elif child.data == "results":
                 names = [str(t)[1:] for t in child.children]
             elif child.data == "operands":
@@ -134,8 +134,10 @@ class _Reader:
                 return None
             case "inf" | "ninf":
                 return float("inf") if node.data == "inf" else float("-inf")
+            case "nan":
+                return float("nan")
             case "symbol":
-                return Symbol(str(kids[0])[1:])
+                return Symbol(_symbol(kids[0]))
             case "list":
                 return tuple(self.lit(k) for k in kids)
             case "obj":
@@ -173,7 +175,17 @@ class _Reader:
 
 
 def _name(node: Any) -> str:
-    return str(node if isinstance(node, Token) else node.children[0])
+    """Name of a record's field: quoted if it is no plain word."""
+    text = str(node if isinstance(node, Token) else node.children[0])
+    return _unquoted(text)
+
+
+def _symbol(token: Any) -> str:
+    return _unquoted(str(token)[1:])
+
+
+def _unquoted(text: str) -> str:
+    return str(json.loads(text, strict=False)) if text.startswith('"') else text
 
 
 def _loc(lit: Attr) -> Loc:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lampc.ir.core import Module, Op, Region, Value
 
 _IDENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
+_SYMBOL = re.compile(r"[A-Za-z_][A-Za-z0-9_.]*\Z")
 _INDENT = "  "
 
 
@@ -31,7 +32,7 @@ def print_attr(attr: Attr) -> str:
     if isinstance(attr, str):
         return json.dumps(attr, ensure_ascii=False)
     if isinstance(attr, Symbol):
-        return f"@{attr.name}"
+        return _symbol(attr.name)
     if isinstance(attr, Type):
         return f"!{attr}"
     if isinstance(attr, tuple | list):
@@ -45,10 +46,16 @@ def print_attr(attr: Attr) -> str:
 
 
 def _float(value: float) -> str:
+    if math.isnan(value):
+        return "nan"
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
     text = repr(value)
-    return text if any(c in text for c in ".en") else text + ".0"
+    return text if any(c in text for c in ".e") else text + ".0"
+
+
+def _symbol(name: str) -> str:
+    return f"@{name}" if _SYMBOL.match(name) else "@" + json.dumps(name, ensure_ascii=False)
 
 
 class Namer:
@@ -82,7 +89,8 @@ def print_op(op: Op, *, namer: Namer | None = None, indent: int = 0, locs: bool 
     pad = _INDENT * indent
     operands = ", ".join("%" + namer.name(v) for v in op.operands)
     results = ", ".join("%" + namer.name(v) for v in op.results)
-    line = f"{pad}{results + ' = ' if results else ''}{op.op_name}{' @' + op.symbol if op.symbol else ''}({operands})"
+    symbol = " " + _symbol(op.symbol) if op.symbol else ""
+    line = f"{pad}{results + ' = ' if results else ''}{op.op_name}{symbol}({operands})"
     if op.attrs:
         line += " {" + ", ".join(f"{k} = {print_attr(v)}" for k, v in sorted(op.attrs.items())) + "}"
     for region in op.regions:
@@ -115,4 +123,4 @@ def print_module(module: Module, *, locs: bool = False) -> str:
     if module.attrs:
         attrs = " {" + ", ".join(f"{k} = {print_attr(v)}" for k, v in sorted(module.attrs.items())) + "}"
     ops = "".join(print_op(op, indent=1, locs=locs) + "\n" for op in module.body.ops)
-    return f"module @{module.name}{attrs} {{\n{ops}}}\n"
+    return f"module {_symbol(module.name)}{attrs} {{\n{ops}}}\n"
