@@ -14,7 +14,7 @@ class Tokens(Protocol):
         """Token ids of `text`, nothing added at its ends."""
         ...
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: list[int] | tuple[int, ...]) -> str:
         """Text of ids, special tokens left out."""
         ...
 

@@ -114,7 +114,8 @@ class _Verifier:
         for name, value in op.attrs.items():
             if name not in declared:
                 self.say(f"attribute `{name}` is not declared", op)
-            if isinstance(value, Symbol) and self.module.lookup(value.name) is None:
+            undeclared_default = name == "model" and value == Symbol("main")
+            if isinstance(value, Symbol) and not undeclared_default and self.module.lookup(value.name) is None:
                 self.say(f"`@{value.name}` is not defined", op)
         if op.op_name == "prog.apply":
             builtin = BUILTINS.get(op.attrs["fn"])

@@ -61,11 +61,13 @@ class CallDesk:
         *,
         ids: tuple[int, ...] = (),
         messages: tuple[tuple[str, str], ...] = (),
+        score: tuple[int, ...] = (),
         node: str = "",
     ) -> None:
-        """Ask for a completion of `ids` (local) or `messages` (endpoint); `deliver` is called from `advance`."""
+        """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
+        after `ids`; `deliver` is called from `advance`."""
         sampling = rollout_sampling(sampling, draw.sample)
-        prompt = _digest(ids, messages)
+        prompt = _digest(ids, messages, score)
         key = CallKey.of(model.target.info.digest, model.mode, prompt, sampling, draw)
         name = key.digest()
         record = self.store.get("call", name)
@@ -76,7 +78,7 @@ class CallDesk:
         if name in self._open:
             self._open[name][1].waiting.append((deliver, node))
             return
-        call = ModelCall(key, sampling, draw.bits() if sampling.temperature else 0, ids, messages, node)
+        call = ModelCall(key, sampling, draw.bits() if sampling.temperature else 0, ids, messages, score, node)
         call.waiting.append((deliver, node))
         self._open[name] = (model, call)
         self._queue.setdefault(model, []).append(call)
@@ -137,6 +139,7 @@ class CallDesk:
         self._queue, self._open, self._ready = {}, {}, []
 
 
-def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...]) -> str:
+def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int]) -> str:
     text = json.dumps(messages) if messages else ",".join(map(str, ids))
+    text += "".join(f"|{i}" for i in score)
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -7,17 +7,17 @@ runs together: whatever is ready is handed over, and the plan orders it by share
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Assignment, Draw, Key, Op, Region, Value, digest
+from lampc.ir import Assignment, Draw, Key, Op, Region, Sampling, Value, digest
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_predictors, bind_prompt
-from lampc.ir.kv import Extend, Generate, Root
+from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
-from lampc.ir.prompt import Input
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.calls import CallDesk
 from lampc.runtime.compile import Executable, RegionPlan, is_ordered
@@ -214,6 +214,8 @@ class Executor:
                 self._resolve(block, i, [ContextValue(self.services.model(op.model.name), ())])
             case Generate():
                 self._generate(block, i, op, args[0])
+            case Score():
+                self._score(block, i, op, args[0])
             case RequestOp():
                 self._request(block, i, op, args)
             case Parse():
@@ -306,7 +308,7 @@ class Executor:
             name = _predictor_of(op, task.exe)
             text = run_text(op.run, task.bound[name], args[1:], context.model.target)
             ids = self._encode(context.model, text)
-            if not any(isinstance(s, Input) for t in (op.run, *op.run.turns) for s in t.segments):
+            if not op.inputs:
                 task.exe.statics[spot] = ids
         return ContextValue(context.model, context.ids + ids)
 
@@ -331,6 +333,21 @@ class Executor:
         self.services.desk.request(
             context.model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
         )
+
+    def _score(self, block: Block, i: int, op: Score, context: ContextValue) -> None:
+        scores: list[float | None] = [None] * len(op.options)
+
+        def deliver(answer: Answer, usage: Usage, n: int) -> None:
+            if self._answered(block, op, answer, usage):
+                scores[n] = answer.score
+                if None not in scores:
+                    self._resolve(block, i, [scores])
+
+        for n, option in enumerate(op.options):
+            ids = self._encode(context.model, option)
+            draw = Draw(self.services.seed, Key(()), block.indices, block.task.cell.row.id)
+            done = functools.partial(deliver, n=n)
+            self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids)
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:

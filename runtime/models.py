@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lampc.ir import CallKey, ModelInfo, Sampling, thaw
 from lampc.ir.prog import DefModel
@@ -30,7 +30,10 @@ class ModelError(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """A finished call. `ids` are the generated token ids (local models). Token counts are this call's own."""
+    """A finished call. `ids` are the generated token ids (local models). Token counts are this call's own.
+
+    `score` is the log-probability, in nats, of the continuation that a scoring call asked about.
+    """
 
     text: str
     ids: tuple[int, ...] = ()
@@ -41,6 +44,7 @@ class Answer:
     generated_tokens: int = 0
     error: str = ""
     stored: bool = False
+    score: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """What the store keeps."""
@@ -50,6 +54,7 @@ class Answer:
             "finish": self.finish,
             "prompt_tokens": self.prompt_tokens,
             "generated_tokens": self.generated_tokens,
+            "score": self.score,
         }
 
     @staticmethod
@@ -63,18 +68,23 @@ class Answer:
             0,
             record["generated_tokens"],
             stored=True,
+            score=record["score"],
         )
 
 
 @dataclass(slots=True, eq=False)
 class ModelCall:
-    """One call. Local: `ids` is the whole prompt. Remote: `messages`. `draw` are 64 random bits."""
+    """One call. Local: `ids` is the whole prompt. Remote: `messages`. `draw` are 64 random bits.
+
+    With `score`, nothing is generated: these ids are scored as the continuation of the prompt.
+    """
 
     key: CallKey
     sampling: Sampling
     draw: int
     ids: tuple[int, ...] = ()
     messages: tuple[tuple[str, str], ...] = ()
+    score: tuple[int, ...] = ()
     node: str = ""
     waiting: list[Any] = field(default_factory=list)
 
@@ -113,7 +123,7 @@ class LocalModel:
         info = engine.info
         self.engine = engine
         self.mode = "exact" if info.exact else "fast"
-        self.target = LocalTarget(
+        self.target: Target = LocalTarget(
             ModelInfo(name, info.digest, info.context_length, info.kv_bytes_per_token, info.vocab_size),
             engine.tokenizer,
         )
@@ -130,7 +140,7 @@ class LocalModel:
                 # the prompt may leave less room than asked: what fits is generated, as a length stop
                 room = self.target.info.context_length - len(call.ids)
                 drawn = EngineSampling(s.temperature, s.top_k, s.top_p, min(s.max_tokens, max(room, 1)), 0, s.stop)
-                handle = self.engine.submit(Request(call.ids, drawn, call.draw))
+                handle = self.engine.submit(Request(call.ids, drawn, call.draw, score=call.score))
             except (BackendError, ValueError) as e:
                 self._failed.append((call, Answer("", finish="error", error=str(e))))
                 continue
@@ -173,6 +183,7 @@ def _answer(handle: Handle) -> Answer:
         c.cached_tokens,
         len(c.tokens),
         error=(c.error or c.finish) if c.finish in ("error", "timeout", "abort") else "",
+        score=sum(c.logprobs or ()),
     )
 
 
@@ -184,7 +195,7 @@ class RemoteModel:
     def __init__(self, client: Any, name: str) -> None:
         self.client = client
         digest = hashlib.blake2b(f"{client.base_url} {client.model}".encode(), digest_size=16).hexdigest()
-        self.target = RemoteTarget(ModelInfo(name, digest, 1 << 20))
+        self.target: Target = RemoteTarget(ModelInfo(name, digest, 1 << 20))
         self._pending: dict[Future[ChatAnswer], ModelCall] = {}
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
@@ -298,7 +309,7 @@ class ModelPool:
         unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model"})
         if unknown:
             raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
-        kind = "naive" if self.engine == "naive" else "paged"
+        kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
         engine = load_engine(folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, **wanted)
         return LocalModel(engine, name)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from tests.runtime.programs import CALL, CASES, CHAIN, module, predict
 
 from lampc.backend import FakeEngine
-from lampc.ir import Module
+from lampc.ir import Module, check, parse_module
+from lampc.runtime.compile import Executable
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import interpret
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome, Row, TraceStep
+from tests.runtime.programs import CALL, CASES, CHAIN, SIGNATURE, module, predict
 
 
 def rows(inputs: list[dict[str, Any]]) -> list[Row]:
@@ -108,3 +109,29 @@ def test_computed_prompt_tokens_are_those_of_the_prefix_tree() -> None:
     with Session(model=FakeEngine()) as session:
         session.run(program, rows(inputs))
         assert session.usage.computed_tokens == session.bound()
+
+
+def test_options_are_scored_under_one_context() -> None:
+    program = parse_module(
+        f"""module @test {{
+          prog.def_predictor @p() {{signature = {SIGNATURE}}} : ()
+          prog.func @main() {{returns = !{{scores: list[float]}}}} do (%text: str) {{
+            %root = kv.root() {{model = @main, predictor = @p}} : (kv)
+            %ctx = kv.extend(%root, %text) {{run = #run<segments = [#text<text = "<|user|>">, #input<index = 0,
+              field = #field<name = "text", type = !str>, adapter = "compact">]>}} : (kv)
+            %s = kv.score(%ctx) {{options = ["yes", "no", "yes"]}} : (list[float])
+            %r = prog.pack(%s) {{names = ["scores"]}} : ({{scores: list[float]}})
+            prog.return(%r) : ()
+          }} : ()
+        }}"""
+    )
+    check(program)
+    with Session(model=FakeEngine()) as session:
+        exe = Executable(program, None)
+        (outcome,) = session._executor(program).run([(Cell(Row("0", {"text": "really?"})), exe)])
+    assert outcome.error is None
+    assert outcome.value is not None
+    first, second, third = outcome.value["scores"]
+    assert first == third
+    assert first <= 0
+    assert second <= 0
