@@ -261,6 +261,4 @@ class EngineCore:
     def _tell(self, handle: Handle) -> None:
         if self._on_event is not None:
             finish = handle.completion.finish if handle.completion is not None else None
-            self._on_event(
-                {"type": "request", "id": handle.id, "state": handle.state.value, "finish": finish}
-            )
+            self._on_event({"type": "request", "id": handle.id, "state": handle.state.value, "finish": finish})

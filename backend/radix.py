@@ -230,7 +230,8 @@ class RadixTree:
     @staticmethod
     def _split(lower: Node, at: int) -> Node:
         """Cuts a node in two; returns the new upper half. Cursors beyond `at` stay on the lower one."""
-        assert lower.parent is not None and 0 < at < len(lower.ids)
+        assert lower.parent is not None
+        assert 0 < at < len(lower.ids)
         upper = Node(lower.parent, lower.start, lower.ids[:at], lower.slots[:at])
         upper.locks, upper.used = lower.locks, lower.used
         upper.written = min(lower.written, at)

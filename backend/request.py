@@ -46,9 +46,7 @@ class Sampling:
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; give at least 1")
         if not 0 <= self.min_tokens <= self.max_tokens:
-            raise ValueError(
-                f"min_tokens is {self.min_tokens}; give 0 up to max_tokens, which is {self.max_tokens}"
-            )
+            raise ValueError(f"min_tokens is {self.min_tokens}; give 0 up to max_tokens, which is {self.max_tokens}")
         if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
             raise ValueError(f"stop is {self.stop!r}; give a tuple of non-empty strings")
         if not all(isinstance(i, int) and i >= 0 for i in self.stop_ids):
@@ -129,9 +127,7 @@ class Handle:
 
     __slots__ = ("_read", "_tokens", "completion", "id", "on_token", "request", "state")
 
-    def __init__(
-        self, id: int, request: Request, on_token: Callable[["Handle", int], None] | None = None
-    ) -> None:
+    def __init__(self, id: int, request: Request, on_token: Callable[["Handle", int], None] | None = None) -> None:
         self.id = id
         self.request = request
         self.state = State.WAITING

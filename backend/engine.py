@@ -1,0 +1,45 @@
+"""The paged engine: `EngineCore` with a model behind it."""
+
+from collections.abc import Callable
+
+import torch
+
+from lampc.backend.api import EngineInfo
+from lampc.backend.core import EngineCore, Event
+from lampc.backend.models.registry import Model
+from lampc.backend.models.rows import Rows
+from lampc.backend.runner import TorchRunner
+from lampc.backend.tokenizer import TextTokenizer
+
+
+class PagedEngine(EngineCore):
+    """Continuous batching over a paged, prefix-shared KV cache of at least `kv_tokens` tokens."""
+
+    def __init__(
+        self,
+        model: Model,
+        tokenizer: TextTokenizer,
+        info: EngineInfo,
+        rows: Rows,
+        *,
+        device: torch.device,
+        dtype: torch.dtype,
+        kv_tokens: int,
+        max_batch_tokens: int = 512,
+        max_running: int = 64,
+        prefix_cache: bool = True,
+        chunk: int | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
+        super().__init__(
+            TorchRunner(model, rows, slots, device, dtype),
+            tokenizer,
+            info,
+            kv_tokens=slots,
+            max_batch_tokens=max_batch_tokens,
+            max_running=max_running,
+            prefix_cache=prefix_cache,
+            chunk=chunk,
+            on_event=on_event,
+        )

@@ -1,0 +1,94 @@
+"""From a checkpoint folder to an engine."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from lampc.backend.api import Engine, EngineInfo
+from lampc.backend.engine import PagedEngine
+from lampc.backend.errors import CheckpointError
+from lampc.backend.models.registry import resolve
+from lampc.backend.models.rows import Rows
+from lampc.backend.models.weights import Weights
+from lampc.backend.naive import NaiveEngine
+from lampc.backend.tokenizer import Tokenizer, read_json
+
+_DEFAULT_KV_BYTES = 256 << 20
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load_engine(
+    folder: Path | str,
+    *,
+    kind: Literal["paged", "naive"] = "paged",
+    device: str = "cpu",
+    dtype: str = "float32",
+    exact: bool = True,
+    kv_tokens: int | None = None,
+    max_batch_tokens: int = 512,
+    max_running: int = 64,
+    prefix_cache: bool = True,
+    chunk: int | None = None,
+    block_size: int = 16,
+    on_event: Callable[[dict[str, Any]], None] | None = None,
+) -> Engine:
+    """An engine for a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
+
+    `kv_tokens` is the size of the KV cache in tokens; by default 256 MiB, and at least one full context.
+    `chunk` bounds the tokens that one request computes in a step. Raises CheckpointError,
+    UnknownArchitecture, Unsupported or ValueError.
+    """
+    if dtype not in _DTYPES:
+        raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(_DTYPES)}")
+    if kind not in ("paged", "naive"):
+        raise ValueError(f"kind is {kind!r}; choose 'paged' or 'naive'")
+    if kind == "naive" and device != "cpu":
+        raise ValueError("the naive engine runs on the CPU only; leave device='cpu'")
+    folder = Path(folder)
+    path = folder / "config.json"
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the folder of a checkpoint")
+    config = read_json(path)
+    model_class = resolve(config, path)
+    tokenizer = Tokenizer.load(folder)
+    weights = Weights(folder)
+    where, number = torch.device(device), _DTYPES[dtype]
+    rows = Rows(exact)
+    model = model_class.load(config, weights, path=path, device=where, dtype=number, rows=rows)
+    weights.close()
+    if tokenizer.vocab_size > model.vocab_size:
+        raise CheckpointError(
+            f"{folder}: the tokenizer has {tokenizer.vocab_size} ids but the model only {model.vocab_size}"
+        )
+    per_token = 2 * model.layers * model.kv_heads * model.head_dim * number.itemsize
+    parts = (weights.digest(), path.read_text(encoding="utf-8"), tokenizer.digest, dtype, device, str(exact))
+    info = EngineInfo(
+        name=folder.resolve().name,
+        vocab_size=model.vocab_size,
+        context_length=model.context_length,
+        kv_bytes_per_token=per_token,
+        block_size=block_size,
+        exact=exact,
+        digest=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32],
+    )
+    if kind == "naive":
+        return NaiveEngine(model, tokenizer, info, rows, on_event=on_event)
+    if kv_tokens is None:
+        kv_tokens = max(_DEFAULT_KV_BYTES // per_token, model.context_length)
+    return PagedEngine(
+        model,
+        tokenizer,
+        info,
+        rows,
+        device=where,
+        dtype=number,
+        kv_tokens=kv_tokens,
+        max_batch_tokens=max_batch_tokens,
+        max_running=max_running,
+        prefix_cache=prefix_cache,
+        chunk=chunk,
+        on_event=on_event,
+    )

@@ -1,0 +1,79 @@
+"""Tensors of a checkpoint folder, by name, from one safetensors file or several with an index."""
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from lampc.backend.errors import CheckpointError
+from lampc.backend.tokenizer import read_json
+
+INDEX = "model.safetensors.index.json"
+SINGLE = "model.safetensors"
+
+
+class Weights:
+    """Reads tensors lazily and checks what it reads. Raises CheckpointError, naming file and tensor."""
+
+    def __init__(self, folder: Path) -> None:
+        self._files: dict[str, Path] = {}
+        self._open: dict[Path, Any] = {}
+        index = folder / INDEX
+        if index.exists():
+            table = read_json(index).get("weight_map")
+            if not isinstance(table, dict) or not table:
+                raise CheckpointError(f"{index}: no 'weight_map'; save the checkpoint again")
+            self.paths = sorted({folder / name for name in table.values()})
+            self._files = {name: folder / file for name, file in table.items()}
+        else:
+            self.paths = [folder / SINGLE]
+        for path in self.paths:
+            names = self._reader(path).keys()
+            if not index.exists():
+                self._files = dict.fromkeys(names, path)
+
+    def _reader(self, path: Path) -> Any:
+        reader = self._open.get(path)
+        if reader is None:
+            if not path.is_file():
+                raise CheckpointError(f"{path}: no such file; weights must be in the safetensors format")
+            try:
+                reader = safe_open(path, framework="pt")
+            except (SafetensorError, OSError) as error:
+                raise CheckpointError(
+                    f"{path}: not a whole safetensors file ({error}); fetch or save it again"
+                ) from error
+            self._open[path] = reader
+        return reader
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._files
+
+    def get(self, name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+        """One tensor, of exactly this shape, moved and cast."""
+        path = self._files.get(name)
+        if path is None:
+            raise CheckpointError(f"{self.paths[0].parent}: tensor {name!r} is missing from the weights")
+        try:
+            tensor: torch.Tensor = self._reader(path).get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointError(f"{path}: tensor {name!r} cannot be read: {error}") from error
+        if tuple(tensor.shape) != shape:
+            raise CheckpointError(
+                f"{path}: tensor {name!r} has shape {tuple(tensor.shape)}, config.json asks for {shape}"
+            )
+        return tensor.to(device=device, dtype=dtype)
+
+    def digest(self) -> str:
+        """SHA-256 over the files' contents, 32 hex digits."""
+        total = hashlib.sha256()
+        for path in self.paths:
+            with path.open("rb") as file:
+                total.update(hashlib.file_digest(file, "sha256").digest())
+        return total.hexdigest()[:32]
+
+    def close(self) -> None:
+        """Forgets the open files."""
+        self._open.clear()

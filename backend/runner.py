@@ -1,0 +1,68 @@
+"""Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
+
+import numpy as np
+import torch
+
+from lampc.backend.attention import Attention, Span
+from lampc.backend.job import Drawn
+from lampc.backend.kv_cache import KVCache
+from lampc.backend.models.registry import Model
+from lampc.backend.models.rows import Rows
+from lampc.backend.sampler import resolve
+from lampc.backend.scheduler import Plan
+
+
+class TorchRunner:
+    """The `Runner` of the paged engine. `slots` is the pool's size in tokens."""
+
+    def __init__(self, model: Model, rows: Rows, slots: int, device: torch.device, dtype: torch.dtype) -> None:
+        self._model = model
+        self._rows = rows
+        self._device = device
+        self._cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype)
+        self._attention = Attention(model.heads, model.kv_heads, model.head_dim, device, rows.exact)
+
+    @torch.inference_mode()
+    def execute(self, plan: Plan) -> list[Drawn]:
+        """One step."""
+        logits = self.logits(plan).cpu().numpy()
+        drawn = []
+        at = 0
+        for want in plan.wants:
+            drawn.append(resolve(want, logits[at : at + len(want.rows)]))
+            at += len(want.rows)
+        return drawn
+
+    @torch.inference_mode()
+    def logits(self, plan: Plan) -> torch.Tensor:
+        """float32 [n, vocab]: the rows that `plan.wants` name, in their order."""
+        cache, count = self._cache, self._rows.padded(plan.rows)
+        ids = np.zeros(count, np.int64)
+        positions = np.zeros(count, np.int64)
+        slots = np.full(count, cache.trash, np.int64)
+        spans = []
+        row = 0
+        for chunk in plan.chunks:
+            job, start, end = chunk.job, chunk.start, chunk.end
+            stop = row + end - start
+            ids[row:stop] = job.ids[start:end]
+            positions[row:stop] = np.arange(start, end)
+            first = max(start, chunk.write_from)
+            slots[row + first - start : stop] = job.slots[first:end]
+            spans.append(Span(row, start, end - start, job.slots))
+            row = stop
+        groups = self._attention.plan(spans, cache.zero)
+        store = torch.from_numpy(slots).to(self._device)
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            # All K/V of the step are stored before any is read: rows may build on rows of the same step.
+            cache.write(layer, store, k, v)
+            return self._attention.run(q, cache, layer, groups)
+
+        wanted = np.array([r for want in plan.wants for r in want.rows], np.int64)
+        return self._model.forward(
+            torch.from_numpy(ids).to(self._device),
+            torch.from_numpy(positions).to(self._device),
+            attend,
+            torch.from_numpy(wanted).to(self._device),
+        )

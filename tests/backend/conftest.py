@@ -1,0 +1,29 @@
+"""Shared checkpoints for the backend's tests."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.backend.checkpoints import save_checkpoint
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a random Llama with 2 layers and grouped-query attention."""
+    return save_checkpoint(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiny_wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with an odd shape: three heads per K/V head, tied embeddings, long contexts."""
+    return save_checkpoint(
+        tmp_path_factory.mktemp("wide"),
+        seed=1,
+        hidden_size=48,
+        num_attention_heads=6,
+        num_key_value_heads=2,
+        head_dim=16,
+        intermediate_size=80,
+        tie_word_embeddings=True,
+        max_position_embeddings=512,
+    )
