@@ -5,6 +5,7 @@ Total: broken IR is drawn as well, with its findings on the nodes they are about
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -197,7 +198,7 @@ class _Maker:
     def order(self, region: Region) -> None:
         """Ops with effects keep their order within a row."""
         kept = [o for o in region.ops if Trait.CALLS in o.traits and o.attrs.get("effect", "effect") == "effect"]
-        for a, b in zip(kept, kept[1:], strict=False):
+        for a, b in itertools.pairwise(kept):
             self.out.edges.append(Edge(self.ops[id(a)].id, self.ops[id(b)].id, "control", "then"))
 
     def carried(self, op: Op, region: Region) -> None:

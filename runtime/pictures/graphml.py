@@ -17,7 +17,7 @@ def write(picture: Picture) -> str:
     """GraphML text of the picture."""
     import networkx as nx
 
-    return "\n".join(nx.generate_graphml(graph(picture), encoding="unicode")) + "\n"
+    return "\n".join(nx.generate_graphml(graph(picture))) + "\n"
 
 
 def graph(picture: Picture) -> nx.MultiDiGraph[str]:

@@ -73,7 +73,7 @@ class _Layouter:
     def __init__(self, picture: Picture) -> None:
         self.picture = picture
         self.children = picture.children()
-        self.parents = {n.id: n.parent for n in picture.nodes}
+        self.nodes = {n.id: n for n in picture.nodes}
         self.out = Layout()
         self.local: dict[str, list[tuple[int, int, int]]] = {}  # container -> (edge, source item, target item)
         self.inside: dict[str, list[tuple[int, float, float]]] = {}  # container -> bends in its own coordinates
@@ -82,7 +82,7 @@ class _Layouter:
     def _chain(self, node: str) -> list[str]:
         chain = [node]
         while chain[-1]:
-            chain.append(self.parents[chain[-1]])
+            chain.append(self.nodes[chain[-1]].parent)
         return chain[::-1]
 
     def _lift(self) -> None:
@@ -123,7 +123,7 @@ class _Layouter:
                         self.inside.setdefault(id, []).append((number, item.x + PAD, y + tall / 2))
             y += tall + GAP_Y
         width = max((i.x + i.w for i in items), default=0.0)
-        node = next((n for n in self.picture.nodes if n.id == id), None) if id else None
+        node = self.nodes.get(id)
         title = 7.0 * max(map(len, text_lines(node)), default=0) + 30 if node else 0.0
         self.out.boxes[id] = Box(0, 0, max(width + 2 * PAD, title, 60.0), max(y - GAP_Y + PAD, HEAD + head))
 

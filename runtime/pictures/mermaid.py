@@ -6,6 +6,7 @@ from lampc.runtime.pictures.colors import COLORS
 from lampc.runtime.pictures.graph import Node, Picture
 
 CAP = 150
+_PLAIN = " _.,-+*=:/()@!?'%…→≤"
 _ARROWS = {"data": "-->", "control": "-.->", "ref": "-.-"}
 
 
@@ -73,7 +74,4 @@ def _node(node: Node, children: dict[str, list[Node]], shown: set[str], depth: i
 
 def _text(text: str) -> str:
     """Text that Mermaid takes as it is: entities for what it would read as its own."""
-    out = []
-    for c in text:
-        out.append(c if c.isalnum() or c in " _.,-+*=:/()@!?'%…→≤" else f"#{ord(c)};")
-    return "".join(out)
+    return "".join(c if c.isalnum() or c in _PLAIN else f"#{ord(c)};" for c in text)

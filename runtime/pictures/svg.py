@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from xml.sax.saxutils import escape, quoteattr
 
@@ -73,7 +74,7 @@ def edge_path(a: Box, b: Box, bends: list[tuple[float, float]]) -> str:
     if b.y >= a.y + a.h:  # downwards
         points = [(a.x + a.w / 2, a.y + a.h), *bends, (b.x + b.w / 2, b.y)]
         parts = [f"M{points[0][0]:.1f} {points[0][1]:.1f}"]
-        for (x0, y0), (x1, y1) in zip(points, points[1:], strict=False):
+        for (x0, y0), (x1, y1) in itertools.pairwise(points):
             half = (y1 - y0) / 2
             parts.append(f"C{x0:.1f} {y0 + half:.1f} {x1:.1f} {y1 - half:.1f} {x1:.1f} {y1:.1f}")
         return " ".join(parts)
