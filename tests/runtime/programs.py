@@ -71,7 +71,7 @@ LOOP = module(
           %one = prog.const() {{type = !int, value = 1}} : (int)
           %next = prog.apply(%count, %one) {{fn = "add"}} : (int)
           %size = prog.apply(%l) {{fn = "len"}} : (int)
-          %five = prog.const() {{type = !int, value = 5}} : (int)
+          %five = prog.const() {{type = !int, value = 11}} : (int)
           %stop = prog.apply(%size, %five) {{fn = "gt"}} : (bool)
           prog.next(%stop, %l, %next) : ()
         }} : (str, int)
