@@ -1,98 +1,145 @@
-"""Retrievers: the passages of a corpus that fit a query.
+"""Retrievers: passages of a corpus by words in common with a query (BM25).
 
-BM25 with Okapi's weighting (Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
-Beyond", 2009): a term's weight saturates with its count (`k1`) and is discounted in long passages (`b`).
+Scores are Okapi BM25 as given in Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and
+Beyond" (2009), section 3, with the usual k1 = 1.2 and b = 0.75, and with idf = ln(1 + (N - n + 0.5) / (n + 0.5)), which
+stays positive for words that most passages have.
 """
 
 from __future__ import annotations
 
 import csv
+import heapq
 import json
 import math
 import re
-from collections import Counter, defaultdict
-from collections.abc import Sequence
+from array import array
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from lampc.ir.prog import DefRetriever
 
+K1 = 1.2
+B = 0.75
+MAX_BYTES = 1 << 30
+"""Largest corpus that is read into memory."""
+
+_WORD = re.compile(r"\w+")
+
 
 class RetrieverError(Exception):
-    """A corpus cannot be read; the message names file and line."""
+    """A corpus cannot be had; the message names the file, the line, and how to mend it."""
 
 
 class Retriever(Protocol):
-    """Finds passages."""
+    """Gives the `k` passages that fit a query best, best first."""
 
-    def search(self, query: str, k: int) -> list[str]:
-        """The `k` best passages, best first; fewer if fewer share a word with the query."""
-        ...
-
-
-class BM25:
-    """See the module's text. Passages that score equal stand in the order of the corpus."""
-
-    def __init__(self, passages: Sequence[str], k1: float = 1.5, b: float = 0.75) -> None:
-        self.passages = list(passages)
-        self._postings: dict[str, list[tuple[int, float]]] = defaultdict(list)
-        lengths = [len(words(p)) for p in self.passages]
-        mean = (sum(lengths) / len(lengths) if lengths else 0.0) or 1.0
-        counts = [Counter(words(p)) for p in self.passages]
-        found = Counter(w for c in counts for w in c)
-        for i, count in enumerate(counts):
-            for word, n in count.items():
-                rarity = math.log(1 + (len(self.passages) - found[word] + 0.5) / (found[word] + 0.5))
-                weight = n * (k1 + 1) / (n + k1 * (1 - b + b * lengths[i] / mean))
-                self._postings[word].append((i, rarity * weight))
-
-    def search(self, query: str, k: int) -> list[str]:
-        scores: dict[int, float] = defaultdict(float)
-        for word in words(query):
-            for i, weight in self._postings.get(word, ()):
-                scores[i] += weight
-        best = sorted(scores, key=lambda i: (-scores[i], i))[: max(k, 0)]
-        return [self.passages[i] for i in best]
+    def search(self, query: str, k: int) -> list[str]: ...
 
 
 def words(text: str) -> list[str]:
-    """Runs of letters and digits, in lower case."""
-    return re.findall(r"\w+", text.lower())
+    """Lower-case words: runs of letters, digits and underscores."""
+    return _WORD.findall(text.lower())
 
 
-def build_retriever(definition: DefRetriever, base: Path) -> Retriever:
-    """The retriever that a program defines; `base` is where its relative paths start.
+class BM25:
+    """Okapi BM25 over passages held in memory. Passages without a word of the query are never given.
 
-    Raises RetrieverError for an unknown kind, a missing file or field, and a line that cannot be read.
+    Equal scores keep the order of the corpus. `k1` bounds what repeating a word earns, `b` in [0, 1] how much long
+    passages are held back. An index over words: a search touches only the passages that share one.
     """
-    if definition.kind != "bm25":
-        raise RetrieverError(f"retriever `{definition.symbol}` is of kind `{definition.kind}`; known: bm25")
-    return BM25(read_corpus(base / definition.source, definition.field))
+
+    def __init__(self, passages: Sequence[str], k1: float = K1, b: float = B) -> None:
+        self.passages = tuple(passages)
+        self.k1, self.b = k1, b
+        self._postings: dict[str, tuple[array[int], array[int]]] = {}  # word -> rows, counts
+        self._lengths = array("l")
+        for row, passage in enumerate(self.passages):
+            counts = Counter(words(passage))
+            self._lengths.append(sum(counts.values()))
+            for word, count in counts.items():
+                rows, counted = self._postings.setdefault(word, (array("l"), array("l")))
+                rows.append(row)
+                counted.append(count)
+        self._mean = sum(self._lengths) / max(len(self._lengths), 1) or 1.0
+
+    def scores(self, query: str) -> dict[int, float]:
+        """Score of each passage (by its place in the corpus) that shares a word with the query."""
+        out: dict[int, float] = {}
+        total = len(self.passages)
+        for word, times in sorted(Counter(words(query)).items()):
+            rows, counts = self._postings.get(word, ((), ()))
+            idf = math.log(1.0 + (total - len(rows) + 0.5) / (len(rows) + 0.5))
+            for row, count in zip(rows, counts, strict=True):
+                norm = self.k1 * (1.0 - self.b + self.b * self._lengths[row] / self._mean)
+                out[row] = out.get(row, 0.0) + times * idf * count * (self.k1 + 1.0) / (count + norm)
+        return out
+
+    def search(self, query: str, k: int) -> list[str]:
+        """At most `k` passages, best first. Raises ValueError if `k` is negative."""
+        if k < 0:
+            raise ValueError(f"k is {k}; give 0 or more")
+        best = heapq.nsmallest(k, self.scores(query).items(), key=lambda item: (-item[1], item[0]))
+        return [self.passages[row] for row, _ in best]
+
+
+def build_retriever(op: DefRetriever, base: Path) -> Retriever:
+    """The retriever that a program declares; relative paths start at `base`. Raises RetrieverError."""
+    if op.kind != "bm25":
+        raise RetrieverError(f"retriever kind {op.kind!r} is not known; `bm25` is")
+    return BM25(read_corpus(base / op.source, op.field))
 
 
 def read_corpus(path: Path, field: str) -> list[str]:
-    """Field `field` of every row of a JSONL or CSV file."""
+    """One field of every row of a CSV or JSONL file. Raises RetrieverError."""
     try:
-        with path.open(encoding="utf-8", newline="") as file:
-            if path.suffix == ".csv":
-                rows = list(enumerate(csv.DictReader(file), 2))
-            else:
-                rows = [(n, _json(path, n, line)) for n, line in enumerate(file, 1) if line.strip()]
+        if path.is_file() and path.stat().st_size > MAX_BYTES:
+            raise RetrieverError(f"{path}: {path.stat().st_size >> 20} MiB; a corpus may have {MAX_BYTES >> 20} MiB")
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            rows = _csv(path, file, field) if path.suffix.lower() == ".csv" else _jsonl(path, file, field)
+            passages = list(rows)
+    except FileNotFoundError:
+        raise RetrieverError(f"{path}: no such file; the source of a retriever is a .jsonl or .csv file") from None
     except OSError as e:
-        raise RetrieverError(f"{path}: {e.strerror}; a corpus is a JSONL or CSV file") from None
+        raise RetrieverError(f"{path}: cannot be read: {e.strerror}") from None
     except UnicodeDecodeError as e:
-        raise RetrieverError(f"{path}: not UTF-8 (byte {e.start})") from None
-    for n, row in rows:
-        if not isinstance(row.get(field), str):
-            raise RetrieverError(f"{path}:{n}: no text in field `{field}`; fields here: {', '.join(map(str, row))}")
-    return [row[field] for _, row in rows]
+        raise RetrieverError(f"{path}: not UTF-8 at byte {e.start}") from None
+    if not passages:
+        raise RetrieverError(f"{path}: no rows")
+    return passages
 
 
-def _json(path: Path, line: int, text: str) -> dict[str, str]:
+def _csv(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
+    reader = csv.DictReader(file, strict=True)
     try:
-        row = json.loads(text)
-    except ValueError as e:
-        raise RetrieverError(f"{path}:{line}: not JSON: {e}") from None
-    if not isinstance(row, dict):
-        raise RetrieverError(f"{path}:{line}: a row is a JSON object")
-    return row
+        if field not in (reader.fieldnames or ()):
+            raise RetrieverError(f"{path}:1: no column {field!r}; there are {_names(reader.fieldnames or ())}")
+        for row in reader:
+            if row[field] is None:
+                raise RetrieverError(f"{path}:{reader.line_num}: the row ends before column {field!r}")
+            yield row[field]
+    except csv.Error as e:
+        raise RetrieverError(f"{path}:{reader.line_num}: {e}") from None
+
+
+def _jsonl(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
+    for number, line in enumerate(file, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as e:
+            raise RetrieverError(f"{path}:{number}: not JSON: {e}") from None
+        if not isinstance(row, dict):
+            raise RetrieverError(f"{path}:{number}: expected an object with field {field!r}")
+        if field not in row:
+            raise RetrieverError(f"{path}:{number}: no field {field!r}; there are {_names(row)}")
+        if not isinstance(row[field], str):
+            raise RetrieverError(f"{path}:{number}: field {field!r} is {type(row[field]).__name__}, not text")
+        yield row[field]
+
+
+def _names(names: Iterable[str]) -> str:
+    listed = [repr(name) for name in names]
+    return ", ".join(listed[:12]) + (", …" if len(listed) > 12 else "") if listed else "none"
