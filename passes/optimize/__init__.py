@@ -1,0 +1,58 @@
+"""Optimizers: passes over parameters (instructions, demos) against a metric, with an ask/tell face.
+
+They are handed results of runs and never run anything themselves; `lampc.runtime.driver` runs what they ask for.
+"""
+
+from lampc.passes.optimize.bootstrap import BootstrapFewShot
+from lampc.passes.optimize.compose import Compose
+from lampc.passes.optimize.instructions import InstructionSearch
+from lampc.passes.optimize.jobs import (
+    CallJob,
+    CallResult,
+    EvaluateJob,
+    EvaluateResult,
+    Job,
+    Result,
+    RunJob,
+    RunResult,
+    TracedCall,
+)
+from lampc.passes.optimize.labeled import LabeledFewShot
+from lampc.passes.optimize.protocol import (
+    Candidate,
+    Demand,
+    Example,
+    OptimizeError,
+    Optimizer,
+    Problem,
+    Strategy,
+)
+from lampc.passes.optimize.random_demos import RandomDemos
+from lampc.passes.optimize.registry import OPTIMIZERS, optimizer, optimizers
+
+__all__ = [
+    "OPTIMIZERS",
+    "BootstrapFewShot",
+    "CallJob",
+    "CallResult",
+    "Candidate",
+    "Compose",
+    "Demand",
+    "EvaluateJob",
+    "EvaluateResult",
+    "Example",
+    "InstructionSearch",
+    "Job",
+    "LabeledFewShot",
+    "OptimizeError",
+    "Optimizer",
+    "Problem",
+    "RandomDemos",
+    "Result",
+    "RunJob",
+    "RunResult",
+    "Strategy",
+    "TracedCall",
+    "optimizer",
+    "optimizers",
+]

@@ -1,0 +1,85 @@
+"""Evaluation: a candidate's mean score over labelled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lampc.ir import Assignment, Module
+from lampc.ir.unit import Unit
+from lampc.runtime.metrics import MetricError, RowMetric
+from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.session import Session
+
+
+@dataclass(slots=True)
+class Evaluation:
+    """`score` is the mean of `scores` times 100; `scores`, `outcomes` stand in the order of the rows.
+
+    A row that failed, or whose metric failed, scores `failure_score` and is in `errors`.
+    """
+
+    score: float
+    scores: tuple[float, ...]
+    outcomes: list[Outcome] = field(repr=False)
+    errors: list[RowError] = field(default_factory=list)
+    usage: Usage = Usage()
+
+
+def evaluate(
+    session: Session,
+    program: Unit | Module,
+    rows: Sequence[Row],
+    metric: RowMetric,
+    assignment: Assignment | None = None,
+    *,
+    entry: str | None = None,
+    strict: bool = False,
+    failure_score: float = 0.0,
+    label: str = "evaluate",
+) -> Evaluation:
+    """Run a program on all rows at once and score it.
+
+    A failing row or metric is a scored failure; with `strict`, a metric that raises ends the evaluation once
+    all rows have run (finished calls are in the store). Raises ValueError for no rows, MetricError if `strict`.
+    """
+    if not rows:
+        raise ValueError("there are no rows to evaluate on")
+    total, done, correct = len(rows), 0, 0.0
+    scored: dict[int, tuple[float, RowError | None]] = {}
+
+    def finished(index: int, outcome: Outcome) -> None:
+        nonlocal done, correct
+        scored[index] = score_outcome(metric, outcome, failure_score=failure_score)
+        done, correct = done + 1, correct + scored[index][0]
+        session.bus.emit("progress", label=label, done=done, total=total, note=f"mean {100 * correct / done:.1f}")
+
+    with session.measured() as used:
+        outcomes = session.run_cells(program, [Cell(r, assignment or Assignment()) for r in rows], entry, finished)
+    for i, outcome in enumerate(outcomes):
+        if i not in scored:
+            finished(i, outcome)
+    scores = tuple(scored[i][0] for i in range(total))
+    errors = [e for i in range(total) if (e := scored[i][1]) is not None]
+    failed = next((e for e in errors if e.kind == "metric"), None)
+    if strict and failed is not None:
+        raise MetricError(failed.message, failed.row)
+    return Evaluation(100.0 * sum(scores) / total, scores, outcomes, errors, used[0])
+
+
+def score_outcome(
+    metric: RowMetric, outcome: Outcome, *, traced: bool = False, failure_score: float = 0.0
+) -> tuple[float, RowError | None]:
+    """Score of an outcome, and why it is a failure, if it is one. With `traced` the metric sees the trace."""
+    row = outcome.cell.row
+    if outcome.error is not None or outcome.value is None:
+        return failure_score, outcome.error or RowError("no value", row=row.id)
+    trace: list[TraceStep] | None = outcome.trace if traced else None
+    try:
+        return metric(row, outcome.value, trace), None
+    except MetricError as e:
+        where = f"{row.path}:{row.line}" if row.path else ""
+        return failure_score, RowError(str(e), where, row.id, "metric")

@@ -1,0 +1,170 @@
+"""Metrics: from a labelled row and a program's outputs to a score.
+
+A metric is `exact_match` or `f1`, a function of the module (run by the reference interpreter), or Python: of
+the form (gold, pred), or DSPy's (example, prediction, trace=None).
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import Record
+from lampc.ir.builtins import BUILTINS
+from lampc.ir.hostref import host_ref
+from lampc.ir.prog import Func
+from lampc.ir.unit import Metric, Unit
+from lampc.runtime.types import Row, TraceStep
+
+BUILTIN_METRICS = ("exact_match", "f1")
+
+
+class MetricError(Exception):
+    """A metric that cannot be used, or that failed on a row (`row` is then its id); the message says where."""
+
+    def __init__(self, message: str, row: str = "") -> None:
+        super().__init__(message)
+        self.row = row
+
+
+Score = Callable[[Row, dict[str, Any], Sequence[TraceStep] | None], float]
+
+
+@dataclass(frozen=True)
+class RowMetric:
+    """A metric ready for use: `metric(row, outputs, trace)` gives a float. Raises MetricError naming the row.
+
+    `identity` tells metrics apart that give different scores, as far as their source can be read.
+    """
+
+    name: str
+    score: Score = field(repr=False)
+    identity: str = ""
+
+    def __call__(self, row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None = None) -> float:
+        try:
+            return _number(self.score(row, outputs, trace))
+        except Exception as e:
+            why = str(e) if isinstance(e, MetricError) else f"{type(e).__name__}: {e}"
+            raise MetricError(f"metric `{self.name}` failed on {place(row)}: {why}", row.id) from e
+
+
+def place(row: Row) -> str:
+    """Where a row comes from, for messages."""
+    return f"row {row.id} ({row.path}:{row.line})" if row.path else f"row {row.id}"
+
+
+def build_metric(
+    metric: str | Metric | Callable[..., Any], unit: Unit | None = None, base: Path = Path(".")
+) -> RowMetric:
+    """A metric by name (of the unit or built in), declaration or Python function. Raises MetricError."""
+    if callable(metric):
+        ref = host_ref(metric)
+        return RowMetric(getattr(metric, "__name__", "metric"), _python(metric, ()), f"{ref.target} {ref.source}")
+    if isinstance(metric, str):
+        declared = unit.metrics if unit is not None else {}
+        if metric in declared:
+            return build_metric(declared[metric], unit, base)
+        if metric in BUILTIN_METRICS:
+            return RowMetric(metric, _plain(BUILTINS[metric].run, ()), metric)
+        if ":" not in metric:
+            known = sorted({*declared, *BUILTIN_METRICS})
+            near = difflib.get_close_matches(metric, known, 1)
+            guess = f" (did you mean `{near[0]}`?)" if near else ""
+            raise MetricError(f"there is no metric `{metric}`{guess}; known: {', '.join(known)}")
+        metric = Metric(metric, metric, is_host=True)
+    identity = f"{metric.function}({', '.join(metric.params)})"
+    if metric.function in BUILTIN_METRICS:
+        return RowMetric(metric.name, _plain(BUILTINS[metric.function].run, metric.params), identity)
+    if metric.is_host:
+        from lampc.runtime.hosts import HostError, resolve
+
+        try:
+            function = resolve(metric.function, base)
+            return RowMetric(metric.name, _python(function, metric.params), f"{identity} {host_ref(function).source}")
+        except HostError as e:
+            raise MetricError(f"metric `{metric.name}`: {e}") from None
+    return RowMetric(metric.name, _function(metric, unit, base), identity)
+
+
+def _function(metric: Metric, unit: Unit | None, base: Path) -> Score:
+    from lampc.runtime.interp import interpret
+
+    func = unit.module.lookup(metric.function) if unit is not None else None
+    if not isinstance(func, Func) or unit is None:
+        raise MetricError(f"metric `{metric.name}`: the module has no function `{metric.function}`")
+    module, names = unit.module, [a.hint for a in func.body.args]
+    if len(names) != 2:
+        raise MetricError(f"metric `{metric.name}` takes (gold, pred), not {len(names)} parameters")
+    records = isinstance(func.body.args[0].type, Record)
+
+    def run(gold: Any, pred: Any) -> Any:
+        value = interpret(module, dict(zip(names, (gold, pred), strict=True)), entry=func.symbol, base=base)
+        return next(iter(value.values())) if isinstance(value, dict) else value
+
+    return _plain(run, metric.params, records=records)
+
+
+def _python(function: Callable[..., Any], params: tuple[str, ...]) -> Score:
+    try:
+        signature = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        signature = []
+    names = [p.name for p in signature]
+    positional = [p for p in signature if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    if "trace" not in names and names[:1] != ["example"]:
+        if signature and len(positional) < 2 and not any(p.kind is p.VAR_POSITIONAL for p in signature):
+            raise MetricError(f"metric `{function.__name__}` takes (gold, pred) or (example, prediction, trace=None)")
+        return _plain(function, params)
+
+    def call(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
+        from lampc.frontend.python.example import Example, Prediction
+
+        example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
+        steps = [(t.predictor, t.inputs, Prediction(**t.outputs)) for t in trace] if trace is not None else None
+        more = (steps,) if "trace" in names else ()
+        return function(example, Prediction(**outputs), *more)
+
+    return call
+
+
+def _plain(function: Callable[[Any, Any], Any], params: tuple[str, ...], *, records: bool = False) -> Score:
+    """Score of (gold, pred): values of the two fields in `params`; else of the labels that the outputs have.
+
+    With several labels, `records` gives them as two records; otherwise the mean over them is taken.
+    """
+
+    def call(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> float:
+        if params:
+            gold, pred = params[0], params[-1]
+            known = {**row.inputs, **row.labels}
+            return _number(function(_get(known, gold, "the row"), _get(outputs, pred, "the output")))
+        shared = [n for n in row.labels if n in outputs]
+        if not shared and len(row.labels) == len(outputs) == 1:
+            return _number(function(*row.labels.values(), *outputs.values()))
+        if not shared:
+            labels, made = ", ".join(row.labels) or "none", ", ".join(outputs) or "none"
+            raise MetricError(f"no label has the name of an output (labels: {labels}; outputs: {made})")
+        if records:
+            return _number(function({n: row.labels[n] for n in shared}, {n: outputs[n] for n in shared}))
+        return sum(_number(function(row.labels[n], outputs[n])) for n in shared) / len(shared)
+
+    return call
+
+
+def _get(values: dict[str, Any], name: str, what: str) -> Any:
+    if name not in values:
+        raise MetricError(f"{what} has no field `{name}`; it has {', '.join(values) or 'none'}")
+    return values[name]
+
+
+def _number(value: Any) -> float:
+    """The score itself, or the `score` of what carries one."""
+    value = getattr(value, "score", value)
+    if isinstance(value, bool | int | float):
+        return float(value)
+    raise MetricError(f"a metric gives a number or true/false, got {value!r}")
