@@ -45,7 +45,7 @@ def is_droppable(op: Op) -> bool:
 
 def is_greedy(op: Op) -> bool:
     """Whether a `SAMPLES` op surely takes the most likely token each time."""
-    sampling = op.attrs.get("sampling")
+    sampling = getattr(op, "sampling", None)  # the property: a default is not among the attributes
     return sampling is not None and getattr(sampling, "temperature", 1.0) == 0.0
 
 
