@@ -10,6 +10,22 @@ from lampc.ir.content import Field
 from lampc.ir.core import Module
 from lampc.ir.diag import Diagnostic
 from lampc.ir.loc import UNKNOWN, Loc
+from lampc.ir.types import ANY, INT, STR, ListOf, Record
+
+STATS = Record(
+    (
+        ("calls", INT),
+        ("calls_of", ANY),
+        ("prompt_tokens", INT),
+        ("computed_tokens", INT),
+        ("cached_tokens", INT),
+        ("generated_tokens", INT),
+        ("retrievals", INT),
+        ("tools", ListOf(STR)),
+    )
+)
+"""What an expectation of a test may ask about its run: LM calls (all, and `calls_of.<predictor>`), tokens,
+retrievals, and the names of the tools that were called, in order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +75,8 @@ class Optimize:
 
 @dataclass(frozen=True, slots=True)
 class Mock:
-    """In a test, a predictor or tool that answers with fixed values."""
+    """In a test, a predictor that answers with fixed outputs, or a tool or retriever that answers with
+    `values["value"]`."""
 
     target: str
     values: dict[str, Any]

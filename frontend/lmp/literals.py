@@ -1,0 +1,96 @@
+"""Values of literals as written, and how to write values."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import math
+import re
+from typing import Any
+
+from lampc.frontend.lmp import ast
+
+UNITS = {"k": 1_000, "M": 1_000_000, "ms": 0.001, "s": 1}
+
+
+class BadLiteral(Exception):
+    """A literal that means nothing; the message says why."""
+
+
+def value(literal: ast.Literal) -> Any:
+    """The value of a literal. Raises BadLiteral on a bad escape or a number too large."""
+    match literal.kind:
+        case "true" | "false":
+            return literal.kind == "true"
+        case "null":
+            return None
+        case "number":
+            return number(literal.raw)
+    return text(literal.raw)
+
+
+def number(raw: str) -> int | float:
+    """An int unless there is a point, an exponent or a unit that makes a fraction."""
+    found = re.fullmatch(r"(-?[\d_.]+(?:[eE][+-]?\d+)?)(ms|s|k|M)?", raw)
+    if not found:
+        raise BadLiteral(f"`{raw}` is not a number")
+    digits, unit = found.groups()
+    plain = digits.replace("_", "")
+    out: int | float = float(plain) if any(c in plain for c in ".eE") else int(plain)
+    if unit:
+        out = out * UNITS[unit]
+        if isinstance(out, float) and out.is_integer() and unit in "kM":
+            out = int(out)
+    if isinstance(out, float) and math.isinf(out):
+        raise BadLiteral(f"`{raw}` is too large")
+    return out
+
+
+def text(raw: str) -> str:
+    """The text that a `"..."` (JSON escapes) or a triple-quoted text (dedented, stripped) stands for."""
+    if raw.startswith('"""'):
+        return inspect.cleandoc(raw[3:-3]).strip()
+    try:
+        made = json.loads(raw, strict=False)
+    except ValueError:
+        bad = next((e for e in re.findall(r"\\.", raw) if e[1] not in '"\\/bfnrtu'), "\\u")
+        raise BadLiteral(f"`{bad}` is no escape that texts know") from None
+    assert isinstance(made, str)
+    return made
+
+
+def quote(text_: str) -> str:
+    """A `"..."` literal of a text."""
+    return json.dumps(text_, ensure_ascii=False)
+
+
+def prose(text_: str) -> str:
+    """A triple-quoted literal if it gives back the text exactly, else a `"..."` one."""
+    block = f'"""{text_}"""'
+    fits = '"""' not in text_ and not text_.endswith('"') and "\r" not in text_ and "\t" not in text_
+    return block if fits and text_ and "\n" not in text_ and text(block) == text_ else quote(text_)
+
+
+def show(plain: Any) -> str:
+    """A plain JSON value as an expression. Raises BadLiteral for an infinite number."""
+    match plain:
+        case None:
+            return "null"
+        case bool():
+            return "true" if plain else "false"
+        case str():
+            return quote(plain)
+        case int():
+            return str(plain)
+        case float():
+            if not math.isfinite(plain):
+                raise BadLiteral(f"{plain} cannot be written as a number")
+            return repr(plain)
+        case list() | tuple():
+            return "[" + ", ".join(show(v) for v in plain) + "]"
+        case dict():
+            for key in plain:
+                if not re.fullmatch(r"[A-Za-z_]\w*", str(key)):
+                    raise BadLiteral(f"{key!r} cannot be the name of a field")
+            return "(" + ", ".join(f"{k}: {show(v)}" for k, v in plain.items()) + ")"
+    raise BadLiteral(f"{type(plain).__name__} is no JSON value")

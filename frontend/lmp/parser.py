@@ -1,0 +1,170 @@
+"""Parsing with Lark (LALR), reporting every syntax error and going on behind it.
+
+An item with an error is mended and parsed again: a missing `;` is put in, any other broken statement is
+blanked out. What is blanked out is remembered by the names in it, so that the checker does not complain
+about names that it never saw.
+"""
+
+from __future__ import annotations
+
+import functools
+from importlib.resources import files
+from typing import Any
+
+from lark import Lark
+from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
+
+from lampc.frontend.lmp import ast, scan, syntax
+from lampc.frontend.lmp.build import Build
+from lampc.frontend.lmp.report import Reporter
+from lampc.ir import Span
+
+_TRIES = 12
+"""Most errors reported of one item."""
+
+
+@functools.cache
+def grammar() -> Lark:
+    """The parser of one item."""
+    text = files("lampc.frontend.lmp").joinpath("lmp.lark").read_text(encoding="utf-8")
+    return Lark(text, parser="lalr", lexer="contextual", propagate_positions=True, maybe_placeholders=True)
+
+
+def parse(text: str, path: str, report: Reporter) -> ast.File:
+    """Parse a file. Errors go to `report`; what could be read is in the result."""
+    report.add_source(path, text)
+    found = scan.marks(text)
+    file = ast.File(path, text, [], scan.comments(text, found))
+    for chunk in scan.chunks(text, found):
+        item = _Item(file, chunk, report).parse()
+        if item is not None:
+            file.items.append(item)
+    return file
+
+
+class _Item:
+    """One item: its text, changed by repairs, and its place in the file."""
+
+    def __init__(self, file: ast.File, chunk: scan.Chunk, report: Reporter) -> None:
+        self.file, self.chunk, self.report = file, chunk, report
+        self.text = file.text[chunk.start : chunk.end]
+        self.line = file.text.count("\n", 0, chunk.start) + 1
+        self.column = chunk.start - (file.text.rfind("\n", 0, chunk.start) + 1) + 1
+
+    def parse(self) -> ast.Item | None:
+        if self.chunk.unclosed >= 0:
+            self.unclosed()
+        for _ in range(_TRIES):
+            try:
+                tree = grammar().parse(self.text)
+            except UnexpectedInput as e:
+                if not self.mend(e):
+                    break
+            else:
+                made: ast.Item = Build(self.file.path, self.line, self.column)(tree)
+                return made
+        self.lose(0, len(self.text))
+        return None
+
+    def at(self, start: int, end: int) -> Span:
+        """Span of a range of `self.text`."""
+        first, last = self.point(start), self.point(end)
+        return Span(self.file.path, *first, *last)
+
+    def point(self, pos: int) -> tuple[int, int]:
+        line = self.text.count("\n", 0, pos)
+        column = pos - (self.text.rfind("\n", 0, pos) + 1) + 1
+        return self.line + line, column + (self.column - 1 if line == 0 else 0)
+
+    def unclosed(self) -> None:
+        start = self.chunk.unclosed - self.chunk.start
+        closing = {"{": "}", "(": ")", "[": "]"}
+        opens = [m for m in scan.marks(self.text) if m.kind in ("open", "close")]
+        stack: list[scan.Mark] = []
+        for mark in opens:
+            if mark.kind == "open":
+                stack.append(mark)
+            elif stack:
+                stack.pop()
+        bracket = self.text[start]
+        self.report.error(
+            "L0103",
+            f"this `{bracket}` is never closed",
+            self.at(start, start + 1),
+            help=f"add the missing `{closing[bracket]}`",
+        )
+        self.text += "".join(" " + closing[m.text] for m in reversed(stack))
+
+    def mend(self, error: UnexpectedInput) -> bool:
+        """Report `error` and repair the text; false if nothing is left to try."""
+        pos = getattr(error, "pos_in_stream", None)
+        if isinstance(error, UnexpectedToken) and error.token.type == "$END":
+            pos = len(self.text.rstrip())
+        assert pos is not None
+        accepts = _accepts(error)
+        before = [m for m in scan.marks(self.text, 0, pos) if m.kind != "comment"]
+        after = [m for m in scan.marks(self.text, pos) if m.kind != "comment"]
+        finding = syntax.describe(before, after, accepts, isinstance(error, UnexpectedCharacters))
+        if not (self.chunk.unclosed >= 0 and not after):
+            span = self.at(*(finding.start, finding.end) if finding.start >= 0 else (pos, pos + 1))
+            self.report.error(finding.code, finding.message, span, finding.label, help=finding.help)
+        if finding.insert:
+            head = before[-1].end if before else pos
+            self.text = self.text[:head] + finding.insert + self.text[head:]
+            return True
+        return self.blank(pos)
+
+    def blank(self, pos: int) -> bool:
+        """Blank out the statement around `pos`; false if there is none, or nothing to blank."""
+        units = [m for m in scan.marks(self.text) if m.kind != "comment"]
+        stack: list[int] = []
+        starts = [0]
+        for mark in units:
+            if mark.end > pos and mark.start >= pos:
+                break
+            if mark.kind == "open":
+                stack.append(len(starts))
+                if mark.text == "{":
+                    starts.append(mark.end)
+            elif mark.kind == "close" and stack:
+                del starts[max(1, stack.pop()) :]
+                if mark.text == "}" and len(starts) > 1:
+                    starts[-1] = mark.end
+            elif mark.kind == "semi" and len(starts) > 1:
+                starts[-1] = mark.end
+        if len(starts) == 1:
+            return False
+        start, depth, end = starts[-1], 0, -1
+        for mark in units:
+            if mark.start < start:
+                continue
+            if mark.kind == "open":
+                depth += 1
+            elif mark.kind == "close":
+                depth -= 1
+                if depth < 0:
+                    end = mark.start
+                    break
+                if depth == 0 and mark.text == "}" and mark.start >= pos:
+                    end = mark.end
+                    break
+            elif mark.kind == "semi" and depth <= 0 and mark.start >= pos:
+                end = mark.end
+                break
+        end = len(self.text) if end < 0 else end
+        if not self.text[start:end].strip():
+            return False
+        self.lose(start, end)
+        kept = "".join(c if c == "\n" else " " for c in self.text[start:end])
+        self.text = self.text[:start] + kept + self.text[end:]
+        return True
+
+    def lose(self, start: int, end: int) -> None:
+        self.file.lost |= {m.text for m in scan.marks(self.text, start, end) if m.kind == "word"}
+
+
+def _accepts(error: UnexpectedInput) -> set[str]:
+    parser: Any = getattr(error, "interactive_parser", None)
+    if parser is not None:
+        return set(parser.accepts())
+    return set(getattr(error, "allowed", None) or ())
