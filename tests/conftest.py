@@ -6,6 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# The same examples on every machine, and no verdict on its speed.
+settings.register_profile("lampc", deadline=None, derandomize=True, database=None)
+settings.load_profile("lampc")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
