@@ -106,7 +106,7 @@ def table_for(path: Path, module: Module, entry: str | None, *, like: Dataset | 
     data = Dataset(like.name if like else path.stem, columns, kind, str(path.absolute()), seed=seed)
     if "split" in header and "split" not in known:
         return replace(data, split_column="split")
-    if like is not None and sum(n for _, n in like.sizes) and sum(n for _, n in like.sizes) <= len(records):
+    if like is not None and 0 < sum(n for _, n in like.sizes) <= len(records):
         return replace(data, sizes=like.sizes, seed=like.seed)
     sizes = [(n, int(len(records) * share)) for n, share in DEFAULT_SPLIT]
     sizes[0] = (sizes[0][0], len(records) - sum(n for _, n in sizes[1:]))

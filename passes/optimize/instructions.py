@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -27,7 +27,7 @@ class InstructionSearch:
     pool: Any = ()
     predictors: tuple[str, ...] = ()
     rounds: int = 1
-    base: Path = Path(".")
+    base: Path = field(default=Path("."), repr=False)
 
     def begin(self, problem: Problem) -> Search:
         free = {p.symbol: p for p in problem.tunable("instruction")}
@@ -38,7 +38,12 @@ class InstructionSearch:
         if not problem.select_size:
             raise OptimizeError(f"{self.name}: split `{problem.select_split}` has no rows to score on")
         chosen = [p for n, p in free.items() if not self.predictors or n in self.predictors]
-        return Search(self, problem, chosen, {p.symbol: self._texts(p.symbol, known) for p in chosen})
+        return Search(self, problem, chosen, self.texts(problem))
+
+    def texts(self, problem: Problem) -> dict[str, list[str]]:
+        """The pool of each predictor. Raises OptimizeError for a pool that cannot be read or is empty."""
+        known = [p.symbol for p in problem.predictors()]
+        return {name: self._texts(name, known) for name in known}
 
     def _texts(self, predictor: str, known: list[str]) -> list[str]:
         pool = self.pool
@@ -135,7 +140,12 @@ class Search:
         if self.done:
             return Demand()
         rows = self.problem.select_size
-        rest = sum(len({"", *self.pool[p.symbol]}) for p in self.chosen[self._at + 1 :])
         now = len(self._texts) - len(self._scores)
-        again = sum(len({"", *self.pool[p.symbol]}) for p in self.chosen) * (self.options.rounds - self._round - 1)
+        rest = sum(map(self._others, self.chosen[self._at + 1 :]))
+        again = sum(map(self._others, self.chosen)) * (self.options.rounds - self._round - 1)
         return Demand((now + rest) * rows, (now + rest + again) * rows)
+
+    def _others(self, predictor: DefPredictor) -> int:
+        """Candidates of a predictor besides its current instruction, which has been scored by then."""
+        current = self.problem.instruction(self.best, predictor)
+        return len([t for t in self.pool[predictor.symbol] if t != current])

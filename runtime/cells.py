@@ -1,0 +1,183 @@
+"""The table of program runs that an optimisation wants: every distinct cell is run once, ever.
+
+A cell is a candidate, a row and a rollout. Equal cells are run once in a process; finished ones are kept in the
+store (kind `job`), so a later process that asks for the same cell reads it there. What a cell is equal by: the
+program's text, the models, their mode, the seed, the parameters in force, the row's inputs and the rollout.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir import Assignment, Module, digest, freeze
+from lampc.ir.adapters import Bound, bind_predictors
+from lampc.ir.unit import Unit
+from lampc.runtime.types import Cell, Outcome, RowError, TraceStep, Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.session import Session
+
+TRANSIENT = ("model", "host")
+"""Kinds of failures that may be gone next time: such cells are run again by a later process."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a run may cost at most; 0 is no limit. `runs` are cells, `seconds` those of this process."""
+
+    calls: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    runs: int = 0
+
+    @staticmethod
+    def of(pairs: Iterable[tuple[str, float]]) -> Budget:
+        """From a declaration's `budget (tokens: 2M, time: 900s)`. Raises ValueError for an unknown name."""
+        names = {"calls": "calls", "tokens": "tokens", "time": "seconds", "seconds": "seconds", "runs": "runs"}
+        values: dict[str, Any] = {}
+        for name, value in pairs:
+            if name not in names:
+                raise ValueError(f"there is no budget `{name}`; known: calls, tokens, time, runs")
+            values[names[name]] = value if names[name] == "seconds" else int(value)
+        return Budget(**values)
+
+    def spent(self, usage: Usage, runs: int, seconds: float) -> str:
+        """Name of the first limit that is reached, or an empty text."""
+        reached = {
+            "calls": self.calls and usage.calls >= self.calls,
+            "tokens": self.tokens and usage.prompt_tokens + usage.generated_tokens >= self.tokens,
+            "seconds": self.seconds and seconds >= self.seconds,
+            "runs": self.runs and runs >= self.runs,
+        }
+        return next((name for name, over in reached.items() if over), "")
+
+
+UNLIMITED = Budget()
+
+
+class BudgetSpent(Exception):
+    """Raised out of a batch of runs; `limit` is the name of the limit. What is finished is kept."""
+
+    def __init__(self, limit: str) -> None:
+        super().__init__(f"the budget of {limit} is spent")
+        self.limit = limit
+
+
+Heard = Callable[[Outcome], None]
+
+
+class CellTable:
+    """Finished cells of one program, by key.
+
+    `usage` counts every cell that was wanted once, whichever process ran it; `fresh` and `stored` are how many
+    were run here and how many were read from the store.
+    """
+
+    def __init__(self, session: Session, program: Unit | Module, entry: str | None, budget: Budget = UNLIMITED) -> None:
+        self.session, self.program, self.entry, self.budget = session, program, entry, budget
+        self.module = program.module if isinstance(program, Unit) else program
+        self.usage = Usage()
+        self.fresh, self.stored = 0, 0
+        self.started = time.monotonic()
+        self._done: dict[str, Outcome] = {}
+        self._keys: dict[tuple[Assignment, str, str, int], str] = {}
+        self._candidates: dict[Assignment, str] = {}
+        self._program = f"{self.module.digest()} {entry or ''}"
+
+    # -- identity -----------------------------------------------------------------------------------
+
+    def key(self, cell: Cell) -> str:
+        """What the cell is stored under."""
+        row = cell.row
+        spot = (cell.assignment, row.id, row.path, cell.rollout)
+        if spot not in self._keys:
+            parts = (self._program, self.session.seed, self.candidate(cell.assignment), row.id, cell.rollout)
+            self._keys[spot] = digest((*parts, freeze(row.inputs)))
+        return self._keys[spot]
+
+    def candidate(self, assignment: Assignment) -> str:
+        """Identity of a candidate: the parameters in force and the models they name."""
+        if assignment not in self._candidates:
+            bound = bind_predictors(self.module, assignment)
+            others = {k: v for k, v in assignment.values.items() if k.rpartition(".")[0] not in bound}
+            parts = [self._parameters(b) for b in bound.values()]
+            self._candidates[assignment] = digest((tuple(parts), freeze(others)))
+        return self._candidates[assignment]
+
+    def _parameters(self, bound: Bound) -> tuple[Any, ...]:
+        model = self.session.models.get(bound.model, self.module)
+        return (bound.name, bound.instruction, bound.demos, bound.layout, model.target.info.digest, model.mode)
+
+    # -- running ------------------------------------------------------------------------------------
+
+    def get(self, cell: Cell) -> Outcome | None:
+        """The finished cell, or None."""
+        return self._done.get(self.key(cell))
+
+    def run(self, cells: Sequence[Cell], heard: Heard | None = None) -> None:
+        """Finish all cells, those that are not yet in one batch. `heard` is told of each as it ends.
+
+        Raises BudgetSpent as soon as the budget is, also half way through; finished cells are kept.
+        """
+        todo: dict[str, Cell] = {}
+        for cell in cells:
+            key = self.key(cell)
+            if key in self._done or key in todo:
+                continue
+            record = self.session.store.get("job", key)
+            if record is None:
+                todo[key] = cell
+                continue
+            self.stored += 1
+            self._keep(key, _from_record(cell, record), heard)
+        keys = list(todo)
+        if not keys:
+            return
+
+        def done(index: int, outcome: Outcome) -> None:
+            if keys[index] in self._done:
+                return
+            if outcome.error is None or outcome.error.kind not in TRANSIENT:
+                self.session.store.put("job", keys[index], _record(outcome))
+            self.fresh += 1
+            self._keep(keys[index], outcome, heard)
+
+        outcomes = self.session.run_cells(self.program, list(todo.values()), self.entry, done)
+        for i, outcome in enumerate(outcomes):
+            done(i, outcome)
+
+    def _keep(self, key: str, outcome: Outcome, heard: Heard | None) -> None:
+        self._done[key] = outcome
+        self.usage += outcome.usage
+        if heard is not None:
+            heard(outcome)
+        limit = self.budget.spent(self.usage, len(self._done), time.monotonic() - self.started)
+        if limit:
+            raise BudgetSpent(limit)
+
+    @property
+    def cells(self) -> int:
+        """Distinct cells finished."""
+        return len(self._done)
+
+    def outcomes(self) -> list[Outcome]:
+        """All finished cells."""
+        return list(self._done.values())
+
+
+def _record(outcome: Outcome) -> dict[str, Any]:
+    error, u = outcome.error, outcome.usage
+    return {
+        "value": outcome.value,
+        "error": [error.message, error.where, error.row, error.kind] if error else None,
+        "trace": [[t.predictor, t.inputs, t.outputs, t.text, t.where] for t in outcome.trace],
+        "usage": [u.calls, u.stored_calls, u.prompt_tokens, u.computed_tokens, u.cached_tokens, u.generated_tokens],
+    }
+
+
+def _from_record(cell: Cell, record: dict[str, Any]) -> Outcome:
+    error = RowError(*record["error"]) if record["error"] else None
+    return Outcome(cell, record["value"], error, [TraceStep(*t) for t in record["trace"]], Usage(*record["usage"]))

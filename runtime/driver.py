@@ -1,0 +1,364 @@
+"""Runs optimizers: everything they ask for at once, each distinct run once, nothing lost.
+
+The driver asks for all jobs that an optimizer can give, turns them into one table of cells, runs those that are
+not known yet in one batch (prefix-shared across rows and candidates), and tells the results in the order asked.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir import Assignment, DemoSet, Draw, Key, digest, freeze
+from lampc.ir.adapters import Bound, ParseFailure, parse_answer
+from lampc.ir.unit import Unit
+from lampc.passes.optimize import (
+    CallJob,
+    CallResult,
+    Candidate,
+    Compose,
+    EvaluateJob,
+    EvaluateResult,
+    Example,
+    Job,
+    OptimizeError,
+    Problem,
+    Result,
+    RunJob,
+    RunResult,
+    Strategy,
+    TracedCall,
+)
+from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, CellTable
+from lampc.runtime.evaluate import score_outcome
+from lampc.runtime.journal import (
+    STOPPED,
+    UNFINISHED,
+    Journal,
+    assignment_text,
+    history_record,
+    read_assignment,
+    read_history,
+    usage_record,
+)
+from lampc.runtime.metrics import MetricError, RowMetric
+from lampc.runtime.types import Cell, Outcome, Row, RowError, Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.session import Session
+
+ASK = 4096
+"""Most jobs asked for at a time."""
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted; the message says what is kept and how to go on."""
+
+
+@dataclass(slots=True)
+class OptimizeResult:
+    """The best candidate by the select split (ties: the earlier), and what led there.
+
+    Scores are 0 to 100, None without rows to select on. `usage` counts all distinct runs, also those that an
+    earlier process finished; `fresh` of the `runs` were run by this one. `stopped` names the budget that ended
+    the search early. `again` is set if the whole run had been finished before and nothing was done.
+    """
+
+    assignment: Assignment
+    score_before: float | None = None
+    score_after: float | None = None
+    history: list[Candidate] = field(default_factory=list)
+    usage: Usage = Usage()
+    runs: int = 0
+    fresh: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    again: bool = False
+    table: CellTable | None = field(default=None, repr=False)
+
+
+def problem_of(
+    unit: Unit, train: Sequence[Row], select: Sequence[Row], program: str | None = None, start: Assignment | None = None
+) -> Problem:
+    """The problem as optimizers see it."""
+    examples = tuple(Example(r.inputs, r.labels) for r in train)
+    return Problem(unit.module, examples, len(select), start or Assignment(), program or unit.entry or None)
+
+
+def optimize(
+    unit: Unit,
+    session: Session,
+    *,
+    steps: Sequence[Strategy],
+    train: Sequence[Row],
+    select: Sequence[Row],
+    metric: RowMetric,
+    program: str | None = None,
+    start: Assignment | None = None,
+    budget: Budget = UNLIMITED,
+    record: Path | None = None,
+    strict: bool = False,
+) -> OptimizeResult:
+    """Run `steps` one after another, starting from `start`; the best candidate on `select` is the result.
+
+    What is finished is in `session.store` at once: the same call made again goes on where a killed process was,
+    and gives the same result. `record` is where a readable `run.json` is kept. With `strict` a metric that
+    raises ends the run. Raises OptimizeError, MetricError if `strict`, Interrupted, and the session's errors.
+    """
+    problem = problem_of(unit, train, select, program, start)
+    run = _Run(unit, session, problem, {"train": train, "dev": select}, metric, budget, strict)
+    journal = Journal(session.store, run.identity(steps), run.about(steps), record)
+    known = journal.finished()
+    if known is not None:
+        return _restored(known, run.table)
+    journal.note(UNFINISHED)
+    try:
+        run.go(Compose(tuple(steps)), journal)
+    except KeyboardInterrupt:
+        journal.note(UNFINISHED, **run.facts())
+        where = session.store.path or "memory"
+        raise Interrupted(
+            f"interrupted: {run.table.cells} finished runs are kept in {where}; the same command goes on from there"
+        ) from None
+    facts = run.facts()
+    if run.stopped:
+        journal.note(STOPPED, **facts)
+    else:
+        journal.finish(**facts)
+    return run.result()
+
+
+class _Run:
+    """One optimisation under way."""
+
+    def __init__(
+        self,
+        unit: Unit,
+        session: Session,
+        problem: Problem,
+        splits: Mapping[str, Sequence[Row]],
+        metric: RowMetric,
+        budget: Budget,
+        strict: bool,
+    ) -> None:
+        self.unit, self.session, self.problem, self.splits = unit, session, problem, splits
+        self.metric, self.strict = metric, strict
+        self.table = CellTable(session, unit, problem.entry, budget)
+        self.scores: dict[str, tuple[Candidate, float]] = {}
+        self.history: list[Candidate] = []
+        self.best: tuple[Assignment, float | None] = (problem.start, None)
+        self.before: float | None = None
+        self.errors: dict[str, RowError] = {}
+        self.stopped = ""
+        self.seconds = 0.0
+        self._started = time.monotonic()
+
+    # -- identity -----------------------------------------------------------------------------------
+
+    def about(self, steps: Sequence[Strategy]) -> dict[str, Any]:
+        data = {name: digest(freeze([[r.id, r.inputs, r.labels] for r in rows])) for name, rows in self.splits.items()}
+        return {
+            "program": self.problem.entry or self.unit.entry,
+            "module": self.unit.module.digest(),
+            "candidate": self.table.candidate(self.problem.start),
+            "data": data,
+            "metric": self.metric.identity or self.metric.name,
+            "steps": [f"{s.name}: {s!r}" for s in steps],
+            "pools": digest(freeze([_pool_text(s, self.problem) for s in steps])),
+            "seed": self.session.seed,
+        }
+
+    def identity(self, steps: Sequence[Strategy]) -> str:
+        """Everything that the result depends on."""
+        return digest(freeze(self.about(steps)))
+
+    # -- the loop -----------------------------------------------------------------------------------
+
+    def go(self, strategy: Compose, journal: Journal) -> None:
+        """Run to the end or until the budget is spent."""
+        optimizer = strategy.begin(self.problem)
+        try:
+            self._score(self.problem.start, "start", "the program as found")
+            while not optimizer.done:
+                jobs = optimizer.ask(ASK)
+                if not jobs:
+                    raise OptimizeError("an optimizer asks for nothing and is not done: a bug of the optimizer")
+                results = self._perform(jobs)
+                for job, result in zip(jobs, results, strict=True):
+                    optimizer.tell(job, result)
+                self.history = self._merged(optimizer.history)
+                journal.note(UNFINISHED, **self.facts())
+            for step, assignment in optimizer.ends:
+                self._score(assignment, step, "result of this step")
+            self._choose([self.problem.start, *(a for _, a in optimizer.ends)])
+        except BudgetSpent as e:
+            self.stopped = e.limit  # `best` is the best that was scored
+        self.history = self._merged(optimizer.history)
+        self.seconds = time.monotonic() - self._started
+
+    def _choose(self, results: Sequence[Assignment]) -> None:
+        """The best of the start and what the steps gave; the earliest of those that tie."""
+        if not self.splits["dev"]:
+            self.best = (results[-1], None)
+            return
+        scored = [(a, self.scores[self.table.candidate(a)][1]) for a in results]
+        self.best = max(scored, key=lambda pair: pair[1])
+
+    def _score(self, assignment: Assignment, step: str, note: str) -> None:
+        rows = self.problem.select_rows()
+        if not rows:
+            return
+        job = EvaluateJob(assignment, self.problem.select_split, rows)
+        (result,) = self._perform([job])
+        assert isinstance(result, EvaluateResult)
+        if step == "start":
+            self.before = result.mean
+            if result.errors == len(rows):
+                first = next(iter(self.errors.values()))
+                raise OptimizeError(f"every one of {len(rows)} rows failed; the first: {first}")
+        self.scores.setdefault(
+            self.table.candidate(assignment), (Candidate(assignment, step, note, result.mean), result.mean)
+        )
+
+    def _perform(self, jobs: Sequence[Job]) -> list[Result]:
+        """Results of jobs, in their order; every cell they need is finished first, all in one batch."""
+        plans = [self._cells(job) for job in jobs]
+        label = ", ".join(dict.fromkeys(_label(job) for job in jobs))
+        cells = list({self.table.key(c): c for plan in plans for c in plan}.values())
+        done = sum(self.table.get(c) is not None for c in cells)
+        name = f"{label} {self.table.cells}"
+        self.session.bus.emit("job.start", job=name, label=label, rows=len(cells))
+
+        def heard(outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            u = self.table.usage
+            best = {} if self.best[1] is None else {"best": self.best[1]}
+            tokens = u.prompt_tokens + u.generated_tokens
+            self.session.bus.emit("progress", label=label, done=done, total=len(cells), tokens=tokens, **best)
+
+        stop: BudgetSpent | None = None
+        try:
+            self.table.run(cells, heard)
+        except BudgetSpent as e:
+            stop = e
+        results: list[Result] = []
+        for job, plan in zip(jobs, plans, strict=True):
+            outcomes = [self.table.get(c) for c in plan]
+            if any(o is None for o in outcomes):
+                continue  # only when the budget is spent
+            results.append(self._result(job, [o for o in outcomes if o is not None]))
+        self.session.bus.emit("job.end", job=name, label=label)
+        if stop is not None:
+            raise stop
+        return results
+
+    def _cells(self, job: Job) -> list[Cell]:
+        match job:
+            case EvaluateJob(assignment, split, rows):
+                return [Cell(self.splits[split][i], assignment) for i in rows]
+            case RunJob(assignment, split, row, rollout):
+                return [Cell(self.splits[split][row], assignment, rollout)]
+        return []
+
+    def _result(self, job: Job, outcomes: Sequence[Outcome]) -> Result:
+        if isinstance(job, CallJob):
+            return self._call(job)
+        scored = [score_outcome(self.metric, o, traced=isinstance(job, RunJob)) for o in outcomes]
+        for outcome, (_, error) in zip(outcomes, scored, strict=True):
+            if error is not None:
+                self.errors.setdefault(self.table.key(outcome.cell), error)
+                if self.strict and error.kind == "metric":
+                    raise MetricError(error.message, error.row)
+        if isinstance(job, RunJob):
+            (outcome,), ((score, error),) = outcomes, scored
+            trace = tuple(TracedCall(t.predictor, freeze(t.inputs), freeze(t.outputs)) for t in outcome.trace)
+            return RunResult(score, trace, str(error) if error else None)
+        result = EvaluateResult(tuple(s for s, _ in scored), sum(e is not None for _, e in scored))
+        if len(job.rows) == self.problem.select_size and (self.best[1] is None or result.mean > self.best[1]):
+            self.best = (job.assignment, result.mean)
+        return result
+
+    def _call(self, job: CallJob) -> CallResult:
+        key = digest((job.signature, job.inputs, job.sampling, job.layout, job.number))
+        name = f"call {key}"
+        bound = Bound(name, job.signature, job.signature.instruction, DemoSet(), job.layout, job.model)
+        draw = Draw(self.session.seed, Key(("optimizer", key)), (), "", job.number)
+        (answer,) = self.session.complete([(bound, dict(job.inputs), job.sampling, draw)])
+        try:
+            outputs = freeze(dict(parse_answer(bound, answer.text))) if not answer.error else freeze({})
+        except ParseFailure as e:
+            return CallResult(freeze({}), answer.text, str(e))
+        return CallResult(outputs, answer.text, answer.error or None)
+
+    # -- accounts -----------------------------------------------------------------------------------
+
+    def _merged(self, history: Sequence[Candidate]) -> list[Candidate]:
+        """Start, then what the optimizers tried, with the scores that were measured outside of them."""
+        known = self.scores
+        out = [c for c, _ in known.values() if c.step == "start"]
+        for c in history:
+            measured = known.get(self.table.candidate(c.assignment))
+            out.append(replace(c, score=measured[1]) if c.score is None and measured else c)
+        return out
+
+    def facts(self) -> dict[str, Any]:
+        return {
+            "score_before": self.before,
+            "score_after": self.best[1],
+            "assignment": assignment_text(self.best[0]),
+            "history": history_record(self.history),
+            "runs": self.table.cells,
+            "errors": len(self.errors),
+            "usage": usage_record(self.table.usage),
+            "seconds": round(self.seconds, 3),
+        }
+
+    def result(self) -> OptimizeResult:
+        return OptimizeResult(
+            self.best[0],
+            self.before,
+            self.best[1],
+            self.history,
+            self.table.usage,
+            self.table.cells,
+            self.table.fresh,
+            len(self.errors),
+            self.seconds,
+            self.stopped,
+            False,
+            self.table,
+        )
+
+
+def _restored(known: Mapping[str, Any], table: CellTable) -> OptimizeResult:
+    return OptimizeResult(
+        read_assignment(known["assignment"]),
+        known["score_before"],
+        known["score_after"],
+        read_history(known["history"]),
+        Usage(**known["usage"]),
+        known["runs"],
+        0,
+        known["errors"],
+        known["seconds"],
+        again=True,
+        table=table,
+    )
+
+
+def _pool_text(strategy: Strategy, problem: Problem) -> Any:
+    """Texts of the pools that a step reads from files: the file's name alone does not identify a run."""
+    from lampc.passes.optimize import InstructionSearch
+
+    if not isinstance(strategy, InstructionSearch):
+        return None
+    return strategy.texts(problem)
+
+
+def _label(job: Job) -> str:
+    return {"EvaluateJob": "scoring candidates", "RunJob": "collecting traces"}.get(type(job).__name__, "proposing")

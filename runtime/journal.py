@@ -1,0 +1,80 @@
+"""The record of an optimisation: what it was, how far it is, what it gave.
+
+Its calls and runs are in the store already, each under its own key. The journal adds one record of kind `run`
+when all is finished, so that starting again says so, and a readable `run.json` that is kept up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import Assignment, parse_module
+from lampc.ir.text import print_attr
+from lampc.passes.optimize import Candidate
+from lampc.runtime.store import Store
+from lampc.runtime.types import Usage
+
+UNFINISHED, STOPPED, FINISHED = "unfinished", "stopped", "finished"
+
+
+@dataclass(slots=True)
+class Journal:
+    """`run` identifies the work; `about` describes it; `file` is where `run.json` goes (nowhere if None)."""
+
+    store: Store
+    run: str
+    about: Mapping[str, Any]
+    file: Path | None = None
+    _started: float = field(default_factory=time.time)
+
+    def finished(self) -> dict[str, Any] | None:
+        """The record of the finished run, if this work was done before."""
+        return self.store.get("run", self.run)
+
+    def note(self, state: str, **facts: Any) -> None:
+        """Bring `run.json` up to date (written whole or not at all)."""
+        if self.file is None:
+            return
+        times = {"started": round(self._started, 3), "updated": round(time.time(), 3)}
+        record = {"run": self.run, "state": state, **self.about, **times, **facts}
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        scratch = self.file.with_name(f"{self.file.name}.{os.getpid()}.tmp")
+        scratch.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        os.replace(scratch, self.file)
+
+    def finish(self, **facts: Any) -> None:
+        """The run is finished: from now on starting it again gives `facts`."""
+        self.store.put("run", self.run, facts)
+        self.note(FINISHED, **facts)
+
+
+def assignment_text(assignment: Assignment) -> str:
+    """A candidate as IR text."""
+    return print_attr(assignment)
+
+
+def read_assignment(text: str) -> Assignment:
+    """The candidate that `assignment_text` wrote. Raises CompileError."""
+    found = parse_module(f"module @candidate {{value = {text}}} {{\n}}\n").attrs["value"]
+    assert isinstance(found, Assignment)
+    return found
+
+
+def history_record(history: Sequence[Candidate]) -> list[dict[str, Any]]:
+    return [
+        {"step": c.step, "note": c.note, "score": c.score, "assignment": assignment_text(c.assignment)} for c in history
+    ]
+
+
+def read_history(records: Sequence[Mapping[str, Any]]) -> list[Candidate]:
+    return [Candidate(read_assignment(r["assignment"]), r["step"], r["note"], r["score"]) for r in records]
+
+
+def usage_record(usage: Usage) -> dict[str, Any]:
+    return {n: getattr(usage, n) for n in Usage.__slots__}

@@ -1,0 +1,156 @@
+"""Tuned programs as files (`.lampc`): the module's text, with the chosen parameters as its attributes.
+
+Readable and diffable; no pickle. Only what the program needs is kept: its functions (the entry last) and the
+definitions. What was measured when it was tuned stands beside the parameters.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import Assignment, CompileError, Diagnostic, Module, Obj, check, explain, freeze, parse_module, thaw
+from lampc.ir.adapters import Bound, bind_predictors
+from lampc.ir.hostref import is_closure
+from lampc.ir.prog import Call, DefTool, Func, Py
+from lampc.ir.unit import Unit
+
+explain(
+    {
+        "L0811": "a closure cannot be saved\nThe program calls a Python function that exists only in the process that "
+        "made it (a lambda, or a function defined inside another). Move it to the top level of a module.",
+        "L0812": "not a tuned program\nThe file is IR text, but it holds no chosen parameters. `lampc optimize` writes "
+        "such files; a plain module is a `.lir` file.",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a `.lampc` file holds."""
+
+    module: Module
+    assignment: Assignment
+    entry: str
+    info: dict[str, Any]
+
+
+def save(path: Path, unit: Unit, assignment: Assignment, info: Mapping[str, Any] | None = None) -> None:
+    """Write a tuned program. `info` are JSON values. Raises CompileError if it calls a closure, OSError."""
+    text = saved_text(unit, assignment, info)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    scratch = path.with_name(path.name + ".tmp")
+    scratch.write_text(text, encoding="utf-8")
+    scratch.replace(path)
+
+
+def saved_text(unit: Unit, assignment: Assignment, info: Mapping[str, Any] | None = None) -> str:
+    """Text of the file that `save` writes."""
+    module = _program(unit)
+    found = [op for op in module.walk() if isinstance(op, Py | DefTool) and is_closure(op.ref.target)]
+    if found:
+        raise CompileError(
+            [
+                Diagnostic("L0811", f"`{getattr(op, 'ref').target}` is a closure: the program cannot be saved")  # noqa: B009
+                for op in found
+            ]
+        )
+    module.attrs.update(assignment=assignment, entry=unit.entry, info=freeze(dict(info or {})))
+    return str(module)
+
+
+def _program(unit: Unit) -> Module:
+    """A copy with the functions that the entry reaches, the entry last."""
+    module = unit.module.clone()
+    functions = {op.symbol: op for op in module.body.ops if isinstance(op, Func)}
+    reached: list[str] = []
+    todo = [unit.entry] if unit.entry in functions else []
+    while todo:
+        name = todo.pop()
+        if name not in reached:
+            reached.append(name)
+            todo += [
+                op.callee.name for op in functions[name].walk() if isinstance(op, Call) and op.callee.name in functions
+            ]
+    kept = [op for op in module.body.ops if not isinstance(op, Func) or op.symbol in reached[1:]]
+    module.body.ops = [*kept, *(functions[name] for name in reached[:1])]
+    return module
+
+
+def load_saved(path: Path) -> Saved:
+    """Read a tuned program. Raises CompileError, OSError."""
+    module = parse_module(path.read_text(encoding="utf-8"), str(path))
+    assignment = module.attrs.pop("assignment", None)
+    entry, info = module.attrs.pop("entry", ""), module.attrs.pop("info", Obj())
+    if not isinstance(assignment, Assignment):
+        raise CompileError([Diagnostic("L0812", f"{path}: no chosen parameters (`assignment`) in this module")])
+    check(module)
+    return Saved(module, assignment, str(entry), thaw(info))
+
+
+def load(path: Path) -> tuple[Module, Assignment]:
+    """Module (its last function is the entry) and chosen parameters of a tuned program."""
+    saved = load_saved(path)
+    return saved.module, saved.assignment
+
+
+# -- differences --------------------------------------------------------------------------------------
+
+
+def diff(module: Module, before: Assignment, after: Assignment) -> str:
+    """What changed between two candidates: instructions as a unified diff, demos as lists, the rest by value."""
+    out: list[str] = []
+    old, new = bind_predictors(module, before), bind_predictors(module, after)
+    for name, b in new.items():
+        out += _predictor(name, old[name], b)
+    for key in sorted({*before.values, *after.values}):
+        if key.rpartition(".")[0] not in new and before.get(key) != after.get(key):
+            out.append(f"{key}: {before.get(key)!r} -> {after.get(key)!r}")
+    return "\n".join(out)
+
+
+def _predictor(name: str, a: Bound, b: Bound) -> list[str]:
+    out: list[str] = []
+    if a.instruction != b.instruction:
+        lines = difflib.unified_diff(a.instruction.splitlines(), b.instruction.splitlines(), lineterm="", n=99)
+        out += [f"{name}.instruction", *(f"  {line}" for line in list(lines)[3:])]
+    if a.demos != b.demos:
+        out.append(f"{name}.demos: {len(a.demos.items)} -> {len(b.demos.items)}")
+        out += [f"  - {_demo(d.values)}" for d in a.demos.items if d not in b.demos.items]
+        out += [
+            f"  + {_demo(d.values)}{'  (from a run)' if d.augmented else ''}"
+            for d in b.demos.items
+            if d not in a.demos.items
+        ]
+    for field in ("layout", "model"):
+        if getattr(a, field) != getattr(b, field):
+            out.append(f"{name}.{field}: {getattr(a, field)} -> {getattr(b, field)}")
+    return out
+
+
+def _demo(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{k}: {thaw(v)!r}" for k, v in values.items())
+
+
+def ir_diff(module: Module, before: Assignment, after: Assignment) -> str:
+    """The same change as a unified diff of the definitions in IR text."""
+    old, new = (str(applied(module, a)).splitlines() for a in (before, after))
+    lines = list(difflib.unified_diff(old, new, fromfile="before", tofile="after", lineterm="", n=0))
+    return "\n".join(line for line in lines if not line.startswith("@@"))
+
+
+def applied(module: Module, assignment: Assignment) -> Module:
+    """A copy of the module whose predictors start from the parameters of `assignment`."""
+    from lampc.ir.prog import DefPredictor
+
+    copy = module.clone()
+    bound = bind_predictors(module, assignment)
+    for op in copy.body.ops:
+        if isinstance(op, DefPredictor):
+            b = bound[op.symbol]
+            op.signature = op.signature.with_instruction(b.instruction)
+            op.demos = b.demos
+    return copy
