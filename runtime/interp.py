@@ -6,9 +6,9 @@ is held against it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value
 from lampc.ir.adapters import Bound, ParseFailure, bind_predictors
@@ -37,6 +37,9 @@ from lampc.runtime.ops import compute
 from lampc.runtime.types import TraceStep
 
 
+HostCall: TypeAlias = Callable[[Tool | Py, Sequence[Any], Module, Path], Any]
+
+
 class ProgramRunner(Protocol):
     """What the interpreter asks of the outside: one LM call or one retrieval at a time."""
 
@@ -60,13 +63,15 @@ def interpret(
     row: str = "",
     base: Path = Path("."),
     trace: list[TraceStep] | None = None,
+    host: HostCall | None = None,
 ) -> Any:
     """Run a function of `module` on named inputs and give its value (a dict for a record).
 
-    `entry` defaults to the module's last function. Raises RowFailure, placed at the op that failed.
+    `entry` defaults to the module's last function. `host` calls tools and Python functions in place of
+    `host_call` (plans and tests do not want the real ones). Raises RowFailure, placed at the op that failed.
     """
     func = entry_function(module, entry)
-    run = _Run(module, runner, assignment or Assignment(), seed, row, base, trace)
+    run = _Run(module, runner, assignment or Assignment(), seed, row, base, trace, host or host_call)
     return run.call(func, arguments(func, inputs), (), ())
 
 
@@ -106,8 +111,9 @@ class _Run:
         row: str,
         base: Path,
         trace: list[TraceStep] | None,
+        host: HostCall,
     ) -> None:
-        self.module, self.runner, self.assignment = module, runner, assignment
+        self.module, self.runner, self.assignment, self.host = module, runner, assignment, host
         self.seed, self.row, self.base, self.trace = seed, row, base, trace
         self.bound = bind_predictors(module, assignment)
 
@@ -154,7 +160,7 @@ class _Run:
             case Retrieve():
                 return [self.retrieve(op, args)]
             case Tool() | Py():
-                return [host_call(op, args, self.module, self.base)]
+                return [self.host(op, args, self.module, self.base)]
             case Assert():
                 if not args[0]:
                     raise RowFailure(op.message, kind="assert")

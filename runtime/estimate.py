@@ -1,0 +1,150 @@
+"""What a program would send for given rows, found without asking a model: the plan behind `lampc explain`.
+
+Every row is run by the reference interpreter with guessed answers: a value of the right type, of about the
+length of the predictor's demos. Prompts that depend on answers are therefore estimates, all others exact.
+Tools and Python functions are not called: their results are guessed as well.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir import Assignment, Draw, Field, Module, Sampling, thaw
+from lampc.ir.adapters import Bound, adapter, bind_prompt
+from lampc.ir.prog import Py, Tool
+from lampc.ir.types import Choice, ListOf, Maybe, Record, Scalar, Type
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.interp import interpret
+from lampc.runtime.plan import prefix_bound
+
+if TYPE_CHECKING:
+    from lampc.runtime.session import Session
+    from lampc.runtime.types import Row
+
+WORDS = "some words that stand for an answer"
+
+
+@dataclass(slots=True)
+class NodeEstimate:
+    """Of one predictor: calls, their prompts as token ids, and which of them hang on guessed answers."""
+
+    name: str
+    calls: int = 0
+    prompts: list[tuple[int, ...]] = field(default_factory=list)
+
+    @property
+    def prompt_tokens(self) -> int:
+        return sum(map(len, self.prompts))
+
+    @property
+    def bound(self) -> int:
+        """Fewest prompt tokens that this predictor's prompts need, shared among themselves."""
+        return prefix_bound(self.prompts)
+
+
+@dataclass(slots=True)
+class Estimate:
+    """Nodes in the order of their first call. `failed` rows could not be followed to their end."""
+
+    rows: int
+    nodes: dict[str, NodeEstimate] = field(default_factory=dict)
+    failed: int = 0
+    why: str = ""
+
+    @property
+    def bound(self) -> int:
+        return prefix_bound(p for n in self.nodes.values() for p in n.prompts)
+
+
+def estimate(
+    session: Session, module: Module, rows: Sequence[Row], entry: str | None, assignment: Assignment, base: Path
+) -> Estimate:
+    """The plan for `rows`. Prompts of endpoints, whose tokens are not known, count four bytes to a token."""
+    out = Estimate(len(rows))
+    guesser = _Guesser(session, module, out)
+    for row in rows:
+        try:
+            interpret(
+                module, row.inputs, entry=entry, runner=guesser, assignment=assignment, seed=session.seed,
+                row=row.id, base=base, host=_guessed,
+            )  # fmt: skip
+        except RowFailure as e:
+            out.failed += 1
+            out.why = out.why or str(e.row_error(row.id))
+    return out
+
+
+def _guessed(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) -> Any:
+    """What a tool or Python function might return; it is not called."""
+    return guess(op.returns)
+
+
+class _Guesser:
+    """Answers every call with a guess, and writes down what would have been sent."""
+
+    def __init__(self, session: Session, module: Module, out: Estimate) -> None:
+        self.session, self.module, self.out = session, module, out
+
+    def predict(
+        self, bound: Bound, inputs: dict[str, Any], sampling: Sampling, draw: Draw
+    ) -> tuple[Mapping[str, Any], str]:
+        target = self.session.models.get(bound.model, self.module).target
+        prompt = adapter(bound.layout).render(bound.signature, bound.name)
+        turns = bind_prompt(prompt, bound, [inputs[f.name] for f in bound.signature.inputs])
+        text = target.render_chat(turns)
+        ids = tuple(target.tokens.encode(text)) if target.tokens is not None else tuple(_quads(text))
+        node = self.out.nodes.setdefault(bound.name, NodeEstimate(bound.name))
+        node.calls += 1
+        node.prompts.append(ids)
+        return {f.name: _output(f, bound) for f in bound.signature.outputs}, ""
+
+    def retrieve(self, name: str, query: str, k: int) -> list[str]:
+        return self.session.retriever(self.module, name).search(query, k)
+
+
+def _quads(text: str) -> list[int]:
+    data = text.encode()
+    return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+
+
+def _output(f: Field, bound: Bound) -> Any:
+    """A demo's value where there is one, else a guess."""
+    for demo in bound.demos.items:
+        if f.name in demo.values:
+            return thaw(demo.values[f.name])
+    return guess(f.type)
+
+
+def guess(type: Type) -> Any:
+    """A plain value of a type."""
+    match type:
+        case Scalar("int"):
+            return 1
+        case Scalar("float"):
+            return 0.5
+        case Scalar("bool"):
+            return True
+        case Scalar("none"):
+            return None
+        case Choice(options):
+            return options[0] if options else ""
+        case ListOf(item):
+            return [guess(item)]
+        case Maybe(item):
+            return guess(item)
+        case Record(fields):
+            return {n: guess(t) for n, t in fields}
+    return WORDS
+
+
+def placeholder_row(params: Record) -> Row:
+    """A row of guesses, for a program without data."""
+    from lampc.runtime.types import Row
+
+    return Row("0", {n: guess(t) for n, t in params.fields})
+
+
+__all__ = ["Estimate", "NodeEstimate", "estimate", "guess", "placeholder_row"]
