@@ -31,6 +31,7 @@ class Composed:
         self._past: list[Candidate] = []
         self.ends: list[tuple[str, Assignment]] = []
         self._current: Optimizer | None = None
+        self._due = 0
         self._enter(problem.start)
 
     def _enter(self, start: Assignment) -> None:
@@ -62,12 +63,16 @@ class Composed:
         return self._past + (list(self._current.history) if self._current else [])
 
     def ask(self, n: int) -> list[Job]:
-        return self._current.ask(n) if self._current else []
+        jobs = self._current.ask(n) if self._current and not self._current.done else []
+        self._due += len(jobs)
+        return jobs
 
     def tell(self, job: Job, result: Result) -> None:
         assert self._current is not None
-        self._current.tell(job, result)
-        if self._current.done:
+        self._due -= 1
+        if not self._current.done:
+            self._current.tell(job, result)
+        if self._current.done and not self._due:  # what it asked for ahead of time is its own, used or not
             self._enter(self._leave(self._current))
 
     def demand(self) -> Demand:

@@ -74,7 +74,10 @@ class Search:
     def __init__(
         self, options: InstructionSearch, problem: Problem, chosen: list[DefPredictor], pool: dict[str, list[str]]
     ) -> None:
-        self.options, self.problem, self.chosen, self.pool = options, problem, chosen, pool
+        self.options, self.problem, self.chosen = options, problem, chosen
+        self.pool = {
+            p.symbol: list(dict.fromkeys([problem.instruction(problem.start, p), *pool[p.symbol]])) for p in chosen
+        }
         self.best = problem.start
         self.history: list[Candidate] = []
         self._at, self._round, self._changed = 0, 0, False
@@ -147,5 +150,4 @@ class Search:
 
     def _others(self, predictor: DefPredictor) -> int:
         """Candidates of a predictor besides its current instruction, which has been scored by then."""
-        current = self.problem.instruction(self.best, predictor)
-        return len([t for t in self.pool[predictor.symbol] if t != current])
+        return len(self.pool[predictor.symbol]) - 1
