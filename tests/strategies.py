@@ -1,0 +1,398 @@
+"""Hypothesis strategies: types, attributes, prompts, programs, and modules at all three levels.
+
+`programs()` are verified modules that can be run with `tests.fakes.FakeModel`; `modules(level)` lowers them;
+`broken_modules()` hold ops that no verifier would pass, for the printer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from hypothesis import strategies as st
+
+from lampc.ir import Derived, Loc, Obj, Span, Symbol, freeze, prog
+from lampc.ir.adapters import ADAPTERS
+from lampc.ir.content import Assignment, Demo, DemoSet, Field, HostRef, Key, Sampling, Signature
+from lampc.ir.core import Module, Op, Region, Value
+from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Run, Text, Turn
+from lampc.ir.types import ANY, BOOL, FLOAT, INT, KV, NONE, STR, Choice, ListOf, Maybe, Record, Type
+from lampc.passes import PassContext, Pipeline, RunOptions
+from tests.fakes import TEMPLATES, FakeTarget
+
+Draw = Callable[[st.SearchStrategy[Any]], Any]
+
+# -- content ------------------------------------------------------------------------------------------
+
+words = st.sampled_from(
+    ["red", "blue fox", "two\nlines", "", " spaced ", "«ö»", "1. a", "- b", "a: b", "[[ ## x ## ]]"]
+)
+texts = st.one_of(words, st.text(max_size=20))
+names = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
+symbols = st.one_of(names, st.text(min_size=1, max_size=6)).map(Symbol)
+scalar_types = st.sampled_from([STR, INT, FLOAT, BOOL, ANY, NONE])
+types: st.SearchStrategy[Type] = st.recursive(
+    st.one_of(scalar_types, st.lists(texts, max_size=3).map(lambda o: Choice(tuple(o))), st.just(KV)),
+    lambda inner: st.one_of(
+        inner.map(ListOf),
+        inner.map(Maybe),
+        st.lists(st.tuples(st.one_of(names, texts), inner), max_size=3).map(lambda f: Record(tuple(f))),
+    ),
+    max_leaves=5,
+)
+scalars = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), texts)
+json_values = st.recursive(
+    scalars, lambda x: st.one_of(st.lists(x, max_size=3), st.dictionaries(texts, x, max_size=3)), max_leaves=6
+)
+samplings = st.builds(
+    Sampling,
+    st.floats(0, 2),
+    st.integers(0, 50),
+    st.floats(0, 1),
+    st.integers(1, 99),
+    st.lists(texts, max_size=2).map(tuple),
+)
+keys = st.lists(texts, min_size=1, max_size=3).map(lambda p: Key(tuple(p)))
+fields = st.builds(Field, names, types, texts, texts, st.integers(0, 99))
+demos = st.builds(Demo, st.dictionaries(names, json_values, max_size=3).map(freeze), st.booleans())
+raw_signatures = st.builds(
+    Signature, st.lists(fields, max_size=3).map(tuple), st.lists(fields, max_size=3).map(tuple), texts, texts
+)
+adapters = st.sampled_from(sorted(ADAPTERS))
+segments = st.one_of(
+    st.builds(Text, texts, st.booleans()),
+    st.builds(Guide, texts),
+    st.builds(Instruction, names, adapters),
+    st.builds(Demos, names, adapters),
+    st.builds(Input, st.integers(0, 3), fields, adapters),
+    st.builds(Output, st.lists(names, max_size=3).map(tuple)),
+)
+turns = st.builds(
+    Turn, st.sampled_from(["system", "user", "assistant", "demos"]), st.lists(segments, max_size=3).map(tuple)
+)
+prompts = st.builds(Prompt, st.lists(turns, max_size=4).map(tuple))
+runs = st.builds(Run, st.lists(segments, max_size=3).map(tuple), st.lists(turns, max_size=2).map(tuple))
+attributes: st.SearchStrategy[Any] = st.recursive(
+    st.one_of(
+        scalars, types, symbols, samplings, keys, fields, demos, raw_signatures, prompts, runs,
+        st.builds(HostRef, texts, texts),
+        st.lists(demos, max_size=2).map(lambda d: DemoSet(tuple(d))),
+        st.dictionaries(texts, scalars, max_size=2).map(lambda d: Assignment(Obj(d))),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3).map(tuple),
+        st.dictionaries(texts, inner, max_size=3).map(Obj),
+    ),
+    max_leaves=4,
+)  # fmt: skip
+spans = st.builds(Span, texts, st.integers(1, 99), st.integers(1, 99), st.integers(0, 99), st.integers(0, 99), texts)
+locations: st.SearchStrategy[Loc] = st.recursive(
+    st.one_of(st.just(Loc()), spans),
+    lambda inner: st.builds(Derived, texts, st.lists(inner, max_size=3).map(tuple)),
+    max_leaves=4,
+)
+
+# -- values of types, signatures that can be asked for ----------------------------------------------------
+
+FIELD_TYPES: tuple[Type, ...] = (
+    STR, INT, BOOL, FLOAT, ListOf(STR), ListOf(INT), Choice(("yes", "no")), Maybe(STR), Maybe(INT),
+    ListOf(Record((("name", STR), ("n", INT)))), Record((("name", STR), ("tags", ListOf(STR)))),
+)  # fmt: skip
+
+
+def values_of(t: Type) -> st.SearchStrategy[Any]:
+    """Plain values of a type."""
+    match t:
+        case Choice(options):
+            return st.sampled_from(options)
+        case ListOf(item):
+            return st.lists(values_of(item), max_size=3)
+        case Maybe(item):
+            return st.one_of(st.none(), values_of(item))
+        case Record(parts):
+            return st.fixed_dictionaries({n: values_of(x) for n, x in parts})
+    return {
+        "str": texts, "int": st.integers(-9, 9), "bool": st.booleans(), "none": st.none(), "any": json_values,
+        "float": st.floats(-9, 9, width=16),
+    }[str(t)]  # fmt: skip
+
+
+@st.composite
+def signatures(draw: Draw, types: tuple[Type, ...] = FIELD_TYPES) -> Signature:
+    """Signatures with distinct field names and types that adapters know."""
+    chosen = draw(st.lists(names, min_size=2, max_size=5, unique=True))
+    split = draw(st.integers(1, len(chosen) - 1))
+    made = [
+        Field(n, draw(st.sampled_from(types)), draw(st.sampled_from(["", "", "what it is"])),
+              draw(st.sampled_from(["", "", "at most 3 words"])), draw(st.sampled_from([0, 0, 0, 8])))
+        for n in chosen
+    ]  # fmt: skip
+    return Signature(tuple(made[:split]), tuple(made[split:]), draw(texts), "Sig")
+
+
+@st.composite
+def demos_for(draw: Draw, signature: Signature) -> Demo:
+    """Demos with any subset of the signature's fields."""
+    every = [*signature.inputs, *signature.outputs]
+    kept = every if draw(st.booleans()) else draw(st.lists(st.sampled_from(every), unique_by=lambda f: f.name))
+    return Demo(freeze({f.name: draw(values_of(f.type)) for f in every if f in kept}), draw(st.booleans()))
+
+
+# -- programs -------------------------------------------------------------------------------------------
+
+LOG: list[Any] = []
+"""What `log` was called with: effects, in order."""
+
+
+def log(value: Any) -> Any:
+    """A function with an effect."""
+    LOG.append(value)
+    return value
+
+
+def shout(value: Any) -> Any:
+    """A function without effects."""
+    return str(value).upper()
+
+
+_POOL: tuple[Signature, ...] = (
+    Signature((Field("text", STR),), (Field("label", STR),), "Label it.", "Label"),
+    Signature((Field("text", STR), Field("n", INT)), (Field("flag", BOOL), Field("words", ListOf(STR))), "Judge.", "J"),
+    Signature((Field("texts", ListOf(STR)),), (Field("kind", Choice(("a", "b"))), Field("n", INT)), "Sort.", "Sort"),
+)
+_PURE: tuple[tuple[str, tuple[Type, ...], Type], ...] = (
+    ("concat", (STR, STR), STR), ("lower", (STR,), STR), ("str", (INT,), STR), ("replace", (STR, STR, STR), STR),
+    ("len", (STR,), INT), ("len", (ListOf(STR),), INT), ("add", (INT, INT), INT), ("mul", (INT, INT), INT),
+    ("div", (INT, INT), FLOAT), ("mod", (INT, INT), INT), ("not", (BOOL,), BOOL), ("and", (BOOL, BOOL), BOOL),
+    ("eq", (STR, STR), BOOL), ("lt", (INT, INT), BOOL), ("in", (STR, ListOf(STR)), BOOL),
+    ("index", (ListOf(STR), INT), STR), ("split", (STR,), ListOf(STR)), ("unique", (ListOf(STR),), ListOf(STR)),
+    ("join", (STR, ListOf(STR)), STR), ("add", (ListOf(STR), ListOf(STR)), ListOf(STR)), ("pow", (INT, INT), INT),
+)  # fmt: skip
+_VALUE_TYPES: tuple[Type, ...] = (STR, STR, INT, BOOL, ListOf(STR), Choice(("a", "b")))
+_HERE = __name__
+
+
+class _Writer:
+    """Writes ops into regions, drawing what to write; `scope` are the values that can be used."""
+
+    def __init__(self, draw: Draw, functions: list[prog.Func], greedy: bool) -> None:
+        self.draw, self.functions, self.greedy = draw, functions, greedy
+        self.sites = 0
+
+    def key(self, name: str) -> Key:
+        self.sites += 1
+        return Key((f"{name}#{self.sites}",))
+
+    def pick(self, *options: Any) -> Any:
+        return self.draw(st.sampled_from(options))
+
+    def put(self, region: Region, op: Op, scope: list[Value]) -> Value:
+        if op.results and self.draw(st.booleans()):
+            op.results[0].hint = self.pick("x", "y", "x_1", "ünï", "")
+        region.append(op)
+        scope += op.results
+        return op.results[0]
+
+    def value(self, t: Type, region: Region, scope: list[Value]) -> Value:
+        """A value of type `t`: one in scope, or a new constant."""
+        known = [v for v in scope if v.type == t]
+        known = [v for v in known if not isinstance(v.owner, prog.Const)] or known
+        if known and self.pick(True, True, True, True, True, False):
+            return known[-self.draw(st.integers(1, min(4, len(known))))]
+        small = {STR: words, INT: st.integers(-1, 3), ListOf(STR): st.lists(words, max_size=3)}
+        made = self.draw(small.get(t, values_of(t)))
+        return self.put(region, prog.Const.make(value=freeze(made), type=t), scope)
+
+    def body(self, region: Region, scope: list[Value], depth: int) -> list[Value]:
+        """Write a few ops; gives the scope inside the region."""
+        inner = [*scope, *region.args]
+        for _ in range(self.draw(st.integers(1, 6 if depth else 3))):
+            self.statement(region, inner, depth)
+        return inner
+
+    def statement(self, region: Region, scope: list[Value], depth: int) -> None:
+        kinds = ["predict"] * 4 + ["apply"] * 2 + ["again"] * 2 + ["record", "list", "rare"]
+        kinds += ["if", "match", "map", "map", "loop", "loop", "call"] if depth else []
+        getattr(self, self.draw(st.sampled_from(kinds)))(region, scope, depth)
+
+    def again(self, region: Region, scope: list[Value], depth: int) -> None:
+        """An op equal to one that stands above, if there is a simple one."""
+        ops = [op for op in region.ops if not op.regions and op.results]
+        ops = [op for op in ops if isinstance(op, prog.Predict)] or ops
+        if not ops:
+            return self.apply(region, scope, depth)
+        copy = self.pick(*ops).clone({})
+        if "key" in copy.attrs:
+            copy.attrs["key"] = self.key("again")
+        self.put(region, copy, scope)
+
+    def apply(self, region: Region, scope: list[Value], depth: int) -> None:
+        fn, params, result = self.pick(*_PURE)
+        args = [self.value(t, region, scope) for t in params]
+        self.put(region, prog.Apply.make(*args, fn=fn, types=[result]), scope)
+
+    def predict(self, region: Region, scope: list[Value], depth: int) -> None:
+        i = self.draw(st.integers(0, len(_POOL) - 1))
+        signature = _POOL[i]
+        args = [self.value(f.type, region, scope) for f in signature.inputs]
+        hot = not self.greedy and self.pick(False, False, True)
+        sampling = Sampling(temperature=0.7) if hot else Sampling()
+        call = prog.Predict.make(
+            *args, predictor=Symbol(f"p{i}"), signature=signature, sampling=sampling, key=self.key(f"p{i}")
+        )
+        record = self.put(region, call, scope)
+        for f in signature.outputs:
+            if self.draw(st.booleans()):
+                self.put(region, prog.FieldOf.make(record, field=f.name), scope)
+
+    def record(self, region: Region, scope: list[Value], depth: int) -> None:
+        parts = [self.value(self.pick(*_VALUE_TYPES), region, scope) for _ in range(self.draw(st.integers(1, 3)))]
+        made = self.put(region, prog.Pack.make(*parts, names=tuple("abc"[: len(parts)])), scope)
+        self.put(region, prog.FieldOf.make(made, field="a"), scope)
+
+    def list(self, region: Region, scope: list[Value], depth: int) -> None:
+        items = [self.value(STR, region, scope) for _ in range(self.draw(st.integers(1, 3)))]
+        made = self.put(region, prog.MakeList.make(*items), scope)
+        if self.draw(st.booleans()):
+            self.put(region, prog.Apply.make(made, self.value(INT, region, scope), fn="index", types=[STR]), scope)
+
+    def rare(self, region: Region, scope: list[Value], depth: int) -> None:
+        kind = self.pick("tune", "retrieve", "vote", "argmax", "py", "log", "assert")
+        if kind == "tune":
+            self.put(region, prog.Tune.make(of=Symbol("t"), type=INT), scope)
+        elif kind == "retrieve":
+            rest = [self.value(INT, region, scope)] if self.draw(st.booleans()) else []
+            query = self.value(STR, region, scope)
+            self.put(region, prog.Retrieve.make(query, *rest, retriever=Symbol("wiki")), scope)
+        elif kind in ("vote", "argmax"):
+            op = prog.Vote if kind == "vote" else prog.Argmax
+            self.put(region, op.make(self.value(ListOf(STR), region, scope)), scope)
+        elif kind == "assert":
+            region.append(prog.Assert.make(self.value(BOOL, region, scope), message="must hold"))
+        else:
+            name, effect = ("shout", "pure") if kind == "py" else ("log", "effect")
+            arg = self.value(STR, region, scope)
+            self.put(region, prog.Py.make(arg, ref=HostRef(f"{_HERE}:{name}"), effect=effect, returns=STR), scope)
+
+    def arm(self, scope: list[Value], types: list[Type], depth: int) -> Region:
+        region = Region()
+        inner = self.body(region, scope, depth - 1)
+        region.append(prog.Yield.make(*[self.value(t, region, inner) for t in types]))
+        return region
+
+    def results(self) -> list[Type]:
+        return [self.pick(*_VALUE_TYPES) for _ in range(self.draw(st.integers(0, 2)))]
+
+    def add_all(self, region: Region, op: Op, scope: list[Value]) -> None:
+        region.append(op)
+        scope += op.results
+
+    def if_(self, region: Region, scope: list[Value], depth: int) -> None:
+        types = self.results()
+        arms = [self.arm(scope, types, depth) for _ in range(2)]
+        self.add_all(region, prog.If.make(self.value(BOOL, region, scope), regions=arms, types=types), scope)
+
+    def match(self, region: Region, scope: list[Value], depth: int) -> None:
+        types = self.results()
+        value = self.value(self.pick(STR, INT, Choice(("a", "b"))), region, scope)
+        cases = {STR: ("red", "a"), INT: (0, 1)}.get(value.type, ("a", "b"))
+        arms = [self.arm(scope, types, depth) for _ in range(len(cases) + 1)]
+        self.add_all(region, prog.Match.make(value, cases=cases, regions=arms, types=types), scope)
+
+    def map(self, region: Region, scope: list[Value], depth: int) -> None:
+        items = self.value(ListOf(STR), region, scope)
+        inside = Region([("item", STR), ("i", INT)])
+        inner = self.body(inside, scope, depth - 1)
+        out = self.value(self.pick(*_VALUE_TYPES), inside, inner)
+        keep = [self.value(BOOL, inside, inner)] if self.draw(st.booleans()) else []
+        inside.append(prog.Yield.make(out, *keep))
+        self.add_all(region, prog.Map.make(items, regions=[inside]), scope)
+
+    def loop(self, region: Region, scope: list[Value], depth: int) -> None:
+        carried, visible = self.results(), self.results()
+        init = [self.value(t, region, scope) for t in carried]
+        inside = Region([*(("c", t) for t in carried), ("i", INT)])
+        inner = self.body(inside, scope, depth - 1)
+        out = [self.value(t, inside, inner) for t in (*carried, *visible)]
+        inside.append(prog.Next.make(self.value(BOOL, inside, inner), *out))
+        self.add_all(region, prog.Loop.make(*init, max=self.draw(st.integers(1, 3)), regions=[inside]), scope)
+
+    def call(self, region: Region, scope: list[Value], depth: int) -> None:
+        if not self.functions:
+            return self.apply(region, scope, depth)
+        func = self.pick(*self.functions)
+        args = [self.value(a.type, region, scope) for a in func.body.args]
+        key = self.key(func.symbol)
+        self.put(region, prog.Call.make(*args, callee=Symbol(func.symbol), key=key, returns=func.returns), scope)
+
+    def function(self, symbol: str, depth: int) -> prog.Func:
+        region = Region([("text", STR), ("items", ListOf(STR))])
+        inner = self.body(region, [], depth)
+        outs = [v for v in inner if isinstance(v.owner, Op) and not v.uses] or region.args
+        outs = outs[-self.draw(st.integers(1, 9)) :]
+        made = prog.Pack.make(*outs, names=tuple("abcdefghi"[: len(outs)]))
+        region.append(made)
+        region.append(prog.Return.make(made.result))
+        return prog.Func.make(returns=made.result.type, regions=[region], symbol=symbol)
+
+
+setattr(_Writer, "if", _Writer.if_)
+
+
+@st.composite
+def programs(draw: Draw, *, greedy: bool = False) -> Module:
+    """Verified programs of text and items: `program`, the last function, may call one other."""
+    module = Module("generated")
+    module.add(prog.DefModel.make(symbol="main"))
+    for i, signature in enumerate(_POOL):
+        given = DemoSet(tuple(draw(st.lists(demos_for(signature), max_size=1))))
+        layout = draw(st.sampled_from(["compact", "chat"]))
+        module.add(prog.DefPredictor.make(signature=signature, demos=given, layout=layout, symbol=f"p{i}"))
+    module.add(prog.DefTune.make(type=INT, default=1, choices=(1, 2), symbol="t"))
+    module.add(prog.DefRetriever.make(source="wiki.jsonl", symbol="wiki"))
+    functions: list[prog.Func] = []
+    if draw(st.booleans()):
+        functions.append(_Writer(draw, [], greedy).function("helper", 1))
+    functions.append(_Writer(draw, functions[:], greedy).function("program", 2))
+    for func in functions:
+        module.add(func)
+    return module
+
+
+LEVELS = {"prog": "", "prompt": "lower-prompts", "kv": "inline,lower-prompts,lower-kv,share-prefix"}
+
+
+@st.composite
+def modules(draw: Draw, level: str) -> Module:
+    """Verified modules of one level: `prog`, `prompt` or `kv`."""
+    module: Module = draw(programs())
+    target = FakeTarget(TEMPLATES[draw(st.sampled_from(sorted(TEMPLATES)))])
+    Pipeline.parse(LEVELS[level]).run(module, PassContext(target), RunOptions(crash_dir=None))
+    return module
+
+
+@st.composite
+def broken_modules(draw: Draw) -> Module:
+    """Modules of ops with any name, attributes, operands from anywhere, and regions without ends."""
+    module = Module(draw(texts), {n: draw(attributes) for n in draw(st.lists(names, max_size=1))})
+    seen: list[Value] = []
+
+    def op(depth: int) -> Op:
+        regions = []
+        for _ in range(draw(st.integers(0, 1 if depth else 0))):
+            region = Region([(draw(texts), draw(types)) for _ in range(draw(st.integers(0, 2)))])
+            seen.extend(region.args)
+            for _ in range(draw(st.integers(0, 2))):
+                region.append(op(depth - 1))
+            regions.append(region)
+        operands = draw(st.lists(st.sampled_from(seen), max_size=2)) if seen else []
+        attrs = draw(st.dictionaries(names, st.one_of(attributes, st.just(object())), max_size=2))
+        name = draw(st.sampled_from(["prog.apply", "kv.extend", "odd.op", "prog.return"]))
+        results = draw(st.lists(types, max_size=2))
+        made = Op(operands, attrs, regions, results, symbol=draw(texts), loc=draw(locations), op_name=name)
+        seen.extend(made.results)
+        return made
+
+    for _ in range(draw(st.integers(0, 3))):
+        module.add(op(2))
+    return module
