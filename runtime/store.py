@@ -52,6 +52,7 @@ class Store:
         self._sync_seconds = sync_seconds
         self._synced = time.monotonic()
         self._fd = -1
+        self._dirty = False
         self._lock: FileLock | None = None
         self._closed = False
         if path is not None:
@@ -125,8 +126,9 @@ class Store:
     def sync(self) -> None:
         """Wait until the disk itself has everything."""
         with self._mutex:
-            if self._fd >= 0:
+            if self._dirty:
                 os.fsync(self._fd)
+                self._dirty = False
             self._synced = time.monotonic()
 
     def close(self) -> None:
@@ -192,6 +194,7 @@ class Store:
 
     def _write(self, data: bytes) -> None:
         view = memoryview(data)
+        self._dirty = True
         try:
             while view:
                 view = view[os.write(self._fd, view) :]

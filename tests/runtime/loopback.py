@@ -75,6 +75,7 @@ class Loopback:
         class Handler(BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
             timeout = 30
+            wbufsize = 1 << 16  # head and body in one packet
 
             def do_GET(self) -> None:
                 if self.path.partition("?")[0] == "/v1/models":
