@@ -1,0 +1,304 @@
+"""The driver: batching, each run once, budgets, the journal, and resuming after every kind of end."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lampc.ir import Assignment
+from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, LabeledFewShot, OptimizeError
+from lampc.runtime.cells import Budget, CellTable
+from lampc.runtime.driver import Interrupted, OptimizeResult, optimize, problem_of
+from lampc.runtime.dryrun import calls_per_run, dry_run
+from lampc.runtime.events import Event, EventBus
+from lampc.runtime.journal import read_assignment
+from lampc.runtime.metrics import MetricError, build_metric
+from lampc.runtime.session import Session
+from lampc.runtime.store import Store
+from lampc.runtime.types import Cell, Row
+from tests.runtime.tuning import DEV, POOL, TRAIN, Counting, engine, metric, options, unit
+
+
+def run(reply: Counting | None = None, store: Store | None = None, **more: Any) -> OptimizeResult:
+    with Session(model=engine(reply or Counting()), store=store) as session:
+        return optimize(unit(), session, **options(**more))
+
+
+def same(a: OptimizeResult, b: OptimizeResult) -> None:
+    assert a.assignment == b.assignment
+    assert (a.score_before, a.score_after) == (b.score_before, b.score_after)
+    assert a.history == b.history
+
+
+# -- what it does ---------------------------------------------------------------------------------------
+
+
+def test_the_program_gets_better() -> None:
+    result = run()
+    assert result.score_before is not None
+    assert result.score_after is not None
+    assert result.score_after > result.score_before
+    assert result.assignment.get("p.instruction") == "Reverse the word."  # the longer one is as good
+    assert len(result.assignment.get("p.demos").items) == 1
+    assert result.assignment.get("p.demos").items[0].augmented
+    assert [c.step for c in result.history] == ["start", "bootstrap", *["instructions"] * 4]
+    assert all(c.score is not None for c in result.history)
+    assert not result.again
+    assert not result.stopped
+
+
+def test_wanted_cells_run_in_one_batch_and_each_once() -> None:
+    batches: list[int] = []
+
+    class Watched(Session):
+        def run_cells(self, program: Any, cells: Any, *args: Any, **more: Any) -> Any:
+            batches.append(len(cells))
+            return super().run_cells(program, cells, *args, **more)
+
+    reply = Counting()
+    with Watched(model=engine(reply)) as session:
+        result = optimize(unit(), session, **options())
+    assert len(set(reply.prompts)) == len(reply.prompts)  # nothing computed twice
+    assert result.runs == result.fresh == sum(batches)
+    # the start; the rows of the bootstrap; four instructions on dev, all at once
+    assert batches[0] == len(DEV)
+    assert batches[-1] == 4 * len(DEV)
+    assert len(batches) <= 2 + len(TRAIN)
+
+
+def test_equal_candidates_under_different_names_run_once() -> None:
+    with Session(model=engine()) as session:
+        table = CellTable(session, unit(), "main")
+        said = Assignment().updated(**{"p.instruction": "Do it."})
+        table.run([Cell(DEV[0]), Cell(DEV[0], said), Cell(DEV[0])])
+        assert table.cells == table.fresh == 1
+        table.run([Cell(DEV[0], said), Cell(DEV[1])])
+        assert (table.cells, table.fresh) == (2, 2)
+        assert table.usage.calls == 2
+
+
+def test_a_result_that_is_worse_than_the_start_is_not_taken() -> None:
+    def worse(prompt: str) -> str:
+        word = prompt.rsplit("text: ", 1)[1].split("<")[0].split()[0]
+        return f"label: {word[::-1]}" if prompt.count("label: ") == 0 else "label: no"
+
+    result = run(Counting(worse), steps=[LabeledFewShot(k=2)])
+    assert (result.score_before, result.score_after) == (100.0, 100.0)
+    assert result.assignment == Assignment()
+
+
+def test_without_rows_to_select_on_the_last_step_is_the_result() -> None:
+    result = run(steps=[LabeledFewShot(k=2)], select=[])
+    assert len(result.assignment.get("p.demos").items) == 2
+    assert result.score_before is None
+    assert result.runs == 0
+
+
+def test_progress_and_jobs_are_told_on_the_bus() -> None:
+    events: list[Event] = []
+    bus = EventBus()
+    bus.checked = True  # type: ignore[misc]
+    bus.subscribe(events.append)
+    with Session(model=engine(), bus=bus) as session:
+        result = optimize(unit(), session, **options())
+    progress = [e.data for e in events if e.kind == "progress"]
+    assert len(progress) == result.runs
+    assert progress[-1]["done"] == progress[-1]["total"]
+    assert max(p.get("best", 0.0) for p in progress) == pytest.approx(33.3, abs=30)
+    kinds = [e.kind for e in events]
+    assert kinds.count("job.start") == kinds.count("job.end") > 2
+
+
+# -- failures -------------------------------------------------------------------------------------------
+
+
+def test_a_metric_that_raises_is_a_scored_failure_that_names_the_row() -> None:
+    def brittle(gold: str, pred: str) -> bool:
+        if gold == DEV[3].labels["label"]:
+            raise ZeroDivisionError("no scale")
+        return gold == pred
+
+    measured = build_metric(brittle)
+    result = run(metric=measured, steps=[LabeledFewShot(k=1)])
+    assert result.errors == 2  # one row under two candidates
+    with pytest.raises(
+        MetricError, match=r"metric `brittle` failed on row 15 \(t.csv:17\): ZeroDivisionError: no scale"
+    ):
+        run(metric=measured, strict=True)
+
+
+def test_when_every_row_fails_the_first_failure_is_told() -> None:
+    lost = [Row("0", {"txt": "x"}, {"label": "y"}), Row("1", {}, {"label": "y"})]
+    with pytest.raises(OptimizeError, match=r"every one of 2 rows failed; the first: .*input `text` is missing"):
+        run(select=lost)
+
+
+# -- budgets --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("budget", [Budget(calls=30), Budget(runs=30), Budget(tokens=2500), Budget(seconds=1e-6)])
+def test_a_spent_budget_stops_cleanly_with_the_best_so_far(budget: Budget) -> None:
+    reply = Counting()
+    store = Store(None)
+    result = run(reply, store, budget=budget)
+    assert result.stopped
+    assert reply.calls <= 34  # what was in flight is given up
+    if budget.runs:
+        assert result.runs == 30
+        assert result.score_before is not None
+    whole = run(Counting(), store)  # with more budget it goes on
+    same(whole, run())
+
+
+def test_budgets_of_declarations() -> None:
+    assert Budget.of([("tokens", 2e6), ("time", 900.0)]) == Budget(tokens=2_000_000, seconds=900.0)
+    with pytest.raises(ValueError, match="no budget `euros`; known: calls, tokens, time, runs"):
+        Budget.of([("euros", 5)])
+
+
+# -- the journal ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fail_at", [0, 1, 12, 14, 40, 59])
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit])
+def test_an_interrupted_run_goes_on_and_ends_in_the_same_place(tmp_path: Path, fail_at: int, error: type) -> None:
+    whole = Counting()
+    wanted = run(whole)
+    first, second = Counting(fail_at=fail_at, error=error), Counting()
+    with Store(tmp_path / "store") as store:
+        with pytest.raises((KeyboardInterrupt, SystemExit)) as caught:
+            run(first, store, record=tmp_path / "run.json")
+        if error is KeyboardInterrupt:
+            assert isinstance(caught.value, Interrupted)
+            assert "the same command goes on from there" in str(caught.value)
+        assert json.loads((tmp_path / "run.json").read_text())["state"] == "unfinished"
+    with Store(tmp_path / "store") as store:
+        result = run(second, store, record=tmp_path / "run.json")
+    same(result, wanted)
+    assert set(first.prompts) | set(second.prompts) == set(whole.prompts)
+    lost = first.calls + second.calls - whole.calls
+    assert lost <= 4  # at most what was in flight
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert read_assignment(record["assignment"]) == wanted.assignment
+
+
+def test_a_finished_run_started_again_says_so_and_does_nothing(tmp_path: Path) -> None:
+    with Store(tmp_path / "store") as store:
+        first = run(Counting(), store)
+    reply = Counting()
+    with Store(tmp_path / "store") as store:
+        again = run(reply, store)
+        assert again.again
+        assert reply.calls == 0
+        same(again, first)
+        assert again.usage == first.usage
+        assert not run(Counting(), store, select=DEV[:5]).again  # other rows are another run
+        assert not run(Counting(), store, metric=build_metric("f1")).again
+        assert not run(Counting(), store, steps=[InstructionSearch(pool=[POOL[0]])]).again
+
+
+def test_a_changed_pool_file_is_another_run(tmp_path: Path) -> None:
+    pool = tmp_path / "pool.txt"
+    store = Store(None)
+    pool.write_text("Do it well.\n")
+    search = [InstructionSearch(pool="pool.txt", base=tmp_path)]
+    first = run(Counting(), store, steps=search)
+    assert run(Counting(), store, steps=search).again
+    pool.write_text("Reverse the word.\n")
+    second = run(Counting(), store, steps=search)
+    assert not second.again
+    assert second.score_after != first.score_after
+
+
+KILLED = """
+import sys, time
+from pathlib import Path
+from tests.runtime.tuning import answer, engine, options, unit
+from lampc.runtime.driver import optimize
+from lampc.runtime.session import Session
+from lampc.runtime.store import Store
+
+def slow(prompt):
+    time.sleep(0.01)
+    with open(sys.argv[1] + "/prompts", "a") as log:
+        log.write(repr(prompt) + chr(10))
+    return answer(prompt)
+
+with Store(Path(sys.argv[1]) / "store") as store, Session(model=engine(slow), store=store) as session:
+    result = optimize(unit(), session, **options(record=Path(sys.argv[1]) / "run.json"))
+"""
+
+
+def test_a_run_killed_with_sigkill_goes_on_and_computes_no_finished_call_twice(tmp_path: Path) -> None:
+    wanted = run()
+    root = Path(__file__).resolve().parents[2]
+    paths = os.pathsep.join([str(root), str(root / "src")])
+    env = {**os.environ, "PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-c", KILLED, str(tmp_path)]
+    log = tmp_path / "prompts"
+    for wait_for in (5, 25, 45):
+        child = subprocess.Popen(command, cwd=root, env=env)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and child.poll() is None:
+            if log.exists() and log.read_text().count("\n") >= wait_for:
+                break
+            time.sleep(0.005)
+        child.send_signal(signal.SIGKILL)
+        assert child.wait(10) == -signal.SIGKILL
+    with Store(tmp_path / "store") as store:
+        finished = store.count("call")
+    assert finished >= 20
+    assert subprocess.run(command, cwd=root, env=env, timeout=60).returncode == 0
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert read_assignment(record["assignment"]) == wanted.assignment
+    assert record["score_after"] == wanted.score_after
+    prompts = log.read_text().splitlines()
+    assert len(prompts) - len(set(prompts)) <= 3 * 4  # in each kill at most what was in flight
+    with Store(tmp_path / "store") as store:
+        assert store.count("call") == len(set(prompts))
+
+
+# -- the dry run ----------------------------------------------------------------------------------------
+
+
+def test_the_dry_run_is_exact_where_nothing_depends_on_scores() -> None:
+    steps = [LabeledFewShot(k=3), InstructionSearch(pool=POOL)]
+    plan = dry_run(problem_of(unit(), TRAIN, DEV), steps)
+    result = run(steps=steps)
+    assert plan.runs.least == plan.runs.most == result.runs
+    assert plan.calls.most == result.usage.calls
+    assert "in all: 60 runs of 1 LM calls each: 60 calls" in str(plan)
+
+
+def test_the_dry_run_bounds_a_bootstrap() -> None:
+    plan = dry_run(problem_of(unit(), TRAIN, DEV), options()["steps"])
+    result = run()
+    assert plan.runs.most is not None
+    assert plan.runs.least <= result.runs <= plan.runs.most
+    assert [name for name, _ in plan.steps] == ["start", "bootstrap", "instructions"]
+    rounds = dry_run(problem_of(unit(), TRAIN, []), [BootstrapFewShot(max_rounds=3)])
+    assert rounds.runs.most == 3 * len(TRAIN)
+
+
+def test_calls_per_run_follow_the_structure() -> None:
+    from tests.runtime.programs import BRANCH, CHAIN, FILTER, LOOP
+
+    shown = {str(calls_per_run(m, "main")) for m in (CHAIN,)}
+    assert shown == {"2"}
+    assert str(calls_per_run(BRANCH, "main")) == "0 to 1"
+    assert str(calls_per_run(LOOP, "main")) == "1 to 3"
+    assert str(calls_per_run(FILTER, "main")) == "at least 0"
+
+
+def test_the_metric_is_used_by_name() -> None:
+    assert metric().identity == "exact_match"
