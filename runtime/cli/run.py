@@ -1,0 +1,148 @@
+"""`lampc run`: a program on one input or on a table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lampc.runtime.cli.sources import Loaded
+    from lampc.runtime.types import Outcome, Row, Usage
+
+
+def run(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A program: .lmp, .py, .lir, .lampc.")],
+    inputs: Annotated[
+        list[str], typer.Option("--input", "-i", metavar="NAME=VALUE", help="An input; @FILE takes a file's text.")
+    ] = [],  # noqa: B006
+    data: Annotated[Path | None, typer.Option("--data", help="Run every row of this CSV or JSONL file.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="Write outputs there, one JSON line per row.")] = None,
+    program: Annotated[
+        str | None, typer.Option("--program", help="Which program of the file (default: its last).")
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", help="firefly, a checkpoint folder, or the URL of an endpoint.")
+    ] = None,
+    seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
+) -> None:
+    """Run a program and print its outputs as JSON.
+
+    With --data all rows run at once, sharing prompt prefixes; outputs do not depend on that. With --out, finished
+    calls are kept beside the output until the run is complete, so a run that was stopped can be started again.
+
+    \b
+    Examples:
+      lampc run classify.lmp --input text="The tea was cold."
+      lampc run qa.lmp --data questions.csv --out answers.jsonl
+      lampc run qa.lmp -i question="Who?" --model http://localhost:8000/v1
+    """
+    from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.cli.sources import entry, load, one_row, parse_inputs
+
+    loaded = load(file)
+    func = entry(loaded, program)
+    if data is not None and inputs:
+        raise CommandError("give --input or --data, not both")
+    rows = table(loaded, data, program) if data is not None else [one_row(parse_inputs(inputs, func))]
+    outcomes, usage = _run(loaded, rows, program, model, seed, out)
+    failed = [o.error for o in outcomes if o.error is not None]
+    lines = [json.dumps(record(o, labelled=data is not None), ensure_ascii=False) for o in outcomes]
+    if out is not None:
+        out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        _journal(out).unlink(missing_ok=True)
+        typer.echo(f"wrote {out}", err=True)
+    elif data is not None:
+        typer.echo("\n".join(lines))
+    elif not failed:
+        typer.echo(json.dumps(outcomes[0].value, ensure_ascii=False, indent=1))
+    for error in failed[:10]:
+        typer.echo(f"error: {error}", err=True)
+    if len(failed) > 10:
+        typer.echo(f"... and {len(failed) - 10} more rows failed", err=True)
+    if data is not None:
+        typer.echo(f"{len(rows)} rows, {len(failed)} failed; {told(usage)}", err=True)
+    if failed:
+        raise typer.Exit(1)
+
+
+def _run(
+    loaded: Loaded, rows: list[Row], program: str | None, model: str | None, seed: int, out: Path | None
+) -> tuple[list[Outcome], Usage]:
+    from lampc.runtime.cli.failure import on_interrupt
+    from lampc.runtime.cli.progress import Progress
+    from lampc.runtime.session import Session
+    from lampc.runtime.store import Store
+    from lampc.runtime.types import Cell
+
+    done = 0
+    if out is not None:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        again = f"{_journal(out)} keeps the finished calls; the same command goes on from there"
+        on_interrupt(lambda: f"{done} of {len(rows)} rows were done; {again}")
+    elif len(rows) > 1:
+        on_interrupt(lambda: f"{done} of {len(rows)} rows were done; with --out FILE a stopped run can go on")
+    with (
+        Store(_journal(out) if out is not None else None) as store,
+        Session(model=model, base=loaded.base, store=store, seed=seed) as session,
+        Progress(session.bus) as progress,
+    ):
+
+        def finished(index: int, outcome: Outcome) -> None:
+            nonlocal done
+            done += 1
+            if len(rows) > 1:
+                progress.show("run", done, len(rows))
+
+        cells = [Cell(r, loaded.assignment) for r in rows]
+        return session.run_cells(loaded.unit, cells, program, finished), session.usage
+
+
+def _journal(out: Path) -> Path:
+    return out.with_name(out.name + ".journal")
+
+
+def table(loaded: Loaded, path: Path, program: str | None) -> list[Row]:
+    """The rows of a file for a program: columns with the names of its inputs, others kept as labels.
+
+    Raises DataError.
+    """
+    from lampc.ir import Field
+    from lampc.ir.types import ANY, STR
+    from lampc.ir.unit import Dataset
+    from lampc.runtime.data import interface, load_dataset, read_table
+
+    kind = "jsonl" if path.suffix.lower() in (".jsonl", ".ndjson", ".json") else "csv"
+    _, header = read_table(path, kind)
+    dynamic = loaded.unit.dynamic is not None
+    params, outputs = interface(loaded.module, None if dynamic else (program or loaded.unit.entry or None))
+    known = {**dict(outputs.fields), **dict(params.fields)}
+    names = [*header, *(n for n in params.names() if n not in header)]
+    columns = tuple(Field(n, known.get(n, STR if kind == "csv" else ANY)) for n in names)
+    wanted = list(params.names()) if params.fields else list(header)
+    splits = load_dataset(Dataset(path.stem, columns, kind, str(path.absolute())), inputs=wanted)
+    return [row for rows in splits.values() for row in rows]
+
+
+def record(outcome: Outcome, *, labelled: bool) -> dict[str, Any]:
+    """What is written for a row."""
+    row = outcome.cell.row
+    head: dict[str, Any] = {"row": row.id} if labelled else {}
+    if outcome.error is not None:
+        return {**head, "error": outcome.error.message, "where": outcome.error.where}
+    return {**head, **(outcome.value or {})}
+
+
+def told(usage: Usage) -> str:
+    """Usage in one line."""
+    parts = [f"{usage.calls} calls"]
+    if usage.stored_calls:
+        parts.append(f"{usage.stored_calls} of them known before")
+    parts.append(f"{usage.prompt_tokens:,} prompt tokens")
+    fresh = usage.computed_tokens + usage.cached_tokens
+    if fresh:
+        parts.append(f"{usage.computed_tokens:,} computed ({100 * usage.cached_tokens / fresh:.1f} % reused)")
+    parts.append(f"{usage.generated_tokens:,} generated, {usage.seconds:.1f} s")
+    return ", ".join(parts)

@@ -1,0 +1,117 @@
+"""From a source's declarations to what the driver takes: data, metric, steps and budget of one optimisation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import Assignment, Unit
+from lampc.ir.unit import Dataset, Optimize
+from lampc.passes.optimize import OptimizeError, Strategy, optimizers
+from lampc.runtime.cells import Budget
+from lampc.runtime.data import interface, load_dataset, table_for
+from lampc.runtime.driver import problem_of
+from lampc.runtime.dryrun import dry_run
+from lampc.runtime.metrics import RowMetric, build_metric
+from lampc.runtime.types import Row
+
+DEFAULT_STEPS: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (("bootstrap", ()),)
+"""What a program without an `optimize` declaration gets."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One optimisation, ready to run. `splits` are all rows there are, by split; `train` and `select` two of them."""
+
+    unit: Unit
+    program: str | None
+    steps: tuple[Strategy, ...]
+    train: list[Row]
+    select: list[Row]
+    metric: RowMetric
+    budget: Budget
+    start: Assignment
+    splits: dict[str, list[Row]]
+    names: tuple[str, str]
+    data: Dataset
+    save: str = ""
+    resume: str = ""
+
+    def about(self) -> str:
+        """The task in one line."""
+        steps = ", ".join(s.name for s in self.steps)
+        train, select = self.names
+        rows = f"{len(self.train)} rows of {train}, scored on {len(self.select)} of {select}"
+        return f"{self.program or self.unit.entry} with {steps}; {rows} by {self.metric.name}"
+
+    def dry_run(self) -> str:
+        """What it will cost: runs and calls, exact or as bounds."""
+        problem = problem_of(self.unit, self.train, self.select, self.program, self.start)
+        return str(dry_run(problem, self.steps))
+
+
+def task_of(
+    unit: Unit,
+    start: Assignment,
+    base: Path,
+    *,
+    data: Path | None = None,
+    program: str | None = None,
+    metric: str | None = None,
+    seed: int = 0,
+) -> Task:
+    """The task that a unit declares, with parts of it replaced. `data` is a table of the user's own.
+
+    Raises OptimizeError, DataError, MetricError.
+    """
+    declared = _declared(unit, program)
+    entry = (declared.program if declared else program) or unit.entry or None
+    shown = entry or unit.path or "the program"
+    base_table = unit.datasets.get(declared.train[0]) if declared else next(iter(unit.datasets.values()), None)
+    if data is not None:
+        table = table_for(data, unit.module, None if unit.dynamic else entry, like=base_table, seed=seed)
+    elif base_table is not None:
+        table = base_table
+    else:
+        raise OptimizeError(f"{shown} declares no data; give a table of your own: --data FILE.csv")
+    params, _ = interface(unit.module, entry)
+    inputs = None if unit.dynamic is not None else params.names()
+    splits = load_dataset(table, base, inputs=inputs)
+    train_name = declared.train[1] if declared else "train"
+    select_name = declared.select[1] if declared else "dev"
+    for name in (train_name, select_name):
+        if not splits.get(name):
+            there = ", ".join(f"{n} ({len(r)})" for n, r in splits.items())
+            raise OptimizeError(f"{table.path}: there is no split `{name}`; splits: {there}")
+    select = splits[select_name]
+    if declared and data is None and declared.select[0] != declared.train[0]:
+        select = load_dataset(unit.datasets[declared.select[0]], base, inputs=inputs)[select_name]
+    return Task(
+        unit,
+        entry,
+        optimizers(declared.steps if declared else DEFAULT_STEPS, base),
+        splits[train_name],
+        select,
+        build_metric(metric or (declared.metric if declared else "exact_match"), unit, base),
+        Budget.of(declared.budget if declared else ()),
+        start,
+        splits,
+        (f"{table.name}.{train_name}", f"{table.name}.{select_name}"),
+        table,
+        declared.save if declared else "",
+        declared.resume if declared else "",
+    )
+
+
+def reseeded(task: Task, seed: int) -> Task:
+    """The same task with the strategies' own seeds replaced, where they have one."""
+    steps = tuple(replace(s, seed=seed) if hasattr(s, "seed") else s for s in task.steps)  # type: ignore[type-var]
+    return replace(task, steps=steps)
+
+
+def _declared(unit: Unit, program: str | None) -> Optimize | None:
+    found = [o for o in unit.optimizes if program in (None, o.program)]
+    if len(found) > 1 and program is None and len({o.program for o in found}) > 1:
+        raise OptimizeError(f"the file optimises several programs: say --program {'|'.join(o.program for o in found)}")
+    return found[0] if found else None

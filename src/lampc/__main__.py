@@ -1,0 +1,7 @@
+"""`python -m lampc`: the command line."""
+
+import sys
+
+from lampc.runtime.cli import main
+
+sys.exit(main())
