@@ -30,7 +30,8 @@ def demo(
 ) -> None:
     """Optimise an example and show what that gained and cost.
 
-    It runs on the bundled model: nothing is downloaded. Stop it at any time, even by force: started again, it goes on from what was finished.
+    It runs on the bundled model: nothing is downloaded. Stop it at any time, even by force: started again,
+    it goes on from what was finished.
 
     \b
     Examples:

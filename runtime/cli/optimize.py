@@ -37,8 +37,8 @@ def optimize(
 ) -> None:
     """Improve a program against its metric.
 
-    The file's `optimize` declaration says how. A file without one gets BootstrapFewShot by exact match. Every finished call and run is on disk at once: stop
-    it at any time, and the same command goes on from there.
+    The file's `optimize` declaration says how. A file without one gets BootstrapFewShot by exact match. Every
+    finished call and run is on disk at once: stop it at any time, and the same command goes on from there.
 
     \b
     Your own data: a CSV or JSONL table with a column for every input and for the label, and if you like a

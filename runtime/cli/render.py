@@ -28,7 +28,8 @@ def render(
 ) -> None:
     """Show exactly what a predictor sends.
 
-    That is: the messages, their token count, and which prefix other rows share with them. Inputs that are not given stand as {name}.
+    That is: the messages, their token count, and which prefix other rows share with them. Inputs that are
+    not given stand as {name}.
 
     \b
     Examples:
