@@ -112,15 +112,18 @@ def read_corpus(path: Path, field: str) -> list[str]:
 
 def _csv(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
     reader = csv.DictReader(file, strict=True)
+    first = 1  # line where the row begins
     try:
         if field not in (reader.fieldnames or ()):
             raise RetrieverError(f"{path}:1: no column {field!r}; there are {_names(reader.fieldnames or ())}")
+        first = reader.line_num + 1
         for row in reader:
             if row[field] is None:
-                raise RetrieverError(f"{path}:{reader.line_num}: the row ends before column {field!r}")
+                raise RetrieverError(f"{path}:{first}: the row ends before column {field!r}")
             yield row[field]
+            first = reader.line_num + 1
     except csv.Error as e:
-        raise RetrieverError(f"{path}:{reader.line_num}: {e}") from None
+        raise RetrieverError(f"{path}:{first}: the row that begins here cannot be read: {e}") from None
 
 
 def _jsonl(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
