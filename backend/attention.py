@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch.nn.functional import pad
 
 from lampc.backend.kv_cache import KVCache
 
@@ -43,7 +44,7 @@ class Group:
     chunks: int
     rows: torch.Tensor  # [T * Q] row of each query token, 0 for padding
     keys: torch.Tensor  # [T * kv_heads * N * CHUNK] rows of the cache
-    mask: torch.Tensor  # [T, 1, N, M, CHUNK] True where a key must not be seen
+    mask: torch.Tensor  # [T, 1, N, Q * fold, CHUNK] True where a key must not be seen
     take: torch.Tensor  # [n] which of the T * Q results count
     put: torch.Tensor  # [n] and the rows they belong to
 
@@ -105,7 +106,7 @@ class Attention:
         padded = padded_rows(size, self.fold)
         rows = np.zeros((count, size), np.int64)
         valid = np.zeros((count, size), bool)
-        positions = np.zeros((count, padded), np.int64)
+        positions = np.zeros((count, size * self.fold), np.int64)
         slots = np.full((count, length), pad_slot, np.int64)
         for i, (span, at, tokens) in enumerate(tiles):
             rows[i, :tokens] = np.arange(span.first + at, span.first + at + tokens)
@@ -143,21 +144,26 @@ class Attention:
         """Results [T * Q, heads, D] of one group."""
         t, n, m, d = group.tiles, group.chunks, group.padded, self.head_dim
         heads, fold, size = self.kv_heads, self.fold, group.tokens
+        real = size * fold
         # float32 throughout: low-precision models round q, k, v and the result only.
         folded = q.index_select(0, group.rows).float().view(t, size, heads, fold, d)
-        folded = folded.permute(0, 2, 1, 3, 4).reshape(t, heads, 1, size * fold, d)
-        if size * fold < m:
-            folded = torch.nn.functional.pad(folded, (0, 0, 0, m - size * fold))
+        folded = folded.permute(0, 2, 1, 3, 4).reshape(t, heads, 1, real, d)
+        if real < m:
+            folded = pad(folded, (0, 0, 0, m - real))
         queries = folded.expand(t, heads, n, m, d).reshape(-1, m, d)
-        scores = torch.bmm(queries, k.float().view(-1, CHUNK, d).transpose(1, 2)).mul_(d**-0.5)
-        scores = scores.view(t, heads, n, m, CHUNK).masked_fill_(group.mask, float("-inf"))
+        scores = torch.bmm(queries, k.float().view(-1, CHUNK, d).transpose(1, 2))
+        scores = scores[:, :real].contiguous().mul_(d**-0.5).view(t, heads, n, real, CHUNK)
+        scores.masked_fill_(group.mask, float("-inf"))
         weights = scores.sub_(scores.amax((2, 4), keepdim=True)).exp_()
         sums = weights.sum(-1, keepdim=True)
-        mixed = torch.bmm(weights.view(-1, m, CHUNK), v.float().view(-1, CHUNK, d)).view(t, heads, n, m, d)
+        weights = weights.view(-1, real, CHUNK)
+        if real < m:
+            weights = pad(weights, (0, 0, 0, m - real))
+        mixed = torch.bmm(weights, v.float().view(-1, CHUNK, d))[:, :real].reshape(t, heads, n, real, d)
         total, mass = mixed[:, :, 0], sums[:, :, 0]
         for i in range(1, n):
             total, mass = total + mixed[:, :, i], mass + sums[:, :, i]
-        result = (total / mass)[:, :, : size * fold].view(t, heads, size, fold, d)
+        result = (total / mass).view(t, heads, size, fold, d)
         return result.permute(0, 2, 1, 3, 4).reshape(t * size, heads * fold, d).to(q.dtype)
 
 

@@ -16,12 +16,17 @@ class TextStream:
         self._read = 0
         self.text = ""
 
+    @property
+    def pending(self) -> bool:
+        """Whether the last tokens are part of a character that is not whole yet."""
+        return self._read < len(self._ids)
+
     def push(self, token: int) -> None:
         """Adds a token to the text."""
         self._ids.append(token)
         before = self._tokenizer.decode(self._ids[self._anchor : self._read])
         after = self._tokenizer.decode(self._ids[self._anchor :])
-        if len(after) > len(before) and not after.endswith("�"):
+        if not after.endswith("�"):
             self.text += after[len(before) :]
             self._anchor, self._read = self._read, len(self._ids)
 
@@ -36,7 +41,7 @@ class Output:
         eos = frozenset() if sampling.ignore_eos else tokenizer.eos_ids
         self._stop_ids = eos | frozenset(sampling.stop_ids)
         self._stream = TextStream(tokenizer) if sampling.stop else None
-        self._ends: list[int] = []  # length of the text after each token
+        self._ends: list[int] = []  # where each token's text ends; one more if its character is not whole
         self._reach = max((len(s) for s in sampling.stop), default=0)
         self._cut = -1
         self.tokens: list[int] = []
@@ -70,7 +75,7 @@ class Output:
         stream = self._stream
         start = max(0, len(stream.text) - self._reach + 1)
         stream.push(token)
-        self._ends.append(len(stream.text))
+        self._ends.append(len(stream.text) + stream.pending)
         if len(self.tokens) < self._sampling.min_tokens:
             return
         hits = [(at, s) for s in self._sampling.stop if (at := stream.text.find(s, start)) >= 0]

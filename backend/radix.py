@@ -121,7 +121,10 @@ class RadixTree:
             node = node.parent
 
     def mark_unwritten(self, cursor: Cursor, start: int) -> None:
-        """Takes `mark_written` back from position `start` on, after a failed step."""
+        """Takes back a `mark_written` that went from position `start` on, after a failed step.
+
+        What others marked behind it in the same step is taken back with it; nothing older can be there.
+        """
         node: Node | None = cursor.node
         while node is not None and node.start + len(node.ids) > start:
             node.written = min(node.written, max(0, start - node.start))

@@ -185,7 +185,7 @@ class Scheduler:
     def roll_back(self, plan: Plan) -> None:
         """The step did not happen: nothing that it was to write is written."""
         for chunk in plan.chunks:
-            if chunk.job.cursor is not None:
+            if chunk.job.cursor is not None and chunk.write_from < chunk.end:
                 self.tree.mark_unwritten(chunk.job.cursor, max(chunk.start, chunk.write_from))
 
 

@@ -1,0 +1,94 @@
+"""Stopping and text."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lampc.backend.output import Output, TextStream, check_ids
+from lampc.backend.request import Sampling
+from lampc.backend.tokenizer import ByteTokenizer
+
+TOKENIZER = ByteTokenizer()
+END = 259
+
+
+def feed(text: str, sampling: Sampling, room: int = 1000) -> Output:
+    output = Output(sampling, TOKENIZER, room)
+    for token in TOKENIZER.encode(text):
+        if output.done:
+            break
+        output.push(token)
+    return output
+
+
+def test_stop_string_across_tokens() -> None:
+    output = feed("hello STOP there", Sampling(stop=("STOP", "zzz")))
+    assert output.result() == (tuple(b"hello "), "hello ")
+    assert output.reason == "STOP"
+
+
+def test_the_earliest_stop_wins_and_then_the_longest() -> None:
+    assert feed("abc", Sampling(stop=("bc", "abc"))).result()[1] == ""
+    assert feed("xab", Sampling(stop=("b", "ab"))).reason == "ab"
+
+
+def test_stop_ids_and_end_of_sequence() -> None:
+    output = feed("ab<|end|>c", Sampling())
+    assert output.result() == ((97, 98), "ab")
+    assert output.reason == END
+    assert feed("abc", Sampling(stop_ids=(98,))).reason == 98
+    assert feed("ab<|end|>c", Sampling(ignore_eos=True)).tokens == [97, 98, END, 99]
+
+
+def test_min_tokens_holds_everything_back() -> None:
+    output = Output(Sampling(min_tokens=2, stop=("a",)), TOKENIZER, 100)
+    assert END in output.banned
+    output.push(97)
+    assert not output.done
+    output.push(98)
+    assert not output.banned
+    assert not output.done
+    output.push(97)
+    assert output.result() == ((97, 98), "ab") or output.done
+
+
+def test_length_and_room() -> None:
+    assert feed("abcdef", Sampling(max_tokens=3)).tokens == [97, 98, 99]
+    output = feed("abcdef", Sampling(), room=2)
+    assert output.done
+    assert not output.stopped
+
+
+@given(text=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_stream_spells_the_text(text: str) -> None:
+    stream = TextStream(TOKENIZER)
+    for token in TOKENIZER.encode(text):
+        stream.push(token)
+    ids = TOKENIZER.encode(text)
+    whole = TOKENIZER.decode(ids)
+    assert whole.startswith(stream.text)
+    assert stream.text == whole or whole.endswith("�")
+
+
+@given(
+    text=st.text("abcé", max_size=20),
+    stop=st.lists(st.text("abcé", min_size=1, max_size=3), min_size=1, max_size=3),
+)
+def test_stop_strings_like_a_search_in_the_whole_text(text: str, stop: list[str]) -> None:
+    output = feed(text, Sampling(stop=tuple(stop), max_tokens=100))
+    ends = [(text.find(s) + len(s), text.find(s)) for s in stop if s in text]
+    if ends:
+        tokens, found = output.result()
+        first_end = min(ends)[0]
+        assert text.startswith(found)
+        assert any(text[len(found) : first_end].endswith(s) for s in stop)
+        assert found.startswith(TOKENIZER.decode(tokens)) or not tokens
+    else:
+        assert not output.done
+        assert output.result()[1] == text
+
+
+def test_check_ids() -> None:
+    check_ids([0, 5], 6, "prompt")
+    with pytest.raises(ValueError, match=r"prompt\[1\] is 6"):
+        check_ids([0, 6], 6, "prompt")

@@ -1,0 +1,85 @@
+"""Requests check themselves; states and imports keep their promises."""
+
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+import lampc.backend
+from lampc.backend.lifecycle import TRANSITIONS, IllegalTransition, move
+from lampc.backend.request import Handle, PrefixRef, Request, Sampling, State
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"temperature": -1.0}, "temperature is -1.0"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"top_k": -1}, "top_k"),
+        ({"top_p": 0.0}, "top_p"),
+        ({"top_p": 1.5}, "top_p"),
+        ({"max_tokens": 0}, "at least 1"),
+        ({"min_tokens": 99}, "up to max_tokens"),
+        ({"stop": "abc"}, "tuple of non-empty strings"),
+        ({"stop": ("",)}, "tuple of non-empty strings"),
+        ({"stop_ids": (-1,)}, "token ids"),
+    ],
+)
+def test_sampling_is_checked(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Sampling(**options)
+
+
+def test_request_is_checked() -> None:
+    with pytest.raises(ValueError, match="prompt is empty"):
+        Request(())
+    with pytest.raises(ValueError, match="integer in"):
+        Request((1,), key=2**64)
+    with pytest.raises(ValueError, match="score and force"):
+        Request((1,), score=(1,), forced=(2,))
+    assert Request((3,), parent=PrefixRef(0, (1, 2))).ids == (1, 2, 3)
+
+
+def test_legal_and_illegal_transitions() -> None:
+    for start in State:
+        for end in State:
+            handle = Handle(0, Request((1,)))
+            handle.state = start
+            if end in TRANSITIONS[start]:
+                move(handle, end)
+                assert handle.state is end
+            else:
+                with pytest.raises(IllegalTransition, match=f"{start.value} -> {end.value}"):
+                    move(handle, end)
+                assert handle.state is start
+
+
+def test_streaming() -> None:
+    seen: list[int] = []
+    handle = Handle(0, Request((1,)), lambda _, token: seen.append(token))
+    handle.push(5)
+    handle.push(6)
+    assert handle.new_tokens() == (5, 6)
+    assert handle.new_tokens() == ()
+    handle.push(7)
+    assert handle.new_tokens() == (7,)
+    assert seen == [5, 6, 7]
+    assert repr(handle) == "Handle(0, waiting)"
+
+
+def test_exports_are_there_and_sorted() -> None:
+    assert sorted(lampc.backend.__all__) == lampc.backend.__all__
+    for name in lampc.backend.__all__:
+        assert getattr(lampc.backend, name) is not None
+    with pytest.raises(AttributeError, match="nonsense"):
+        _ = lampc.backend.nonsense
+
+
+def test_import_pulls_in_no_torch() -> None:
+    modules = "request, fake, tokenizer, block_pool, radix, scheduler, lifecycle, core, output, pins, sampler"
+    code = (
+        f"import sys; import lampc.backend; from lampc.backend import {modules}; "
+        "lampc.backend.FakeEngine(); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}).returncode == 0
