@@ -1,0 +1,289 @@
+"""What a trace gathers: definitions, their names, and the functions of the module."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import FunctionType
+from typing import Any
+
+from lampc.frontend.python.annotations import BadType, to_type
+from lampc.frontend.python.base import FunctionState
+from lampc.frontend.python.codes import Untraceable
+from lampc.frontend.python.declare import Retriever, Tool, Tune, params_of, returns_of
+from lampc.frontend.python.liveness import shared, walk_block
+from lampc.frontend.python.module import Module, predictor_symbols
+from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
+from lampc.frontend.python.program import Program
+from lampc.frontend.python.source import Source, source_of
+from lampc.frontend.python.traced import Frame, Traced, as_json
+from lampc.ir import Diagnostic, Label, Op, Region, Span, Symbol, freeze, prog
+from lampc.ir.hostref import host_ref, is_closure
+from lampc.ir.types import ANY, Record, Type, assignable
+
+_ASKING = (Predict, Module, Program, Retriever, Tool)
+
+
+@dataclass(slots=True)
+class Traceable:
+    """A function of the module: what it takes, what parameters are fixed, what it gives.
+
+    `single` names the only output of a function that returned a plain value.
+    """
+
+    symbol: str
+    parameters: tuple[str, ...] = ()
+    defaults: dict[str, Any] = field(default_factory=dict)
+    returns: Type = ANY
+    single: str = ""
+    open: bool = True
+
+
+class Context:
+    """Everything of a trace that is not one function's."""
+
+    def __init__(self, tracer: Any) -> None:
+        self.tracer = tracer
+        self.ops = 0
+        self.symbols: dict[int, str] = {}
+        self.used: dict[str, Any] = {}
+        self.functions: list[Op] = []
+        self.done: dict[int, Traceable] = {}
+        self.closures: list[Diagnostic] = []
+        self.names: dict[int, str] = {}
+        self.paths: dict[int, str] = {}
+
+    # -- names --------------------------------------------------------------------------------------------
+
+    def use(self, thing: Any) -> None:
+        """Note that a retriever, tool or tuned value is used."""
+        before = self.used.setdefault(thing.name, thing)
+        if before is not thing and type(before) is not type(thing):
+            self.used[f"{thing.name}.{len(self.used)}"] = thing
+
+    def adopt(self, module: Module, prefix: str = "") -> None:
+        """Name all predictors of a module, and its parts."""
+        for symbol, predictor in predictor_symbols(module):
+            if id(predictor) not in self.symbols:
+                self._take(predictor, f"{prefix}.{symbol}" if prefix else symbol, prefix or type(module).__name__)
+        for name, part in module.named_sub_modules():
+            path = name.removeprefix("self").strip(".")
+            self.paths.setdefault(id(part), ".".join(p for p in (prefix, path) if p))
+
+    def predictor(self, predictor: Predict, tracer: Any) -> str:
+        """The symbol of a predictor."""
+        if id(predictor) not in self.symbols:
+            name = self.names.get(id(predictor)) or _name_of(predictor, tracer.frame.source.outer)
+            self._take(predictor, name or predictor.symbol or "predict", tracer.state.symbol)
+        return self.symbols[id(predictor)]
+
+    def _take(self, predictor: Predict, wanted: str, owner: str) -> None:
+        symbol, n = wanted, 1
+        if symbol in self.used:
+            symbol = f"{owner}.{wanted}"
+        while symbol in self.used:
+            n += 1
+            symbol = f"{owner}.{wanted}_{n}"
+        self.symbols[id(predictor)] = symbol
+        self.used[symbol] = predictor
+        predictor.symbol = symbol
+
+    def named(self, name: str, value: Any) -> None:
+        """Note that a variable of the traced function holds `value`."""
+        inner = value.predict if isinstance(value, ChainOfThought) else value
+        if isinstance(inner, Predict | Module):
+            self.names.setdefault(id(inner), name)
+            self.names.setdefault(id(value), name)
+
+    def hosted(self, function: FunctionType, at: Span) -> None:
+        """Note a Python function that the program calls; closures cannot be saved."""
+        ref = host_ref(function)
+        if is_closure(ref.target):
+            text = f"`{function.__qualname__}` exists only in this process: the program runs but cannot be saved"
+            help_ = "move the function to the top of a module"
+            self.closures.append(Diagnostic("L0718", text, Label(at), help=help_, severity="warning"))
+
+    def asks(self, function: FunctionType, seen: frozenset[int] = frozenset()) -> bool:
+        """Whether a function calls something that asks a model, itself or through functions it calls."""
+        if id(function) in seen or function.__module__.startswith("lampc."):
+            return False
+        try:
+            source = source_of(function)
+        except Untraceable:
+            return False
+        for node in ast.walk(source.node):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load):
+                found = source.outer.get(node.id)
+                if isinstance(found, _ASKING):
+                    return True
+                if isinstance(found, FunctionType) and self.asks(found, seen | {id(function)}):
+                    return True
+        return False
+
+    # -- functions ----------------------------------------------------------------------------------------
+
+    def function(self, callee: Any, tracer: Any, node: ast.AST) -> Traceable:
+        """Trace another module or program, once."""
+        found = self.done.get(id(callee))
+        if found is not None:
+            if found.open:
+                raise tracer.stop("L0716", node, f"`{found.symbol}` calls itself")
+            return found
+        if isinstance(callee, Program):
+            return self.trace(callee.function, callee.name, callee.max_iters, (), id(callee))
+        path = self.paths.get(id(callee)) or self.names.get(id(callee)) or _name_of(callee, tracer.frame.source.outer)
+        self.adopt(callee, path)
+        name = type(callee).__name__
+        taken = {*self.used, *(f.symbol for f in self.done.values())}
+        if name in taken:
+            name = f"{tracer.state.symbol}.{path.rpartition('.')[2]}"
+        return self.trace(type(callee).forward, name, tracer.state.max_iters, (callee,), id(callee))
+
+    def trace(self, function: Any, symbol: str, max_iters: int, bound: tuple[Any, ...], key: int) -> Traceable:
+        """Trace a Python function into a `prog.func`. Raises Untraceable."""
+        source = source_of(function)
+        done = self.done[key] = Traceable(symbol)
+        try:
+            self._trace(source, done, max_iters, bound)
+        except Untraceable:
+            del self.done[key]
+            raise
+        done.open = False
+        return done
+
+    def _trace(self, source: Source, done: Traceable, max_iters: int, bound: tuple[Any, ...]) -> None:
+        frame = Frame(source, shared=shared(source.node))
+        tracer = self.tracer(self, FunctionState(done.symbol, max_iters), frame)
+        region = tracer.region = Region()
+        parameters = []
+        at = source.node
+        for i, p in enumerate(inspect.signature(source.function).parameters.values()):
+            if i < len(bound):
+                frame.names[p.name] = bound[i]
+            elif p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
+                raise tracer.stop("L0711", at, f"parameter `{p.name}` stands for any number of values")
+            elif p.default is not p.empty:
+                done.defaults[p.name] = frame.names[p.name] = p.default
+            else:
+                frame.names[p.name] = Traced(region.add_arg(_annotated(p, source), p.name))
+                parameters.append(p.name)
+        done.parameters = tuple(parameters)
+        tracer.state.single = single_name(at)
+        end = tracer.block(source.node.body, frozenset())
+        returned = end is not None and not end.dead
+        record = tracer.lift(end.value, at) if end is not None and returned else tracer.record(None, at)
+        done.returns = declared_record(source, record.type)
+        done.single = tracer.state.single if tracer.state.plain else ""
+        tracer.emit(prog.Return, record, node=at)
+        doc = ast.get_docstring(at) or ""
+        func = prog.Func.make(regions=[region], symbol=done.symbol, returns=done.returns, doc=doc, loc=source.span(at))
+        self.functions.append(func)
+
+    # -- definitions ----------------------------------------------------------------------------------------
+
+    def definitions(self) -> Iterator[Op]:
+        """The definitions that are used, in the order in which they were declared."""
+        models: dict[str, None] = {}
+        ops = []
+        for symbol, thing in sorted(self.used.items(), key=lambda kv: int(kv[1].serial)):
+            ops.append(definition(symbol, thing))
+            if isinstance(thing, Predict) and thing.lm and thing.lm != "main":
+                models[thing.lm] = None
+        for name in models:
+            yield prog.DefModel.make(symbol=_identifier(name), kind=_kind(name), source=name)
+        yield from ops
+
+
+def definition(symbol: str, thing: Any) -> Op:
+    """The definition of a predictor, retriever, tool or tuned value."""
+    match thing:
+        case Predict():
+            model = Symbol(_identifier(thing.lm) if thing.lm else "main")
+            return prog.DefPredictor.make(
+                symbol=symbol, loc=thing.loc, signature=thing.ir_signature(), demos=demo_set(thing.demos),
+                layout=thing.layout, model=model,
+            )  # fmt: skip
+        case Retriever():
+            return prog.DefRetriever.make(
+                symbol=symbol, loc=thing.loc, kind=thing.kind, source=thing.path, field=thing.field, k=thing.k
+            )
+        case Tool():
+            return prog.DefTool.make(
+                symbol=symbol, loc=thing.loc, ref=host_ref(thing.function), params=params_of(thing.function),
+                returns=returns_of(thing.function), effect=thing.effect,
+            )  # fmt: skip
+        case Tune():
+            choices = tuple(freeze(as_json(c)) for c in thing.choices)
+            default = freeze(as_json(thing.default))
+            return prog.DefTune.make(symbol=symbol, loc=thing.loc, type=thing.type, default=default, choices=choices)
+    raise TypeError(f"{thing!r} is no definition")
+
+
+def single_name(function: ast.FunctionDef) -> str:
+    """The name of the output of a function that returns a plain value: that of the returned variable."""
+    names = set()
+    for node in walk_block(function.body):
+        if isinstance(node, ast.Return):
+            match node.value:
+                case ast.Name(id=name) | ast.Attribute(attr=name):
+                    names.add(name)
+                case _:
+                    return "result"
+    return names.pop() if len(names) == 1 else "result"
+
+
+def declared_record(source: Source, found: Type) -> Type:
+    """The record that the return annotation declares, if it has the fields of what is returned."""
+    annotation = source.function.__annotations__.get("return")
+    try:
+        wanted = ANY if annotation is None else to_type(annotation, source.outer)
+    except BadType:
+        return found
+    fits = isinstance(wanted, Record) and isinstance(found, Record) and wanted.names() == found.names()
+    return wanted if fits and assignable(found, wanted) else found
+
+
+def _annotated(p: inspect.Parameter, source: Source) -> Type:
+    if p.annotation is p.empty:
+        return ANY
+    try:
+        return to_type(p.annotation, source.outer)
+    except BadType:
+        return ANY
+
+
+def _name_of(thing: Any, names: dict[str, Any]) -> str:
+    """The name under which `thing` is found: `classify`, `steps.0`, `parts.read`; "" if it is not."""
+
+    def hit(value: Any) -> bool:
+        return value is thing or (isinstance(value, ChainOfThought) and value.predict is thing)
+
+    for name, value in names.items():
+        if hit(value):
+            return name
+    for name, value in names.items():
+        if isinstance(value, list | tuple):
+            for i, v in enumerate(value):
+                if hit(v):
+                    return f"{name}.{i}"
+        elif isinstance(value, dict) and not name.startswith("__"):
+            for k, v in value.items():
+                if hit(v):
+                    return f"{name}.{k}"
+        elif isinstance(value, Module):
+            for sub, v in predictor_symbols(value):
+                if hit(v):
+                    return f"{name}.{sub}"
+    return ""
+
+
+def _identifier(name: str) -> str:
+    if name.replace("_", "").isalnum() and not name[0].isdigit():
+        return name
+    return "m_" + "".join(c if c.isalnum() else "_" for c in name)
+
+
+def _kind(name: str) -> str:
+    return "endpoint" if name.startswith(("http://", "https://")) else "engine"

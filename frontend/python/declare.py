@@ -1,0 +1,206 @@
+"""Declarations beside predictors: retrievers, tools, tuned values, and what a Python function may do."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+from lampc.frontend.python.annotations import BadType, to_type
+from lampc.frontend.python.collect import declared
+from lampc.frontend.python.example import Prediction
+from lampc.frontend.python.frames import here
+from lampc.frontend.python.module import Parameter
+from lampc.frontend.python.predict import serials
+from lampc.ir import Field
+from lampc.ir.runner import ToolRunner, current_runner, find_runner, runner
+from lampc.ir.types import ANY, Type, type_of
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+
+
+def pure(function: _F) -> _F:
+    """Declare that a function has no effect and depends on its arguments only: calls may be merged or moved."""
+    function.__lampc_effect__ = "pure"  # type: ignore[attr-defined]
+    return function
+
+
+def unordered(function: _F) -> _F:
+    """Declare that the order of calls of a function does not matter."""
+    function.__lampc_effect__ = "unordered"  # type: ignore[attr-defined]
+    return function
+
+
+def effect_of(function: Any) -> str:
+    """`pure`, `unordered` or `effect` (what is not declared)."""
+    return str(getattr(inspect.unwrap(function), "__lampc_effect__", "effect"))
+
+
+def returns_of(function: Any) -> Type:
+    """The declared result type of a function; `any` where there is none that the IR knows."""
+    annotation = getattr(function, "__annotations__", {}).get("return", inspect.Parameter.empty)
+    if annotation is inspect.Parameter.empty:
+        return ANY
+    try:
+        return to_type(annotation, getattr(function, "__globals__", {}))
+    except BadType:
+        return ANY
+
+
+def params_of(function: Callable[..., Any]) -> tuple[Field, ...]:
+    """The parameters of a function with their types (`any` where none is written)."""
+    scope = getattr(function, "__globals__", {})
+    out = []
+    for p in inspect.signature(function).parameters.values():
+        try:
+            t = ANY if p.annotation is inspect.Parameter.empty else to_type(p.annotation, scope)
+        except BadType:
+            t = ANY
+        out.append(Field(p.name, t))
+    return tuple(out)
+
+
+class Retriever:
+    """Passages of a file by a query. Made by `lampc.retriever(...)`."""
+
+    def __init__(self, name: str, path: str, field: str = "text", k: int = 3, kind: str = "bm25") -> None:
+        self.name, self.path, self.field, self.k, self.kind = name, path, field, k, kind
+        self.serial = next(serials)
+        self.loc = here()
+        declared(self)
+
+    def search(self, query: str, k: int | None = None) -> list[str]:
+        """The `k` best passages for `query` (by default the retriever's own number)."""
+        return runner(f"retriever `{self.name}`").retrieve(self.name, query, self.k if k is None else int(k))
+
+    __call__ = search
+
+    def __repr__(self) -> str:
+        return f"Retriever({self.name!r}, {self.path!r})"
+
+
+def retriever(name: str, path: str, *, field: str = "text", k: int = 3, kind: str = "bm25") -> Retriever:
+    """A retriever over the rows of a CSV or JSONL file; `field` is what is searched and returned."""
+    return Retriever(name, path, field, k, kind)
+
+
+class Retrieve(Parameter):
+    """DSPy's module over a retriever: gives a `Prediction` with `passages`."""
+
+    def __init__(self, k: int = 3, *, retriever: Retriever) -> None:
+        self.k, self.retriever = k, retriever
+
+    def reset(self) -> None:
+        """Nothing is learnt."""
+
+    def __call__(self, query: str, k: int | None = None) -> Prediction:
+        return Prediction(passages=self.retriever.search(query, self.k if k is None else k))
+
+
+class Tool:
+    """A Python function with a declared effect. Made by `@lampc.tool`.
+
+    `blocking` says that it waits for the outside (a network, a disk): then it runs on a thread.
+    """
+
+    def __init__(self, function: Callable[..., Any], name: str, effect: str, blocking: bool) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.name, self.effect, self.blocking = function, name, effect, blocking
+        self.serial = next(serials)
+        self.loc = here()
+        declared(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        at = find_runner()
+        if isinstance(at, ToolRunner):
+            return at.tool(self.name, self.effect, self._timed(), args, kwargs)
+        return self.function(*args, **kwargs)
+
+    def _timed(self) -> Callable[..., Any]:
+        if self.blocking:
+            self.function.__lampc_blocking__ = True  # type: ignore[attr-defined]
+        return self.function
+
+
+def tool(
+    function: Callable[..., Any] | None = None, *, name: str = "", effect: str = "", blocking: bool = False
+) -> Any:
+    """Declare a tool: `@lampc.tool` or `@lampc.tool(effect="pure")`. Effects: pure, unordered, effect."""
+    if function is None:
+        return lambda f: tool(f, name=name, effect=effect, blocking=blocking)
+    return Tool(function, name or function.__name__, effect or effect_of(function), blocking)
+
+
+class Tune:
+    """A value that an optimizer may choose out of `choices`; behaves like its value."""
+
+    def __init__(self, name: str, default: Any, choices: Sequence[Any]) -> None:
+        if default not in choices:
+            raise ValueError(f"tune `{name}`: the default {default!r} is none of the choices {list(choices)!r}")
+        self.name, self.default, self.choices = name, default, tuple(choices)
+        self.type = type_of(default)
+        self.serial = next(serials)
+        self.loc = here()
+        declared(self)
+
+    @property
+    def value(self) -> Any:
+        """The value under the candidate that runs, else the default."""
+        chosen = getattr(current_runner.get(), "tuned", None)
+        return chosen(self.name, self.default) if chosen else self.default
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        return getattr(self.value, name)
+
+    def __repr__(self) -> str:
+        return f"Tune({self.name!r}, {self.default!r}, {list(self.choices)!r})"
+
+    def __hash__(self) -> int:
+        return hash(self.value)
+
+
+def _delegate(name: str, function: Callable[..., Any]) -> None:
+    def method(self: Tune, *others: Any) -> Any:
+        return function(self.value, *(o.value if isinstance(o, Tune) else o for o in others))
+
+    setattr(Tune, f"__{name}__", method)
+
+
+def _reflect(name: str, function: Callable[..., Any]) -> None:
+    setattr(Tune, f"__r{name}__", lambda self, other: function(other, self.value))
+
+
+_ARITHMETIC = ("add", "sub", "mul", "truediv", "floordiv", "mod")
+_CONVERSIONS: tuple[Callable[..., Any], ...] = (int, float, str, bool, len, iter)
+for _name in (*_ARITHMETIC, "eq", "ne", "lt", "le", "gt", "ge", "neg", "index"):
+    _delegate(_name, getattr(operator, _name))
+for _function in _CONVERSIONS:
+    _delegate(_function.__name__, _function)
+for _name in _ARITHMETIC:
+    _reflect(_name, getattr(operator, _name))
+
+
+def tune(name: str, default: Any, choices: Sequence[Any]) -> Any:
+    """Declare a tuned value: `k = lampc.tune("k", 4, [2, 4, 8])`."""
+    return Tune(name, default, choices)
+
+
+def vote(items: Any) -> Any:
+    """The most frequent item; the earliest of those that tie. Raises ValueError for no items."""
+    rows = list(items)
+    if not rows:
+        raise ValueError("a vote needs at least one item")
+    texts = [repr(i) for i in rows]
+    return rows[max(range(len(rows)), key=lambda i: (texts.count(texts[i]), -i))]
+
+
+def argmax(items: Any) -> int:
+    """Index of the largest item; the earliest of those that tie. Raises ValueError for no items."""
+    rows = list(items)
+    if not rows:
+        raise ValueError("argmax needs at least one item")
+    return max(range(len(rows)), key=lambda i: (rows[i], -i))

@@ -1,0 +1,43 @@
+"""`@lampc.program`: a function whose predictors stand outside of it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+from lampc.frontend.python.collect import declared
+from lampc.frontend.python.frames import here
+from lampc.frontend.python.predict import serials
+
+MAX_ITERATIONS = 1000
+"""How often a `while` or a loop over a list may go round unless the program says otherwise."""
+
+
+class Program:
+    """A function that asks models. Calling it runs it as plain Python; `trace` turns it into IR."""
+
+    def __init__(self, function: Callable[..., Any], name: str, max_iters: int) -> None:
+        functools.update_wrapper(self, function)
+        self.function, self.name, self.max_iters = function, name, max_iters
+        self.serial = next(serials)
+        self.loc = here()
+        declared(self)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return f"<program {self.name}>"
+
+
+def program(function: Callable[..., Any] | None = None, *, name: str = "", max_iters: int = MAX_ITERATIONS) -> Any:
+    """Declare a program: `@lampc.program` above a function.
+
+    Its outputs are the fields of what it returns: a `Prediction`, a dict, or a plain value, whose name is
+    that of the returned variable (`return label` gives `label`), else `result`. `max_iters` bounds loops
+    whose number of rounds is only known at run time.
+    """
+    if function is None:
+        return lambda f: program(f, name=name, max_iters=max_iters)
+    return Program(function, name or function.__name__, max_iters)

@@ -1,0 +1,86 @@
+"""`trace`: a program or module into a Unit; what cannot be traced runs in eager mode."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from lampc.frontend.python.codes import Untraceable
+from lampc.frontend.python.context import Context
+from lampc.frontend.python.example import Example
+from lampc.frontend.python.module import Module
+from lampc.frontend.python.predict import ChainOfThought, Predict
+from lampc.frontend.python.program import MAX_ITERATIONS, Program
+from lampc.frontend.python.rounds import Rounds
+from lampc.ir import Module as IRModule
+from lampc.ir import Unit
+
+
+class Tracer(Rounds):
+    """All of Python that is followed."""
+
+
+def trace(program: Any, *, entry: str | None = None) -> Unit:
+    """The Unit of a `@lampc.program` function or of a module object; `entry` renames it.
+
+    A program that cannot be traced gives a Unit with `dynamic` and `host_entry`. Raises CompileError for
+    calls that do not fit their signature, TypeError for something that is no program.
+    """
+    function, name, max_iters, bound = _parts(program)
+    name = entry or name
+    context = Context(Tracer)
+    if isinstance(program, Module):
+        context.adopt(program)
+    dynamic = None
+    try:
+        context.trace(function, name, max_iters, bound, id(program))
+    except Untraceable as e:
+        dynamic = e.diagnostic
+        context.functions = []
+        gather(context, function)
+    module = IRModule()
+    for op in [*context.definitions(), *context.functions]:
+        module.add(op)
+    path = getattr(getattr(function, "__code__", None), "co_filename", "")
+    unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic)
+    if dynamic is not None:
+        unit.host_entry = host_entry(program)
+    return unit
+
+
+def _parts(program: Any) -> tuple[Callable[..., Any], str, int, tuple[Any, ...]]:
+    """(function, name, bound of loops, arguments that are bound)."""
+    if isinstance(program, Program):
+        return program.function, program.name, program.max_iters, ()
+    if isinstance(program, Predict | ChainOfThought):
+        return trace_predictor(program), "main", MAX_ITERATIONS, ()
+    if isinstance(program, Module):
+        return type(program).forward, type(program).__name__, MAX_ITERATIONS, (program,)
+    if callable(program) and hasattr(program, "__code__"):
+        return program, program.__name__, MAX_ITERATIONS, ()
+    raise TypeError(f"a program is a @lampc.program function or a lampc.Module, not {program!r}")
+
+
+def trace_predictor(program: Any) -> Callable[..., Any]:
+    """A bare predictor as a program: not a function that could be traced."""
+    raise TypeError(f"put {program!r} into a lampc.Module or call it in a @lampc.program function")
+
+
+def gather(context: Context, function: Callable[..., Any]) -> None:
+    """Note the definitions that the source of an untraceable function refers to."""
+
+
+def host_entry(program: Any) -> Callable[..., dict[str, Any]]:
+    """Run one row as plain Python: inputs by name, outputs by name."""
+
+    def run(**inputs: Any) -> dict[str, Any]:
+        return outputs(program(**inputs))
+
+    return run
+
+
+def outputs(value: Any) -> dict[str, Any]:
+    """What a program returned, as a record: a plain value under the name `result`."""
+    if isinstance(value, Example):
+        return value.toDict()
+    return dict(value) if isinstance(value, dict) else {"result": value}
