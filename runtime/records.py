@@ -1,4 +1,4 @@
-"""What a run leaves behind: a folder with `run.json` (what ran, how it ended, its counts) and `events.jsonl`.
+"""What a run leaves behind: a folder with `record.json` (what ran, how it ended, its counts) and `events.jsonl`.
 
     with Recording(Path("out/demo"), "demo", session.bus, model="firefly") as record:
         session.run(unit, rows)
@@ -24,7 +24,7 @@ from lampc.runtime.events import EventBus, JsonlSink
 from lampc.runtime.types import Usage
 
 SCHEMA = 1
-RUN_FILE = "run.json"
+RECORD_FILE = "record.json"
 EVENTS_FILE = "events.jsonl"
 
 
@@ -60,9 +60,9 @@ class RunRecord:
         self.usage, self.nodes, self.bound = usage, dict(nodes), bound
 
     def write(self, folder: Path) -> Path:
-        """Write `run.json`, whole or not at all; gives its path."""
-        path = folder / RUN_FILE
-        scratch = path.with_name(f".{RUN_FILE}.{os.getpid()}")
+        """Write `record.json`, whole or not at all; gives its path."""
+        path = folder / RECORD_FILE
+        scratch = path.with_name(f".{RECORD_FILE}.{os.getpid()}")
         data = {"schema": SCHEMA, **asdict(self)}
         try:
             scratch.write_text(json.dumps(data, indent=1, ensure_ascii=False, default=str) + "\n", encoding="utf-8")
@@ -77,7 +77,7 @@ def read_record(path: Path) -> RunRecord:
 
     Raises RecordError for what is no record, or of a schema that this version does not know.
     """
-    path = path / RUN_FILE if path.is_dir() else path
+    path = path / RECORD_FILE if path.is_dir() else path
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -115,7 +115,7 @@ def machine() -> dict[str, str | int]:
 
 
 class Recording:
-    """Keeps the record of a run while it is entered: events as they come, `run.json` at the beginning and the end.
+    """Keeps the record of a run while it is entered: events as they come, `record.json` at the beginning and the end.
 
     Entering gives the `RunRecord`, to be filled. An exception is recorded (as `stopped` if it is an interrupt) and
     passed on. Emits `run.start` and `run.end`.

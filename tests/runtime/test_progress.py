@@ -139,7 +139,7 @@ def test_a_run_leaves_its_record(tmp_path: Path) -> None:
         usage, nodes = session.usage, session.usage_by_node
     found = read_record(folder)
     assert found == record
-    assert found == read_record(folder / "run.json")
+    assert found == read_record(folder / "record.json")
     assert (found.status, found.name, found.model, found.seed) == ("done", "trial", "fake", 3)
     assert (found.usage, found.nodes) == (usage, nodes)
     assert found.bound == usage.computed_tokens
@@ -147,7 +147,7 @@ def test_a_run_leaves_its_record(tmp_path: Path) -> None:
     kinds = [e.kind for e in read_events(folder / "events.jsonl")]
     assert (kinds[0], kinds[-1]) == ("run.start", "run.end")
     assert "request.done" in kinds
-    assert sorted(p.name for p in folder.iterdir()) == ["events.jsonl", "run.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["events.jsonl", "record.json"]
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("odd"), "failed"), (KeyboardInterrupt(), "stopped")])
@@ -189,7 +189,7 @@ def test_fields_of_later_versions_are_passed_over(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_no_record_is_said(tmp_path: Path, text: str | None, said: str) -> None:
-    path = tmp_path / "run.json"
+    path = tmp_path / "record.json"
     if text is not None:
         path.write_text(text)
     with pytest.raises(RecordError, match=said) as caught:
