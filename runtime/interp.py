@@ -36,7 +36,6 @@ from lampc.runtime.hosts import call_host
 from lampc.runtime.ops import compute
 from lampc.runtime.types import TraceStep
 
-
 HostCall: TypeAlias = Callable[[Tool | Py, Sequence[Any], Module, Path], Any]
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lampc.frontend.lmp import codes as _codes  # registers the explanations of L01 to L06  # noqa: F401
+from lampc.frontend.lmp import codes as _codes  # noqa: F401  (registers the explanations of L01 to L06)
 
 if TYPE_CHECKING:
     from lampc.frontend.lmp.compile import compile_lmp

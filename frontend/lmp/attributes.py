@@ -126,7 +126,7 @@ def sampling(attr: ast.Attribute | None, base: Sampling, report: Reporter) -> tu
             given[arg.name.name] = constant(arg.value)
         except literals.BadLiteral as e:
             report.error("L0409", str(e), arg.value.span)
-    kinds = {"temperature": (int, float), "top_p": (int, float), "stop": list}
+    kinds: dict[str, Any] = {"temperature": (int, float), "top_p": (int, float), "stop": list}
     for name, got in list(given.items()):
         right = isinstance(got, kinds.get(name, int)) and not isinstance(got, bool)
         if not right or (name != "stop" and got < 0):

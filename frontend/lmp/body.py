@@ -85,7 +85,9 @@ class Body:
         for name, binding in self.scopes.pop().items():
             self.hidden[name] = binding.span
             if not binding.used and not name.startswith("_"):
-                self.report.warn("L0207", f"`{name}` is never used", binding.span, help=f"remove it, or call it `_{name}`")
+                self.report.warn(
+                    "L0207", f"`{name}` is never used", binding.span, help=f"remove it, or call it `_{name}`"
+                )
 
     def give(self, vals: list[Val], spans: list[Span], span: Span) -> list[Type] | None:
         """End the current region by a yield of `vals`; gives their types, None if one is unknowable."""
@@ -127,7 +129,7 @@ class Body:
     def name_results(self, val: Val, name: str, mark: int) -> None:
         """Let `name` be the hint of a value that was made since `mark` (a count of ops)."""
         if isinstance(val, Value) and isinstance(val.owner, Op) and val.serial >= mark:
-            val.hint = "" if _SILENT.match(name) else name
+            val.hint = hint(name)
 
     # -- checks ------------------------------------------------------------------------------------
 
@@ -152,6 +154,11 @@ class Body:
             shown = " and ".join(dict.fromkeys(map(str, types)))
             self.report.error("L0301", f"{what} give values of different types: {shown}", span)
         return out
+
+
+def hint(name: str) -> str:
+    """The hint of a value that is bound to `name`: names like `_3` leave none."""
+    return "" if _SILENT.match(name) else name
 
 
 def mark() -> int:

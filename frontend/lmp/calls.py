@@ -219,4 +219,3 @@ def builtin(b: Body, expr: ast.Call, fn: str) -> Val:
     if made is None:
         return None
     return b.emit((Vote if fn == "vote" else Argmax).make(made), expr.span).result
-

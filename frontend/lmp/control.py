@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lampc.frontend.lmp import ast, literals
-from lampc.frontend.lmp.body import Body
+from lampc.frontend.lmp.body import Body, hint
 from lampc.frontend.lmp.exprs import condition, evaluate
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.values import Lit, Val, fits, type_of_val
@@ -57,7 +57,9 @@ def _block(b: Body, block: ast.Block, results: int) -> list[Type] | None:
     if end is None:
         if results:
             plural = "a value" if results == 1 else f"{results} values"
-            b.report.error("L0503", f"this block gives no value, {plural} wanted", closing(block), help="end it with `yield ...;`")
+            b.report.error(
+                "L0503", f"this block gives no value, {plural} wanted", closing(block), help="end it with `yield ...;`"
+            )
             return None
         return b.give([], [], block.span)
     if not isinstance(end, ast.Yield):
@@ -185,7 +187,7 @@ def _map(b: Body, expr: ast.Map) -> Val:
         b.report.error("L0513", f"`map` goes through a list, this is {t}", expr.items.span)
     item = t.item if isinstance(t, ListOf) else ANY
     index = expr.index.name if expr.index else ""
-    region = Region([(expr.item.name, item), (index, INT)])
+    region = Region([(hint(expr.item.name), item), (hint(index), INT)])
     with b.inside(region):
         b.bind(expr.item.name, region.args[0] if items is not None else None, expr.item.span, used=True)
         if expr.index:

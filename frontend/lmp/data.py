@@ -106,7 +106,9 @@ def optimize(program: Program, env: Env, decl: ast.OptimizeDecl, unit: Unit) -> 
             if isinstance(value, int | float) and not isinstance(value, bool) and value > 0:
                 budget[name] = float(value)
             elif value is not None:
-                report.error("L0609", "a budget is a number above 0", arg.value.span, help="`2M` and `900s` are numbers")
+                report.error(
+                    "L0609", "a budget is a number above 0", arg.value.span, help="`2M` and `900s` are numbers"
+                )
     if target is None or train is None or select is None or measure is None:
         return None
     if train == select and decl.select is None:

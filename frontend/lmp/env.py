@@ -17,9 +17,14 @@ FUNCTIONS = frozenset(BUILTINS) | {"vote", "argmax"}
 """Names that can be called everywhere."""
 
 _KINDS: dict[type, str] = {
-    ast.TypeDecl: "a type", ast.ModelDecl: "a model", ast.RetrieverDecl: "a retriever", ast.SignatureDecl: "a signature",
-    ast.ModuleDecl: "a module", ast.DatasetDecl: "a dataset", ast.MetricDecl: "a metric", ast.Import: "an import",
-}  # fmt: skip
+    ast.TypeDecl: "a type",
+    ast.ModelDecl: "a model",
+    ast.RetrieverDecl: "a retriever",
+    ast.SignatureDecl: "a signature",
+    ast.ModuleDecl: "a module",
+    ast.DatasetDecl: "a dataset",
+    ast.MetricDecl: "a metric",
+}
 
 Decl = (
     ast.TypeDecl | ast.ModelDecl | ast.ToolDecl | ast.RetrieverDecl | ast.SignatureDecl | ast.ModuleDecl

@@ -49,9 +49,7 @@ def instance(program: Program, env: Env, decl: ast.ModuleDecl, prefix: str, symb
             program.report.warn("L0207", f"`{what[0]}` is never used", what[1].span, help="remove it")
     program.active.pop()
     doc = text_of(decl.doc.text, program.report) if decl.doc else ""
-    program.functions.append(
-        Func.make(regions=[region], returns=returns, doc=doc, symbol=symbol, loc=decl.span)
-    )
+    program.functions.append(Func.make(regions=[region], returns=returns, doc=doc, symbol=symbol, loc=decl.span))
     return Function(symbol, inputs, returns, decl.name.span)
 
 
@@ -121,7 +119,9 @@ def _returned(b: Body, end: ast.Return, outputs: list[Field], returns: Record) -
         t = type_of_val(val)
         if val is not None and t not in (returns, ANY):
             names = ", ".join(f"{f.name}: ..." for f in outputs)
-            b.report.error("L0413", f"a module returns its outputs, this is {t}", end.value.span, help=f"write `return ({names});`")
+            b.report.error(
+                "L0413", f"a module returns its outputs, this is {t}", end.value.span, help=f"write `return ({names});`"
+            )
             return None
         return b.value(val, end.value.span)
     given: dict[str, ast.Arg] = {}
@@ -133,7 +133,9 @@ def _returned(b: Body, end: ast.Return, outputs: list[Field], returns: Record) -
         vals[name] = evaluate(b, arg.value)
         if name not in known:
             help = suggest(name, known) or f"its outputs are {listed(known)}"
-            b.report.error("L0413", f"the module has no output `{name}`", arg.name.span if arg.name else arg.span, help=help)
+            b.report.error(
+                "L0413", f"the module has no output `{name}`", arg.name.span if arg.name else arg.span, help=help
+            )
             good = False
         elif name in given:
             b.report.error("L0403", f"`{name}` is given twice", arg.span)
@@ -173,7 +175,7 @@ def expectation(program: Program, env: Env, expr: ast.Expr, outputs: Record, sta
     """The function of an expectation: takes the outputs and the run's statistics, returns a truth value."""
     region = Region([("outputs", outputs), ("stats", stats)])
     b = Body(program, env, region)
-    b.fields = {n: region.args[0] for n in outputs.names()}
+    b.fields = dict.fromkeys(outputs.names(), region.args[0])
     b.bind("outputs", region.args[0], expr.span, used=True)
     b.bind("stats", region.args[1], expr.span, used=True)
     val = evaluate(b, expr)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lampc.frontend.lmp import ast, literals
-from lampc.frontend.lmp.body import Body
+from lampc.frontend.lmp.body import Body, hint
 from lampc.frontend.lmp.control import closing, misplaced, split
 from lampc.frontend.lmp.exprs import condition, evaluate
 from lampc.frontend.lmp.report import listed, suggest
@@ -21,8 +21,8 @@ def loop(b: Body, stmt: ast.Loop, wanted: set[str]) -> None:
         b.report.error("L0508", "a loop runs at least once: `max` is a whole number from 1", stmt.max.span)
         limit = 1
     index = stmt.index.name if stmt.index else ""
-    args = [(c.name.name, ANY if v is None else v.type) for c, v in zip(stmt.carried, init, strict=True)]
-    region = Region([*args, (index, INT)])
+    args = [(hint(c.name.name), ANY if v is None else v.type) for c, v in zip(stmt.carried, init, strict=True)]
+    region = Region([*args, (hint(index), INT)])
     with b.inside(region, wanted):
         for c, arg, first in zip(stmt.carried, region.args, init, strict=False):
             b.bind(c.name.name, None if first is None else arg, c.name.span, used=True)
@@ -80,9 +80,7 @@ def _iteration(
     return visible
 
 
-def _passed(
-    b: Body, stmt: ast.Loop, end: ast.Next, init: list[Value | None]
-) -> list[tuple[Val, Span]] | None:
+def _passed(b: Body, stmt: ast.Loop, end: ast.Next, init: list[Value | None]) -> list[tuple[Val, Span]] | None:
     """What `next` passes on, in the order of the carried values; None after an error."""
     given: dict[str, tuple[Val, Span]] = {}
     carried = {c.name.name: i for i, c in enumerate(stmt.carried)}

@@ -28,11 +28,11 @@ _KINDS: dict[str, tuple[_Test, str]] = {
 }
 
 _RULES: dict[str, tuple[str, ...]] = {
-    **{n: ("number", "number") for n in ("sub", "mul", "div", "mod", "floordiv", "pow")},
-    **{n: ("text",) for n in ("lower", "upper", "strip")},
-    **{n: ("text", "text") for n in ("startswith", "endswith", "split")},
-    **{n: ("list",) for n in ("sorted", "unique", "enumerate", "vote", "argmax")},
-    **{n: ("textual",) for n in ("int", "float")},
+    **dict.fromkeys(("sub", "mul", "div", "mod", "floordiv", "pow"), ("number", "number")),
+    **dict.fromkeys(("lower", "upper", "strip"), ("text",)),
+    **dict.fromkeys(("startswith", "endswith", "split"), ("text", "text")),
+    **dict.fromkeys(("sorted", "unique", "enumerate", "vote", "argmax"), ("list",)),
+    **dict.fromkeys(("int", "float"), ("textual",)),
     "and": ("truth", "truth"), "or": ("truth", "truth"), "not": ("truth",), "neg": ("number",), "abs": ("number",),
     "index": ("seq", "number"), "slice": ("seq", "place", "place"), "len": ("sized",), "join": ("text", "list"),
     "replace": ("text", "text", "text"), "range": ("number", "number", "number"), "sum": ("list",),

@@ -15,7 +15,7 @@ from lark import Lark
 from lark.exceptions import UnexpectedCharacters, UnexpectedInput, UnexpectedToken
 
 from lampc.frontend.lmp import ast, scan, syntax
-from lampc.frontend.lmp.build import Build
+from lampc.frontend.lmp.build_items import Build
 from lampc.frontend.lmp.report import Reporter
 from lampc.ir import Span
 

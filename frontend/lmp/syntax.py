@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from typing import Any
 
 from lampc.frontend.lmp.report import suggest
 from lampc.frontend.lmp.scan import ITEM_WORDS, Mark
@@ -44,7 +45,7 @@ def expected(accepts: set[str]) -> str:
     """What could have stood there, in words."""
     left = set(accepts)
     out = []
-    if _EXPRESSION <= left:
+    if left >= _EXPRESSION:
         out.append("a statement" if "LET" in left else "an expression")
         words = {"IF", "MATCH", "MAP", "NOT", "TRUE", "FALSE", "NULL", "MINUS", "TEXT", "LBRACE"}
         left -= _EXPRESSION | words
@@ -68,7 +69,7 @@ def describe(before: list[Mark], after: list[Mark], accepts: set[str], bad_chara
     """The finding at the first of `after` (none: the end of the item)."""
     previous = before[-1] if before else None
     here = after[0] if after else None
-    at = {"start": here.start, "end": here.end} if here else {}
+    at: dict[str, Any] = {"start": here.start, "end": here.end} if here else {}
     if not before and here and here.text not in ITEM_WORDS:
         return _stray(here)
     if here and here.text == '"':

@@ -26,7 +26,9 @@ def test(program: Program, env: Env, decl: ast.TestDecl, number: int) -> Test | 
     expects = [s for s in decl.body if isinstance(s, ast.Expect)]
     if len(runs) != 1:
         at = runs[1].span if runs else decl.title.span
-        env.report.error("L0607", f"a test runs one module, this one runs {len(runs)}", at, help="write `run Module(...);`")
+        env.report.error(
+            "L0607", f"a test runs one module, this one runs {len(runs)}", at, help="write `run Module(...);`"
+        )
         return None
     if not expects:
         env.report.error("L0607", "this test expects nothing", decl.title.span, help="add `expect condition;`")

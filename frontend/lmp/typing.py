@@ -18,7 +18,9 @@ def resolve(env: Env, expr: ast.TypeExpr) -> Type:
             inner = resolve(env, item)
             if name == "list":
                 return ListOf(inner)
-            help = "write `T?` for a value that may be absent" if name in ("opt", "Optional") else suggest(name, ["list"])
+            help = (
+                "write `T?` for a value that may be absent" if name in ("opt", "Optional") else suggest(name, ["list"])
+            )
             env.report.error("L0202", f"there is no type `{name}[...]`", expr.span, help=help)
             return ANY
         case ast.TypeLiteral():
@@ -35,7 +37,7 @@ def resolve(env: Env, expr: ast.TypeExpr) -> Type:
 def _named(env: Env, expr: ast.TypeName, name: str) -> Type:
     if name in SCALARS:
         return SCALAR_TYPES[name]
-    head, _, rest = name.partition(".")
+    _, _, rest = name.partition(".")
     if not rest and name not in env.decls and name not in env.file.lost:
         words = {"string": "str", "text": "str", "integer": "int", "number": "float", "boolean": "bool", "dict": "any"}
         types = [n for n, d in env.decls.items() if isinstance(d, ast.TypeDecl)]
@@ -105,7 +107,9 @@ def _union(env: Env, expr: ast.TypeUnion, options: list[ast.TypeExpr]) -> Type:
                     env.report.error("L0307", f'option "{o}" stands twice in this choice', option.span)
                 else:
                     choices.append(o)
-        elif made != ANY and len(options) == 2 and any(isinstance(o, ast.TypeName) and o.name == "none" for o in options):
+        elif (
+            made != ANY and len(options) == 2 and any(isinstance(o, ast.TypeName) and o.name == "none" for o in options)
+        ):
             return Maybe(made)
         elif made != ANY:
             env.report.error(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lampc.frontend.lmp import ast
-from lampc.frontend.lmp.attributes import PARAMETERS, allowed, bad, constant, dotted, sampling, words
+from lampc.frontend.lmp.attributes import allowed, bad, constant, dotted, sampling, words
 from lampc.frontend.lmp.body import Body
 from lampc.frontend.lmp.env import MAKERS, kind_of
 from lampc.frontend.lmp.literals import BadLiteral
@@ -13,7 +13,7 @@ from lampc.frontend.lmp.signatures import find_signature, with_reasoning
 from lampc.frontend.lmp.typing import resolve
 from lampc.ir import Sampling, Symbol, freeze
 from lampc.ir.adapters import ADAPTERS
-from lampc.ir.content import DemoSet
+from lampc.ir.content import PARAMETERS, DemoSet
 from lampc.ir.prog import DefPredictor, DefTune
 from lampc.ir.types import mismatch
 

@@ -84,9 +84,10 @@ def summary(loaded: Loaded) -> str:
     from lampc.ir.prog import DefPredictor
     from lampc.runtime.cli.sources import functions
 
-    names = ", ".join(f.symbol for f in functions(loaded.module))
-    predictors = sum(isinstance(op, DefPredictor) for op in loaded.module.body.ops)
     unit = loaded.unit
+    helpers = {m.function for m in unit.metrics.values()} | {e for t in unit.tests for e, _ in t.expects}
+    names = ", ".join(f.symbol for f in functions(loaded.module) if f.symbol not in helpers)
+    predictors = sum(isinstance(op, DefPredictor) for op in loaded.module.body.ops)
     kind = "dynamic program" if unit.dynamic is not None else "program"
     parts = [
         f"{kind} {names or unit.entry}",

@@ -111,7 +111,7 @@ def plan(
     with Session(model=model, base=loaded.base) as session:
         planned = estimate(session, loaded.module, chosen, func.symbol, loaded.assignment, loaded.base)
         typer.echo(f"{file}: {func.symbol} on {source}")
-        _lowered(session, loaded, func.symbol)
+        _lowered(session, loaded)
         _table(planned, session, loaded, chosen, func.symbol, analyze)
 
 
@@ -137,16 +137,16 @@ def _rows(loaded: Loaded, data: Path | None, split: str, most: int, entry: str) 
     return found, f"{len(found)} rows of {fitting[0].name}.{name}"
 
 
-def _lowered(session: Session, loaded: Loaded, entry: str) -> None:
+def _lowered(session: Session, loaded: Loaded) -> None:
     """Say what the standard pipeline did."""
-    from lampc.passes.manager import Pipeline, RunOptions
-    from lampc.runtime.cli.lowering import context
-    from lampc.runtime.compile import STANDARD
+    from lampc.ir.prog import DefPredictor
+    from lampc.passes.manager import PassContext, Pipeline, RunOptions
+    from lampc.runtime.compile import STANDARD, specialise
 
-    module = loaded.module.clone()
-    parsed = Pipeline.parse(STANDARD)
-    with context(loaded, module, parsed, session.models.override) as ctx:
-        report = parsed.run(module, ctx, RunOptions(verify_each=False, crash_dir=None))
+    module = specialise(loaded.module, loaded.assignment)
+    models = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
+    ctx = PassContext(targets={n: session.target(module, n) for n in sorted(models)})
+    report = Pipeline.parse(STANDARD).run(module, ctx, RunOptions(verify_each=False, crash_dir=None))
     for row in report.rows:
         counted = ", ".join(f"{k} {v}" for k, v in row.counters.items() if v)
         typer.echo(f"  {row.name:<14} {row.label}  {counted or '-'}")
@@ -192,6 +192,8 @@ def _table(planned: Estimate, session: Session, loaded: Loaded, rows: list[Row],
 
 
 def _verdict(session: Session, failures: list[str]) -> None:
+    from lampc.runtime.cli.failure import clip
+
     used, bound = session.usage, session.bound()
     if bound:
         over = 100 * (used.computed_tokens / bound - 1)
@@ -200,7 +202,7 @@ def _verdict(session: Session, failures: list[str]) -> None:
         )
     typer.echo(f"generated {used.generated_tokens:,} tokens in {used.seconds:.1f} s")
     for failure in failures[:3]:
-        typer.echo(f"failed: {failure}")
+        typer.echo(f"failed: {clip(failure)}")
     if len(failures) > 3:
         typer.echo(f"... and {len(failures) - 3} more rows failed")
 

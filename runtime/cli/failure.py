@@ -75,8 +75,13 @@ def message(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.filename:
         return f"error: {error.filename}: {error.strerror}"
     if type(error).__module__.split(".")[0] == "lampc":
-        return f"error: {error}"
+        return f"error: {clip(str(error), 600)}"
     return None
+
+
+def clip(text: str, length: int = 300) -> str:
+    """A message without the tail of what a model wrote."""
+    return text if len(text) <= length else text[:length] + " ..."
 
 
 def diagnostics(error: object) -> str:

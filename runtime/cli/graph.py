@@ -27,6 +27,9 @@ def graph(
     after: Annotated[str, typer.Option("--after", metavar="PASS", help="After the standard pipeline up to PASS.")] = "",
     pipeline: Annotated[str, typer.Option("--pipeline", "-p", help="After these passes.")] = "",
     definitions: Annotated[bool, typer.Option("--definitions", help="Predictors, models and tools as boxes.")] = False,
+    everything: Annotated[
+        bool, typer.Option("--all", help="Other programs, metrics and tests of the file, too.")
+    ] = False,
     counts: Annotated[Path | None, typer.Option("--counts", help="Show the counts of this run record (JSON).")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Lower for this model.")] = None,
 ) -> None:
@@ -43,7 +46,7 @@ def graph(
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.lowering import context, up_to
     from lampc.runtime.cli.sources import load
-    from lampc.runtime.pictures import draw, picture
+    from lampc.runtime.pictures import draw, picture, reachable
 
     if after and pipeline:
         raise CommandError("give --after or --pipeline, not both")
@@ -57,7 +60,11 @@ def graph(
         with context(loaded, module, parsed, model) as ctx:
             parsed.run(module, ctx)
     made = picture(
-        module, assignment=loaded.assignment, counts=read_counts(counts) if counts else None, definitions=definitions
+        module,
+        assignment=loaded.assignment,
+        counts=read_counts(counts) if counts else None,
+        definitions=definitions,
+        functions=None if everything or not loaded.unit.entry else reachable(module, loaded.unit.entry),
     )
     text = draw(made, format)
     if output is None:

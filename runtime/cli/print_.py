@@ -62,7 +62,9 @@ def print_(
 
             typer.echo(emit_lmp(loaded.unit), nl=False)
         case Form.TREE:
-            from lampc.runtime.pictures import picture
+            from lampc.runtime.pictures import picture, reachable
             from lampc.runtime.pictures.tree import tree
 
-            typer.echo(tree(picture(module, assignment=loaded.assignment)), nl=False)
+            entry = loaded.unit.entry
+            drawn = reachable(module, entry) if entry else None
+            typer.echo(tree(picture(module, assignment=loaded.assignment, functions=drawn)), nl=False)

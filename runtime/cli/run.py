@@ -39,7 +39,7 @@ def run(
       lampc run qa.lmp --data questions.csv --out answers.jsonl
       lampc run qa.lmp -i question="Who?" --model http://localhost:8000/v1
     """
-    from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.cli.failure import CommandError, clip
     from lampc.runtime.cli.sources import entry, load, one_row, parse_inputs
 
     loaded = load(file)
@@ -59,7 +59,7 @@ def run(
     elif not failed:
         typer.echo(json.dumps(outcomes[0].value, ensure_ascii=False, indent=1))
     for error in failed[:10]:
-        typer.echo(f"error: {error}", err=True)
+        typer.echo(f"error: {clip(str(error))}", err=True)
     if len(failed) > 10:
         typer.echo(f"... and {len(failed) - 10} more rows failed", err=True)
     if data is not None:

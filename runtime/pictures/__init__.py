@@ -5,6 +5,6 @@ Mermaid, JSON, GraphML or one standalone HTML page. No writer needs a binary or 
 """
 
 from lampc.runtime.pictures.draw import FORMATS, draw
-from lampc.runtime.pictures.graph import Edge, Node, Picture, picture
+from lampc.runtime.pictures.graph import Edge, Node, Picture, picture, reachable
 
-__all__ = ["FORMATS", "Edge", "Node", "Picture", "draw", "picture"]
+__all__ = ["FORMATS", "Edge", "Node", "Picture", "draw", "picture", "reachable"]

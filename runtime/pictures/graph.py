@@ -6,7 +6,7 @@ Total: broken IR is drawn as well, with its findings on the nodes they are about
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -75,19 +75,43 @@ def picture(
     assignment: Assignment | None = None,
     counts: Counts | None = None,
     definitions: bool = False,
+    functions: Collection[str] | None = None,
 ) -> Picture:
     """The picture of a module. With `definitions`, predictors, models and tools are boxes of their own.
 
-    Raises nothing: what cannot be described is drawn by its name.
+    `functions` are the functions to draw (all if None). Raises nothing: what cannot be described is drawn by
+    its name.
     """
-    return _Maker(module, assignment, counts or {}, definitions).make()
+    return _Maker(module, assignment, counts or {}, definitions, functions).make()
+
+
+def reachable(module: Module, entry: str) -> set[str]:
+    """The functions that `entry` calls, itself included: what is left are metrics, tests and other programs."""
+    functions = {op.symbol: op for op in module.body.ops if op.regions}
+    found: set[str] = set()
+    todo = [entry]
+    while todo:
+        name = todo.pop()
+        if name in functions and name not in found:
+            found.add(name)
+            callees = (op.attrs.get("callee") for op in functions[name].walk())
+            todo += [c.name for c in callees if isinstance(c, Symbol)]
+    return found
 
 
 class _Maker:
-    def __init__(self, module: Module, assignment: Assignment | None, counts: Counts, definitions: bool) -> None:
+    def __init__(
+        self,
+        module: Module,
+        assignment: Assignment | None,
+        counts: Counts,
+        definitions: bool,
+        functions: Collection[str] | None,
+    ) -> None:
         self.module = module
         self.counts = counts
         self.definitions = definitions
+        self.functions = functions
         self.out = Picture(module.name)
         self.values: dict[int, str] = {}  # id(value) -> node
         self.ops: dict[int, Node] = {}
@@ -103,13 +127,19 @@ class _Maker:
             return {}
 
     def make(self) -> Picture:
-        tops = [o for o in self.module.body.ops if o.regions or Trait.DEFINITION not in o.traits or self.definitions]
+        tops = [o for o in self.module.body.ops if self.wanted(o)]
         for op in tops:
             self.node(op, "")
         for op in tops:
             self.edges(op)
         self.findings()
         return self.out
+
+    def wanted(self, op: Op) -> bool:
+        """Whether an op at the top of the module is drawn: functions asked for, strays, perhaps definitions."""
+        if op.regions:
+            return self.functions is None or op.symbol in self.functions
+        return self.definitions or Trait.DEFINITION not in op.traits
 
     # -- nodes ------------------------------------------------------------------------------------
 

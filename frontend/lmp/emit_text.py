@@ -1,0 +1,96 @@
+"""Small parts of emitted source: names, types, operators, sampling; and the error for what cannot be said."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from lampc.frontend.lmp import literals
+from lampc.frontend.lmp.layout import LEVEL
+from lampc.frontend.lmp.operands import OPERATORS
+from lampc.ir import Choice, CompileError, Diagnostic, Label, ListOf, Maybe, Op, Record, Sampling, Scalar, Type
+from lampc.ir.adapters import ADAPTERS as _ADAPTERS
+from lampc.ir.builtins import BUILTINS
+
+RESERVED = frozenset(["if", "then", "else", "match", "map", "and", "or", "not", "in", "true", "false", "null"])
+_SIGNS = {fn: sign for sign, fn in OPERATORS.items()}
+_WORD = re.compile(r"[A-Za-z_]\w*\Z")
+
+
+class NotSayable(CompileError):
+    """A module holds something that `.lmp` has no words for; L0620 says what and where."""
+
+    def __init__(self, what: str, op: Op | None = None) -> None:
+        span = op.loc.origin() if op is not None else None
+        help = "the program runs and can be saved as `.lir`; only as `.lmp` it cannot be written"
+        super().__init__([Diagnostic("L0620", f"`.lmp` cannot say {what}", Label(span) if span else None, help=help)])
+
+
+def identifier(name: str) -> str:
+    """`name`, if it can be one in `.lmp`. Raises NotSayable."""
+    if not _WORD.match(name) or name in RESERVED:
+        raise NotSayable(f"the name {name!r}")
+    return name
+
+
+def type_text(t: Type, inside: bool = False) -> str:
+    """A type as `.lmp` writes it. Raises NotSayable."""
+    match t:
+        case Scalar(kind):
+            return kind
+        case ListOf(item):
+            return f"list[{type_text(item)}]"
+        case Maybe(item):
+            return type_text(item, True) + "?"
+        case Record(fields):
+            return "{" + ", ".join(f"{identifier(n)}: {type_text(f)}" for n, f in fields) + "}"
+        case Choice(options) if options:
+            text = " | ".join(map(literals.quote, options))
+            return f"({text})" if inside and len(options) > 1 else text
+    raise NotSayable(f"the type {t}")
+
+
+def operator_text(fn: str, operands: Sequence[tuple[str, int]]) -> tuple[str, int]:
+    """A built-in function of operands (text, level) as an operator or a call, and its level."""
+    if fn in _SIGNS and len(operands) == 2:
+        sign = _SIGNS[fn]
+        own = LEVEL[sign]
+        left_least = 9 if sign == "**" else own + (own == 4)
+        right_least = 7 if sign == "**" else own + 1
+        (a, a_level), (b, b_level) = operands
+        return f"{_paren(a, a_level, left_least)} {sign} {_paren(b, b_level, right_least)}", own
+    if fn in ("not", "neg") and len(operands) == 1:
+        ((text, level),) = operands
+        own = 3 if fn == "not" else 7
+        return ("not " if fn == "not" else "-") + _paren(text, level, own), own
+    if fn == "index":
+        (seq, level), (i, _) = operands
+        return f"{_paren(seq, level, 10)}[{i}]", 10
+    if fn == "slice":
+        (seq, level), *ends = operands
+        return f"{_paren(seq, level, 10)}[{':'.join('' if e == 'null' else e for e, _ in ends)}]", 10
+    if fn not in BUILTINS:
+        raise NotSayable(f"the built-in function `{fn}`")
+    return f"{fn}({', '.join(t for t, _ in operands)})", 10
+
+
+def sampling_text(sampling: Sampling) -> str:
+    """`@sample(...)` with what differs from the default, "" if nothing does."""
+    plain = Sampling()
+    parts = []
+    for name in Sampling.__dataclass_fields__:
+        value = getattr(sampling, name)
+        if value != getattr(plain, name):
+            parts.append(f"{name}: {literals.show(list(value) if isinstance(value, tuple) else value)}")
+    return f" @sample({', '.join(parts)})" if parts else ""
+
+
+def layout_text(layout: str) -> str:
+    """`@layout(...)`, "" for the default."""
+    if layout not in _ADAPTERS:
+        raise NotSayable(f"the layout {layout!r}")
+    return "" if layout == "compact" else f" @layout({layout})"
+
+
+def _paren(text: str, level: int, least: int) -> str:
+    return f"({text})" if level < least else text
