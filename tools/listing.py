@@ -1,4 +1,4 @@
-"""Bring the file listing of ARCHITECTURE.md up to date: one line per module, from its docstring. `make golden` runs it."""
+"""Bring the file listing of ARCHITECTURE.md up to date: one line per module, from its docstring (`make golden`)."""
 
 import ast
 from pathlib import Path
