@@ -111,8 +111,9 @@ class Session:
                 return run_eager(self, program, cells, on_done)
             module = program.module if isinstance(program, Unit) else program
             name = entry or (program.entry if isinstance(program, Unit) else None)
-            pairs = [(c, self.executable(module, name, c.assignment)) for c in cells]
-            return self._executor(module).run(pairs, on_done)
+            made = {id(c.assignment): c.assignment for c in cells}
+            lowered = {i: self.executable(module, name, a) for i, a in made.items()}
+            return self._executor(module).run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
         except BaseException:
             self.desk.abort()
             raise
