@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, get_args, get_origin
 
 from lampc.ir.attrs import Symbol
 from lampc.ir.builtins import BUILTINS
@@ -46,6 +47,8 @@ class _Verifier:
         self.module = module
         self.findings: list[Finding] = []
         self.keys: dict[object, Op] = {}
+        self.misshapen: set[Op | None] = set()
+        """Ops whose accessors cannot be trusted: no rule may look at them."""
 
     def run(self) -> list[Finding]:
         symbols: dict[str, Op] = {}
@@ -89,9 +92,11 @@ class _Verifier:
         if spec is None:
             self.say("this op is not registered", op)
             return
-        if self.shape(op):
-            self.attributes(op)
-            self.rules(op)
+        if self.shape(op) and self.attributes(op):
+            if not any(r.terminator in self.misshapen for r in op.regions):
+                self.rules(op)
+        else:
+            self.misshapen.add(op)
 
     def shape(self, op: Op) -> bool:
         """Counts of operands, results and regions."""
@@ -109,15 +114,20 @@ class _Verifier:
                 self.say(f"attribute `{name}` is missing", op)
         return len(self.findings) == before
 
-    def attributes(self, op: Op) -> None:
-        declared = {name for name, _, _ in SPECS[op.op_name].attributes}
+    def attributes(self, op: Op) -> bool:
+        """Names and types of attributes; gives whether all are of their types."""
+        declared = {name: hint for name, hint, _ in SPECS[op.op_name].attributes}
+        fit = True
         for name, value in op.attrs.items():
             if name not in declared:
                 self.say(f"attribute `{name}` is not declared", op)
+            elif not _fits(value, declared[name]):
+                fit = False
+                self.say(f"attribute `{name}` is no {_shown(declared[name])}", op)
             undeclared_default = name == "model" and value == Symbol("main")
             if isinstance(value, Symbol) and not undeclared_default and self.module.lookup(value.name) is None:
                 self.say(f"`@{value.name}` is not defined", op)
-        if op.op_name == "prog.apply":
+        if fit and op.op_name == "prog.apply":
             builtin = BUILTINS.get(op.attrs["fn"])
             if builtin is None:
                 self.say(f"there is no built-in function `{op.attrs['fn']}`", op)
@@ -128,6 +138,7 @@ class _Verifier:
             if key in self.keys and self.keys[key].op_name == op.op_name:
                 self.say("two sampling ops have the same key: their draws would be equal", op)
             self.keys[key] = op
+        return fit
 
     def rules(self, op: Op) -> None:
         for message in op.check():
@@ -141,3 +152,18 @@ class _Verifier:
         for i, (want, value) in enumerate(zip(inferred, op.results, strict=True)):
             if not assignable(want, value.type):
                 self.say(f"result {i} is {value.type}, but {want} follows from the operands", op)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether an attribute is of its declared type."""
+    if hint is Any:
+        return True
+    if get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(v, get_args(hint)[0]) for v in value)
+    if hint in (int, float):
+        return isinstance(value, hint) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _shown(hint: Any) -> str:
+    return f"list of {_shown(get_args(hint)[0])}" if get_origin(hint) is tuple else str(hint.__name__)

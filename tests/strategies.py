@@ -15,6 +15,7 @@ from lampc.ir import Derived, Loc, Obj, Span, Symbol, freeze, prog
 from lampc.ir.adapters import ADAPTERS
 from lampc.ir.content import Assignment, Demo, DemoSet, Field, HostRef, Key, Sampling, Signature
 from lampc.ir.core import Module, Op, Region, Value
+from lampc.ir.define import OPS, SPECS
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Run, Text, Turn
 from lampc.ir.types import ANY, BOOL, FLOAT, INT, KV, NONE, STR, Choice, ListOf, Maybe, Record, Type
 from lampc.passes import PassContext, Pipeline, RunOptions
@@ -30,9 +31,12 @@ words = st.sampled_from(
 texts = st.one_of(words, st.text(max_size=20))
 names = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 symbols = st.one_of(names, st.text(min_size=1, max_size=6)).map(Symbol)
-scalar_types = st.sampled_from([STR, INT, FLOAT, BOOL, ANY, NONE])
 types: st.SearchStrategy[Type] = st.recursive(
-    st.one_of(scalar_types, st.lists(texts, max_size=3).map(lambda o: Choice(tuple(o))), st.just(KV)),
+    st.one_of(
+        st.sampled_from([STR, INT, FLOAT, BOOL, ANY, NONE]),
+        st.lists(texts, max_size=3).map(lambda o: Choice(tuple(o))),
+        st.just(KV),
+    ),
     lambda inner: st.one_of(
         inner.map(ListOf),
         inner.map(Maybe),
@@ -386,10 +390,13 @@ def broken_modules(draw: Draw) -> Module:
                 region.append(op(depth - 1))
             regions.append(region)
         operands = draw(st.lists(st.sampled_from(seen), max_size=2)) if seen else []
-        attrs = draw(st.dictionaries(names, st.one_of(attributes, st.just(object())), max_size=2))
-        name = draw(st.sampled_from(["prog.apply", "kv.extend", "odd.op", "prog.return"]))
+        attrs = draw(st.dictionaries(names, st.one_of(attributes, st.just(object())), max_size=1))
+        name = draw(st.sampled_from(["odd.op", "prog.return", "prog.yield", "prog.next", *sorted(OPS)]))
+        known = [n for n, _, _ in SPECS[name].attributes] if name in SPECS else []
+        attrs |= {n: draw(attributes) for n in known if draw(st.booleans())}
         results = draw(st.lists(types, max_size=2))
-        made = Op(operands, attrs, regions, results, symbol=draw(texts), loc=draw(locations), op_name=name)
+        made = object.__new__(OPS.get(name, Op))
+        Op.__init__(made, operands, attrs, regions, results, symbol=draw(texts), loc=draw(locations), op_name=name)
         seen.extend(made.results)
         return made
 
