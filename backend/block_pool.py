@@ -101,6 +101,6 @@ class BlockPool:
         assert refs == self._refs, "block reference counts are wrong"
         assert len(set(self._free)) == len(self._free), "a block is free twice"
         assert sorted(self._free) == [b for b in range(self.total) if refs[b] == 0], "free list is wrong"
-        for block, fill in enumerate(self._fill):
-            start = block * self.block_size
-            assert not any(self._live[start + fill : start + self.block_size]), "live slot past the mark"
+        for slot in held:
+            block, offset = divmod(slot, self.block_size)
+            assert offset < self._fill[block], "a live slot is past the mark"

@@ -75,7 +75,7 @@ class FakeEngine(EngineCore):
         *,
         context_length: int = 1 << 20,
         block_size: int = 16,
-        kv_tokens: int = 1 << 20,
+        kv_tokens: int = 1 << 17,
         max_batch_tokens: int = 512,
         max_running: int = 64,
         prefix_cache: bool = True,

@@ -111,6 +111,10 @@ class Scheduler:
             self._emit(job, plan)
             if self.solo:
                 break
+        for chunk in list(plan.chunks):
+            # One behind may have gone on where this job's chunk ended, right to the end of its prompt.
+            if chunk.end < len(chunk.job.ids):
+                self._join(chunk.job, plan)
         return plan
 
     def _admit(self, job: Job) -> None:
@@ -159,12 +163,8 @@ class Scheduler:
         written = self.tree.written(job.cursor)
         known = len(job.ids)
         need = job.next_logits
-        if written == known and need == known - 1:
-            row = plan.row_of.get(int(job.slots[known - 1]))
-            if row is not None:
-                plan.wants.append(Want(job, need, [row]))
-                plan.cached += job.pass_by(known, known)[0]
-                return
+        if self._join(job, plan):
+            return
         start = min(written, need)
         end = min(known, start + self._chunk, start + self._budget - plan.rows)
         if end <= start:
@@ -181,6 +181,17 @@ class Scheduler:
         if end > need:
             at = max(start, need)
             plan.wants.append(Want(job, at, list(range(first + at - start, first + end - start))))
+
+    def _join(self, job: Job, plan: Plan) -> bool:
+        """Lets a job read its one row of logits from a row that is in the step anyway, if there is one."""
+        assert job.cursor is not None
+        last = len(job.ids) - 1
+        row = plan.row_of.get(int(job.slots[last]))
+        if row is None or job.next_logits != last:
+            return False
+        plan.wants.append(Want(job, last, [row]))
+        plan.cached += job.pass_by(last + 1, last + 1)[0]
+        return True
 
     def roll_back(self, plan: Plan) -> None:
         """The step did not happen: nothing that it was to write is written."""

@@ -58,7 +58,7 @@ prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=20).map(tupl
 
 @given(prompts=prompts, block_size=st.sampled_from([1, 4, 16]), seed=st.integers(0, 9))
 def test_each_distinct_token_is_computed_once(prompts: list[Ids], block_size: int, seed: int) -> None:
-    engine = FakeEngine(block_size=block_size)
+    engine = FakeEngine(block_size=block_size, kv_tokens=2048)
     completions = run(engine, [Request(p, Sampling(max_tokens=3)) for p in prompts])
     stats = engine.stats()
     # Repeats submitted together read the row of the first: they cost nothing at all.
@@ -79,10 +79,10 @@ def test_each_distinct_token_is_computed_once(prompts: list[Ids], block_size: in
     budget=st.integers(1, 12),
 )
 def test_sharing_is_tight_when_chunked(prompts: list[Ids], block_size: int, chunk: int | None, budget: int) -> None:
-    engine = FakeEngine(block_size=block_size, chunk=chunk, max_batch_tokens=budget)
+    engine = FakeEngine(block_size=block_size, chunk=chunk, max_batch_tokens=budget, kv_tokens=2048)
     completions = run(engine, [Request(p, Sampling(max_tokens=1)) for p in prompts])
     assert engine.stats().computed_tokens == trie_size(prompts)
-    assert [c.text for c in completions] == [c.text for c in run(FakeEngine(), _singles(prompts))]
+    assert [c.text for c in completions] == [c.text for c in run(FakeEngine(kv_tokens=2048), _singles(prompts))]
 
 
 def _singles(prompts: list[Ids]) -> list[Request]:
@@ -91,7 +91,7 @@ def _singles(prompts: list[Ids]) -> list[Request]:
 
 @given(prompts=prompts)
 def test_without_the_cache_everything_is_computed(prompts: list[Ids]) -> None:
-    engine = FakeEngine(prefix_cache=False)
+    engine = FakeEngine(prefix_cache=False, kv_tokens=2048)
     completions = run(engine, [Request(p) for p in prompts])
     assert engine.stats().computed_tokens == sum(map(len, prompts))
     assert engine.stats().cached_tokens == 0
@@ -191,7 +191,7 @@ def test_a_pool_that_is_too_small_is_an_error_of_the_request() -> None:
 @given(prompts=prompts, pool=st.integers(32, 80), block_size=st.sampled_from([1, 3, 8]))
 def test_preemption_changes_nothing(prompts: list[Ids], pool: int, block_size: int) -> None:
     wanted = [Request(p, Sampling(max_tokens=9, ignore_eos=True)) for p in prompts]
-    calm = run(FakeEngine(), wanted)
+    calm = run(FakeEngine(kv_tokens=2048), wanted)
     tight = FakeEngine(kv_tokens=pool, block_size=block_size)
     assert [c.tokens for c in run(tight, wanted)] == [c.tokens for c in calm]
 
