@@ -15,6 +15,7 @@ from lampc.ir.content import Key, Sampling
 
 if TYPE_CHECKING:
     from lampc.ir.adapters.bind import Bound
+    from lampc.ir.prog import DefRetriever
 
 
 class Runner(Protocol):
@@ -29,6 +30,22 @@ class Runner(Protocol):
     def retrieve(self, name: str, query: str, k: int) -> list[str]:
         """The `k` best passages of the retriever called `name`."""
         ...
+
+
+@runtime_checkable
+class ManyRunner(Protocol):
+    """A runner that draws several answers of one call at once."""
+
+    def predict_many(
+        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key, n: int
+    ) -> list[tuple[dict[str, Any], str]]: ...
+
+
+@runtime_checkable
+class DefinedRetrieval(Protocol):
+    """A runner that is given a retriever's definition, not only its name."""
+
+    def retrieve_from(self, definition: DefRetriever, query: str, k: int) -> list[str]: ...
 
 
 @runtime_checkable

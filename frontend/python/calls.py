@@ -11,6 +11,7 @@ from typing import Any
 
 from lampc.frontend.python import methods
 from lampc.frontend.python.annotations import BadType, to_type
+from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
 from lampc.frontend.python.declare import Retrieve, Retriever, Tool, Tune, argmax, effect_of, returns_of, vote
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
@@ -27,6 +28,7 @@ from lampc.ir.types import ANY, INT, Type, assignable, mismatch
 _PURE_MODULES = frozenset(
     {"math", "cmath", "json", "re", "string", "textwrap", "difflib", "statistics", "unicodedata", "operator", "html"}
 )
+_APPLIED = frozenset({normalize, exact_match, f1})
 _DEPTH = 30
 _KNOWN_TYPES = (str, int, float, bool, bytes, list, tuple, dict, set, frozenset, range, type(None))
 
@@ -82,10 +84,16 @@ class Calls(Expressions):
                 return self.tool(function, args, kwargs, node)
             case Module() | Program():
                 return self.nested(function, args, kwargs, node)
+            case MetricFunction():
+                return self.call(function.function, args, kwargs, node)
             case Local():
                 return self.inline_local(function, args, kwargs, node)
             case Traced() | Completions():
                 raise self.stop("L0712", node, "calling a value of the program")
+        if _hashable(function) and function in _APPLIED:
+            if is_static(args) and is_static(kwargs):
+                return function(*args, **kwargs)
+            return self.apply(function.__name__, *args, *kwargs.values(), node=node)
         if function is vote or function is argmax:
             items = self.lift(args[0], node)
             made = self.emit(prog.Vote if function is vote else prog.Argmax, items, node=node)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -16,7 +16,7 @@ from lampc.frontend.python.declare import Retriever, Tool, Tune, params_of, retu
 from lampc.frontend.python.liveness import shared, walk_block
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
-from lampc.frontend.python.program import Program
+from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.source import Source, source_of
 from lampc.frontend.python.traced import Frame, Traced, as_json
 from lampc.ir import Diagnostic, Label, Op, Region, Span, Symbol, freeze, prog
@@ -66,8 +66,7 @@ class Context:
     def adopt(self, module: Module, prefix: str = "") -> None:
         """Name all predictors of a module, and its parts."""
         for symbol, predictor in predictor_symbols(module):
-            if id(predictor) not in self.symbols:
-                self._take(predictor, f"{prefix}.{symbol}" if prefix else symbol, prefix or type(module).__name__)
+            self.take(predictor, f"{prefix}.{symbol}" if prefix else symbol, prefix or type(module).__name__)
         for name, part in module.named_sub_modules():
             path = name.removeprefix("self").strip(".")
             self.paths.setdefault(id(part), ".".join(p for p in (prefix, path) if p))
@@ -76,10 +75,13 @@ class Context:
         """The symbol of a predictor."""
         if id(predictor) not in self.symbols:
             name = self.names.get(id(predictor)) or _name_of(predictor, tracer.frame.source.outer)
-            self._take(predictor, name or predictor.symbol or "predict", tracer.state.symbol)
+            self.take(predictor, name or predictor.symbol or "predict", tracer.state.symbol)
         return self.symbols[id(predictor)]
 
-    def _take(self, predictor: Predict, wanted: str, owner: str) -> None:
+    def take(self, predictor: Predict, wanted: str, owner: str) -> None:
+        """Give a predictor its symbol, unless it has one."""
+        if id(predictor) in self.symbols:
+            return
         symbol, n = wanted, 1
         if symbol in self.used:
             symbol = f"{owner}.{wanted}"
@@ -153,9 +155,22 @@ class Context:
         done.open = False
         return done
 
-    def _trace(self, source: Source, done: Traceable, max_iters: int, bound: tuple[Any, ...]) -> None:
+    def trace_raw(self, function: Any, symbol: str, types: Mapping[str, Type]) -> None:
+        """Trace a function that gives its value itself: a metric or an expectation. Raises Untraceable."""
+        source, done = source_of(function), Traceable(symbol)
+        self._trace(source, done, MAX_ITERATIONS, (), types)
+
+    def _trace(
+        self,
+        source: Source,
+        done: Traceable,
+        max_iters: int,
+        bound: tuple[Any, ...],
+        raw: Mapping[str, Type] | None = None,
+    ) -> None:
         frame = Frame(source, shared=shared(source.node))
-        tracer = self.tracer(self, FunctionState(done.symbol, max_iters), frame)
+        state = FunctionState(done.symbol, max_iters, raw=raw is not None)
+        tracer = self.tracer(self, state, frame)
         region = tracer.region = Region()
         parameters = []
         at = source.node
@@ -167,19 +182,24 @@ class Context:
             elif p.default is not p.empty:
                 done.defaults[p.name] = frame.names[p.name] = p.default
             else:
-                frame.names[p.name] = Traced(region.add_arg(_annotated(p, source), p.name))
+                t = raw[p.name] if raw and p.name in raw else _annotated(p, source)
+                frame.names[p.name] = Traced(region.add_arg(t, p.name))
                 parameters.append(p.name)
         done.parameters = tuple(parameters)
         tracer.state.single = single_name(at)
         end = tracer.block(source.node.body, frozenset())
         returned = end is not None and not end.dead
         record = tracer.lift(end.value, at) if end is not None and returned else tracer.record(None, at)
-        done.returns = declared_record(source, record.type)
+        done.returns = (declared_record if raw is None else _raw_type)(source, record.type)
         done.single = tracer.state.single if tracer.state.plain else ""
         tracer.emit(prog.Return, record, node=at)
-        doc = ast.get_docstring(at) or ""
+        doc = "" if raw is not None else ast.get_docstring(at) or self._doc(bound)
         func = prog.Func.make(regions=[region], symbol=done.symbol, returns=done.returns, doc=doc, loc=source.span(at))
         self.functions.append(func)
+
+    def _doc(self, bound: tuple[Any, ...]) -> str:
+        """The docstring of a module's own class."""
+        return inspect.cleandoc(vars(type(bound[0])).get("__doc__") or "") if bound else ""
 
     # -- definitions ----------------------------------------------------------------------------------------
 
@@ -206,9 +226,7 @@ def definition(symbol: str, thing: Any) -> Op:
                 layout=thing.layout, model=model,
             )  # fmt: skip
         case Retriever():
-            return prog.DefRetriever.make(
-                symbol=symbol, loc=thing.loc, kind=thing.kind, source=thing.path, field=thing.field, k=thing.k
-            )
+            return thing.definition()
         case Tool():
             return prog.DefTool.make(
                 symbol=symbol, loc=thing.loc, ref=host_ref(thing.function), params=params_of(thing.function),
@@ -219,6 +237,16 @@ def definition(symbol: str, thing: Any) -> Op:
             default = freeze(as_json(thing.default))
             return prog.DefTune.make(symbol=symbol, loc=thing.loc, type=thing.type, default=default, choices=choices)
     raise TypeError(f"{thing!r} is no definition")
+
+
+def _raw_type(source: Source, found: Type) -> Type:
+    """The type that the return annotation declares, if what is returned fits it."""
+    annotation = source.function.__annotations__.get("return")
+    try:
+        wanted = found if annotation is None else to_type(annotation, source.outer)
+    except BadType:
+        return found
+    return wanted if assignable(found, wanted) else found
 
 
 def single_name(function: ast.FunctionDef) -> str:

@@ -15,7 +15,8 @@ from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Parameter
 from lampc.frontend.python.predict import serials
 from lampc.ir import Field
-from lampc.ir.runner import ToolRunner, current_runner, find_runner, runner
+from lampc.ir.prog import DefRetriever
+from lampc.ir.runner import DefinedRetrieval, ToolRunner, current_runner, find_runner, runner
 from lampc.ir.types import ANY, Type, type_of
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -73,9 +74,18 @@ class Retriever:
 
     def search(self, query: str, k: int | None = None) -> list[str]:
         """The `k` best passages for `query` (by default the retriever's own number)."""
-        return runner(f"retriever `{self.name}`").retrieve(self.name, query, self.k if k is None else int(k))
+        ask, wanted = runner(f"retriever `{self.name}`"), self.k if k is None else int(k)
+        if isinstance(ask, DefinedRetrieval):
+            return ask.retrieve_from(self.definition(), query, wanted)
+        return ask.retrieve(self.name, query, wanted)
 
     __call__ = search
+
+    def definition(self) -> DefRetriever:
+        """The retriever as the IR has it."""
+        return DefRetriever.make(
+            symbol=self.name, loc=self.loc, kind=self.kind, source=self.path, field=self.field, k=self.k
+        )
 
     def __repr__(self) -> str:
         return f"Retriever({self.name!r}, {self.path!r})"

@@ -15,7 +15,7 @@ from lampc.frontend.python.signature import ensure_signature
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
-from lampc.ir.runner import runner
+from lampc.ir.runner import ManyRunner, runner
 
 serials = itertools.count()
 """Numbers declarations in the order in which they are made."""
@@ -74,7 +74,10 @@ class Predict(Module, Parameter):
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
         key = Key((bound.name,))
-        rows = [ask.predict(bound, values, sampling, key)[0] for _ in range(n)]
+        if isinstance(ask, ManyRunner):
+            rows = [outputs for outputs, _ in ask.predict_many(bound, values, sampling, key, n)]
+        else:
+            rows = [ask.predict(bound, values, sampling, key)[0] for _ in range(n)]
         return Prediction.from_completions(rows)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

@@ -45,7 +45,8 @@ def source_of(function: Callable[..., Any]) -> Source:
         lines, _ = inspect.findsource(inner)
     except OSError:
         raise untraceable("L0710", at, f"the source of `{inner.__qualname__}` cannot be read") from None
-    node = _find(_tree("".join(lines), code.co_filename), inner.__name__, code.co_firstlineno)
+    tree = _tree("".join(lines), code.co_filename)
+    node = _lambda(tree, code) if inner.__name__ == "<lambda>" else _find(tree, inner.__name__, code.co_firstlineno)
     if node is None:
         raise untraceable("L0710", at, f"`{inner.__qualname__}` is not found in {code.co_filename}")
     if isinstance(node, ast.AsyncFunctionDef):
@@ -70,6 +71,20 @@ def _tree(text: str, path: str) -> ast.Module | None:
         return ast.parse(text, path)
     except SyntaxError:
         return None
+
+
+def _lambda(tree: ast.Module | None, code: CodeType) -> ast.FunctionDef | None:
+    """The lambda that `code` was compiled from, as a function of one statement."""
+    names = list(code.co_varnames[: code.co_argcount])
+    places = {(line, column) for line, _, column, _ in code.co_positions() if line and column}
+    for node in ast.walk(tree) if tree else ():
+        if not isinstance(node, ast.Lambda) or [a.arg for a in node.args.args] != names:
+            continue
+        body = node.body
+        if any((n.lineno, n.col_offset) in places for n in ast.walk(body) if isinstance(n, ast.expr)):
+            made = ast.FunctionDef("lambda", node.args, [ast.copy_location(ast.Return(body), body)], [], None)
+            return ast.fix_missing_locations(ast.copy_location(made, node))
+    return None
 
 
 def _find(tree: ast.Module | None, name: str, first_line: int) -> Any:

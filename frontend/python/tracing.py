@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import CodeType, FunctionType
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
 from lampc.frontend.python.context import Context
+from lampc.frontend.python.declare import Retriever, Tool, Tune
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.rounds import Rounds
+from lampc.frontend.python.source import outer_names
 from lampc.ir import Module as IRModule
 from lampc.ir import Unit
 
@@ -26,6 +29,15 @@ def trace(program: Any, *, entry: str | None = None) -> Unit:
     A program that cannot be traced gives a Unit with `dynamic` and `host_entry`. Raises CompileError for
     calls that do not fit their signature, TypeError for something that is no program.
     """
+    return build(program, None, entry)
+
+
+def build(
+    program: Any,
+    more: Callable[[Context], Callable[[Unit], None]] | None = None,
+    entry: str | None = None,
+) -> Unit:
+    """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit."""
     function, name, max_iters, bound = _parts(program)
     name = entry or name
     context = Context(Tracer)
@@ -37,7 +49,8 @@ def trace(program: Any, *, entry: str | None = None) -> Unit:
     except Untraceable as e:
         dynamic = e.diagnostic
         context.functions = []
-        gather(context, function)
+        gather(context, function, name)
+    fill = more(context) if more is not None else None
     module = IRModule()
     for op in [*context.definitions(), *context.functions]:
         module.add(op)
@@ -45,6 +58,8 @@ def trace(program: Any, *, entry: str | None = None) -> Unit:
     unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic)
     if dynamic is not None:
         unit.host_entry = host_entry(program)
+    if fill is not None:
+        fill(unit)
     return unit
 
 
@@ -66,8 +81,33 @@ def trace_predictor(program: Any) -> Callable[..., Any]:
     raise TypeError(f"put {program!r} into a lampc.Module or call it in a @lampc.program function")
 
 
-def gather(context: Context, function: Callable[..., Any]) -> None:
-    """Note the definitions that the source of an untraceable function refers to."""
+def gather(context: Context, function: Any, owner: str) -> None:
+    """Note the definitions that an untraceable function refers to, itself or through functions it calls."""
+    queue, seen = [function], set()
+    while queue:
+        f = queue.pop(0)
+        if id(f) in seen or not isinstance(f, FunctionType):
+            continue
+        seen.add(id(f))
+        names = outer_names(f)
+        for name in _mentioned(f.__code__):
+            thing = names.get(name)
+            if isinstance(thing, Predict | ChainOfThought):
+                context.take(thing.predict if isinstance(thing, ChainOfThought) else thing, name, owner)
+            elif isinstance(thing, Module):
+                context.adopt(thing, name)
+            elif isinstance(thing, Retriever | Tool | Tune):
+                context.use(thing)
+            elif isinstance(thing, Program):
+                queue.append(thing.function)
+            elif isinstance(thing, FunctionType) and not thing.__module__.startswith("lampc."):
+                queue.append(thing)
+
+
+def _mentioned(code: CodeType) -> list[str]:
+    """Outer names that a function's code refers to, those of inner functions too."""
+    inner = [n for c in code.co_consts if isinstance(c, CodeType) for n in _mentioned(c)]
+    return list(dict.fromkeys([*code.co_names, *code.co_freevars, *inner]))
 
 
 def host_entry(program: Any) -> Callable[..., dict[str, Any]]:
