@@ -306,6 +306,9 @@ class _Run:
             out.append(replace(c, score=measured[1]) if c.score is None and measured else c)
         return out
 
+    def usage(self) -> Usage:
+        return replace(self.table.usage, seconds=round(self.seconds, 3))
+
     def facts(self) -> dict[str, Any]:
         return {
             "score_before": self.before,
@@ -314,7 +317,7 @@ class _Run:
             "history": history_record(self.history),
             "runs": self.table.cells,
             "errors": len(self.errors),
-            "usage": usage_record(self.table.usage),
+            "usage": usage_record(self.usage()),
             "seconds": round(self.seconds, 3),
         }
 
@@ -324,7 +327,7 @@ class _Run:
             self.before,
             self.best[1],
             self.history,
-            self.table.usage,
+            self.usage(),
             self.table.cells,
             self.table.fresh,
             len(self.errors),

@@ -3,9 +3,9 @@
 The algorithm is the sequential one: take training rows in order until enough of them succeeded; each has up to
 `max_rounds` attempts, the first as the teacher is, later ones drawn anew. Here attempts are asked for ahead of
 time, many at once: an attempt does not depend on any other, so its result may be had early and used late.
-`_advance` walks the rows in training order and stops at the first attempt whose result it lacks; it reads
-results only in the order in which the sequential algorithm would have made them, and what was asked for beyond
-the row at which that algorithm stops is ignored. So the outcome is equal, for at most `window` runs too many.
+`_advance` walks the rows in training order, using results as the sequential algorithm would have made them, and
+stops at the first that it lacks; what was asked for beyond the row where that algorithm ends is ignored. So the
+outcome is equal, for at most a window of runs too many.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from lampc.passes.optimize.jobs import Job, Result, RunJob, RunResult, TracedCal
 from lampc.passes.optimize.labeled import LabeledFewShot, demos_of, draw
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem, check_count
 
+_COUNTS = ("max_bootstrapped_demos", "max_labeled_demos", "max_errors")
+
 
 @dataclass(frozen=True)
 class BootstrapFewShot:
@@ -30,7 +32,7 @@ class BootstrapFewShot:
     the program with `max_labeled_demos` labelled demos (never the row's own), run by `teacher_model` (a model
     symbol) if given. Each predictor gets up to `max_bootstrapped_demos` traced demos, filled up to
     `max_labeled_demos` with labelled rows that were not bootstrapped. `max_errors` failing runs end the search
-    with an error (0: never). `speculate` times the rows still needed are asked for at once.
+    with an error (0: never). `speculate` times the rows still needed are asked for at once, and more if many fail.
     """
 
     name: ClassVar[str] = "bootstrap"
@@ -44,8 +46,7 @@ class BootstrapFewShot:
     seed: int = 0
 
     def begin(self, problem: Problem) -> Bootstrap:
-        counts = {n: getattr(self, n) for n in ("max_bootstrapped_demos", "max_labeled_demos", "max_errors")}
-        check_count(self.name, **counts)
+        check_count(self.name, **{n: getattr(self, n) for n in _COUNTS})
         if self.max_rounds < 1:
             raise OptimizeError(f"{self.name}: `max_rounds` is {self.max_rounds}; at least one is needed")
         if not problem.train:
@@ -60,9 +61,7 @@ class Bootstrap:
         self.options = options
         self.problem = problem
         self.free = {p.symbol: p for p in problem.tunable("demos")}
-        labeled = LabeledFewShot(k=options.max_labeled_demos, seed=options.seed)
-        self._labeled = draw(labeled, problem)
-        self._teachers: dict[int, Assignment] = {}
+        self._labeled = draw(LabeledFewShot(k=options.max_labeled_demos, seed=options.seed), problem)
         self._asked: set[tuple[int, int]] = set()
         self._results: dict[tuple[int, int], RunResult] = {}
         self._row, self._round, self._errors = 0, 0, 0
@@ -113,7 +112,8 @@ class Bootstrap:
 
     def _window(self) -> int:
         wanted = self.options.max_bootstrapped_demos - len(self.bootstrapped)
-        return max(1, math.ceil(wanted * max(1.0, self.options.speculate)))
+        tries = (self._row + 1) / (len(self.bootstrapped) + 1)
+        return max(1, math.ceil(wanted * max(1.0, self.options.speculate, tries)))
 
     def _next_attempt(self, row: int) -> int | None:
         """The attempt at `row` to ask for now: the first unasked one, if all before it failed."""

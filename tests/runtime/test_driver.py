@@ -144,7 +144,7 @@ def test_when_every_row_fails_the_first_failure_is_told() -> None:
 # -- budgets --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("budget", [Budget(calls=30), Budget(runs=30), Budget(tokens=2500), Budget(seconds=1e-6)])
+@pytest.mark.parametrize("budget", [Budget(calls=30), Budget(runs=30), Budget(tokens=1500), Budget(seconds=1e-6)])
 def test_a_spent_budget_stops_cleanly_with_the_best_so_far(budget: Budget) -> None:
     reply = Counting()
     store = Store(None)
