@@ -54,7 +54,7 @@ def allowed(attrs: Iterable[ast.Attribute], where: str, report: Reporter) -> dic
 
 def bad(report: Reporter, attr: ast.Attribute) -> None:
     """Report that an attribute's arguments are wrong (L0409)."""
-    help = ATTRIBUTES[attr.name][1].split(":", 1)[0]
+    help = ATTRIBUTES[attr.name][1].split("`: ", 1)[0] + "`"
     report.error("L0409", f"`@{attr.name}` does not take these arguments", attr.span, help=f"write {help}")
 
 

@@ -56,9 +56,11 @@ def _block(b: Body, block: ast.Block, results: int) -> list[Type] | None:
     statements(b, body, [end])
     if end is None:
         if results:
-            plural = "a value" if results == 1 else f"{results} values"
             b.report.error(
-                "L0503", f"this block gives no value, {plural} wanted", closing(block), help="end it with `yield ...;`"
+                "L0503",
+                f"this block gives no value, {number(results)} wanted",
+                closing(block),
+                help="end it with `yield ...;`",
             )
             return None
         return b.give([], [], block.span)
@@ -70,9 +72,13 @@ def _block(b: Body, block: ast.Block, results: int) -> list[Type] | None:
         b.report.error("L0503", "nothing takes this value", end.span, help="write `let name = if ... ;` to keep it")
         return None
     if len(vals) != results:
-        b.report.error("L0510", f"this block gives {len(vals)} values, {results} wanted", end.span)
+        b.report.error("L0510", f"this block gives {number(len(vals))}, {number(results)} wanted", end.span)
         return None
     return b.give(vals, [v.span for v in end.values], end.span)
+
+
+def number(values: int) -> str:
+    return "1 value" if values == 1 else f"{values} values"
 
 
 def closing(block: ast.Block) -> Span:

@@ -21,6 +21,8 @@ from lampc.ir import Span
 
 _TRIES = 12
 """Most errors reported of one item."""
+_OPEN_ENDED = {"let", "return", "yield", "assert", "next", "use", "tune", "expect", "mock", "run"}
+"""First words of statements that a `}` does not end."""
 
 
 @functools.cache
@@ -77,22 +79,15 @@ class _Item:
         return self.line + line, column + (self.column - 1 if line == 0 else 0)
 
     def unclosed(self) -> None:
+        """Report the bracket that nothing closes, and close it."""
         start = self.chunk.unclosed - self.chunk.start
         closing = {"{": "}", "(": ")", "[": "]"}
-        opens = [m for m in scan.marks(self.text) if m.kind in ("open", "close")]
         stack: list[scan.Mark] = []
-        for mark in opens:
-            if mark.kind == "open":
-                stack.append(mark)
-            elif stack:
-                stack.pop()
+        for mark in scan.marks(self.text):
+            scan.nest(stack, mark)
         bracket = self.text[start]
-        self.report.error(
-            "L0103",
-            f"this `{bracket}` is never closed",
-            self.at(start, start + 1),
-            help=f"add the missing `{closing[bracket]}`",
-        )
+        help = f"add the missing `{closing[bracket]}`"
+        self.report.error("L0103", f"this `{bracket}` is never closed", self.at(start, start + 1), help=help)
         self.text += "".join(" " + closing[m.text] for m in reversed(stack))
 
     def mend(self, error: UnexpectedInput) -> bool:
@@ -105,7 +100,8 @@ class _Item:
         before = [m for m in scan.marks(self.text, 0, pos) if m.kind != "comment"]
         after = [m for m in scan.marks(self.text, pos) if m.kind != "comment"]
         finding = syntax.describe(before, after, accepts, isinstance(error, UnexpectedCharacters))
-        if not (self.chunk.unclosed >= 0 and not after):
+        echo = self.chunk.unclosed >= 0 and pos >= self.chunk.end - self.chunk.start
+        if not echo:
             span = self.at(*(finding.start, finding.end) if finding.start >= 0 else (pos, pos + 1))
             self.report.error(finding.code, finding.message, span, finding.label, help=finding.help)
         if finding.insert:
@@ -117,47 +113,48 @@ class _Item:
     def blank(self, pos: int) -> bool:
         """Blank out the statement around `pos`; false if there is none, or nothing to blank."""
         units = [m for m in scan.marks(self.text) if m.kind != "comment"]
-        stack: list[int] = []
         starts = [0]
+        first: list[str] = [""]
         for mark in units:
-            if mark.end > pos and mark.start >= pos:
+            if mark.start >= pos:
                 break
-            if mark.kind == "open":
-                stack.append(len(starts))
-                if mark.text == "{":
-                    starts.append(mark.end)
-            elif mark.kind == "close" and stack:
-                del starts[max(1, stack.pop()) :]
-                if mark.text == "}" and len(starts) > 1:
-                    starts[-1] = mark.end
-            elif mark.kind == "semi" and len(starts) > 1:
-                starts[-1] = mark.end
+            if not first[-1]:
+                first[-1] = mark.text
+            if mark.text == "{":
+                starts.append(mark.end)
+                first.append("")
+            elif mark.text == "}" and len(starts) > 1:
+                starts.pop()
+                first.pop()
+                if first[-1] not in _OPEN_ENDED:
+                    starts[-1], first[-1] = mark.end, ""
+            elif mark.kind == "semi":
+                starts[-1], first[-1] = mark.end, ""
         if len(starts) == 1:
             return False
-        start, depth, end = starts[-1], 0, -1
-        for mark in units:
-            if mark.start < start:
-                continue
-            if mark.kind == "open":
-                depth += 1
-            elif mark.kind == "close":
-                depth -= 1
-                if depth < 0:
-                    end = mark.start
-                    break
-                if depth == 0 and mark.text == "}" and mark.start >= pos:
-                    end = mark.end
-                    break
-            elif mark.kind == "semi" and depth <= 0 and mark.start >= pos:
-                end = mark.end
-                break
-        end = len(self.text) if end < 0 else end
+        start, end = starts[-1], self.statement_end(units, starts[-1], pos)
         if not self.text[start:end].strip():
             return False
         self.lose(start, end)
         kept = "".join(c if c == "\n" else " " for c in self.text[start:end])
         self.text = self.text[:start] + kept + self.text[end:]
         return True
+
+    def statement_end(self, units: list[scan.Mark], start: int, pos: int) -> int:
+        """Where the statement that begins at `start` and goes on at `pos` ends."""
+        depth = 0
+        for mark in units:
+            if mark.start < start:
+                continue
+            if mark.text == "{":
+                depth += 1
+            elif mark.text == "}":
+                depth -= 1
+                if depth < 0:
+                    return mark.start
+            elif mark.kind == "semi" and depth == 0 and mark.start >= pos:
+                return mark.end
+        return len(self.text)
 
     def lose(self, start: int, end: int) -> None:
         self.file.lost |= {m.text for m in scan.marks(self.text, start, end) if m.kind == "word"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 from lampc.ir import CompileError, Diagnostic, Label, Source, Span
@@ -58,6 +59,7 @@ class Reporter:
         also: Iterable[tuple[Span, str]],
         notes: Iterable[str],
     ) -> None:
+        message, label = readable(message), readable(label)
         key = (code, span, message)
         if key in self._seen:
             return
@@ -80,9 +82,22 @@ class Reporter:
         return sorted((d for d in self.found if severity in ("", d.severity)), key=place)
 
     def raise_if_failed(self) -> None:
-        """Raise CompileError with all findings, warnings too, if one of them is an error."""
+        """Raise CompileError with all errors if there is one. Warnings wait: some are echoes of errors."""
         if self.failed:
-            raise CompileError(self.ordered(), self.sources.values())
+            raise CompileError(self.ordered("error"), self.sources.values())
+
+
+_CHOICE = re.compile(r'choice\[((?:"(?:[^"\\]|\\.)*"(?:, )?)*)\]')
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"')
+_MAYBE = re.compile(r"opt\[([^\[\]]*)\]")
+
+
+def readable(message: str) -> str:
+    """A message with types as the language writes them: `"a" | "b"` for `choice["a", "b"]`, `T?` for `opt[T]`."""
+    out = _CHOICE.sub(lambda m: " | ".join(_TEXT.findall(m.group(1))), message)
+    while _MAYBE.search(out):
+        out = _MAYBE.sub(lambda m: f"({m.group(1)})?" if " | " in m.group(1) else f"{m.group(1)}?", out)
+    return re.sub(r"got '([^'\"]*)'$", r'got "\1"', out)
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -72,10 +72,7 @@ def chunks(text: str, found: list[Mark]) -> list[Chunk]:
             begin, opened = -1, []
         if begin < 0:
             begin = mark.start
-        if mark.kind == "open":
-            opened.append(mark)
-        elif mark.kind == "close" and opened:
-            opened.pop()
+        nest(opened, mark)
         following = units[i + 1] if i + 1 < len(units) else None
         ends = mark.kind == "semi" or (mark.text == "}" and not (following and following.kind == "semi"))
         if not opened and ends:
@@ -84,6 +81,19 @@ def chunks(text: str, found: list[Mark]) -> list[Chunk]:
     if begin >= 0:
         out.append(Chunk(begin, units[-1].end, opened[0].start if opened else -1))
     return out
+
+
+def nest(opened: list[Mark], mark: Mark) -> None:
+    """Keep the stack of open brackets. A `;` or `}` ends the parentheses that nothing closed before it."""
+    if mark.kind == "open":
+        opened.append(mark)
+    elif mark.kind == "semi" or mark.text == "}":
+        while opened and opened[-1].text != "{":
+            opened.pop()
+        if opened and mark.text == "}":
+            opened.pop()
+    elif mark.kind == "close" and opened and opened[-1].text != "{":
+        opened.pop()
 
 
 def _starts_item(units: list[Mark], i: int) -> bool:
