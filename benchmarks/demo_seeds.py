@@ -9,14 +9,14 @@ all figures and the machine to `results/`.
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import random
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
+
+from _common import ROOT, append, machine
 
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir import Assignment
@@ -24,7 +24,6 @@ from lampc.runtime.demo import DemoRun, run_demo
 from lampc.runtime.report import Interval, bootstrap_interval, paired_interval
 from lampc.runtime.setup import Task, task_of
 
-ROOT = Path(__file__).resolve().parents[1]
 EXAMPLE = ROOT / "examples" / "06_demo.lmp"
 
 
@@ -40,7 +39,7 @@ def main() -> int:
         out = Path(args.out) / str(seed)
         runs.append(run_demo(redrawn(task, seed), path.parent, out, model=args.model, seed=seed))
     print(table(runs))
-    _append(path, args.model, runs)
+    append("demo_seeds", _result(path, args.model, runs))
     return 0
 
 
@@ -88,22 +87,13 @@ def _over_seeds(side: Sequence[Sequence[float]]) -> Interval:
     return bootstrap_interval([sum(rows) / len(rows) for rows in side])
 
 
-def _append(path: Path, model: str | None, runs: Sequence[DemoRun]) -> None:
-    from importlib.metadata import version
-
-    record = {
-        "benchmark": "demo_seeds",
-        "time": round(time.time()),
+def _result(path: Path, model: str | None, runs: Sequence[DemoRun]) -> dict[str, Any]:
+    return {
         "program": path.name,
         "model": model or "firefly",
-        "machine": {"system": platform.platform(), "cpu": platform.machine(), "python": platform.python_version()},
-        "versions": {name: version(name) for name in ("torch", "tokenizers", "safetensors", "numpy")},
+        "machine": machine("torch", "tokenizers", "safetensors", "numpy"),
         "runs": [{**asdict(r.report), "resumed": r.resumed} for r in runs],
     }
-    file = ROOT / "benchmarks" / "results" / "demo_seeds.jsonl"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with open(file, "a", encoding="utf-8") as out:
-        out.write(json.dumps(record) + "\n")
 
 
 def _arguments() -> argparse.Namespace:
