@@ -1,0 +1,104 @@
+"""Broken input, through the command line: one clear error that names file and line or row, and nothing lost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from lampc.runtime.cli.app import app
+from lampc.runtime.store import Store
+from tests.backend.checkpoints import save_checkpoint
+
+SOURCE = '''signature Label(text: str) -> (label: str @max(4)) { """Complete the task.""" }
+module Classify(text: str) -> (label: str) {
+  use classify = Predict(Label);
+  let out = classify(text: text);
+  return (label: out.label);
+}
+dataset words: (text: str, label: str) = csv("words.csv", split: "split");
+metric em(gold: str, pred: str) -> float = { METRIC };
+optimize Classify with bootstrap(max_bootstrapped_demos: 1), instructions(pool: ["Say it."])
+  on words.train select words.dev by em save "tuned.lampc" resume "runs/a";
+'''
+TABLE = "text,label,split\na cat,cat,train\na dog,dog,train\na hen,hen,dev\na cow,cow,dev\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "a.lmp").write_text(SOURCE.replace("METRIC", "exact_match(gold, pred)"))
+    (tmp_path / "words.csv").write_text(TABLE)
+    save_checkpoint(tmp_path / "model")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def failing(*arguments: str, code: int = 1) -> str:
+    """Output of a command that must fail, without a traceback."""
+    result = CliRunner().invoke(app, list(arguments))
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_a_truncated_checkpoint_names_the_file(folder: Path) -> None:
+    weights = folder / "model" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1000])
+    assert "model/model.safetensors" in failing("run", "a.lmp", "--input", "text=a", "--model", "model")
+
+
+def test_an_unknown_architecture_is_named_with_the_known_ones(folder: Path) -> None:
+    config = folder / "model" / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "ImaginaryLM"))
+    said = failing("run", "a.lmp", "--input", "text=a", "--model", "model")
+    assert "ImaginaryLM" in said
+    assert "LlamaForCausalLM" in said
+
+
+def test_a_missing_model_folder_says_what_may_stand_there(folder: Path) -> None:
+    said = failing("run", "a.lmp", "--input", "text=a", "--model", "nowhere")
+    assert "nowhere" in said
+    assert "firefly" in said
+
+
+def test_a_context_that_is_too_long_names_row_line_and_limit(folder: Path) -> None:
+    said = failing("run", "a.lmp", "--input", "text=" + "cat " * 300, "--model", "model")
+    assert "a.lmp:4" in said
+    assert "256" in said
+    assert "row 0" in said
+
+
+def test_wrong_columns_name_file_line_and_the_column_meant(folder: Path) -> None:
+    (folder / "mine.csv").write_text("txt,label,split\na,b,train\n")
+    said = failing("optimize", "a.lmp", "--data", "mine.csv", "--model", "model")
+    assert "mine.csv:1" in said
+    assert "rename column `txt` to `text`" in said
+
+
+def test_a_bad_row_names_its_line(folder: Path) -> None:
+    (folder / "words.csv").write_text(TABLE + "a,b\n")
+    assert "words.csv:6" in failing("optimize", "a.lmp", "--model", "model")
+
+
+def test_a_missing_file_is_named(folder: Path) -> None:
+    (folder / "words.csv").unlink()
+    assert "words.csv" in failing("optimize", "a.lmp", "--model", "model")
+    assert "nothing.lmp" in failing("check", "nothing.lmp")
+
+
+def test_a_metric_that_raises_names_the_row_and_loses_no_call(folder: Path) -> None:
+    (folder / "a.lmp").write_text(SOURCE.replace("METRIC", 'float(pred + "x")'))
+    said = failing("optimize", "a.lmp", "--model", "model")
+    assert "words.csv:4" in said
+    assert "em" in said
+    with Store(next((folder / "runs" / "a").glob("*.store"))) as store:
+        assert store.count("call") >= 2  # what the model had answered is kept
+
+
+def test_an_endpoint_that_is_not_there_is_named(folder: Path) -> None:
+    assert "http://127.0.0.1:9" in failing("run", "a.lmp", "--input", "text=a", "--model", "http://127.0.0.1:9/v1")
+
+
+def test_an_unknown_option_is_a_usage_error(folder: Path) -> None:
+    assert "--input" in failing("run", "a.lmp", "--inputt", "text=a", code=2)
