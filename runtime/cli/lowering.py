@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def needs_targets(pipeline: Pipeline) -> bool:
-    """Whether a pass of the pipeline plans for a model."""
-    return any(p.name.startswith("lower-") for p in pipeline.passes)
+    """Whether a pass of the pipeline must know the models' chat templates."""
+    return any(p.name == "lower-kv" for p in pipeline.passes)
 
 
 @contextmanager

@@ -1,0 +1,272 @@
+"""Every command does what its help says, and fails in clear text."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lampc.ir import parse_module
+from lampc.runtime.cli.app import COMMANDS
+from tests.cli.conftest import Result
+from tests.runtime.loopback import Loopback, Messages
+
+Lampc = Callable[..., Result]
+ROOT = Path(__file__).resolve().parents[2]
+
+
+# -- the whole ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_help_teaches_by_example(lampc: Lampc, command: str) -> None:
+    result = lampc(command, "--help")
+    assert result.code == 0
+    assert f"lampc {command}" in result.out.split("Options:")[0], "an example of the command stands in its help"
+
+
+def test_version_and_usage(lampc: Lampc) -> None:
+    assert lampc("--version").out.startswith("lampc")
+    unknown = lampc("frobnicate")
+    assert unknown.code == 2
+    assert "frobnicate" in unknown.err
+    assert lampc("run").code == 2
+
+
+def test_errors_are_text_without_traceback(lampc: Lampc, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = lampc("check", "nothing.lmp")
+    assert result.code == 1
+    assert "nothing.lmp" in result.err
+    assert "Traceback" not in result.err
+    assert lampc("run", "classify.txt").err.startswith("error: classify.txt: programs end in .lmp")
+    monkeypatch.setenv("LAMPC_DEBUG", "1")
+    assert "Traceback" in lampc("run", "classify.txt").err
+
+
+# -- check, fmt, print, opt ---------------------------------------------------------------------------
+
+
+def test_check(lampc: Lampc, folder: Path) -> None:
+    fine = lampc("check", "classify.lmp")
+    assert fine.code == 0
+    assert fine.out == (
+        "classify.lmp: ok: program Classify, 1 predictor, 1 dataset, 1 metric, 1 optimisation, 2 tests\n"
+    )
+    text = (folder / "classify.lmp").read_text().replace("r.tone", "r.tune")
+    (folder / "wrong.lmp").write_text(text)
+    wrong = lampc("check", "wrong.lmp")
+    assert wrong.code == 1
+    assert "wrong.lmp:11" in wrong.err or "wrong.lmp:10" in wrong.err
+    assert "^" in wrong.err
+    (found, *_) = json.loads(lampc("check", "--json", "wrong.lmp", "classify.lmp").out)
+    assert found["severity"] == "error"
+    assert found["path"] == "wrong.lmp"
+    assert found["line"] in (10, 11)
+
+
+def test_fmt(lampc: Lampc, folder: Path) -> None:
+    lampc("fmt", "classify.lmp")
+    assert lampc("fmt", "--check", "classify.lmp").code == 0
+    file = folder / "classify.lmp"
+    tidy = file.read_text()
+    file.write_text(tidy.replace("  use ask", "      use   ask"))
+    assert lampc("fmt", "--check", "classify.lmp").code == 1
+    assert lampc("fmt", "classify.lmp").code == 0
+    assert file.read_text() == tidy
+    assert lampc("fmt", "notes.csv").code == 1
+
+
+def test_print_forms(lampc: Lampc, folder: Path) -> None:
+    text = lampc("print", "classify.lmp").out
+    assert str(parse_module(text)) == text
+    (folder / "again.lir").write_text(text)
+    assert lampc("print", "again.lir").out == text
+    tree = lampc("print", "classify.lmp", "--as", "tree").out
+    assert "ask  [text]  text -> tone" in tree
+    source = lampc("print", "classify.lmp", "--as", "lmp").out
+    (folder / "emitted.lmp").write_text(source)
+    assert lampc("print", "emitted.lmp").out == text
+
+
+def test_passes(lampc: Lampc, folder: Path) -> None:
+    after = lampc("print", "classify.lmp", "--after", "lower-prompts")
+    assert "prompt.request" in after.out
+    same = lampc("opt", "classify.lmp", "-p", "inline,fold,cse,dce,lower-prompts", "--time", "--print-after", "cse")
+    assert same.out == after.out
+    assert "; after cse" in same.err
+    assert "lower-prompts" in same.err
+    assert "share-prefix" in lampc("opt", "--list").out
+    unknown = lampc("opt", "classify.lmp", "-p", "inline,cze")
+    assert unknown.code == 1
+    assert "did you mean `" in unknown.err
+
+
+# -- graph, explain, render ---------------------------------------------------------------------------
+
+
+def test_graph(lampc: Lampc, folder: Path) -> None:
+    for name in ("g.svg", "g.html", "g.dot", "g.mmd", "g.json", "g.graphml"):
+        assert lampc("graph", "classify.lmp", "-o", name).code == 0
+        assert "Classify" in (folder / name).read_text()
+    assert "test1" not in (folder / "g.json").read_text(), "tests of the file are left out"
+    assert "test1" in lampc("graph", "classify.lmp", "--to", "dot", "--all").out
+    (folder / "counts.json").write_text('{"nodes": {"ask": {"calls": 7}}}')
+    assert "calls 7" in lampc("graph", "classify.lmp", "--to", "mermaid", "--counts", "counts.json").out
+    assert lampc("graph", "classify.lmp", "-o", "g.png").code == 1
+
+
+def test_explain(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    assert lampc("explain", "L0901").out.startswith("L0901: IR text does not parse")
+    assert "codes near it" in lampc("explain", "L0999").err
+    assert "[E: exact" in lampc("explain", "cse").out
+    plan = lampc("explain", "classify.lmp", "--model", server.url)
+    assert plan.code == 0, plan.err
+    assert "6 rows of notes.dev" in plan.out
+    assert not server.requests, "a plan asks no model"
+    actual = lampc("explain", "classify.lmp", "--analyze", "--model", server.url)
+    assert actual.code == 0, actual.err
+    assert len(server.requests) == 6
+
+
+def test_explain_every_code_and_pass(lampc: Lampc) -> None:
+    from lampc.ir import CODES
+    from lampc.passes.table import PASSES
+
+    lampc("explain", "L0901")
+    for code in sorted(CODES):
+        assert len(lampc("explain", code).out.splitlines()) >= 3, code
+    for name in PASSES:
+        assert lampc("explain", name).code == 0
+
+
+@pytest.mark.slow
+def test_explain_analyze_meets_the_bound(lampc: Lampc, folder: Path) -> None:
+    result = lampc("explain", "classify.lmp", "--analyze", "--model", "firefly")
+    assert "prefix tree needs" in result.out
+
+
+def test_render(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    shown = lampc("render", "classify.lmp", "ask", "-i", "text=Fine work.", "--model", server.url)
+    assert shown.code == 0, shown.err
+    assert "--- system\nDo it." in shown.out
+    assert "text: Fine work." in shown.out
+    assert "--- user\ntext: {text}" in lampc("render", "classify.lmp", "ask", "--model", server.url).out
+    row = lampc("render", "classify.lmp", "ask", "--row", "1", "--model", server.url)
+    assert "text: We liked it." in row.out
+    assert "rows 1 to 18" in lampc("render", "classify.lmp", "ask", "--row", "99", "--model", server.url).err
+    assert "predictors here: ask" in lampc("render", "classify.lmp", "other").err
+
+
+def test_render_counts_tokens(lampc: Lampc, folder: Path) -> None:
+    shown = lampc("render", "classify.lmp", "ask", "--row", "2", "--tokens")
+    assert shown.code == 0, shown.err
+    assert "prompt tokens for" in shown.err
+    assert "the nearest shares the first" in shown.err
+
+
+# -- run, test, optimize ------------------------------------------------------------------------------
+
+
+def test_run_one_input(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    result = lampc("run", "classify.lmp", "--input", "text=We liked it.", "--model", server.url)
+    assert result.code == 0, result.err
+    assert json.loads(result.out) == {"tone": "good"}
+    assert "input `text` is missing" in lampc("run", "classify.lmp").err
+    assert "its inputs: text: str" in lampc("run", "classify.lmp", "-i", "txt=x").err
+
+
+def test_run_a_table(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    result = lampc("run", "classify.lmp", "--data", "notes.csv", "--out", "made/out.jsonl", "--model", server.url)
+    assert result.code == 0, result.err
+    rows = [json.loads(line) for line in (folder / "made/out.jsonl").read_text().splitlines()]
+    assert [r["row"] for r in rows] == [str(i) for i in range(1, 19)]
+    assert "18 rows, 0 failed" in result.err
+    assert not (folder / "made/out.jsonl.journal").exists()
+    (folder / "other.csv").write_text("txt\nhello\n")
+    wrong = lampc("run", "classify.lmp", "--data", "other.csv", "--model", server.url)
+    assert wrong.code == 1
+    assert "other.csv" in wrong.err
+
+
+def test_failing_rows_are_told_and_the_rest_kept(lampc: Lampc, folder: Path) -> None:
+    def answer(messages: Messages) -> str:
+        return "tone: good" if "liked" in messages[-1]["content"] else "no idea at all"
+
+    with Loopback(answer) as server:
+        result = lampc("run", "classify.lmp", "--data", "notes.csv", "--model", server.url)
+    rows = [json.loads(line) for line in result.out.splitlines()]
+    assert result.code == 1
+    assert sum("tone" in r for r in rows) == 2
+    assert rows[1]["where"].startswith("classify.lmp:")
+    assert "classify.lmp:" in result.err
+
+
+def test_declared_tests(lampc: Lampc, folder: Path) -> None:
+    both = lampc("test", "classify.lmp")
+    assert both.code == 1
+    assert "ok   classify.lmp: a kind note is good" in both.out
+    assert 'expected: tone == "good" and stats.calls == 1' in both.out
+    assert "1 passed, 1 failed" in both.out
+    assert lampc("test", "classify.lmp", "-k", "kind").code == 0
+
+
+def test_optimize_resume_and_use(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    dry = lampc("optimize", "classify.lmp", "--dry-run")
+    assert "start: 6 runs" in dry.out
+    first = lampc("optimize", "classify.lmp", "--model", server.url)
+    assert first.code == 0, first.err
+    assert "-> 100.0" in first.out
+    made = len(server.requests)
+    again = lampc("optimize", "classify.lmp", "--model", server.url)
+    assert "this run finished before" in again.out
+    assert len(server.requests) == made, "nothing is asked twice"
+    tuned = folder / "out/classify/tuned.lampc"
+    run = lampc("run", tuned, "-i", "text=The soup was cold.", "--model", server.url)
+    assert json.loads(run.out) == {"tone": "bad"}, run.err
+    assert lampc("graph", tuned, "--to", "svg").code == 0
+    fresh = lampc("optimize", "classify.lmp", "--model", server.url, "--fresh")
+    assert "finished before" not in fresh.out
+    assert len(server.requests) > made
+
+
+def test_optimize_own_table(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    """A program without declarations on a user's table."""
+    text = (folder / "classify.lmp").read_text().split("dataset notes")[0]
+    (folder / "mine.lmp").write_text(text)
+    rows = (folder / "notes.csv").read_text().splitlines()
+    (folder / "mine.csv").write_text("\n".join(rows) + "\n")
+    result = lampc("optimize", "mine.lmp", "--data", "mine.csv", "--model", server.url)
+    assert result.code == 0, result.err
+    assert (folder / "out/mine/tuned.lampc").is_file()
+    assert "declares no data" in lampc("optimize", "mine.lmp", "--model", server.url).err
+
+
+@pytest.mark.parametrize("command", ["run", "optimize"])
+def test_ctrl_c_says_what_is_kept(folder: Path, command: str) -> None:
+    """Stopped half way, a command says how to go on, with exit code 130; going on asks nothing twice."""
+    with Loopback(lambda m: "tone: good", seconds=0.15, limit=2) as server:
+        args = ["--data", "notes.csv", "--out", "out.jsonl"] if command == "run" else ["--resume", "kept"]
+        line = [sys.executable, "-m", "lampc", command, "classify.lmp", *args, "--model", server.url]
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        job = subprocess.Popen(line, cwd=folder, env=env, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        deadline = time.monotonic() + 60
+        while len(server.requests) < 5 and time.monotonic() < deadline:
+            time.sleep(0.02)
+        job.send_signal(signal.SIGINT)
+        _, err = job.communicate(timeout=60)
+        assert job.returncode == 130, err
+        assert "same command goes on" in err
+        assert "Traceback" not in err
+        before = len(server.requests)
+        server.seconds = 0.0
+        done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        asked = [json.dumps(r["messages"]) for r in server.requests]
+        assert len(asked) - len(set(asked)) <= min(8, before), "only what was under way is asked again"
