@@ -10,82 +10,20 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lampc.ir import Assignment, Draw, Key, Op, Region, Sampling, Value, digest
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_predictors, bind_prompt
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
 from lampc.ir.requests import Parse, RequestOp
-from lampc.runtime.calls import CallDesk
-from lampc.runtime.compile import Executable, RegionPlan, is_ordered
+from lampc.runtime.blocks import Block, ContextValue, Done, Services, Task
+from lampc.runtime.compile import Executable, is_ordered
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import arguments, entry_function, host_call, passages
 from lampc.runtime.models import Answer, Model
 from lampc.runtime.ops import compute
 from lampc.runtime.types import Cell, Outcome, TraceStep, Usage
-
-if TYPE_CHECKING:
-    from lampc.runtime.retrievers import Retriever
-
-Done = Callable[[list[Any]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class ContextValue:
-    """A value of type `kv`: a model and the ids of a prefix."""
-
-    model: Model
-    ids: tuple[int, ...]
-
-
-@dataclass(slots=True, eq=False)
-class Task:
-    """One cell under way."""
-
-    index: int
-    cell: Cell
-    exe: Executable
-    bound: dict[str, Bound]
-    candidate: str
-    outcome: Outcome
-    steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
-    over: bool = False
-
-
-@dataclass(slots=True, eq=False)
-class Block:
-    """One activation of a region. `order` places it among all of the task, for traces in program order."""
-
-    task: Task
-    plan: RegionPlan
-    env: dict[Value, Any]
-    parent: Block | None
-    path: tuple[str, ...]
-    indices: tuple[int, ...]
-    order: tuple[int, ...]
-    waits: list[int]
-    done: Done
-
-    def get(self, value: Value) -> Any:
-        block: Block = self
-        while value not in block.env:
-            assert block.parent is not None
-            block = block.parent
-        return block.env[value]
-
-
-@dataclass(slots=True)
-class Services:
-    """What tasks may call: models and retrievers by name, and the desk for LM calls."""
-
-    desk: CallDesk
-    model: Callable[[str], Model]
-    retriever: Callable[[Executable, str], Retriever]
-    base: Path
-    seed: int
 
 
 class Executor:

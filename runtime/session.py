@@ -20,10 +20,11 @@ from lampc.ir import Assignment, Draw, Module, Sampling, Target
 from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling, parse_answer
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
+from lampc.runtime.blocks import Services
 from lampc.runtime.calls import CallDesk
 from lampc.runtime.compile import Executable, lower, structural
 from lampc.runtime.events import EventBus
-from lampc.runtime.execute import Executor, Services
+from lampc.runtime.execute import Executor
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.models import Answer, ModelPool
 from lampc.runtime.plan import prefix_bound
