@@ -52,5 +52,6 @@ def test_every_code_is_explained_and_shown() -> None:
 def test_explanations_have_a_title_and_a_text() -> None:
     for code, text in CODES.items():
         title, _, body = text.partition("\n")
-        assert title and not title.endswith("."), code
+        assert title, code
+        assert not title.endswith("."), code
         assert body.endswith("."), code

@@ -97,7 +97,8 @@ def sequential(options: BootstrapFewShot, p: Problem, outcome: Any) -> tuple[dic
     size = min(options.max_labeled_demos, len(p.train))
     labelled = {n: rng.sample(p.train, size) for n in names}
     traces: dict[str, list[Any]] = {n: [] for n in names}
-    done, ran = [], []
+    done: list[int] = []
+    ran: list[Any] = []
     for i, example in enumerate(p.train):
         if len(done) == options.max_bootstrapped_demos:
             break

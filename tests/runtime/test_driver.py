@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from lampc.ir import Assignment
-from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, LabeledFewShot, OptimizeError
+from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, LabeledFewShot, OptimizeError, Strategy
 from lampc.runtime.cells import Budget, CellTable
 from lampc.runtime.driver import Interrupted, OptimizeResult, optimize, problem_of
 from lampc.runtime.dryrun import calls_per_run, dry_run
@@ -272,7 +272,7 @@ def test_a_run_killed_with_sigkill_goes_on_and_computes_no_finished_call_twice(t
 
 
 def test_the_dry_run_is_exact_where_nothing_depends_on_scores() -> None:
-    steps = [LabeledFewShot(k=3), InstructionSearch(pool=POOL)]
+    steps: list[Strategy] = [LabeledFewShot(k=3), InstructionSearch(pool=POOL)]
     plan = dry_run(problem_of(unit(), TRAIN, DEV), steps)
     result = run(steps=steps)
     assert plan.runs.least == plan.runs.most == result.runs

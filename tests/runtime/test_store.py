@@ -20,7 +20,7 @@ from lampc.runtime.store import MAX_RECORD, Store, StoreError
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS: list[tuple[str, str, dict[str, Any]]] = [
-    ("call", "a1", {"text": "é\n\"quoted\" \\ \u2028 \x00", "ids": [1, 2, 3]}),
+    ("call", "a1", {"text": 'é\n"quoted" \\ \u2028 \x00', "ids": [1, 2, 3]}),
     ("call", "a2", {}),
     ("job", "a1", {"scores": [0.1, 1e300, None, True], "nested": {"k": [[]]}}),
     ('odd "kind"\\', "kéy\n", {"x": "lone \ud800"}),
