@@ -1,0 +1,1 @@
+"""How the bundled model firefly is made: words, tokenizer, data, training, evaluation."""

@@ -1,0 +1,54 @@
+"""Train firefly, resume it, or export it: ``python tools/train_firefly.py --help``."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from firefly.batches import Source, Stage
+from firefly.dense import DenseRows
+from firefly.episodes import maker
+from firefly.export import export, load_average
+from firefly.model import Shape
+from firefly.tokenizer import build_tokenizer
+from firefly.trainer import Plan, Trainer
+
+STAGES = (
+    Stage(0.11, 1.0, (128,)),
+    Stage(0.45, 0.12, (128, 256), "easy"),
+    Stage(0.60, 0.40, (128, 256), "mixed"),
+    Stage(0.75, 0.12, (256, 256, 256, 512), "mixed"),
+    Stage(1.0, 0.04, (256, 256, 256, 512, 512, 1024), "full"),
+)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, default=Path("checkpoints/firefly.pt"))
+    parser.add_argument("--minutes", type=float, default=100.0, help="training budget, pauses excluded")
+    parser.add_argument("--steps", type=int, default=1_000_000, help="budget in steps (exactly repeatable)")
+    parser.add_argument("--tokens", type=int, default=4096, help="tokens a step")
+    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--export", type=Path, help="write the Hugging Face folder and stop")
+    parser.add_argument("--raw", action="store_true", help="export the last weights, not their average")
+    args = parser.parse_args()
+    if args.export:
+        export(load_average(args.checkpoint, args.raw), args.export)
+        return
+    torch.manual_seed(args.seed)
+    tokenizer = build_tokenizer()
+    source = Source(DenseRows(tokenizer), maker(tokenizer), args.tokens, args.seed)
+    plan = Plan(STAGES, args.steps, args.minutes, args.lr)
+    trainer = Trainer(Shape(), plan, source, args.device, args.seed)
+    if args.checkpoint.exists():
+        trainer.restore(torch.load(args.checkpoint, map_location=args.device, weights_only=True))
+        print(f"resumed at step {trainer.step}", flush=True)
+    trainer.run(args.checkpoint)
+
+
+if __name__ == "__main__":
+    main()
