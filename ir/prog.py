@@ -130,7 +130,7 @@ class FieldOf(Op):
     def check(self) -> list[str]:
         t = self.record.type
         item = t.item if isinstance(t, ListOf) else t
-        if isinstance(item, Record) and item.get(self.field) is None:
+        if isinstance(item, Record) and item.fields and item.get(self.field) is None:
             return [f"{t} has no field `{self.field}`"]
         if not isinstance(item, Record) and item != ANY:
             return [f"{t} has no fields"]

@@ -57,16 +57,14 @@ class Chat:
         if not has_in or not has_out:
             return []
         given = [f for f in signature.inputs if f.name in demo.values]
-        user = "\n\n".join(self._block(f, thaw(demo.values[f.name])) for f in given)
+        user = "\n\n".join(self._block(f, thaw(demo.values[f.name])) for f in given).strip()
         if not _complete(signature, demo):
             user = f"{_INCOMPLETE}\n\n{user}"
         blocks = [
-            self._block(f, thaw(demo.values[f.name]))
-            if demo.values.get(f.name) is not None
-            else f"[[ ## {f.name} ## ]]\n{_MISSING}"
+            self._block(f, thaw(demo.values[f.name])) if f.name in demo.values else f"[[ ## {f.name} ## ]]\n{_MISSING}"
             for f in signature.outputs
         ]
-        return [("user", user), ("assistant", "\n\n".join([*blocks, "[[ ## completed ## ]]"]) + "\n")]
+        return [("user", user), ("assistant", "\n\n".join(blocks).strip() + "\n\n[[ ## completed ## ]]\n")]
 
     def _block(self, field: Field, value: Any) -> str:
         return f"[[ ## {field.name} ## ]]\n{self.value(value, field)}"
@@ -135,7 +133,7 @@ def _form(t: Type) -> str:
 
 def _note(t: Type) -> str:
     match t:
-        case Scalar("str") | Scalar("any"):
+        case Scalar("str"):
             return ""
         case Scalar("bool"):
             note = "must be True or False"
@@ -176,6 +174,8 @@ def schema(t: Type) -> dict[str, Any]:
             return {"type": "array", "items": schema(item)}
         case Maybe(item):
             return {"anyOf": [schema(item), {"type": "null"}]}
+        case Record(()):
+            return {"type": "object", "additionalProperties": True}
         case Record(fields):
             return {
                 "type": "object",
@@ -188,7 +188,7 @@ def schema(t: Type) -> dict[str, Any]:
 def _bracketed(items: list[Any]) -> str:
     def quoted(item: Any) -> str:
         text = str(item)
-        if "\n" not in text:
+        if not any(c in text for c in "\n«»"):
             return f"«{text}»"
         return "«««\n" + "\n".join(f"    {line}" for line in text.splitlines()) + "\n»»»"
 

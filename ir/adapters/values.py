@@ -100,6 +100,8 @@ def _plain_name(t: Type) -> str:
 
 def _shape(t: Type) -> str:
     match t:
+        case Record(()):
+            return "{...}"
         case Record(fields):
             return "{" + ", ".join(f'"{n}": {_shape(x)}' for n, x in fields) + "}"
         case ListOf(item):
