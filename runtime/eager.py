@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextvars
 import json
 import os
+import sysconfig
 import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -36,7 +37,10 @@ if TYPE_CHECKING:
 LIVE = 64
 """Most rows that are under way at a time."""
 _THREADS = 8
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+_NOT_THE_USERS = (
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
+    sysconfig.get_paths()["stdlib"] + os.sep,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -320,8 +324,9 @@ def row_error(error: Exception, row: str) -> RowError:
 
 
 def user_line(frames: Sequence[traceback.FrameSummary]) -> str:
-    """`file:line` of the innermost frame outside of lampc, "" if there is none."""
+    """`file:line` of the innermost frame of the user's own, "" if there is none."""
     for f in reversed(frames):
-        if not os.path.abspath(f.filename).startswith(_PACKAGE + os.sep) and not f.filename.startswith("<"):
+        name = os.path.abspath(f.filename)
+        if not name.startswith(_NOT_THE_USERS) and "site-packages" not in name and not f.filename.startswith("<"):
             return f"{f.filename}:{f.lineno}"
     return ""

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 import inspect
-import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lampc.frontend.python.annotations import BadType, to_type
-from lampc.frontend.python.codes import wrong
+from lampc.frontend.python.codes import Untraceable, wrong
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import Visible, here
 from lampc.frontend.python.predict import serials
 from lampc.frontend.python.program import Program
+from lampc.frontend.python.source import source_of
 from lampc.ir import STR, Field
 from lampc.ir.builtins import BUILTINS
 from lampc.ir.unit import Dataset, Mock
@@ -163,12 +163,13 @@ def program_name(program: Any) -> str:
 
 
 def source_text(function: Callable[..., Any]) -> str:
-    """The expression of a lambda (or the source of a function), on one line."""
+    """The expression of a lambda, or the name of a function."""
     try:
-        text = textwrap.dedent(inspect.getsource(function)).strip()
-    except (OSError, TypeError):
-        return getattr(function, "__name__", "expectation")
-    return " ".join(text.split())
+        statement = source_of(function).node.body[-1]
+    except Untraceable:
+        return function.__name__
+    value = statement.value if isinstance(statement, ast.Return) else None
+    return ast.unparse(value) if value is not None else function.__name__
 
 
 def normalize(value: Any) -> str:

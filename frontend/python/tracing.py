@@ -7,16 +7,16 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
-from lampc.frontend.python.context import Context
+from lampc.frontend.python.context import Context, definition
 from lampc.frontend.python.declare import Retriever, Tool, Tune
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
-from lampc.frontend.python.predict import ChainOfThought, Predict
+from lampc.frontend.python.predict import ChainOfThought, Predict, sampling_of
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.rounds import Rounds
 from lampc.frontend.python.source import outer_names
+from lampc.ir import Key, Region, Symbol, Unit, prog
 from lampc.ir import Module as IRModule
-from lampc.ir import Unit
 
 
 class Tracer(Rounds):
@@ -38,6 +38,8 @@ def build(
     entry: str | None = None,
 ) -> Unit:
     """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit."""
+    if isinstance(program, Predict | ChainOfThought):
+        return bare(program, entry or "main")
     function, name, max_iters, bound = _parts(program)
     name = entry or name
     context = Context(Tracer)
@@ -67,8 +69,6 @@ def _parts(program: Any) -> tuple[Callable[..., Any], str, int, tuple[Any, ...]]
     """(function, name, bound of loops, arguments that are bound)."""
     if isinstance(program, Program):
         return program.function, program.name, program.max_iters, ()
-    if isinstance(program, Predict | ChainOfThought):
-        return trace_predictor(program), "main", MAX_ITERATIONS, ()
     if isinstance(program, Module):
         return type(program).forward, type(program).__name__, MAX_ITERATIONS, (program,)
     if callable(program) and hasattr(program, "__code__"):
@@ -76,9 +76,21 @@ def _parts(program: Any) -> tuple[Callable[..., Any], str, int, tuple[Any, ...]]
     raise TypeError(f"a program is a @lampc.program function or a lampc.Module, not {program!r}")
 
 
-def trace_predictor(program: Any) -> Callable[..., Any]:
-    """A bare predictor as a program: not a function that could be traced."""
-    raise TypeError(f"put {program!r} into a lampc.Module or call it in a @lampc.program function")
+def bare(program: Predict | ChainOfThought, name: str) -> Unit:
+    """The Unit of a predictor by itself: a function of its inputs that makes one call."""
+    predictor = program.predict if isinstance(program, ChainOfThought) else program
+    signature = predictor.ir_signature()
+    _, sampling = sampling_of(predictor.config)
+    predictor.symbol = "predict"
+    region = Region([(f.name, f.type) for f in signature.inputs])
+    more: dict[str, Any] = {"signature": signature, "sampling": sampling, "key": Key(("predict#0",))}
+    made = prog.Predict.make(*region.args, predictor=Symbol("predict"), loc=predictor.loc, **more)
+    region.append(made)
+    region.append(prog.Return.make(made.result, loc=predictor.loc))
+    module = IRModule()
+    module.add(definition("predict", predictor))
+    module.add(prog.Func.make(regions=[region], symbol=name, returns=signature.record(), loc=predictor.loc))
+    return Unit(module, name, predictor.loc.path)
 
 
 def gather(context: Context, function: Any, owner: str) -> None:

@@ -1,1 +1,112 @@
-"""lampc."""
+"""lampc, the compiler for LM programs: `import lampc`, or `import lampc as dspy`.
+
+    class QA(lampc.Signature):
+        \"\"\"Answer the question.\"\"\"
+        question: str = lampc.InputField()
+        answer: str = lampc.OutputField(desc="one to five words")
+
+    lampc.configure(model="firefly")
+    print(lampc.ChainOfThought(QA)(question="What is the capital of France?").answer)
+
+Everything is loaded when it is first used.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lampc.frontend.python.data import case as test
+    from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
+    from lampc.frontend.python.declare import Retrieve, argmax, pure, retriever, tool, tune, unordered, vote
+    from lampc.frontend.python.declare import vote as majority
+    from lampc.frontend.python.example import Completions, Example, Prediction
+    from lampc.frontend.python.fields import InputField, OutputField
+    from lampc.frontend.python.load import load_python
+    from lampc.frontend.python.module import Module
+    from lampc.frontend.python.predict import ChainOfThought, Predict
+    from lampc.frontend.python.program import program
+    from lampc.frontend.python.signature import Signature, ensure_signature, make_signature
+    from lampc.frontend.python.tracing import trace
+    from lampc.ir.diag import CompileError
+    from lampc.runtime.dspy_api import LM, BootstrapFewShot, Evaluate, LabeledFewShot, configure, context
+    from lampc.runtime.session import Session
+
+__version__ = "0.1.0"
+
+_PYTHON = {
+    "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
+    "declare": ["Retrieve", "argmax", "pure", "retriever", "tool", "tune", "unordered", "vote"],
+    "example": ["Completions", "Example", "Prediction"],
+    "fields": ["InputField", "OutputField"],
+    "load": ["load_python"],
+    "module": ["Module"],
+    "predict": ["ChainOfThought", "Predict"],
+    "program": ["program"],
+    "signature": ["Signature", "ensure_signature", "make_signature"],
+    "tracing": ["trace"],
+}
+_RUNTIME = {
+    "dspy_api": ["BootstrapFewShot", "Evaluate", "LM", "LabeledFewShot", "configure", "context"],
+    "session": ["Session"],
+}
+_HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
+_HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
+_HOMES |= {
+    "CompileError": ("lampc.ir.diag", "CompileError"),
+    "majority": ("lampc.frontend.python.declare", "vote"),
+    "test": ("lampc.frontend.python.data", "case"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"lampc has no `{name}`")
+    home, own = _HOMES[name]
+    value = globals()[name] = getattr(import_module(home), own)
+    return value
+
+
+def __dir__() -> list[str]:
+    return __all__
+
+
+__all__ = [
+    "LM",
+    "BootstrapFewShot",
+    "ChainOfThought",
+    "CompileError",
+    "Completions",
+    "Evaluate",
+    "Example",
+    "InputField",
+    "LabeledFewShot",
+    "Module",
+    "OutputField",
+    "Predict",
+    "Prediction",
+    "Retrieve",
+    "Session",
+    "Signature",
+    "argmax",
+    "configure",
+    "context",
+    "dataset",
+    "ensure_signature",
+    "exact_match",
+    "f1",
+    "load_python",
+    "majority",
+    "make_signature",
+    "metric",
+    "normalize",
+    "optimize",
+    "program",
+    "pure",
+    "retriever",
+    "test",
+    "tool",
+    "trace",
+    "tune",
+    "unordered",
+    "vote",
+]

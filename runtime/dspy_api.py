@@ -1,0 +1,362 @@
+"""DSPy's names over the runtime: `configure`, `context`, `LM`, `Evaluate`, `LabeledFewShot`, `BootstrapFewShot`.
+
+Thin: each turns examples into rows and a program into a unit, and hands both to a session.
+"""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lampc.frontend.python.data import MetricFunction
+from lampc.frontend.python.example import Example, Prediction
+from lampc.frontend.python.module import Module, predictor_symbols
+from lampc.frontend.python.tracing import trace
+from lampc.ir import Assignment, Draw, Key, Sampling, Unit, thaw
+from lampc.ir import Module as IRModule
+from lampc.ir.adapters import Bound
+from lampc.ir.hostref import host_ref
+from lampc.ir.prog import DefRetriever, Func
+from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
+from lampc.runtime.types import Row, TraceStep
+
+if TYPE_CHECKING:
+    from lampc.passes.optimize import Strategy
+    from lampc.runtime.metrics import RowMetric
+    from lampc.runtime.session import Session
+
+
+class LM:
+    """A model by its name: `firefly`, a checkpoint folder, or the URL of an OpenAI-compatible endpoint.
+
+    `options` go to the model (for an endpoint: `model`, `timeout`, ...).
+    """
+
+    def __init__(self, model: str, **options: Any) -> None:
+        self.model, self.options = model, options
+
+    def __repr__(self) -> str:
+        return f"LM({self.model!r})"
+
+
+class DefaultRunner:
+    """Answers calls made outside of any run, in a session that is opened by the first of them."""
+
+    def __init__(self, model: Any, options: Mapping[str, Any]) -> None:
+        self.model, self.options = model, dict(options)
+        self._session: Session | None = None
+        self._counts: Counter[str] = Counter()
+
+    @property
+    def session(self) -> Session:
+        if self._session is None:
+            from lampc.runtime.session import Session
+
+            self._session = Session(model=self.model, **self.options)
+        return self._session
+
+    def close(self) -> None:
+        if self._session is not None:
+            self._session.close()
+
+    def predict(
+        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key
+    ) -> tuple[dict[str, Any], str]:
+        site = key.path[-1]
+        spot = Key((f"{site}#{self._counts[site]}",))
+        self._counts[site] += 1
+        outputs, text = self.session.predict(bound, inputs, sampling, Draw(self.session.seed, spot))
+        return dict(outputs), text
+
+    def retrieve(self, name: str, query: str, k: int) -> list[str]:
+        raise NoSession(f"retriever `{name}`")
+
+    def retrieve_from(self, definition: DefRetriever, query: str, k: int) -> list[str]:
+        holder = IRModule()
+        holder.add(definition)
+        return self.session.retriever(holder, definition.symbol).search(query, k)
+
+    def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
+        """All rows of a program at once."""
+        rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
+        return [
+            o.value if o.value is not None else RowFailed(str(o.error)) for o in self.session.run(trace(program), rows)
+        ]
+
+
+class RowFailed(Exception):
+    """A row of a batch failed; the message says why and where."""
+
+
+def configure(*, model: Any = None, lm: Any = None, **options: Any) -> None:
+    """Say which model answers from now on, in all threads; the one before is given back.
+
+    `model` (or DSPy's `lm`) is `firefly`, a checkpoint folder, the URL of an endpoint, an `LM` or an engine.
+    `options` are those of `Session`: `seed`, `exact`, `store`, `base`, ... Nothing is opened before the first call.
+    """
+    before = set_default_runner(_runner(model, lm, options))
+    if isinstance(before, DefaultRunner):
+        before.close()
+
+
+@contextmanager
+def context(*, model: Any = None, lm: Any = None, **options: Any) -> Iterator[None]:
+    """As `configure`, for the calls made inside of the block by this thread or task."""
+    made = _runner(model, lm, options)
+    token = current_runner.set(made)
+    try:
+        yield
+    finally:
+        current_runner.reset(token)
+        made.close()
+
+
+def _runner(model: Any, lm: Any, options: dict[str, Any]) -> DefaultRunner:
+    chosen = model if model is not None else lm
+    if isinstance(chosen, LM):
+        if chosen.options:
+            options = {**options, "model_options": {**chosen.options, **options.get("model_options", {})}}
+        chosen = chosen.model
+    if chosen is None:
+        raise ValueError('say which model: lampc.configure(model="firefly")')
+    return DefaultRunner(chosen, options)
+
+
+def session_of(what: str) -> Session:
+    """The session of the configured model. Raises NoSession."""
+    runner = find_runner()
+    if not isinstance(runner, DefaultRunner):
+        raise NoSession(what)
+    return runner.session
+
+
+class EvaluationResult(Prediction):
+    """`score` (0 to 100, two decimals) and `results`: (example, prediction, score) of each row."""
+
+    def __init__(self, score: float, results: list[tuple[Example, Prediction, float]]) -> None:
+        super().__init__(score=score, results=results)
+
+    def __repr__(self) -> str:
+        return f"EvaluationResult(score={self.score}, results=<{len(self.results)} rows>)"
+
+
+class Evaluate:
+    """Score a program on examples: `Evaluate(devset=rows, metric=f)(program)`.
+
+    Rows run together in the configured session. A row that fails scores `failure_score`; the rest is never
+    lost: `max_errors` raises only after all rows have run. Threads and tables of DSPy are accepted and not needed.
+    """
+
+    def __init__(
+        self,
+        *,
+        devset: Sequence[Example],
+        metric: Callable[..., Any] | None = None,
+        num_threads: int | None = None,
+        display_progress: bool = False,
+        display_table: bool | int = False,
+        max_errors: int | None = None,
+        provide_traceback: bool | None = None,
+        failure_score: float = 0.0,
+        save_as_csv: str | None = None,
+        save_as_json: str | None = None,
+        **_: Any,
+    ) -> None:
+        self.devset, self.metric = devset, metric
+        self.max_errors, self.failure_score = max_errors, failure_score
+        self.save_as_csv, self.save_as_json = save_as_csv, save_as_json
+
+    def __call__(
+        self,
+        program: Any,
+        metric: Callable[..., Any] | None = None,
+        devset: Sequence[Example] | None = None,
+        num_threads: int | None = None,
+        display_progress: bool | None = None,
+        display_table: bool | int | None = None,
+        callback_metadata: dict[str, Any] | None = None,
+        save_as_csv: str | None = None,
+        save_as_json: str | None = None,
+    ) -> EvaluationResult:
+        """Raises ValueError for no rows or no metric, RuntimeError once `max_errors` rows have failed."""
+        from lampc.runtime.evaluate import evaluate
+
+        wanted = metric or self.metric
+        examples = list(self.devset if devset is None else devset)
+        if wanted is None:
+            raise ValueError("Evaluate needs a metric")
+        if not examples:
+            raise ValueError("Evaluate needs at least one example")
+        unit = trace(program)
+        rows = rows_of(examples, unit)
+        session = session_of("Evaluate")
+        found = evaluate(
+            session, unit, rows, row_metric(wanted, unit), entry=unit.entry, failure_score=self.failure_score
+        )
+        if self.max_errors is not None and len(found.errors) >= self.max_errors > 0:
+            raise RuntimeError(f"{len(found.errors)} of {len(rows)} rows failed; the last: {found.errors[-1]}")
+        results = [
+            (e, Prediction(o.value or {}), s) for e, o, s in zip(examples, found.outcomes, found.scores, strict=True)
+        ]
+        result = EvaluationResult(round(found.score, 2), results)
+        _write(result, save_as_csv or self.save_as_csv, save_as_json or self.save_as_json)
+        return result
+
+
+def _write(result: EvaluationResult, to_csv: str | None, to_json: str | None) -> None:
+    records = [{**e.toDict(), **{f"pred_{k}": v for k, v in p.items()}, "score": s} for e, p, s in result.results]
+    if to_json:
+        Path(to_json).write_text(json.dumps(records, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    if to_csv:
+        names = list(dict.fromkeys(k for r in records for k in r))
+        with Path(to_csv).open("w", newline="", encoding="utf-8") as f:
+            writer = csv.DictWriter(f, names)
+            writer.writeheader()
+            writer.writerows(records)
+
+
+class LabeledFewShot:
+    """Labelled examples as demos: `LabeledFewShot(k=16).compile(student, trainset=rows)`."""
+
+    def __init__(self, k: int = 16) -> None:
+        self.k = k
+
+    def step(self) -> tuple[str, dict[str, Any]]:
+        """As a step of `lampc.optimize(...)`."""
+        return "labeled", {"k": self.k}
+
+    def compile(self, student: Module, *, trainset: Sequence[Example], sample: bool = True) -> Module:
+        """A copy of `student` with demos. Nothing is run."""
+        from lampc.passes.optimize import LabeledFewShot as Strategy
+
+        if not trainset:
+            return student
+        return compiled(student, trainset, Strategy(self.k, sample), None)
+
+
+class BootstrapFewShot:
+    """Demos out of the student's own successful runs; options as in DSPy.
+
+    All attempts that the algorithm could need next run together; the result is that of one after another.
+    """
+
+    def __init__(
+        self,
+        metric: Callable[..., Any] | None = None,
+        metric_threshold: float | None = None,
+        teacher_settings: Mapping[str, Any] | None = None,
+        max_bootstrapped_demos: int = 4,
+        max_labeled_demos: int = 16,
+        max_rounds: int = 1,
+        max_errors: int | None = None,
+    ) -> None:
+        self.metric = metric
+        self.options: dict[str, Any] = {
+            "max_bootstrapped_demos": max_bootstrapped_demos,
+            "max_labeled_demos": max_labeled_demos,
+            "max_rounds": max_rounds,
+            "metric_threshold": metric_threshold,
+            "max_errors": max_errors or 0,
+        }
+        teacher = (teacher_settings or {}).get("lm")
+        if teacher is not None:
+            self.options["teacher_model"] = teacher.model if isinstance(teacher, LM) else str(teacher)
+
+    def step(self) -> tuple[str, dict[str, Any]]:
+        """As a step of `lampc.optimize(...)`; its metric is the declaration's."""
+        return "bootstrap", {k: v for k, v in self.options.items() if v is not None}
+
+    def compile(self, student: Module, *, teacher: Module | None = None, trainset: Sequence[Example]) -> Module:
+        """A copy of `student` with demos; `teacher` is a program of the same predictors. Raises OptimizeError."""
+        from lampc.passes.optimize import BootstrapFewShot as Strategy
+
+        return compiled(student, trainset, Strategy(**self.options), self.metric, teacher)
+
+
+def compiled(
+    student: Module,
+    trainset: Sequence[Example],
+    strategy: Strategy,
+    metric: Callable[..., Any] | None,
+    teacher: Module | None = None,
+) -> Module:
+    """Run one optimizer over a module and give a copy that has what it found."""
+    from lampc.runtime.driver import optimize
+
+    if not isinstance(student, Module):
+        raise TypeError("compile takes a lampc.Module; for a @lampc.program use `lampc optimize`")
+    made = student.reset_copy()
+    unit = trace(made)
+    start = _parameters(teacher) if teacher is not None else Assignment()
+    rows = rows_of(trainset, unit)
+    score = row_metric(metric or (lambda example, prediction, trace=None: 1.0), unit)
+    result = optimize(
+        unit, session_of("compile"), steps=[strategy], train=rows, select=[], metric=score, program=unit.entry,
+        start=start,
+    )  # fmt: skip
+    apply(made, result.assignment, demos_only=teacher is not None)
+    made._compiled = True
+    return made
+
+
+def _parameters(teacher: Module) -> Assignment:
+    """What a teacher's predictors say, as a candidate."""
+    values: dict[str, Any] = {}
+    for symbol, predictor in predictor_symbols(teacher):
+        bound = predictor.bound()
+        values[f"{symbol}.instruction"] = bound.instruction
+        values[f"{symbol}.demos"] = bound.demos
+    return Assignment().updated(**values)
+
+
+def apply(module: Module, assignment: Assignment, *, demos_only: bool = False) -> None:
+    """Set demos and instructions of a module's predictors to those of a candidate."""
+    for symbol, predictor in predictor_symbols(module):
+        demos = assignment.get(f"{symbol}.demos")
+        if demos is not None:
+            predictor.demos = [
+                Example(thaw(d.values), **({"augmented": True} if d.augmented else {})) for d in demos.items
+            ]
+        text = assignment.get(f"{symbol}.instruction")
+        if text is not None and not demos_only:
+            predictor.signature = predictor.signature.with_instructions(text)
+
+
+def rows_of(examples: Sequence[Any], unit: Unit) -> list[Row]:
+    """Examples as rows; one that does not say its inputs gives those that the program takes."""
+    entry = unit.module.lookup(unit.entry)
+    takes = [a.hint for a in entry.body.args] if isinstance(entry, Func) else None
+    out = []
+    for i, e in enumerate(examples):
+        example = e if isinstance(e, Example) else Example(e)
+        if example._input_keys is None:
+            if takes is None:
+                raise ValueError("say which names are inputs: example.with_inputs('question')")
+            example = example.with_inputs(*(k for k in example if k in takes))
+        out.append(Row(str(i), example.inputs().toDict(), example.labels().toDict()))
+    return out
+
+
+def row_metric(metric: Callable[..., Any], unit: Unit) -> RowMetric:
+    """A metric of DSPy's form (example, prediction, trace=None), or one declared with `@lampc.metric`."""
+    from lampc.runtime.metrics import RowMetric, build_metric
+
+    if isinstance(metric, MetricFunction) and metric.compares():
+        return build_metric(metric.function, unit)
+    traced = len(inspect.signature(metric).parameters) > 2
+
+    def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
+        example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
+        steps = [(t.predictor, t.inputs, Prediction(t.outputs)) for t in trace] if trace is not None else None
+        more = (steps,) if traced else ()
+        value = metric(example, Prediction(outputs), *more)
+        return value["score"] if isinstance(value, Prediction) else value
+
+    ref = host_ref(metric)
+    return RowMetric(getattr(metric, "__name__", "metric"), score, f"{ref.target} {ref.source}")
