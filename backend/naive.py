@@ -10,7 +10,6 @@ import numpy as np
 import torch
 
 from lampc.backend.api import EngineInfo, EngineStats
-from lampc.backend.attention import CHUNK, padded_rows
 from lampc.backend.core import Event
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Ids, Job, check_request
@@ -20,6 +19,7 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
 from lampc.backend.scheduler import Want
+from lampc.backend.tiles import CHUNK, padded_rows
 from lampc.backend.tokenizer import TextTokenizer
 
 

@@ -3,13 +3,14 @@
 import numpy as np
 import torch
 
-from lampc.backend.attention import Attention, Span
+from lampc.backend.attention import Attention
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.sampler import resolve
 from lampc.backend.scheduler import Plan
+from lampc.backend.tiles import Span
 
 
 class TorchRunner:

@@ -6,7 +6,7 @@ somebody else has written, or writes in this very step, goes on after them; one 
 step already reads the same row. When blocks run out, the last in order is preempted and recomputed later.
 """
 
-from bisect import insort
+from bisect import bisect_left, insort
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -78,9 +78,10 @@ class Scheduler:
 
     def remove(self, job: Job) -> None:
         """Takes a job out of whichever queue it is in and lets its path go."""
-        for queue in (self.waiting, self.running):
-            if job in queue:
-                queue.remove(job)
+        queue = self.running if job.cursor is not None else self.waiting
+        at = bisect_left(queue, job.order, key=_order)
+        if at < len(queue) and queue[at] is job:
+            del queue[at]
         self._let_go(job)
 
     def schedule(self, on_admit: Callable[[Job], None] | None = None) -> Plan:
