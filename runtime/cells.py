@@ -2,18 +2,24 @@
 
 A cell is a candidate, a row and a rollout. Equal cells are run once in a process; finished ones are kept in the
 store (kind `job`), so a later process that asks for the same cell reads it there. What a cell is equal by: the
-program's text, the models, their mode, the seed, the parameters in force, the row's inputs and the rollout.
+program's text and the files it reads, the models, their mode, the seed, the parameters in force, the row's
+inputs and the rollout.
 """
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, Module, digest, freeze
 from lampc.ir.adapters import Bound, bind_predictors
+from lampc.ir.hostref import host_ref
+from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
 from lampc.runtime.types import Cell, Outcome, RowError, TraceStep, Usage
 
@@ -66,6 +72,10 @@ class BudgetSpent(Exception):
         self.limit = limit
 
 
+class NotStored(Exception):
+    """Cells are wanted that no process has finished."""
+
+
 Heard = Callable[[Outcome], None]
 
 
@@ -73,7 +83,7 @@ class CellTable:
     """Finished cells of one program, by key.
 
     `usage` counts every cell that was wanted once, whichever process ran it; `fresh` and `stored` are how many
-    were run here and how many were read from the store.
+    were run here and how many were read from the store. While `offline`, nothing is run: NotStored is raised.
     """
 
     def __init__(self, session: Session, program: Unit | Module, entry: str | None, budget: Budget = UNLIMITED) -> None:
@@ -85,7 +95,8 @@ class CellTable:
         self._done: dict[str, Outcome] = {}
         self._keys: dict[tuple[Assignment, str, str, int], str] = {}
         self._candidates: dict[Assignment, str] = {}
-        self._program = f"{self.module.digest()} {entry or ''}"
+        self._program = f"{self.module.digest()} {entry or ''} {_surroundings(self.module, program, session.base)}"
+        self.offline = False
 
     # -- identity -----------------------------------------------------------------------------------
 
@@ -136,6 +147,8 @@ class CellTable:
         keys = list(todo)
         if not keys:
             return
+        if self.offline:
+            raise NotStored(f"{len(keys)} runs are not in the store")
 
         def done(index: int, outcome: Outcome) -> None:
             if keys[index] in self._done:
@@ -166,6 +179,19 @@ class CellTable:
     def outcomes(self) -> list[Outcome]:
         """All finished cells."""
         return list(self._done.values())
+
+
+def _surroundings(module: Module, program: Unit | Module, base: Path) -> str:
+    """Identity of what a run depends on besides the module's text: files of retrievers, untraced Python."""
+    files = [base / op.source for op in module.body.ops if isinstance(op, DefRetriever)]
+    parts: list[str] = []
+    if isinstance(program, Unit) and program.dynamic is not None:
+        files.append(Path(program.path))
+        parts += [host_ref(program.host_entry).source] if program.host_entry is not None else []
+    for file in files:
+        with contextlib.suppress(OSError):  # a missing file is an error of the rows that need it
+            parts.append(hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest())
+    return " ".join(parts)
 
 
 def _record(outcome: Outcome) -> dict[str, Any]:

@@ -6,6 +6,7 @@ not known yet in one batch (prefix-shared across rows and candidates), and tells
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -32,7 +33,7 @@ from lampc.passes.optimize import (
     Strategy,
     TracedCall,
 )
-from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, CellTable
+from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, CellTable, NotStored
 from lampc.runtime.evaluate import score_outcome
 from lampc.runtime.journal import (
     STOPPED,
@@ -114,6 +115,7 @@ def optimize(
     journal = Journal(session.store, run.identity(steps), run.about(steps), record)
     known = journal.finished()
     if known is not None:
+        run.replay(Compose(tuple(steps)))
         return _restored(known, run.table)
     journal.note(UNFINISHED)
     try:
@@ -176,9 +178,16 @@ class _Run:
         """Everything that the result depends on."""
         return digest(freeze(self.about(steps)))
 
+    def replay(self, strategy: Compose) -> None:
+        """Read the cells of a finished run back into the table, as far as the store has them all."""
+        self.table.offline = True
+        with contextlib.suppress(NotStored, OptimizeError, MetricError):
+            self.go(strategy)
+        self.table.offline = False
+
     # -- the loop -----------------------------------------------------------------------------------
 
-    def go(self, strategy: Compose, journal: Journal) -> None:
+    def go(self, strategy: Compose, journal: Journal | None = None) -> None:
         """Run to the end or until the budget is spent."""
         optimizer = strategy.begin(self.problem)
         try:
@@ -191,7 +200,8 @@ class _Run:
                 for job, result in zip(jobs, results, strict=True):
                     optimizer.tell(job, result)
                 self.history = self._merged(optimizer.history)
-                journal.note(UNFINISHED, **self.facts())
+                if journal is not None:
+                    journal.note(UNFINISHED, **self.facts())
             for step, assignment in optimizer.ends:
                 self._score(assignment, step, "result of this step")
             self._choose([self.problem.start, *(a for _, a in optimizer.ends)])

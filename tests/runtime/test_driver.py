@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lampc.ir import Assignment
+from lampc.ir import Assignment, parse_module
 from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, LabeledFewShot, OptimizeError, Strategy
 from lampc.runtime.cells import Budget, CellTable
 from lampc.runtime.driver import Interrupted, OptimizeResult, optimize, problem_of
@@ -201,9 +201,37 @@ def test_a_finished_run_started_again_says_so_and_does_nothing(tmp_path: Path) -
         assert reply.calls == 0
         same(again, first)
         assert again.usage == first.usage
+        assert again.table is not None
+        assert again.table.cells == first.runs  # what was run can be looked at again
         assert not run(Counting(), store, select=DEV[:5]).again  # other rows are another run
         assert not run(Counting(), store, metric=build_metric("f1")).again
         assert not run(Counting(), store, steps=[InstructionSearch(pool=[POOL[0]])]).again
+
+
+def test_what_a_retriever_reads_is_part_of_a_run(tmp_path: Path) -> None:
+    program = parse_module(
+        """module @main {
+          prog.def_retriever @docs() {source = "docs.jsonl", k = 1} : ()
+          prog.func @main() {returns = !{label: list[str]}} do (%text: str) {
+            %found = prog.retrieve(%text) {retriever = @docs} : (list[str])
+            %r = prog.pack(%found) {names = ["label"]} : ({label: list[str]})
+            prog.return(%r) : ()
+          } : ()
+        }"""
+    )
+    store = Store(None)
+
+    def found(text: str) -> Any:
+        (tmp_path / "docs.jsonl").write_text(json.dumps({"text": text}) + "\n")
+        with Session(model=engine(), store=store, base=tmp_path) as session:
+            table = CellTable(session, program, "main")
+            table.run([Cell(Row("0", {"text": "amber"}))])
+            (outcome,) = table.outcomes()
+        return outcome.value, table.fresh
+
+    assert found("amber one") == ({"label": ["amber one"]}, 1)
+    assert found("amber one") == ({"label": ["amber one"]}, 0)
+    assert found("amber two") == ({"label": ["amber two"]}, 1)
 
 
 def test_a_changed_pool_file_is_another_run(tmp_path: Path) -> None:
