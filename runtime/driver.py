@@ -55,6 +55,10 @@ ASK = 4096
 """Most jobs asked for at a time."""
 
 
+_MENDABLE = ("parse", "assert")
+"""Kinds of failures that other demos or instructions may do away with."""
+
+
 class Interrupted(KeyboardInterrupt):
     """A run was interrupted; the message says what is kept and how to go on."""
 
@@ -227,9 +231,9 @@ class _Run:
         assert isinstance(result, EvaluateResult)
         if step == "start":
             self.before = result.mean
-            if result.errors == len(rows):
-                first = next(iter(self.errors.values()))
-                raise OptimizeError(f"every one of {len(rows)} rows failed; the first: {first}")
+            failed = list(self.errors.values())
+            if result.errors == len(rows) and not any(e.kind in _MENDABLE for e in failed):
+                raise OptimizeError(f"every one of {len(rows)} rows failed; the first: {failed[0]}")
         self.scores.setdefault(
             self.table.candidate(assignment), (Candidate(assignment, step, note, result.mean), result.mean)
         )

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from lampc.ir import Assignment, parse_module
+from lampc.ir import Assignment, Unit, parse_module
 from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, LabeledFewShot, OptimizeError, Strategy
 from lampc.runtime.cells import Budget, CellTable
 from lampc.runtime.driver import Interrupted, OptimizeResult, optimize, problem_of
@@ -24,7 +24,7 @@ from lampc.runtime.metrics import MetricError, build_metric
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Row
-from tests.runtime.tuning import DEV, POOL, TRAIN, Counting, engine, metric, options, unit
+from tests.runtime.tuning import DEV, MODULE, POOL, TRAIN, Counting, engine, metric, options, unit
 
 
 def run(reply: Counting | None = None, store: Store | None = None, **more: Any) -> OptimizeResult:
@@ -139,6 +139,20 @@ def test_when_every_row_fails_the_first_failure_is_told() -> None:
     lost = [Row("0", {"txt": "x"}, {"label": "y"}), Row("1", {}, {"label": "y"})]
     with pytest.raises(OptimizeError, match=r"every one of 2 rows failed; the first: .*input `text` is missing"):
         run(select=lost)
+
+
+def test_answers_that_cannot_be_read_are_what_an_optimizer_may_mend() -> None:
+    program = Unit(
+        parse_module(MODULE.replace("= !str>], instruction", '= !choice["rebma", "x"]>], instruction')), "main"
+    )
+    rows = [Row(str(i), {"text": "amber"}, {"label": "rebma"}) for i in range(4)]
+
+    def reply(prompt: str) -> str:
+        return "label: rebma" if "Reverse" in prompt else "well"
+
+    with Session(model=engine(reply)) as session:
+        result = optimize(program, session, **options(steps=[InstructionSearch(pool=POOL)], train=rows, select=rows))
+    assert (result.score_before, result.score_after) == (0.0, 100.0)
 
 
 # -- budgets --------------------------------------------------------------------------------------------
