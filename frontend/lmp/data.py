@@ -20,7 +20,9 @@ from lampc.ir.types import assignable
 from lampc.ir.unit import Dataset, Metric, Optimize
 
 SPLITS = ("train", "dev", "test")
-OPTIMIZERS = ("labeled", "bootstrap", "instructions")
+OPTIMIZERS = ("labeled", "bootstrap", "random", "instructions")
+METRICS = ("exact_match", "f1")
+"""Metrics that need no declaration."""
 BUDGETS = ("calls", "tokens", "time")
 _LOADER = ("split", *SPLITS, "seed")
 
@@ -192,6 +194,8 @@ def _split(env: Env, ident: ast.Ident, unit: Unit) -> tuple[str, str] | None:
 
 
 def _metric(env: Env, decl: ast.OptimizeDecl, unit: Unit) -> str | None:
+    if decl.metric.name in METRICS:
+        return decl.metric.name
     found = env.lookup(decl.metric.name, decl.metric.span, "metric")
     if found is None:
         return None

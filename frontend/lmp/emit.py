@@ -181,7 +181,7 @@ class _Emitter:
         elif symbol not in self.special:
             heads, names = self.heads(func)
             if "." not in symbol:
-                self.out.append(self.module_text(func, heads, names))
+                self.out.append(self.module_text(func, heads, names, symbol))
 
     def heads(self, func: Op) -> tuple[list[str], Names]:
         """The `use` and `tune` lines of a function, in the order of their definitions."""
@@ -223,7 +223,7 @@ class _Emitter:
     def shape(self, func: Op) -> str:
         """Text of a function as a module `X`, to find instances of one module."""
         heads, names = self.heads(func)
-        return self.module_text(func, heads, names).replace(f"module {func.symbol}(", "module X(", 1)
+        return self.module_text(func, heads, names, "X")
 
     def use_text(self, op: prog.DefPredictor, name: str) -> str:
         maker, signature = self.signature(op)
@@ -237,7 +237,7 @@ class _Emitter:
             text += " @frozen" if op.frozen == PARAMETERS else f" @frozen({', '.join(op.frozen)})"
         return text + ";"
 
-    def module_text(self, func: Op, heads: list[str], names: Names) -> str:
+    def module_text(self, func: Op, heads: list[str], names: Names, name: str) -> str:
         assert isinstance(func, prog.Func)
         if not isinstance(func.returns, Record):
             raise NotSayable(f"`@{func.symbol}`, which returns no record", func)
@@ -247,7 +247,7 @@ class _Emitter:
         lines = body_text(writer, func.body, func.returns.names())
         doc = [literals.prose(func.doc)] if func.doc else []
         inner = "\n".join([*doc, *heads, *([""] if heads else []), *lines])
-        return f"module {identifier(func.symbol)}{params} -> {outputs} {{\n{inner}\n}}"
+        return f"module {identifier(name)}{params} -> {outputs} {{\n{inner}\n}}"
 
     def metric(self, name: str, metric: Metric) -> None:
         fields = f" @fields({', '.join(map(identifier, metric.params))})" if metric.params else ""

@@ -79,17 +79,15 @@ class _Printer:
 
     def after(self, span: Span) -> None:
         """Put a trailing comment of the last line of `span` behind the line that was just printed."""
+        commented = False
         while self.comments and self.comments[0].line <= span.end_line:
             comment = self.comments.pop(0)
-            if comment.alone or "#" in self.trailing:
+            if comment.alone or commented:
                 indent = len(self.out[-1]) - len(self.out[-1].lstrip())
                 self.out.append(" " * indent + comment.text)
             else:
                 self.out[-1] += "  " + comment.text
-                self.trailing = "#"
-        self.trailing = ""
-
-    trailing = ""
+            commented = True
 
     def put(self, text: str, indent: int) -> None:
         """Append text whose first line is not yet indented."""
@@ -170,8 +168,12 @@ class _Printer:
         self.put("};", 0)
 
     def optimize(self, item: ast.OptimizeDecl) -> None:
-        steps = ", ".join(maker(s, 1) for s in item.steps)
-        self.put(f"optimize {item.program.name} with {steps}", 0)
+        head, steps = f"optimize {item.program.name}", [maker(s, 2) for s in item.steps]
+        if len(flat := f"{head} with {', '.join(steps)}") <= WIDTH and "\n" not in flat:
+            self.put(flat, 0)
+        else:
+            self.put(head, 0)
+            self.put("with " + ",\n       ".join(steps), 1)
         line = f"on {item.train.name}"
         if item.select:
             line += f" select {item.select.name}"

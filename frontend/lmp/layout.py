@@ -135,6 +135,8 @@ def _broken(e: ast.Expr, indent: int, room: int) -> str:
             return wrapped("(", [arg(a, indent + 1) for a in args], ")", indent, left)
         case ast.Call(_, callee, args, found):
             head = _inside(callee, _ATOM, indent) + "("
+            if len(args) == 1 and _hugs(only := arg(args[0], indent)):
+                return head + only + ")" + attrs(found)
             return wrapped(head, [arg(a, indent + 1) for a in args], ")" + attrs(found), indent, left)
         case ast.Cond(_, cond, then, orelse):
             pad = "\n" + "  " * (indent + 1)
