@@ -13,7 +13,7 @@ import torch
 from torch.nn.functional import pad
 
 from lampc.backend.kv_cache import KVCache
-from lampc.backend.tiles import CHUNK, Group, Span, Tiler, padded_rows
+from lampc.backend.tiles import CHUNK, Group, Span, Tiler, padded_rows, score_scale
 
 _TILE_ROWS = 64  # query rows (tokens times heads per K/V head) of a large tile, about
 
@@ -85,7 +85,7 @@ class Attention:
             folded = pad(folded, (0, 0, 0, m - real))
         queries = folded.expand(t, heads, n, m, d).reshape(-1, m, d)
         scores = torch.bmm(queries, self._per_tile(k, group).transpose(1, 2))
-        scores = scores[:, :real].contiguous().mul_(d**-0.5).view(t, heads, n, real, CHUNK)
+        scores = scores[:, :real].contiguous().mul_(score_scale(d)).view(t, heads, n, real, CHUNK)
         return scores if group.mask is None else scores.masked_fill_(group.mask, -torch.inf)
 
     def _add(
@@ -102,7 +102,7 @@ class Attention:
         real = group.tokens * self.fold
         best = top.index_select(0, group.rows).view(t, group.tokens, heads, self.fold)
         best = best.permute(0, 2, 1, 3).reshape(t, heads, 1, real, 1)
-        weights = scores.sub_(best).exp_()
+        weights = scores.sub_(best).exp2_()
         sums = weights.sum(-1)
         flat = weights.view(-1, real, CHUNK)
         if real < m:

@@ -19,7 +19,7 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
 from lampc.backend.scheduler import Want
-from lampc.backend.tiles import CHUNK, padded_rows
+from lampc.backend.tiles import CHUNK, padded_rows, score_scale
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -43,13 +43,13 @@ def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.
         scores = []
         for at in range(0, i + 1, CHUNK):
             part = torch.bmm(queries[i], keys[at : at + CHUNK].transpose(0, 1).contiguous().transpose(1, 2))
-            part *= dim**-0.5
+            part *= score_scale(dim)
             part[:, :, max(0, i + 1 - at) :] = -torch.inf
             scores.append(part)
         top = torch.stack([part.amax(-1, keepdim=True) for part in scores]).amax(0)
         total, mass = torch.zeros(groups, rows, dim), torch.zeros(groups, rows, 1)
         for number, part in enumerate(scores):
-            weights = torch.exp(part - top)
+            weights = torch.exp2(part - top)
             chunk = values[number * CHUNK : (number + 1) * CHUNK].transpose(0, 1).contiguous()
             total = total + torch.bmm(weights, chunk)
             mass = mass + weights.sum(-1, keepdim=True)

@@ -5,6 +5,7 @@ chunks together: a slot belongs to one place of the prefix tree, so two contexts
 exactly if they have the same slot there. What is left of each context is read by each tile for itself.
 """
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -57,6 +58,12 @@ class _Tile:
 def padded_rows(tokens: int, fold: int) -> int:
     """Query rows that a tile of `tokens` tokens is computed with."""
     return max(_LEAST_ROWS, tokens * fold)
+
+
+def score_scale(head_dim: int) -> float:
+    """Factor on q . k such that weights are powers of two: exp2 is several times faster than exp on masked
+    or negligible scores, which the latter treats as special cases in common vector libraries."""
+    return math.log2(math.e) / math.sqrt(head_dim)
 
 
 class Tiler:
