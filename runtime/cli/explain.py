@@ -66,7 +66,7 @@ def code(name: str) -> str:
 
 
 def register_codes() -> None:
-    """Import whatever explains codes: the frontends, the passes, the readers of data."""
+    """Import whatever explains codes: the frontends, the passes, the readers of data and of saved programs."""
     import importlib
     import pkgutil
 
@@ -74,7 +74,8 @@ def register_codes() -> None:
         root = importlib.import_module(package)
         for found in pkgutil.walk_packages(root.__path__, package + "."):
             importlib.import_module(found.name)
-    importlib.import_module("lampc.runtime.data")
+    for name in ("data", "saved"):
+        importlib.import_module(f"lampc.runtime.{name}")
 
 
 def pass_text(name: str) -> str:
