@@ -9,6 +9,7 @@ Records are for people and tools; nothing is ever resumed from them.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
@@ -118,7 +119,8 @@ class Recording:
     """Keeps the record of a run while it is entered: events as they come, `record.json` at the beginning and the end.
 
     Entering gives the `RunRecord`, to be filled. An exception is recorded (as `stopped` if it is an interrupt) and
-    passed on. Emits `run.start` and `run.end`.
+    passed on. A run that ends well without a call, since all was finished before, leaves an earlier record as it was.
+    Emits `run.start` and `run.end`.
     """
 
     def __init__(
@@ -128,12 +130,15 @@ class Recording:
         self.bus = bus
         self.record = RunRecord(name, program, model, seed)
         self._before = 0.0
+        self._earlier = b""
 
     def __enter__(self) -> RunRecord:
         record = self.record
         self.folder.mkdir(parents=True, exist_ok=True)
         record.started, self._before = time.time(), time.monotonic()
         record.machine = machine()
+        with contextlib.suppress(OSError):
+            self._earlier = (self.folder / RECORD_FILE).read_bytes()
         record.write(self.folder)
         self._sink = JsonlSink(self.folder / EVENTS_FILE)
         self._off = self.bus.subscribe(self._sink)
@@ -154,4 +159,7 @@ class Recording:
         self.bus.run = self._run
         self._off()
         self._sink.close()
-        record.write(self.folder)
+        if self._earlier and not record.usage.calls and error is None:
+            (self.folder / RECORD_FILE).write_bytes(self._earlier)
+        else:
+            record.write(self.folder)

@@ -168,6 +168,18 @@ def test_a_run_that_ends_early_says_so(tmp_path: Path, error: BaseException, sta
     assert not bus._subscribers
 
 
+def test_a_run_with_nothing_left_to_do_keeps_the_earlier_record(tmp_path: Path) -> None:
+    bus = EventBus()
+    with Recording(tmp_path, "first", bus) as record:
+        record.account(Usage(calls=2), {"p": Usage(calls=2)})
+    with Recording(tmp_path, "second", bus):
+        pass
+    assert read_record(tmp_path) == record
+    with Recording(tmp_path, "third", bus) as record:
+        record.account(Usage(calls=1), {})
+    assert read_record(tmp_path).name == "third"
+
+
 def test_fields_of_later_versions_are_passed_over(tmp_path: Path) -> None:
     path = RunRecord("x", usage=Usage(calls=3)).write(tmp_path)
     data = json.loads(path.read_text())
