@@ -111,6 +111,9 @@ class EngineCore:
                 drawn = self._runner.execute(plan)
             except Exception as error:
                 self._failed(plan, error)
+            except BaseException:  # an interrupt: the step did not happen, and can be run again
+                self._scheduler.roll_back(plan)
+                raise
             else:
                 self._account(plan)
                 for want, result in zip(plan.wants, drawn, strict=True):

@@ -173,7 +173,8 @@ class RadixTree:
         slot = self._slot_before(cursor.node, cursor.offset)
         needed = self.pool.blocks_for(slot, len(rest))
         if needed > self.pool.free:
-            self.evict(needed)
+            # A little more than needed, since finding the least recently used ends walks the whole tree.
+            self.evict(needed + self.pool.total // 256)
             slot = self._slot_before(cursor.node, cursor.offset)
         slots = self.pool.extend(slot, len(rest))
         node = cursor.node

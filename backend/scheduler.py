@@ -47,6 +47,7 @@ class Plan:
     preempted: list[Job] = field(default_factory=list)
     cached: int = 0
     computed: int = 0
+    before: list[tuple[Job, int, int, int]] = field(default_factory=list)  # counts, to take them back
 
 
 class Scheduler:
@@ -176,9 +177,7 @@ class Scheduler:
         for i, slot in enumerate(job.slots[start:end].tolist()):
             plan.row_of.setdefault(slot, first + i)
         self.tree.mark_written(job.cursor, end)
-        cached, computed = job.pass_by(start, end)
-        plan.cached += cached
-        plan.computed += computed
+        self._count(job, plan, start, end)
         if end > need:
             at = max(start, need)
             plan.wants.append(Want(job, at, list(range(first + at - start, first + end - start))))
@@ -191,11 +190,20 @@ class Scheduler:
         if row is None or job.next_logits != last:
             return False
         plan.wants.append(Want(job, last, [row]))
-        plan.cached += job.pass_by(last + 1, last + 1)[0]
+        self._count(job, plan, last + 1, last + 1)
         return True
 
+    @staticmethod
+    def _count(job: Job, plan: Plan, start: int, end: int) -> None:
+        plan.before.append((job, job.watermark, job.cached, job.computed))
+        cached, computed = job.pass_by(start, end)
+        plan.cached += cached
+        plan.computed += computed
+
     def roll_back(self, plan: Plan) -> None:
-        """The step did not happen: nothing that it was to write is written."""
+        """The step did not happen: nothing that it was to write is written, and nothing counts."""
+        for job, watermark, cached, computed in reversed(plan.before):
+            job.watermark, job.cached, job.computed = watermark, cached, computed
         for chunk in plan.chunks:
             if chunk.job.cursor is not None and chunk.write_from < chunk.end:
                 self.tree.mark_unwritten(chunk.job.cursor, max(chunk.start, chunk.write_from))

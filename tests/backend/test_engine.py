@@ -280,6 +280,28 @@ def test_a_failing_request_fails_alone() -> None:
     assert [c.finish for c in done] == ["stop", "error", "stop", "error"]
     assert done[1].error == "RuntimeError: boom"
     assert run(engine, [request("good again")])[0].text == "fine"
+    stats = engine.stats()
+    failed = len("bad one") + len("bad two")
+    assert stats.prompt_tokens == stats.cached_tokens + stats.computed_tokens + failed
+
+
+def test_an_interrupted_step_can_be_run_again() -> None:
+    interrupted: list[str] = []
+
+    def reply(prompt: str) -> str:
+        if not interrupted:
+            interrupted.append(prompt)
+            raise KeyboardInterrupt
+        return "fine"
+
+    engine = FakeEngine(reply)
+    handles = [engine.submit(request("one")), engine.submit(request("one more"))]
+    with pytest.raises(KeyboardInterrupt):
+        engine.step()
+    engine.check()
+    engine.run()
+    assert [h.completion.text for h in handles if h.completion is not None] == ["fine", "fine"]
+    assert engine.stats().computed_tokens == len("one more")
 
 
 def test_callbacks_may_abort_and_may_fail() -> None:

@@ -168,3 +168,9 @@ def test_greedy_equals_transformers(tiny: Path) -> None:
     )[0]
     expected = out[0, len(prompt) :].tolist()
     assert list(completion.tokens) == [t for t in expected if t != 299]
+
+
+def test_fast_mode_is_close(tiny: Path) -> None:
+    scored = [Request(tuple(range(3, 90)), score=tuple(range(100, 130)))]
+    exact, fast = finish(load_engine(tiny), scored)[0], finish(load_engine(tiny, exact=False), scored)[0]
+    assert exact.logprobs == pytest.approx(fast.logprobs, abs=1e-4)

@@ -1,0 +1,79 @@
+"""Every query meets every chunk of its context once, from the first to the last, however chunks are shared."""
+
+import numpy as np
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lampc.backend.attention import Attention
+from lampc.backend.block_pool import BlockPool
+from lampc.backend.kv_cache import KVCache
+from lampc.backend.naive import dense_attention
+from lampc.backend.radix import RadixTree
+from lampc.backend.tiles import CHUNK, Span, Tiler
+
+CPU = torch.device("cpu")
+
+
+@st.composite
+def contexts(draw: st.DrawFn) -> list[tuple[list[int], int]]:
+    """Token ids over long shared stems, and how many of the last ones are queries."""
+    found: list[list[int]] = []
+    queries = []
+    for i in range(draw(st.integers(1, 12))):
+        base = found[draw(st.integers(0, len(found) - 1))] if found and draw(st.booleans()) else []
+        ids = base[: draw(st.integers(0, len(base)))] + [i] * draw(st.integers(1, 3 * CHUNK))
+        found.append(ids)
+        queries.append(draw(st.sampled_from([1, 1, 1, 2, 5, 40])))
+    return [(ids, min(count, len(ids))) for ids, count in zip(found, queries)]
+
+
+def spans_of(found: list[tuple[list[int], int]]) -> tuple[list[Span], int]:
+    tree = RadixTree(BlockPool(400, 16))
+    spans, row = [], 0
+    for ids, count in found:
+        slots = np.array(tree.slots(tree.insert(ids)), np.int64)
+        spans.append(Span(row, len(ids) - count, count, slots))
+        row += count
+    return spans, row
+
+
+@given(found=contexts(), tokens=st.sampled_from([1, 4, 32]))
+def test_each_chunk_once_and_in_order(found: list[tuple[list[int], int]], tokens: int) -> None:
+    spans, rows = spans_of(found)
+    groups = Tiler(1, 2, 8, tokens, CPU).plan(spans, 6400)
+    seen: dict[int, list[int]] = {row: [] for row in range(rows)}
+    for group in groups:
+        keys = group.keys.view(1 if group.shared else group.tiles, group.chunks * CHUNK)
+        for take, put in zip(group.take.tolist(), group.put.tolist()):
+            tile, token = divmod(take, group.tokens)
+            assert group.rows[take] == put
+            mine = keys[0 if group.shared else tile].tolist()
+            if group.mask is not None:
+                hidden = group.mask[tile, 0, :, token * 2].reshape(-1)
+                mine = [slot for slot, gone in zip(mine, hidden.tolist()) if not gone]
+            seen[put] += mine
+    for span in spans:
+        for i in range(span.count):
+            assert seen[span.first + i] == span.slots[: span.start + i + 1].tolist()
+
+
+@settings(max_examples=20)
+@given(found=contexts())
+def test_attention_equals_the_dense_twin_bit_by_bit(found: list[tuple[list[int], int]]) -> None:
+    heads, kv_heads, dim = 4, 2, 8
+    spans, rows = spans_of(found)
+    noise = torch.Generator().manual_seed(len(found))
+    attention = Attention(heads, kv_heads, dim, CPU, exact=True)
+    cache = KVCache(6400, 1, kv_heads, dim, CPU, torch.float32)
+    cache.write(0, torch.arange(6400), *torch.randn(2, 6400, kv_heads, dim, generator=noise))
+    q = torch.randn(rows, heads, dim, generator=noise)
+    out = attention.run(q, cache, 0, attention.plan(spans, cache.zero))
+    for span in spans:
+        slots = torch.from_numpy(span.slots).repeat_interleave(kv_heads) * kv_heads
+        slots += torch.arange(kv_heads).repeat(len(span.slots))
+        k, v = (x.view(-1, kv_heads, dim) for x in cache.read(0, slots))
+        queries = torch.zeros(len(span.slots), heads, dim)
+        queries[span.start :] = q[span.first : span.first + span.count]
+        expected = dense_attention(queries, k, v)[span.start :]
+        assert torch.equal(out[span.first : span.first + span.count], expected)
