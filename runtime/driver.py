@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Assignment, DemoSet, Draw, Key, digest, freeze
+from lampc.ir import Assignment, DemoSet, Draw, Key, Obj, digest, freeze, thaw
 from lampc.ir.adapters import Bound, ParseFailure, parse_answer
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
@@ -55,6 +55,7 @@ ASK = 4096
 """Most jobs asked for at a time."""
 
 
+_PROPOSER = "optimizer"
 _MENDABLE = ("parse", "assert")
 """Kinds of failures that other demos or instructions may do away with."""
 
@@ -253,6 +254,8 @@ class _Run:
             u = self.table.usage
             best = {} if self.best[1] is None else {"best": self.best[1]}
             tokens = u.prompt_tokens + u.generated_tokens
+            if self.table.offline:
+                return
             self.session.bus.emit("progress", label=label, done=done, total=len(cells), tokens=tokens, **best)
 
         stop: BudgetSpent | None = None
@@ -260,8 +263,12 @@ class _Run:
             self.table.run(cells, heard)
         except BudgetSpent as e:
             stop = e
+        proposals = iter(self._proposals([job for job in jobs if isinstance(job, CallJob)]))
         results: list[Result] = []
         for job, plan in zip(jobs, plans, strict=True):
+            if isinstance(job, CallJob):
+                results.append(next(proposals))
+                continue
             outcomes = [self.table.get(c) for c in plan]
             if any(o is None for o in outcomes):
                 continue  # only when the budget is spent
@@ -279,9 +286,7 @@ class _Run:
                 return [Cell(self.splits[split][row], assignment, rollout)]
         return []
 
-    def _result(self, job: Job, outcomes: Sequence[Outcome]) -> Result:
-        if isinstance(job, CallJob):
-            return self._call(job)
+    def _result(self, job: EvaluateJob | RunJob, outcomes: Sequence[Outcome]) -> Result:
         scored = [score_outcome(self.metric, o, traced=isinstance(job, RunJob)) for o in outcomes]
         for outcome, (_, error) in zip(outcomes, scored, strict=True):
             if error is not None:
@@ -297,17 +302,22 @@ class _Run:
             self.best = (job.assignment, result.mean)
         return result
 
-    def _call(self, job: CallJob) -> CallResult:
-        key = digest((job.signature, job.inputs, job.sampling, job.layout, job.number))
-        name = f"call {key}"
-        bound = Bound(name, job.signature, job.signature.instruction, DemoSet(), job.layout, job.model)
-        draw = Draw(self.session.seed, Key(("optimizer", key)), (), "", job.number)
-        (answer,) = self.session.complete([(bound, dict(job.inputs), job.sampling, draw)])
-        try:
-            outputs = freeze(dict(parse_answer(bound, answer.text))) if not answer.error else freeze({})
-        except ParseFailure as e:
-            return CallResult(freeze({}), answer.text, str(e))
-        return CallResult(outputs, answer.text, answer.error or None)
+    def _proposals(self, jobs: Sequence[CallJob]) -> list[CallResult]:
+        """Answers to calls outside of the program, made together; finished ones are in the store."""
+        calls = []
+        for job in jobs:
+            key = digest((job.signature, job.inputs, job.sampling, job.layout))
+            bound = Bound(_PROPOSER, job.signature, job.signature.instruction, DemoSet(), job.layout, job.model)
+            draw = Draw(self.session.seed, Key((_PROPOSER, key)), (), "", job.number)
+            calls.append((bound, thaw(job.inputs), job.sampling, draw))
+        results = []
+        for (bound, *_), answer in zip(calls, self.session.complete(calls) if calls else (), strict=True):
+            try:
+                outputs = freeze(dict(parse_answer(bound, answer.text))) if not answer.error else Obj()
+                results.append(CallResult(outputs, answer.text, answer.error or None))
+            except ParseFailure as e:
+                results.append(CallResult(Obj(), answer.text, str(e)))
+        return results
 
     # -- accounts -----------------------------------------------------------------------------------
 
@@ -331,6 +341,7 @@ class _Run:
             "history": history_record(self.history),
             "runs": self.table.cells,
             "errors": len(self.errors),
+            "failures": [str(e) for e in list(self.errors.values())[:20]],
             "usage": usage_record(self.usage()),
             "seconds": round(self.seconds, 3),
         }

@@ -8,13 +8,24 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
-from lampc.ir import Assignment, Unit, parse_module
-from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, LabeledFewShot, OptimizeError, Strategy
+from lampc.ir import STR, Assignment, Field, Obj, Sampling, Signature, Unit, parse_module
+from lampc.passes.optimize import (
+    BootstrapFewShot,
+    CallJob,
+    Demand,
+    InstructionSearch,
+    Job,
+    LabeledFewShot,
+    OptimizeError,
+    Problem,
+    Strategy,
+)
 from lampc.runtime.cells import Budget, CellTable
 from lampc.runtime.driver import Interrupted, OptimizeResult, optimize, problem_of
 from lampc.runtime.dryrun import calls_per_run, dry_run
@@ -24,7 +35,7 @@ from lampc.runtime.metrics import MetricError, build_metric
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Row
-from tests.runtime.tuning import DEV, MODULE, POOL, TRAIN, Counting, engine, metric, options, unit
+from tests.runtime.tuning import DEV, MODULE, POOL, TRAIN, Counting, answer, engine, metric, options, unit
 
 
 def run(reply: Counting | None = None, store: Store | None = None, **more: Any) -> OptimizeResult:
@@ -115,6 +126,65 @@ def test_progress_and_jobs_are_told_on_the_bus() -> None:
     assert max(p.get("best", 0.0) for p in progress) == pytest.approx(33.3, abs=30)
     kinds = [e.kind for e in events]
     assert kinds.count("job.start") == kinds.count("job.end") > 2
+
+
+SIGNATURE = Signature((Field("task", STR),), (Field("idea", STR),), "Propose an instruction.")
+
+
+@dataclass(frozen=True)
+class Proposer:
+    """A strategy that lets the model propose `n` instructions and takes the best."""
+
+    name: ClassVar[str] = "proposer"
+    n: int = 3
+
+    def begin(self, problem: Problem) -> Any:
+        return Proposing(self, problem)
+
+
+class Proposing:
+    def __init__(self, options: Proposer, problem: Problem) -> None:
+        self.best, self.done, self.history = problem.start, False, []  # type: ignore[var-annotated]
+        self.texts: list[str] = []
+        self.asked, self.n, self.problem = False, options.n, problem
+        self.search: Any = None
+
+    def ask(self, n: int) -> list[Job]:
+        if self.search is not None:
+            return list(self.search.ask(n))
+        if self.asked:
+            return []
+        self.asked = True
+        sampling = Sampling(temperature=1.0, max_tokens=40)
+        return [CallJob(SIGNATURE, Obj({"task": "x"}), sampling, number=i) for i in range(self.n)]
+
+    def tell(self, job: Job, result: Any) -> None:
+        if self.search is None:
+            self.texts.append(result.outputs["idea"] if not result.error else "")
+            if len(self.texts) == self.n:
+                self.search = InstructionSearch(pool=self.texts).begin(self.problem)
+            return
+        self.search.tell(job, result)
+        self.best, self.done, self.history = self.search.best, self.search.done, self.search.history
+
+    def demand(self) -> Demand:
+        return Demand(calls=self.n)
+
+
+def test_a_strategy_may_ask_a_model_for_proposals(tmp_path: Path) -> None:
+    ideas = iter(["Do it twice.", "Reverse it.", "Nothing."])
+
+    def reply(prompt: str) -> str:
+        return f"idea: {next(ideas)}" if "Propose" in prompt else answer(prompt)
+
+    with Store(tmp_path / "store") as store:
+        first = run(Counting(reply), store, steps=[Proposer()])
+        assert first.assignment.get("p.instruction") == "Reverse it."
+        assert store.count("call") == len(DEV) * 4 + 3
+        # the same proposals again, out of the store: another select split is another run
+        again = run(Counting(), store, steps=[Proposer()], select=DEV[:6])
+        assert not again.again
+        assert [c.note for c in again.history] == [c.note for c in first.history]
 
 
 # -- failures -------------------------------------------------------------------------------------------
