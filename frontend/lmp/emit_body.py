@@ -8,14 +8,27 @@ name that the printer gives it (`_3` for a value without a name, which compiles 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from lampc.frontend.lmp import literals
-from lampc.frontend.lmp.emit_text import NotSayable, identifier, operator_text, sampling_text, type_text
+from lampc.frontend.lmp.emit_text import (
+    NotSayable,
+    Part,
+    arm_text,
+    identifier,
+    if_text,
+    operator_text,
+    paren,
+    record_text,
+    sampling_text,
+    type_text,
+)
+from lampc.frontend.lmp.layout import LEVEL
+from lampc.frontend.lmp.operands import harmless
 from lampc.ir import Op, Region, Value, prog, thaw
 from lampc.ir.text.printer import Namer
-from lampc.ir.types import type_of
+from lampc.ir.types import BOOL, type_of
 
 
 @dataclass(slots=True)
@@ -35,14 +48,7 @@ class Pending:
     text: str
     level: int
     literal: bool = False
-
-
-@dataclass(slots=True)
-class Part:
-    """A region as statements, and the texts of what it yields."""
-
-    lines: list[str] = field(default_factory=list)
-    gives: list[str] = field(default_factory=list)
+    harmless: bool = True
 
 
 class Writer:
@@ -80,6 +86,7 @@ class _Lines:
         self.lines: list[str] = []
         self.pending: list[Pending] = []
         self.free: set[Value] = set()
+        self.taken_harmless = True
 
     def run(self, ops: Sequence[Op]) -> None:
         for op in ops:
@@ -104,9 +111,11 @@ class _Lines:
         folds = literals_fold and bool(values) and len(used) == len(values) and all(p.literal for p in used)
         if folds or order != self.pending[len(self.pending) - len(order) :]:
             self.flush()
+            self.taken_harmless = True
             return [(self.w.name(v), 10) for v in values]
         if order:
             del self.pending[-len(order) :]
+        self.taken_harmless = all(p.harmless for p in order)
         return [(waiting[v].text, waiting[v].level) if v in waiting else (self.w.name(v), 10) for v in values]
 
     def texts(self, values: Sequence[Value], **how: bool) -> list[str]:
@@ -117,7 +126,7 @@ class _Lines:
         value = op.result
         once = len(value.uses) == 1 and value.users[0].parent is self.source
         if (once or value in self.free) and value.hint == hint:
-            self.pending.append(Pending(value, text, level, literal))
+            self.pending.append(Pending(value, text, level, literal, self.taken_harmless and harmless(op)))
             return
         self.flush()
         if literal:
@@ -138,11 +147,12 @@ class _Lines:
             case prog.Const():
                 self.constant(op)
             case prog.Tune():
+                self.taken_harmless = True
                 name = self.w.names.tunes[op.of.name]
                 self.give(op, name, 10, name)
             case prog.FieldOf():
                 ((text, level),) = self.take([op.record], literals_fold=True)
-                self.give(op, f"{_paren(text, level, 10)}.{identifier(op.field)}", 10, op.field)
+                self.give(op, f"{paren(text, level, 10)}.{identifier(op.field)}", 10, op.field)
             case prog.Pack():
                 texts = self.texts(op.values, literals_fold=True)
                 self.give(op, record_text(op.names, texts), 10)
@@ -151,6 +161,8 @@ class _Lines:
                     raise NotSayable("an empty `prog.list`", op)
                 self.give(op, f"[{', '.join(self.texts(op.items, literals_fold=True))}]", 10)
             case prog.Apply():
+                if op.fn in ("and", "or") and any(p.value is op.args[-1] and not p.harmless for p in self.pending):
+                    self.flush()  # written in place it would run only where the left side leaves it open
                 text, level = operator_text(op.fn, self.take(op.args, literals_fold=True))
                 self.give(op, text, level)
             case prog.Vote() | prog.Argmax():
@@ -185,6 +197,7 @@ class _Lines:
                 raise NotSayable(f"`{op.op_name}`", op)
 
     def constant(self, op: prog.Const) -> None:
+        self.taken_harmless = True
         plain = thaw(op.value)
         try:
             text = literals.show(plain)
@@ -237,13 +250,25 @@ class _Lines:
         end = region.ops[-1]
         if not isinstance(end, prog.Yield):
             raise NotSayable("a region without `prog.yield`", end)
-        gives = inner.texts(end.values)
+        gives = inner.take(end.values)
         inner.flush()
-        return Part(inner.lines, gives)
+        return Part(inner.lines, [t for t, _ in gives], gives[0][1] if gives else 0)
 
     def branch(self, op: prog.If | prog.Match | prog.Map) -> None:
-        head = self.texts([op.operands[0]])[0]
-        if isinstance(op, prog.Map):
+        ((head, held),) = self.take([op.operands[0]])
+        short = _short_cut(op) if isinstance(op, prog.If) else None
+        if short is not None and isinstance(op, prog.If):
+            part = self.part(op.then if short == "and" else op.orelse)
+            if not part.lines:
+                own = LEVEL[short]
+                text = f"{paren(head, held, own + 1)} {short} {paren(part.gives[0], part.level, own)}"
+                self.give(op, text, own)
+                return
+            text, level = (
+                if_text(head, *((part, Part([], ["false"])) if short == "and" else (Part([], ["true"]), part))),
+                0,
+            )
+        elif isinstance(op, prog.Map):
             text, level = f"map {self.arguments(op)} in {head} {{ {self.mapped(op.body)} }}", 0
         elif isinstance(op, prog.If):
             text, level = if_text(head, self.part(op.then), self.part(op.orelse)), 0
@@ -298,6 +323,17 @@ class _Lines:
         return " ".join([*inner.lines, f"if {test} {{ yield {self.w.name(value_)}; }}"])
 
 
+def _short_cut(op: prog.If) -> str | None:
+    """`and` or `or` if a branch is what these compile to where the right side must not always run."""
+    if len(op.results) != 1 or op.result.type != BOOL or op.operands[0].type != BOOL:
+        return None
+    for word, side, other in (("and", op.then, op.orelse), ("or", op.orelse, op.then)):
+        plain = len(other.ops) == 2 and isinstance(other.ops[0], prog.Const) and len(other.ops[1].operands) == 1
+        if plain and thaw(other.ops[0].attrs["value"]) is (word == "or") and not all(map(harmless, side.ops[:-1])):
+            return word
+    return None
+
+
 def _is_filter(op: prog.If, value: Value, keep: Value) -> bool:
     """Whether a branch computes what a filter keeps: its other side gives nothing."""
     if op.operands[0] is not keep or len(op.results) != 1 or op.result is not value or len(value.uses) != 1:
@@ -311,35 +347,6 @@ def _is_filter(op: prog.If, value: Value, keep: Value) -> bool:
         and len(op.then.ops) > 1
         and other[0].results[0].type == value.type
     )
-
-
-def _paren(text: str, level: int, least: int) -> str:
-    return f"({text})" if level < least else text
-
-
-def record_text(names: Sequence[str], texts: Sequence[str]) -> str:
-    """`(a: x, b: y)`."""
-    return "(" + ", ".join(f"{identifier(n)}: {t}" for n, t in zip(names, texts, strict=True)) + ")"
-
-
-def arm_text(part: Part) -> str:
-    """One arm of a match: an expression if it is one."""
-    if not part.lines and len(part.gives) == 1:
-        return f"{part.gives[0]};"
-    return block_text(part)
-
-
-def block_text(part: Part) -> str:
-    end = [f"yield {', '.join(part.gives)};"] if part.gives else []
-    return "{ " + " ".join([*part.lines, *end]) + " }"
-
-
-def if_text(test: str, then: Part, orelse: Part) -> str:
-    """`if c then a else b` where both sides are expressions, else with blocks."""
-    if not then.lines and not orelse.lines and len(then.gives) == len(orelse.gives) == 1:
-        return f"if {test} then {then.gives[0]} else {orelse.gives[0]}"
-    other = f" else {block_text(orelse)}" if orelse.lines or orelse.gives else ""
-    return f"if {test} {block_text(then)}{other}"
 
 
 def body_text(writer: Writer, region: Region, outputs: Sequence[str] | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from lampc.frontend.lmp import literals
 from lampc.frontend.lmp.layout import LEVEL
@@ -11,6 +12,16 @@ from lampc.frontend.lmp.operands import OPERATORS
 from lampc.ir import Choice, CompileError, Diagnostic, Label, ListOf, Maybe, Op, Record, Sampling, Scalar, Type
 from lampc.ir.adapters import ADAPTERS as _ADAPTERS
 from lampc.ir.builtins import BUILTINS
+
+
+@dataclass(slots=True)
+class Part:
+    """A region as statements, and the texts of what it yields."""
+
+    lines: list[str] = field(default_factory=list)
+    gives: list[str] = field(default_factory=list)
+    level: int = 0
+
 
 RESERVED = frozenset(["if", "then", "else", "match", "map", "and", "or", "not", "in", "true", "false", "null"])
 _SIGNS = {fn: sign for sign, fn in OPERATORS.items()}
@@ -55,20 +66,21 @@ def operator_text(fn: str, operands: Sequence[tuple[str, int]]) -> tuple[str, in
     if fn in _SIGNS and len(operands) == 2:
         sign = _SIGNS[fn]
         own = LEVEL[sign]
-        left_least = 9 if sign == "**" else own + (own == 4)
-        right_least = 7 if sign == "**" else own + 1
+        chains = own <= 2
+        left_least = 9 if sign == "**" else own + (own == 4 or chains)
+        right_least = 7 if sign == "**" else own if chains else own + 1
         (a, a_level), (b, b_level) = operands
-        return f"{_paren(a, a_level, left_least)} {sign} {_paren(b, b_level, right_least)}", own
+        return f"{paren(a, a_level, left_least)} {sign} {paren(b, b_level, right_least)}", own
     if fn in ("not", "neg") and len(operands) == 1:
         ((text, level),) = operands
         own = 3 if fn == "not" else 7
-        return ("not " if fn == "not" else "-") + _paren(text, level, own), own
+        return ("not " if fn == "not" else "-") + paren(text, level, own), own
     if fn == "index":
         (seq, level), (i, _) = operands
-        return f"{_paren(seq, level, 10)}[{i}]", 10
+        return f"{paren(seq, level, 10)}[{i}]", 10
     if fn == "slice":
         (seq, level), *ends = operands
-        return f"{_paren(seq, level, 10)}[{':'.join('' if e == 'null' else e for e, _ in ends)}]", 10
+        return f"{paren(seq, level, 10)}[{':'.join('' if e == 'null' else e for e, _ in ends)}]", 10
     if fn not in BUILTINS:
         raise NotSayable(f"the built-in function `{fn}`")
     return f"{fn}({', '.join(t for t, _ in operands)})", 10
@@ -92,5 +104,31 @@ def layout_text(layout: str) -> str:
     return "" if layout == "compact" else f" @layout({layout})"
 
 
-def _paren(text: str, level: int, least: int) -> str:
+def record_text(names: Sequence[str], texts: Sequence[str]) -> str:
+    """`(a: x, b: y)`."""
+    return "(" + ", ".join(f"{identifier(n)}: {t}" for n, t in zip(names, texts, strict=True)) + ")"
+
+
+def arm_text(part: Part) -> str:
+    """One arm of a match: an expression if it is one."""
+    if not part.lines and len(part.gives) == 1:
+        return f"{part.gives[0]};"
+    return block_text(part)
+
+
+def block_text(part: Part) -> str:
+    end = [f"yield {', '.join(part.gives)};"] if part.gives else []
+    return "{ " + " ".join([*part.lines, *end]) + " }"
+
+
+def if_text(test: str, then: Part, orelse: Part) -> str:
+    """`if c then a else b` where both sides are expressions, else with blocks."""
+    if not then.lines and not orelse.lines and len(then.gives) == len(orelse.gives) == 1:
+        return f"if {test} then {then.gives[0]} else {orelse.gives[0]}"
+    other = f" else {block_text(orelse)}" if orelse.lines or orelse.gives else ""
+    return f"if {test} {block_text(then)}{other}"
+
+
+def paren(text: str, level: int, least: int) -> str:
+    """`text`, in parentheses if it holds together less tightly than `least`."""
     return f"({text})" if level < least else text

@@ -8,13 +8,13 @@ from lampc.frontend.lmp import ast, literals
 from lampc.frontend.lmp.attributes import dotted
 from lampc.frontend.lmp.body import Body
 from lampc.frontend.lmp.env import FUNCTIONS, kind_of
-from lampc.frontend.lmp.operands import OPERATORS, complaint, never_equal
+from lampc.frontend.lmp.operands import OPERATORS, complaint, harmless, never_equal
 from lampc.frontend.lmp.program import Predictor
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.values import Lit, Val, type_of_val
-from lampc.ir import ANY, BOOL, Choice, ListOf, Maybe, Record, Span, Type
+from lampc.ir import ANY, BOOL, Choice, ListOf, Maybe, Record, Region, Span, Type
 from lampc.ir.builtins import BuiltinError, apply
-from lampc.ir.prog import Apply, FieldOf, MakeList, Pack
+from lampc.ir.prog import Apply, FieldOf, If, MakeList, Pack, Yield
 from lampc.ir.prog import Tune as TuneOp
 
 _FOLDED = 10_000
@@ -41,6 +41,8 @@ def evaluate(b: Body, expr: ast.Expr) -> Val:
             return operation(b, "slice", [value, start or nothing, end or nothing], span)
         case ast.Unary(span, op, value):
             return operation(b, "not" if op == "not" else "neg", [value], span)
+        case ast.Binary(span, "and" | "or" as op, left, right):
+            return short(b, op, left, right, span)
         case ast.Binary(span, op, left, right):
             return operation(b, OPERATORS[op], [left, right], span)
         case ast.Call():
@@ -183,6 +185,37 @@ def applied(b: Body, fn: str, vals: list[Val], spans: list[Span], span: Span) ->
         return _folded(b, fn, [v.value for v in vals if isinstance(v, Lit)], span)
     made = b.values(vals, spans)
     return None if made is None else b.emit(Apply.make(*made, fn=fn), span).result
+
+
+def short(b: Body, op: str, left: ast.Expr, right: ast.Expr, span: Span) -> Val:
+    """`and`, `or`: the right side runs only where the left one leaves it open, unless running it does no harm."""
+    first = evaluate(b, left)
+    if isinstance(first, Lit) and isinstance(first.value, bool):
+        return evaluate(b, right) if first.value == (op == "and") else first
+    region = Region()
+    with b.inside(region):
+        second = evaluate(b, right)
+        other = b.value(second, right.span)
+    if first is None or second is None or other is None:
+        return None
+    wrong = complaint(op, [first.type, other.type])
+    if wrong is not None:
+        types = [first.type, other.type]
+        b.report.error("L0302", wrong[1], (left, right)[wrong[0]].span, help=_help(op, types))
+        return None
+    known = b.value(first, left.span)
+    assert known is not None
+    if known.type == BOOL and other.type == BOOL and all(map(harmless, region.ops)):
+        for made in region.ops:
+            b.region.append(made)
+        return b.emit(Apply.make(known, other, fn=op), span).result
+    region.append(Yield.make(other, loc=right.span))
+    decided = Region()
+    with b.inside(decided):
+        given = b.constant(op == "or", span, BOOL) if known.type == BOOL else known
+        b.emit(Yield.make(given), span)
+    sides = [region, decided] if op == "and" else [decided, region]
+    return b.emit(If.make(known, regions=sides), span).result
 
 
 def _help(fn: str, types: list[Type]) -> str:

@@ -112,8 +112,9 @@ def _flat(e: ast.Expr, indent: int) -> str:
             return f"not {_inside(value, _NOT, indent)}" if op == "not" else f"-{_inside(value, _UNARY, indent)}"
         case ast.Binary(_, op, left, right):
             own = LEVEL[op]
-            right_least = _UNARY if op == "**" else own + 1
-            left_least = _CALL if op == "**" else own + (own == 4)
+            chains = own <= 2  # `and` and `or` group to the right
+            right_least = _UNARY if op == "**" else own if chains else own + 1
+            left_least = _CALL if op == "**" else own + (own == 4 or chains)
             return f"{_inside(left, left_least, indent)} {op} {_inside(right, right_least, indent)}"
         case ast.Cond(_, cond, then, orelse):
             return f"if {_test(cond, indent)} then {expr(then, indent)} else {expr(orelse, indent)}"

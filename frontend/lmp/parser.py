@@ -143,15 +143,16 @@ class _Item:
     def statement_end(self, units: list[scan.Mark], start: int, pos: int) -> int:
         """Where the statement that begins at `start` and goes on at `pos` ends."""
         depth = 0
-        for mark in units:
-            if mark.start < start:
-                continue
+        inside = [m for m in units if m.start >= start]
+        for mark in inside:
             if mark.text == "{":
                 depth += 1
             elif mark.text == "}":
                 depth -= 1
                 if depth < 0:
                     return mark.start
+                if depth == 0 and mark.start >= pos and inside[0].text not in _OPEN_ENDED:
+                    return mark.end
             elif mark.kind == "semi" and depth == 0 and mark.start >= pos:
                 return mark.end
         return len(self.text)
