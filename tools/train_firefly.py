@@ -17,7 +17,7 @@ from firefly.trainer import Plan, Trainer
 STAGES = (
     Stage(0.11, 1.0, (128,)),
     Stage(0.45, 0.12, (128, 256), "easy"),
-    Stage(0.60, 0.40, (128, 256), "mixed"),
+    Stage(0.60, 0.35, (128, 128, 256), "mixed"),
     Stage(0.75, 0.12, (256, 256, 256, 512), "mixed"),
     Stage(1.0, 0.04, (256, 256, 256, 512, 512, 1024), "full"),
 )

@@ -17,7 +17,7 @@ from firefly.words import CATEGORIES, CITIES, DRINKS, JOBS, LABELS, NAMES, all_w
 Row = tuple[list[int], list[float]]
 """Token ids and, for each, the weight of the loss for predicting it."""
 
-DENSE_WEIGHT = 0.3
+DENSE_WEIGHT = 0.4
 """Dense rows have several times the supervised tokens of a task row; this keeps them in proportion."""
 
 RELATIONS: list[tuple[str, list[str]]] = [

@@ -17,6 +17,8 @@ from firefly.tasks import Kit, Task
 from firefly.words import all_words
 
 TASKS: list[Task] = tasks_lists.TASKS + tasks_text.TASKS + tasks_facts.TASKS
+COPYING = 2.5
+"""Operations by position teach copying, which labels and questions build on; they get more than their share."""
 BY_NAME = {task.name: task for task in TASKS}
 PLAIN_WORDS = [word for word in all_words() if word.isalpha() and word.islower() and len(word) > 2]
 
@@ -185,7 +187,8 @@ def maker(tokenizer: Tokenizer) -> Callable[[str], EpisodeMaker]:
     pool = [task for task in TASKS if task.seen]
     sums: list[float] = []
     for task in pool:
-        sums.append((sums[-1] if sums else 0.0) + task.weight)
+        boost = COPYING if task.name.startswith("list.") and ".pick" not in task.name else 1.0
+        sums.append((sums[-1] if sums else 0.0) + boost * task.weight)
     shares = {
         "easy": (0.12, 0.0, 2, 4, 0.08),
         "mixed": (0.15, 0.05, 2, 6, 0.15),
