@@ -121,7 +121,8 @@ class Expressions(Base):
             try:
                 return value[plain]
             except Exception as e:
-                raise self.stop("L0712", node, f"{type(e).__name__}: {e}") from None
+                if not isinstance(value, str | list | tuple):
+                    raise self.stop("L0712", node, f"{type(e).__name__}: {e}") from None
         return self.apply("index", value, index, node=node)
 
     def _slice(self, value: Any, s: ast.Slice, node: ast.AST) -> Any:

@@ -149,25 +149,33 @@ def shared(function: ast.FunctionDef) -> set[str]:
     arguments = function.args
     bad = {a.arg for a in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)} & changed
     known: set[str] = set()
+    returned = {id(n) for r in walk_block(function.body) if isinstance(r, ast.Return) for n in ast.walk(r)}
     for node in walk_block(function.body):
         if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names = {t.id for t in targets if isinstance(t, ast.Name)}
-            known |= names
-            if names & changed and not (node.value is None or _fresh(node.value)):
-                bad |= names & changed
-            if len(targets) > 1:
-                bad |= names & changed
-            bad |= _kept(node.value) & changed if node.value else set()
+            for target, value in (pair for t in targets for pair in _pairs(t, node.value)):
+                names = target_names(target)
+                known |= names
+                fresh = value is None or (_fresh(value) and isinstance(target, ast.Name) and len(targets) == 1)
+                bad |= (set() if fresh else names & changed) | (_kept(value) & changed if value else set())
         elif isinstance(node, ast.For):
             bad |= {n.id for n in ast.walk(node.target) if isinstance(n, ast.Name)} & changed
-        elif isinstance(node, ast.List | ast.Dict | ast.Set):
+        elif isinstance(node, ast.List | ast.Dict | ast.Set) and id(node) not in returned:
             bad |= {n.id for n in ast.iter_child_nodes(node) if isinstance(n, ast.Name)} & changed
         elif isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in MUTATORS:
             bad |= {a.id for a in node.args if isinstance(a, ast.Name) and node.func.attr != "extend"} & changed
         elif isinstance(node, ast.FunctionDef | ast.Lambda):
             bad |= loads(node) & changed
     return bad | (changed - known)
+
+
+def _pairs(target: ast.expr, value: ast.expr | None) -> list[tuple[ast.expr, ast.expr | None]]:
+    """What is assigned to what: `a, b = x, y` taken apart."""
+    if not (isinstance(target, ast.Tuple | ast.List) and isinstance(value, ast.Tuple | ast.List)):
+        return [(target, value)]
+    if len(target.elts) != len(value.elts) or any(isinstance(e, ast.Starred) for e in target.elts):
+        return [(target, value)]
+    return [pair for t, v in zip(target.elts, value.elts, strict=True) for pair in _pairs(t, v)]
 
 
 def _fresh(value: ast.expr) -> bool:

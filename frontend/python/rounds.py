@@ -125,8 +125,10 @@ class Rounds(Branches):
         self.frame.names = before
         out = Traced(self.emit(prog.Map, source, node=s, regions=[body]).result)
         old = before[name]
-        new = out if isinstance(old, list) and not old else self.apply("add", old, out, node=s)
+        empty = isinstance(old, list) and not old
+        new = out if empty else self.apply("add", old, out, node=s)
         self.assign(ast.copy_location(ast.Name(name, ast.Store()), s), new)
+        out.value.hint = name if empty else ""
 
     # -- carrying: a loop -------------------------------------------------------------------------------------
 

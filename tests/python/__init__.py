@@ -1,0 +1,1 @@
+"""The Python frontend: signatures, modules, tracing, eager mode."""
