@@ -24,7 +24,7 @@ from lampc.runtime.demo import DemoRun, run_demo
 from lampc.runtime.report import Interval, bootstrap_interval, paired_interval
 from lampc.runtime.setup import Task, task_of
 
-EXAMPLE = ROOT / "examples" / "06_demo.lmp"
+EXAMPLE = ROOT / "examples" / "01_classify.lmp"
 
 
 def main() -> int:

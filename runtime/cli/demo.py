@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lampc.runtime.session import Session
     from lampc.runtime.setup import Task
 
-EXAMPLE = Path("examples/06_demo.lmp")
+EXAMPLE = Path("examples/01_classify.lmp")
 
 
 def demo(
