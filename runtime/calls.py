@@ -66,6 +66,7 @@ class CallDesk:
     ) -> None:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`."""
+        self.bus.emit("node.start", node=node, row=draw.row)
         sampling = rollout_sampling(sampling, draw.sample)
         prompt = _digest(ids, messages, score)
         key = CallKey.of(model.target.info.digest, model.mode, prompt, sampling, draw)
@@ -119,7 +120,15 @@ class CallDesk:
             self._shared[model].done(call)
         if not answer.error:
             self.store.put("call", name, answer.record())
-        self.bus.emit("request.done", node=call.node, finish=answer.finish, generated=answer.generated_tokens)
+        self.bus.emit(
+            "request.done",
+            node=call.node,
+            finish=answer.finish,
+            generated=answer.generated_tokens,
+            prompt=answer.prompt_tokens,
+            computed=answer.computed_tokens,
+            cached=answer.cached_tokens,
+        )
         usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
         for deliver, node in call.waiting:
             self._finish(node, deliver, answer, usage)
@@ -128,6 +137,7 @@ class CallDesk:
     def _finish(self, node: str, deliver: Deliver, answer: Answer, usage: Usage) -> None:
         self.usage += usage
         self.by_node[node] = self.by_node.get(node, Usage()) + usage
+        self.bus.emit("node.end", node=node, **({"error": answer.error} if answer.error else {}))
         self._ready.append((deliver, answer, usage))
 
     def abort(self) -> None:

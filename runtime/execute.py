@@ -69,6 +69,7 @@ class Executor:
 
     def _start(self, task: Task) -> None:
         self.live += 1
+        self.services.desk.bus.emit("row.start", row=task.cell.row.id, rollout=task.cell.rollout)
         func = task.exe.func
         try:
             values = arguments(func, task.cell.row.inputs)
@@ -92,6 +93,8 @@ class Executor:
         self.live -= 1
         task.steps.sort(key=lambda s: s[0])
         task.outcome.trace = [step for _, step in task.steps]
+        error = {"error": task.outcome.error.message} if task.outcome.error else {}
+        self.services.desk.bus.emit("row.end", row=task.cell.row.id, rollout=task.cell.rollout, **error)
         if self.on_done:
             self.on_done(task.index, task.outcome)
 

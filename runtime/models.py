@@ -21,6 +21,7 @@ from lampc.runtime.target import LocalTarget, RemoteTarget
 if TYPE_CHECKING:
     from lampc.backend import Engine, Handle, PrefixRef
     from lampc.ir import Module, Target
+    from lampc.runtime.events import EventBus
     from lampc.runtime.providers import ChatAnswer
 
 
@@ -262,8 +263,10 @@ class ModelPool:
         engine: str = "paged",
         budget: int = 8 << 30,
         options: dict[str, Any] | None = None,
+        bus: EventBus | None = None,
     ) -> None:
         self.override = override
+        self.bus = bus
         self.base = base
         self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
         self.budget = budget
@@ -310,8 +313,16 @@ class ModelPool:
         if unknown:
             raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
         kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
-        engine = load_engine(folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, **wanted)
+        engine = load_engine(
+            folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, on_event=self._step, **wanted
+        )
         return LocalModel(engine, name)
+
+    def _step(self, event: dict[str, Any]) -> None:
+        """An engine's event; only its steps are of interest here."""
+        if self.bus is not None and event["type"] == "step":
+            known = {k: event[k] for k in ("running", "waiting", "used_blocks")}
+            self.bus.emit("step", tokens=event["rows"], **known)
 
     def _folder(self, path: Path) -> Path:
         for folder in (path, self.base / path):

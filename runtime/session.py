@@ -62,7 +62,13 @@ class Session:
         self.store = store if store is not None else Store(None)
         self.max_live = max_live
         self.models = ModelPool(
-            model, base=base, exact=exact, prefix_cache=prefix_cache, engine=engine, options=dict(model_options or {})
+            model,
+            base=base,
+            exact=exact,
+            prefix_cache=prefix_cache,
+            engine=engine,
+            options=dict(model_options or {}),
+            bus=self.bus,
         )
         self.desk = CallDesk(self.store, self.bus)
         self._executables: dict[tuple[str, str, Assignment], Executable] = {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from lampc.backend import FakeEngine
 from lampc.ir import Module, check, parse_module
 from lampc.runtime.compile import Executable
+from lampc.runtime.events import EventBus
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import interpret
 from lampc.runtime.session import Session
@@ -135,3 +137,15 @@ def test_options_are_scored_under_one_context() -> None:
     assert first == third
     assert first <= 0
     assert second <= 0
+
+
+def test_every_row_and_call_is_told_of() -> None:
+    bus, heard = EventBus(), []
+    bus.subscribe(heard.append)
+    program, inputs = CASES["chain"]
+    with Session(model=FakeEngine(), bus=bus) as session:
+        session.run(program, rows(inputs))
+    kinds = Counter(e.kind for e in heard)
+    assert kinds["row.start"] == kinds["row.end"] == len(inputs)
+    assert kinds["node.start"] == kinds["node.end"] == 2 * len(inputs)
+    assert kinds["request.done"] == session.usage.calls - session.usage.stored_calls
