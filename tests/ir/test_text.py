@@ -12,7 +12,7 @@ from lampc.ir.prog import DefTune
 from lampc.ir.types import ANY
 from tests.strategies import LEVELS, attributes, broken_modules, modules
 
-many = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("level", LEVELS)
@@ -68,7 +68,7 @@ def test_values_that_python_takes_for_equal_have_digests_of_their_own() -> None:
     assert digest(Field("a", STR)) == digest(Field("a", STR, "", "", 0)) != digest(Field("b", STR))
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=50, deadline=None, suppress_health_check=list(HealthCheck))
 @given(broken_modules())
 def test_the_printer_draws_broken_modules(module: Module) -> None:
     text = print_module(module, locs=True)

@@ -96,7 +96,7 @@ def test_a_context_that_is_handed_on_escapes() -> None:
     assert found[values["ctx"]].last is values["a"].owner
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
 @given(modules("kv"))
 def test_nothing_uses_a_context_after_its_last_use(module: Module) -> None:
     for func in (op for op in module.body.ops if isinstance(op, Func)):

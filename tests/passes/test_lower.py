@@ -24,7 +24,7 @@ from tests.fakes import TEMPLATES, FakeTarget
 from tests.strategies import demos_for, signatures, values_of
 
 OPTIONS = RunOptions(round_trip=True, crash_dir=None)
-law = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+law = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def one_call(

@@ -5,6 +5,7 @@ Generated programs run before and after in interpreters that share one model; se
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from tests.passes.twin import Outcome, run
 from tests.strategies import programs, words
 
 OPTIONS = RunOptions(verify_each=True, round_trip=True, crash_dir=None)
-law = settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+law = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 inputs = st.fixed_dictionaries({"text": words, "items": st.lists(words, max_size=3)})
 
 SAME_CALLS = ("inline", "fold", "lower-prompts", "lower-kv", "share-prefix", "liveness")
@@ -54,7 +55,7 @@ def test_exact_passes_keep_results_calls_and_effects(name: str) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [STANDARD, "inline,hoist,cse,fold,dce,cse,hoist,dce,fold"])
-@pytest.mark.parametrize("examples", [25, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [10, pytest.param(400, marks=pytest.mark.slow)])
 def test_pipelines_keep_results_calls_and_effects(pipeline: str, examples: int) -> None:
     @settings(law, max_examples=examples)
     @given(programs(), inputs, st.sampled_from(sorted(TEMPLATES)))
@@ -64,7 +65,7 @@ def test_pipelines_keep_results_calls_and_effects(pipeline: str, examples: int) 
         Pipeline.parse(pipeline).run(module, PassContext(target), OPTIONS)
         compare(before, run(module, row, target, "program"), same_calls=False)
         text = str(module)
-        Pipeline.parse(pipeline).run(module, PassContext(target), OPTIONS)
+        Pipeline.parse(pipeline).run(module, PassContext(target), replace(OPTIONS, round_trip=False))
         assert str(module) == text or "hoist" in pipeline, "a second run finds nothing to do"
 
     holds()

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from unittest.mock import patch
 
 from lampc.ir import Draw, Key, Module, Op, Sampling, Value
 from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling
@@ -17,8 +18,8 @@ from lampc.ir.content import Demo
 from lampc.ir.kv import Extend, Generate, Root
 from lampc.ir.requests import Parse, RequestOp
 from lampc.passes.lower import run_text
+from lampc.runtime import interp
 from lampc.runtime.failures import RowFailure
-from lampc.runtime.interp import _Run, arguments, entry_function
 from tests.fakes import FakeTarget, hashed, value_of
 from tests.strategies import LOG
 
@@ -72,7 +73,7 @@ class FakeModel:
         return [f"{query} {i}" for i in range(max(k, 0))]
 
 
-class _Twin(_Run):
+class _Twin(interp._Run):
     """The reference interpreter, taught the ops of the lower levels: a context is the text it stands for."""
 
     runner: FakeModel
@@ -105,17 +106,12 @@ class _Twin(_Run):
 
 def run(module: Module, inputs: Mapping[str, Any], target: FakeTarget, entry: str) -> Outcome:
     """Run a module of any level."""
-    from pathlib import Path
-
-    from lampc.ir import Assignment
-
     model = FakeModel(target)
     LOG.clear()
-    twin = _Twin(module, model, Assignment(), 7, "row", Path("."), None)
     out = Outcome(calls=model.calls)
     try:
-        func = entry_function(module, entry)
-        out.value = twin.call(func, arguments(func, inputs), (), ())
+        with patch.object(interp, "_Run", _Twin):
+            out.value = interp.interpret(module, inputs, entry=entry, runner=model, seed=7, row="row")
     except RowFailure as e:
         out.error = str(e)
     out.effects = list(LOG)
