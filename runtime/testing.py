@@ -42,6 +42,9 @@ class TestResult:
 def run_test(unit: Unit, test: Test, session: Session) -> TestResult:
     """Run one test. Raises the session's errors (a model that cannot be loaded), nothing else."""
     result = TestResult(test)
+    if unit.dynamic is not None:
+        result.failures.append(f"a program that cannot be traced has no mocks; {unit.dynamic.line()}")
+        return result
     runner = _Mocked(session, unit.module, {m.target: m.values for m in test.mocks})
     with session.measured() as used:
         try:

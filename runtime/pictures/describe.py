@@ -62,7 +62,7 @@ def _label(op: Op) -> tuple[str, str]:
         case "prog.predict":
             s = a["signature"]
             return a["predictor"].name, f"{_names(s.inputs)} -> {_names(s.outputs)}{_drawn(op)}"
-        case "prompt.request" | "kv.generate":
+        case "prompt.request" | "kv.generate" | "kv.root":
             return f"{short} {a['predictor'].name}", _drawn(op).strip()
         case "prompt.parse":
             return f"parse {a['predictor'].name}", f"-> {_names(a['signature'].outputs)}"

@@ -120,7 +120,8 @@ class _Layouter:
                     boxes[i].x, boxes[i].y = item.x + PAD, y + (tall - item.h) / 2
                 else:
                     for number in chains.get(i, ()):
-                        self.inside.setdefault(id, []).append((number, item.x + PAD, y + tall / 2))
+                        x = item.x + PAD + item.w / 2  # straight past the boxes of this layer
+                        self.inside.setdefault(id, []).extend([(number, x, y), (number, x, y + tall)])
             y += tall + GAP_Y
         width = max((i.x + i.w for i in items), default=0.0)
         node = self.nodes.get(id)
