@@ -46,17 +46,15 @@ class _Emitter:
         special = {m.function for m in unit.metrics.values()}
         self.special = special | {s for t in unit.tests for s, _ in t.expects}
         self.prefixes = {s: self.prefix(op) for s, op in self.functions.items()}
+        self.homes = self.owners()
         self.done: set[str] = set()
 
     def run(self) -> str:
         if self.module.name != "main" or self.module.attrs:
             raise NotSayable("the name or the attributes of this module")
-        owners = self.owners()
         for op in self.module.body.ops:
             if isinstance(op, prog.DefPredictor | prog.DefTune):
-                if op.symbol not in owners:
-                    raise NotSayable(f"`@{op.symbol}`, which no function uses", op)
-                self.function(owners[op.symbol])
+                self.function(self.homes[op.symbol])
             elif isinstance(op, prog.Func):
                 self.function(op.symbol)
             else:
@@ -72,7 +70,7 @@ class _Emitter:
     # -- which function says what ------------------------------------------------------------------
 
     def owners(self) -> dict[str, str]:
-        """The function that declares each predictor and tuned value."""
+        """The function that declares each predictor and tuned value; what none uses belongs to the entry."""
         out: dict[str, str] = {}
         for symbol, func in self.functions.items():
             for op in func.walk():
@@ -80,6 +78,13 @@ class _Emitter:
                     out.setdefault(op.predictor.name, symbol)
                 elif isinstance(op, prog.Tune):
                     out.setdefault(op.of.name, symbol)
+        for op in self.module.body.ops:
+            if isinstance(op, prog.DefPredictor | prog.DefTune) and op.symbol not in out:
+                inside = [s for s, p in self.prefixes.items() if p and op.symbol.startswith(p)]
+                home = max(inside, key=lambda s: len(self.prefixes[s]), default=self.unit.entry)
+                if home not in self.functions:
+                    raise NotSayable(f"`@{op.symbol}`, which no function uses", op)
+                out[op.symbol] = home
         return out
 
     def prefix(self, func: Op) -> str:
@@ -186,8 +191,6 @@ class _Emitter:
     def heads(self, func: Op) -> tuple[list[str], Names]:
         """The `use` and `tune` lines of a function, in the order of their definitions."""
         symbol = func.symbol
-        predicts = {op.predictor.name for op in func.walk() if isinstance(op, prog.Predict)}
-        tunes = {op.of.name for op in func.walk() if isinstance(op, prog.Tune)}
         calls = dict.fromkeys(op.callee.name for op in func.walk() if isinstance(op, prog.Call))
         names = Names({}, {}, self.host)
         lines: list[tuple[int, str]] = []
@@ -201,10 +204,10 @@ class _Emitter:
             first = min((i for s, i in order.items() if prefix.strip(".") and s.startswith(prefix)), default=len(order))
             lines.append((first, f"use {identifier(use)} = {self.base_of(callee)}();"))
         for op in self.module.body.ops:
-            if isinstance(op, prog.DefPredictor) and op.symbol in predicts:
+            if isinstance(op, prog.DefPredictor) and self.homes[op.symbol] == symbol:
                 names.uses[op.symbol] = self.local(op.symbol, symbol)
                 lines.append((order[op.symbol], self.use_text(op, names.uses[op.symbol])))
-            elif isinstance(op, prog.DefTune) and op.symbol in tunes:
+            elif isinstance(op, prog.DefTune) and self.homes[op.symbol] == symbol:
                 name = names.tunes[op.symbol] = self.local(op.symbol, symbol)
                 values = f"{literals.show(thaw(op.default))} in {literals.show(thaw(op.choices))}"
                 lines.append((order[op.symbol], f"tune {name}: {type_text(op.type)} = {values};"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass, field
 
 from lampc.frontend.lmp import ast
@@ -61,12 +62,10 @@ class Program:
 
     def take(self, name: str, *otherwise: str) -> str:
         """A free symbol: `name`, else the first free one of `otherwise`, else a numbered one."""
-        numbered = (f"{name}_{i}" for i in range(1, 10_000))
-        for candidate in (name, *otherwise, *numbered):
-            if candidate not in self.symbols:
-                self.symbols.add(candidate)
-                return candidate
-        raise AssertionError("ten thousand equal names")
+        numbered = (f"{name}_{i}" for i in itertools.count(1))
+        free = next(c for c in itertools.chain((name, *otherwise), numbered) if c not in self.symbols)
+        self.symbols.add(free)
+        return free
 
     def define(self, env: Env, decl: ast.ModelDecl | ast.RetrieverDecl | ast.ToolDecl) -> str | None:
         """Symbol of a declared model, retriever or tool; its definition is made on the first call."""

@@ -161,7 +161,7 @@ class Calls(Expressions):
 
     def retrieve(self, retriever: Retriever, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Traced:
         given = dict(zip(("query", "k"), args, strict=False)) | kwargs
-        if set(given) - {"query", "k"} or "query" not in given:
+        if len(args) > 2 or set(given) - {"query", "k"} or "query" not in given:
             raise self.fail(node, f"retriever `{retriever.name}` takes query and k")
         self.context.use(retriever)
         query = self.lift(given["query"], node)
@@ -265,7 +265,8 @@ class Calls(Expressions):
             raise self.stop("L0712", node, f"`{name}` is a coroutine or generator")
         if isinstance(function, types.FunctionType):
             self.context.hosted(function, self.span(node))
-            return host_ref(function), effect_of(function), returns_of(function)
+            effect = "pure" if module in _PURE_MODULES else effect_of(function)
+            return host_ref(function), effect, returns_of(function)
         if isinstance(function, type) and module != "builtins":
             raise self.stop("L0713", node, f"an object of class `{name}`, which the IR cannot hold")
         pure = module in _PURE_MODULES or (module == "builtins" and name != "print" and name != "input")

@@ -178,7 +178,8 @@ class Rounds(Branches):
         def guard(_: Value) -> Any:
             return self.truth(self.expr(s.test), s.test)
 
-        stopped = self.loop(s, self.state.max_iters, live, lambda index: None, guard, "")
+        rounds = self.state.max_iters + 1  # the last one only finds that the condition does not hold
+        stopped = self.loop(s, rounds, live, lambda index: None, guard, "")
         if stopped is not None:
             message = f"the loop did not end within {self.state.max_iters} rounds: raise max_iters of the program"
             self.emit(prog.Assert, stopped, node=s, message=message)

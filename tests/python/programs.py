@@ -15,7 +15,7 @@ def _pick(draw: st.DrawFn, options: tuple[str, ...]) -> str:
 
 def integer(draw: st.DrawFn, depth: int = 2, extra: tuple[str, ...] = ()) -> str:
     """An expression that gives an int."""
-    kind = draw(st.integers(0, 10)) if depth else draw(st.integers(0, 1))
+    kind = draw(st.integers(0, 11)) if depth else draw(st.integers(0, 1))
 
     def sub() -> str:
         return integer(draw, depth - 1, extra)
@@ -39,6 +39,8 @@ def integer(draw: st.DrawFn, depth: int = 2, extra: tuple[str, ...] = ()) -> str
             return f"sum([v % 7 for v in {sequence(draw)} if {condition(draw, 0, ('v',))}])"
         case 9:
             return f"-{sub()}"
+        case 10:
+            return f"ask(q={_pick(draw, _TEXTS)}).n"
         case _:
             return f"abs({sub()})"
 
