@@ -154,10 +154,26 @@ def test_steps_start_from_what_the_one_before_found() -> None:
 
 
 def test_steps_that_need_no_job_are_done_at_once() -> None:
-    composed = Compose((LabeledFewShot(k=2), RandomDemos(k=3))).begin(problem())
+    composed = Compose((LabeledFewShot(k=2), RandomDemos(k=3)), gated=False).begin(problem())
     assert composed.done
+    assert Compose((LabeledFewShot(k=2), RandomDemos(k=3))).begin(problem(select=0)).done
     assert len(composed.best.get("first.demos").items) == 3
     assert Compose(()).begin(problem()).best == Assignment()
+
+
+@pytest.mark.parametrize(("with_demos", "kept"), [(0.2, False), (0.5, True), (0.9, True)])
+def test_a_step_that_loses_is_not_passed_on(with_demos: float, kept: bool) -> None:
+    def score(a: Assignment) -> float:
+        better = 0.05 if a.get("first.instruction") == "A" else 0.0
+        return better + (with_demos if a.get("first.demos") else 0.5)
+
+    composed = Compose((LabeledFewShot(k=2), InstructionSearch(pool=["A"]))).begin(problem())
+    drive(composed, scores(score), 1)
+    assert chosen(composed.best) == ("A", None)
+    assert (composed.best.get("first.demos") is not None) == kept
+    loose = Compose((LabeledFewShot(k=2), InstructionSearch(pool=["A"])), gated=False).begin(problem())
+    drive(loose, scores(score))
+    assert loose.best.get("first.demos") is not None
 
 
 def test_a_replay_of_the_results_ends_in_the_same_place() -> None:
