@@ -90,8 +90,8 @@ class Prompt:
 class Run:
     """A stretch of segments between two hard joints: the unit of tokenisation and of `kv.extend`.
 
-    `roles` is set for a run that holds a `Demos` segment and for a whole prompt that the chat template
-    does not let us cut (`turns`).
+    `turns` is set instead of `segments` for a whole prompt that the chat template does not let us cut. The text
+    of a run is made in one place, `lampc.passes.lower.run_text`.
     """
 
     segments: tuple[Segment, ...] = ()

@@ -10,9 +10,10 @@ from hypothesis import HealthCheck, given, settings
 from lampc.ir import STR, CompileError, Field, Module, Obj, Symbol, digest, parse_module, print_module, print_op, verify
 from lampc.ir.prog import DefTune
 from lampc.ir.types import ANY
-from tests.strategies import LEVELS, attributes, broken_modules, modules
+from tests.content import attributes
+from tests.strategies import LEVELS, broken_modules, modules
 
-many = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
+many = settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
 
 
 @pytest.mark.parametrize("level", LEVELS)

@@ -20,8 +20,8 @@ from lampc.ir.requests import RequestOp
 from lampc.ir.types import STR, ListOf
 from lampc.passes import PassContext, Pipeline, RunOptions
 from lampc.passes.lower import cut, run_text
+from tests.content import demos_for, signatures, values_of
 from tests.fakes import TEMPLATES, FakeTarget
-from tests.strategies import demos_for, signatures, values_of
 
 OPTIONS = RunOptions(round_trip=True, crash_dir=None)
 law = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 
 from lampc.ir import Module
 from lampc.passes import LABELS, PASSES, STANDARD, PassContext, Pipeline, RunOptions, load
+from tests.content import words
 from tests.fakes import TEMPLATES, FakeTarget
 from tests.passes.twin import Outcome, run
-from tests.strategies import programs, words
+from tests.strategies import programs
 
 OPTIONS = RunOptions(verify_each=True, round_trip=True, crash_dir=None)
-law = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+law = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 inputs = st.fixed_dictionaries({"text": words, "items": st.lists(words, max_size=3)})
 
 SAME_CALLS = ("inline", "fold", "lower-prompts", "lower-kv", "share-prefix", "liveness")
@@ -55,7 +56,7 @@ def test_exact_passes_keep_results_calls_and_effects(name: str) -> None:
 
 
 @pytest.mark.parametrize("pipeline", [STANDARD, "inline,hoist,cse,fold,dce,cse,hoist,dce,fold"])
-@pytest.mark.parametrize("examples", [10, pytest.param(400, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("examples", [25, pytest.param(400, marks=pytest.mark.slow)])
 def test_pipelines_keep_results_calls_and_effects(pipeline: str, examples: int) -> None:
     @settings(law, max_examples=examples)
     @given(programs(), inputs, st.sampled_from(sorted(TEMPLATES)))
