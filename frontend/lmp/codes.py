@@ -24,6 +24,8 @@ CODES = {
     "module.",
     "L0106": "a character without meaning\nThis character is no part of the language outside of texts and comments.",
     "L0107": "`=` used to compare\n`=` gives a name its value; `==` compares two values.",
+    "L0108": "nested too deeply\nThe file holds an expression or block within hundreds of others. Give parts of it "
+    "names by `let`.",
     # -- names
     "L0201": "unknown name\n"
     "No value, function or declaration of this name is visible here. Names are written exactly as "

@@ -15,7 +15,7 @@ from lampc.frontend.lmp.report import Reporter
 from lampc.frontend.lmp.signatures import signature
 from lampc.frontend.lmp.tests import test
 from lampc.frontend.lmp.typing import declared
-from lampc.ir import Unit, check
+from lampc.ir import Span, Unit, check
 
 
 def compile_lmp(text: str, path: str = "<lmp>") -> Unit:
@@ -24,9 +24,13 @@ def compile_lmp(text: str, path: str = "<lmp>") -> Unit:
     `path` names the file in diagnostics; imports are read relative to it.
     """
     report = Reporter()
-    env = load(text, path, report, True, {})
     program = Program(report)
-    unit = lower(env, program)
+    try:
+        unit = lower(load(text, path, report, True, {}), program)
+    except RecursionError:
+        lines = text.splitlines() or [""]
+        at = max(range(len(lines)), key=lambda i: len(lines[i]))
+        report.error("L0108", "this file is nested too deeply", Span(path, at + 1, 1), help="name parts by `let`")
     report.raise_if_failed()
     unit.module = program.assemble()
     check(unit.module)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lampc.frontend.lmp import ast
 
@@ -75,71 +75,91 @@ def _hugs(part: str) -> bool:
     return "\n" in part and part.endswith(("}", ")", "]")) and "\n" not in part.split("\n", 1)[0]
 
 
+class _Blocks(Exception):
+    """An expression holds blocks, so it takes several lines."""
+
+
 def expr(e: ast.Expr, indent: int, room: int = WIDTH) -> str:
     """An expression; lines after the first are indented by `indent` levels or more."""
-    made = _flat(e, indent)
-    first = made.split("\n", 1)[0]
-    if "\n" not in made and len(first) + 2 * indent <= room:
-        return made
-    return _broken(e, indent, room)
+    try:
+        line = _compose(e, _line)
+    except _Blocks:
+        return _broken(e, indent, room)
+    return line if len(line) + 2 * indent <= room else _broken(e, indent, room)
 
 
-def _inside(e: ast.Expr, least: int, indent: int) -> str:
-    text = expr(e, indent)
+def _line(e: ast.Expr) -> str:
+    return _compose(e, _line)
+
+
+_Render = Callable[[ast.Expr], str]
+
+
+def _inside(e: ast.Expr, least: int, render: _Render) -> str:
+    text = render(e)
     return f"({text})" if level(e) < least else text
 
 
-def _flat(e: ast.Expr, indent: int) -> str:
+def _compose(e: ast.Expr, render: _Render) -> str:
+    """An expression without breaks of its own, its parts written by `render`. Raises _Blocks."""
+
+    def given(a: ast.Arg) -> str:
+        return (f"{a.name.name}: " if a.name else "") + render(a.value)
+
     match e:
         case ast.Literal(_, _, raw):
             return raw
         case ast.Var(_, name):
             return name
         case ast.ListOfExprs(_, items):
-            return enclosed("[", [expr(i, indent) for i in items], "]")
+            return enclosed("[", [render(i) for i in items], "]")
         case ast.RecordOfExprs(_, args):
-            return enclosed("(", [arg(a, indent) for a in args], ")")
+            return enclosed("(", [given(a) for a in args], ")")
         case ast.Get(_, value, name):
-            return f"{_inside(value, _ATOM, indent)}.{name.name}"
+            return f"{_inside(value, _ATOM, render)}.{name.name}"
         case ast.Index(_, value, index):
-            return f"{_inside(value, _ATOM, indent)}[{expr(index, indent)}]"
+            return f"{_inside(value, _ATOM, render)}[{render(index)}]"
         case ast.Slice(_, value, start, end):
-            ends = [expr(x, indent) if x else "" for x in (start, end)]
-            return f"{_inside(value, _ATOM, indent)}[{':'.join(ends)}]"
+            ends = [render(x) if x else "" for x in (start, end)]
+            return f"{_inside(value, _ATOM, render)}[{':'.join(ends)}]"
         case ast.Call(_, callee, args, found):
-            return _inside(callee, _ATOM, indent) + enclosed("(", [arg(a, indent) for a in args], ")") + attrs(found)
+            return _inside(callee, _ATOM, render) + enclosed("(", [given(a) for a in args], ")") + attrs(found)
         case ast.Unary(_, op, value):
-            return f"not {_inside(value, _NOT, indent)}" if op == "not" else f"-{_inside(value, _UNARY, indent)}"
+            return f"not {_inside(value, _NOT, render)}" if op == "not" else f"-{_inside(value, _UNARY, render)}"
         case ast.Binary(_, op, left, right):
             own = LEVEL[op]
             chains = own <= 2  # `and` and `or` group to the right
             right_least = _UNARY if op == "**" else own if chains else own + 1
             left_least = _CALL if op == "**" else own + (own == 4 or chains)
-            return f"{_inside(left, left_least, indent)} {op} {_inside(right, right_least, indent)}"
+            return f"{_inside(left, left_least, render)} {op} {_inside(right, right_least, render)}"
         case ast.Cond(_, cond, then, orelse):
-            return f"if {_test(cond, indent)} then {expr(then, indent)} else {expr(orelse, indent)}"
-    from lampc.frontend.lmp.format import nested
-
-    return nested(e, indent)
-
-
-def _test(e: ast.Expr, indent: int) -> str:
-    return _inside(e, 1, indent)
+            return f"if {_inside(cond, 1, render)} then {render(then)} else {render(orelse)}"
+    raise _Blocks
 
 
 def _broken(e: ast.Expr, indent: int, room: int) -> str:
+    """An expression that does not fit on a line, or holds blocks."""
     left = room - 2 * indent
+
+    def render(part: ast.Expr) -> str:
+        return expr(part, indent)
+
     match e:
         case ast.ListOfExprs(_, items):
             return wrapped("[", [expr(i, indent + 1) for i in items], "]", indent, left)
         case ast.RecordOfExprs(_, args):
             return wrapped("(", [arg(a, indent + 1) for a in args], ")", indent, left)
         case ast.Call(_, callee, args, found):
-            head = _inside(callee, _ATOM, indent) + "("
-            if len(args) == 1 and _hugs(only := arg(args[0], indent)):
-                return head + only + ")" + attrs(found)
-            return wrapped(head, [arg(a, indent + 1) for a in args], ")" + attrs(found), indent, left)
+            head, tail = _inside(callee, _ATOM, render) + "(", ")" + attrs(found)
+            if len(args) == 1 and isinstance(args[0].value, ast.If | ast.Match | ast.Map):
+                return head + arg(args[0], indent) + tail
+            return wrapped(head, [arg(a, indent + 1) for a in args], tail, indent, left)
         case ast.Cond(_, cond, then, orelse):
             pad = "\n" + "  " * (indent + 1)
-            return f"if {_test(cond, indent)}{pad}then {expr(then, indent + 1)}{pad}else {expr(orelse, indent + 1)}"
-    return _flat(e, indent)
+            sides = f"{pad}then {expr(then, indent + 1)}{pad}else {expr(orelse, indent + 1)}"
+            return f"if {_inside(cond, 1, render)}{sides}"
+        case ast.If() | ast.Match() | ast.Map():
+            from lampc.frontend.lmp.format import nested
+
+            return nested(e, indent)
+    return _compose(e, render)
