@@ -1,4 +1,4 @@
-"""Pipelines as text: `inline{keep=[main]},cse,dce{definitions=true}`, read and written.
+"""Pipelines as text: `inline{entry=main},cse,dce{definitions=true}`, read and written.
 
     pipeline = pass ("," pass)*             pass  = name ("{" (option ("," option)*)? "}")?
     option   = name "=" value               value = word | JSON string or number | "[" (value ("," value)*)? "]"
