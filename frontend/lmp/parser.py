@@ -34,6 +34,7 @@ def grammar() -> Lark:
 
 def parse(text: str, path: str, report: Reporter) -> ast.File:
     """Parse a file. Errors go to `report`; what could be read is in the result."""
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     report.add_source(path, text)
     found = scan.marks(text)
     file = ast.File(path, text, [], scan.comments(text, found))

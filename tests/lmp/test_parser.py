@@ -67,6 +67,11 @@ def test_the_rest_of_a_broken_module_is_read(broken: str, errors: int) -> None:
     assert isinstance(module.body[-1], ast.Return)
 
 
+def test_line_ends_and_byte_order_marks_of_other_systems() -> None:
+    text = "\ufeff" + EVERYTHING.replace("\n", "\r\n")
+    assert compile_lmp(text).module == compile_lmp(EVERYTHING).module
+
+
 def test_names_of_broken_statements_are_not_reported() -> None:
     text = "module A(x: str) -> (y: str) {\n  let lost = x + ;\n  return (y: lost);\n}\n"
     with pytest.raises(CompileError) as e:
