@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
+import warnings
 from typing import Any
 
 from lampc.ir.types import BOOL, FLOAT, INT, STR, Choice, ListOf, Maybe, Record, Scalar, Type, mismatch
@@ -33,7 +35,10 @@ def cast(text: str, wanted: Type) -> Any:
         found = re.fullmatch(r"[-+]?[\d,_]*\.?\d+(?:[eE][-+]?\d+)?", text.strip("`\"' "))
         if not found:
             raise Uncastable(f"{text!r} is not a number")
-        number = float(found.group().replace(",", "").replace("_", ""))
+        digits = found.group().replace(",", "").replace("_", "")
+        if wanted == INT and digits.lstrip("+-").isdigit():
+            return int(digits)  # a float would lose digits of a large number
+        number = float(digits)
         if wanted == FLOAT:
             return number
         if number != int(number):
@@ -56,7 +61,7 @@ def _choice(text: str, wanted: Choice) -> str:
 def _json(text: str, wanted: Type) -> Any:
     body = re.sub(r"\A```[a-z]*\n?|\n?```\Z", "", text)
     try:
-        value = json.loads(body)
+        value = _literal(body)
     except ValueError:
         if isinstance(wanted, ListOf) and not isinstance(wanted.item, Record):
             items = re.findall(r"^\s*(?:[-*]|\d+[.)])\s+(.*)$", body, re.MULTILINE)
@@ -69,6 +74,20 @@ def _json(text: str, wanted: Type) -> Any:
     if why:
         raise Uncastable(why)
     return value
+
+
+def _literal(text: str) -> Any:
+    """A JSON value as JSON or as Python writes it (single quotes, True, None). Raises ValueError."""
+    try:
+        return json.loads(text)
+    except ValueError as e:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # odd escapes in a model's text are no matter of ours
+                value = ast.literal_eval(text)
+            return json.loads(json.dumps(value))  # tuples are lists; sets and bytes are no JSON values
+        except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+            raise e from None
 
 
 def plain(value: Any) -> str:
