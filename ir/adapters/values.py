@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import re
 import warnings
 from typing import Any
@@ -36,9 +37,11 @@ def cast(text: str, wanted: Type) -> Any:
         if not found:
             raise Uncastable(f"{text!r} is not a number")
         digits = found.group().replace(",", "").replace("_", "")
-        if wanted == INT and digits.lstrip("+-").isdigit():
+        if wanted == INT and digits.lstrip("+-").isdigit() and len(digits) < 1000:
             return int(digits)  # a float would lose digits of a large number
         number = float(digits)
+        if not math.isfinite(number):
+            raise Uncastable(f"{text[:80]!r} is too large a number")
         if wanted == FLOAT:
             return number
         if number != int(number):

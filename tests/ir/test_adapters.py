@@ -83,6 +83,8 @@ def test_answers_are_read_as_they_are_meant(text: str, wanted: Type, value: Any)
         ("maybe", BOOL, "neither true nor false"),
         ("seven", INT, "not a number"),
         ("7.5", INT, "not a whole number"),
+        ("1e999", INT, "too large a number"),
+        ("9" * 5000, INT, "too large a number"),
         ("perhaps", Choice(("yes", "no")), "none of yes, no"),
         ("a, b", ListOf(INT), "not JSON for list[int]"),
         ('["a"]', ListOf(INT), "item 0: expected int, got 'a'"),
