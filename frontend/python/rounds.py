@@ -7,7 +7,16 @@ from typing import Any
 
 from lampc.frontend.python.base import item_type
 from lampc.frontend.python.branches import RESULT, RETURNED, Branches
-from lampc.frontend.python.liveness import assigned, has_return, live_before, loads, loop_live, target_names, walk_block
+from lampc.frontend.python.liveness import (
+    assigned,
+    has_return,
+    live_before,
+    loads,
+    loop_live,
+    mutated,
+    target_names,
+    walk_block,
+)
 from lampc.frontend.python.loops import Iteration, known_items, start, type_now
 from lampc.frontend.python.traced import Completions, Exit, Traced, WithIndex, as_json, is_static
 from lampc.ir import Region, Value, prog
@@ -22,6 +31,7 @@ class Rounds(Branches):
     def _For(self, s: ast.For, live: frozenset[str]) -> Exit | None:
         if s.orelse:
             raise self.stop("L0711", s, "`else` of a loop")
+        self._same_list(s)
         items = self.expr(s.iter)
         if is_static(items):
             done, end = self.known(lambda: self._repeat(s, items, live))
@@ -40,6 +50,17 @@ class Rounds(Branches):
         if not known_items(self, items, s.iter):
             return None
         return self.attempt(lambda: self._loop_known(s, items, live), lambda e: self._repeat_or(e, s, items, live))
+
+    def _same_list(self, s: ast.For) -> None:
+        """A loop that changes the list it runs over sees the changes; by-value tracing would not."""
+        if isinstance(s.iter, ast.Call) and isinstance(s.iter.func, ast.Name) and s.iter.func.id in ("list", "sorted"):
+            return
+        if isinstance(s.iter, ast.Subscript):
+            return
+        changed = {n for node in walk_block(s.body) if (n := mutated(node)) is not None} & loads(s.iter)
+        if changed:
+            name = min(changed)
+            raise self.stop("L0715", s, f"the loop changes `{name}`, which it runs over", f"run over list({name})")
 
     def _loop_known(self, s: ast.For, items: Any, live: frozenset[str]) -> Exit | None:
         if (collected := self._collects(s, live)) is not None:

@@ -136,7 +136,10 @@ def statement(draw: st.DrawFn, depth: int, loops: int, indent: str, extra: tuple
             return [f"{indent}for {v} in {over}:", *block(draw, depth - 1, loops + 1, more, (*extra, v))]
         case 11 | 12:
             v = f"j{depth}"
-            return [f"{indent}for {v} in {sequence(draw)}:", *block(draw, depth - 1, loops + 1, more, (*extra, v))]
+            return [
+                f"{indent}for {v} in list({sequence(draw)}):",
+                *block(draw, depth - 1, loops + 1, more, (*extra, v)),
+            ]
         case _:
             n = f"n{depth}"
             body = block(draw, depth - 1, loops + 1, more, (*extra, n))
