@@ -120,7 +120,8 @@ class Branches(Statements):
                 return self._return(s)
             case ast.Break() | ast.Continue():
                 return Exit(broke=isinstance(s, ast.Break))
-        return self.statement(s, live)
+        end = self.statement(s, live)
+        return end if end is not None else self.block(rest, after)
 
     def _return(self, s: ast.Return) -> Exit:
         value = None if s.value is None else self.expr(s.value)

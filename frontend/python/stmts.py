@@ -34,13 +34,15 @@ class Statements(Calls):
         for i, s in enumerate(statements):
             rest = statements[i + 1 :]
             live = live_before(rest, after, self.frame.loop or frozenset())
-            end = self.split(s, rest, live, after) if jumps(s) else self.statement(s, live)
+            if jumps(s):
+                return self.split(s, rest, live, after)
+            end = self.statement(s, live)
             if end is not None:
                 return end
         return None
 
     def split(self, s: ast.stmt, rest: list[ast.stmt], live: frozenset[str], after: frozenset[str]) -> Exit | None:
-        """A statement that may leave the block; what follows it is traced where it does not."""
+        """A statement that may leave the block, and all that follows it in the block, where it does not."""
         raise NotImplementedError
 
     def statement(self, s: ast.stmt, live: frozenset[str]) -> Exit | None:

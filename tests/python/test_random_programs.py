@@ -91,3 +91,15 @@ def compare(source: str) -> bool:
 @given(sources())
 def test_traced_programs_mean_what_python_means(source: str) -> None:
     compare(source)
+
+
+def test_what_follows_a_jump_known_now_is_traced_once() -> None:
+    source = """def f(a: int, b: int, s: str, xs: list[int]):
+    ys = []
+    for x in xs:
+        if 1 == 2:
+            return {"ys": ys}
+        ys.append(x)
+    return {"ys": ys}
+"""
+    assert compare(source)
