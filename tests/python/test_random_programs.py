@@ -38,7 +38,7 @@ def load(source: str) -> Program:
     linecache.cache[name] = (len(source), None, source.splitlines(True), name)
     scope: dict[str, Any] = {"__name__": f"random_{name}", "ask": lampc.Predict("q -> n: int", symbol="ask")}
     exec(compile(source, name, "exec"), scope)
-    return Program(scope["f"], "f", 200)
+    return Program(scope["f"], "f", 2000)
 
 
 class Model:
