@@ -259,4 +259,4 @@ def test_wheel_works_alone(tmp_path: Path) -> None:
     assert "classify" in run("check", "classify.lmp")
     assert run("run", "classify.lmp", "--input", "text=The tea was cold.").strip()
     run("graph", "classify.lmp", "--to", "html", "-o", "graph.html")
-    assert "<svg" in (tmp_path / "graph.html").read_text(encoding="utf-8")
+    assert "Classify" in (tmp_path / "graph.html").read_text(encoding="utf-8")
