@@ -40,9 +40,10 @@ def demo(
     """
     from lampc.runtime.cli.failure import CommandError, on_interrupt
     from lampc.runtime.cli.optimize import forget
-    from lampc.runtime.cli.progress import Progress
     from lampc.runtime.cli.sources import load
     from lampc.runtime.demo import run_demo
+    from lampc.runtime.progress import Progress
+    from lampc.runtime.records import Recording
     from lampc.runtime.session import Session
     from lampc.runtime.setup import task_of
     from lampc.runtime.store import Store
@@ -66,13 +67,18 @@ def demo(
             typer.echo(f"\nThis demo finished before; its journal is in {out}. FRESH=1 starts over.")
             typer.echo((out / "report.json").read_text(encoding="utf-8").strip())
             return
-        with Progress(session.bus) as progress:
+        with (
+            Progress(session.bus) as progress,
+            Recording(out, out.name, session.bus, program=file.name, model=model or "", seed=seed) as kept,
+        ):
             if store.count("job"):
                 progress.say(f"{out}: going on from {store.count('job')} finished runs")
             run = run_demo(
                 task, loaded.base, out, model=model, seed=seed, session=session,
                 stage=lambda name: progress.say(f"-- {_STAGES[name]}"),
             )  # fmt: skip
+            kept.score = run.result.score_after
+            kept.account(session.usage, session.usage_by_node, bound=session.bound())
         _show(loaded, task, run)
         _files(loaded, run, out)
         _ask(loaded, task, run, session)

@@ -67,13 +67,14 @@ def optimize(
 
 def forget(folder: Path) -> None:
     """Remove what earlier runs left in a run's folder, and nothing else."""
-    for name in ("journal.store", "run.json", "events.jsonl"):
+    for name in ("journal.store", "run.json", "record.json", "events.jsonl"):
         (folder / name).unlink(missing_ok=True)
 
 
 def _optimize(loaded: Loaded, task: Task, folder: Path, target: Path, model: str | None, seed: int) -> None:
-    from lampc.runtime.cli.progress import Progress
     from lampc.runtime.driver import optimize as drive
+    from lampc.runtime.progress import Progress
+    from lampc.runtime.records import Recording
     from lampc.runtime.saved import diff, save
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
@@ -87,7 +88,10 @@ def _optimize(loaded: Loaded, task: Task, folder: Path, target: Path, model: str
         known = store.count("job")
         if known:
             typer.echo(f"{folder}: going on from {known} finished runs", err=True)
-        with Progress(session.bus):
+        with (
+            Progress(session.bus),
+            Recording(folder, folder.name, session.bus, program=loaded.path.name, model=model or "", seed=seed) as kept,
+        ):
             result = drive(
                 loaded.unit,
                 session,
@@ -100,7 +104,9 @@ def _optimize(loaded: Loaded, task: Task, folder: Path, target: Path, model: str
                 budget=task.budget,
                 record=folder / "run.json",
             )
-        bound = session.bound()
+            bound = session.bound()
+            kept.rows, kept.errors, kept.score = len(task.select), result.errors, result.score_after
+            kept.account(session.usage, session.usage_by_node, bound=bound)
     save(target, loaded.unit, result.assignment, {"program": str(loaded.path.name), **facts(result)})
     if result.again:
         typer.echo(f"this run finished before (in {folder}); --fresh starts over")

@@ -72,7 +72,7 @@ def _run(
     loaded: Loaded, rows: list[Row], program: str | None, model: str | None, seed: int, out: Path | None
 ) -> tuple[list[Outcome], Usage]:
     from lampc.runtime.cli.failure import on_interrupt
-    from lampc.runtime.cli.progress import Progress
+    from lampc.runtime.progress import Progress
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
     from lampc.runtime.types import Cell
