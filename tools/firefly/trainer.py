@@ -27,9 +27,11 @@ class Plan:
     minutes: float
     lr: float = 3e-3
     warmup: int = 100
-    decay_from: float = 0.5
+    decay_from: float = 0.6
     floor: float = 0.02
     average: float = 0.998
+    adam: float = 0.4
+    embed: float = 1.0
 
     def stage(self, progress: float) -> Stage:
         """The stage at this progress."""
@@ -56,9 +58,12 @@ class Trainer:
         self.average = Firefly(shape, seed).to(device)
         params = dict(self.model.named_parameters())
         block = [p for name, p in params.items() if p.ndim == 2 and name != "embed"]
-        other = [p for name, p in params.items() if p.ndim == 1 or name == "embed"]
+        groups = [
+            {"params": [params["embed"]], "share": plan.embed},
+            {"params": [p for p in params.values() if p.ndim == 1], "share": plan.adam},
+        ]
         self.muon = Muon(block, lr=plan.lr)
-        self.adam = torch.optim.AdamW(other, lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0)
+        self.adam = torch.optim.AdamW(groups, lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0)
         self.step = 0
         self.used = 0.0
 
@@ -82,7 +87,7 @@ class Trainer:
         rate = self.plan.rate(self.step, progress)
         for optimiser in (self.muon, self.adam):
             for group in optimiser.param_groups:
-                group["lr"] = rate
+                group["lr"] = rate * group.get("share", 1.0)
         batch = self.source.batch(self.step, self.plan.stage(progress), self.device)
         loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -118,6 +123,21 @@ class Trainer:
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
         self.step, self.used, self.source.seed = state["step"], state["used"], state["seed"]
+
+    def rescale(self, factor: float) -> None:
+        """Make the token identities louder in the residual stream; the answers hardly change at first.
+
+        The embedding starts small and the steps of Muon do not depend on the size of the weights, so after
+        some thousand steps what the first layer adds drowns the word itself, and nothing can be copied or matched.
+        """
+        with torch.no_grad():
+            for network in (self.model, self.average):
+                network.embed.mul_(factor)
+                network.norm.div_(factor)
+            for weight, power in ((self.model.embed, factor), (self.model.norm, 1 / factor)):
+                state = self.adam.state[weight]
+                state["exp_avg"].div_(power)
+                state["exp_avg_sq"].div_(power**2)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint under a temporary name first, so that a kill leaves the old one."""
