@@ -44,7 +44,7 @@ lampc.optimize(
 lampc.test(
     "one call, whose label is the program's",
     program,
-    {"text": "purple writer shirt"},
-    mock={"classify": {"label": "writer"}},
-    expect=[lambda outputs, stats: outputs.label == "writer", lambda outputs, stats: stats.calls == 1],
+    {"text": "purple hammer shirt"},
+    mock={"classify": {"label": "hammer"}},
+    expect=[lambda outputs, stats: outputs.label == "hammer", lambda outputs, stats: stats.calls == 1],
 )

@@ -180,9 +180,9 @@ def _ask(loaded: Loaded, task: Task, run: DemoRun, session: Session) -> None:
     from lampc.runtime.demo import new_input
     from lampc.runtime.types import Row
 
-    inputs = new_input(loaded.unit, task)
-    (outcome,) = session.run(loaded.unit, [Row("new", inputs)], entry=task.program, assignment=run.result.assignment)
-    _heading("One new input")
-    typer.echo(f"{json.dumps(inputs, ensure_ascii=False)}\n-> {json.dumps(outcome.value, ensure_ascii=False)}")
+    row = Row("new", new_input(task).inputs)
+    (outcome,) = session.run(loaded.unit, [row], entry=task.program, assignment=run.result.assignment)
+    _heading("One input that the optimiser never saw")
+    typer.echo(f"{json.dumps(row.inputs, ensure_ascii=False)}\n-> {json.dumps(outcome.value, ensure_ascii=False)}")
     if outcome.error is not None:
         typer.echo(f"failed: {outcome.error}")
