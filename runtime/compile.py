@@ -10,10 +10,8 @@ from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
 from lampc.ir.core import walk_values
 from lampc.ir.effects import Trait
 from lampc.ir.prog import Assert, DefPredictor, Func
+from lampc.passes.table import STANDARD
 from lampc.runtime.interp import entry_function
-
-STANDARD = "inline,fold,cse,dce,lower-prompts,lower-kv,share-prefix,liveness"
-"""The pipeline that `run`, `optimize` and `explain` use."""
 
 
 def structural(module: Module, assignment: Assignment) -> Assignment:

@@ -142,7 +142,8 @@ def _lowered(session: Session, loaded: Loaded) -> None:
     """Say what the standard pipeline did."""
     from lampc.ir.prog import DefPredictor
     from lampc.passes.manager import PassContext, Pipeline, RunOptions
-    from lampc.runtime.compile import STANDARD, specialise
+    from lampc.passes.table import STANDARD
+    from lampc.runtime.compile import specialise
 
     module = specialise(loaded.module, loaded.assignment)
     models = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}

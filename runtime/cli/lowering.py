@@ -36,8 +36,8 @@ def context(loaded: Loaded, module: Module, pipeline: Pipeline, model: str | Non
 
 def up_to(name: str) -> str:
     """The standard pipeline as far as pass `name`. Raises CommandError for a pass that is not in it."""
+    from lampc.passes.table import STANDARD
     from lampc.runtime.cli.failure import CommandError
-    from lampc.runtime.compile import STANDARD
 
     names = STANDARD.split(",")
     if name not in names:

@@ -34,10 +34,10 @@ def opt(
     """
     from lampc.ir import print_module
     from lampc.passes.manager import Pipeline, RunOptions
+    from lampc.passes.table import STANDARD
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.lowering import context
     from lampc.runtime.cli.sources import load
-    from lampc.runtime.compile import STANDARD
 
     if listing:
         typer.echo(passes())
