@@ -31,7 +31,7 @@ class ContextValue:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One cell under way."""
+    """One cell under way. `over` once nothing more of it is run; `pending` counts its calls that are out."""
 
     index: int
     cell: Cell
@@ -41,6 +41,7 @@ class Task:
     outcome: Outcome
     steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
     over: bool = False
+    pending: int = 0
 
 
 @dataclass(slots=True, eq=False)

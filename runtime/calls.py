@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lampc.ir import CallKey, Draw, Sampling
+from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.models import Answer, Model, ModelCall
 from lampc.runtime.plan import SharedPrefixes
 from lampc.runtime.types import Usage
@@ -67,8 +67,10 @@ class CallDesk:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`."""
         self.bus.emit("node.start", node=node, row=draw.row)
-        sampling = rollout_sampling(sampling, draw.sample)
         prompt = _digest(ids, messages, score)
+        if draw.sample and sampling.temperature == 0.0:
+            # passes merge equal greedy calls, so their further rollouts are one draw too, whatever the call site
+            sampling, draw = rollout_sampling(sampling, draw.sample), replace(draw, key=Key((prompt,)), indices=())
         key = CallKey.of(model.target.info.digest, model.mode, prompt, sampling, draw)
         name = key.digest()
         record = self.store.get("call", name)
@@ -105,10 +107,6 @@ class CallDesk:
             if model.target.local:
                 shared = self._shared.setdefault(model, SharedPrefixes(model))
                 calls = shared.plan(calls)
-                for call in calls:
-                    self._room -= len(call.ids)
-                    if self._room >= 0:
-                        self.prompts.append(call.ids)
             model.submit(calls)
             self.bus.emit("request.submit", count=len(calls), model=model.target.info.name)
         self._queue = {}
@@ -120,6 +118,10 @@ class CallDesk:
             self._shared[model].done(call)
         if not answer.error:
             self.store.put("call", name, answer.record())
+        if answer.computed_tokens or not answer.error:
+            self._room -= len(call.ids)
+            if self._room >= 0:
+                self.prompts.append(call.ids)
         self.bus.emit(
             "request.done",
             node=call.node,

@@ -12,7 +12,7 @@ import contextlib
 import hashlib
 import time
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +21,7 @@ from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.hostref import host_ref
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
-from lampc.runtime.types import Cell, Outcome, RowError, TraceStep, Usage
+from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
 
 if TYPE_CHECKING:
     from lampc.runtime.session import Session
@@ -93,7 +93,7 @@ class CellTable:
         self.fresh, self.stored = 0, 0
         self.started = time.monotonic()
         self._done: dict[str, Outcome] = {}
-        self._keys: dict[tuple[Assignment, str, str, int], str] = {}
+        self._keys: dict[tuple[Assignment, int, int], tuple[Row, str]] = {}
         self._candidates: dict[Assignment, str] = {}
         self._program = f"{self.module.digest()} {entry or ''} {_surroundings(self.module, program, session.base)}"
         self.offline = False
@@ -103,11 +103,11 @@ class CellTable:
     def key(self, cell: Cell) -> str:
         """What the cell is stored under."""
         row = cell.row
-        spot = (cell.assignment, row.id, row.path, cell.rollout)
+        spot = (cell.assignment, id(row), cell.rollout)  # the row is kept, so its id stays its own
         if spot not in self._keys:
             parts = (self._program, self.session.seed, self.candidate(cell.assignment), row.id, cell.rollout)
-            self._keys[spot] = digest((*parts, freeze(row.inputs)))
-        return self._keys[spot]
+            self._keys[spot] = (row, digest((*parts, freeze(row.inputs))))
+        return self._keys[spot][1]
 
     def candidate(self, assignment: Assignment) -> str:
         """Identity of a candidate: the parameters in force and the models they name."""
@@ -126,7 +126,8 @@ class CellTable:
 
     def get(self, cell: Cell) -> Outcome | None:
         """The finished cell, or None."""
-        return self._done.get(self.key(cell))
+        outcome = self._done.get(self.key(cell))
+        return None if outcome is None else replace(outcome, cell=cell)  # equal inputs may have other labels
 
     def run(self, cells: Sequence[Cell], heard: Heard | None = None) -> None:
         """Finish all cells, those that are not yet in one batch. `heard` is told of each as it ends.

@@ -85,8 +85,10 @@ class Executor:
 
     def _fail(self, task: Task, failure: RowFailure) -> None:
         if not task.over:
+            task.over = True
             task.outcome.error = failure.row_error(task.cell.row.id)
-            self._end(task)
+            if not task.pending:  # else the last call that is out ends it, so that its usage is whole
+                self._end(task)
 
     def _end(self, task: Task) -> None:
         task.over = True
@@ -271,6 +273,7 @@ class Executor:
                 grown = ContextValue(context.model, context.ids + answer.ids)
                 self._resolve(block, i, [grown, answer.text])
 
+        block.task.pending += 1
         self.services.desk.request(
             context.model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
         )
@@ -288,6 +291,7 @@ class Executor:
             ids = self._encode(context.model, option)
             draw = Draw(self.services.seed, Key(()), block.indices, block.task.cell.row.id)
             done = functools.partial(deliver, n=n)
+            block.task.pending += 1
             self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids)
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
@@ -301,6 +305,7 @@ class Executor:
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))
+        block.task.pending += 1
         self.services.desk.request(
             model,
             op.sampling,
@@ -313,11 +318,15 @@ class Executor:
 
     def _answered(self, block: Block, op: Op, answer: Answer, usage: Usage) -> bool:
         """Book the answer; False if the row is over or the call failed."""
-        block.task.outcome.usage += usage
-        if block.task.over:
+        task = block.task
+        task.outcome.usage += usage
+        task.pending -= 1
+        if task.over:
+            if not task.pending:
+                self._end(task)
             return False
         if answer.error:
-            self._fail(block.task, RowFailure(answer.error, op, "model"))
+            self._fail(task, RowFailure(answer.error, op, "model"))
             return False
         return True
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -165,6 +166,6 @@ def _get(values: dict[str, Any], name: str, what: str) -> Any:
 def _number(value: Any) -> float:
     """The score itself, or the `score` of what carries one."""
     value = getattr(value, "score", value)
-    if isinstance(value, bool | int | float):
+    if isinstance(value, bool | int | float) and math.isfinite(value):
         return float(value)
-    raise MetricError(f"a metric gives a number or true/false, got {value!r}")
+    raise MetricError(f"a metric gives a finite number or true/false, got {value!r}")

@@ -56,6 +56,10 @@ def optimize(
     task = task_of(loaded.unit, loaded.assignment, loaded.base, data=data, program=program, metric=metric, seed=seed)
     folder = resume or (loaded.base / task.resume if task.resume else Path("out") / file.stem)
     target = save or (loaded.base / task.save if task.save else folder / "tuned.lampc")
+    if target.suffix != ".lampc":
+        from lampc.runtime.cli.failure import CommandError
+
+        raise CommandError(f"{target}: a tuned program is saved as .lampc: give a name that ends so")
     typer.echo(f"{file}: {task.about()}", err=True)
     if dry_run:
         typer.echo(task.dry_run())

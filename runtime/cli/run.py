@@ -46,6 +46,8 @@ def run(
     func = entry(loaded, program)
     if data is not None and inputs:
         raise CommandError("give --input or --data, not both")
+    if out is not None and any(p is not None and out.exists() and p.exists() and out.samefile(p) for p in (file, data)):
+        raise CommandError(f"--out {out} is the program or its data: give another file")
     rows = table(loaded, data, program) if data is not None else [one_row(parse_inputs(inputs, func))]
     outcomes, usage = _run(loaded, rows, program, model, seed, out)
     failed = [o.error for o in outcomes if o.error is not None]

@@ -9,7 +9,8 @@ import pytest
 
 from lampc.backend import FakeEngine
 from lampc.ir import Module, check, parse_module
-from lampc.runtime.compile import Executable
+from lampc.runtime.cells import CellTable
+from lampc.runtime.compile import Executable, lower
 from lampc.runtime.events import EventBus
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import interpret
@@ -149,3 +150,64 @@ def test_every_row_and_call_is_told_of() -> None:
     assert kinds["row.start"] == kinds["row.end"] == len(inputs)
     assert kinds["node.start"] == kinds["node.end"] == 2 * len(inputs)
     assert kinds["request.done"] == session.usage.calls - session.usage.stored_calls
+
+
+TWINS = module(
+    f"""%a = prog.predict(%text) {predict("0")} : ({{label: str}})
+        %b = prog.predict(%text) {predict("1")} : ({{label: str}})
+        %x = prog.field(%a) {{field = "label"}} : (str)
+        %y = prog.field(%b) {{field = "label"}} : (str)
+        %r = prog.pack(%x, %y) {{names = ["x", "y"]}} : ({{x: str, y: str}})
+        prog.return(%r) : ()""",
+    returns="{x: str, y: str}",
+)
+
+
+@pytest.mark.parametrize("rollout", [0, 1, 2])
+def test_merged_greedy_calls_answer_as_unmerged_ones_in_every_rollout(rollout: int) -> None:
+    cells = [Cell(r, rollout=rollout) for r in rows([{"text": t} for t in ("red", "blue")])]
+    with Session(model=FakeEngine()) as session:
+        merged = values(session.run_cells(TWINS, cells))
+    with Session(model=FakeEngine()) as session:
+        whole = lower(TWINS, lambda name: session.target(TWINS, name), pipeline="lower-prompts,lower-kv")
+        exe = Executable(whole, None)
+        apart = values(session._executor(TWINS).run([(c, exe) for c in cells]))
+    assert merged == apart
+
+
+def test_a_failed_row_accounts_for_all_its_calls() -> None:
+    program = module(
+        f"""%a = prog.predict(%text) {predict("0")} : ({{label: str}})
+            %l = prog.field(%a) {{field = "label"}} : (str)
+            %n = prog.apply(%l) {{fn = "int"}} : (int)
+            %other = prog.const() {{type = !str, value = "another, longer text"}} : (str)
+            %b = prog.predict(%other) {predict("1", "max_tokens = 40")} : ({{label: str}})
+            %m = prog.field(%b) {{field = "label"}} : (str)
+            %s = prog.apply(%n) {{fn = "str"}} : (str)
+            %r = prog.pack(%m, %s) {{names = ["m", "s"]}} : ({{m: str, s: str}})
+            prog.return(%r) : ()""",
+        returns="{m: str, s: str}",
+    )
+    reply = lambda prompt: "a long answer to it" if "another" in prompt else "word"  # noqa: E731
+    with Session(model=FakeEngine(reply)) as session:
+        (outcome,) = session.run(program, rows([{"text": "red"}]))
+        assert outcome.error is not None
+        assert outcome.usage.calls == session.usage.calls == 2
+        assert session.desk.idle
+        assert session.usage.computed_tokens == session.bound()
+
+
+def test_a_rejected_prompt_is_not_part_of_the_bound() -> None:
+    with Session(model=FakeEngine(context_length=64)) as session:
+        outcomes = session.run(CALL, rows([{"text": "red"}, {"text": "red " * 100}]))
+        assert [o.error is None for o in outcomes] == [True, False]
+        assert session.usage.computed_tokens == session.bound()
+
+
+def test_rows_of_one_name_are_told_apart_in_the_table() -> None:
+    with Session(model=FakeEngine()) as session:
+        table = CellTable(session, CALL, None)
+        cells = [Cell(Row("9", {"text": t})) for t in ("one", "two")]
+        table.run(cells)
+        assert [c.row.inputs for c in cells] == [o.cell.row.inputs for c in cells if (o := table.get(c))]
+        assert table.get(cells[0]).value != table.get(cells[1]).value  # type: ignore[union-attr]
