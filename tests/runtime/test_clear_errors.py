@@ -102,3 +102,17 @@ def test_an_endpoint_that_is_not_there_is_named(folder: Path) -> None:
 
 def test_an_unknown_option_is_a_usage_error(folder: Path) -> None:
     assert "--input" in failing("run", "a.lmp", "--inputt", "text=a", code=2)
+
+
+def test_a_metric_that_is_not_a_number_is_an_error(folder: Path) -> None:
+    (folder / "odd.py").write_text("def score(gold, pred):\n    return float('nan')\n")
+    said = failing("optimize", "a.lmp", "--metric", "odd:score", "--model", "model")
+    assert "finite number" in said
+
+
+def test_outputs_do_not_overwrite_the_program_or_its_data(folder: Path) -> None:
+    said = failing("run", "a.lmp", "--data", "words.csv", "--out", "words.csv", "--model", "model")
+    assert "give another file" in said
+    assert (folder / "words.csv").read_text() == TABLE
+    assert ".lampc" in failing("optimize", "a.lmp", "--save", "a.lmp", "--model", "model")
+    assert (folder / "a.lmp").read_text().startswith("signature")

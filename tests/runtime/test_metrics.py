@@ -122,7 +122,7 @@ def test_metrics_that_cannot_be_used_are_named() -> None:
 
 
 def test_a_metric_that_gives_no_number_is_named_with_its_row() -> None:
-    with pytest.raises(MetricError, match=r"failed on row 7 \(t.csv:8\): a metric gives a finite number .*, got 'yes'") as e:
+    with pytest.raises(MetricError, match=r"failed on row 7 \(t.csv:8\): a metric gives a finite .*, got 'yes'") as e:
         score(lambda gold, pred: "yes", {"label": "x"})
     assert e.value.row == "7"
 
