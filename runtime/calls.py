@@ -22,13 +22,6 @@ ROLLOUT_TEMPERATURE = 1.0
 """Temperature of the second and later rollouts of a greedy call: equal draws would be of no use."""
 
 
-def rollout_sampling(sampling: Sampling, rollout: int) -> Sampling:
-    """How a call is sampled in rollout number `rollout`; rollout 0 is the program as written."""
-    if rollout and sampling.temperature == 0.0:
-        return replace(sampling, temperature=ROLLOUT_TEMPERATURE)
-    return sampling
-
-
 class CallDesk:
     """Takes calls, answers each once. Equal calls (same `CallKey`) are computed once and journaled.
 
@@ -70,7 +63,8 @@ class CallDesk:
         prompt = _digest(ids, messages, score)
         if draw.sample and sampling.temperature == 0.0:
             # passes merge equal greedy calls, so their further rollouts are one draw too, whatever the call site
-            sampling, draw = rollout_sampling(sampling, draw.sample), replace(draw, key=Key((prompt,)), indices=())
+            sampling = replace(sampling, temperature=ROLLOUT_TEMPERATURE)
+            draw = replace(draw, key=Key((prompt,)), indices=())
         key = CallKey.of(model.target.info.digest, model.mode, prompt, sampling, draw)
         name = key.digest()
         record = self.store.get("call", name)

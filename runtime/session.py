@@ -193,7 +193,7 @@ class Session:
             raise RowFailure(answer.error, kind="model")
         return parse_answer(bound, answer.text), answer.text
 
-    def runner(self, module: Module, base: Path | None = None) -> SessionRunner:
+    def runner(self, module: Module) -> SessionRunner:
         """What `interpret` needs to run `module` in this session."""
         return SessionRunner(self, module)
 

@@ -59,12 +59,11 @@ def test_templates_that_cannot_be_cut_are_left_whole(template: str) -> None:
     assert target(Templated(template)).glue is None
 
 
-def test_a_default_system_turn_is_seen() -> None:
+def test_a_template_that_adds_a_system_turn_of_its_own_is_left_whole() -> None:
     made = target(Templated(DEFAULT_SYSTEM))
-    turns = [("user", "hello")]
-    glue = made.glue
-    if glue is not None:
-        assert glue.begin + glue.wrap(*turns[0]) + glue.generation == made.render_chat(turns)
+    assert made.glue is None
+    assert "Be kind." in made.render_chat([("user", "hello")])
+    assert "Be kind." not in made.render_chat([("system", "Be brief."), ("user", "hello")])
 
 
 def test_a_checkpoint_without_template_gets_plain_paragraphs() -> None:
