@@ -15,11 +15,13 @@ from firefly.tokenizer import build_tokenizer
 from firefly.trainer import Plan, Trainer
 
 STAGES = (
-    Stage(0.30, 0.10, (128, 256), "easy"),
-    Stage(0.55, 0.35, (128, 128, 256), "mixed"),
-    Stage(1.0, 0.05, (256, 256, 256, 512), "full"),
+    Stage(0.06, 0.50, (128,), "easy"),
+    Stage(0.30, 0.25, (128,), "easy"),
+    Stage(0.60, 0.15, (128, 128, 256), "mixed"),
+    Stage(0.85, 0.08, (128, 256, 256), "full"),
+    Stage(1.0, 0.05, (256, 256, 512), "full"),
 )
-"""Tasks first: dense rows alone at the beginning teach little and make the first layer too loud."""
+"""Much looking back first, then more tasks and longer rows."""
 
 
 def main() -> None:
@@ -29,10 +31,11 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=100.0, help="training budget, pauses excluded")
     parser.add_argument("--steps", type=int, default=1_000_000, help="budget in steps (exactly repeatable)")
     parser.add_argument("--tokens", type=int, default=4096, help="tokens a step")
-    parser.add_argument("--lr", type=float, default=3e-3)
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--rescale", type=float, help="multiply the embedding of a checkpoint first, see the docs")
+    parser.add_argument("--fp32", action="store_true", help="for a CPU without bfloat16 products")
+    parser.add_argument("--adam", action="store_true", help="AdamW for the matrices too, instead of Muon")
     parser.add_argument("--export", type=Path, help="write the Hugging Face folder and stop")
     parser.add_argument("--raw", action="store_true", help="export the last weights, not their average")
     args = parser.parse_args()
@@ -42,13 +45,11 @@ def main() -> None:
     torch.manual_seed(args.seed)
     tokenizer = build_tokenizer()
     source = Source(DenseRows(tokenizer), maker(tokenizer), args.tokens, args.seed)
-    plan = Plan(STAGES, args.steps, args.minutes, args.lr)
-    trainer = Trainer(Shape(), plan, source, args.device, args.seed)
+    plan = Plan(STAGES, args.steps, args.minutes, args.lr, muon=not args.adam)
+    trainer = Trainer(Shape(), plan, source, args.device, args.seed, not args.fp32)
     if args.checkpoint.exists():
         trainer.restore(torch.load(args.checkpoint, map_location=args.device, weights_only=True))
         print(f"resumed at step {trainer.step}", flush=True)
-        if args.rescale:
-            trainer.rescale(args.rescale)
     trainer.run(args.checkpoint)
 
 

@@ -13,7 +13,7 @@ from firefly.model import Shape
 from firefly.tokenizer import build_tokenizer
 from firefly.trainer import Plan, Trainer
 
-TOY = Shape(hidden=32, layers=2, heads=4, kv_heads=2, ffn=48)
+TOY = Shape(hidden=32, layers=2, heads=4, kv_heads=2, head_dim=8, ffn=48)
 
 
 def trainer(seed: int = 5, steps: int = 3) -> Trainer:

@@ -17,7 +17,7 @@ from firefly.tasks import Kit, Task
 from firefly.words import all_words
 
 TASKS: list[Task] = tasks_lists.TASKS + tasks_text.TASKS + tasks_facts.TASKS
-COPYING = 2.5
+COPYING = 2.0
 """Operations by position teach copying, which labels and questions build on; they get more than their share."""
 BY_NAME = {task.name: task for task in TASKS}
 PLAIN_WORDS = [word for word in all_words() if word.isalpha() and word.islower() and len(word) > 2]

@@ -32,6 +32,7 @@ def load_folder(folder: Path) -> Firefly:
         layers=config["num_hidden_layers"],
         heads=config["num_attention_heads"],
         kv_heads=config["num_key_value_heads"],
+        head_dim=config["head_dim"],
         ffn=config["intermediate_size"],
     )
     model = Firefly(shape)

@@ -18,6 +18,9 @@ from torch import Tensor, nn
 
 from firefly.tokenizer import VOCAB_SIZE
 
+EMBED_STD = 0.1
+"""Loud enough to be heard behind the first layers, which are trained with steps of a fixed size."""
+
 
 @dataclass(frozen=True)
 class Shape:
@@ -26,17 +29,13 @@ class Shape:
     vocab: int = VOCAB_SIZE
     hidden: int = 192
     layers: int = 6
-    heads: int = 6
-    kv_heads: int = 3
+    heads: int = 4
+    kv_heads: int = 2
+    head_dim: int = 64
     ffn: int = 448
     eps: float = 1e-5
     theta: float = 10000.0
     positions: int = 2048
-
-    @property
-    def head_dim(self) -> int:
-        """Width of one attention head."""
-        return self.hidden // self.heads
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints."""
@@ -49,11 +48,11 @@ class Block(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         self.shape = shape
-        kv = shape.kv_heads * shape.head_dim
-        self.q_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
+        wide, kv = shape.heads * shape.head_dim, shape.kv_heads * shape.head_dim
+        self.q_proj = nn.Linear(shape.hidden, wide, bias=False)
         self.k_proj = nn.Linear(shape.hidden, kv, bias=False)
         self.v_proj = nn.Linear(shape.hidden, kv, bias=False)
-        self.o_proj = nn.Linear(shape.hidden, shape.hidden, bias=False)
+        self.o_proj = nn.Linear(wide, shape.hidden, bias=False)
         self.gate_proj = nn.Linear(shape.hidden, shape.ffn, bias=False)
         self.up_proj = nn.Linear(shape.hidden, shape.ffn, bias=False)
         self.down_proj = nn.Linear(shape.ffn, shape.hidden, bias=False)
@@ -76,7 +75,7 @@ class Block(nn.Module):
         scores = torch.baddbmm(mask, q, k.transpose(1, 2), alpha=1 / math.sqrt(shape.head_dim))
         out = torch.bmm(torch.softmax(scores, dim=-1).to(v.dtype), v)
         out = out.view(batch, shape.heads, length, shape.head_dim).transpose(1, 2)
-        x = x + self.o_proj(out.reshape(batch, length, shape.hidden))
+        x = x + self.o_proj(out.reshape(batch, length, -1))
         h = rms_norm(x, self.post_norm, shape.eps)
         return x + self.down_proj(F.silu(self.gate_proj(h)) * self.up_proj(h))  # type: ignore[no-any-return]
 
@@ -91,7 +90,7 @@ class Firefly(nn.Module):
         self.blocks = nn.ModuleList([Block(shape) for _ in range(shape.layers)])
         self.norm = nn.Parameter(torch.ones(shape.hidden))
         generator = torch.Generator().manual_seed(seed)
-        nn.init.normal_(self.embed, std=0.02, generator=generator)
+        nn.init.normal_(self.embed, std=EMBED_STD, generator=generator)
         for name, weight in self.named_parameters():
             if weight.ndim == 2 and name != "embed":
                 small = name.endswith(("o_proj.weight", "down_proj.weight"))

@@ -11,7 +11,7 @@ from torch import Tensor
 def orthogonalise(matrices: Tensor, steps: int = 5) -> Tensor:
     """Push the singular values of a stack of matrices towards one (quintic Newton-Schulz)."""
     a, b, c = 3.4445, -4.7750, 2.0315
-    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    x = matrices.bfloat16()
     tall = x.shape[-2] > x.shape[-1]
     if tall:
         x = x.mT

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import signal
@@ -14,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from firefly.batches import Batch, Source, Stage
+from firefly.circuit import wire
 from firefly.model import Firefly, Shape
 from firefly.muon import Muon
 
@@ -25,13 +27,12 @@ class Plan:
     stages: tuple[Stage, ...]
     steps: int
     minutes: float
-    lr: float = 3e-3
+    lr: float = 1e-3
     warmup: int = 100
-    decay_from: float = 0.6
+    decay_from: float = 0.5
     floor: float = 0.02
     average: float = 0.998
-    adam: float = 0.4
-    embed: float = 1.0
+    muon: bool = True
 
     def stage(self, progress: float) -> Stage:
         """The stage at this progress."""
@@ -52,18 +53,27 @@ class Plan:
 class Trainer:
     """Owns the network, its running average and the optimisers."""
 
-    def __init__(self, shape: Shape, plan: Plan, source: Source, device: str = "cpu", seed: int = 0):
-        self.plan, self.source, self.device = plan, source, device
-        self.model = Firefly(shape, seed).to(device)
-        self.average = Firefly(shape, seed).to(device)
+    def __init__(
+        self,
+        shape: Shape,
+        plan: Plan,
+        source: Source,
+        device: str = "cpu",
+        seed: int = 0,
+        half: bool = True,
+    ):
+        self.plan, self.source, self.device, self.half = plan, source, device, half
+        self.model = Firefly(shape, seed)
+        wire(self.model)
+        self.model.to(device)
+        self.average = copy.deepcopy(self.model)
         params = dict(self.model.named_parameters())
         block = [p for name, p in params.items() if p.ndim == 2 and name != "embed"]
-        groups = [
-            {"params": [params["embed"]], "share": plan.embed},
-            {"params": [p for p in params.values() if p.ndim == 1], "share": plan.adam},
-        ]
-        self.muon = Muon(block, lr=plan.lr)
-        self.adam = torch.optim.AdamW(groups, lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0)
+        rest = [p for name, p in params.items() if p.ndim == 1 or name == "embed"]
+        self.muon = Muon(block if plan.muon else [torch.zeros(1, 1)], lr=plan.lr)
+        self.adam = torch.optim.AdamW(
+            rest if plan.muon else list(params.values()), lr=plan.lr, betas=(0.9, 0.98), weight_decay=0.0
+        )
         self.step = 0
         self.used = 0.0
 
@@ -74,7 +84,7 @@ class Trainer:
 
     def loss(self, batch: Batch) -> torch.Tensor:
         """Weighted mean of the cross entropy at the supervised positions."""
-        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.device != "cpu"):
+        with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.half):
             hidden = self.model(batch.ids, batch.positions, batch.mask)
             picked = hidden.reshape(-1, hidden.shape[-1])[batch.where]
             logits = picked @ self.model.embed.t()
@@ -87,7 +97,7 @@ class Trainer:
         rate = self.plan.rate(self.step, progress)
         for optimiser in (self.muon, self.adam):
             for group in optimiser.param_groups:
-                group["lr"] = rate * group.get("share", 1.0)
+                group["lr"] = rate
         batch = self.source.batch(self.step, self.plan.stage(progress), self.device)
         loss = self.loss(batch)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -123,21 +133,6 @@ class Trainer:
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])
         self.step, self.used, self.source.seed = state["step"], state["used"], state["seed"]
-
-    def rescale(self, factor: float) -> None:
-        """Make the token identities louder in the residual stream; the answers hardly change at first.
-
-        The embedding starts small and the steps of Muon do not depend on the size of the weights, so after
-        some thousand steps what the first layer adds drowns the word itself, and nothing can be copied or matched.
-        """
-        with torch.no_grad():
-            for network in (self.model, self.average):
-                network.embed.mul_(factor)
-                network.norm.div_(factor)
-            for weight, power in ((self.model.embed, factor), (self.model.norm, 1 / factor)):
-                state = self.adam.state[weight]
-                state["exp_avg"].div_(power)
-                state["exp_avg_sq"].div_(power**2)
 
     def save(self, path: Path) -> None:
         """Write the checkpoint under a temporary name first, so that a kill leaves the old one."""
