@@ -1,14 +1,18 @@
-"""One call: a list of words gets a label. Nothing here says what the label is about; only the rows of the table
-do. So the optimizer has to find the demos and the words that make a model see it."""
+"""One call: a message gets a label. Nothing here says which of its problems the label is about; only the rows
+of the table do. So the optimizer has to find the demos and the words that make a model see it."""
+
+from typing import Literal
 
 import lampc
+
+Team = Literal["network", "hardware", "billing", "account"]
 
 
 class Classify(lampc.Signature):
     """Complete the task."""
 
     text: str = lampc.InputField()
-    label: str = lampc.OutputField()
+    label: Team = lampc.OutputField()
 
 
 class Classifier(lampc.Module):
@@ -23,7 +27,7 @@ class Classifier(lampc.Module):
 
 program = Classifier()
 
-words = lampc.dataset("words", "data/01_words.csv", columns={"text": str, "label": str}, split="split")
+tickets = lampc.dataset("tickets", "data/01_tickets.csv", columns={"text": str, "label": Team}, split="split")
 
 
 @lampc.metric
@@ -34,9 +38,9 @@ def accuracy(gold: str, pred: str) -> float:
 lampc.optimize(
     program,
     ("bootstrap", {"max_bootstrapped_demos": 4, "max_labeled_demos": 8}),
-    ("instructions", {"pool": "data/01_words_pool.txt"}),
-    train=words.train,
-    select=words.dev,
+    ("instructions", {"pool": "data/01_pool.txt"}),
+    train=tickets.train,
+    select=tickets.dev,
     metric=accuracy,
     save="01_classify.lampc",
 )
@@ -44,7 +48,7 @@ lampc.optimize(
 lampc.test(
     "one call, whose label is the program's",
     program,
-    {"text": "purple hammer shirt"},
-    mock={"classify": {"label": "hammer"}},
-    expect=[lambda outputs, stats: outputs.label == "hammer", lambda outputs, stats: stats.calls == 1],
+    {"text": "the invoice is wrong"},
+    mock={"classify": {"label": "billing"}},
+    expect=[lambda outputs, stats: outputs.label == "billing", lambda outputs, stats: stats.calls == 1],
 )

@@ -35,7 +35,7 @@ def column(file: str, name: str, count: int) -> list[str]:
 def inputs_of(name: str) -> list[dict[str, Any]]:
     match name:
         case "01_classify":
-            return [{"text": t} for t in column("01_words.csv", "text", 4)]
+            return [{"text": t} for t in column("01_tickets.csv", "text", 4)]
         case "02_reason":
             return [{"question": t} for t in column("02_stories.csv", "question", 3)]
         case "03_two_hop":

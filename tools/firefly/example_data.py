@@ -9,7 +9,6 @@ from pathlib import Path
 from random import Random
 
 from firefly.prompts import Example
-from firefly.tasks_lists import pick
 from firefly.tasks_text import record, request, show, story, two_problems
 from firefly.words import CITIES, NAMES
 
@@ -28,20 +27,6 @@ POOL = [
 ]
 """Candidate instructions for the tickets: some wrong, some half right, one precise."""
 
-PICKED = "tool"
-"""Which kind of word has to be taken out of a list of words in the first example."""
-WORDS_POOL = [
-    "Complete the task.",
-    "Say the first word of the list.",
-    "Count the words.",
-    "Choose a word from the list.",
-    "Say the color in the list.",
-    f"Which {PICKED} is in the list?",
-    f"Say the {PICKED}.",
-    "Sort the words alphabetically.",
-]
-"""Candidate instructions for the lists: wrong ones, a half right one, two precise ones."""
-
 
 def unique(sample: Callable[[Random], Example], rng: Random, sizes: dict[str, int]) -> dict[str, list[Example]]:
     """Splits without a common input."""
@@ -57,18 +42,10 @@ def unique(sample: Callable[[Random], Example], rng: Random, sizes: dict[str, in
     return result
 
 
-def tickets(seed: int = 11) -> Rows:
+def tickets(seed: int = 21) -> Rows:
     """Messages with two problems; the label is the team of the last one."""
     rows: Rows = []
     for split, examples in unique(two_problems(1), Random(seed), SPLITS).items():
-        rows += [{"text": str(e.inputs[0]), "label": str(e.outputs[0]), "split": split} for e in examples]
-    return rows
-
-
-def lists(seed: int = 16) -> Rows:
-    """Lists of words; the label is the one word of the kind."""
-    rows: Rows = []
-    for split, examples in unique(pick(PICKED), Random(seed), SPLITS).items():
         rows += [{"text": str(e.inputs[0]), "label": str(e.outputs[0]), "split": split} for e in examples]
     return rows
 
@@ -147,8 +124,6 @@ def write_all(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     write_csv(folder / "01_tickets.csv", tickets())
     (folder / "01_pool.txt").write_text("".join(f"{line}\n" for line in POOL))
-    write_csv(folder / "01_words.csv", lists())
-    (folder / "01_words_pool.txt").write_text("".join(f"{line}\n" for line in WORDS_POOL))
     write_csv(folder / "02_stories.csv", stories())
     facts, questions = corpus()
     (folder / "corpus.jsonl").write_text("".join(json.dumps(fact) + "\n" for fact in facts))
