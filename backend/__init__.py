@@ -12,7 +12,7 @@ if __name__ != "lampc.backend":
     raise ImportError("import lampc.backend, not backend")
 
 if TYPE_CHECKING:
-    from lampc.backend.api import Engine, EngineInfo, EngineStats
+    from lampc.backend.api import EngineInfo, EngineStats, TokenEngine
     from lampc.backend.errors import (
         BackendError,
         CheckpointError,
@@ -32,7 +32,6 @@ _HOMES = {
     "CheckpointError": "errors",
     "Completion": "request",
     "ContextTooLong": "errors",
-    "Engine": "api",
     "EngineInfo": "api",
     "EngineStats": "api",
     "FakeEngine": "fake",
@@ -43,6 +42,7 @@ _HOMES = {
     "Sampling": "request",
     "State": "request",
     "TextTokenizer": "tokenizer",
+    "TokenEngine": "api",
     "Tokenizer": "tokenizer",
     "UnknownArchitecture": "errors",
     "Unsupported": "errors",
@@ -55,7 +55,6 @@ __all__ = [
     "CheckpointError",
     "Completion",
     "ContextTooLong",
-    "Engine",
     "EngineInfo",
     "EngineStats",
     "FakeEngine",
@@ -66,6 +65,7 @@ __all__ = [
     "Sampling",
     "State",
     "TextTokenizer",
+    "TokenEngine",
     "Tokenizer",
     "UnknownArchitecture",
     "Unsupported",

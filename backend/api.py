@@ -50,7 +50,7 @@ class EngineStats:
 
 
 @runtime_checkable
-class Engine(Protocol):
+class TokenEngine(Protocol):
     """Token ids in, token ids out."""
 
     @property

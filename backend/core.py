@@ -27,7 +27,7 @@ class Runner(Protocol):
 
 
 class EngineCore:
-    """An engine over a runner; see `lampc.backend.api.Engine` for what the methods promise.
+    """An engine over a runner; see `lampc.backend.api.TokenEngine` for what the methods promise.
 
     `on_event` is called with a dict for every transition of a request ({"type": "request", "id", "state",
     "finish"}) and for every step ({"type": "step", "step", "rows", "running", "waiting", "used_blocks"}).

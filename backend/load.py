@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import torch
 
-from lampc.backend.api import Engine, EngineInfo
+from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.engine import PagedEngine
 from lampc.backend.errors import CheckpointError
 from lampc.backend.models.registry import resolve
@@ -34,7 +34,7 @@ def load_engine(
     chunk: int | None = None,
     block_size: int = 16,
     on_event: Callable[[dict[str, Any]], None] | None = None,
-) -> Engine:
+) -> TokenEngine:
     """An engine for a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
 
     `kv_tokens` is the size of the KV cache in tokens; by default 256 MiB, and at least one full context.

@@ -58,7 +58,7 @@ def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.
 
 
 class NaiveEngine:
-    """See `lampc.backend.api.Engine`; `retain` holds nothing, since nothing is cached."""
+    """See `lampc.backend.api.TokenEngine`; `retain` holds nothing, since nothing is cached."""
 
     def __init__(
         self,

@@ -55,7 +55,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class PrefixRef:
-    """A retained prefix, as `Engine.retain` hands it out; `ids` are its token ids from the very start."""
+    """A retained prefix, as `TokenEngine.retain` hands it out; `ids` are its token ids from the very start."""
 
     id: int
     ids: tuple[int, ...]

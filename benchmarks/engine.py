@@ -18,7 +18,7 @@ from pathlib import Path
 import torch
 from _common import append, in_turns, machine, median, seconds, spread
 
-from lampc.backend import Engine, Handle, Request, Sampling, load_engine
+from lampc.backend import Handle, Request, Sampling, TokenEngine, load_engine
 
 Prompts = list[tuple[int, ...]]
 
@@ -30,7 +30,7 @@ def prompts(count: int, prefix: int, suffix: int, vocab: int, seed: int = 0) -> 
     return [shared + tuple(draw.randrange(8, vocab) for _ in range(suffix)) for _ in range(count)]
 
 
-def generate(engine: Engine, wanted: Prompts, new: int) -> list[tuple[int, ...]]:
+def generate(engine: TokenEngine, wanted: Prompts, new: int) -> list[tuple[int, ...]]:
     """Exactly `new` ids for each prompt."""
     sampling = Sampling(max_tokens=new, ignore_eos=True)
     handles: list[Handle] = [engine.submit(Request(ids, sampling)) for ids in wanted]
@@ -41,7 +41,7 @@ def generate(engine: Engine, wanted: Prompts, new: int) -> list[tuple[int, ...]]
 class Rival:
     """An engine that runs the shared workload from an empty cache; keeps what it generated and computed."""
 
-    def __init__(self, make: Callable[[], Engine], wanted: Prompts, new: int) -> None:
+    def __init__(self, make: Callable[[], TokenEngine], wanted: Prompts, new: int) -> None:
         self._make, self._wanted, self._new = make, wanted, new
         self.tokens: list[tuple[int, ...]] = []
         self.computed = 0
@@ -56,7 +56,7 @@ class Rival:
         engine.close()
         return took
 
-    def _work(self, engine: Engine) -> Callable[[], None]:
+    def _work(self, engine: TokenEngine) -> Callable[[], None]:
         def work() -> None:
             self.tokens = generate(engine, self._wanted, self._new)
 

@@ -19,7 +19,7 @@ from lampc.ir.prog import DefModel
 from lampc.runtime.target import LocalTarget, RemoteTarget
 
 if TYPE_CHECKING:
-    from lampc.backend import Engine, Handle, PrefixRef
+    from lampc.backend import Handle, PrefixRef, TokenEngine
     from lampc.ir import Module, Target
     from lampc.runtime.events import EventBus
     from lampc.runtime.providers import ChatAnswer
@@ -120,7 +120,7 @@ class Model(Protocol):
 class LocalModel:
     """An engine of ours."""
 
-    def __init__(self, engine: Engine, name: str) -> None:
+    def __init__(self, engine: TokenEngine, name: str) -> None:
         info = engine.info
         self.engine = engine
         self.mode = "exact" if info.exact else "fast"

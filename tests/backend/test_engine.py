@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lampc.backend.api import Engine
+from lampc.backend.api import TokenEngine
 from lampc.backend.errors import BackendError, ContextTooLong, Unsupported
 from lampc.backend.fake import FakeEngine, hash_word
 from lampc.backend.request import Completion, Handle, Request, Sampling, State
@@ -36,7 +36,7 @@ def trie_size(prompts: Iterable[Ids]) -> int:
 
 
 def test_fake_engine_replies() -> None:
-    assert isinstance(FakeEngine(), Engine)
+    assert isinstance(FakeEngine(), TokenEngine)
     assert FakeEngine(reply=lambda p: p.upper()).ask("hello") == "HELLO"
     assert FakeEngine().ask("a") == hash_word("a") != FakeEngine().ask("b")
     engine = FakeEngine(reply=["one", "two"])

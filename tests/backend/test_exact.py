@@ -9,7 +9,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lampc.backend.api import Engine
+from lampc.backend.api import TokenEngine
 from lampc.backend.core import EngineCore
 from lampc.backend.load import load_engine
 from lampc.backend.request import Completion, Request, Sampling
@@ -17,7 +17,7 @@ from lampc.backend.request import Completion, Request, Sampling
 QUIET = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
-def finish(engine: Engine, requests: list[Request]) -> list[Completion]:
+def finish(engine: TokenEngine, requests: list[Request]) -> list[Completion]:
     handles = [engine.submit(r) for r in requests]
     while not all(h.done for h in handles):
         engine.step()
@@ -30,7 +30,7 @@ def answer(completion: Completion) -> tuple[Any, ...]:
 
 
 @cache
-def naive_engine(folder: Path) -> Engine:
+def naive_engine(folder: Path) -> TokenEngine:
     return load_engine(folder, kind="naive")
 
 
@@ -106,7 +106,7 @@ def test_paged_equals_naive(
 class Recorder:
     """Wraps an engine's runner and keeps the logits of every row it draws from, by key and position."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: TokenEngine) -> None:
         assert isinstance(engine, EngineCore)
         self.seen: dict[tuple[int, int], torch.Tensor] = {}
         runner: Any = engine._runner

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from lampc.backend import Engine, Request, Sampling
+from lampc.backend import Request, Sampling, TokenEngine
 
 Messages = list[dict[str, str]]
 Answerer = Callable[[Messages], str]
@@ -53,7 +53,7 @@ class Loopback:
 
     def __init__(
         self,
-        answer: Answerer | Engine,
+        answer: Answerer | TokenEngine,
         *,
         script: Iterable[Reply | None] = (),
         models: tuple[str, ...] = ("loop",),
@@ -172,7 +172,7 @@ class Loopback:
             "usage": {"prompt_tokens": prompt, "completion_tokens": generated},
         }
 
-    def _generate(self, engine: Engine, body: dict[str, Any]) -> tuple[str, str, int, int]:
+    def _generate(self, engine: TokenEngine, body: dict[str, Any]) -> tuple[str, str, int, int]:
         ids = tuple(engine.tokenizer.encode(engine.tokenizer.render_chat(body["messages"])))
         sampling = Sampling(
             temperature=body.get("temperature", 0.0),
