@@ -3,8 +3,9 @@
 Keys are taken in chunks of `CHUNK` positions counted from position 0. Every product has the same shape
 whatever surrounds it (the heads that share K/V are folded into the query rows), softmax uses the maximum over
 the whole context, which no order of evaluation changes, and chunks are added up from the first to the last.
-Keys past a query's position add exact zeros. What is computed together is therefore free: see
-`lampc.backend.tiles`, which also lets queries of many requests read the chunks that they share once.
+Keys past a query's position, or before its sliding window, add exact zeros. What is computed together is
+therefore free: see `lampc.backend.tiles`, which also lets queries of many requests read the chunks that they
+share once.
 """
 
 from collections.abc import Iterable
@@ -49,9 +50,9 @@ class Attention:
                     return False
         return True
 
-    def plan(self, spans: Iterable[Span], pad_slot: int) -> list[Group]:
-        """Groups for the spans of a step, in the order in which they are added up; used by all layers."""
-        return self._tiler.plan(spans, pad_slot)
+    def plan(self, spans: Iterable[Span], pad_slot: int, window: int | None = None) -> list[Group]:
+        """Groups for the spans of a step, in the order in which they are added up, for all layers of one window."""
+        return self._tiler.plan(spans, pad_slot, window)
 
     def run(self, q: torch.Tensor, cache: KVCache, layer: int, groups: list[Group]) -> torch.Tensor:
         """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no group.

@@ -23,10 +23,11 @@ from lampc.backend.tiles import CHUNK, padded_rows, score_scale
 from lampc.backend.tokenizer import TextTokenizer
 
 
-def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None = None) -> torch.Tensor:
     """Causal attention of one sequence: q [T, heads, D], k and v [T, kv_heads, D] -> [T, heads, D].
 
-    Every query token by itself against one chunk of keys after the other.
+    Every query token by itself against one chunk of keys after the other; with a window it sees only the last
+    `window` keys, itself included.
     """
     length, heads, dim = q.shape
     groups = k.shape[1]
@@ -41,14 +42,17 @@ def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.
     out = torch.empty(length, groups, fold, dim)
     for i in range(length):
         scores = []
-        for at in range(0, i + 1, CHUNK):
+        first = 0 if window is None else max(0, i + 1 - window)
+        start = first // CHUNK
+        for at in range(start * CHUNK, i + 1, CHUNK):
             part = torch.bmm(queries[i], keys[at : at + CHUNK].transpose(0, 1).contiguous().transpose(1, 2))
             part *= score_scale(dim)
             part[:, :, max(0, i + 1 - at) :] = -torch.inf
+            part[:, :, : max(0, first - at)] = -torch.inf
             scores.append(part)
         top = torch.stack([part.amax(-1, keepdim=True) for part in scores]).amax(0)
         total, mass = torch.zeros(groups, rows, dim), torch.zeros(groups, rows, 1)
-        for number, part in enumerate(scores):
+        for number, part in enumerate(scores, start):
             weights = torch.exp2(part - top)
             chunk = values[number * CHUNK : (number + 1) * CHUNK].transpose(0, 1).contiguous()
             total = total + torch.bmm(weights, chunk)
@@ -150,7 +154,7 @@ class NaiveEngine:
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             out = torch.zeros_like(q)
-            out[:length] = dense_attention(q[:length], k[:length], v[:length])
+            out[:length] = dense_attention(q[:length], k[:length], v[:length], self._model.windows[layer])
             return out
 
         return self._model.forward(padded, positions, attend, torch.from_numpy(np.array(wanted, np.int64)))

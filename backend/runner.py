@@ -52,13 +52,13 @@ class TorchRunner:
             slots[row + first - start : stop] = job.slots[first:end]
             spans.append(Span(row, start, end - start, job.slots))
             row = stop
-        groups = self._attention.plan(spans, cache.zero)
+        groups = {w: self._attention.plan(spans, cache.zero, w) for w in set(self._model.windows)}
         store = torch.from_numpy(slots).to(self._device)
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             # All K/V of the step are stored before any is read: rows may build on rows of the same step.
             cache.write(layer, store, k, v)
-            return self._attention.run(q, cache, layer, groups)
+            return self._attention.run(q, cache, layer, groups[self._model.windows[layer]])
 
         wanted = np.array([r for want in plan.wants for r in want.rows], np.int64)
         return self._model.forward(

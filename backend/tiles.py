@@ -3,6 +3,9 @@
 Queries of a step are cut into tiles. Single queries (decoding) whose contexts begin alike read their common
 chunks together: a slot belongs to one place of the prefix tree, so two contexts agree up to a chunk's end
 exactly if they have the same slot there. What is left of each context is read by each tile for itself.
+
+With a sliding window a query sees the keys in (position - window, position]; chunks before it are not read, and
+the ends of chunks stay where they are without one. K/V outside the window stays allocated as long as its request.
 """
 
 import math
@@ -41,7 +44,7 @@ class Group:
     shared: bool  # one set of keys for all tiles
     rows: torch.Tensor  # [T * Q] row of each query token, 0 for padding
     keys: torch.Tensor  # [T * kv_heads * N * CHUNK] rows of the cache, T = 1 if shared
-    mask: torch.Tensor | None  # [T, 1, N, Q * fold, CHUNK] True where a key must not be seen
+    mask: torch.Tensor | None  # [T, 1, N, Q * fold, CHUNK] True where a key must not be seen; None: all are
     take: torch.Tensor  # [n] which of the T * Q results count
     put: torch.Tensor  # [n] and the rows they belong to
 
@@ -76,18 +79,20 @@ class Tiler:
         self._device = device
         self._per_chunk = CHUNK * kv_heads * head_dim
 
-    def plan(self, spans: Iterable[Span], pad_slot: int) -> list[Group]:
-        """Groups in an order that takes each row's chunks from the first to the last."""
+    def plan(self, spans: Iterable[Span], pad_slot: int, window: int | None = None) -> list[Group]:
+        """Groups in an order that takes each row's chunks from the first it sees to the last."""
         tiles: list[_Tile] = []
         single: list[_Tile] = []
         for span in spans:
             size = 1 if span.count <= 2 else self._tokens
             for at in range(0, span.count, size):
                 count = min(size, span.count - at)
-                tile = _Tile(span.first + at, span.start + at, count, 0, span.slots)
+                base = _first_seen(span.start + at, window) // CHUNK
+                tile = _Tile(span.first + at, span.start + at, count, base, span.slots)
                 (single if count == 1 else tiles).append(tile)
         groups: list[Group] = []
-        self._share(single, 0, groups, tiles)
+        for base in sorted({tile.base for tile in single}):
+            self._share([tile for tile in single if tile.base == base], base, window, groups, tiles)
         buckets: dict[tuple[int, int], list[_Tile]] = {}
         for tile in tiles:
             chunks = _round_up(-(-(tile.start + tile.count) // CHUNK) - tile.base)
@@ -95,11 +100,12 @@ class Tiler:
         for (size, chunks), found in sorted(buckets.items(), key=lambda item: item[0]):
             most = max(1, _GROUP_VALUES // (chunks * self._per_chunk))
             groups += [
-                self._private(found[at : at + most], size, chunks, pad_slot) for at in range(0, len(found), most)
+                self._private(found[at : at + most], size, chunks, pad_slot, window)
+                for at in range(0, len(found), most)
             ]
         return groups
 
-    def _share(self, tiles: list[_Tile], base: int, groups: list[Group], rest: list[_Tile]) -> None:
+    def _share(self, tiles: list[_Tile], base: int, window: int | None, groups: list[Group], rest: list[_Tile]) -> None:
         """Groups for the chunks from `base` on that many of these tiles share; tiles go to `rest` in the end."""
         families: dict[int, list[_Tile]] = {}
         for tile in tiles:
@@ -117,16 +123,22 @@ class Tiler:
             last = base + 1
             while last < ends.min() and len({int(t.slots[(last + 1) * CHUNK - 1]) for t in family}) == 1:
                 last += 1
-            groups.append(self._shared(family, base, last))
-            self._share(family, last, groups, rest)
+            groups.append(self._shared(family, base, last, window))
+            self._share(family, last, window, groups, rest)
 
-    def _shared(self, tiles: list[_Tile], base: int, last: int) -> Group:
+    def _shared(self, tiles: list[_Tile], base: int, last: int, window: int | None) -> Group:
         size = self._tokens
         count = -(-len(tiles) // size)
         rows = np.zeros(count * size, np.int64)
         rows[: len(tiles)] = [tile.row for tile in tiles]
         slots = tiles[0].slots[base * CHUNK : last * CHUNK]
         keys = slots[None, :] * self._kv_heads + np.arange(self._kv_heads)[:, None]
+        first = np.zeros(count * size, np.int64)  # first key that each query sees, counted from the base
+        first[: len(tiles)] = [_first_seen(tile.start, window) - base * CHUNK for tile in tiles]
+        mask = None
+        if first.max() > 0:
+            seen = np.repeat(first.reshape(count, size), self._fold, axis=1)
+            mask = np.arange(len(slots)).reshape(1, last - base, 1, CHUNK) < seen[:, None, :, None]
         return Group(
             tiles=count,
             tokens=size,
@@ -135,12 +147,12 @@ class Tiler:
             shared=True,
             rows=self._tensor(rows),
             keys=self._tensor(keys.ravel()),
-            mask=None,
+            mask=None if mask is None else self._tensor(mask[:, None]),
             take=self._tensor(np.arange(len(tiles))),
             put=self._tensor(rows[: len(tiles)]),
         )
 
-    def _private(self, tiles: list[_Tile], size: int, chunks: int, pad_slot: int) -> Group:
+    def _private(self, tiles: list[_Tile], size: int, chunks: int, pad_slot: int, window: int | None) -> Group:
         count, length, fold = len(tiles), chunks * CHUNK, self._fold
         rows = np.zeros((count, size), np.int64)
         valid = np.zeros((count, size), bool)
@@ -153,7 +165,10 @@ class Tiler:
             seen[i, : n * fold] = np.repeat(np.arange(tile.start - base, end - base), fold)
             slots[i, : end - base] = tile.slots[base:end]
         keys = slots[:, None, :] * self._kv_heads + np.arange(self._kv_heads)[None, :, None]
-        hidden = np.arange(length).reshape(1, chunks, 1, CHUNK) > seen[:, None, :, None]
+        places, last_seen = np.arange(length).reshape(1, chunks, 1, CHUNK), seen[:, None, :, None]
+        hidden = places > last_seen
+        if window is not None:
+            hidden |= places <= last_seen - window
         flat = valid.ravel()
         return Group(
             tiles=count,
@@ -170,6 +185,11 @@ class Tiler:
 
     def _tensor(self, array: NDArray[np.int64] | NDArray[np.bool_] | NDArray[np.intp]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def _first_seen(position: int, window: int | None) -> int:
+    """Position of the first key that the query at `position` sees."""
+    return 0 if window is None else max(0, position - window + 1)
 
 
 def _rebase(tile: _Tile, base: int) -> _Tile:

@@ -55,6 +55,7 @@ class Llama:
         self.kv_heads = config.kv_heads
         self.head_dim = config.head_dim
         self.context_length = config.context_length
+        self.windows: tuple[int | None, ...] = (None,) * config.layers
         self._embed = embed
         self._layers = layers
         self._norm = norm

@@ -29,7 +29,10 @@ _BUILT_IN = {
 
 
 class Model(Protocol):
-    """What runners need of a model. All tensors are on one device and of one dtype."""
+    """What runners need of a model. All tensors are on one device and of one dtype.
+
+    `windows` has an entry per layer: how many keys a query sees, itself included; None is all.
+    """
 
     vocab_size: int
     layers: int
@@ -37,6 +40,7 @@ class Model(Protocol):
     kv_heads: int
     head_dim: int
     context_length: int
+    windows: tuple[int | None, ...]
 
     def forward(
         self, ids: "torch.Tensor", positions: "torch.Tensor", attend: "Attend", rows: "torch.Tensor"

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from lampc.backend.attention import Attention
@@ -38,10 +38,18 @@ def spans_of(found: list[tuple[list[int], int]]) -> tuple[list[Span], int]:
     return spans, row
 
 
-@given(found=contexts(), tokens=st.sampled_from([1, 4, 32]))
-def test_each_chunk_once_and_in_order(found: list[tuple[list[int], int]], tokens: int) -> None:
+windows = st.sampled_from([None, None, 1, 5, CHUNK, CHUNK + 1, 100, 1000])
+
+
+siblings = [([0] * (3 * CHUNK) + [i] * i, 1) for i in range(1, 9)]
+"""Decoding over one stem: the windows of all begin in chunks that are read once for all."""
+
+
+@given(found=contexts(), tokens=st.sampled_from([1, 4, 32]), window=windows)
+@example(found=siblings, tokens=32, window=100)
+def test_each_chunk_once_and_in_order(found: list[tuple[list[int], int]], tokens: int, window: int | None) -> None:
     spans, rows = spans_of(found)
-    groups = Tiler(1, 2, 8, tokens, CPU).plan(spans, 6400)
+    groups = Tiler(1, 2, 8, tokens, CPU).plan(spans, 6400, window)
     seen: dict[int, list[int]] = {row: [] for row in range(rows)}
     for group in groups:
         keys = group.keys.view(1 if group.shared else group.tiles, group.chunks * CHUNK)
@@ -55,12 +63,25 @@ def test_each_chunk_once_and_in_order(found: list[tuple[list[int], int]], tokens
             seen[put] += mine
     for span in spans:
         for i in range(span.count):
-            assert seen[span.first + i] == span.slots[: span.start + i + 1].tolist()
+            end = span.start + i + 1
+            assert seen[span.first + i] == span.slots[max(0, end - (window or end)) : end].tolist()
+
+
+def test_chunks_before_the_window_are_not_read() -> None:
+    slots = np.arange(40 * CHUNK)
+    spans = [Span(i, len(slots) - 1, 1, slots) for i in range(8)]  # decoding, shared and private chunks
+    spans.append(Span(8, len(slots) - 32, 32, slots))  # a large tile
+    groups = Tiler(1, 2, 8, 32, CPU).plan(spans, 40 * CHUNK, 3 * CHUNK)
+    assert {group.shared for group in groups} == {True, False}
+    read = {int(slot) for group in groups for slot in group.keys} - {40 * CHUNK}
+    assert min(read) == 36 * CHUNK
+    assert sum(len(group.keys) for group in groups) <= (8 + 4 + 8 + 4) * CHUNK
 
 
 @settings(max_examples=20)
-@given(found=contexts())
-def test_attention_equals_the_dense_twin_bit_by_bit(found: list[tuple[list[int], int]]) -> None:
+@given(found=contexts(), window=windows)
+@example(found=siblings, window=100)
+def test_attention_equals_the_dense_twin_bit_by_bit(found: list[tuple[list[int], int]], window: int | None) -> None:
     heads, kv_heads, dim = 4, 2, 8
     spans, rows = spans_of(found)
     noise = torch.Generator().manual_seed(len(found))
@@ -68,12 +89,12 @@ def test_attention_equals_the_dense_twin_bit_by_bit(found: list[tuple[list[int],
     cache = KVCache(6400, 1, kv_heads, dim, CPU, torch.float32)
     cache.write(0, torch.arange(6400), *torch.randn(2, 6400, kv_heads, dim, generator=noise))
     q = torch.randn(rows, heads, dim, generator=noise)
-    out = attention.run(q, cache, 0, attention.plan(spans, cache.zero))
+    out = attention.run(q, cache, 0, attention.plan(spans, cache.zero, window))
     for span in spans:
         slots = torch.from_numpy(span.slots).repeat_interleave(kv_heads) * kv_heads
         slots += torch.arange(kv_heads).repeat(len(span.slots))
         k, v = (x.view(-1, kv_heads, dim) for x in cache.read(0, slots))
         queries = torch.zeros(len(span.slots), heads, dim)
         queries[span.start :] = q[span.first : span.first + span.count]
-        expected = dense_attention(queries, k, v)[span.start :]
+        expected = dense_attention(queries, k, v, window)[span.start :]
         assert torch.equal(out[span.first : span.first + span.count], expected)
