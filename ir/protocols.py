@@ -69,6 +69,10 @@ class Target(Protocol):
         """Whether it takes token ids (our engine) or only messages (an endpoint)."""
         ...
 
+    def quote(self, text: str) -> str:
+        """`text` that comes from data, with nothing in it that the model would read as a marker of its own."""
+        ...
+
     def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
         """Text of a whole conversation with the generation prompt, as the chat template renders it."""
         ...

@@ -201,7 +201,8 @@ class _Demo:
                 if target.tokens is None:
                     return 0
                 prompt = adapter(b.layout).render(b.signature, b.name)
-                turns = bind_prompt(prompt, b, [step.inputs.get(f.name) for f in b.signature.inputs])
+                values = [step.inputs.get(f.name) for f in b.signature.inputs]
+                turns = bind_prompt(prompt, b, values, target.quote)
                 prompts.add(tuple(target.tokens.encode(target.render_chat(turns))))
         return prefix_bound(prompts)
 

@@ -93,7 +93,7 @@ class _Guesser:
     ) -> tuple[Mapping[str, Any], str]:
         target = self.session.models.get(bound.model, self.module).target
         prompt = adapter(bound.layout).render(bound.signature, bound.name)
-        turns = bind_prompt(prompt, bound, [inputs[f.name] for f in bound.signature.inputs])
+        turns = bind_prompt(prompt, bound, [inputs[f.name] for f in bound.signature.inputs], target.quote)
         text = target.render_chat(turns)
         ids = tuple(target.tokens.encode(text)) if target.tokens is not None else tuple(_quads(text))
         node = self.out.nodes.setdefault(bound.name, NodeEstimate(bound.name))

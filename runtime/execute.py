@@ -301,7 +301,7 @@ class Executor:
 
         bound = block.task.bound[op.predictor.name]
         model = self.services.model(bound.model)
-        turns = bind_prompt(op.prompt, bound, args)
+        turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))

@@ -168,7 +168,8 @@ class Session:
         for i, (bound, inputs, sampling, draw) in enumerate(calls):
             model = self.models.get(bound.model)
             prompt = adapter(bound.layout).render(bound.signature, bound.name)
-            turns = bind_prompt(prompt, bound, [inputs.get(f.name) for f in bound.signature.inputs])
+            values = [inputs.get(f.name) for f in bound.signature.inputs]
+            turns = bind_prompt(prompt, bound, values, model.target.quote)
             ids: tuple[int, ...] = ()
             if model.target.local:
                 assert model.target.tokens is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from lampc.ir import Glue, ModelInfo
 if TYPE_CHECKING:
     from lampc.backend import TextTokenizer
 
+_ROUNDS = 8
 _ROLES = ("system", "user", "assistant")
 
 
@@ -23,6 +25,26 @@ class LocalTarget:
     def __init__(self, info: ModelInfo, tokenizer: TextTokenizer) -> None:
         self.info = info
         self.tokens = tokenizer
+
+    @functools.cached_property
+    def _markers(self) -> re.Pattern[str]:
+        marks = (t for t in self.tokens.special_tokens if t.strip())
+        longest_first = sorted(marks, key=lambda t: (-len(t), t))
+        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+
+    def quote(self, text: str) -> str:
+        """Text with every special token of the tokenizer broken up by a space after its first character.
+
+        Data must not be able to end its turn or to open another one: `<|end|>` becomes `< |end|>`. A token of a
+        single character becomes a space. Tokens that a tokenizer's normalisation would make of other characters
+        are not looked for.
+        """
+        for _ in range(_ROUNDS):  # what is left of one token may spell another
+            quoted = self._markers.sub(_broken, text)
+            if quoted == text:
+                break
+            text = quoted
+        return text
 
     def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
         """Text of a conversation with the generation prompt at its end."""
@@ -99,6 +121,12 @@ _PROBES = (
 )
 
 
+def _broken(found: re.Match[str]) -> str:
+    text = found.group()
+    core = text.strip()
+    return text.replace(core, f"{core[0]} {core[1:]}" if len(core) > 1 else " ", 1)
+
+
 def _mark(i: int) -> str:
     return f"\x02{i}\x03"
 
@@ -118,6 +146,10 @@ class RemoteTarget:
 
     def __init__(self, info: ModelInfo) -> None:
         self.info = info
+
+    def quote(self, text: str) -> str:
+        """The text as it is: the endpoint gets messages and knows what is data."""
+        return text
 
     def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
         """A readable form; the endpoint applies its own template."""

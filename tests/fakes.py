@@ -54,6 +54,9 @@ class FakeTarget:
     info: ModelInfo = _INFO
     tokens: Tokens | None = None
 
+    def quote(self, text: str) -> str:
+        return text.replace("<|", "< |")
+
     def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
         if self.glue is None:
             return "".join(f"[{i}] {role} says {text!r}\n" for i, (role, text) in enumerate(turns))

@@ -5,7 +5,7 @@ Interpreter, eager mode, executor and providers all get their text here, so they
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,6 +46,15 @@ def bind_predictors(module: Module, assignment: Assignment | None = None) -> dic
     return out
 
 
+Quote = Callable[[str], str]
+"""What is done to text that the program did not write itself; see `Target.quote`."""
+
+
+def verbatim(text: str) -> str:
+    """Text as it is: for endpoints, which know themselves what is data."""
+    return text
+
+
 MARKER_TOKENS = 16
 """Room for a field's name and marker, where the length of an answer is bounded field by field."""
 
@@ -61,39 +70,45 @@ def call_sampling(signature: Signature, sampling: Sampling) -> Sampling:
     return replace(sampling, max_tokens=sum((b or sampling.max_tokens) + MARKER_TOKENS for b in bounds))
 
 
-def segment_text(segment: Segment, bound: Bound, inputs: Sequence[Any]) -> str:
-    """Text of one segment of a turn (not of `Demos`)."""
+def segment_text(segment: Segment, bound: Bound, inputs: Sequence[Any], quote: Quote = verbatim) -> str:
+    """Text of one segment of a turn (not of `Demos`); instruction and values are quoted."""
     match segment:
         case Text(text) | Guide(text):
             return text
         case Instruction(_, name):
-            return adapter(name).instruction(bound.instruction)
+            return quote(adapter(name).instruction(bound.instruction))
         case Input(index, field, name):
-            return adapter(name).value(inputs[index], field)
+            return quote(adapter(name).value(inputs[index], field))
         case Output():
             return ""
     raise TypeError(f"{type(segment).__name__} is not text")
 
 
-def demo_turns(segment: Demos, bound: Bound) -> list[tuple[str, str]]:
-    """The turns that a `Demos` segment stands for."""
+def demo_turns(segment: Demos, bound: Bound, quote: Quote = verbatim) -> list[tuple[str, str]]:
+    """The turns that a `Demos` segment stands for, quoted."""
     how = adapter(segment.adapter)
     demos = how.order(bound.signature, bound.demos.items)
-    return [turn for d in demos for turn in how.demo(bound.signature, d)]
+    return [(role, quote(text)) for d in demos for role, text in how.demo(bound.signature, d)]
 
 
-def bind_prompt(prompt: Prompt, bound: Bound, inputs: Sequence[Any]) -> list[tuple[str, str]]:
-    """The conversation to send: (role, text) of each turn but the last, which the model writes."""
-    return bind_turns(prompt.turns, bound, inputs)
+def bind_prompt(prompt: Prompt, bound: Bound, inputs: Sequence[Any], quote: Quote = verbatim) -> list[tuple[str, str]]:
+    """The conversation to send: (role, text) of each turn but the last, which the model writes.
+
+    Whoever turns it into the tokens of a model passes that target's `quote`.
+    """
+    return bind_turns(prompt.turns, bound, inputs, quote)
 
 
-def bind_turns(turns: Sequence[Turn], bound: Bound, inputs: Sequence[Any]) -> list[tuple[str, str]]:
+def bind_turns(
+    turns: Sequence[Turn], bound: Bound, inputs: Sequence[Any], quote: Quote = verbatim
+) -> list[tuple[str, str]]:
+    """The same for some turns of a prompt."""
     out: list[tuple[str, str]] = []
     for turn in turns:
         if turn.role == "demos":
-            out += [t for s in turn.segments if isinstance(s, Demos) for t in demo_turns(s, bound)]
+            out += [t for s in turn.segments if isinstance(s, Demos) for t in demo_turns(s, bound, quote)]
         elif not any(isinstance(s, Output) for s in turn.segments):
-            out.append((turn.role, "".join(segment_text(s, bound, inputs) for s in turn.segments)))
+            out.append((turn.role, "".join(segment_text(s, bound, inputs, quote) for s in turn.segments)))
     return out
 
 

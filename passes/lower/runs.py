@@ -67,14 +67,14 @@ def run_text(run: Run, bound: Bound, inputs: Sequence[Any], target: Target) -> s
     Raises ValueError if the run was cut for another chat template than the target's.
     """
     if run.turns:
-        return target.render_chat(bind_turns(run.turns, bound, inputs))
+        return target.render_chat(bind_turns(run.turns, bound, inputs, target.quote))
     glue = target.glue
     if glue is None:
         raise ValueError("this run was cut for a chat template that wraps each turn alone; the target's does not")
     texts = [
-        "".join(glue.wrap(role, text) for role, text in demo_turns(s, bound))
+        "".join(glue.wrap(role, text) for role, text in demo_turns(s, bound, target.quote))
         if isinstance(s, Demos)
-        else segment_text(s, bound, inputs)
+        else segment_text(s, bound, inputs, target.quote)
         for s in run.segments
     ]
     if glue.trim and len(texts) > 2:  # glue, content, glue: see `_Part.segments`

@@ -51,26 +51,26 @@ def render(
     if row is not None and inputs:
         raise CommandError("give --input or --row, not both")
     values, others = _row(loaded, chosen, row, data) if row is not None else (_given(chosen, inputs), [])
-    turns = messages(chosen, values)
-    for role, text in turns:
-        typer.echo(f"--- {role}\n{text}")
     with Session(model=model, base=loaded.base) as session:
         target = session.target(loaded.module, chosen.model)
+        turns = messages(chosen, values, target)
+        for role, text in turns:
+            typer.echo(f"--- {role}\n{text}")
         if not target.local or target.tokens is None:
             typer.echo(f"--- sent to {target.info.name} as messages; its tokens are not known here", err=True)
             return
         ids = tuple(target.tokens.encode(target.render_chat(turns)))
-        _count(ids, [messages(chosen, o) for o in others or [_varied(chosen, values)]], target, bool(others))
+        _count(ids, [messages(chosen, o, target) for o in others or [_varied(chosen, values)]], target, bool(others))
         if tokens:
             _list(ids, target)
 
 
-def messages(bound: Bound, values: dict[str, Any]) -> Turns:
+def messages(bound: Bound, values: dict[str, Any], target: Target) -> Turns:
     """The conversation of a call, without the turn that the model writes."""
     from lampc.ir.adapters import adapter, bind_prompt
 
     prompt = adapter(bound.layout).render(bound.signature, bound.name)
-    return bind_prompt(prompt, bound, [values[f.name] for f in bound.signature.inputs])
+    return bind_prompt(prompt, bound, [values[f.name] for f in bound.signature.inputs], target.quote)
 
 
 def _given(bound: Bound, texts: list[str]) -> dict[str, Any]:

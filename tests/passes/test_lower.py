@@ -74,7 +74,7 @@ def test_runs_make_up_the_text_that_the_template_renders(template: str) -> None:
         extends = lowered(module, target)
         env = dict(zip(next(op for op in module.walk() if isinstance(op, Func)).body.args, values, strict=True))
         texts = [run_text(e.run, bound, [env[v] for v in e.inputs], target) for e in extends]
-        assert "".join(texts) == target.render_chat(bind_prompt(prompt, bound, values))
+        assert "".join(texts) == target.render_chat(bind_prompt(prompt, bound, values, target.quote))
         assert len(extends) == (3 if target.glue and target.glue.hard else 1)
 
     holds()

@@ -65,7 +65,7 @@ class FakeModel:
     ) -> tuple[Mapping[str, Any], str]:
         """For `prog.predict`: the prompt is rendered, bound and wrapped as the eager path does."""
         prompt = adapter(bound.layout).render(bound.signature, bound.name)
-        text = self.target.render_chat(bind_prompt(prompt, bound, list(inputs.values())))
+        text = self.target.render_chat(bind_prompt(prompt, bound, list(inputs.values()), self.target.quote))
         said = self.answer(bound, text, call_sampling(bound.signature, sampling), draw)
         return adapter(bound.layout).parse(bound.signature, said), said
 
@@ -84,7 +84,7 @@ class _Twin(interp._Run):
         match op:
             case RequestOp():
                 bound = self.bound[op.predictor.name]
-                text = self.runner.target.render_chat(bind_prompt(op.prompt, bound, args))
+                text = self.runner.target.render_chat(bind_prompt(op.prompt, bound, args, self.runner.target.quote))
                 return [self.answer(bound, text, op, path, indices)]
             case Parse():
                 return [adapter(op.layout).parse(op.signature, args[0])]
