@@ -213,7 +213,7 @@ class EngineCore:
     def _take(self, job: Job, drawn: Drawn) -> None:
         if job.handle.done:  # aborted from a callback within this step
             return
-        job.logprobs += drawn.logprobs
+        job.record(drawn)
         if drawn.token is not None:
             self._generated += 1
             if job.output.push(drawn.token):
@@ -225,8 +225,7 @@ class EngineCore:
                     return
                 if job.handle.done:
                     return
-        scored = bool(job.request.score) and len(job.logprobs) == len(job.request.score)
-        if scored:
+        if job.scored:
             self._finish(job, "stop")
         elif job.output.done and (drawn.token is not None or job.next_logits >= len(job.ids) - 1):
             self._finish(job, "stop" if job.output.stopped else "length")

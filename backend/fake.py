@@ -51,11 +51,12 @@ class _FakeRunner:
                 script, at = self._script(job), len(job.output.tokens)
                 # Past the reply, and with no end-of-sequence id to say so, the reply repeats.
                 token = script[at] if at < len(script) else self._end(script, at, job)
-            logprobs: tuple[float, ...] = ()
+            known: tuple[int, ...] = ()
             if job.wants_logprobs:
-                known = len(job.follow[want.start + 1 : want.start + 1 + len(want.rows)])
-                logprobs = (0.0,) * (known + (token is not None))
-            drawn.append(Drawn(token, logprobs))
+                known = job.follow[want.start + 1 : want.start + 1 + len(want.rows)]
+                known += () if token is None else (token,)
+            asked = job.request.top_logprobs > 0
+            drawn.append(Drawn(token, (0.0,) * len(known), tuple(((t, 0.0),) for t in known if asked)))
         return drawn
 
     def _end(self, script: list[int], at: int, job: Job) -> int:
@@ -66,7 +67,7 @@ class _FakeRunner:
 
 class FakeEngine(EngineCore):
     """`reply` is a function of the prompt's text, or replies in order of submission; by default each prompt
-    gets a word made from its hash. Logprobs are 0. Everything else is as in the paged engine."""
+    gets a word made from its hash. Logprobs are 0, without alternatives. Everything else is as in the paged engine."""
 
     def __init__(
         self,

@@ -25,6 +25,7 @@ class Job:
         "cached",
         "computed",
         "cursor",
+        "first_row",
         "follow",
         "handle",
         "ids",
@@ -35,6 +36,8 @@ class Job:
         "root",
         "script",
         "slots",
+        "top",
+        "wants_logprobs",
         "watermark",
     )
 
@@ -54,9 +57,15 @@ class Job:
         self.ids = list(prompt) + forced + list(request.score[:-1])
         self.script: list[int] | None = None
         self.logprobs: list[float] = []
+        self.top: list[tuple[tuple[int, float], ...]] = []
         self.cursor: Cursor | None = None
         self.root: Node | None = None
         self.slots: NDArray[np.int64] = np.zeros(0, np.int64)
+        # Whether every token after position `first_row` needs its logits row, and where `logprobs` starts.
+        self.wants_logprobs = (
+            request.logprobs or bool(request.score) or request.prompt_logprobs or request.top_logprobs > 0
+        )
+        self.first_row = 0 if request.prompt_logprobs else self.prompt_len - 1
         self.watermark = 0
         self.computed = 0
         self.cached = 0
@@ -67,16 +76,22 @@ class Job:
         return (-self.request.priority, self.handle.id)
 
     @property
-    def wants_logprobs(self) -> bool:
-        """Whether every generated or scored token needs its logits row."""
-        return self.request.logprobs or bool(self.request.score)
-
-    @property
     def next_logits(self) -> int:
         """The first position whose logits are still needed."""
         if self.wants_logprobs:
-            return self.prompt_len - 1 + len(self.logprobs)
+            return self.first_row + len(self.logprobs)
         return len(self.ids) - 1
+
+    @property
+    def scored(self) -> bool:
+        """Whether this is a scoring request that has all it asked for."""
+        score = self.request.score
+        return bool(score) and self.next_logits == self.prompt_len - 1 + len(score)
+
+    def record(self, drawn: "Drawn") -> None:
+        """Keeps the logprobs of a step."""
+        self.logprobs += drawn.logprobs
+        self.top += drawn.top
 
     @property
     def draws(self) -> bool:
@@ -110,10 +125,11 @@ class Job:
 
     def complete(self, finish: Finish, error: str | None = None) -> Completion:
         """The completion as of now."""
+        request = self.request
         tokens, text = self.output.result()
-        logprobs: tuple[float, ...] | None = None
-        if self.wants_logprobs:
-            logprobs = tuple(self.logprobs if self.request.score else self.logprobs[: len(tokens)])
+        start = self.prompt_len - 1 - self.first_row  # logprobs before this are the prompt's
+        end = start + len(request.score or tokens)
+        wanted = request.logprobs or bool(request.score) or request.top_logprobs > 0
         return Completion(
             tokens=tokens,
             text=text,
@@ -122,17 +138,23 @@ class Job:
             prompt_tokens=self.prompt_len,
             cached_tokens=self.cached,
             computed_tokens=self.computed,
-            logprobs=logprobs,
+            logprobs=tuple(self.logprobs[start:end]) if wanted else None,
             error=error,
+            prompt_logprobs=(None, *self.logprobs[:start]) if request.prompt_logprobs else None,
+            top_logprobs=tuple(self.top[start:end]) if request.top_logprobs else None,
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """What a runner found for a job: logprobs of known next tokens in order, and a drawn token if wanted."""
+    """What a runner found for a job: logprobs of known next tokens in order, and a drawn token if wanted.
+
+    `top[i]` are the likeliest tokens at the place of `logprobs[i]`, if the request asks for any.
+    """
 
     token: int | None
     logprobs: tuple[float, ...] = ()
+    top: tuple[tuple[tuple[int, float], ...], ...] = ()
 
 
 def check_request(request: Request, info: EngineInfo) -> None:
@@ -146,6 +168,8 @@ def check_request(request: Request, info: EngineInfo) -> None:
     check_ids(request.score, info.vocab_size, "score")
     if not prompt:
         raise ValueError("the prompt is empty; give at least one token id (a bos token, for instance)")
+    if request.top_logprobs > info.vocab_size:
+        raise ValueError(f"top_logprobs is {request.top_logprobs}; the vocabulary has {info.vocab_size} tokens")
     asked = len(prompt) + max(1, len(request.forced), len(request.score))
     if asked > info.context_length:
         raise ContextTooLong(asked, info.context_length)

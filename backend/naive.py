@@ -129,8 +129,8 @@ class NaiveEngine:
         start = job.next_logits
         logits = self.logits(job.ids, list(range(start, len(job.ids))))
         self._forward += len(job.ids)
-        drawn = resolve(Want(job, start, list(range(start, len(job.ids)))), logits.numpy())
-        job.logprobs += drawn.logprobs
+        drawn = resolve([Want(job, start, list(range(start, len(job.ids))))], logits.numpy())[0]
+        job.record(drawn)
         if drawn.token is not None:
             self._generated += 1
             if job.output.push(drawn.token):

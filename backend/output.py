@@ -26,9 +26,51 @@ class TextStream:
         self._ids.append(token)
         before = self._tokenizer.decode(self._ids[self._anchor : self._read])
         after = self._tokenizer.decode(self._ids[self._anchor :])
-        if not after.endswith("�"):
+        # A character has four bytes at most: what is no text after so many more tokens never will be.
+        if not after.endswith("\ufffd") or len(self._ids) - self._read >= _PATIENCE:
             self.text += after[len(before) :]
             self._anchor, self._read = self._read, len(self._ids)
+
+
+_PATIENCE = 32
+
+
+class TextPieces:
+    """Text to show while it is generated: whole characters only, and nothing a stop string could take back.
+
+    The pieces, joined, are the completion's text.
+    """
+
+    def __init__(self, sampling: Sampling, tokenizer: TextTokenizer) -> None:
+        self._stream = TextStream(tokenizer)
+        self._stop = sampling.stop
+        self._reach = max((len(s) for s in sampling.stop), default=0)
+        self._shown = 0
+
+    def push(self, token: int) -> str:
+        """Takes a token of the output; gives text that is now sure, maybe none."""
+        self._stream.push(token)
+        return self._show(self._sure())
+
+    def end(self, text: str) -> str:
+        """What is left, once the completion's `text` is known."""
+        # Decoded whole, bytes that are no text may come out as fewer or more characters than piece by piece.
+        shown = self._stream.text[: self._shown]
+        return text[self._shown :] if text.startswith(shown) else ""
+
+    def _show(self, end: int) -> str:
+        piece = self._stream.text[self._shown : end]
+        self._shown = max(self._shown, end)
+        return piece
+
+    def _sure(self) -> int:
+        """Where the longest end of the text begins that could be the beginning of a stop string."""
+        text = self._stream.text
+        for at in range(max(self._shown, len(text) - self._reach), len(text)):
+            tail = text[at:]
+            if any(s.startswith(tail) for s in self._stop):
+                return at
+        return len(text)
 
 
 class Output:
@@ -42,7 +84,6 @@ class Output:
         self._stop_ids = eos | frozenset(sampling.stop_ids)
         self._stream = TextStream(tokenizer) if sampling.stop else None
         self._ends: list[int] = []  # where each token's text ends; one more if its character is not whole
-        self._reach = max((len(s) for s in sampling.stop), default=0)
         self._cut = -1
         self.tokens: list[int] = []
         self.done = False
@@ -73,12 +114,12 @@ class Output:
     def _find_stop(self, token: int) -> None:
         assert self._stream is not None
         stream = self._stream
-        start = max(0, len(stream.text) - self._reach + 1)
+        known = len(stream.text)
         stream.push(token)
         self._ends.append(len(stream.text) + stream.pending)
         if len(self.tokens) < self._sampling.min_tokens:
             return
-        hits = [(at, s) for s in self._sampling.stop if (at := stream.text.find(s, start)) >= 0]
+        hits = [(at, s) for s in self._sampling.stop if (at := stream.text.find(s, max(0, known - len(s) + 1))) >= 0]
         if hits:
             self._cut, self.reason = min(hits, key=lambda hit: (hit[0], -len(hit[1])))
             self.done = True

@@ -21,10 +21,11 @@ class State(Enum):
 class Sampling:
     """How tokens are drawn and when a generation ends.
 
-    `temperature` 0 is greedy (ties go to the lowest id). `top_k` 0 and `top_p` 1.0 switch the filters off.
+    `temperature` 0 is greedy (ties go to the lowest id). `top_k` 0, `top_p` 1.0 and `min_p` 0.0 switch the
+    filters off; which tokens they keep, and in which order they apply, is in `lampc.backend.sampler`.
     The model's end-of-sequence ids always stop, unless `ignore_eos`. `stop` strings are looked for in the
     decoded text, across token boundaries; neither they nor stopping ids are part of the completion. Before
-    `min_tokens` no stopping id can be drawn and no stop string counts.
+    `min_tokens` no stopping id can be drawn and no stop string counts. Raises ValueError.
     """
 
     temperature: float = 0.0
@@ -35,22 +36,37 @@ class Sampling:
     stop: tuple[str, ...] = ()
     stop_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
+    min_p: float = 0.0
 
     def __post_init__(self) -> None:
+        for name in ("temperature", "top_p", "min_p"):
+            if not _is(getattr(self, name), int, float):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a number")
+        for name in ("top_k", "max_tokens", "min_tokens"):
+            if not _is(getattr(self, name), int):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a whole number")
+        if not isinstance(self.ignore_eos, bool):
+            raise ValueError(f"ignore_eos is {self.ignore_eos!r}; give True or False")
         if not 0.0 <= self.temperature < float("inf"):
             raise ValueError(f"temperature is {self.temperature}; give 0 (greedy) or a positive number")
         if self.top_k < 0:
             raise ValueError(f"top_k is {self.top_k}; give 0 (off) or the number of tokens to keep")
         if not 0.0 < self.top_p <= 1.0:
             raise ValueError(f"top_p is {self.top_p}; give a number in (0, 1], 1.0 is off")
+        if not 0.0 <= self.min_p <= 1.0:
+            raise ValueError(f"min_p is {self.min_p}; give a number in [0, 1], 0.0 is off")
         if self.max_tokens < 1:
             raise ValueError(f"max_tokens is {self.max_tokens}; give at least 1")
         if not 0 <= self.min_tokens <= self.max_tokens:
             raise ValueError(f"min_tokens is {self.min_tokens}; give 0 up to max_tokens, which is {self.max_tokens}")
-        if isinstance(self.stop, str) or not all(isinstance(s, str) and s for s in self.stop):
+        if not isinstance(self.stop, tuple) or not all(isinstance(s, str) and s for s in self.stop):
             raise ValueError(f"stop is {self.stop!r}; give a tuple of non-empty strings")
-        if not all(isinstance(i, int) and i >= 0 for i in self.stop_ids):
+        if not isinstance(self.stop_ids, tuple) or not all(_is(i, int) and i >= 0 for i in self.stop_ids):
             raise ValueError(f"stop_ids is {self.stop_ids!r}; give a tuple of token ids")
+
+
+def _is(value: object, *kinds: type) -> bool:
+    return isinstance(value, kinds) and not isinstance(value, bool)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +87,9 @@ class Request:
     `logprobs[i]` is ln p(score[i] | prompt, score[:i]). Higher `priority` runs first, ties in order of
     arrival. `deadline` is in seconds on the engine's clock (`time.monotonic`); past it the request finishes
     with "timeout". `next_use` is accepted as a hint for eviction. `logprobs` asks for ln p of each generated
-    token under the unfiltered distribution.
+    token under the unfiltered distribution, `top_logprobs` for as many of the likeliest tokens at each of
+    these places (it includes `logprobs`), `prompt_logprobs` for ln p of each prompt token given those before
+    it: the whole prompt is then computed, whatever of it is cached.
     """
 
     prompt: tuple[int, ...]
@@ -86,6 +104,8 @@ class Request:
     adapter: str | None = None
     logprobs: bool = False
     score: tuple[int, ...] = ()
+    prompt_logprobs: bool = False
+    top_logprobs: int = 0
 
     def __post_init__(self) -> None:
         if self.parent is None and not self.prompt:
@@ -94,6 +114,8 @@ class Request:
             raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")
         if self.score and self.forced:
             raise ValueError("a request cannot both score and force tokens; drop one of the two")
+        if self.top_logprobs < 0:
+            raise ValueError(f"top_logprobs is {self.top_logprobs}; give 0 (off) or how many to report")
 
     @property
     def ids(self) -> tuple[int, ...]:
@@ -109,6 +131,9 @@ class Completion:
     right before the stop string. `stop_reason` is the string or id that stopped it. `computed_tokens` counts
     prompt tokens that were run through the model for this request (again, if it was preempted),
     `cached_tokens` the prompt tokens that it did not have to compute because someone else had, or did.
+    `logprobs` belong to `tokens` (or to the scored ids), in nats; `top_logprobs[i]` are pairs of token id and
+    ln p, the likeliest first, at the place of `tokens[i]`. `prompt_logprobs[i]` belongs to prompt token i; the
+    first is None, as nothing stands before it. They end early if the request did not get through its prompt.
     """
 
     tokens: tuple[int, ...]
@@ -120,6 +145,8 @@ class Completion:
     computed_tokens: int = 0
     logprobs: tuple[float, ...] | None = None
     error: str | None = None
+    prompt_logprobs: tuple[float | None, ...] | None = None
+    top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None
 
 
 class Handle:

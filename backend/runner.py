@@ -26,13 +26,7 @@ class TorchRunner:
     @torch.inference_mode()
     def execute(self, plan: Plan) -> list[Drawn]:
         """One step."""
-        logits = self.logits(plan).cpu().numpy()
-        drawn = []
-        at = 0
-        for want in plan.wants:
-            drawn.append(resolve(want, logits[at : at + len(want.rows)]))
-            at += len(want.rows)
-        return drawn
+        return resolve(plan.wants, self.logits(plan).cpu().numpy())
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> torch.Tensor:

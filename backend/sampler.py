@@ -1,58 +1,93 @@
-"""From logits to tokens: greedy, temperature, top-k, top-p, with counter-based random numbers.
+"""From rows of logits to tokens and log-probabilities, all rows of a step together.
 
-All of it is numpy on one row in float64, so a draw depends on the row's bits, the key and the index alone.
+With logits z of a row and temperature T > 0, the weight of token i is w_i = exp((z_i - max z) / T). Then, in
+this order (that of transformers' logits processors):
+
+1. `top_k` k > 0 keeps the k tokens of largest weight (ties: lowest ids first).
+2. `top_p` p < 1 (nucleus: Holtzman et al. 2020) sorts what is kept by falling weight and keeps the shortest
+   beginning whose weights sum to at least p of what step 1 kept.
+3. `min_p` m > 0 (Nguyen et al. 2024) keeps tokens with w_i >= m, which is m times the weight of the likeliest.
+
+The likeliest token is always kept. One token is drawn from what is left, in proportion to its weight, by
+inverting the cumulative sum at `uniform(key, index)`. All of it is float64 on the CPU, and each row is computed
+by itself or elementwise: a draw depends on the row's bits, the key and the index alone.
 """
 
 import math
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
+from lampc.backend.random_keys import uniform
 from lampc.backend.request import Sampling
 from lampc.backend.scheduler import Want
 
-_MASK = (1 << 64) - 1
-_GOLDEN = 0x9E3779B97F4A7C15
+_BLOCK = 1 << 17  # elements of float64 held at once, one row at least
+_HEAD = 256  # a nucleus is looked for in this many likeliest tokens, then in eight times as many
+
+Top = tuple[tuple[int, float], ...]  # token ids and their ln p, the likeliest first
 
 
-def mix(x: int) -> int:
-    """The finaliser of SplitMix64 (Steele, Lea, Flood: Fast splittable pseudorandom generators, 2014)."""
-    x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & _MASK
-    x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & _MASK
-    return x ^ (x >> 31)
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What to draw from one row: generated token `index` of the stream `key`, never a `banned` id."""
+
+    sampling: Sampling
+    key: int
+    index: int
+    banned: frozenset[int] = frozenset()
 
 
-def uniform(key: int, index: int) -> float:
-    """A number in [0, 1) for generated token `index` of the stream `key`; integers only, so it is portable."""
-    return (mix((mix(key) + (index + 1) * _GOLDEN) & _MASK) >> 11) * 2.0**-53
-
-
-def draw(logits: NDArray[np.float32], sampling: Sampling, key: int, index: int, banned: frozenset[int]) -> int:
-    """A token id from one row of logits [vocab]. Raises BackendError if the row holds NaN or nothing else."""
-    if banned:
+def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw]) -> list[int]:
+    """A token id for each row of logits [n, vocab]. Raises BackendError if a row holds NaN or nothing finite."""
+    if any(d.banned for d in draws):
         logits = logits.copy()
-        logits[[i for i in banned if i < len(logits)]] = -np.inf
-    best = int(np.argmax(logits))  # the first of equals; NaN counts as largest
-    if not math.isfinite(logits[best]):
-        raise BackendError(f"the model's logits are not finite (largest is {logits[best]}); check the weights")
-    if sampling.temperature == 0.0:
-        return best
-    with np.errstate(over="ignore", under="ignore"):
-        scaled = (logits.astype(np.float64) - float(logits[best])) / sampling.temperature
-        weights = np.exp(scaled)
-    u = uniform(key, index)
-    if sampling.top_k or sampling.top_p < 1.0:
-        order = np.argsort(-scaled, kind="stable")
-        if sampling.top_k:
-            order = order[: sampling.top_k]
+        for row, d in zip(logits, draws, strict=True):
+            row[[i for i in d.banned if i < len(row)]] = -np.inf
+    tokens: list[int] = logits.argmax(axis=1).tolist()  # the first of equals; NaN counts as largest
+    tops: list[float] = logits[np.arange(len(tokens)), tokens].tolist()
+    for top in tops:
+        if not math.isfinite(top):
+            raise BackendError(f"the model's logits are not finite (largest is {top}); check the weights")
+    random = [i for i, d in enumerate(draws) if d.sampling.temperature > 0.0]
+    for part in _blocks(random, logits.shape[1]):
+        wide = logits[part].astype(np.float64)
+        wide -= np.array([tops[i] for i in part])[:, None]
+        with np.errstate(over="ignore", under="ignore"):
+            wide /= np.array([draws[i].sampling.temperature for i in part])[:, None]
+            np.exp(wide, out=wide)
+        for i, weights in zip(part, wide, strict=True):
+            u = uniform(draws[i].key, draws[i].index)
+            tokens[i] = _choose(logits[i], weights, draws[i].sampling, u)
+    return tokens
+
+
+def _choose(logits: NDArray[np.float32], weights: NDArray[np.float64], sampling: Sampling, u: float) -> int:
+    top_k = sampling.top_k if sampling.top_k < len(weights) else 0
+    if not top_k and sampling.top_p == 1.0:
+        if sampling.min_p:
+            kept = np.flatnonzero(weights >= sampling.min_p)
+            return int(kept[_pick(np.cumsum(weights[kept]), u)])
+        return _pick(np.cumsum(weights), u)
+    limit = top_k or len(weights)
+    head = top_k or min(_HEAD, limit)
+    total = None if top_k else float(weights.sum())
+    while True:
+        order = likeliest(logits, head)
         sums = np.cumsum(weights[order])
-        if sampling.top_p < 1.0:
-            kept = int(np.searchsorted(sums, sampling.top_p * sums[-1])) + 1
-            sums = sums[: min(kept, len(sums))]
-        return int(order[_pick(sums, u)])
-    return _pick(np.cumsum(weights), u)
+        wanted = sampling.top_p * (sums[-1] if total is None else total)
+        if head == limit or sums[-1] >= wanted or weights[order[-1]] < sampling.min_p:
+            break
+        head = min(8 * head, limit)
+    if sampling.top_p < 1.0:
+        sums = sums[: int(np.searchsorted(sums, wanted)) + 1]
+    if sampling.min_p:
+        sums = sums[: int(np.count_nonzero(weights[order[: len(sums)]] >= sampling.min_p))]
+    return int(order[_pick(sums, u)])
 
 
 def _pick(sums: NDArray[np.float64], u: float) -> int:
@@ -61,24 +96,90 @@ def _pick(sums: NDArray[np.float64], u: float) -> int:
     return min(at, int(np.searchsorted(sums, sums[-1])))
 
 
-def log_prob(logits: NDArray[np.float32], token: int) -> float:
-    """ln p(token) under softmax of one row of logits [vocab]."""
-    wide = logits.astype(np.float64)
-    top = wide.max()
-    return float(wide[token] - top - np.log(np.exp(wide - top).sum()))
+def likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+    """Ids of the `count` largest of logits [vocab], the largest first; ties: lowest ids first."""
+    if count < len(logits):
+        least = np.partition(logits, len(logits) - count)[len(logits) - count]
+        ids = np.flatnonzero(logits >= least)
+    else:
+        ids = np.arange(len(logits))
+    return ids[np.argsort(-logits[ids], kind="stable")][:count]
 
 
-def resolve(want: Want, logits: NDArray[np.float32]) -> Drawn:
-    """Logprobs of the known next tokens and, after the last known one, a draw. `logits` is [rows, vocab]."""
-    job = want.job
-    logprobs: list[float] = []
-    if job.wants_logprobs:
-        known = job.follow[want.start + 1 : want.start + 1 + len(logits)]
-        logprobs += [log_prob(row, following) for row, following in zip(logits, known, strict=False)]
-    token: int | None = None
-    if job.draws and want.start + len(logits) == len(job.ids):
-        output = job.output
-        token = draw(logits[-1], job.request.sampling, job.request.key, len(output.tokens), output.banned)
+def log_probs(logits: NDArray[np.float32], tokens: Sequence[int], tops: Sequence[int]) -> tuple[list[float], list[Top]]:
+    """ln p(tokens[i]) under softmax of row i of logits [n, vocab], and the tops[i] likeliest of that row."""
+    found: list[float] = []
+    best: list[Top] = []
+    for part in _blocks(range(len(tokens)), logits.shape[1]):
+        wide = logits[part[0] : part[-1] + 1].astype(np.float64)
+        largest = wide.max(axis=1)
+        wide -= largest[:, None]
+        shifted = wide[np.arange(len(part)), [tokens[i] for i in part]].tolist()
+        heads = [likeliest(logits[i], tops[i]) if tops[i] else None for i in part]
+        values = [row[head].tolist() if head is not None else [] for row, head in zip(wide, heads, strict=True)]
+        np.exp(wide, out=wide)
+        for row, value, head, several in zip(wide, shifted, heads, values, strict=True):
+            mass = math.log(row.sum())
+            found.append(value - mass)
+            best.append(() if head is None else tuple(zip(head.tolist(), [v - mass for v in several], strict=True)))
+    return found, best
+
+
+def _blocks(rows: Sequence[int], vocab: int) -> list[Sequence[int]]:
+    step = max(1, _BLOCK // vocab)
+    return [rows[at : at + step] for at in range(0, len(rows), step)]
+
+
+def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:
+    """For each want: logprobs of the known next tokens and, after the last known one, a draw.
+
+    `logits` is [rows, vocab], the rows of the wants one after the other.
+    """
+    drawing: list[int] = []
+    rows: list[int] = []
+    draws: list[Draw] = []
+    at = 0
+    for number, want in enumerate(wants):
+        job = want.job
+        at += len(want.rows)
+        if job.draws and want.start + len(want.rows) == len(job.ids):
+            request = job.request
+            drawing.append(number)
+            rows.append(at - 1)
+            draws.append(Draw(request.sampling, request.key, len(job.output.tokens), job.output.banned))
+    tokens: list[int | None] = [None] * len(wants)
+    if draws:
+        for number, token in zip(drawing, draw_rows(_rows(logits, rows), draws), strict=True):
+            tokens[number] = token
+    if not any(want.job.wants_logprobs for want in wants):
+        return [Drawn(token) for token in tokens]
+    return _with_logprobs(wants, logits, tokens)
+
+
+def _with_logprobs(wants: Sequence[Want], logits: NDArray[np.float32], tokens: Sequence[int | None]) -> list[Drawn]:
+    rows: list[int] = []
+    known: list[int] = []
+    tops: list[int] = []
+    spans: list[tuple[int, int]] = []
+    at = 0
+    for want, token in zip(wants, tokens, strict=True):
+        job, first = want.job, len(known)
         if job.wants_logprobs:
-            logprobs.append(log_prob(logits[-1], token))
-    return Drawn(token, tuple(logprobs))
+            next_known = job.follow[want.start + 1 : want.start + 1 + len(want.rows)]
+            known += next_known if token is None else (*next_known, token)
+            count = len(known) - first
+            rows += range(at, at + count)
+            asked = job.request.top_logprobs
+            tops += [asked if want.start + i >= job.prompt_len - 1 else 0 for i in range(count)]
+        spans.append((first, len(known)))
+        at += len(want.rows)
+    found, best = log_probs(_rows(logits, rows), known, tops)
+    return [
+        Drawn(token, tuple(found[a:b]), tuple(best[a:b]) if want.job.request.top_logprobs else ())
+        for want, token, (a, b) in zip(wants, tokens, spans, strict=True)
+    ]
+
+
+def _rows(logits: NDArray[np.float32], rows: list[int]) -> NDArray[np.float32]:
+    """The rows of logits named, without a copy if that is all of them."""
+    return logits if len(rows) == len(logits) else logits[rows]

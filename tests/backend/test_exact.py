@@ -26,7 +26,8 @@ def finish(engine: TokenEngine, requests: list[Request]) -> list[Completion]:
 
 
 def answer(completion: Completion) -> tuple[Any, ...]:
-    return completion.tokens, completion.text, completion.finish, completion.stop_reason, completion.logprobs
+    c = completion
+    return c.tokens, c.text, c.finish, c.stop_reason, c.logprobs, c.prompt_logprobs, c.top_logprobs
 
 
 @cache
@@ -53,10 +54,14 @@ def request_sets(draw: st.DrawFn) -> list[Request]:
             temperature=draw(st.sampled_from([0.0, 0.7, 1.5])),
             top_k=draw(st.sampled_from([0, 5])),
             top_p=draw(st.sampled_from([1.0, 0.8])),
+            min_p=draw(st.sampled_from([0.0, 0.1])),
             max_tokens=draw(st.integers(1, 6)),
         )
         mode = draw(st.sampled_from(["plain", "plain", "logprobs", "forced", "score"]))
-        more: dict[str, Any] = {}
+        more: dict[str, Any] = {
+            "prompt_logprobs": draw(st.integers(0, 3)) == 0,
+            "top_logprobs": draw(st.sampled_from([0, 0, 0, 3])),
+        }
         if mode == "score":
             more["score"] = tuple(draw(st.lists(token, min_size=1, max_size=5)))
         elif mode != "plain":

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lampc.backend.output import Output, TextStream, check_ids
+from lampc.backend.output import Output, TextPieces, TextStream, check_ids
 from lampc.backend.request import Sampling
 from lampc.backend.tokenizer import ByteTokenizer
 
@@ -86,6 +86,52 @@ def test_stop_strings_like_a_search_in_the_whole_text(text: str, stop: list[str]
     else:
         assert not output.done
         assert output.result()[1] == text
+
+
+def test_a_stop_string_before_min_tokens_never_counts() -> None:
+    """Not even later, when another stop string is long enough to look back at it."""
+    output = feed("ab and more", Sampling(stop=("ab", "a long one"), min_tokens=3))
+    assert output.result()[1] == "ab and more"
+    assert feed("xxab", Sampling(stop=("ab",), min_tokens=3)).result()[1] == "xx"
+
+
+@given(
+    text=st.text("abcé中", max_size=20),
+    stop=st.lists(st.text("abcé", min_size=1, max_size=3), max_size=3),
+    limit=st.integers(1, 40),
+    min_tokens=st.integers(0, 6),
+    garbage=st.lists(st.integers(128, 255), max_size=4),
+)
+def test_pieces_spell_the_completion_and_take_nothing_back(
+    text: str, stop: list[str], limit: int, min_tokens: int, garbage: list[int]
+) -> None:
+    sampling = Sampling(stop=tuple(stop), max_tokens=limit, min_tokens=min(limit, min_tokens))
+    output, pieces = Output(sampling, TOKENIZER, 1000), TextPieces(sampling, TOKENIZER)
+    shown = ""
+    for token in [*TOKENIZER.encode(text), *garbage]:
+        if output.done:
+            break
+        output.push(token)
+        piece = pieces.push(token)
+        assert "\ufffd" not in piece or garbage
+        shown += piece
+    whole = output.result()[1]
+    assert whole.startswith(shown)
+    assert shown + pieces.end(whole) == whole
+
+
+def test_pieces_wait_for_what_may_be_a_stop_string_and_no_longer() -> None:
+    pieces = TextPieces(Sampling(stop=("STOP",)), TOKENIZER)
+    assert [pieces.push(t) for t in b"a STORY"] == ["a", " ", "", "", "", "STOR", "Y"]
+    pieces = TextPieces(Sampling(), TOKENIZER)
+    assert [pieces.push(t) for t in "é!".encode()] == ["", "é", "!"]
+
+
+def test_endless_garbage_comes_out_at_last() -> None:
+    stream = TextStream(TOKENIZER)
+    for _ in range(100):
+        stream.push(0xFF)
+    assert len(stream.text) >= 64
 
 
 def test_check_ids() -> None:
