@@ -25,8 +25,8 @@ from lampc.frontend.lmp.emit_text import (
     type_text,
 )
 from lampc.frontend.lmp.layout import LEVEL
-from lampc.frontend.lmp.operands import harmless
 from lampc.ir import Op, Region, Value, prog, thaw
+from lampc.ir.harmless import harmless
 from lampc.ir.text.printer import Namer
 from lampc.ir.types import BOOL, type_of
 

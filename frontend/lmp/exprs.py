@@ -8,12 +8,13 @@ from lampc.frontend.lmp import ast, literals
 from lampc.frontend.lmp.attributes import dotted
 from lampc.frontend.lmp.body import Body
 from lampc.frontend.lmp.env import FUNCTIONS, kind_of
-from lampc.frontend.lmp.operands import OPERATORS, complaint, harmless, never_equal
+from lampc.frontend.lmp.operands import OPERATORS, complaint, never_equal
 from lampc.frontend.lmp.program import Predictor
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.values import Lit, Val, type_of_val
 from lampc.ir import ANY, BOOL, Choice, ListOf, Maybe, Record, Region, Span, Type
 from lampc.ir.builtins import BuiltinError, apply
+from lampc.ir.harmless import harmless
 from lampc.ir.prog import Apply, FieldOf, If, MakeList, Pack, Yield
 from lampc.ir.prog import Tune as TuneOp
 

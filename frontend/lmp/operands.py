@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lampc.frontend.lmp.values import is_number, is_text
-from lampc.ir import ANY, BOOL, FLOAT, INT, NONE, STR, Choice, ListOf, Maybe, Op, Record, Type, prog
+from lampc.ir import ANY, BOOL, NONE, Choice, ListOf, Maybe, Record, Type
 from lampc.ir.builtins import BUILTINS
 
 OPERATORS = {
@@ -41,10 +41,6 @@ _RULES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 
-_TOTAL = frozenset({"eq", "ne", "not", "and", "or", "concat", "str", "pystr", "bool"})
-"""Built-in functions that cannot fail whatever they are given."""
-
-
 def complaint(fn: str, types: Sequence[Type]) -> tuple[int, str] | None:
     """The first operand that `fn` cannot take, and why; None if all are fine. `any` fits everywhere."""
     for i, (kind, t) in enumerate(zip(_RULES.get(fn, ()), types, strict=False)):
@@ -59,27 +55,6 @@ def complaint(fn: str, types: Sequence[Type]) -> tuple[int, str] | None:
     if fn == "in":
         return _membership(types)
     return None
-
-
-def harmless(op: Op) -> bool:
-    """Whether an op can be run where its value might not be wanted: it costs nothing and cannot fail."""
-    match op:
-        case prog.Const() | prog.Tune():
-            return True
-        case prog.FieldOf():
-            return isinstance(op.record.type, Record)
-        case prog.Apply():
-            return op.fn in _TOTAL or _typed_well(op.fn, [v.type for v in op.args])
-    return False
-
-
-def _typed_well(fn: str, types: Sequence[Type]) -> bool:
-    """Whether `fn` cannot fail on operands of these types."""
-    if fn in ("lt", "le", "gt", "ge", "add", "sub", "mul"):
-        return all(t in (INT, FLOAT, BOOL) for t in types)
-    if fn in ("lower", "upper", "strip", "startswith", "endswith", "normalize"):
-        return _all(types, is_text)
-    return fn in ("len", "in") and _all(types[-1:], lambda t: isinstance(t, ListOf) or t == STR)
 
 
 def _all(types: Sequence[Type], test: _Test) -> bool:

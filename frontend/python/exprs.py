@@ -12,7 +12,8 @@ from lampc.frontend.python.displays import Displays
 from lampc.frontend.python.loops import Iteration
 from lampc.frontend.python.traced import Completions, Local, Traced, Unusable, is_static
 from lampc.ir import HostRef, Region, Value, prog
-from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, Record, Type
+from lampc.ir.harmless import harmless
+from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, Record, Type
 
 _BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("add", operator.add),
@@ -41,8 +42,6 @@ _COMPARE: dict[type[ast.cmpop], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Is: ("is", operator.is_),
     ast.IsNot: ("is not", operator.is_not),
 }
-_TOTAL = frozenset({"eq", "ne", "not", "and", "or", "concat", "str", "pystr", "bool"})
-"""Built-ins that cannot fail whatever they are given."""
 
 
 class Expressions(Displays):
@@ -232,7 +231,7 @@ class Expressions(Displays):
         with self.inside(region):
             second = self._short(op, self.expr(rest[0]), rest[1:], node)
             other = self.lift(second, node)
-        if known.type == BOOL and other.type == BOOL and self._harmless(region):
+        if known.type == BOOL and other.type == BOOL and all(map(harmless, region.ops)):
             self.splice(region)
             return self.apply("and" if both else "or", known, Traced(other), node=node)
         this = Region()
@@ -256,26 +255,6 @@ class Expressions(Displays):
             with self.inside(region):
                 self.emit(prog.Yield, value, node=node)
         return Traced(self.emit(prog.If, test, node=node, regions=[then[0], orelse[0]]).outs[0])
-
-    def _harmless(self, region: Region) -> bool:
-        """Whether ops can be run where they might not be wanted: no effect, no cost, no failure."""
-        for op in region.ops:
-            if isinstance(op, prog.Const | prog.Tune):
-                continue
-            if isinstance(op, prog.FieldOf) and isinstance(op.record.type, Record):
-                continue
-            if isinstance(op, prog.Apply) and (op.fn in _TOTAL or self._typed_well(op)):
-                continue
-            return False
-        return True
-
-    def _typed_well(self, op: prog.Apply) -> bool:
-        types = [v.type for v in op.args]
-        if op.fn in ("lt", "le", "gt", "ge", "add", "sub", "mul"):
-            return all(t in (INT, FLOAT, BOOL) for t in types)
-        if op.fn in ("lower", "upper", "strip", "startswith", "endswith", "normalize"):
-            return all(isinstance(t, Choice) or t == STR for t in types)
-        return op.fn in ("len", "in") and all(isinstance(t, ListOf) or t == STR for t in types[-1:])
 
     def splice(self, region: Region) -> None:
         """Move the ops of `region` here."""
