@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import functools
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -13,7 +12,6 @@ from lampc.ir import Glue, ModelInfo
 if TYPE_CHECKING:
     from lampc.backend import TextTokenizer
 
-_ROUNDS = 8
 _ROLES = ("system", "user", "assistant")
 
 
@@ -27,24 +25,14 @@ class LocalTarget:
         self.tokens = tokenizer
 
     @functools.cached_property
-    def _markers(self) -> re.Pattern[str]:
-        marks = (t for t in self.tokens.special_tokens if t.strip())
-        longest_first = sorted(marks, key=lambda t: (-len(t), t))
-        return re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
+    def _quote(self) -> Callable[[str], str]:
+        from lampc.backend.quoting import Quoter
+
+        return Quoter(self.tokens.special_tokens)
 
     def quote(self, text: str) -> str:
-        """Text with every special token of the tokenizer broken up by a space after its first character.
-
-        Data must not be able to end its turn or to open another one: `<|end|>` becomes `< |end|>`. A token of a
-        single character becomes a space. Tokens that a tokenizer's normalisation would make of other characters
-        are not looked for.
-        """
-        for _ in range(_ROUNDS):  # what is left of one token may spell another
-            quoted = self._markers.sub(_broken, text)
-            if quoted == text:
-                break
-            text = quoted
-        return text
+        """Text with every special token of the tokenizer broken up, see `lampc.backend.quoting`."""
+        return self._quote(text)
 
     def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
         """Text of a conversation with the generation prompt at its end."""
@@ -119,12 +107,6 @@ _PROBES = (
     ("system", "user", "assistant", "user"),
     ("user", "assistant", "user", "assistant", "user"),
 )
-
-
-def _broken(found: re.Match[str]) -> str:
-    text = found.group()
-    core = text.strip()
-    return text.replace(core, f"{core[0]} {core[1:]}" if len(core) > 1 else " ", 1)
 
 
 def _mark(i: int) -> str:
