@@ -31,7 +31,11 @@ class ContextValue:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One cell under way. `over` once nothing more of it is run; `pending` counts its calls that are out."""
+    """One cell under way. `pending` counts its calls that are out, `queued` its ops that are ready.
+
+    `failed` is the place of the failure that is first in program order: what stands before it is still run, so that
+    which failure is told does not depend on which answer came first. `over` once nothing more is run.
+    """
 
     index: int
     cell: Cell
@@ -41,7 +45,13 @@ class Task:
     outcome: Outcome
     steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
     over: bool = False
+    failed: tuple[int, ...] | None = None
     pending: int = 0
+    queued: int = 0
+
+    def wants(self, block: Block, i: int) -> bool:
+        """Whether op `i` of `block` is to be run."""
+        return not self.over and (self.failed is None or (*block.order, i) < self.failed)
 
 
 @dataclass(slots=True, eq=False)

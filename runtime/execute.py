@@ -57,8 +57,10 @@ class Executor:
                 self._start(Task(index, cell, exe, bound, candidate, outcomes[index]))
             while self.ready:
                 block, i = self.ready.popleft()
-                if not block.task.over:
+                block.task.queued -= 1
+                if block.task.wants(block, i):
                     self._step(block, i)
+                self._settle(block.task)
             if self.live and (not waiting or self.live >= self.max_live):
                 if desk.idle:
                     raise RuntimeError("live tasks wait for nothing: a bug in the lowered program")
@@ -74,7 +76,8 @@ class Executor:
         try:
             values = arguments(func, task.cell.row.inputs)
         except RowFailure as e:
-            self._fail(task, e)
+            self._fail(task, (), e)
+            self._settle(task)
             return
         env = dict(zip(func.body.args, values, strict=True))
         self._enter(task, func.body, env, None, (), (), (), lambda out: self._succeed(task, out[0]))
@@ -83,12 +86,16 @@ class Executor:
         task.outcome.value = value if isinstance(value, dict) else {"value": value}
         self._end(task)
 
-    def _fail(self, task: Task, failure: RowFailure) -> None:
-        if not task.over:
-            task.over = True
+    def _fail(self, task: Task, at: tuple[int, ...], failure: RowFailure) -> None:
+        """The op at `at` failed; of several failures the first in program order is kept."""
+        if task.failed is None or at < task.failed:
+            task.failed = at
             task.outcome.error = failure.row_error(task.cell.row.id)
-            if not task.pending:  # else the last call that is out ends it, so that its usage is whole
-                self._end(task)
+
+    def _settle(self, task: Task) -> None:
+        """End a failed row once nothing of it is under way, so that its usage is whole."""
+        if task.failed is not None and not (task.over or task.pending or task.queued):
+            self._end(task)
 
     def _end(self, task: Task) -> None:
         task.over = True
@@ -115,12 +122,10 @@ class Executor:
         block = Block(task, plan, env, parent, path, indices, order, list(plan.waits), done)
         for i, count in enumerate(plan.waits):
             if not count:
-                self.ready.append((block, i))
+                self._queue(block, i)
 
     def _resolve(self, block: Block, i: int, results: Sequence[Any]) -> None:
         """Op `i` of the block has its results: wake whoever waited for them."""
-        if block.task.over:
-            return
         op = block.plan.region.ops[i]
         for value, result in zip(op.results, results, strict=True):
             block.env[value] = result
@@ -134,7 +139,11 @@ class Executor:
     def _wake(self, block: Block, i: int) -> None:
         block.waits[i] -= 1
         if not block.waits[i]:
-            self.ready.append((block, i))
+            self._queue(block, i)
+
+    def _queue(self, block: Block, i: int) -> None:
+        block.task.queued += 1
+        self.ready.append((block, i))
 
     # -- ops ----------------------------------------------------------------------------------------
 
@@ -147,7 +156,7 @@ class Executor:
                 return
             self._run_op(block, i, op, args)
         except RowFailure as e:
-            self._fail(block.task, e.at(op))
+            self._fail(block.task, (*block.order, i), e.at(op))
 
     def _run_op(self, block: Block, i: int, op: Op, args: list[Any]) -> None:
         match op:
@@ -269,9 +278,8 @@ class Executor:
 
     def _generate(self, block: Block, i: int, op: Generate, context: ContextValue) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
-            if self._answered(block, op, answer, usage):
-                grown = ContextValue(context.model, context.ids + answer.ids)
-                self._resolve(block, i, [grown, answer.text])
+            grown = ContextValue(context.model, context.ids + answer.ids)
+            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
 
         block.task.pending += 1
         self.services.desk.request(
@@ -282,10 +290,12 @@ class Executor:
         scores: list[float | None] = [None] * len(op.options)
 
         def deliver(answer: Answer, usage: Usage, n: int) -> None:
-            if self._answered(block, op, answer, usage):
+            def resume() -> None:
                 scores[n] = answer.score
                 if None not in scores:
                     self._resolve(block, i, [scores])
+
+            self._answered(block, i, answer, usage, resume)
 
         for n, option in enumerate(op.options):
             ids = self._encode(context.model, option)
@@ -296,8 +306,7 @@ class Executor:
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
-            if self._answered(block, op, answer, usage):
-                self._resolve(block, i, [answer.text])
+            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [answer.text]))
 
         bound = block.task.bound[op.predictor.name]
         model = self.services.model(bound.model)
@@ -316,19 +325,16 @@ class Executor:
             node=op.predictor.name,
         )
 
-    def _answered(self, block: Block, op: Op, answer: Answer, usage: Usage) -> bool:
-        """Book the answer; False if the row is over or the call failed."""
+    def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
+        """Book the answer to op `i`, and go on with it if it is still wanted."""
         task = block.task
         task.outcome.usage += usage
         task.pending -= 1
-        if task.over:
-            if not task.pending:
-                self._end(task)
-            return False
         if answer.error:
-            self._fail(task, RowFailure(answer.error, op, "model"))
-            return False
-        return True
+            self._fail(task, (*block.order, i), RowFailure(answer.error, block.plan.region.ops[i], "model"))
+        elif task.wants(block, i):
+            resume()
+        self._settle(task)
 
     def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> dict[str, Any]:
         text, *inputs = args

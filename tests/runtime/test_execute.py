@@ -197,6 +197,37 @@ def test_a_failed_row_accounts_for_all_its_calls() -> None:
         assert session.usage.computed_tokens == session.bound()
 
 
+@pytest.mark.parametrize("slow", ["first", "other", ""])
+def test_of_two_failures_the_first_in_program_order_is_told(slow: str) -> None:
+    program = module(
+        f"""%out = prog.map(%texts) do (%t: str, %i: int) {{
+              %a = prog.predict(%t) {predict("0", "max_tokens = 40")} : ({{label: str}})
+              %l = prog.field(%a) {{field = "label"}} : (str)
+              %n = prog.apply(%l) {{fn = "int"}} : (int)
+              %s = prog.apply(%n) {{fn = "str"}} : (str)
+              prog.yield(%s) : ()
+            }} : (list[str])
+            %r = prog.pack(%out) {{names = ["out"]}} : ({{out: list[str]}})
+            prog.return(%r) : ()""",
+        args="%texts: list[str]",
+        returns="{out: list[str]}",
+    )
+
+    def reply(prompt: str) -> str:
+        said = "first" if "first" in prompt else "other"
+        return f"{said} and so on" if said == slow else said
+
+    inputs = {"texts": ["first", "other"]}
+    with Session(model=FakeEngine(reply)) as session:
+        (outcome,) = session.run(program, rows([inputs]))
+        with pytest.raises(RowFailure) as raised:
+            interpret(program, inputs, runner=session.runner(program), row="0")
+    assert outcome.error is not None
+    assert "first" in raised.value.message
+    assert outcome.error == raised.value.row_error("0")
+    assert outcome.usage.calls == 2
+
+
 def test_a_rejected_prompt_is_not_part_of_the_bound() -> None:
     with Session(model=FakeEngine(context_length=64)) as session:
         outcomes = session.run(CALL, rows([{"text": "red"}, {"text": "red " * 100}]))
