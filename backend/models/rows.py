@@ -1,58 +1,90 @@
 """Linear layers whose rows do not depend on how many rows there are.
 
 GEMM libraries pick kernels by shape, so a row's last bits can change with the number of rows beside it; at a
-fixed number of rows they do not. Exact mode therefore works in multiples of `TILE` rows, and lets a larger
-call through only after it was seen to give, for its very shape, the bits that tiles of `TILE` rows give.
+fixed number of rows they do not. Exact mode defines a row's bits as those it has among `TILE` rows, and makes a
+call with another number of rows only after it was seen to give, for its very shape, the same bits.
 """
 
 import torch
-from torch.nn import functional
+
+from lampc.backend.models import packing
+from lampc.backend.models.packing import product
 
 TILE = 16
-"""Rows of the smallest call in exact mode."""
+"""Rows of the call that defines a row's bits."""
 _LARGEST = 512
+_LANES = 64  # values that elementwise kernels take at once
 
 
 class Rows:
-    """The row scheme of one engine. `exact` False makes everything plain torch calls."""
+    """The row scheme of one engine. `exact` False lets every call through; `packed` False leaves weights plain."""
 
-    def __init__(self, exact: bool) -> None:
+    def __init__(self, exact: bool, packed: bool = True) -> None:
         self.exact = exact
+        self.packed = packed
         self._verdicts: dict[tuple[int, ...], bool] = {}
+        self._even = True
+
+    def pack(self, weight: torch.Tensor) -> torch.Tensor:
+        """The weight [N, K] in the form that `linear` is fastest with; used nowhere else."""
+        self._even &= all(side % _LANES == 0 for side in weight.shape)
+        if self.packed and packing.supported(weight.device.type, weight.dtype):
+            return packing.pack(weight)
+        return weight
 
     def padded(self, count: int) -> int:
-        """The number of rows to run `count` rows with."""
-        return -(-count // TILE) * TILE if self.exact else count
+        """The number of rows to run `count` rows with.
+
+        Elementwise kernels end with other code if the number of values is odd, so narrow layers need whole tiles.
+        Otherwise there is rounding only to meet few different numbers, each of which has to be tried out.
+        """
+        if not self.exact:
+            return count
+        step = TILE if count > 4 * TILE or not self._even else 4 if count > TILE else 1
+        return -(-count // step) * step
 
     def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
-        """x [M, K] times weight [N, K] transposed, plus bias [N]; M a multiple of TILE in exact mode."""
+        """x [M, K] times weight [N, K] transposed, plus bias [N]."""
         if not self.exact:
-            return functional.linear(x, weight, bias)
-        if x.shape[0] <= _LARGEST:
+            return product(x, weight, bias)
+        if len(x) <= _LARGEST:
             return self._piece(x, weight, bias)
-        parts = [self._piece(part, weight, bias) for part in torch.split(x, _LARGEST)]
-        return torch.cat(parts)
+        return torch.cat([self._piece(part, weight, bias) for part in torch.split(x, _LARGEST)])
 
     def _piece(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-        rows = x.shape[0]
+        rows = len(x)
         if rows == TILE or self._same_bits(rows, weight, bias):
-            return functional.linear(x, weight, bias)
-        return _tiled(x, weight, bias)
+            return product(x, weight, bias)
+        if rows > TILE:
+            return _tiled(x, weight, bias)
+        more = next(n for n in (2, 4, 8, TILE) if n > rows and (n == TILE or self._same_bits(n, weight, bias)))
+        return product(torch.cat([x, x.new_zeros(more - rows, x.shape[1])]), weight, bias)[:rows]
 
     def _same_bits(self, rows: int, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
         key = (rows, *weight.shape, bias is not None, torch.get_num_threads())
         verdict = self._verdicts.get(key)
         if verdict is None:
-            noise = torch.Generator().manual_seed(rows)
-            x = torch.randn(rows, weight.shape[1], generator=noise).to(weight)
-            order = torch.randperm(rows, generator=noise).to(weight.device)
-            whole = functional.linear(x, weight, bias)
-            verdict = torch.equal(whole, _tiled(x, weight, bias)) and torch.equal(
-                whole[order], functional.linear(x[order], weight, bias)
-            )
-            self._verdicts[key] = verdict
+            verdict = self._verdicts[key] = _agrees(rows, weight, bias)
         return verdict
 
 
+def _agrees(rows: int, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
+    """Whether noise gets the bits of tiles in one call of so many rows, and wherever in it a row stands."""
+    noise = torch.Generator().manual_seed(rows)
+    count = max(rows, TILE)
+    x = torch.randn(count, weight.shape[1], generator=noise).to(dtype=weight.dtype, device=weight.device)
+    right = _tiled(x, weight, bias)
+    for order in (torch.arange(count), torch.randperm(count, generator=noise)):
+        some = order[:rows].to(weight.device)
+        if not torch.equal(product(x[some], weight, bias), right[some]):
+            return False
+    return True
+
+
 def _tiled(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None) -> torch.Tensor:
-    return torch.cat([functional.linear(part, weight, bias) for part in torch.split(x, TILE)])
+    """In calls of TILE rows; the last one takes in rows of the one before, so that it is whole."""
+    whole = len(x) // TILE * TILE
+    parts = [product(part, weight, bias) for part in torch.split(x[:whole], TILE)]
+    if whole < len(x):
+        parts.append(product(x[-TILE:], weight, bias)[whole - len(x) :])
+    return torch.cat(parts)
