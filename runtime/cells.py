@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, Module, digest, freeze
 from lampc.ir.adapters import Bound, bind_predictors
-from lampc.ir.hostref import host_ref
-from lampc.ir.prog import DefRetriever
+from lampc.ir.prog import DefRetriever, DefTool, Py
 from lampc.ir.unit import Unit
+from lampc.runtime.host_sources import host_identity
+from lampc.runtime.hosts import HostError, resolve
 from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
 
 if TYPE_CHECKING:
@@ -183,12 +184,15 @@ class CellTable:
 
 
 def _surroundings(module: Module, program: Unit | Module, base: Path) -> str:
-    """Identity of what a run depends on besides the module's text: files of retrievers, untraced Python."""
+    """Identity of what a run depends on besides the module's text: files of retrievers, the user's Python."""
     files = [base / op.source for op in module.body.ops if isinstance(op, DefRetriever)]
     parts: list[str] = []
     if isinstance(program, Unit) and program.dynamic is not None:
         files.append(Path(program.path))
-        parts += [host_ref(program.host_entry).source] if program.host_entry is not None else []
+        parts += [host_identity(program.host_entry)] if program.host_entry is not None else []
+    for target in sorted({op.ref.target for op in module.walk() if isinstance(op, Py | DefTool)}):
+        with contextlib.suppress(HostError):  # likewise
+            parts.append(host_identity(resolve(target, base)))
     for file in files:
         with contextlib.suppress(OSError):  # a missing file is an error of the rows that need it
             parts.append(hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest())

@@ -21,9 +21,9 @@ from lampc.frontend.python.tracing import trace
 from lampc.ir import Assignment, Draw, Key, Sampling, Unit, thaw
 from lampc.ir import Module as IRModule
 from lampc.ir.adapters import Bound
-from lampc.ir.hostref import host_ref
 from lampc.ir.prog import DefRetriever, Func
 from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
+from lampc.runtime.host_sources import host_identity
 from lampc.runtime.types import Row, TraceStep
 
 if TYPE_CHECKING:
@@ -358,5 +358,4 @@ def row_metric(metric: Callable[..., Any], unit: Unit) -> RowMetric:
         value = metric(example, Prediction(outputs), *more)
         return value["score"] if isinstance(value, Prediction) else value
 
-    ref = host_ref(metric)
-    return RowMetric(getattr(metric, "__name__", "metric"), score, f"{ref.target} {ref.source}")
+    return RowMetric(getattr(metric, "__name__", "metric"), score, host_identity(metric))

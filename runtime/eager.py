@@ -22,10 +22,10 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from lampc.ir import Assignment, Draw, Key, Sampling, digest, thaw
 from lampc.ir.adapters import Bound, ParseFailure, parse_answer
-from lampc.ir.hostref import host_ref
 from lampc.ir.runner import current_runner
 from lampc.ir.unit import Unit
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
 from lampc.runtime.types import Cell, Outcome, RowError, TraceStep, Usage
 
@@ -288,9 +288,9 @@ class _Row:
         given = as_json([list(args), dict(kwargs)])
         if given is None:
             return None
-        c, ref = self.cell, host_ref(run)
+        c = self.cell
         parts = [self.eager.identity, self.eager.seed, digest(c.assignment), c.row.id, c.rollout, site]
-        text = json.dumps([*parts, ref.target, ref.source, given["value"]], sort_keys=True)
+        text = json.dumps([*parts, host_identity(run), given["value"]], sort_keys=True)
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 

@@ -16,9 +16,9 @@ from typing import Any
 
 from lampc.ir import Record
 from lampc.ir.builtins import BUILTINS
-from lampc.ir.hostref import host_ref
 from lampc.ir.prog import Func
 from lampc.ir.unit import Metric, Unit
+from lampc.runtime.host_sources import host_identity
 from lampc.runtime.types import Row, TraceStep
 
 BUILTIN_METRICS = ("exact_match", "f1")
@@ -64,8 +64,7 @@ def build_metric(
 ) -> RowMetric:
     """A metric by name (of the unit or built in), declaration or Python function. Raises MetricError."""
     if callable(metric):
-        ref = host_ref(metric)
-        return RowMetric(getattr(metric, "__name__", "metric"), _python(metric, ()), f"{ref.target} {ref.source}")
+        return RowMetric(getattr(metric, "__name__", "metric"), _python(metric, ()), host_identity(metric))
     if isinstance(metric, str):
         declared = unit.metrics if unit is not None else {}
         if metric in declared:
@@ -86,7 +85,7 @@ def build_metric(
 
         try:
             function = resolve(metric.function, base)
-            return RowMetric(metric.name, _python(function, metric.params), f"{identity} {host_ref(function).source}")
+            return RowMetric(metric.name, _python(function, metric.params), f"{identity} {host_identity(function)}")
         except HostError as e:
             raise MetricError(f"metric `{metric.name}`: {e}") from None
     return RowMetric(metric.name, _function(metric, unit, base), identity)

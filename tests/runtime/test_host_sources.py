@@ -1,0 +1,101 @@
+"""Editing what a metric calls makes a run a new run; touching nothing keeps it finished."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lampc.runtime.host_sources import host_identity, project_files
+
+PROGRAM = '''
+signature Ask(text: str) -> (label: str @max(2)) {
+  """Say it."""
+}
+module Main(text: str) -> (label: str) {
+  use ask = Predict(Ask);
+  let r = ask(text: text);
+  return (label: r.label);
+}
+'''
+METRIC = """
+from rules import equal
+
+def score(example, prediction):
+    return 1.0 if equal(str(prediction.label), str(example.label)) else 0.0
+"""
+RULES = """
+from pack import inner
+
+def equal(a, b):
+    return inner.clean(a) == inner.clean(b)
+"""
+INNER = """
+def clean(text):
+    return text.strip()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "p.lmp").write_text(PROGRAM)
+    (tmp_path / "rows.csv").write_text("text,label\n" + "".join(f"cat dog {i},cat\n" for i in range(6)))
+    (tmp_path / "measure.py").write_text(METRIC)
+    (tmp_path / "rules.py").write_text(RULES)
+    (tmp_path / "pack").mkdir()
+    (tmp_path / "pack" / "__init__.py").write_text("")
+    (tmp_path / "pack" / "inner.py").write_text(INNER)
+    (tmp_path / "aside.py").write_text("x = 1")
+    return tmp_path
+
+
+def optimize(folder: Path) -> str:
+    root = Path(__file__).resolve().parents[2]
+    args = ["optimize", "p.lmp", "--data", "rows.csv", "--metric", "measure:score"]
+    done = subprocess.run(
+        [sys.executable, "-m", "lampc", *args],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{root / 'src'}{os.pathsep}{folder}", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout + done.stderr
+
+
+def test_an_edited_helper_is_a_new_run(folder: Path) -> None:
+    finished = "finished before"
+    assert finished not in optimize(folder)
+    (folder / "aside.py").write_text("x = 2")  # nobody imports it
+    assert finished in optimize(folder)
+    inner = folder / "pack" / "inner.py"
+    inner.write_text(INNER.replace("text.strip()", "text.strip().lower()"))
+    assert finished not in optimize(folder)
+
+
+def test_identity_follows_imports_and_nothing_else(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(folder))
+    measure = importlib.import_module("measure")
+    importlib.import_module("aside")
+    try:
+        files = project_files("measure")
+        assert [f.relative_to(folder).as_posix() for f in files] == [
+            "measure.py", "pack/__init__.py", "pack/inner.py", "rules.py",
+        ]  # fmt: skip
+        before = host_identity(measure.score)
+        assert host_identity(measure.score) == before
+        (folder / "pack" / "inner.py").write_text("def clean(text: str) -> str:\n    return 'same'\n")
+        assert host_identity(measure.score) != before
+    finally:
+        for name in ("measure", "rules", "pack", "pack.inner", "aside"):
+            sys.modules.pop(name, None)
+
+
+def test_installed_modules_are_not_part_of_it() -> None:
+    assert project_files("json") == []
+    assert project_files("pytest") == []
