@@ -307,7 +307,6 @@ class ModelPool:
                 f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._bytes >> 20} MiB loaded, "
                 f"within {self.budget >> 20} MiB; use fewer models at once or raise the budget"
             )
-        self._bytes += size
         wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
         unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model"})
         if unknown:
@@ -316,7 +315,9 @@ class ModelPool:
         engine = load_engine(
             folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, on_event=self._step, **wanted
         )
-        return LocalModel(engine, name)
+        model = LocalModel(engine, name)
+        self._bytes += size  # only now: what failed to load takes no room
+        return model
 
     def _step(self, event: dict[str, Any]) -> None:
         """An engine's event; only its steps are of interest here."""
