@@ -263,11 +263,12 @@ class _Run:
             self.table.run(cells, heard)
         except BudgetSpent as e:
             stop = e
-        proposals = iter(self._proposals([job for job in jobs if isinstance(job, CallJob)]))
+        wanted = [job for job in jobs if isinstance(job, CallJob)] if stop is None else []
+        proposals = iter(self._proposals(wanted))
         results: list[Result] = []
         for job, plan in zip(jobs, plans, strict=True):
             if isinstance(job, CallJob):
-                results.append(next(proposals))
+                results += [next(proposals)] if wanted else []
                 continue
             outcomes = [self.table.get(c) for c in plan]
             if any(o is None for o in outcomes):
