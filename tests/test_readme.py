@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from lampc.frontend.lmp import compile_lmp
+from lampc.frontend.lmp import compile_lmp, format_lmp
 from lampc.frontend.python import load_python
 from lampc.ir import Module
 from lampc.ir.prog import Func
@@ -25,12 +25,20 @@ def program(module: Module) -> str:
 
 
 def test_both_forms_are_one_program(tmp_path: Path) -> None:
-    source = next(text for _, text in BLOCKS if text.startswith("signature"))
+    source = next(text for language, text in BLOCKS if language == "lmp")
     unit = compile_lmp(source, "notes.lmp")
     file = tmp_path / "notes.py"
     file.write_text(next(text for language, text in BLOCKS if language == "python"), encoding="utf-8")
     assert program(load_python(str(file)).module) == program(unit.module)
     assert unit.optimizes[0].program == "Classify"
+
+
+def test_lmp_is_shown_in_its_one_layout() -> None:
+    shown = [text for language, text in BLOCKS if language == "lmp"]
+    assert shown == [format_lmp(text, "README.md") for text in shown]
+    unmarked = [text for language, text in BLOCKS if not language and text.startswith(("signature ", "module "))]
+    assert shown
+    assert not unmarked
 
 
 def test_commands_exist() -> None:
