@@ -26,6 +26,8 @@ CODES = {
     "L0107": "`=` used to compare\n`=` gives a name its value; `==` compares two values.",
     "L0108": "nested too deeply\nThe file holds an expression or block within hundreds of others. Give parts of it "
     "names by `let`.",
+    "L0109": "an empty file\nThe file declares nothing, so there is nothing to check or to run. Perhaps it was not "
+    "saved, or is not the file that was meant.",
     # -- names
     "L0201": "unknown name\n"
     "No value, function or declaration of this name is visible here. Names are written exactly as "

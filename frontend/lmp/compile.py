@@ -43,6 +43,8 @@ def load(text: str, path: str, report: Reporter, main: bool, loaded: dict[str, E
     env = Env(parse(text, path, report), Path(path).parent, report, main)
     loaded[os.path.normpath(path)] = None
     env.declare()
+    if main and not env.file.items and not report.failed:
+        report.warn("L0109", "this file declares nothing", Span(path, 1, 1), help="write a `signature` and a `module`")
     for item in env.file.items:
         if isinstance(item, ast.Import):
             name = text_of(item.path, report)

@@ -89,8 +89,9 @@ def summary(loaded: Loaded) -> str:
     names = ", ".join(f.symbol for f in functions(loaded.module) if f.symbol not in helpers)
     predictors = sum(isinstance(op, DefPredictor) for op in loaded.module.body.ops)
     kind = "dynamic program" if unit.dynamic is not None else "program"
+    shown = names or unit.entry
     parts = [
-        f"{kind} {names or unit.entry}",
+        f"{kind} {shown}" if shown else "no program",
         _count(predictors, "predictor"),
         _count(len(unit.datasets), "dataset"),
         _count(len(unit.metrics), "metric"),

@@ -71,6 +71,15 @@ def test_check(lampc: Lampc, folder: Path) -> None:
     assert found["line"] in (10, 11)
 
 
+@pytest.mark.parametrize("text", ["", "# later\n", 'signature S(a: str) -> (b: str) { """Do it.""" }\n'])
+def test_check_of_a_file_without_a_program_says_so(lampc: Lampc, folder: Path, text: str) -> None:
+    (folder / "none.lmp").write_text(text)
+    result = lampc("check", "none.lmp")
+    assert result.code == 0
+    assert result.out == "none.lmp: ok: no program\n"
+    assert ("L0109" in result.err) == ("signature" not in text)
+
+
 def test_fmt(lampc: Lampc, folder: Path) -> None:
     lampc("fmt", "classify.lmp")
     assert lampc("fmt", "--check", "classify.lmp").code == 0
