@@ -10,7 +10,9 @@ import torch
 from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.engine import PagedEngine
 from lampc.backend.errors import CheckpointError
-from lampc.backend.models.registry import resolve
+from lampc.backend.models.checkpoint import Checkpoint
+from lampc.backend.models.fields import Fields
+from lampc.backend.models.registry import check_model, resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 from lampc.backend.naive import NaiveEngine
@@ -27,6 +29,7 @@ def load_engine(
     device: str = "cpu",
     dtype: str = "float32",
     exact: bool = True,
+    context_length: int | None = None,
     kv_tokens: int | None = None,
     max_batch_tokens: int = 512,
     max_running: int = 64,
@@ -38,13 +41,16 @@ def load_engine(
     """An engine for a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
 
     `kv_tokens` is the size of the KV cache in tokens; by default 256 MiB, and at least one full context.
-    `chunk` bounds the tokens that one request computes in a step. Raises CheckpointError,
-    UnknownArchitecture, Unsupported or ValueError.
+    `chunk` bounds the tokens that one request computes in a step. `dtype` is what weights are cast to and K/V
+    kept in, however they are stored. `context_length`, in tokens, by default the model's, may be less, or more
+    up to what its rope scaling stretches to. Raises CheckpointError, UnknownArchitecture, Unsupported or ValueError.
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(_DTYPES)}")
     if kind not in ("paged", "naive"):
         raise ValueError(f"kind is {kind!r}; choose 'paged' or 'naive'")
+    if context_length is not None and context_length < 1:
+        raise ValueError(f"context_length is {context_length}; give a positive number of tokens")
     if kind == "naive" and device != "cpu":
         raise ValueError("the naive engine runs on the CPU only; leave device='cpu'")
     folder = Path(folder)
@@ -52,12 +58,16 @@ def load_engine(
     if not path.is_file():
         raise CheckpointError(f"{path}: no such file; give the folder of a checkpoint")
     config = read_json(path)
+    fields = Fields(config, path)
     model_class = resolve(config, path)
+    fields.only("quantization_config")
     tokenizer = Tokenizer.load(folder)
     weights = Weights(folder)
     where, number = torch.device(device), _DTYPES[dtype]
     rows = Rows(exact)
-    model = model_class.load(config, weights, path=path, device=where, dtype=number, rows=rows)
+    model = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length))
+    check_model(model)
+    weights.check_all_read()
     weights.close()
     if tokenizer.vocab_size > model.vocab_size:
         raise CheckpointError(
@@ -65,6 +75,7 @@ def load_engine(
         )
     per_token = 2 * model.layers * model.kv_heads * model.head_dim * number.itemsize
     parts = (weights.digest(), path.read_text(encoding="utf-8"), tokenizer.digest, dtype, device, str(exact))
+    context = str(model.context_length)  # some rope scalings depend on it
     info = EngineInfo(
         name=folder.resolve().name,
         vocab_size=model.vocab_size,
@@ -72,7 +83,7 @@ def load_engine(
         kv_bytes_per_token=per_token,
         block_size=block_size,
         exact=exact,
-        digest=hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32],
+        digest=hashlib.sha256("\0".join((*parts, context)).encode()).hexdigest()[:32],
     )
     if kind == "naive":
         return NaiveEngine(model, tokenizer, info, rows, on_event=on_event)

@@ -1,43 +1,76 @@
-"""Building blocks of decoder models, as functions over rows."""
+"""Building blocks of decoder models: functions over rows, and the linear layer.
 
-import math
+Each gives a row the same bits whatever rows surround it.
+"""
+
+from dataclasses import dataclass
 
 import torch
+from torch.nn import functional
 
-from lampc.backend.models.config import LlamaConfig
+from lampc.backend.models.rows import Rows
+
+
+class Linear:
+    """x [M, K] to [M, N]: weight [N, K], bias [N]; the rows' scheme keeps results exact and packs the weight."""
+
+    __slots__ = ("_bias", "_rows", "_weight")
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, rows: Rows) -> None:
+        self._weight = rows.pack(weight)
+        self._bias = bias
+        self._rows = rows
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self._rows.linear(x, self._weight, self._bias)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
-    """x [M, H] divided by its root mean square per row, computed in float32, times weight [H]."""
+    """x [..., H] divided by its root mean square, computed in float32, times weight [H] (or a shape that fits x).
+
+    Zhang and Sennrich, arXiv 1910.07467.
+    """
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return (wide * scale).to(x.dtype) * weight
 
 
-def rope_tables(config: LlamaConfig, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
-    """cos and sin [context, head_dim], float32, each half of the width alike.
+@dataclass(frozen=True, slots=True)
+class LayerNorm:
+    """x [M, H] less its mean, divided by its deviation, times weight [H], plus bias [H].
 
-    Rotary embeddings after Su et al., arXiv 2104.09864. "linear" divides positions by the factor; "llama3"
-    divides low frequencies by it, leaves high ones, and blends in between (Llama 3.1's published scheme).
+    Ba et al., arXiv 1607.06450.
     """
-    exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-    frequencies = 1.0 / config.rope_theta**exponents
-    scaling = config.rope_scaling
-    if scaling is not None and scaling.kind == "linear":
-        frequencies = frequencies / scaling.factor
-    elif scaling is not None:
-        wavelengths = 2 * math.pi / frequencies
-        turns = scaling.original_context / wavelengths
-        span = scaling.high_freq_factor - scaling.low_freq_factor
-        blend = ((turns - scaling.low_freq_factor) / span).clamp(0.0, 1.0)
-        frequencies = (1 - blend) * frequencies / scaling.factor + blend * frequencies
-    angles = torch.outer(torch.arange(config.context_length).float(), frequencies)
-    angles = torch.cat([angles, angles], dim=-1)
-    return angles.cos().to(device), angles.sin().to(device)
+
+    weight: torch.Tensor
+    bias: torch.Tensor
+    eps: float
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
 
 
 def rotate(x: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.Tensor:
-    """Rotary embedding of x [M, heads, D] with cos and sin [M, 1, D]."""
+    """Rotary embedding of x [M, heads, D] with cos and sin [M, 1, D / 2]; the halves of D make the pairs."""
     half = x.shape[-1] // 2
-    turned = torch.cat([-x[..., half:], x[..., :half]], dim=-1)
-    return x * cos + turned * sin
+    left, right = x[..., :half], x[..., half:]
+    return torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1)
+
+
+def picked(x: torch.Tensor, wanted: torch.Tensor, rows: Rows) -> torch.Tensor:
+    """Rows `wanted` [n] of x [M, H], and as many more as the rows' scheme asks for."""
+    index = torch.zeros(rows.padded(len(wanted)), dtype=torch.int64, device=x.device)
+    index[: len(wanted)] = wanted
+    return x[index]
+
+
+def gated_silu(gate_up: torch.Tensor) -> torch.Tensor:
+    """silu(gate) * up of [M, 2 * I], which holds both side by side (Shazeer, arXiv 2002.05202)."""
+    # A strided input takes other code in elementwise kernels, with other bits.
+    gate, up = gate_up.chunk(2, dim=-1)
+    return functional.silu(gate.contiguous()) * up
+
+
+def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
+    """GELU by its tanh approximation (Hendrycks and Gimpel, arXiv 1606.08415), which GPT-2 calls gelu_new."""
+    return functional.gelu(x.contiguous(), approximate="tanh")

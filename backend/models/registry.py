@@ -1,7 +1,7 @@
 """From the architecture that `config.json` names to the class that computes it.
 
 Plug-ins add architectures by an entry point in the group `lampc.models`: its name is the architecture, its
-value a class with the face of `Model` and a classmethod `load`.
+value a class with the face of `Model` and a classmethod `load`. A plug-in goes before what is built in.
 """
 
 from collections.abc import Callable
@@ -10,21 +10,23 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from lampc.backend.errors import CheckpointError, UnknownArchitecture
+from lampc.backend.errors import BackendError, CheckpointError, UnknownArchitecture
 
 if TYPE_CHECKING:
     import torch
 
-    from lampc.backend.models.rows import Rows
-    from lampc.backend.models.weights import Weights
+    from lampc.backend.models.checkpoint import Checkpoint
 
     Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
     """(layer, q [M, heads, D], k [M, kv_heads, D], v [M, kv_heads, D]) -> [M, heads, D]."""
 
+_GROUP = "lampc.models"
 _BUILT_IN = {
+    "GPT2LMHeadModel": "lampc.backend.models.gpt2:GPT2",
     "LlamaForCausalLM": "lampc.backend.models.llama:Llama",
-    "MistralForCausalLM": "lampc.backend.models.llama:Llama",
-    "Qwen2ForCausalLM": "lampc.backend.models.llama:Llama",
+    "MistralForCausalLM": "lampc.backend.models.mistral:Mistral",
+    "Qwen2ForCausalLM": "lampc.backend.models.qwen2:Qwen2",
+    "Qwen3ForCausalLM": "lampc.backend.models.qwen3:Qwen3",
 }
 
 
@@ -55,36 +57,48 @@ class Model(Protocol):
 class ModelClass(Protocol):
     """What is registered."""
 
-    def load(
-        self,
-        config: dict[str, Any],
-        weights: "Weights",
-        *,
-        path: Path,
-        device: "torch.device",
-        dtype: "torch.dtype",
-        rows: "Rows",
-    ) -> Model:
-        """Builds the model. Raises CheckpointError or Unsupported."""
+    def load(self, source: "Checkpoint") -> Model:
+        """Builds the model. Raises CheckpointError, Unsupported or ValueError."""
         ...
 
 
 def architectures() -> list[str]:
     """Names that can be resolved now, sorted."""
-    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group="lampc.models"))})
+    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=_GROUP))})
 
 
 def resolve(config: dict[str, Any], path: Path) -> ModelClass:
-    """The class for a parsed config.json. Raises CheckpointError or UnknownArchitecture."""
+    """The class for a parsed config.json.
+
+    Raises CheckpointError, UnknownArchitecture, or BackendError for a plug-in that cannot be used.
+    """
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise CheckpointError(f"{path}: no 'architectures' entry; it must name the model's class")
     name = names[0]
-    for point in entry_points(group="lampc.models", name=name):
-        plugin: ModelClass = point.load()
-        return plugin
-    if name not in _BUILT_IN:
+    points = sorted({point.value for point in entry_points(group=_GROUP, name=name)})
+    if len(points) > 1:
+        raise BackendError(f"several plug-ins add {name!r}: {', '.join(points)}; uninstall all but one")
+    if not points and name not in _BUILT_IN:
         raise UnknownArchitecture(name, architectures())
-    module, _, attribute = _BUILT_IN[name].partition(":")
-    found: ModelClass = getattr(import_module(module), attribute)
+    where = points[0] if points else _BUILT_IN[name]
+    module, _, attribute = where.partition(":")
+    try:
+        found: ModelClass = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        raise BackendError(f"the class {where} for {name!r} cannot be imported: {error}; mend its package") from error
     return found
+
+
+def check_model(model: Model) -> None:
+    """Raises BackendError if a loaded model lacks what runners need of it."""
+    kind = f"{type(model).__module__}.{type(model).__qualname__}"
+    needed = [*Model.__annotations__, "forward"]
+    missing = [name for name in needed if not hasattr(model, name)]
+    if missing:
+        raise BackendError(f"{kind} has no {', '.join(missing)}; a model needs {', '.join(needed)}")
+    if model.heads % model.kv_heads or len(model.windows) != model.layers:
+        raise BackendError(
+            f"{kind} has {model.heads} heads, {model.kv_heads} kv_heads, {model.layers} layers and "
+            f"{len(model.windows)} windows; heads must be a multiple of kv_heads and each layer needs a window entry"
+        )

@@ -1,17 +1,19 @@
 """Tensors of a checkpoint folder, by name, from one safetensors file or several with an index."""
 
 import hashlib
+import re
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
 
-from lampc.backend.errors import CheckpointError
+from lampc.backend.errors import CheckpointError, Unsupported
 from lampc.backend.tokenizer import read_json
 
 INDEX = "model.safetensors.index.json"
 SINGLE = "model.safetensors"
+_STORED = (torch.float32, torch.bfloat16, torch.float16)
 
 
 class Weights:
@@ -20,6 +22,7 @@ class Weights:
     def __init__(self, folder: Path) -> None:
         self._files: dict[str, Path] = {}
         self._open: dict[Path, Any] = {}
+        self._unread: set[str] = set()
         index = folder / INDEX
         if index.exists():
             table = read_json(index).get("weight_map")
@@ -33,6 +36,7 @@ class Weights:
             names = self._reader(path).keys()
             if not index.exists():
                 self._files = dict.fromkeys(names, path)
+        self._unread = set(self._files)
 
     def _reader(self, path: Path) -> Any:
         reader = self._open.get(path)
@@ -52,7 +56,10 @@ class Weights:
         return name in self._files
 
     def get(self, name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-        """One tensor, of exactly this shape, moved and cast."""
+        """One tensor, of exactly this shape, moved and cast from float32, bfloat16 or float16.
+
+        Raises CheckpointError, or Unsupported for other stored dtypes.
+        """
         path = self._files.get(name)
         if path is None:
             raise CheckpointError(f"{self.paths[0].parent}: tensor {name!r} is missing from the weights")
@@ -64,7 +71,29 @@ class Weights:
             raise CheckpointError(
                 f"{path}: tensor {name!r} has shape {tuple(tensor.shape)}, config.json asks for {shape}"
             )
-        return tensor.to(device=device, dtype=dtype)
+        if tensor.dtype not in _STORED:
+            raise Unsupported(
+                f"{path}: tensor {name!r} is stored as {_short(tensor.dtype)}; supported are "
+                f"{', '.join(map(_short, _STORED))}: fetch or save the checkpoint in one of these"
+            )
+        self._unread.discard(name)
+        cast = tensor.to(device=device, dtype=dtype)
+        if dtype is torch.float16 and tensor.dtype is not dtype and bool(cast.isinf().any()):
+            raise CheckpointError(f"{path}: tensor {name!r} has values beyond float16; load it as bfloat16")
+        return cast
+
+    def ignore(self, pattern: str) -> None:
+        """Names that the whole pattern matches need not be read."""
+        self._unread = {name for name in self._unread if re.fullmatch(pattern, name) is None}
+
+    def check_all_read(self) -> None:
+        """Raises CheckpointError if the files hold tensors that nothing has asked for."""
+        if self._unread:
+            first, more = min(self._unread), len(self._unread) - 1
+            raise CheckpointError(
+                f"{self._files[first]}: tensor {first!r}{f' and {more} more' if more else ''} "
+                "in the weights but not in the model; config.json does not describe these weights"
+            )
 
     def digest(self) -> str:
         """SHA-256 over the files' contents, 32 hex digits."""
@@ -77,3 +106,7 @@ class Weights:
     def close(self) -> None:
         """Forgets the open files."""
         self._open.clear()
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")

@@ -1,78 +1,58 @@
-"""Logits against transformers, and what is said about broken checkpoints."""
+"""Weights in every form that is supported, and what is said about broken checkpoints."""
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from lampc.backend.errors import CheckpointError, UnknownArchitecture, Unsupported
+from lampc.backend.errors import CheckpointError, Unsupported
 from lampc.backend.load import load_engine
-from lampc.backend.models.registry import architectures, resolve
-from lampc.backend.naive import NaiveEngine
-from tests.backend.checkpoints import llama_config, save_checkpoint
+from lampc.backend.request import Request, Sampling
+from tests.backend.architectures import reference, save
+from tests.backend.checkpoints import save_checkpoint
+from tests.backend.test_exact import finish
+from tests.backend.test_models import our_logits, prompt, their_logits
 
-LLAMA3 = {
-    "rope_type": "llama3",
-    "rope_theta": 10000.0,
-    "factor": 8.0,
-    "low_freq_factor": 1.0,
-    "high_freq_factor": 4.0,
-    "original_max_position_embeddings": 32,
-}
-SHAPES: list[dict[str, Any]] = [
-    {},
-    {"tie_word_embeddings": True},
-    {"hidden_size": 48, "num_attention_heads": 6, "num_key_value_heads": 1, "head_dim": 10},
-    {"hidden_size": 48, "num_attention_heads": 3, "num_key_value_heads": 3, "head_dim": 16, "num_hidden_layers": 3},
-    {"attention_bias": True, "rms_norm_eps": 1e-3},
-    {"rope_parameters": {"rope_type": "linear", "factor": 4.0, "rope_theta": 5000.0}},
-    {"rope_parameters": LLAMA3},
-    {"rope_scaling": {"type": "linear", "factor": 2.0}, "rope_theta": 500.0},
-]
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
-def reference_logits(folder: Path, ids: list[int]) -> torch.Tensor:
-    from transformers import AutoModelForCausalLM
-
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager")
-    with torch.inference_mode():
-        logits: torch.Tensor = model(torch.tensor([ids])).logits[0]
-    return logits
+def rewrite(folder: Path, dtype: torch.dtype) -> None:
+    path = folder / "model.safetensors"
+    save_file({name: tensor.to(dtype) for name, tensor in load_file(path).items()}, path)
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=lambda s: "-".join(s) or "plain")
-def test_logits_equal_transformers(shape: dict[str, Any], tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path / "model", seed=len(shape), **shape)
-    noise = torch.Generator().manual_seed(3)
-    ids = torch.randint(0, 300, (150,), generator=noise).tolist()
-    engine = load_engine(folder, kind="naive")
-    assert isinstance(engine, NaiveEngine)
-    ours = engine.logits(ids, list(range(len(ids))))
-    theirs = reference_logits(folder, ids)
-    torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@pytest.mark.parametrize("stored", DTYPES)
+def test_every_stored_dtype_loads_as_any(name: str, stored: str, tmp_path: Path) -> None:
+    folder, ids, model = save(name, tmp_path), prompt(20), reference(name)
+    rewrite(folder, DTYPES[stored])
+    for parameter in model.parameters():
+        parameter.data = parameter.data.to(DTYPES[stored]).float()
+    exact = their_logits(model, ids)
+    for dtype, number in DTYPES.items():
+        ours = our_logits(folder, ids, dtype=dtype)
+        if dtype == "float32":
+            torch.testing.assert_close(ours, exact, atol=1e-4, rtol=1e-4)
+        theirs = their_logits(reference(name).to(number), ids).float()
+        error = (theirs - their_logits(reference(name), ids)).abs().max()
+        assert (ours - exact).abs().max() <= max(1e-4, 2 * error.item())
+        engine = load_engine(folder, dtype=dtype)
+        assert finish(engine, [Request(tuple(ids), Sampling(max_tokens=3, ignore_eos=True))])[0].finish == "length"
 
 
-def test_sharded_weights(tiny: Path, tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path / "sharded")
-    tensors = load_file(folder / "model.safetensors")
-    (folder / "model.safetensors").unlink()
-    names = sorted(tensors)
-    weight_map = {}
-    for number, part in enumerate((names[::2], names[1::2])):
-        file = f"model-{number}.safetensors"
-        save_file({n: tensors[n] for n in part}, folder / file)
-        weight_map |= dict.fromkeys(part, file)
-    (folder / "model.safetensors.index.json").write_text(json.dumps({"weight_map": weight_map}))
-    whole, sharded = load_engine(tiny, kind="naive"), load_engine(folder, kind="naive")
-    assert isinstance(whole, NaiveEngine)
-    assert isinstance(sharded, NaiveEngine)
-    assert torch.equal(whole.logits([1, 2, 3], [2]), sharded.logits([1, 2, 3], [2]))
-    (folder / "model-1.safetensors").unlink()
-    with pytest.raises(CheckpointError, match=r"model-1\.safetensors: no such file"):
-        load_engine(folder)
+@pytest.mark.parametrize("name", ["llama3", "gpt2"])  # both are tied
+def test_sharded_weights(name: str, tmp_path: Path) -> None:
+    whole, parts = save(name, tmp_path / "whole"), save(name, tmp_path / "parts", max_shard_size="20KB")
+    assert not (parts / "model.safetensors").exists()
+    assert len(list(parts.glob("model-*.safetensors"))) > 2
+    ids = prompt(20)
+    assert torch.equal(our_logits(whole, ids), our_logits(parts, ids))
+    lost = sorted(parts.glob("model-*.safetensors"))[-1]
+    lost.unlink()
+    with pytest.raises(CheckpointError, match=f"{lost.name}: no such file"):
+        load_engine(parts)
 
 
 def test_truncated_weights(tmp_path: Path) -> None:
@@ -84,17 +64,62 @@ def test_truncated_weights(tmp_path: Path) -> None:
             load_engine(folder)
 
 
-def test_missing_and_misshaped_tensors(tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path / "odd")
-    tensors = load_file(folder / "model.safetensors")
-    name = "model.layers.1.mlp.up_proj.weight"
-    save_file({n: t for n, t in tensors.items() if n != name}, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=name.replace(".", r"\.")):
+@pytest.mark.parametrize(
+    ("name", "tensor"),
+    [("llama", "model.layers.1.mlp.up_proj.weight"), ("gpt2", "transformer.h.0.attn.c_attn.bias")],
+)
+def test_missing_misshaped_and_extra_tensors(name: str, tensor: str, tmp_path: Path) -> None:
+    folder = save(name, tmp_path)
+    path, pattern = folder / "model.safetensors", tensor.replace(".", r"\.")
+    tensors = load_file(path)
+    save_file({n: t for n, t in tensors.items() if n != tensor}, path)
+    with pytest.raises(CheckpointError, match=f"'{pattern}' is missing from the weights"):
         load_engine(folder)
-    tensors[name] = torch.zeros(4, 4)
-    save_file(tensors, folder / "model.safetensors")
-    with pytest.raises(CheckpointError, match=r"up_proj.*has shape \(4, 4\).*asks for \(48, 32\)"):
+    save_file(tensors | {tensor: torch.zeros(4, 4)}, path)
+    with pytest.raises(CheckpointError, match=rf"{pattern}' has shape \(4, 4\).*asks for \((48, 32|96,)\)"):
         load_engine(folder)
+    save_file(tensors | {"model.layers.2.odd": torch.zeros(1), "z": torch.zeros(1)}, path)
+    with pytest.raises(CheckpointError, match=r"safetensors: tensor 'model\.layers\.2\.odd' and 1 more in the weights"):
+        load_engine(folder)
+
+
+def test_weights_of_more_layers_than_the_config_has(tmp_path: Path) -> None:
+    folder = save("llama", tmp_path)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"num_hidden_layers": 1}))
+    with pytest.raises(CheckpointError, match=r"'model\.layers\.1\..*config\.json does not describe these weights"):
+        load_engine(folder)
+
+
+def test_tied_weights_that_are_stored_twice(tmp_path: Path) -> None:
+    folder, ids = save("llama3", tmp_path), prompt(5)
+    expected, path = our_logits(folder, ids), folder / "model.safetensors"
+    tensors = load_file(path)
+    assert "lm_head.weight" not in tensors
+    copy = tensors["model.embed_tokens.weight"].clone()
+    save_file(tensors | {"lm_head.weight": copy, "model.layers.0.self_attn.rotary_emb.inv_freq": torch.ones(4)}, path)
+    assert torch.equal(our_logits(folder, ids), expected)
+    save_file(tensors | {"lm_head.weight": copy + 1}, path)
+    with pytest.raises(CheckpointError, match=r"tie_word_embeddings is True; expected false, since lm_head"):
+        load_engine(folder)
+
+
+def test_dtypes_that_are_not_supported(tmp_path: Path) -> None:
+    folder = save("llama", tmp_path)
+    rewrite(folder, torch.float8_e4m3fn)
+    with pytest.raises(Unsupported, match="is stored as float8_e4m3fn; supported are float32, bfloat16, float16"):
+        load_engine(folder)
+
+
+def test_values_beyond_float16(tmp_path: Path) -> None:
+    folder = save("llama", tmp_path)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors["model.norm.weight"][3] = 1e5
+    save_file(tensors, path)
+    load_engine(folder, dtype="bfloat16")
+    with pytest.raises(CheckpointError, match=r"'model\.norm\.weight' has values beyond float16"):
+        load_engine(folder, dtype="float16")
 
 
 def test_missing_files(tmp_path: Path) -> None:
@@ -107,40 +132,3 @@ def test_missing_files(tmp_path: Path) -> None:
     (folder / "config.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"config\.json: not readable as JSON"):
         load_engine(folder)
-
-
-def test_unknown_architecture(tmp_path: Path) -> None:
-    folder = save_checkpoint(tmp_path / "model", architectures=["MambaForCausalLM"])
-    with pytest.raises(UnknownArchitecture, match=r"'MambaForCausalLM'.*LlamaForCausalLM"):
-        load_engine(folder)
-    with pytest.raises(CheckpointError, match="architectures"):
-        resolve({}, folder)
-    assert "LlamaForCausalLM" in architectures()
-
-
-@pytest.mark.parametrize(
-    ("changes", "error", "message"),
-    [
-        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, Unsupported, "dynamic"),
-        ({"rope_scaling": {"rope_type": "linear"}}, CheckpointError, "factor"),
-        ({"hidden_act": "gelu"}, Unsupported, "gelu"),
-        ({"num_key_value_heads": 3}, CheckpointError, "multiple of kv heads"),
-        ({"sliding_window": 16}, Unsupported, "sliding_window 16"),
-        ({"hidden_size": 0}, CheckpointError, "hidden_size"),
-    ],
-)
-def test_unusable_configs(changes: dict[str, Any], error: type[Exception], message: str, tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text(json.dumps(llama_config(**changes)))
-    model = resolve(llama_config(), tmp_path)
-    from lampc.backend.models.config import LlamaConfig
-
-    assert model.__name__ == "Llama"  # type: ignore[attr-defined]
-    with pytest.raises(error, match=message):
-        LlamaConfig.parse(llama_config(**changes), tmp_path / "config.json")
-
-
-def test_arguments_of_load(tiny: Path) -> None:
-    with pytest.raises(ValueError, match="dtype is 'int3'"):
-        load_engine(tiny, dtype="int3")
-    with pytest.raises(ValueError, match="kind is 'quick'"):
-        load_engine(tiny, kind="quick")  # type: ignore[arg-type]

@@ -1,0 +1,50 @@
+"""What a model is built from: a checked config, tensors by name, and where and how to compute."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import torch
+
+from lampc.backend.models.fields import Fields
+from lampc.backend.models.layers import Linear
+from lampc.backend.models.rows import Rows
+from lampc.backend.models.weights import Weights
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A checkpoint folder that is being loaded as `dtype` on `device`.
+
+    `context_length` is what the user asked for, None for the model's own.
+    """
+
+    fields: Fields
+    weights: Weights
+    device: torch.device
+    dtype: torch.dtype
+    rows: Rows
+    context_length: int | None = None
+
+    def tensor(self, name: str, *shape: int) -> torch.Tensor:
+        """A tensor of exactly this shape. Raises CheckpointError."""
+        return self.weights.get(name, shape, self.device, self.dtype)
+
+    def linear(self, parts: Mapping[str, int], width: int, bias: bool = False) -> Linear:
+        """One layer of projections that share their input [M, width]; `parts` names them with their outputs.
+
+        Reads `name.weight` [outputs, width] and, with a bias, `name.bias` [outputs].
+        """
+        weights = [self.tensor(f"{name}.weight", rows, width) for name, rows in parts.items()]
+        biases = [self.tensor(f"{name}.bias", rows) for name, rows in parts.items()] if bias else []
+        return Linear(torch.cat(weights), torch.cat(biases) if bias else None, self.rows)
+
+    def head(self, name: str, embed_name: str, embed: torch.Tensor, tied: bool) -> Linear:
+        """The output layer [vocab, hidden]: the embedding itself if they are tied.
+
+        Raises CheckpointError if they are said to be tied but are stored with different values.
+        """
+        if not tied:
+            return Linear(self.tensor(name, *embed.shape), None, self.rows)
+        if name in self.weights and not torch.equal(self.tensor(name, *embed.shape), embed):
+            raise self.fields.wrong("tie_word_embeddings", f"false, since {name} differs from {embed_name}")
+        return Linear(embed, None, self.rows)

@@ -1,0 +1,93 @@
+"""Every architecture against transformers: logits, and the tokens of greedy generation."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lampc.backend.load import load_engine
+from lampc.backend.naive import NaiveEngine
+from lampc.backend.request import Request, Sampling
+from tests.backend.architectures import EVERY, MORE, VARIANTS, reference, save
+
+CASES = [*VARIANTS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
+
+
+def prompt(length: int, seed: int = 3) -> list[int]:
+    noise = torch.Generator().manual_seed(seed)
+    return torch.randint(0, 296, (length,), generator=noise).tolist()  # type: ignore[no-any-return]
+
+
+def their_logits(model: Any, ids: list[int]) -> torch.Tensor:
+    with torch.inference_mode():
+        logits: torch.Tensor = model(torch.tensor([ids])).logits[0]
+    return logits
+
+
+def our_logits(folder: Path, ids: list[int], **options: Any) -> torch.Tensor:
+    engine = load_engine(folder, kind="naive", **options)
+    assert isinstance(engine, NaiveEngine)
+    return engine.logits(ids, list(range(len(ids))))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
+    folder = save(name, tmp_path)
+    ids = prompt(150)  # past every window and every original context
+    torch.testing.assert_close(our_logits(folder, ids), their_logits(reference(name), ids), atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_greedy_tokens_equal_transformers(name: str, tmp_path: Path) -> None:
+    folder, model = save(name, tmp_path), reference(name)
+    engine = load_engine(folder, max_batch_tokens=64)
+    # Longer than the original context of those that have one: transformers changes frequencies midway there.
+    prompts = [prompt(length, seed=length) for length in (65, 150)]
+    handles = [engine.submit(Request(tuple(ids), Sampling(max_tokens=64, ignore_eos=True))) for ids in prompts]
+    engine.run()
+    for ids, handle in zip(prompts, handles):
+        theirs = model.generate(torch.tensor([ids]), max_new_tokens=64, do_sample=False)
+        assert handle.completion is not None
+        assert list(handle.completion.tokens) == theirs[0, len(ids) :].tolist()
+
+
+def test_dynamic_scaling_follows_the_context_asked_for(tmp_path: Path) -> None:
+    folder, ids = save("dynamic", tmp_path), prompt(400)
+    stretched = our_logits(folder, ids, context_length=400)
+    torch.testing.assert_close(stretched, their_logits(reference("dynamic"), ids), atol=1e-4, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"context_length 513 is more than the 512 positions"):
+        load_engine(folder, context_length=513)
+
+
+def test_longrope_follows_the_context_asked_for(tmp_path: Path) -> None:
+    folder, ids = save("longrope", tmp_path), prompt(64)
+    short = our_logits(folder, ids, context_length=64)
+    torch.testing.assert_close(short, their_logits(reference("longrope"), ids), atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(our_logits(folder, ids), short, atol=1e-2)
+    digests = {load_engine(folder, kind="naive", context_length=n).info.digest for n in (None, 64, 256)}
+    assert len(digests) == 2
+
+
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+def test_context_length(name: str, tmp_path: Path) -> None:
+    folder = save(name, tmp_path)
+    assert load_engine(folder, kind="naive").info.context_length == 256
+    assert load_engine(folder, kind="naive", context_length=10).info.context_length == 10
+    for length, message in ((257, "more than the 256 positions"), (0, "context_length is 0")):
+        with pytest.raises(ValueError, match=message):
+            load_engine(folder, context_length=length)
+
+
+def test_names_of_old_gpt2_files(tmp_path: Path) -> None:
+    """As published first: without a prefix, with masks among the weights, without the output layer."""
+    from safetensors.torch import load_file, save_file
+
+    folder, ids = save("gpt2", tmp_path), prompt(20)
+    expected = our_logits(folder, ids)
+    path = folder / "model.safetensors"
+    tensors = {name.removeprefix("transformer."): tensor for name, tensor in load_file(path).items()}
+    assert "wte.weight" in tensors
+    tensors["h.0.attn.bias"] = torch.ones(1, 1, 256, 256)
+    save_file(tensors, path)
+    assert torch.equal(our_logits(folder, ids), expected)
