@@ -19,7 +19,7 @@ STAGES = (
     Stage(0.30, 0.25, (128,), "easy"),
     Stage(0.60, 0.15, (128, 128, 256), "mixed"),
     Stage(0.85, 0.08, (128, 256, 256), "full"),
-    Stage(1.0, 0.05, (256, 256, 512), "full"),
+    Stage(1.0, 0.05, (256, 256, 512, 1024), "full"),
 )
 """Much looking back first, then more tasks and longer rows."""
 
