@@ -50,6 +50,7 @@ def optimize(
       lampc optimize qa.lmp --dry-run
     """
     from lampc.runtime.cli.sources import load
+    from lampc.runtime.cli.targets import writable
     from lampc.runtime.setup import task_of
 
     loaded = load(file)
@@ -64,6 +65,7 @@ def optimize(
     if dry_run:
         typer.echo(task.dry_run())
         return
+    writable(target, "--save" if save else "the tuned program,")
     if fresh:
         forget(folder)
     _optimize(loaded, task, folder, target, model, seed)

@@ -41,6 +41,7 @@ def run(
     """
     from lampc.runtime.cli.failure import CommandError, clip
     from lampc.runtime.cli.sources import entry, load, one_row, parse_inputs
+    from lampc.runtime.cli.targets import writable
 
     loaded = load(file)
     func = entry(loaded, program)
@@ -49,6 +50,8 @@ def run(
     if out is not None and any(p is not None and out.exists() and p.exists() and out.samefile(p) for p in (file, data)):
         raise CommandError(f"--out {out} is the program or its data: give another file")
     rows = table(loaded, data, program) if data is not None else [one_row(parse_inputs(inputs, func))]
+    if out is not None:
+        writable(out, "--out")
     outcomes, usage = _run(loaded, rows, program, model, seed, out)
     failed = [o.error for o in outcomes if o.error is not None]
     lines = [json.dumps(record(o, labelled=data is not None), ensure_ascii=False) for o in outcomes]
@@ -81,7 +84,6 @@ def _run(
 
     done = 0
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
         again = f"{_journal(out)} keeps the finished calls; the same command goes on from there"
         on_interrupt(lambda: f"{done} of {len(rows)} rows were done; {again}")
     elif len(rows) > 1:

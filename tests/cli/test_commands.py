@@ -204,6 +204,22 @@ def test_run_a_table(lampc: Lampc, folder: Path, server: Loopback) -> None:
     assert "other.csv" in wrong.err
 
 
+@pytest.mark.parametrize("command", ["run", "optimize"])
+@pytest.mark.parametrize("place", ["a_folder.lampc", "notes.csv/out.lampc", "locked/out.lampc"])
+def test_a_place_that_cannot_be_written_is_refused_before_any_work(
+    lampc: Lampc, folder: Path, server: Loopback, command: str, place: str
+) -> None:
+    (folder / "a_folder.lampc").mkdir()
+    (folder / "locked").symlink_to("/proc/1")  # nobody writes there, root included
+    option = "--out" if command == "run" else "--save"
+    result = lampc(command, "classify.lmp", "--data", "notes.csv", option, place, "--model", server.url)
+    assert result.code == 1
+    assert place in result.err
+    assert "Traceback" not in result.err
+    assert not server.requests
+    assert not (folder / "out").exists()
+
+
 def test_failing_rows_are_told_and_the_rest_kept(lampc: Lampc, folder: Path) -> None:
     def answer(messages: Messages) -> str:
         return "tone: good" if "liked" in messages[-1]["content"] else "no idea at all"
