@@ -28,6 +28,8 @@ from lampc.runtime.types import Cell, Outcome, Row, Usage
 
 RANDOM_SEEDS = 5
 """How many draws of random demos the tuned program is compared with."""
+FEWEST_RANDOM = 4
+"""A tuned program without demos is compared with this many: with none there would be nothing to compare."""
 
 
 @dataclass(slots=True)
@@ -50,13 +52,17 @@ class Timed:
 
 @dataclass(slots=True)
 class DemoRun:
-    """All that a demo found. `again` is set if it had been finished before; then only `report` is filled."""
+    """All that a demo found; each random draw has `random_count` demos.
+
+    `again` is set if it had been finished before; then only `report` is filled.
+    """
 
     report: DemoReport
     result: OptimizeResult
     before: Side
     after: Side
     random: list[Side] = field(default_factory=list)
+    random_count: int = 0
     shared: Timed | None = None
     naive: Timed | None = None
     resumed: bool = False
@@ -117,7 +123,8 @@ class _Demo:
             self.table = result.table
         best, test = result.assignment, task.splits.get("test", [])
         self.stage("unseen rows")
-        k = max((len(b.demos.items) for b in bind_predictors(task.unit.module, best).values()), default=0)
+        bound_best = bind_predictors(task.unit.module, best)
+        k = max((len(b.demos.items) for b in bound_best.values()), default=0) or FEWEST_RANDOM
         drawn = [self._random(k, s) for s in range(RANDOM_SEEDS)]
         sides = self._sides([task.start, best, *drawn], task.select, test)
         seconds = time.perf_counter() - started
@@ -145,7 +152,7 @@ class _Demo:
         )
         save(self.out / "tuned.lampc", task.unit, best, {"dev": report.dev_after, "test": report.test_after})
         report.write(self.out / "report.json")
-        return DemoRun(report, result, before, after, random, shared, naive, self.resumed)
+        return DemoRun(report, result, before, after, random, k, shared, naive, self.resumed)
 
     def _random(self, k: int, seed: int) -> Assignment:
         task = self.task

@@ -124,7 +124,7 @@ def _show(loaded: Loaded, task: Task, run: DemoRun) -> None:
         ["test (never seen)", f"{r.test_before:.1f}", f"{r.test_random_demos:.1f}", f"{r.test_after:.1f}"],
     ]
     typer.echo(columns(table, rule=False))
-    typer.echo(f"(random demos: as many as the tuned program has; mean of {len(run.random)} draws)")
+    typer.echo(f"(random demos: {run.random_count} rows, with the program as found; mean of {len(run.random)} draws)")
     _heading("Cost of the run")
     typer.echo(
         f"{r.calls:,} calls in {r.seconds:.1f} s{' (resumed: the time is that of this part)' if run.resumed else ''}"
