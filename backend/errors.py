@@ -1,5 +1,8 @@
 """What can go wrong in the engine, one class per kind; each message says what, where and how to mend it."""
 
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
+
 
 class BackendError(Exception):
     """Base of all errors that the engine raises on purpose."""
@@ -47,3 +50,35 @@ class OutOfBlocks(BackendError):
 
 class Unsupported(BackendError):
     """A request or a checkpoint asks for something that this version does not do; names it."""
+
+
+class QueueFull(BackendError):
+    """As many requests wait already as the engine takes (`max_waiting`); try again when some are done."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        super().__init__(f"{limit} requests are waiting; try again later, or load the engine with a larger max_waiting")
+
+
+class UnknownOption(BackendError, TypeError):
+    """An option that does not exist was given; names the closest that does."""
+
+    def __init__(self, name: str, known: Iterable[str], what: str) -> None:
+        names = sorted(known)
+        close = [n for n in names if len(name) > 2 and n.startswith(name)] or get_close_matches(name, names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+        self.option = name
+        self.suggestion = close[0] if close else None
+        super().__init__(f"{what} has no option {name!r}; {hint}")
+
+
+class EngineClosed(BackendError):
+    """The engine was closed, or its loop has failed; names the cause."""
+
+
+class RequestFailed(BackendError):
+    """A request ended with an error of its own. `results` are those of all requests of the call, in order."""
+
+    def __init__(self, message: str, results: Sequence[object] = ()) -> None:
+        self.results = results
+        super().__init__(message)

@@ -45,12 +45,16 @@ class TextPieces:
         self._stream = TextStream(tokenizer)
         self._stop = sampling.stop
         self._reach = max((len(s) for s in sampling.stop), default=0)
+        self._free = sampling.min_tokens - 1  # tokens still to come that no stop string can cut
         self._shown = 0
 
     def push(self, token: int) -> str:
         """Takes a token of the output; gives text that is now sure, maybe none."""
+        known = len(self._stream.text)
         self._stream.push(token)
-        return self._show(self._sure())
+        self._free -= 1
+        hit = find_stop(self._stream.text, known, self._stop) if self._free < 0 else None
+        return self._show(self._sure() if hit is None else hit[0])
 
     def end(self, text: str) -> str:
         """What is left, once the completion's `text` is known."""
@@ -119,9 +123,9 @@ class Output:
         self._ends.append(len(stream.text) + stream.pending)
         if len(self.tokens) < self._sampling.min_tokens:
             return
-        hits = [(at, s) for s in self._sampling.stop if (at := stream.text.find(s, max(0, known - len(s) + 1))) >= 0]
-        if hits:
-            self._cut, self.reason = min(hits, key=lambda hit: (hit[0], -len(hit[1])))
+        hit = find_stop(stream.text, known, self._sampling.stop)
+        if hit is not None:
+            self._cut, self.reason = hit
             self.done = True
 
     def result(self) -> tuple[tuple[int, ...], str]:
@@ -131,6 +135,12 @@ class Output:
         assert self._stream is not None
         kept = sum(end <= self._cut for end in self._ends)
         return tuple(self.tokens[:kept]), self._stream.text[: self._cut]
+
+
+def find_stop(text: str, known: int, stop: Sequence[str]) -> tuple[int, str] | None:
+    """The earliest stop string (of these the longest) that ends after `known` characters, and where it begins."""
+    hits = [(at, s) for s in stop if (at := text.find(s, max(0, known - len(s) + 1))) >= 0]
+    return min(hits, key=lambda hit: (hit[0], -len(hit[1])), default=None)
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:

@@ -46,6 +46,10 @@ class TextTokenizer(Protocol):
         """Ids of a text; adds no special tokens, but recognises them in the text."""
         ...
 
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a text that starts a sequence: with the special tokens (bos) that the checkpoint puts there."""
+        ...
+
     def decode(self, ids: list[int] | tuple[int, ...], skip_special: bool = True) -> str:
         """Text of ids."""
         ...
@@ -103,6 +107,10 @@ class ByteTokenizer:
                 start = at + len(marker)
         ids += text[start:].encode("utf-8", "replace")
         return ids
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """The same: nothing is put in front."""
+        return self.encode(text)
 
     def decode(self, ids: list[int] | tuple[int, ...], skip_special: bool = True) -> str:
         """Text of ids; bytes that are no UTF-8 become U+FFFD. Raises ValueError for an id past the end."""
@@ -206,6 +214,10 @@ class Tokenizer:
     def encode(self, text: str) -> list[int]:
         """Ids of a text; adds no special tokens, but recognises them in the text."""
         return list(self._fast.encode(text, add_special_tokens=False).ids)
+
+    def encode_prompt(self, text: str) -> list[int]:
+        """Ids of a text with the special tokens that tokenizer.json's post-processor adds, as a bos token."""
+        return list(self._fast.encode(text, add_special_tokens=True).ids)
 
     def decode(self, ids: list[int] | tuple[int, ...], skip_special: bool = True) -> str:
         """Text of ids; with `skip_special` the special tokens leave no trace."""

@@ -120,6 +120,34 @@ def test_pieces_spell_the_completion_and_take_nothing_back(
     assert shown + pieces.end(whole) == whole
 
 
+class Words(ByteTokenizer):
+    """Every id is a word of several characters."""
+
+    WORDS = ("STOP", "xSTOPy", "ST", "OP", " a", "PS", "abcab", "\n")
+
+    def decode(self, ids: list[int] | tuple[int, ...], skip_special: bool = True) -> str:
+        return "".join(self.WORDS[i] for i in ids)
+
+
+@given(
+    tokens=st.lists(st.integers(0, 7), max_size=12),
+    stop=st.lists(st.sampled_from(["STOP", "OP", "P", "S", "ab", "bc", "\n", "PSTO"]), max_size=3),
+    min_tokens=st.integers(0, 6),
+)
+def test_pieces_of_tokens_with_many_characters(tokens: list[int], stop: list[str], min_tokens: int) -> None:
+    sampling = Sampling(stop=tuple(stop), min_tokens=min_tokens)
+    output, pieces = Output(sampling, Words(), 1000), TextPieces(sampling, Words())
+    shown = ""
+    for token in tokens:
+        if output.done:
+            break
+        output.push(token)
+        shown += pieces.push(token)
+    whole = output.result()[1]
+    assert whole.startswith(shown)
+    assert shown + pieces.end(whole) == whole
+
+
 def test_pieces_wait_for_what_may_be_a_stop_string_and_no_longer() -> None:
     pieces = TextPieces(Sampling(stop=("STOP",)), TOKENIZER)
     assert [pieces.push(t) for t in b"a STORY"] == ["a", " ", "", "", "", "STOR", "Y"]

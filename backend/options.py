@@ -1,0 +1,109 @@
+"""Options of a generation as keywords: checked, with a suggestion for a misspelt one, and made into requests."""
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypedDict
+
+from lampc.backend.errors import UnknownOption
+from lampc.backend.random_keys import fork_key, prompt_key
+from lampc.backend.request import Request, Sampling
+
+
+class Options(TypedDict, total=False):
+    """Keywords of `generate`, `chat`, `stream` and their async forms; all have defaults.
+
+    Those of `Sampling`: `temperature` (0 is greedy), `top_k`, `top_p`, `min_p`, `max_tokens` (64), `min_tokens`,
+    `stop` (a string or several), `stop_ids`, `ignore_eos`. Further: `n` generations from each prompt (1); `seed`
+    (0), from which all draws come, together with the prompt; `priority` (higher first); `timeout` in seconds;
+    `logprobs`, `prompt_logprobs` and `top_logprobs` as in `Request`.
+    """
+
+    temperature: float
+    top_k: int
+    top_p: float
+    min_p: float
+    max_tokens: int
+    min_tokens: int
+    stop: str | Sequence[str]
+    stop_ids: Sequence[int]
+    ignore_eos: bool
+    n: int
+    seed: int
+    priority: int
+    timeout: float | None
+    logprobs: bool
+    prompt_logprobs: bool
+    top_logprobs: int
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Checked options: what to do with each prompt."""
+
+    sampling: Sampling
+    n: int = 1
+    seed: int = 0
+    priority: int = 0
+    timeout: float | None = None
+    logprobs: bool = False
+    prompt_logprobs: bool = False
+    top_logprobs: int = 0
+
+    def __post_init__(self) -> None:
+        for name, least in (("n", 1), ("seed", None), ("priority", None), ("top_logprobs", 0)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or isinstance(value, bool) or (least is not None and value < least):
+                raise ValueError(f"{name} is {value!r}; give a whole number{'' if least is None else f' from {least}'}")
+        for name in ("logprobs", "prompt_logprobs"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give True or False")
+        limit = self.timeout
+        if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
+            raise ValueError(f"timeout is {limit!r}; give seconds above 0, or None")
+
+    def requests(self, ids: Sequence[int], salt: str = "") -> list[Request]:
+        """`n` requests for one prompt; the tree makes them forks of one prefill.
+
+        Their keys come from seed, `salt` and the prompt: neither from the order of calls nor from neighbours.
+        """
+        prompt = tuple(ids)
+        key = prompt_key(self.seed, prompt, salt)
+        deadline = None if self.timeout is None else time.monotonic() + self.timeout
+        return [
+            Request(
+                prompt,
+                self.sampling,
+                fork_key(key, fork),
+                priority=self.priority,
+                deadline=deadline,
+                logprobs=self.logprobs,
+                prompt_logprobs=self.prompt_logprobs and fork == 0,
+                top_logprobs=self.top_logprobs,
+            )
+            for fork in range(self.n)
+        ]
+
+
+SAMPLING = frozenset(f.name for f in fields(Sampling))
+CALL = frozenset(f.name for f in fields(Wanted)) - {"sampling"}
+OPTIONS = SAMPLING | CALL
+
+
+def wanted(sampling: Sampling | None, options: Mapping[str, Any], what: str) -> Wanted:
+    """Options on top of `sampling`. Raises UnknownOption (a TypeError), or ValueError for a bad value."""
+    for name in options:
+        if name not in OPTIONS:
+            raise UnknownOption(name, OPTIONS, what)
+    if sampling is not None and not isinstance(sampling, Sampling):
+        raise TypeError(f"sampling is {sampling!r}; give a Sampling, or its fields as keywords")
+    drawn = {name: _tuple(name, value) for name, value in options.items() if name in SAMPLING}
+    return Wanted(
+        replace(sampling or Sampling(), **drawn), **{name: value for name, value in options.items() if name in CALL}
+    )
+
+
+def _tuple(name: str, value: Any) -> Any:
+    if name == "stop" and isinstance(value, str):
+        return (value,)
+    return tuple(value) if name in ("stop", "stop_ids") and isinstance(value, Sequence | set | frozenset) else value
