@@ -5,18 +5,15 @@ Pre-norm layers of grouped-query attention with rotary positions and a gated SiL
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 
 from lampc.backend.errors import CheckpointError
 from lampc.backend.models.checkpoint import Checkpoint
 from lampc.backend.models.fields import Fields
-from lampc.backend.models.layers import Linear, gated_silu, picked, rms_norm, rotate
+from lampc.backend.models.layers import Attend, Linear, gated_silu, picked, rms_norm, rotate
 from lampc.backend.models.rope import Rope
-
-if TYPE_CHECKING:
-    from lampc.backend.models.registry import Attend
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +125,7 @@ class Decoder:
             down=source.linear({f"{mlp}.down_proj": c.hidden}, c.intermediate, c.mlp_bias),
         )
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: "Attend", rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> torch.Tensor:
         """Logits [n, vocab], float32, of `rows`; see `lampc.backend.models.registry.Model`."""
         c, split = self.config, self.heads + self.kv_heads
         x = self._embed[ids]

@@ -1,17 +1,14 @@
 """GPT-2 (Radford et al., 2019): learned positions, LayerNorm with biases, one feed-forward matrix each way."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 import torch
 
 from lampc.backend.errors import CheckpointError
 from lampc.backend.models.checkpoint import Checkpoint
 from lampc.backend.models.fields import Fields
-from lampc.backend.models.layers import LayerNorm, Linear, gelu_tanh, picked
-
-if TYPE_CHECKING:
-    from lampc.backend.models.registry import Attend
+from lampc.backend.models.layers import Attend, LayerNorm, Linear, gelu_tanh, picked
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +106,7 @@ class GPT2:
         weight, bias = source.tensor(f"{at}.weight", hidden), source.tensor(f"{at}.bias", hidden)
         return LayerNorm(weight, bias, self.config.norm_eps)
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: "Attend", rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> torch.Tensor:
         """Logits [n, vocab], float32, of `rows`; see `lampc.backend.models.registry.Model`."""
         x = self._embed[ids] + self._places[positions]
         for i, layer in enumerate(self._layers):

@@ -3,12 +3,16 @@
 Each gives a row the same bits whatever rows surround it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
 
 from lampc.backend.models.rows import Rows
+
+Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
+"""(layer, q [M, heads, D], k [M, kv_heads, D], v [M, kv_heads, D]) -> [M, heads, D]: what runners lend to models."""
 
 
 class Linear:

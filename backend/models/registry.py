@@ -4,7 +4,6 @@ Plug-ins add architectures by an entry point in the group `lampc.models`: its na
 value a class with the face of `Model` and a classmethod `load`. A plug-in goes before what is built in.
 """
 
-from collections.abc import Callable
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -16,9 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from lampc.backend.models.checkpoint import Checkpoint
-
-    Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
-    """(layer, q [M, heads, D], k [M, kv_heads, D], v [M, kv_heads, D]) -> [M, heads, D]."""
+    from lampc.backend.models.layers import Attend
 
 _GROUP = "lampc.models"
 _BUILT_IN = {
@@ -49,7 +46,8 @@ class Model(Protocol):
     ) -> "torch.Tensor":
         """Logits [n, vocab] float32 of the rows `rows` [n], given all M tokens `ids` and `positions`, int64.
 
-        In exact mode M is a multiple of the row tile. `attend` stores K/V and attends, once per layer.
+        Rows of many requests stand side by side, padding among them. `attend` stores K/V and attends, scaled by
+        1 / sqrt(head_dim); it is called once per layer, in their order.
         """
         ...
 

@@ -18,6 +18,8 @@ COMMON = {
     "max_position_embeddings": 256,
 }
 GPT2 = {"vocab_size": 300, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+EVEN = {"vocab_size": 320, "hidden_size": 64, "intermediate_size": 128, "head_dim": 16}
+"""Sides that are multiples of 64 take another path through the row scheme, the one of real models."""
 ORIGINAL = {"original_max_position_embeddings": 64}
 LONG = {"short_factor": [1.0, 1.1, 1.5, 2.0], "long_factor": [1.0, 2.0, 4.0, 6.0]}
 
@@ -39,8 +41,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "yarn": ("llama", rope("yarn", factor=4.0, **ORIGINAL)),
     "mistral": ("mistral", {"sliding_window": 24}),
     "qwen2": ("qwen2", QWEN_WINDOWS),
-    "qwen3": ("qwen3", {"head_dim": 16, "tie_word_embeddings": True}),
-    "gpt2": ("gpt2", {}),
+    "qwen3": ("qwen3", EVEN | {"tie_word_embeddings": True}),
+    "gpt2": ("gpt2", {"vocab_size": 320, "n_embd": 64}),
 }
 """The ones that every test run looks at."""
 
@@ -62,6 +64,10 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen2",
         {"use_sliding_window": True, "sliding_window": 9, "layer_types": ["sliding_attention", "full_attention"]},
     ),
+    "qwen3-odd": ("qwen3", {"head_dim": 16, "tie_word_embeddings": True}),
+    "gpt2-odd": ("gpt2", {}),
+    "mistral-even": ("mistral", EVEN | {"sliding_window": 24}),
+    "qwen2-even": ("qwen2", EVEN | QWEN_WINDOWS),
     "qwen3-windows": ("qwen3", QWEN_WINDOWS | {"head_dim": 8}),
     "qwen3-biases": ("qwen3", {"attention_bias": True, "head_dim": 8} | rope("yarn", factor=4.0, **ORIGINAL)),
     "gpt2-inner": ("gpt2", {"n_inner": 40, "n_head": 2, "layer_norm_epsilon": 1e-3, "n_layer": 3}),

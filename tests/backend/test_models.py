@@ -1,5 +1,6 @@
 """Every architecture against transformers: logits, and the tokens of greedy generation."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,21 @@ def test_context_length(name: str, tmp_path: Path) -> None:
     for length, message in ((257, "more than the 256 positions"), (0, "context_length is 0")):
         with pytest.raises(ValueError, match=message):
             load_engine(folder, context_length=length)
+
+
+@pytest.mark.parametrize("name", ["qwen2", "linear", "llama3", "yarn"])
+def test_spellings_of_older_configs(name: str, tmp_path: Path) -> None:
+    """Without `layer_types`; with `rope_scaling` and its `type` instead of `rope_parameters`."""
+    folder, ids = save(name, tmp_path), prompt(150)
+    expected = our_logits(folder, ids)
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("layer_types", None)
+    rope = config.pop("rope_parameters")
+    config["rope_theta"], kind = rope.pop("rope_theta"), rope.pop("rope_type")
+    config["rope_scaling"] = None if kind == "default" else {"type": kind, **rope}
+    (folder / "config.json").write_text(json.dumps(config))
+    assert torch.equal(our_logits(folder, ids), expected)
+    torch.testing.assert_close(expected, their_logits(reference(name), ids), atol=1e-4, rtol=1e-4)
 
 
 def test_names_of_old_gpt2_files(tmp_path: Path) -> None:
