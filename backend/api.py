@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from lampc.backend.metrics import EngineMetrics
 from lampc.backend.request import Handle, PrefixRef, Request
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -63,12 +64,18 @@ class TokenEngine(Protocol):
         """The model's tokenizer."""
         ...
 
+    @property
+    def idle(self) -> bool:
+        """Whether `step` would find nothing to do and nothing to tell: no step is needed until the next `submit`."""
+        ...
+
     def submit(self, request: Request) -> Handle:
-        """Queues a request. Raises ContextTooLong, Unsupported or ValueError; the engine stays usable."""
+        """Queues a request. Raises QueueFull, EngineClosed, ContextTooLong, Unsupported or ValueError, or what a
+        hook raises to refuse it; the engine stays usable."""
         ...
 
     def step(self) -> list[Handle]:
-        """One batch through the model; returns the requests that finished in it."""
+        """One batch through the model; returns the requests that finished since the last step."""
         ...
 
     def run(self) -> list[Handle]:
@@ -91,6 +98,10 @@ class TokenEngine(Protocol):
         """Counters so far."""
         ...
 
+    def metrics(self) -> EngineMetrics:
+        """Rates, shares and distributions as of now."""
+        ...
+
     def check(self) -> None:
         """Raises AssertionError if blocks leaked or reference counts are wrong."""
         ...
@@ -100,5 +111,5 @@ class TokenEngine(Protocol):
         ...
 
     def close(self) -> None:
-        """Aborts what runs and gives memory back. The engine cannot be used afterwards."""
+        """Aborts what runs and gives all memory back. The engine cannot be used afterwards. Twice is fine."""
         ...

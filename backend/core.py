@@ -1,21 +1,22 @@
 """The engine loop: queue, schedule, run, take tokens, finish. It knows no torch; a `Runner` does the numbers."""
 
 import time
-from collections.abc import Callable
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Protocol
 
 from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.block_pool import BlockPool
-from lampc.backend.errors import BackendError
+from lampc.backend.errors import BackendError, EngineClosed, QueueFull
+from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent, StepEvent
 from lampc.backend.job import Drawn, Ids, Job, check_request
-from lampc.backend.lifecycle import move
+from lampc.backend.lifecycle import Deadlines, move
+from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.pins import Pins
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.scheduler import Plan, Scheduler
 from lampc.backend.tokenizer import TextTokenizer
-
-Event = dict[str, Any]
 
 
 class Runner(Protocol):
@@ -29,8 +30,9 @@ class Runner(Protocol):
 class EngineCore:
     """An engine over a runner; see `lampc.backend.api.TokenEngine` for what the methods promise.
 
-    `on_event` is called with a dict for every transition of a request ({"type": "request", "id", "state",
-    "finish"}) and for every step ({"type": "step", "step", "rows", "running", "waiting", "used_blocks"}).
+    At most `max_waiting` requests wait: `submit` then raises QueueFull. Requests that were preempted come back
+    to the queue whatever its length. `hooks` hear of every transition, see `lampc.backend.hooks`. All methods are
+    for one thread; an engine does nothing by itself, so one that is `idle` needs no step until the next `submit`.
     """
 
     def __init__(
@@ -42,12 +44,15 @@ class EngineCore:
         kv_tokens: int,
         max_batch_tokens: int = 512,
         max_running: int = 64,
+        max_waiting: int = 65536,
         prefix_cache: bool = True,
         chunk: int | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._runner = runner
+        if max_waiting < 1:
+            raise ValueError(f"max_waiting is {max_waiting}; give at least 1")
+        self._runner: Runner | None = runner
         self._tokenizer = tokenizer
         self._info = info
         self._pool = BlockPool(max(1, -(-kv_tokens // info.block_size)), info.block_size)
@@ -60,13 +65,16 @@ class EngineCore:
             chunk=chunk,
             prefix_cache=prefix_cache,
         )
-        self._on_event = on_event
+        self._max_waiting = max_waiting
+        self._hooks = Hooks(hooks)
         self._clock = clock
+        self._recorder = Recorder(clock)
         self._ids = Ids()
         self._jobs: dict[int, Job] = {}
         self._finished: list[Handle] = []
-        self._deadlines = 0
-        self._closed = False
+        self._deadlines = Deadlines()
+        self._stepping = False
+        self._fixed = False  # a plan is made and not yet run: nobody else may change anything
         self._steps = self._prompt = self._computed = self._cached = 0
         self._generated = self._forward = self._preemptions = self._done = self._requests = 0
 
@@ -80,53 +88,54 @@ class EngineCore:
         """The model's tokenizer."""
         return self._tokenizer
 
+    @property
+    def idle(self) -> bool:
+        """Whether `step` would find nothing to do and nothing to tell."""
+        return not self._jobs and not self._finished
+
     def submit(self, request: Request, on_token: Callable[[Handle, int], None] | None = None) -> Handle:
-        """Queues a request. Raises ContextTooLong, Unsupported or ValueError; the engine stays usable."""
-        if self._closed:
-            raise BackendError("this engine is closed; load another one")
-        check_request(request, self._info)
+        """Queues a request. Raises QueueFull, EngineClosed, ContextTooLong, Unsupported or ValueError, or what a
+        hook raises to refuse it; the engine stays usable."""
+        self._open()
+        try:
+            if len(self._scheduler.waiting) >= self._max_waiting:
+                raise QueueFull(self._max_waiting)
+            request = self._hooks.rewrite(request)
+            check_request(request, self._info)
+        except Exception:  # whatever a hook raises: counted, and passed on
+            self._recorder.refused += 1
+            raise
         handle = Handle(self._ids.next(), request, on_token)
         job = Job(handle, self._tokenizer, self._info)
+        job.times.arrived = now = self._clock()
         self._jobs[handle.id] = job
         self._scheduler.add(job)
         self._requests += 1
-        self._deadlines += request.deadline is not None
-        self._tell(handle)
+        if request.deadline is not None:
+            self._deadlines.add(handle.id, request.deadline)
+        self._note("submitted", handle, None, now)
+        self._tell()
         return handle
 
     def step(self) -> list[Handle]:
-        """One batch through the model; returns the requests that finished in it."""
-        self._expire()
-        plan = self._scheduler.schedule(self._admitted)
-        for job in plan.preempted:
-            self._preemptions += 1
-            move(job.handle, State.PREEMPTED)
-            self._tell(job.handle)
-        for job, error in plan.starved:
-            self._finish(job, "error", str(error))
-        if plan.wants or plan.chunks:
-            self._steps += 1
-            self._pins.follow()
-            try:
-                drawn = self._runner.execute(plan)
-            except Exception as error:
-                self._failed(plan, error)
-            except BaseException:  # an interrupt: the step did not happen, and can be run again
-                self._scheduler.roll_back(plan)
-                raise
-            else:
-                self._account(plan)
-                for want, result in zip(plan.wants, drawn, strict=True):
-                    self._take(want.job, result)
-                if self._scheduler.solo and not self._scheduler.running:
-                    self._scheduler.solo = False
+        """One batch through the model; returns the requests that finished since the last step.
+
+        Raises BackendError if called from a hook, a callback or a runner of this engine.
+        """
+        if self._stepping:
+            raise BackendError("the engine is within a step; a hook or callback must not call step or run")
+        self._stepping = True
+        try:
+            self._step()
+        finally:
+            self._stepping = self._fixed = False
         finished, self._finished = self._finished, []
         return finished
 
     def run(self) -> list[Handle]:
         """Steps until nothing is left to do; returns all that finished."""
         finished: list[Handle] = []
-        while self._jobs or self._finished:
+        while not self.idle:
             finished += self.step()
         return finished
 
@@ -138,6 +147,7 @@ class EngineCore:
 
     def retain(self, ids: tuple[int, ...], ttl: float | None = None) -> PrefixRef:
         """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds."""
+        self._open()
         return self._pins.add(ids, None if ttl is None else self._clock() + ttl)
 
     def release(self, ref: PrefixRef) -> None:
@@ -162,15 +172,30 @@ class EngineCore:
             total_blocks=self._pool.total,
         )
 
+    def metrics(self) -> EngineMetrics:
+        """Rates, shares and distributions as of now."""
+        states = [job.handle.state for job in list(self._jobs.values())]
+        running, prefilling = states.count(State.RUNNING), states.count(State.PREFILLING)
+        return self._recorder.read(
+            self.stats(),
+            running=running + prefilling,
+            prefilling=prefilling,
+            waiting=len(states) - running - prefilling,
+            preempted=states.count(State.PREEMPTED),
+        )
+
     def check(self) -> None:
         """Raises AssertionError if blocks leaked or reference counts are wrong."""
         cursors = [job.cursor for job in self._jobs.values() if job.cursor is not None]
         self._tree.check(cursors + self._pins.cursors())
         queued = self._scheduler.waiting + self._scheduler.running
         assert {id(job) for job in queued} == {id(job) for job in self._jobs.values()}, "a job is lost"
+        for job in self._scheduler.waiting:
+            assert job.cursor is None
+            assert job.handle.state in (State.WAITING, State.PREEMPTED)
         for job in self._scheduler.running:
             assert job.cursor is not None
-            assert job.handle.state is State.RUNNING
+            assert job.handle.state in (State.PREFILLING, State.RUNNING)
             slots = self._tree.slots(job.cursor)
             assert job.slots[: len(slots)].tolist() == slots, "a job's slots are stale"
 
@@ -179,88 +204,158 @@ class EngineCore:
         self._tree.clear()
 
     def close(self) -> None:
-        """Aborts what runs and gives memory back. The engine cannot be used afterwards."""
+        """Aborts what runs and gives all memory back. The engine cannot be used afterwards. Twice is fine."""
         for job in list(self._jobs.values()):
             self._finish(job, "abort")
         self._pins.clear()
         self._tree.clear()
-        self._closed = True
+        self._runner = None
 
     # -- inside ----------------------------------------------------------------------------------------
+
+    def _open(self) -> None:
+        if self._runner is None:
+            raise EngineClosed("this engine is closed; load another one")
+
+    def _step(self) -> None:
+        self._expire()
+        # Hooks hear of what the scheduler did only after the step: they may abort whatever is in the plan.
+        self._fixed = True
+        plan = self._scheduler.schedule(self._admitted)
+        for job in plan.preempted:
+            self._preemptions += 1
+            job.times.preemptions += 1
+            self._move(job, "preempted", State.PREEMPTED)
+        for job, error in plan.starved:
+            self._finish(job, "error", str(error))
+        if plan.wants or plan.chunks:
+            self._execute(plan)
+        self._fixed = False
+        self._tell()
+
+    def _execute(self, plan: Plan) -> None:
+        assert self._runner is not None
+        self._steps += 1
+        self._pins.follow()
+        start = self._clock()
+        try:
+            drawn = self._runner.execute(plan)
+        except Exception as error:
+            self._recorder.busy(start, self._clock())
+            self._recorder.failed_steps += 1
+            self._failed(plan, error)
+            return
+        except BaseException:  # an interrupt: the step did not happen, and can be run again
+            self._scheduler.roll_back(plan)
+            raise
+        now = self._clock()
+        self._recorder.busy(start, now)
+        self._account(plan, start, now)
+        for want in plan.wants:
+            if want.job.handle.state is State.PREFILLING and want.start + len(want.rows) == len(want.job.ids):
+                self._move(want.job, "running", State.RUNNING, now)
+        self._fixed = False
+        self._tell()
+        for want, result in zip(plan.wants, drawn, strict=True):
+            self._take(want.job, result, now)
+        if self._scheduler.solo and not self._scheduler.running:
+            self._scheduler.solo = False
 
     def _admitted(self, job: Job) -> None:
         if job.handle.state is State.WAITING:
             self._prompt += job.prompt_len
-        move(job.handle, State.RUNNING)
-        self._tell(job.handle)
+        now = self._clock()
+        self._recorder.admitted(job.times, now)
+        self._move(job, "admitted", State.PREFILLING, now)
 
-    def _account(self, plan: Plan) -> None:
+    def _account(self, plan: Plan, start: float, now: float) -> None:
+        running = len(self._scheduler.running)
         self._forward += plan.rows
         self._computed += plan.computed
         self._cached += plan.cached
-        if self._on_event is not None:
-            self._on_event(
-                {
-                    "type": "step",
-                    "step": self._steps,
-                    "rows": plan.rows,
-                    "running": len(self._scheduler.running),
-                    "waiting": len(self._scheduler.waiting),
-                    "used_blocks": self._pool.used,
-                }
-            )
+        self._recorder.step(now, running, plan.rows, plan.cached, plan.computed)
+        if self._hooks:
+            waiting, about = len(self._scheduler.waiting), _jobs(plan)
+            event = StepEvent(now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used)
+            self._hooks.add(event, [job.handle for job in about])
 
-    def _take(self, job: Job, drawn: Drawn) -> None:
-        if job.handle.done:  # aborted from a callback within this step
+    def _take(self, job: Job, drawn: Drawn, now: float) -> None:
+        if job.handle.done:  # ended by a hook or callback within this step
             return
         job.record(drawn)
         if drawn.token is not None:
             self._generated += 1
+            first = self._recorder.token(job.times, now)
             if job.output.push(drawn.token):
                 job.ids.append(drawn.token)
                 try:
                     job.handle.push(drawn.token)
-                except Exception as error:
+                except Exception as error:  # code of the user, which may raise anything
                     self._finish(job, "error", f"on_token failed: {type(error).__name__}: {error}")
                     return
-                if job.handle.done:
-                    return
+            if first and not job.handle.done:
+                self._note("first_token", job.handle, job.handle.state, now)
+                self._tell()
+            if job.handle.done:
+                return
         if job.scored:
             self._finish(job, "stop")
         elif job.output.done and (drawn.token is not None or job.next_logits >= len(job.ids) - 1):
             self._finish(job, "stop" if job.output.stopped else "length")
 
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:
+        handle, now = job.handle, self._clock()
         self._pins.follow()
         self._scheduler.remove(job)
-        del self._jobs[job.handle.id]
-        self._deadlines -= job.request.deadline is not None
-        job.handle.completion = job.complete(finish, error)
-        move(job.handle, State.FINISHED)
+        del self._jobs[handle.id]
+        self._deadlines.drop(handle.id)
+        handle.completion = job.complete(finish, error, self._recorder.finished(job.times, now, finish, job.cached))
         self._done += 1
-        self._finished.append(job.handle)
-        self._tell(job.handle)
+        self._finished.append(handle)
+        self._move(job, "finished", State.FINISHED, now)
+        self._tell()
 
     def _failed(self, plan: Plan, error: Exception) -> None:
         """Nothing of the step counts. Alone, a request is to blame; together, each is tried alone next."""
         self._scheduler.roll_back(plan)
-        jobs = {id(job): job for job in [c.job for c in plan.chunks] + [w.job for w in plan.wants]}
+        jobs = _jobs(plan)
         if len(jobs) > 1:
             self._scheduler.solo = True
             return
         self._scheduler.solo = False
-        for job in jobs.values():
+        for job in jobs:
             self._finish(job, "error", f"{type(error).__name__}: {error}")
 
     def _expire(self) -> None:
         if self._deadlines:
-            now = self._clock()
-            for job in list(self._jobs.values()):
-                if job.request.deadline is not None and job.request.deadline <= now:
-                    self._finish(job, "timeout")
+            for number in self._deadlines.late(self._clock()):
+                if number in self._jobs:  # a hook may have ended it just now
+                    self._finish(self._jobs[number], "timeout")
         self._pins.expire(self._clock)
 
-    def _tell(self, handle: Handle) -> None:
-        if self._on_event is not None:
-            finish = handle.completion.finish if handle.completion is not None else None
-            self._on_event({"type": "request", "id": handle.id, "state": handle.state.value, "finish": finish})
+    # -- what hooks hear -------------------------------------------------------------------------------
+
+    def _move(self, job: Job, kind: Kind, to: State, now: float | None = None) -> None:
+        self._note(kind, job.handle, move(job.handle, to), now)
+
+    def _note(self, kind: Kind, handle: Handle, before: State | None, now: float | None) -> None:
+        if self._hooks:
+            time = self._clock() if now is None else now
+            self._hooks.add(RequestEvent(kind, time, handle, before, handle.state), (handle,))
+
+    def _tell(self) -> None:
+        if self._hooks and not self._fixed:
+            self._hooks.tell(self._hook_failed)
+
+    def _hook_failed(self, handle: Handle, message: str) -> None:
+        job, completion = self._jobs.get(handle.id), handle.completion
+        if job is not None:
+            self._finish(job, "error", message)
+        elif completion is not None and completion.finish != "error":
+            handle.completion = replace(completion, finish="error", stop_reason=None, error=message)
+            self._recorder.refinished(completion.finish, "error")
+
+
+def _jobs(plan: Plan) -> list[Job]:
+    """The requests that have rows in a step, each once."""
+    return list({id(job): job for job in [c.job for c in plan.chunks] + [w.job for w in plan.wants]}.values())

@@ -1,11 +1,12 @@
 """The paged engine: `EngineCore` with a model behind it."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
 import torch
 
 from lampc.backend.api import EngineInfo
-from lampc.backend.core import EngineCore, Event
+from lampc.backend.core import EngineCore
+from lampc.backend.hooks import Hook
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.runner import TorchRunner
@@ -27,9 +28,10 @@ class PagedEngine(EngineCore):
         kv_tokens: int,
         max_batch_tokens: int = 512,
         max_running: int = 64,
+        max_waiting: int = 65536,
         prefix_cache: bool = True,
         chunk: int | None = None,
-        on_event: Callable[[Event], None] | None = None,
+        hooks: Sequence[Hook] = (),
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
         super().__init__(
@@ -39,7 +41,8 @@ class PagedEngine(EngineCore):
             kv_tokens=slots,
             max_batch_tokens=max_batch_tokens,
             max_running=max_running,
+            max_waiting=max_waiting,
             prefix_cache=prefix_cache,
             chunk=chunk,
-            on_event=on_event,
+            hooks=hooks,
         )

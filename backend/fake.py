@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lampc.backend.api import EngineInfo
-from lampc.backend.core import EngineCore, Event
+from lampc.backend.core import EngineCore
 from lampc.backend.job import Drawn, Job
 from lampc.backend.request import Handle, Request
 from lampc.backend.scheduler import Plan
@@ -81,7 +81,6 @@ class FakeEngine(EngineCore):
         max_running: int = 64,
         prefix_cache: bool = True,
         chunk: int | None = None,
-        on_event: Callable[[Event], None] | None = None,
         **more: Any,
     ) -> None:
         tokenizer = tokenizer or ByteTokenizer()
@@ -103,7 +102,6 @@ class FakeEngine(EngineCore):
             max_running=max_running,
             prefix_cache=prefix_cache,
             chunk=chunk,
-            on_event=on_event,
             **more,
         )
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.api import EngineInfo
 from lampc.backend.errors import ContextTooLong, Unsupported
+from lampc.backend.metrics import RequestMetrics, Times
 from lampc.backend.output import Output, check_ids
 from lampc.backend.radix import Cursor, Node
 from lampc.backend.request import Completion, Finish, Handle, Request
@@ -36,6 +37,7 @@ class Job:
         "root",
         "script",
         "slots",
+        "times",
         "top",
         "wants_logprobs",
         "watermark",
@@ -69,6 +71,7 @@ class Job:
         self.watermark = 0
         self.computed = 0
         self.cached = 0
+        self.times = Times()
 
     @property
     def order(self) -> tuple[int, int]:
@@ -123,7 +126,7 @@ class Job:
         self.computed += computed
         return cached, computed
 
-    def complete(self, finish: Finish, error: str | None = None) -> Completion:
+    def complete(self, finish: Finish, error: str | None, metrics: RequestMetrics) -> Completion:
         """The completion as of now."""
         request = self.request
         tokens, text = self.output.result()
@@ -142,6 +145,7 @@ class Job:
             error=error,
             prompt_logprobs=(None, *self.logprobs[:start]) if request.prompt_logprobs else None,
             top_logprobs=tuple(self.top[start:end]) if request.top_logprobs else None,
+            metrics=metrics,
         )
 
 

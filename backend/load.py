@@ -1,15 +1,16 @@
 """From a checkpoint folder to an engine."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
 from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.engine import PagedEngine
 from lampc.backend.errors import CheckpointError
+from lampc.backend.hooks import Hook
 from lampc.backend.models.checkpoint import Checkpoint
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.registry import check_model, resolve
@@ -33,15 +34,17 @@ def load_engine(
     kv_tokens: int | None = None,
     max_batch_tokens: int = 512,
     max_running: int = 64,
+    max_waiting: int = 65536,
     prefix_cache: bool = True,
     chunk: int | None = None,
     block_size: int = 16,
-    on_event: Callable[[dict[str, Any]], None] | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> TokenEngine:
     """An engine for a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
 
     `kv_tokens` is the size of the KV cache in tokens; by default 256 MiB, and at least one full context.
-    `chunk` bounds the tokens that one request computes in a step. `dtype` is what weights are cast to and K/V
+    `chunk` bounds the tokens that one request computes in a step. At most `max_waiting` requests wait. `hooks` hear
+    of every transition of a request (`lampc.backend.hooks`). `dtype` is what weights are cast to and K/V
     kept in, however they are stored. `context_length`, in tokens, by default the model's, may be less, or more
     up to what its rope scaling stretches to. Raises CheckpointError, UnknownArchitecture, Unsupported or ValueError.
     """
@@ -86,7 +89,7 @@ def load_engine(
         digest=hashlib.sha256("\0".join((*parts, context)).encode()).hexdigest()[:32],
     )
     if kind == "naive":
-        return NaiveEngine(model, tokenizer, info, rows, on_event=on_event)
+        return NaiveEngine(model, tokenizer, info, rows, hooks=hooks)
     if kv_tokens is None:
         kv_tokens = max(_DEFAULT_KV_BYTES // per_token, model.context_length)
     return PagedEngine(
@@ -99,7 +102,8 @@ def load_engine(
         kv_tokens=kv_tokens,
         max_batch_tokens=max_batch_tokens,
         max_running=max_running,
+        max_waiting=max_waiting,
         prefix_cache=prefix_cache,
         chunk=chunk,
-        on_event=on_event,
+        hooks=hooks,
     )

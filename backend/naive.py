@@ -3,17 +3,20 @@
 No blocks, no cache, no batching, no scheduler: it defines which tokens are right.
 """
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
 import torch
 
 from lampc.backend.api import EngineInfo, EngineStats
-from lampc.backend.core import Event
-from lampc.backend.errors import BackendError
+from lampc.backend.errors import BackendError, EngineClosed
+from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent
 from lampc.backend.job import Ids, Job, check_request
-from lampc.backend.lifecycle import move
+from lampc.backend.lifecycle import Deadlines, move
+from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
@@ -62,7 +65,7 @@ def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: i
 
 
 class NaiveEngine:
-    """See `lampc.backend.api.TokenEngine`; `retain` holds nothing, since nothing is cached."""
+    """See `lampc.backend.api.TokenEngine`; `retain` holds nothing, since nothing is cached, and any number waits."""
 
     def __init__(
         self,
@@ -71,13 +74,18 @@ class NaiveEngine:
         info: EngineInfo,
         rows: Rows,
         *,
-        on_event: Callable[[Event], None] | None = None,
+        hooks: Sequence[Hook] = (),
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = model
         self._tokenizer = tokenizer
         self._info = info
         self._rows = rows
-        self._on_event = on_event
+        self._hooks = Hooks(hooks)
+        self._clock = clock
+        self._recorder = Recorder(clock)
+        self._deadlines = Deadlines()
+        self._stepping = False
         self._ids = Ids()
         self._refs = count()
         self._held: dict[int, PrefixRef] = {}
@@ -96,46 +104,84 @@ class NaiveEngine:
         """The model's tokenizer."""
         return self._tokenizer
 
+    @property
+    def idle(self) -> bool:
+        """Whether `step` would find nothing to do and nothing to tell."""
+        return not self._queue and not self._finished
+
     def submit(self, request: Request, on_token: Callable[[Handle, int], None] | None = None) -> Handle:
-        """Queues a request. Raises ContextTooLong, Unsupported or ValueError; the engine stays usable."""
+        """Queues a request. Raises EngineClosed, ContextTooLong, Unsupported or ValueError, or what a hook raises."""
         if self._closed:
-            raise BackendError("this engine is closed; load another one")
-        check_request(request, self._info)
+            raise EngineClosed("this engine is closed; load another one")
+        try:
+            request = self._hooks.rewrite(request)
+            check_request(request, self._info)
+        except Exception:  # whatever a hook raises: counted, and passed on
+            self._recorder.refused += 1
+            raise
         handle = Handle(self._ids.next(), request, on_token)
-        self._queue.append(Job(handle, self._tokenizer, self._info))
+        job = Job(handle, self._tokenizer, self._info)
+        job.times.arrived = self._clock()
+        self._queue.append(job)
         self._queue.sort(key=lambda job: job.order)
         self._requests += 1
-        self._tell(handle)
+        if request.deadline is not None:
+            self._deadlines.add(handle.id, request.deadline)
+        self._tell("submitted", handle, None)
         return handle
 
     def step(self) -> list[Handle]:
         """All tokens so far of the first request through the model; one token more."""
-        if self._queue:
-            job = self._queue[0]
-            if job.handle.state is State.WAITING:
-                move(job.handle, State.RUNNING)
-                self._tell(job.handle)
-                self._prompt += job.prompt_len
-                job.pass_by(0, job.prompt_len)
-            self._steps += 1
-            try:
-                self._advance(job)
-            except Exception as error:
-                self._finish(job, "error", f"{type(error).__name__}: {error}")
+        if self._stepping:
+            raise BackendError("the engine is within a step; a hook or callback must not call step or run")
+        self._stepping = True
+        try:
+            for number in self._deadlines.late(self._clock()):
+                self._finish(next(job for job in self._queue if job.handle.id == number), "timeout")
+            if self._queue:
+                self._try(self._queue[0])
+        finally:
+            self._stepping = False
         finished, self._finished = self._finished, []
         return finished
 
+    def _try(self, job: Job) -> None:
+        if job.handle.state is State.WAITING:
+            self._recorder.admitted(job.times, self._clock())
+            self._tell("admitted", job.handle, move(job.handle, State.PREFILLING))
+            self._prompt += job.prompt_len
+            job.pass_by(0, job.prompt_len)
+        if job.handle.done:  # a hook ended it
+            return
+        self._steps += 1
+        try:
+            self._advance(job)
+        except Exception as error:  # the model's, or that of a callback of the user
+            if not job.handle.done:
+                self._finish(job, "error", f"{type(error).__name__}: {error}")
+
     def _advance(self, job: Job) -> None:
-        start = job.next_logits
-        logits = self.logits(job.ids, list(range(start, len(job.ids))))
+        first, begin = job.next_logits, self._clock()
+        rows = list(range(first, len(job.ids)))
+        drawn = resolve([Want(job, first, rows)], self.logits(job.ids, rows).numpy())[0]
+        now = self._clock()
+        prefilling = job.handle.state is State.PREFILLING
         self._forward += len(job.ids)
-        drawn = resolve([Want(job, start, list(range(start, len(job.ids))))], logits.numpy())[0]
+        self._recorder.busy(begin, now)
+        self._recorder.step(now, 1, len(job.ids), 0, job.prompt_len if prefilling else 0)
+        if prefilling:
+            self._tell("running", job.handle, move(job.handle, State.RUNNING))
+            if job.handle.done:
+                return
         job.record(drawn)
         if drawn.token is not None:
             self._generated += 1
+            is_first = self._recorder.token(job.times, now)
             if job.output.push(drawn.token):
                 job.ids.append(drawn.token)
                 job.handle.push(drawn.token)
+            if is_first and not job.handle.done:
+                self._tell("first_token", job.handle, job.handle.state)
         if job.handle.done:
             return
         if job.request.score:
@@ -162,7 +208,7 @@ class NaiveEngine:
     def run(self) -> list[Handle]:
         """Steps until nothing is left to do; returns all that finished."""
         finished: list[Handle] = []
-        while self._queue or self._finished:
+        while not self.idle:
             finished += self.step()
         return finished
 
@@ -197,6 +243,14 @@ class NaiveEngine:
             finished=self._done,
         )
 
+    def metrics(self) -> EngineMetrics:
+        """Rates, shares and distributions as of now; there are no blocks to use."""
+        states = [job.handle.state for job in list(self._queue)]
+        waiting, prefilling = states.count(State.WAITING), states.count(State.PREFILLING)
+        return self._recorder.read(
+            self.stats(), running=len(states) - waiting, prefilling=prefilling, waiting=waiting, preempted=0
+        )
+
     def check(self) -> None:
         """Nothing can leak here."""
 
@@ -211,13 +265,22 @@ class NaiveEngine:
 
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:
         self._queue.remove(job)
-        job.handle.completion = job.complete(finish, error)
-        move(job.handle, State.FINISHED)
+        self._deadlines.drop(job.handle.id)
+        metrics = self._recorder.finished(job.times, self._clock(), finish, job.cached)
+        job.handle.completion = job.complete(finish, error, metrics)
         self._done += 1
         self._finished.append(job.handle)
-        self._tell(job.handle)
+        self._tell("finished", job.handle, move(job.handle, State.FINISHED))
 
-    def _tell(self, handle: Handle) -> None:
-        if self._on_event is not None:
-            finish = handle.completion.finish if handle.completion is not None else None
-            self._on_event({"type": "request", "id": handle.id, "state": handle.state.value, "finish": finish})
+    def _tell(self, kind: Kind, handle: Handle, before: State | None) -> None:
+        if self._hooks:
+            self._hooks.add(RequestEvent(kind, self._clock(), handle, before, handle.state), (handle,))
+            self._hooks.tell(self._hook_failed)
+
+    def _hook_failed(self, handle: Handle, message: str) -> None:
+        completion = handle.completion
+        if completion is None:
+            self._finish(next(job for job in self._queue if job.handle is handle), "error", message)
+        elif completion.finish != "error":
+            handle.completion = replace(completion, finish="error", stop_reason=None, error=message)
+            self._recorder.refinished(completion.finish, "error")

@@ -5,13 +5,20 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
+from lampc.backend.metrics import RequestMetrics
+
 Finish = Literal["stop", "length", "abort", "error", "timeout"]
 
 
 class State(Enum):
-    """Where a request stands; the legal transitions are in `lampc.backend.lifecycle`."""
+    """Where a request stands; the legal transitions are in `lampc.backend.lifecycle`.
+
+    WAITING for blocks; PREFILLING until all tokens it knows are computed; RUNNING: it generates; PREEMPTED: its
+    blocks went to others, and it waits again; FINISHED.
+    """
 
     WAITING = "waiting"
+    PREFILLING = "prefilling"
     RUNNING = "running"
     PREEMPTED = "preempted"
     FINISHED = "finished"
@@ -134,6 +141,7 @@ class Completion:
     `logprobs` belong to `tokens` (or to the scored ids), in nats; `top_logprobs[i]` are pairs of token id and
     ln p, the likeliest first, at the place of `tokens[i]`. `prompt_logprobs[i]` belongs to prompt token i; the
     first is None, as nothing stands before it. They end early if the request did not get through its prompt.
+    `metrics` says how long things took (None where nobody measured); completions are compared without them.
     """
 
     tokens: tuple[int, ...]
@@ -147,6 +155,7 @@ class Completion:
     error: str | None = None
     prompt_logprobs: tuple[float | None, ...] | None = None
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    metrics: RequestMetrics | None = field(default=None, compare=False)
 
 
 class Handle:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
@@ -19,7 +20,8 @@ from lampc.ir.prog import DefModel
 from lampc.runtime.target import LocalTarget, RemoteTarget
 
 if TYPE_CHECKING:
-    from lampc.backend import Handle, PrefixRef, TokenEngine
+    from lampc.backend import Handle, PrefixRef, Request, TokenEngine
+    from lampc.backend.hooks import Event
     from lampc.ir import Module, Target
     from lampc.runtime.events import EventBus
     from lampc.runtime.providers import ChatAnswer
@@ -130,24 +132,35 @@ class LocalModel:
         )
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
         self._failed: list[tuple[ModelCall, Answer]] = []
+        self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
+        self._backlog += calls
+        self._feed()
+
+    def _feed(self) -> None:
         from lampc.backend import BackendError, Request
         from lampc.backend import Sampling as EngineSampling
+        from lampc.backend.errors import QueueFull
 
-        for call in calls:
+        while self._backlog:
+            call = self._backlog.popleft()
             s = call.sampling
             try:
                 # the prompt may leave less room than asked: what fits is generated, as a length stop
                 room = self.target.info.context_length - len(call.ids)
                 drawn = EngineSampling(s.temperature, s.top_k, s.top_p, min(s.max_tokens, max(room, 1)), 0, s.stop)
                 handle = self.engine.submit(Request(call.ids, drawn, call.draw, score=call.score))
+            except QueueFull:
+                self._backlog.appendleft(call)
+                return
             except (BackendError, ValueError) as e:
                 self._failed.append((call, Answer("", finish="error", error=str(e))))
                 continue
             self._pending[handle.id] = (handle, call)
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
+        self._feed()
         out, self._failed = self._failed, []
         if not self._pending:
             return out
@@ -166,6 +179,7 @@ class LocalModel:
         for handle, _ in self._pending.values():
             self.engine.abort(handle)
         self._pending = {}
+        self._backlog.clear()
 
     def close(self) -> None:
         self.abort()
@@ -313,17 +327,11 @@ class ModelPool:
             raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
         kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
         engine = load_engine(
-            folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, on_event=self._step, **wanted
+            folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, hooks=(_StepHook(self),), **wanted
         )
         model = LocalModel(engine, name)
         self._bytes += size  # only now: what failed to load takes no room
         return model
-
-    def _step(self, event: dict[str, Any]) -> None:
-        """An engine's event; only its steps are of interest here."""
-        if self.bus is not None and event["type"] == "step":
-            known = {k: event[k] for k in ("running", "waiting", "used_blocks")}
-            self.bus.emit("step", tokens=event["rows"], **known)
 
     def _folder(self, path: Path) -> Path:
         for folder in (path, self.base / path):
@@ -339,6 +347,29 @@ class ModelPool:
             model.close()
         self._models = {}
         self._bytes = 0
+
+
+class _StepHook:
+    """Passes an engine's steps on to the pool's bus."""
+
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
+
+    def on_submit(self, request: Request) -> Request:
+        return request
+
+    def on_event(self, event: Event) -> None:
+        from lampc.backend.hooks import StepEvent
+
+        bus = self._pool.bus
+        if bus is not None and isinstance(event, StepEvent):
+            bus.emit(
+                "step",
+                tokens=event.rows,
+                running=event.running,
+                waiting=event.waiting,
+                used_blocks=event.used_blocks,
+            )
 
 
 _ENGINE_OPTIONS = ("device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
