@@ -34,6 +34,7 @@ class CallDesk:
         self.usage = Usage()
         self.by_node: dict[str, Usage] = {}
         self.prompts: list[tuple[int, ...]] = []
+        self.written: list[tuple[int, ...]] = []
         self._room = record_prompts
         self._queue: dict[Model, list[ModelCall]] = {}
         self._open: dict[str, tuple[Model, ModelCall]] = {}
@@ -42,7 +43,7 @@ class CallDesk:
 
     @property
     def complete_prompts(self) -> bool:
-        """Whether `prompts` holds every computed prompt, so that the bound can be given."""
+        """Whether `prompts` holds every computed prompt and `written` its answer, so that the bound can be given."""
         return self._room >= 0
 
     def request(
@@ -70,7 +71,7 @@ class CallDesk:
         record = self.store.get("call", name)
         if record is not None:
             answer = Answer.from_record(record)
-            self._finish(node, deliver, answer, Usage(1, 1, answer.prompt_tokens))
+            self._finish(node, deliver, answer, Usage.stored(answer.prompt_tokens))
             return
         if name in self._open:
             self._open[name][1].waiting.append((deliver, node))
@@ -113,9 +114,10 @@ class CallDesk:
         if not answer.error:
             self.store.put("call", name, answer.record())
         if answer.computed_tokens or not answer.error:
-            self._room -= len(call.ids)
+            self._room -= len(call.ids) + len(answer.ids)
             if self._room >= 0:
                 self.prompts.append(call.ids)
+                self.written.append(answer.ids)
         self.bus.emit(
             "request.done",
             node=call.node,
@@ -128,7 +130,7 @@ class CallDesk:
         usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
         for deliver, node in call.waiting:
             self._finish(node, deliver, answer, usage)
-            usage = Usage(1, 1, answer.prompt_tokens)  # whoever asked for the same call gets it for nothing
+            usage = Usage.stored(answer.prompt_tokens)  # whoever asked for the same call gets it for nothing
 
     def _finish(self, node: str, deliver: Deliver, answer: Answer, usage: Usage) -> None:
         self.usage += usage

@@ -199,13 +199,17 @@ def _surroundings(module: Module, program: Unit | Module, base: Path) -> str:
     return " ".join(parts)
 
 
+_KEPT = tuple(name for name in Usage.__slots__ if name != "seconds")
+"""Counts that are kept of a cell, in this order; later ones may be missing in records of older versions."""
+
+
 def _record(outcome: Outcome) -> dict[str, Any]:
-    error, u = outcome.error, outcome.usage
+    error = outcome.error
     return {
         "value": outcome.value,
         "error": [error.message, error.where, error.row, error.kind] if error else None,
         "trace": [[t.predictor, t.inputs, t.outputs, t.text, t.where] for t in outcome.trace],
-        "usage": [u.calls, u.stored_calls, u.prompt_tokens, u.computed_tokens, u.cached_tokens, u.generated_tokens],
+        "usage": [getattr(outcome.usage, name) for name in _KEPT],
     }
 
 

@@ -149,6 +149,7 @@ class _Demo:
             seconds_naive=naive.seconds,
             prompt_tokens_shared=shared.usage.computed_tokens,
             seconds_shared=shared.seconds,
+            prompt_tokens_stored=usage.stored_tokens,
         )
         save(self.out / "tuned.lampc", task.unit, best, {"dev": report.dev_after, "test": report.test_after})
         report.write(self.out / "report.json")

@@ -80,10 +80,9 @@ class SessionCompleter:
         self.session = session
 
     def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
-        found = self.session.complete([(c.bound, c.inputs, c.sampling, c.draw) for c in calls])
+        found = self.session.answered([(c.bound, c.inputs, c.sampling, c.draw) for c in calls])
         out = []
-        for call, a in zip(calls, found, strict=True):
-            usage = Usage(1, 0, a.prompt_tokens, a.computed_tokens, a.cached_tokens, a.generated_tokens)
+        for call, (a, usage) in zip(calls, found, strict=True):
             if a.error:
                 out.append(EagerAnswer(error=RowFailure(a.error, kind="model"), usage=usage))
                 continue

@@ -43,6 +43,7 @@ _USAGE: dict[str, type | tuple[type, ...]] = {
     "prompt_tokens": int,
     "computed_tokens": int,
     "cached_tokens": int,
+    "stored_tokens": int,
     "generated_tokens": int,
     "seconds": Number,
 }

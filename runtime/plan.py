@@ -29,11 +29,38 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
     return low
 
 
-def prefix_bound(prompts: Iterable[Sequence[int]]) -> int:
-    """Number of nodes of the token trie of `prompts`: the fewest prompt tokens that must be computed."""
-    ordered = sorted(set(map(tuple, prompts)))
-    total = sum(map(len, ordered))
-    return total - sum(common_prefix(a, b) for a, b in itertools.pairwise(ordered))
+def prefix_bound(prompts: Iterable[Sequence[int]], written: Iterable[Sequence[int]] = ()) -> int:
+    """Number of nodes of the token trie of `prompts`: the fewest prompt tokens that must be computed.
+
+    `written[i]` is what the model wrote after prompt i. A prompt that goes on from there finds these tokens computed
+    already, so they do not count.
+    """
+    after: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
+    for prompt, answer in itertools.zip_longest(map(tuple, prompts), map(tuple, written), fillvalue=()):
+        after.setdefault(prompt, []).append(answer)
+    total = 0
+    last: tuple[int, ...] = ()
+    above: list[tuple[int, ...]] = []  # the prompts that are prefixes of this one
+    for prompt in sorted(after):
+        first, last = common_prefix(last, prompt), prompt
+        while above and prompt[: len(above[-1])] != above[-1]:
+            above.pop()
+        total += len(prompt) - first
+        known = first
+        for start in above:
+            end = len(start) + max(common_prefix(prompt[len(start) :], answer) for answer in after[start])
+            total -= max(end - max(known, len(start)), 0)
+            known = max(known, end)
+        above.append(prompt)
+    return total
+
+
+def beside_bound(computed: int, bound: int) -> str:
+    """How many prompt tokens were computed above the bound, in words. Fewer than the bound is possible where an
+    earlier run computed a part, or where what the model wrote is not known any more."""
+    if computed < bound:
+        return f"{bound - computed:,} of them were there already"
+    return f"{100 * (computed / bound - 1):+.2f} % computed above that"
 
 
 @dataclass(slots=True)

@@ -14,8 +14,9 @@ from pathlib import Path
 class DemoReport:
     """What the main job measured. Scores are 0 to 100; `*_random_demos` are means over several seeds.
 
-    `prompt_tokens` were asked for, `prompt_tokens_computed` ran through the model, and
-    `prompt_tokens_bound` is what the prefix tree of all prompts needs. The naive figures are those of the
+    `prompt_tokens` were asked for; of these `prompt_tokens_computed` ran through the model, `prompt_tokens_stored`
+    are those of calls that the store answered (finished by a run that was killed, or equal to another), and the rest
+    was reused. `prompt_tokens_bound` is what the prefix tree of all prompts needs. The naive figures are those of the
     tuned program on the test rows one by one without sharing; `prompt_tokens_shared` and `seconds_shared`
     those of the same work done together.
     """
@@ -35,11 +36,18 @@ class DemoReport:
     seconds_naive: float
     prompt_tokens_shared: int
     seconds_shared: float
+    prompt_tokens_stored: int = 0
+
+    @property
+    def prompt_tokens_reused(self) -> int:
+        """Those that were found computed: neither computed nor spared by the store."""
+        return self.prompt_tokens - self.prompt_tokens_computed - self.prompt_tokens_stored
 
     @property
     def reused(self) -> float:
-        """Share of the prompt tokens asked for that was not computed, 0 to 1."""
-        return 1.0 - self.prompt_tokens_computed / self.prompt_tokens if self.prompt_tokens else 0.0
+        """Share of them, 0 to 1, in the prompt tokens of calls that a model answered."""
+        asked = self.prompt_tokens - self.prompt_tokens_stored
+        return self.prompt_tokens_reused / asked if asked else 0.0
 
     def write(self, path: Path) -> None:
         """As JSON, whole or not at all."""

@@ -164,7 +164,11 @@ class Session:
 
     def complete(self, calls: Sequence[tuple[Bound, Mapping[str, Any], Sampling, Draw]]) -> list[Answer]:
         """Run LM calls together, each rendered from its predictor; answers in order, errors inside them."""
-        answers: list[Answer | None] = [None] * len(calls)
+        return [answer for answer, _ in self.answered(calls)]
+
+    def answered(self, calls: Sequence[tuple[Bound, Mapping[str, Any], Sampling, Draw]]) -> list[tuple[Answer, Usage]]:
+        """The same, each answer with what it cost: nothing, if an earlier or equal call gave it."""
+        answers: list[tuple[Answer, Usage] | None] = [None] * len(calls)
         for i, (bound, inputs, sampling, draw) in enumerate(calls):
             model = self.models.get(bound.model)
             prompt = adapter(bound.layout).render(bound.signature, bound.name)
@@ -176,7 +180,7 @@ class Session:
                 ids = tuple(model.target.tokens.encode(model.target.render_chat(turns)))
 
             def deliver(answer: Answer, usage: Usage, i: int = i) -> None:
-                answers[i] = answer
+                answers[i] = answer, usage
 
             messages = () if ids else tuple(turns)
             drawn = call_sampling(bound.signature, sampling)
@@ -212,7 +216,7 @@ class Session:
 
     def bound(self) -> int | None:
         """Prompt tokens that the prefix tree of all prompts computed here needs; None if too many to keep."""
-        return prefix_bound(self.desk.prompts) if self.desk.complete_prompts else None
+        return prefix_bound(self.desk.prompts, self.desk.written) if self.desk.complete_prompts else None
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[list[Usage]]:

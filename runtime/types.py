@@ -30,8 +30,9 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Counts of a run. `prompt_tokens` were asked for; of these `computed_tokens` were run through the
-    model and `cached_tokens` reused. `stored_calls` were answered by the store and cost nothing."""
+    """Counts of a run. `prompt_tokens` were asked for; of these `computed_tokens` were run through the model,
+    `cached_tokens` reused, and `stored_tokens` are those of `stored_calls`, which an earlier or equal call answered
+    and which cost nothing."""
 
     calls: int = 0
     stored_calls: int = 0
@@ -39,7 +40,13 @@ class Usage:
     computed_tokens: int = 0
     cached_tokens: int = 0
     generated_tokens: int = 0
+    stored_tokens: int = 0
     seconds: float = 0.0
+
+    @staticmethod
+    def stored(prompt_tokens: int) -> Usage:
+        """Of one call that was answered without a model."""
+        return Usage(1, 1, prompt_tokens, stored_tokens=prompt_tokens)
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(*(getattr(self, n) + getattr(other, n) for n in Usage.__slots__))

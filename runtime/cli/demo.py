@@ -108,6 +108,7 @@ def _finished(out: Path) -> bool:
 def _show(loaded: Loaded, task: Task, run: DemoRun) -> None:
     from lampc.runtime.cli.explain import columns
     from lampc.runtime.cli.optimize import history
+    from lampc.runtime.plan import beside_bound
     from lampc.runtime.saved import diff, ir_diff
 
     _heading("What was tried (score on dev)")
@@ -129,15 +130,14 @@ def _show(loaded: Loaded, task: Task, run: DemoRun) -> None:
     typer.echo(
         f"{r.calls:,} calls in {r.seconds:.1f} s{' (resumed: the time is that of this part)' if run.resumed else ''}"
     )
+    known = f", {r.prompt_tokens_stored:,} of calls that the journal answered" if r.prompt_tokens_stored else ""
     typer.echo(
-        f"prompt tokens: {r.prompt_tokens:,} asked for, {r.prompt_tokens_computed:,} computed, "
-        f"{100 * r.reused:.1f} % reused"
+        f"prompt tokens: {r.prompt_tokens:,} asked for; {r.prompt_tokens_computed:,} computed, "
+        f"{r.prompt_tokens_reused:,} reused ({100 * r.reused:.1f} %){known}"
     )
     if r.prompt_tokens_bound:
-        over = 100 * (r.prompt_tokens_computed / r.prompt_tokens_bound - 1)
-        typer.echo(
-            f"the prefix tree of all these prompts needs {r.prompt_tokens_bound:,} ({over:+.2f} % computed above that)"
-        )
+        beside = beside_bound(r.prompt_tokens_computed, r.prompt_tokens_bound)
+        typer.echo(f"the prefix tree of all these prompts needs {r.prompt_tokens_bound:,} ({beside})")
     typer.echo("")
     typer.echo(columns(_together(run), rule=False))
     assert run.shared is not None

@@ -172,13 +172,13 @@ def _table(planned: Estimate, session: Session, loaded: Loaded, rows: list[Row],
         lines = []
         for name in [*planned.nodes, *(n for n in used if n not in planned.nodes)]:
             node, act = planned.nodes.get(name) or NodeEstimate(name), used.get(name, Usage())
-            reused = _share(act.cached_tokens, act.prompt_tokens)
+            reused = _share(act.cached_tokens + act.stored_tokens, act.prompt_tokens)
             lines.append([name, *_counts(node.calls, act.calls, node.prompt_tokens, act.prompt_tokens)])
             lines[-1] += [f"{act.computed_tokens:,}", reused, f"{node.bound:,}"]
         all_ = session.usage
         bound = session.bound()
         total = ["total", *_counts(calls, all_.calls, tokens, all_.prompt_tokens)]
-        total += [f"{all_.computed_tokens:,}", _share(all_.cached_tokens, all_.prompt_tokens)]
+        total += [f"{all_.computed_tokens:,}", _share(all_.cached_tokens + all_.stored_tokens, all_.prompt_tokens)]
         total.append(f"{bound:,}" if bound is not None else "?")
     typer.echo(columns([head, *lines, total]))
     if planned.failed:
@@ -195,13 +195,12 @@ def _table(planned: Estimate, session: Session, loaded: Loaded, rows: list[Row],
 
 def _verdict(session: Session, failures: list[str]) -> None:
     from lampc.runtime.cli.failure import clip
+    from lampc.runtime.plan import beside_bound
 
     used, bound = session.usage, session.bound()
     if bound:
-        over = 100 * (used.computed_tokens / bound - 1)
-        typer.echo(
-            f"\ncomputed {used.computed_tokens:,} prompt tokens; the prefix tree needs {bound:,} ({over:+.2f} %)"
-        )
+        beside = beside_bound(used.computed_tokens, bound)
+        typer.echo(f"\ncomputed {used.computed_tokens:,} prompt tokens; the prefix tree needs {bound:,} ({beside})")
     typer.echo(f"generated {used.generated_tokens:,} tokens in {used.seconds:.1f} s")
     for failure in failures[:3]:
         typer.echo(f"failed: {clip(failure)}")

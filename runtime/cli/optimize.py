@@ -141,6 +141,7 @@ def history(result: OptimizeResult) -> str:
 
 def summary(result: OptimizeResult, bound: int | None) -> str:
     from lampc.runtime.cli.run import told
+    from lampc.runtime.plan import beside_bound
 
     lines = []
     if result.score_before is not None and result.score_after is not None:
@@ -148,10 +149,8 @@ def summary(result: OptimizeResult, bound: int | None) -> str:
         lines.append(f"score: {result.score_before:.1f} -> {result.score_after:.1f} ({gain:+.1f})")
     lines.append(f"runs: {result.runs} distinct, {result.fresh} of them now; {told(result.usage)}")
     if bound and result.fresh == result.runs:
-        over = 100 * (result.usage.computed_tokens / bound - 1)
-        lines.append(
-            f"the prefix tree of all prompts needs {bound:,} prompt tokens ({over:+.2f} % computed above that)"
-        )
+        beside = beside_bound(result.usage.computed_tokens, bound)
+        lines.append(f"the prefix tree of all prompts needs {bound:,} prompt tokens ({beside})")
     if result.errors:
         lines.append(f"{result.errors} runs failed and scored 0 (run.json and the journal name them)")
     if result.stopped:

@@ -144,7 +144,8 @@ def told(usage: Usage) -> str:
     parts = [f"{usage.calls} calls"]
     if usage.stored_calls:
         parts.append(f"{usage.stored_calls} of them known before")
-    parts.append(f"{usage.prompt_tokens:,} prompt tokens")
+    known = f" ({usage.stored_tokens:,} of the known calls)" if usage.stored_tokens else ""
+    parts.append(f"{usage.prompt_tokens:,} prompt tokens{known}")
     fresh = usage.computed_tokens + usage.cached_tokens
     if fresh:
         parts.append(f"{usage.computed_tokens:,} computed ({100 * usage.cached_tokens / fresh:.1f} % reused)")

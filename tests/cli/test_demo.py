@@ -96,3 +96,6 @@ def test_killed_demo_ends_the_same(lampc: Callable[..., Result], folder: Path, a
     one, other = report(folder / "whole"), report(folder / "killed")
     assert [one[n] for n in SCORES] == [other[n] for n in SCORES]
     assert one["calls"] == other["calls"]
+    assert one["prompt_tokens"] == other["prompt_tokens"]
+    assert one["prompt_tokens"] - one["prompt_tokens_stored"] == one["prompt_tokens_computed"]
+    assert other["prompt_tokens"] - other["prompt_tokens_stored"] == other["prompt_tokens_computed"]

@@ -5,19 +5,22 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import lampc
-from lampc.ir import Assignment, Demo, DemoSet, Obj
+from lampc.backend import FakeEngine
+from lampc.ir import Assignment, Demo, DemoSet, Diagnostic, Module, Obj, Unit
 from lampc.ir.prog import DefRetriever
 from lampc.ir.runner import NoSession
 from lampc.runtime.eager import EagerAnswer, EagerCall, EagerRun
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.session import Session
 from lampc.runtime.store import Store
-from lampc.runtime.types import Cell, Outcome, Row
+from lampc.runtime.types import Cell, Outcome, Row, Usage
 
 ask = lampc.Predict("question -> answer", symbol="ask")
 
@@ -60,6 +63,17 @@ def test_calls_of_all_rows_go_out_together() -> None:
     assert [s.predictor for s in outcomes[0].trace] == ["ask", "ask"]
     assert outcomes[0].trace[0].where.startswith(__file__)
     assert outcomes[0].usage.calls == 2
+
+
+def test_equal_calls_of_rows_cost_once() -> None:
+    unit = Unit(Module(), "chain", dynamic=Diagnostic("L0701", "made up"), host_entry=chain)
+    with Session(model=FakeEngine(lambda prompt: "[[ ## answer ## ]]\nso\n")) as session:
+        outcomes = session.run(unit, [Row(str(i), {"question": "why"}) for i in range(3)])
+        assert [o.error for o in outcomes] == [None] * 3
+        total = sum((o.usage for o in outcomes), Usage())
+        assert total == replace(session.usage, seconds=0.0)
+    assert (total.calls, total.stored_calls) == (6, 4)
+    assert total.prompt_tokens == total.computed_tokens + total.cached_tokens + total.stored_tokens
 
 
 def test_live_rows_are_bounded() -> None:

@@ -267,6 +267,9 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_place(tmp_path: Path, f
     with Store(tmp_path / "store") as store:
         result = run(second, store, record=tmp_path / "run.json")
     same(result, wanted)
+    used = result.usage
+    assert used.prompt_tokens == wanted.usage.prompt_tokens
+    assert used.prompt_tokens == used.computed_tokens + used.cached_tokens + used.stored_tokens
     assert set(first.prompts) | set(second.prompts) == set(whole.prompts)
     lost = first.calls + second.calls - whole.calls
     assert lost <= 4  # at most what was in flight

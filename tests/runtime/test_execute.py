@@ -14,6 +14,7 @@ from lampc.runtime.compile import Executable, lower
 from lampc.runtime.events import EventBus
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import interpret
+from lampc.runtime.plan import prefix_bound
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome, Row, TraceStep
@@ -67,6 +68,7 @@ def test_equal_calls_run_once() -> None:
     with Session(model=FakeEngine()) as session:
         session.run(CALL, rows([{"text": "red"}] * 5))
         assert (session.usage.calls, session.usage.stored_calls) == (5, 4)
+        assert session.usage.stored_tokens == 4 * session.usage.computed_tokens
         session.run(CALL, rows([{"text": "red"}]))
         assert session.usage.stored_calls == 5
 
@@ -79,6 +81,7 @@ def test_a_finished_call_is_not_run_again_by_a_later_session(tmp_path: Any) -> N
     with Store(tmp_path / "store") as store, Session(model=FakeEngine(), store=store) as session:
         assert values(session.run(CHAIN, rows(inputs))) == first
         assert session.usage.stored_calls == calls
+        assert session.usage.stored_tokens == session.usage.prompt_tokens > 0
         assert session.usage.computed_tokens == 0
 
 
@@ -112,6 +115,31 @@ def test_computed_prompt_tokens_are_those_of_the_prefix_tree() -> None:
     with Session(model=FakeEngine()) as session:
         session.run(program, rows(inputs))
         assert session.usage.computed_tokens == session.bound()
+
+
+def test_a_prompt_that_goes_on_from_an_answer_is_not_cheaper_than_the_bound() -> None:
+    program = parse_module(
+        f"""module @test {{
+          prog.def_predictor @p() {{signature = {SIGNATURE}}} : ()
+          prog.func @main() {{returns = !{{said: str}}}} do (%text: str) {{
+            %root = kv.root() {{model = @main, predictor = @p}} : (kv)
+            %ctx = kv.extend(%root, %text) {{run = #run<segments = [#text<text = "<|user|>">, #input<index = 0,
+              field = #field<name = "text", type = !str>, adapter = "compact">, #text<text = "<|assistant|>">]>}} : (kv)
+            %said, %first = kv.generate(%ctx) {{key = #key<path = ["p#0"]>, predictor = @p, ENDS}} : (kv, str)
+            %more = kv.extend(%said)
+              {{run = #run<segments = [#text<text = "<|end|><|user|>Why?<|assistant|>">]>}} : (kv)
+            %done, %last = kv.generate(%more) {{key = #key<path = ["p#1"]>, predictor = @p, ENDS}} : (kv, str)
+            %r = prog.pack(%last) {{names = ["said"]}} : ({{said: str}})
+            prog.return(%r) : ()
+          }} : ()
+        }}""".replace("ENDS", "sampling = #sampling<max_tokens = 40>")
+    )
+    check(program)
+    with Session(model=FakeEngine()) as session:
+        exe = Executable(program, None)
+        cells = [(Cell(Row(t, {"text": t})), exe) for t in ("really?", "surely?")]
+        assert all(o.error is None for o in session._executor(program).run(cells))
+        assert session.usage.computed_tokens == session.bound() < prefix_bound(session.desk.prompts)
 
 
 def test_options_are_scored_under_one_context() -> None:

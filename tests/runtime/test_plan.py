@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from lampc.ir import CallKey, Sampling
 from lampc.runtime.models import ModelCall
-from lampc.runtime.plan import PrefixTree, SharedPrefixes, common_prefix, prefix_bound
+from lampc.runtime.plan import PrefixTree, SharedPrefixes, beside_bound, common_prefix, prefix_bound
 
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), max_size=12)
 
@@ -19,6 +19,20 @@ def call(ids: tuple[int, ...]) -> ModelCall:
 @given(prompts)
 def test_bound_is_the_number_of_trie_nodes(some: list[tuple[int, ...]]) -> None:
     assert prefix_bound(some) == len({p[:i] for p in some for i in range(1, len(p) + 1)})
+
+
+@given(prompts, st.data())
+def test_what_the_model_wrote_itself_is_not_part_of_the_bound(some: list[tuple[int, ...]], data: st.DataObject) -> None:
+    written = [data.draw(st.lists(st.integers(0, 2), max_size=4).map(tuple)) for _ in some]
+    known = {(p + w)[:i] for p, w in zip(some, written, strict=True) for i in range(len(p) + 1, len(p + w) + 1)}
+    nodes = {p[:i] for p in some for i in range(1, len(p) + 1)}
+    assert prefix_bound(some, written) == len(nodes - known)
+
+
+def test_what_is_said_beside_the_bound_is_never_negative() -> None:
+    assert beside_bound(102, 100) == "+2.00 % computed above that"
+    assert beside_bound(100, 100) == "+0.00 % computed above that"
+    assert beside_bound(40, 100) == "60 of them were there already"
 
 
 @given(st.lists(st.integers(0, 3)), st.lists(st.integers(0, 3)))

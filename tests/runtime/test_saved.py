@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,8 @@ def test_the_report_is_written_whole(tmp_path: Path) -> None:
     assert read["prompt_tokens_computed"] == 250
     assert set(read) >= {"dev_before", "test_random_demos", "calls", "prompt_tokens_bound", "seconds_naive"}
     assert report.reused == 0.75
+    resumed = replace(report, prompt_tokens_stored=500)
+    assert (resumed.prompt_tokens_reused, resumed.reused) == (250, 0.5)
     assert [p.name for p in (tmp_path / "out").iterdir()] == ["report.json"]
 
 
