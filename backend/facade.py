@@ -1,7 +1,6 @@
 """`Engine`: text in, text out. A thin layer over a `TokenEngine`, with one thread of its own that runs it."""
 
 import asyncio
-import inspect
 import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,10 +9,10 @@ from types import TracebackType
 from typing import Any, Self, Unpack, overload
 
 from lampc.backend.api import EngineInfo, EngineStats, TokenEngine
-from lampc.backend.errors import BackendError, RequestFailed, UnknownOption
+from lampc.backend.errors import BackendError, RequestFailed
 from lampc.backend.job import check_request
 from lampc.backend.loop import EngineLoop, Ticket
-from lampc.backend.options import Options, Wanted, wanted
+from lampc.backend.options import Options, Wanted, check_load_options, wanted
 from lampc.backend.prompts import Message, Prompt, Prompts
 from lampc.backend.request import Completion, Request, Sampling
 from lampc.backend.results import Generation, Scored
@@ -56,10 +55,7 @@ class Engine:
         """
         from lampc.backend.load import load_engine
 
-        known = [n for n, p in inspect.signature(load_engine).parameters.items() if p.kind is p.KEYWORD_ONLY]
-        for name in options:
-            if name not in known:
-                raise UnknownOption(name, known, "Engine.load")
+        check_load_options(options, load_engine, "Engine.load")
         return cls(load_engine(folder, **options))
 
     @property

@@ -1,7 +1,8 @@
 """Options of a generation as keywords: checked, with a suggestion for a misspelt one, and made into requests."""
 
+import inspect
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
@@ -62,13 +63,13 @@ class Wanted:
         if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
             raise ValueError(f"timeout is {limit!r}; give seconds above 0, or None")
 
-    def requests(self, ids: Sequence[int], salt: str = "") -> list[Request]:
+    def requests(self, ids: Sequence[int]) -> list[Request]:
         """`n` requests for one prompt; the tree makes them forks of one prefill.
 
-        Their keys come from seed, `salt` and the prompt: neither from the order of calls nor from neighbours.
+        Their keys come from seed and prompt: neither from the order of calls nor from neighbours.
         """
         prompt = tuple(ids)
-        key = prompt_key(self.seed, prompt, salt)
+        key = prompt_key(self.seed, prompt)
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         return [
             Request(
@@ -88,6 +89,14 @@ class Wanted:
 SAMPLING = frozenset(f.name for f in fields(Sampling))
 CALL = frozenset(f.name for f in fields(Wanted)) - {"sampling"}
 OPTIONS = SAMPLING | CALL
+
+
+def check_load_options(options: Mapping[str, Any], load: Callable[..., object], what: str) -> None:
+    """Raises UnknownOption unless every option is a keyword of `load`."""
+    known = [n for n, p in inspect.signature(load).parameters.items() if p.kind is p.KEYWORD_ONLY]
+    for name in options:
+        if name not in known:
+            raise UnknownOption(name, known, what)
 
 
 def wanted(sampling: Sampling | None, options: Mapping[str, Any], what: str) -> Wanted:

@@ -25,8 +25,8 @@ def fork_key(key: int, fork: int) -> int:
     return key if fork == 0 else mix((mix(key ^ _FORK) + fork * _FORK) & _MASK)
 
 
-def prompt_key(seed: int, ids: Sequence[int], salt: str = "") -> int:
+def prompt_key(seed: int, ids: Sequence[int]) -> int:
     """A 64-bit key from a seed and a prompt's token ids: equal prompts draw alike, different ones apart."""
-    digest = blake2b(f"{seed}\0{salt}\0".encode(), digest_size=8)
+    digest = blake2b(f"{seed}\0".encode(), digest_size=8)
     digest.update(" ".join(map(str, ids)).encode())
     return int.from_bytes(digest.digest(), "big")

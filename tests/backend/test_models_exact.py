@@ -135,9 +135,7 @@ def test_needle_in_a_batch_of_64(name: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("dtype", "threads"), [("float32", 1), ("float32", 2), ("bfloat16", 1), ("float16", 1)])
 @pytest.mark.parametrize("name", [*VARIANTS, *MORE])
-def test_needle_everywhere(name: str, threads: int, dtype: str, tmp_path: Path) -> None:
-    places = [0, 63, *(random.Random(name).sample(range(1, 63), 6))]
-    needle(save(name, tmp_path), places, threads, dtype=dtype)
+def test_needle_everywhere(name: str, dtype: str, threads: int, tmp_path: Path) -> None:
+    needle(save(name, tmp_path), [0, 63, random.Random(dtype).randrange(1, 63)], threads, dtype=dtype)
