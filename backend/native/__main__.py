@@ -1,0 +1,44 @@
+"""`python -m lampc.backend.native`: builds the kernels for this machine, or says why there will be none.
+
+--check   build nothing; say what is there (exit code 1: nothing usable)
+--force   build even if a library is there
+"""
+
+import argparse
+import sys
+import time
+
+from lampc.backend.native import library
+from lampc.backend.native.build import CannotBuild, build, compiler, library_path
+
+
+def main() -> int:
+    """Returns the exit code."""
+    parser = argparse.ArgumentParser(
+        "python -m lampc.backend.native", description="Build the engine's kernels for this CPU."
+    )
+    parser.add_argument("--check", action="store_true", help="build nothing, say what is there")
+    parser.add_argument("--force", action="store_true", help="build even if a library is there")
+    options = parser.parse_args()
+    try:
+        path = library_path()
+        if not options.check and (options.force or not path.is_file()):
+            begun = time.perf_counter()
+            build()
+            print(f"native kernels: built by {compiler()} in {time.perf_counter() - begun:.1f} s")
+    except CannotBuild as reason:
+        print(f"native kernels: {reason}")
+        return 1
+    if not path.is_file():
+        print(f"native kernels: not built yet ({path}); python -m lampc.backend.native builds them")
+        return 1
+    found = library.load()
+    if found is None:
+        print(f"native kernels: {path} gives wrong results or cannot be loaded; torch computes instead")
+        return 1
+    print(f"native kernels: {path}, {path.stat().st_size / 1024:.0f} KiB, same results as torch")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
