@@ -17,6 +17,7 @@ from lampc.backend.models.registry import check_model, resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 from lampc.backend.naive import NaiveEngine
+from lampc.backend.native import library
 from lampc.backend.tokenizer import Tokenizer, read_json
 
 _DEFAULT_KV_BYTES = 256 << 20
@@ -30,6 +31,7 @@ def load_engine(
     device: str = "cpu",
     dtype: str = "float32",
     exact: bool = True,
+    native: bool | Literal["auto"] = "auto",
     context_length: int | None = None,
     kv_tokens: int | None = None,
     max_batch_tokens: int = 512,
@@ -46,7 +48,9 @@ def load_engine(
     `chunk` bounds the tokens that one request computes in a step. At most `max_waiting` requests wait. `hooks` hear
     of every transition of a request (`lampc.backend.hooks`). `dtype` is what weights are cast to and K/V
     kept in, however they are stored. `context_length`, in tokens, by default the model's, may be less, or more
-    up to what its rope scaling stretches to. Raises CheckpointError, UnknownArchitecture, Unsupported or ValueError.
+    up to what its rope scaling stretches to. `native`: whether to use the kernels of
+    `lampc.backend.native`; "auto" does if they were built, and the environment does not say LAMPC_NATIVE=0.
+    Raises CheckpointError, UnknownArchitecture, Unsupported, NoKernels or ValueError.
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(_DTYPES)}")
@@ -67,7 +71,8 @@ def load_engine(
     tokenizer = Tokenizer.load(folder)
     weights = Weights(folder)
     where, number = torch.device(device), _DTYPES[dtype]
-    rows = Rows(exact)
+    kernels = library.choose(native, where, number)
+    rows = Rows(exact, native=kernels)
     model = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length))
     check_model(model)
     weights.check_all_read()
@@ -78,7 +83,8 @@ def load_engine(
         )
     per_token = 2 * model.layers * model.kv_heads * model.head_dim * number.itemsize
     parts = (weights.digest(), path.read_text(encoding="utf-8"), tokenizer.digest, dtype, device, str(exact))
-    context = str(model.context_length)  # some rope scalings depend on it
+    # Some rope scalings depend on the context; kernels round in other places than torch does.
+    more = (str(model.context_length), "torch" if kernels is None else kernels.digest)
     info = EngineInfo(
         name=folder.resolve().name,
         vocab_size=model.vocab_size,
@@ -86,7 +92,7 @@ def load_engine(
         kv_bytes_per_token=per_token,
         block_size=block_size,
         exact=exact,
-        digest=hashlib.sha256("\0".join((*parts, context)).encode()).hexdigest()[:32],
+        digest=hashlib.sha256("\0".join((*parts, *more)).encode()).hexdigest()[:32],
     )
     if kind == "naive":
         return NaiveEngine(model, tokenizer, info, rows, hooks=hooks)

@@ -9,6 +9,7 @@ import torch
 
 from lampc.backend.models import packing
 from lampc.backend.models.packing import product
+from lampc.backend.native.library import Library
 
 TILE = 16
 """Rows of the call that defines a row's bits."""
@@ -17,11 +18,15 @@ _LANES = 64  # values that elementwise kernels take at once
 
 
 class Rows:
-    """The row scheme of one engine. `exact` False lets every call through; `packed` False leaves weights plain."""
+    """The row scheme of one engine. `exact` False lets every call through; `packed` False leaves weights plain.
 
-    def __init__(self, exact: bool, packed: bool = True) -> None:
+    `native` are the kernels to compute with, None for torch's.
+    """
+
+    def __init__(self, exact: bool, packed: bool = True, native: Library | None = None) -> None:
         self.exact = exact
         self.packed = packed
+        self.native = native
         self._verdicts: dict[tuple[int, ...], bool] = {}
         self._even = True
 

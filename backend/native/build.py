@@ -25,8 +25,8 @@ FLAGS = (
 _RUNTIMES = ("libgomp", "libiomp5", "libomp")
 
 
-class CannotBuild(BackendError):
-    """Why there can be no kernels on this machine, in one line."""
+class NoKernels(BackendError):
+    """Why there are no kernels on this machine, in one line."""
 
 
 def sources() -> list[Path]:
@@ -36,7 +36,7 @@ def sources() -> list[Path]:
 
 
 def library_path() -> Path:
-    """Where the library for these sources, this CPU and this torch is, built or not. Raises CannotBuild."""
+    """Where the library for these sources, this CPU and this torch is, built or not. Raises NoKernels."""
     runtime = openmp_runtime()
     facts = [*FLAGS, str(runtime), _cpu()]
     digest = hashlib.sha256("\0".join(facts).encode())
@@ -48,14 +48,14 @@ def library_path() -> Path:
 
 @functools.cache
 def openmp_runtime() -> Path:
-    """The OpenMP library of this process. Raises CannotBuild if there is none, or no way to know."""
+    """The OpenMP library of this process. Raises NoKernels if there is none, or no way to know."""
     if not sys.platform.startswith("linux"):
-        raise CannotBuild(f"native kernels are built on Linux only, not on {sys.platform}; torch computes instead")
+        raise NoKernels(f"native kernels are built on Linux only, not on {sys.platform}; torch computes instead")
     lines = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
     loaded = (line.split(maxsplit=5)[-1] for line in lines)
     found = sorted({Path(name) for name in loaded if Path(name).name.startswith(_RUNTIMES)})
     if len(found) != 1:
-        raise CannotBuild(f"{len(found)} OpenMP runtimes are loaded, not one; torch computes instead of native kernels")
+        raise NoKernels(f"{len(found)} OpenMP runtimes are loaded, not one; torch computes instead of native kernels")
     return found[0]
 
 
@@ -69,15 +69,15 @@ def _cpu() -> str:
 
 
 def compiler() -> str:
-    """The C++ compiler: $CXX, or the first that is installed. Raises CannotBuild."""
+    """The C++ compiler: $CXX, or the first that is installed. Raises NoKernels."""
     for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
         if name and (path := shutil.which(name)):
             return path
-    raise CannotBuild("no C++ compiler found; install g++ or clang++, or set CXX, for a faster engine on the CPU")
+    raise NoKernels("no C++ compiler found; install g++ or clang++, or set CXX, for a faster engine on the CPU")
 
 
 def build() -> Path:
-    """Compiles, in place of what may have been there. Raises CannotBuild."""
+    """Compiles, in place of what may have been there. Raises NoKernels."""
     target, runtime = library_path(), openmp_runtime()
     folder = private(target.parent)
     number, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
@@ -89,23 +89,23 @@ def build() -> Path:
         run = subprocess.run(command, capture_output=True, text=True, check=False)
         if run.returncode:
             first = next((x for x in run.stderr.splitlines() if "error" in x), run.stderr.strip()[:200])
-            raise CannotBuild(f"{command[0]} failed: {first}")
+            raise NoKernels(f"{command[0]} failed: {first}")
         os.chmod(name, 0o700)
         os.replace(name, target)
     except OSError as error:
-        raise CannotBuild(f"the kernels cannot be built: {error}") from error
+        raise NoKernels(f"the kernels cannot be built: {error}") from error
     finally:
         Path(name).unlink(missing_ok=True)
     return target
 
 
 def private(folder: Path) -> Path:
-    """The folder, made if needed. Raises CannotBuild if others could put libraries there."""
+    """The folder, made if needed. Raises NoKernels if others could put libraries there."""
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         state = folder.stat()
     except OSError as error:
-        raise CannotBuild(f"{folder} cannot be used for the native kernels: {error}") from error
+        raise NoKernels(f"{folder} cannot be used for the native kernels: {error}") from error
     if state.st_uid != os.getuid() or state.st_mode & 0o022:
-        raise CannotBuild(f"{folder} can be written by others; take it away, or chmod 700 it")
+        raise NoKernels(f"{folder} can be written by others; take it away, or chmod 700 it")
     return folder

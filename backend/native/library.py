@@ -3,12 +3,15 @@
 import ctypes
 import functools
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lampc.backend.native.build import CannotBuild, library_path, private
+import torch
+
+from lampc.backend.native.build import NoKernels, library_path, private
 
 POINTER = ctypes.c_void_p
 SIZE = ctypes.c_int64
@@ -31,18 +34,43 @@ class Library:
         return found  # type: ignore[no-any-return]
 
 
+def choose(native: bool | str, device: torch.device, dtype: torch.dtype) -> Library | None:
+    """The kernels an engine is to use, None for torch alone.
+
+    "auto" takes them if they are there, unless the environment says LAMPC_NATIVE=0. Raises NoKernels if they are
+    demanded by True and cannot be had, ValueError for another value.
+    """
+    if native not in (True, False, "auto"):
+        raise ValueError(f"native is {native!r}; choose True, False or 'auto'")
+    if native is False or (native == "auto" and os.environ.get("LAMPC_NATIVE") == "0"):
+        return None
+    try:
+        if device.type != "cpu" or dtype not in (torch.float32, torch.bfloat16):
+            raise NoKernels(f"native kernels compute float32 and bfloat16 on cpu, not {dtype} on {device}")
+        return load()
+    except NoKernels:
+        if native is True:
+            raise
+        return None
+
+
 @functools.cache
-def load() -> Library | None:
-    """The library if it was built and gives right results here, else None; never builds."""
+def load() -> Library:
+    """The library that was built for this machine. Never builds.
+
+    Raises NoKernels if there is none, or if it does not give the results that torch gives.
+    """
     from lampc.backend.native.selftest import passes
 
+    path = library_path()
+    if not path.is_file():
+        raise NoKernels(f"not built yet ({path}); python -m lampc.backend.native builds them")
+    private(path.parent)
     try:
-        path = library_path()
-        if not path.is_file():
-            return None
-        private(path.parent)
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         library = Library(path, digest, ctypes.CDLL(str(path)))
-    except (CannotBuild, OSError):
-        return None
-    return library if passes(library) else None
+    except OSError as error:
+        raise NoKernels(f"{path} cannot be loaded: {error}") from error
+    if not passes(library):
+        raise NoKernels(f"{path} gives wrong results on this machine; torch computes instead")
+    return library
