@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from lampc.runtime.cli.batch import batch
 from lampc.runtime.cli.check import check
 from lampc.runtime.cli.demo import demo
 from lampc.runtime.cli.explain import explain
@@ -36,6 +37,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "opt": opt,
     "render": render,
     "run": run,
+    "batch": batch,
     "test": declared_tests,
     "optimize": optimize,
     "explain": explain,
@@ -74,6 +76,7 @@ def _lampc(
       lampc run qa.lmp --input question="Who?"    run it once
       lampc optimize qa.lmp                       better instructions and demos, by its own metric
       lampc explain qa.lmp --analyze              where the prompt tokens go
+      lampc batch in.jsonl --out out.jsonl        bare prompts through a model, without any program
     \b
     Exit codes: 0 done, 1 the program or its data are wrong, 2 the command line is, 130 stopped by Ctrl-C.
     LAMPC_DEBUG=1 shows the traceback of every error.

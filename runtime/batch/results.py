@@ -1,0 +1,198 @@
+"""The output file of a batch: one JSON line per finished request, and thereby the record of what is finished.
+
+A line is appended as soon as its request is done. A process that was killed leaves at most one torn line, at the
+end; it is cut off when the file is opened again. Nothing else is ever changed, but a file that is complete is
+written anew, into another file (`.tmp`) that then takes its place, if its lines are to be put in order or if an
+error in it was mended.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import time
+from array import array
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+_START = '{"line": '
+_MOST_LINES = 1 << 32
+_FAILED = 1 << 63  # beside the key of a line that holds an error
+
+
+class BatchError(Exception):
+    """A batch cannot go on: names the file, and how to mend it."""
+
+
+class Results:
+    """The output file, held open and locked.
+
+    `retry`: lines whose result is an error count as not finished. `every` is the longest time in seconds between two
+    syncs to disk. Raises BatchError if the file is not one of ours or another process writes it, and OSError. It holds
+    8 bytes per line of an earlier run in memory, nothing per line of this one.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        retry: bool = False,
+        every: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.path = path
+        self._retry, self._every, self._clock = retry, every, clock
+        self._known = array("Q")  # by line number: key of the last record of an earlier run, 0 for none
+        self._mended = False
+        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            try:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise BatchError(f"{path}: another process writes this file; wait for it, or give another") from None
+            self._read()
+        except BaseException:
+            os.close(self._fd)
+            raise
+        self._synced = clock()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    @property
+    def last(self) -> int:
+        """The largest line number that an earlier run finished, 0 if none."""
+        return len(self._known) - 1 if self._known else 0
+
+    def finished(self, number: int, key: str) -> Literal["", "done", "failed"]:
+        """Whether an earlier run finished this line, and how. Raises BatchError if another request has its place."""
+        held = self._known[number] if number < len(self._known) else 0
+        if not held:
+            return ""
+        if held & ~_FAILED == _number(key):
+            return "done" if not held & _FAILED else "" if self._retry else "failed"
+        if held & _FAILED:
+            return ""  # the line was wrong and is another one now
+        raise BatchError(
+            f"{self.path}: holds the result of another line {number}: input, model, options or kernels have changed; "
+            "give another --out, or start over with --fresh"
+        )
+
+    def add(self, number: int, key: str, record: dict[str, Any]) -> None:
+        """Appends the result of a line. It survives the end of this process at once, of the machine soon."""
+        whole = {"line": number, **record, "key": key}
+        try:
+            data = json.dumps(whole, ensure_ascii=False).encode() + b"\n"
+        except UnicodeEncodeError:  # half a surrogate pair, which only an escape can carry
+            data = json.dumps(whole).encode() + b"\n"
+        while data:
+            data = data[os.write(self._fd, data) :]
+        self._mended |= number < len(self._known) and self._known[number] != 0
+        now = self._clock()
+        if now - self._synced >= self._every:
+            self.sync()
+            self._synced = now
+
+    def sync(self) -> None:
+        """To the disk."""
+        os.fsync(self._fd)
+
+    def clear(self) -> None:
+        """Forgets everything."""
+        os.ftruncate(self._fd, 0)
+        self._known, self._mended = array("Q"), False
+
+    def finish(self, *, ordered: bool) -> None:
+        """All is done: brings the lines into order if that is wanted, each once."""
+        self.sync()
+        if not ordered and not self._mended:
+            return
+        places = array("Q")  # by line number: where its last record starts, plus 1
+        rising, last = True, 0
+        with self.path.open("rb") as file:
+            at = 0
+            for raw in file:
+                number = json.loads(raw)["line"]
+                _put(places, number, at + 1)
+                rising, last = rising and number > last, number
+                at += len(raw)
+            if rising and not self._mended:
+                return
+            scratch = self.path.with_name(f"{self.path.name}.tmp")  # the lock is on both
+            try:
+                with scratch.open("wb") as out:
+                    for place in places if ordered else sorted(places):
+                        if place:
+                            file.seek(place - 1)
+                            out.write(file.readline())
+                    out.flush()
+                    os.fsync(out.fileno())
+                os.replace(scratch, self.path)
+            finally:
+                scratch.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Lets the file go. Twice is fine."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _read(self) -> None:
+        """Learns what is finished; cuts off a torn end."""
+        at = 0
+        with self.path.open("rb") as file:
+            for count, raw in enumerate(file, 1):
+                record = _record(raw)
+                if record is None and not raw.endswith(b"\n") and _torn(raw):
+                    os.ftruncate(self._fd, at)
+                    return
+                if record is None:
+                    raise BatchError(
+                        f"{self.path}:{count}: not written by lampc batch, so it is left alone; give another --out"
+                    )
+                number, key, failed = record
+                self._mended |= number < len(self._known) and self._known[number] != 0
+                _put(self._known, number, _number(key) | (_FAILED if failed else 0))
+                at += len(raw)
+                if not raw.endswith(b"\n"):
+                    os.write(self._fd, b"\n")
+                    return
+
+
+def _record(raw: bytes) -> tuple[int, str, bool] | None:
+    """Line number, key and whether it failed, of a line of ours; None for any other."""
+    try:
+        fields = json.loads(raw)
+        number, key = fields["line"], fields["key"]
+        if type(number) is int and 0 < number < _MOST_LINES and isinstance(key, str) and len(key) == 16:
+            int(key, 16)
+            return number, key, "error" in fields
+    except (ValueError, TypeError, KeyError, RecursionError):
+        pass
+    return None
+
+
+def _torn(raw: bytes) -> bool:
+    """Whether this may be the beginning of a line of ours."""
+    start = _START.encode()
+    try:
+        json.loads(raw)
+    except ValueError:
+        return raw[: len(start)] == start[: len(raw)]
+    return False
+
+
+def _number(key: str) -> int:
+    return int(key, 16) & ~_FAILED or 1
+
+
+def _put(numbers: array[int], at: int, value: int) -> None:
+    if at >= len(numbers):
+        numbers.frombytes(bytes(numbers.itemsize * (at + 1 - len(numbers))))
+    numbers[at] = value

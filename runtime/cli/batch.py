@@ -1,0 +1,188 @@
+"""`lampc batch`: a file of prompts through a model."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from lampc.backend import TokenEngine
+    from lampc.runtime.batch import Figures
+
+
+def batch(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Requests, one JSON object a line.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Where results go, one JSON line each.")],
+    model: Annotated[str, typer.Option("--model", help="firefly or a checkpoint folder.")] = "firefly",
+    settings: Annotated[
+        list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="An option for all lines that have none.")
+    ] = [],  # noqa: B006
+    engine: Annotated[
+        list[str], typer.Option("--engine", "-e", metavar="NAME=VALUE", help="An option of the engine.")
+    ] = [],  # noqa: B006
+    seed: Annotated[int, typer.Option("--seed", help="Of all random draws, together with the prompt.")] = 0,
+    ordered: Annotated[bool, typer.Option("--ordered", help="At the end, put results in the input's order.")] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that is wrong or fails.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run again what an earlier run failed at.")] = False,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget the results of an earlier run.")] = False,
+    window: Annotated[int, typer.Option("--window", min=1, help="Requests held in memory at a time.")] = 256,
+) -> None:
+    """Run every request of a JSONL file through a model on this machine.
+
+    Requests run together; lines that begin alike are run one after the other, and what they share is computed once.
+    A result is written as soon as it is there (`line` says of which line it is): stopped at any time, even by force,
+    the same command goes on with what is missing, and the results are the same as without a stop.
+
+    \b
+    A line of FILE has one of
+      "prompt"     a text that is continued
+      "messages"   a conversation that is answered: [{"role": "user", "content": "..."}, ...]
+      "ids"        token ids that are continued
+    and, as it likes,
+      "id"         comes back in its result
+      "max_tokens" (64), "temperature" (0: greedy), "top_k", "top_p", "min_p", "seed", "n", "stop", "stop_ids",
+      "min_tokens", "ignore_eos", "priority" (higher first), "timeout" (seconds from its start), "logprobs",
+      "prompt_logprobs", "top_logprobs"
+    Equal lines give equal results: for several answers to one prompt use "n", or a "seed" for each.
+    A line that is wrong or fails gets a result with "error"; the others are not held up. Mend it in FILE and start
+    again: only what was mended is run.
+
+    \b
+    Examples:
+      echo '{"prompt": "The cat sat on", "max_tokens": 8}' > in.jsonl
+      lampc batch in.jsonl --out out.jsonl
+      lampc batch in.jsonl --out out.jsonl --model path/to/checkpoint -e dtype=bfloat16 -e kv_tokens=100000
+      lampc batch in.jsonl --out out.jsonl -s temperature=0.7 -s max_tokens=200 --ordered
+    """
+    from lampc.runtime.batch import Figures, Lines, Results, run_batch, survey
+    from lampc.runtime.cli.failure import CommandError, on_interrupt
+    from lampc.runtime.cli.targets import writable
+    from lampc.runtime.events import EventBus
+    from lampc.runtime.progress import Progress
+
+    defaults = {"seed": seed, **_parsed(settings, "--set")}
+    options = _parsed(engine, "--engine")
+    _check(defaults, options)
+    if not file.is_file():
+        raise CommandError(f"{file}: no such file; give a JSONL file (it is read twice, so no pipe)")
+    if out.exists() and out.samefile(file):
+        raise CommandError(f"--out {out} is the input: give another file")
+    writable(out, "--out")
+    figures = Figures()
+    with Results(out, retry=retry) as results, _loaded(model, options) as made, Progress(EventBus()) as progress:
+        lines = Lines(file, defaults, made.info.digest)
+        found = survey(lines, results, fresh=fresh, strict=strict)
+        kept = f"{out} keeps what is finished; the same command goes on from there"
+        on_interrupt(lambda: f"{found.known + figures.requests:,} of {found.total:,} lines were done; {kept}")
+        if fresh:
+            results.clear()
+        if found.known:
+            progress.say(f"{out}: {found.known:,} of {found.total:,} lines are finished, going on from there")
+
+        def told(now: Figures) -> None:
+            nonlocal figures
+            figures = now
+            note = f"{now.rate:,.0f} tokens/s" + (f"  {now.failed:,} failed" if now.failed else "")
+            progress.show("batch", found.known + now.requests, found.total, note)
+
+        if len(found.order):
+            progress.show("batch", found.known, found.total)
+        with _asked_to_stop() as stopped:
+            todo = lines.read(found.order.places())
+            figures = run_batch(made, todo, results, window=window, strict=strict, on_line=told, stopped=stopped)
+            results.finish(ordered=ordered)
+    _tell(file, out, figures, found.failed)
+    if figures.failed or found.failed:
+        raise typer.Exit(1)
+
+
+def _tell(file: Path, out: Path, figures: Figures, before: int) -> None:
+    """What was done, and which lines want a person's attention."""
+    from lampc.runtime.cli.failure import clip
+
+    for number, message in sorted(figures.errors):
+        typer.echo(f"error: {file}:{number}: {clip(message)}", err=True)
+    if figures.failed > len(figures.errors):
+        typer.echo(f"... and {figures.failed - len(figures.errors):,} more lines failed", err=True)
+    if before:
+        typer.echo(f"{before:,} lines failed in an earlier run: mend them in {file}, or use --retry", err=True)
+    typer.echo(f"{out}: {figures}", err=True)
+
+
+def _parsed(pairs: list[str], flag: str) -> dict[str, Any]:
+    """NAME=VALUE each; a value is JSON, or else a text."""
+    import json
+
+    from lampc.runtime.cli.failure import CommandError
+
+    found: dict[str, Any] = {}
+    for pair in pairs:
+        name, given, value = pair.partition("=")
+        if not given:
+            raise CommandError(f"{flag} {pair}: give NAME=VALUE")
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def _check(defaults: dict[str, Any], options: dict[str, Any]) -> None:
+    """Raises CommandError for what no line, or no engine, can have."""
+    from lampc.backend import load_engine
+    from lampc.backend.options import check_load_options, wanted
+    from lampc.runtime.cli.failure import CommandError
+
+    try:
+        wanted(None, defaults, "--set")
+        check_load_options(options, load_engine, "--engine")
+    except (TypeError, ValueError) as e:
+        raise CommandError(str(e)) from None
+
+
+@contextmanager
+def _loaded(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
+    from lampc.backend import load_engine
+    from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.models import FIREFLY, firefly_folder
+
+    if "://" in model:
+        raise CommandError(f"{model}: lampc batch runs a model on this machine; give a checkpoint folder")
+    folder = firefly_folder() if model == FIREFLY else Path(model)
+    if not folder.is_dir():
+        raise CommandError(f"{model}: no such folder; give a checkpoint folder or `{FIREFLY}`")
+    try:
+        engine = load_engine(folder, **options)
+    except (TypeError, ValueError) as e:
+        raise CommandError(f"--engine: {e}") from e
+    try:
+        yield engine
+    finally:
+        engine.close()
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+    """Whether Ctrl-C was pressed; a second time it interrupts at once."""
+    asked = False
+
+    def ask(number: int, frame: object) -> None:
+        nonlocal asked
+        if asked:
+            raise KeyboardInterrupt
+        asked = True
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.SIG_IGN:  # started so, as in the background of a script
+        yield lambda: False
+        return
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield lambda: asked
+    finally:
+        signal.signal(signal.SIGINT, before)
