@@ -86,12 +86,15 @@ class TokenEngine(Protocol):
         """Ends a request at once with finish "abort"; does nothing if it is done."""
         ...
 
-    def retain(self, ids: tuple[int, ...], ttl: float | None = None) -> PrefixRef:
-        """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds."""
+    def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
+        """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds.
+
+        `next_use` says when it is needed next after that, see `Request`.
+        """
         ...
 
-    def release(self, ref: PrefixRef) -> None:
-        """Lets a retained prefix go. Raises ValueError if it is not held."""
+    def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
+        """Lets a retained prefix go; it stays cached while there is room. Raises ValueError if it is not held."""
         ...
 
     def stats(self) -> EngineStats:

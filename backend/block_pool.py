@@ -53,6 +53,20 @@ class BlockPool:
         """New blocks that `count` tokens after the token in `slot` take."""
         return max(0, -(-(count - self.room_after(slot)) // self.block_size))
 
+    def append(self, slot: int) -> int | None:
+        """The slot for one token after the token in `slot`; None, and nothing changed, if no block is free."""
+        block, offset = divmod(slot + 1, self.block_size)
+        if offset == 0 or self._fill[block] != offset:
+            if not self._free:
+                return None
+            block, offset = self._free.pop(), 0
+            self.peak = max(self.peak, self.used)
+        self._fill[block] = offset + 1
+        self._refs[block] += 1
+        slot = block * self.block_size + offset
+        self._live[slot] = 1
+        return slot
+
     def extend(self, slot: int | None, count: int) -> list[int]:
         """Slots for `count` tokens after the token in `slot` (None: at the start of a sequence).
 

@@ -145,14 +145,17 @@ class EngineCore:
         if job is not None and job.handle is handle:
             self._finish(job, "abort")
 
-    def retain(self, ids: tuple[int, ...], ttl: float | None = None) -> PrefixRef:
-        """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds."""
-        self._open()
-        return self._pins.add(ids, None if ttl is None else self._clock() + ttl)
+    def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
+        """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds.
 
-    def release(self, ref: PrefixRef) -> None:
-        """Lets a retained prefix go. Raises ValueError if it is not held."""
-        self._pins.remove(ref)
+        `next_use` says when it is needed next after that, see `Request`.
+        """
+        self._open()
+        return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use)
+
+    def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
+        """Lets a retained prefix go; it stays cached while there is room. Raises ValueError if it is not held."""
+        self._pins.remove(ref, next_use)
 
     def stats(self) -> EngineStats:
         """Counters so far."""
@@ -306,7 +309,7 @@ class EngineCore:
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:
         handle, now = job.handle, self._clock()
         self._pins.follow()
-        self._scheduler.remove(job)
+        self._scheduler.remove(job, job.request.next_use)
         del self._jobs[handle.id]
         self._deadlines.drop(handle.id)
         handle.completion = job.complete(finish, error, self._recorder.finished(job.times, now, finish, job.cached))
@@ -331,7 +334,8 @@ class EngineCore:
             for number in self._deadlines.late(self._clock()):
                 if number in self._jobs:  # a hook may have ended it just now
                     self._finish(self._jobs[number], "timeout")
-        self._pins.expire(self._clock)
+        if self._pins.timed:
+            self._pins.expire(self._clock())
 
     # -- what hooks hear -------------------------------------------------------------------------------
 

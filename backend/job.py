@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from lampc.backend.api import EngineInfo
 from lampc.backend.errors import ContextTooLong, Unsupported
 from lampc.backend.metrics import RequestMetrics, Times
+from lampc.backend.nodes import Cursor, Node
 from lampc.backend.output import Output, check_ids
-from lampc.backend.radix import Cursor, Node
 from lampc.backend.request import Completion, Finish, Handle, Request
 from lampc.backend.tokenizer import TextTokenizer
 

@@ -219,13 +219,13 @@ class NaiveEngine:
                 self._finish(job, "abort")
                 return
 
-    def retain(self, ids: tuple[int, ...], ttl: float | None = None) -> PrefixRef:
+    def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
         """A reference that requests can grow from; nothing is kept."""
         ref = PrefixRef(next(self._refs), tuple(ids))
         self._held[ref.id] = ref
         return ref
 
-    def release(self, ref: PrefixRef) -> None:
+    def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
         """Raises ValueError if the prefix is not held."""
         if self._held.get(ref.id) is not ref:
             raise ValueError(f"prefix {ref.id} is not held; it was released, or is not of this engine")

@@ -1,9 +1,10 @@
 """Retained prefixes: holds on paths of the tree that no request needs right now."""
 
-from collections.abc import Callable
 from itertools import count
 
-from lampc.backend.radix import Cursor, RadixTree
+from lampc.backend.lifecycle import Deadlines
+from lampc.backend.nodes import Cursor
+from lampc.backend.radix import RadixTree
 from lampc.backend.request import PrefixRef
 
 
@@ -14,29 +15,36 @@ class Pins:
         self._tree = tree
         self._numbers = count()
         self._held: dict[int, tuple[PrefixRef, Cursor]] = {}
-        self._until: dict[int, float] = {}
+        self._until = Deadlines()
+        self._next_use: dict[int, float] = {}
         self._open: set[int] = set()  # pins whose prefix is not all in the tree yet
 
-    def add(self, ids: tuple[int, ...], until: float | None) -> PrefixRef:
-        """Holds what is there of a prefix; `until` is a time on the engine's clock."""
+    def add(self, ids: tuple[int, ...], until: float | None, next_use: float | None = None) -> PrefixRef:
+        """Holds what is there of a prefix; `until` is a time on the engine's clock. `next_use`: see `remove`."""
         ref = PrefixRef(next(self._numbers), tuple(ids))
         node, offset = self._tree.match(ref.ids)
         cursor = self._tree.hold(node, offset)
         self._held[ref.id] = (ref, cursor)
         if until is not None:
-            self._until[ref.id] = until
+            self._until.add(ref.id, until)
+        if next_use is not None:
+            self._next_use[ref.id] = next_use
         if cursor.length < len(ref.ids):
             self._open.add(ref.id)
         return ref
 
-    def remove(self, ref: PrefixRef) -> None:
-        """Raises ValueError if the prefix is not held (released before, expired, or of another engine)."""
+    def remove(self, ref: PrefixRef, next_use: float | None = None) -> None:
+        """Lets a prefix go; `next_use`, by default the one given to `add`, says when it is needed next.
+
+        Raises ValueError if the prefix is not held (released before, expired, or of another engine).
+        """
         held = self._held.get(ref.id)
         if held is None or held[0] is not ref:
             raise ValueError(f"prefix {ref.id} is not held; it was released, it expired, or is not of this engine")
-        self._tree.release(held[1])
+        foretold = self._next_use.pop(ref.id, None)
+        self._tree.release(held[1], foretold if next_use is None else next_use)
         del self._held[ref.id]
-        self._until.pop(ref.id, None)
+        self._until.drop(ref.id)
         self._open.discard(ref.id)
 
     def follow(self) -> None:
@@ -47,12 +55,15 @@ class Pins:
             if cursor.length == len(ref.ids):
                 self._open.remove(number)
 
-    def expire(self, clock: Callable[[], float]) -> None:
+    @property
+    def timed(self) -> bool:
+        """Whether any prefix is held for a limited time."""
+        return bool(self._until)
+
+    def expire(self, now: float) -> None:
         """Drops what has outlived its time."""
-        if self._until:
-            now = clock()
-            for number in [n for n, until in self._until.items() if until <= now]:
-                self.remove(self._held[number][0])
+        for number in self._until.late(now):
+            self.remove(self._held[number][0])
 
     def clear(self) -> None:
         """Drops all."""

@@ -6,52 +6,16 @@ enter the tree when a request is admitted, before anything is computed; `written
 that have been scheduled. Written tokens are closed under ancestors, so whoever runs first computes the next
 unwritten tokens of its path, all others on the path go on from there, and nothing is computed twice.
 
-Eviction takes unneeded tokens from the end of the least recently used leaf; locked tokens are never taken.
+A block goes from parents to children and never back, so the block of a token is locked exactly if the token in
+its first slot is: locked blocks are counted by first slots.
 """
 
 from collections.abc import Iterator, Sequence
 
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.errors import OutOfBlocks
-
-
-class Node:
-    """A span of the tree: `ids[i]` sits at position `start + i` in slot `slots[i]`."""
-
-    __slots__ = ("children", "cursors", "ids", "locks", "parent", "slots", "start", "used", "written")
-
-    def __init__(self, parent: "Node | None", start: int, ids: list[int], slots: list[int]) -> None:
-        self.parent = parent
-        self.start = start
-        self.ids = ids
-        self.slots = slots
-        self.children: dict[int, Node] = {}
-        self.cursors: set[Cursor] = set()
-        self.locks = 0  # cursors here and below
-        self.written = 0
-        self.used = 0
-
-    @property
-    def needed(self) -> int:
-        """How many of the node's tokens some cursor or child still needs."""
-        if self.children:
-            return len(self.ids)
-        return max((c.offset for c in self.cursors), default=0)
-
-
-class Cursor:
-    """A hold on the path from the root to `offset` tokens into `node`."""
-
-    __slots__ = ("node", "offset")
-
-    def __init__(self, node: Node, offset: int) -> None:
-        self.node = node
-        self.offset = offset
-
-    @property
-    def length(self) -> int:
-        """Tokens on the path."""
-        return self.node.start + self.offset
+from lampc.backend.eviction import NEVER, UNKNOWN, Ends
+from lampc.backend.nodes import Cursor, Node
 
 
 class RadixTree:
@@ -60,6 +24,9 @@ class RadixTree:
     def __init__(self, pool: BlockPool) -> None:
         self.pool = pool
         self.evicted = 0
+        self.releases = 0
+        self.locked_blocks = 0
+        self.ends = Ends()
         self._roots: set[Node] = set()
         self._clock = 0
         self.root = self.new_root()
@@ -93,10 +60,20 @@ class RadixTree:
         self._clock += 1
         walk: Node | None = node
         while walk is not None:
+            if not walk.locks:
+                self.locked_blocks += walk.blocks
             walk.locks += 1
             walk.used = self._clock
             walk = walk.parent
         return cursor
+
+    def own_blocks(self, cursor: Cursor) -> int:
+        """Blocks that nobody needs but this cursor."""
+        count, node = 0, cursor.node
+        while node.locks == 1 and node.parent is not None:
+            count += node.blocks
+            node = node.parent
+        return count
 
     def written(self, cursor: Cursor) -> int:
         """How many tokens of the path are written; they are its first ones."""
@@ -144,14 +121,16 @@ class RadixTree:
     def insert(self, ids: Sequence[int], root: Node | None = None, reserve: int = 0) -> Cursor:
         """A cursor at the end of `ids`, with slots for all of them. Evicts if it must.
 
+        This is the use that `next_use` of the places on the way foretold; it no longer counts for them.
         Raises OutOfBlocks if fewer than `reserve` blocks would stay free; then has only evicted tokens.
         """
         node, offset = self.match(ids, root)
         cursor = self.hold(node, offset)
+        foretold = self._foretold(node, offset)
         try:
             rest = ids[cursor.length :]
             if reserve and rest:
-                needed = reserve + self.pool.blocks_for(self._slot_before(node, offset), len(rest))
+                needed = reserve + self.pool.blocks_for(self.slot_before(node, offset), len(rest))
                 self.evict(needed)
                 if self.pool.free < needed:
                     raise OutOfBlocks(needed, self.pool.free)
@@ -159,7 +138,40 @@ class RadixTree:
         except OutOfBlocks:
             self.release(cursor)
             raise
+        for place in foretold:
+            place.next_use = UNKNOWN
         return cursor
+
+    @staticmethod
+    def _foretold(node: Node, offset: int) -> list[Node]:
+        """Nodes with a known next use that a path to this place covers whole."""
+        found = []
+        walk: Node | None = node if offset == len(node.ids) else node.parent
+        while walk is not None:
+            if walk.next_use != UNKNOWN:
+                found.append(walk)
+            walk = walk.parent
+        return found
+
+    def append(self, cursor: Cursor, token: int) -> int | None:
+        """The slot of one more token, marked written, for a cursor that alone holds the written end of a leaf.
+
+        This is nearly every step of every generation. None, and nothing changed, if it is not that simple.
+        """
+        node = cursor.node
+        slots = node.slots
+        if not (cursor.offset == len(slots) == node.written and node.locks == 1 and node.parent) or node.children:
+            return None
+        slot = self.pool.append(slots[-1])
+        if slot is not None:
+            if slot % self.pool.block_size == 0:
+                node.blocks += 1
+                self.locked_blocks += 1
+            node.ids.append(token)
+            slots.append(slot)
+            node.written += 1
+            cursor.offset += 1
+        return slot
 
     def extend(self, cursor: Cursor, ids: Sequence[int]) -> None:
         """Moves a cursor along `ids`, through tokens that are there and then through new ones.
@@ -170,12 +182,8 @@ class RadixTree:
         rest = list(ids[at:])
         if not rest:
             return
-        slot = self._slot_before(cursor.node, cursor.offset)
-        needed = self.pool.blocks_for(slot, len(rest))
-        if needed > self.pool.free:
-            # A little more than needed, since finding the least recently used ends walks the whole tree.
-            self.evict(needed + self.pool.total // 256)
-            slot = self._slot_before(cursor.node, cursor.offset)
+        slot = self.slot_before(cursor.node, cursor.offset)
+        self.evict(self.pool.blocks_for(slot, len(rest)))
         slots = self.pool.extend(slot, len(rest))
         node = cursor.node
         if cursor.offset < len(node.ids):
@@ -183,9 +191,13 @@ class RadixTree:
         if node.parent is not None and node.locks == 1 and not node.children:
             node.ids += rest
             node.slots += slots
+            blocks = self._blocks(slots)
+            node.blocks += blocks
+            self.locked_blocks += blocks
             cursor.offset = len(node.ids)
             return
         child = Node(node, cursor.length, rest, slots)
+        child.blocks = self._blocks(slots)
         child.used = self._clock
         node.children[rest[0]] = child
         self._step_down(cursor, child, len(rest))
@@ -215,15 +227,22 @@ class RadixTree:
             self._step_down(cursor, child, 0)
         return at
 
-    @staticmethod
-    def _step_down(cursor: Cursor, child: Node, offset: int) -> None:
+    def _blocks(self, slots: list[int]) -> int:
+        """How many blocks begin in these slots."""
+        size = self.pool.block_size
+        return sum([slot % size == 0 for slot in slots])
+
+    def _step_down(self, cursor: Cursor, child: Node, offset: int) -> None:
         cursor.node.cursors.remove(cursor)
         child.cursors.add(cursor)
+        if not child.locks:
+            self.locked_blocks += child.blocks
         child.locks += 1
         cursor.node, cursor.offset = child, offset
 
     @staticmethod
-    def _slot_before(node: Node, offset: int) -> int | None:
+    def slot_before(node: Node, offset: int) -> int | None:
+        """The slot of the token that ends at a place; None at the root."""
         while offset == 0:
             if node.parent is None:
                 return None
@@ -231,14 +250,15 @@ class RadixTree:
             offset = len(node.ids)
         return node.slots[offset - 1]
 
-    @staticmethod
-    def _split(lower: Node, at: int) -> Node:
+    def _split(self, lower: Node, at: int) -> Node:
         """Cuts a node in two; returns the new upper half. Cursors beyond `at` stay on the lower one."""
         assert lower.parent is not None
         assert 0 < at < len(lower.ids)
         upper = Node(lower.parent, lower.start, lower.ids[:at], lower.slots[:at])
         upper.locks, upper.used = lower.locks, lower.used
         upper.written = min(lower.written, at)
+        upper.blocks = self._blocks(upper.slots)
+        lower.blocks -= upper.blocks
         lower.parent.children[upper.ids[0]] = upper
         lower.ids, lower.slots = lower.ids[at:], lower.slots[at:]
         lower.start += at
@@ -253,32 +273,68 @@ class RadixTree:
                 cursor.node = upper
             else:
                 cursor.offset -= at
+        if upper.locks and not lower.locks:
+            self.locked_blocks -= lower.blocks
         return upper
 
     # -- shrinking -------------------------------------------------------------------------------------
 
-    def release(self, cursor: Cursor) -> None:
-        """Lets a path go. What is written stays cached; what nobody will write any more is dropped."""
-        node: Node | None = cursor.node
+    def release(self, cursor: Cursor, next_use: float | None = None, spent: int | None = None) -> None:
+        """Lets a path go. What is written stays cached; what nobody will write any more is dropped.
+
+        `next_use` says when the path is needed next, on any scale that grows, the same for all who use the tree;
+        NEVER is the same as `spent` from the start on.
+        `spent`: what only this path holds from this position on is not expected to be needed again.
+        """
+        self.releases += 1
+        if next_use == NEVER:
+            next_use, spent = None, 0
+        if next_use is not None and cursor.offset:
+            if cursor.offset < len(cursor.node.ids):
+                self._split(cursor.node, cursor.offset)
+            cursor.node.next_use = min(cursor.node.next_use, next_use)
+        elif spent is not None and cursor.node.start < spent < cursor.length and cursor.node.locks == 1:
+            self._split(cursor.node, spent - cursor.node.start)
         cursor.node.cursors.remove(cursor)
         self._clock += 1
+        node: Node | None = cursor.node
+        last: Node | None = None  # of the path, as far as it stays
         while node is not None:
             node.locks -= 1
+            if not node.locks:
+                self.locked_blocks -= node.blocks
+                if spent is not None and node.start >= spent and node.next_use == UNKNOWN:
+                    node.next_use = NEVER
             node.used = self._clock
             parent = node.parent
             self._truncate(node, max(node.needed, node.written))
+            if last is None and node.ids:
+                last = node
             if parent is None and node is not self.root and node.locks == 0:
                 self._drop(node)
             node = parent
+        self._offer(last)
+
+    def _offer(self, node: Node | None) -> None:
+        """Lets eviction know of a node if it could take tokens from it. Nodes become such only when let go."""
+        if node is not None and not node.children and node.needed < len(node.ids):
+            self.ends.offer(node)
 
     def _truncate(self, node: Node, length: int) -> None:
         """Cuts a childless node to `length` tokens, and out of the tree at 0 unless a cursor is there."""
         if node.parent is None or length >= len(node.ids) > 0:
             return
-        self.pool.release(node.slots[length:])
+        gone = node.slots[length:]
+        self.pool.release(gone)
+        blocks = self._blocks(gone)
+        node.blocks -= blocks
+        if node.locks:
+            self.locked_blocks -= blocks
         if length == 0:
             # A cursor can stand at offset 0 only between two steps of its own descent, never here.
             assert not node.cursors, "a cursor stands at the start of a node"
+            # What is left of the path is needed at that time, too.
+            node.parent.next_use = min(node.parent.next_use, node.next_use)
             del node.parent.children[node.ids[0]]
             node.ids, node.slots = [], []
             return
@@ -287,30 +343,25 @@ class RadixTree:
         node.written = min(node.written, length)
 
     def _drop(self, root: Node) -> None:
-        for node in self._below(root):
+        for node in self.below(root):
             if node is not root:
                 self.pool.release(node.slots)
+                node.ids, node.slots = [], []
         self._roots.discard(root)
 
     def evict(self, blocks: int) -> None:
-        """Tries to have `blocks` free blocks, by cutting unneeded ends, least recently used first."""
-        while self.pool.free < blocks:
-            leaves = [n for n in self._below(self.root) if not n.children and n.needed < len(n.ids)]
-            if not leaves:
-                return
-            leaves.sort(key=lambda n: n.used)
-            for leaf in leaves:
-                keep = leaf.needed
-                while len(leaf.ids) > keep and self.pool.free < blocks:
-                    # Down to the next block border, so that no more is lost than needed.
-                    cut = len(leaf.ids) - 1
-                    size = self.pool.block_size
-                    while cut > keep and leaf.slots[cut - 1] // size == leaf.slots[cut] // size:
-                        cut -= 1
-                    self.evicted += len(leaf.ids) - cut
-                    self._truncate(leaf, cut)
-                if self.pool.free >= blocks:
-                    return
+        """Tries to have `blocks` free blocks, by cutting unneeded ends, those that are missed last first."""
+        size = self.pool.block_size
+        while self.pool.free < blocks and (end := self.ends.pop()) is not None:
+            parent, keep = end.parent, end.needed
+            while len(end.ids) > keep and self.pool.free < blocks:
+                # Down to the next block border, so that no more is lost than needed.
+                cut = len(end.ids) - 1
+                while cut > keep and end.slots[cut - 1] // size == end.slots[cut] // size:
+                    cut -= 1
+                self.evicted += len(end.ids) - cut
+                self._truncate(end, cut)
+            self._offer(end if end.ids else parent)
 
     def clear(self) -> None:
         """Evicts all that no cursor holds."""
@@ -318,8 +369,8 @@ class RadixTree:
 
     # -- looking ---------------------------------------------------------------------------------------
 
-    @staticmethod
-    def _below(root: Node) -> Iterator[Node]:
+    def below(self, root: Node) -> Iterator[Node]:
+        """All nodes of the tree under `root`, itself first."""
         stack = [root]
         while stack:
             node = stack.pop()
@@ -329,25 +380,19 @@ class RadixTree:
     def check(self, cursors: list[Cursor]) -> None:
         """Raises AssertionError unless tree, pool and exactly these cursors agree."""
         held: list[int] = []
+        locked = 0
         found: set[Cursor] = set()
         for root in self._roots:
-            for node in self._below(root):
+            for node in self.below(root):
+                node.check()
                 held += node.slots
                 found |= node.cursors
-                assert len(node.ids) == len(node.slots)
-                assert node.parent is None or node.ids, "an empty node is in the tree"
-                below = len(node.cursors) + sum(c.locks for c in node.children.values())
-                assert node.locks == below, f"lock count is {node.locks}, cursors say {below}"
-                assert node.locks or node.parent is None or node.written == len(node.ids), "dead tokens"
-                for first, child in node.children.items():
-                    assert child.parent is node
-                    assert child.ids[0] == first
-                    assert child.start == node.start + len(node.ids)
-                    assert not child.written or node.written == len(node.ids), "written after a gap"
-                for cursor in node.cursors:
-                    assert cursor.node is node
-                    assert 0 <= cursor.offset <= len(node.ids)
+                assert node.blocks == self._blocks(node.slots)
+                locked += node.blocks if node.locks else 0
+                if node.parent is not None and not node.children and node.needed < len(node.ids):
+                    assert node in self.ends, "an end that eviction does not know of"
         assert found == set(cursors), "a cursor was lost or is left over"
+        assert locked == self.locked_blocks, f"{self.locked_blocks} locked blocks are counted, {locked} there"
         self.pool.check(held)
 
 

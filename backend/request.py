@@ -93,10 +93,13 @@ class Request:
     generated tokens. `score` ids are not generated but scored: the completion then has no tokens and
     `logprobs[i]` is ln p(score[i] | prompt, score[:i]). Higher `priority` runs first, ties in order of
     arrival. `deadline` is in seconds on the engine's clock (`time.monotonic`); past it the request finishes
-    with "timeout". `next_use` is accepted as a hint for eviction. `logprobs` asks for ln p of each generated
-    token under the unfiltered distribution, `top_logprobs` for as many of the likeliest tokens at each of
-    these places (it includes `logprobs`), `prompt_logprobs` for ln p of each prompt token given those before
-    it: the whole prompt is then computed, whatever of it is cached.
+    with "timeout". `next_use` says when the request's tokens, prompt and generated ones, are needed next, on any
+    scale that grows (the number of the call in a plan, for instance), the same for all requests: when blocks run
+    short, what is needed last goes first, and before it what nothing was said of, the least recently used first.
+    `inf` says that they are not needed again, and they go first of all. It changes no token. `logprobs` asks for
+    ln p of each generated token under the unfiltered distribution, `top_logprobs` for as many of the likeliest
+    tokens at each of these places (it includes `logprobs`), `prompt_logprobs` for ln p of each prompt token given
+    those before it: the whole prompt is then computed, whatever of it is cached.
     """
 
     prompt: tuple[int, ...]
@@ -121,6 +124,8 @@ class Request:
             raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")
         if self.score and self.forced:
             raise ValueError("a request cannot both score and force tokens; drop one of the two")
+        if self.next_use is not None and self.next_use != self.next_use:
+            raise ValueError("next_use is not a number; give a place in an order, inf for never, or None")
         if self.top_logprobs < 0:
             raise ValueError(f"top_logprobs is {self.top_logprobs}; give 0 (off) or how many to report")
 

@@ -77,13 +77,13 @@ class Scheduler:
         """Queues a job, new or preempted."""
         insort(self.waiting, job, key=_order)
 
-    def remove(self, job: Job) -> None:
-        """Takes a job out of whichever queue it is in and lets its path go."""
+    def remove(self, job: Job, next_use: float | None = None) -> None:
+        """Takes a job out of whichever queue it is in and lets its path go, which is needed next at `next_use`."""
         queue = self.running if job.cursor is not None else self.waiting
         at = bisect_left(queue, job.order, key=_order)
         if at < len(queue) and queue[at] is job:
             del queue[at]
-        self._let_go(job)
+        self._let_go(job, next_use)
 
     def schedule(self, on_admit: Callable[[Job], None] | None = None) -> Plan:
         """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller."""
@@ -153,9 +153,9 @@ class Scheduler:
                     return False
         return True
 
-    def _let_go(self, job: Job) -> None:
+    def _let_go(self, job: Job, next_use: float | None = None) -> None:
         if job.cursor is not None:
-            self.tree.release(job.cursor)
+            self.tree.release(job.cursor, next_use)
             job.cursor = None
             job.root = None
 

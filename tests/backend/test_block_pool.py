@@ -19,6 +19,20 @@ def test_appending_fills_a_block_before_taking_another() -> None:
     assert more[0] == first[-1] + 1
 
 
+def test_one_more_token_is_the_same_as_extending_by_one() -> None:
+    ours, other = BlockPool(2, 3), BlockPool(2, 3)
+    held, twin = ours.extend(None, 2), other.extend(None, 2)
+    for _ in range(4):
+        slot = ours.append(held[-1])
+        assert slot is not None
+        held.append(slot)
+        twin += other.extend(twin[-1], 1)
+    assert held == twin
+    assert ours.append(held[-1]) is None
+    ours.check(held)
+    assert ours.peak == 2
+
+
 def test_a_second_branch_takes_its_own_block() -> None:
     pool = BlockPool(4, 4)
     stem = pool.extend(None, 2)

@@ -1,5 +1,7 @@
 """The prefix tree: sharing, splitting, eviction, and random use against a plain model."""
 
+import math
+
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -7,7 +9,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.errors import OutOfBlocks
-from lampc.backend.radix import Cursor, RadixTree
+from lampc.backend.nodes import Cursor
+from lampc.backend.radix import RadixTree
 
 
 def tree_of(blocks: int = 50, block_size: int = 4) -> RadixTree:
@@ -83,6 +86,102 @@ def test_eviction_takes_the_least_recently_used_end_first() -> None:
     assert tree.match([1, 2, 3, 4])[1] == 4
     assert tree.evicted == 2
     tree.check([cursor])
+
+
+def cache(tree: RadixTree, ids: list[int], next_use: float | None = None, spent: int | None = None) -> None:
+    cursor = tree.insert(ids)
+    write(tree, cursor)
+    tree.release(cursor, next_use, spent)
+
+
+def cached(tree: RadixTree, ids: list[int]) -> int:
+    node, offset = tree.match(ids)
+    return node.start + offset
+
+
+def test_what_is_needed_last_goes_first_when_that_is_known() -> None:
+    tree = tree_of(blocks=8, block_size=2)
+    for first, next_use in ((10, 3.0), (20, 7.0), (30, None), (40, 5.0)):
+        cache(tree, [first, 1, 2, 3], next_use)
+    gone = []
+    for blocks in range(2, 9, 2):
+        tree.evict(blocks)
+        gone += [first for first in (10, 20, 30, 40) if not cached(tree, [first, 1]) and first not in gone]
+    assert gone == [30, 20, 40, 10]
+    tree.check([])
+
+
+def test_a_use_that_was_foretold_counts_once() -> None:
+    tree = tree_of(blocks=4, block_size=2)
+    cache(tree, [1, 2, 3, 4], next_use=1.0)
+    cache(tree, [5, 6, 7, 8], next_use=2.0)
+    cache(tree, [1, 2, 3, 4])  # the use at 1.0; nobody knows of another
+    tree.evict(2)
+    assert (cached(tree, [1, 2, 3, 4]), cached(tree, [5, 6, 7, 8])) == (0, 4)
+
+
+def test_a_shared_stem_is_kept_as_long_as_its_soonest_branch() -> None:
+    tree = tree_of(blocks=5, block_size=2)
+    cache(tree, [1, 2, 3, 4], next_use=9.0)
+    cache(tree, [1, 2, 5, 6], next_use=1.0)
+    cache(tree, [7, 8], next_use=5.0)
+    tree.evict(2)
+    assert [cached(tree, ids) for ids in ([1, 2, 3, 4], [1, 2, 5, 6], [7, 8])] == [2, 4, 2]
+    tree.evict(3)
+    assert [cached(tree, ids) for ids in ([1, 2, 5, 6], [7, 8])] == [4, 0]
+    tree.evict(4)  # what is left of the branch is needed as soon as the branch was
+    assert cached(tree, [1, 2, 5, 6]) == 2
+
+
+def test_what_is_spent_goes_before_everything_else() -> None:
+    tree = tree_of(blocks=7, block_size=2)
+    cache(tree, [5, 6, 7, 8])
+    cache(tree, [1, 2, 3, 4, 9, 9], spent=2)
+    cache(tree, [6, 6], next_use=math.inf)
+    tree.evict(4)
+    assert [cached(tree, ids) for ids in ([5, 6, 7, 8], [1, 2, 3, 4], [6, 6])] == [4, 2, 0]
+    cache(tree, [1, 2, 3, 4, 9, 9], spent=2)
+    held = tree.insert([1, 2, 3, 4])
+    cache(tree, [1, 2, 3, 4, 9, 9], spent=0)  # not what somebody else holds
+    tree.evict(4)
+    assert tree.written(held) == 4
+    tree.check([held])
+
+
+def test_locked_blocks_are_those_that_no_eviction_frees() -> None:
+    tree = tree_of(blocks=20, block_size=4)
+    a, b = tree.insert(list(range(10))), tree.insert([*range(6), 70, 71, 72])
+    for cursor in (a, b):
+        write(tree, cursor)
+    assert (tree.locked_blocks, tree.own_blocks(a), tree.own_blocks(b)) == (4, 1, 1)
+    tree.release(a)
+    tree.clear()
+    assert tree.pool.used == tree.locked_blocks == 3
+    assert tree.own_blocks(b) == 3
+    tree.release(b)
+    assert tree.locked_blocks == 0
+
+
+def test_finding_what_to_evict_does_not_walk_the_tree() -> None:
+    looked = {}
+    for size in (100, 10_000):
+        tree = tree_of(blocks=size, block_size=4)
+        for i in range(size):
+            cache(tree, [i % 10, i, 0, 0], next_use=float(i) if i % 3 else None)
+        before = tree.ends.examined
+        for i in range(1000):
+            cache(tree, [i % 10, size + i, 0, 0])
+        looked[size] = tree.ends.examined - before
+    assert looked[10_000] <= looked[100] < 2500
+
+
+def test_the_heap_of_ends_does_not_outgrow_the_tree() -> None:
+    tree = tree_of(blocks=64, block_size=4)
+    for _ in range(50):
+        for i in range(60):
+            cache(tree, [i, 1, 2])
+            cache(tree, [i, 1, 2], spent=0)
+    assert len(tree.ends) <= 2 * 60 + 64
 
 
 def test_held_paths_are_not_evicted() -> None:
@@ -172,10 +271,29 @@ class TreeMachine(RuleBasedStateMachine):
         assert [self.tree.written(cursor) for cursor, _ in self.open] == before
 
     @precondition(lambda self: self.open)
-    @rule(which=st.integers(0, 99))
-    def release(self, which: int) -> None:
+    @rule(
+        which=st.integers(0, 99),
+        next_use=st.sampled_from([None, None, 1.0, 2.0, math.inf]),
+        spent=st.sampled_from([None, 0, 2]),
+    )
+    def release(self, which: int, next_use: float | None, spent: int | None) -> None:
         cursor, _ = self.open.pop(which % len(self.open))
-        self.tree.release(cursor)
+        self.tree.release(cursor, next_use, spent)
+
+    @precondition(lambda self: self.open)
+    @rule(which=st.integers(0, 99), token=st.integers(0, 2))
+    def append(self, which: int, token: int) -> None:
+        cursor, known = self.open[which % len(self.open)]
+        slot = self.tree.append(cursor, token)
+        if slot is not None:
+            known.append(token)
+            assert self.tree.slots(cursor)[-1] == slot
+            assert self.tree.written(cursor) == len(known)
+
+    @rule(blocks=st.integers(1, 10))
+    def evict(self, blocks: int) -> None:
+        self.tree.evict(blocks)
+        assert self.tree.pool.free >= min(blocks, self.tree.pool.total - self.tree.locked_blocks)
 
     @rule()
     def clear(self) -> None:
