@@ -70,7 +70,7 @@ def _cpu() -> str:
 
 def compiler() -> str:
     """The C++ compiler: $CXX, or the first that is installed. Raises NoKernels."""
-    for name in (os.environ.get("CXX"), "c++", "g++", "clang++"):
+    for name in (os.environ.get("CXX"), "g++", "c++", "clang++"):
         if name and (path := shutil.which(name)):
             return path
     raise NoKernels("no C++ compiler found; install g++ or clang++, or set CXX, for a faster engine on the CPU")

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from lampc.backend.native import build, library
 from tests.backend.checkpoints import save_checkpoint
 
 
@@ -27,3 +28,15 @@ def tiny_wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tie_word_embeddings=True,
         max_position_embeddings=512,
     )
+
+
+@pytest.fixture(scope="session")
+def kernels() -> library.Library:
+    """The native kernels, built if they were not before; skips where there is no way to build them."""
+    try:
+        path, _ = build.library_path(), build.compiler()
+    except build.NoKernels as reason:
+        pytest.skip(str(reason))
+    if not path.is_file():
+        build.build()
+    return library.load()

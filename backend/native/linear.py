@@ -1,0 +1,71 @@
+"""Weights packed for the kernels, and products with them."""
+
+import ctypes
+from ctypes import byref
+
+import torch
+from torch.nn.functional import pad
+
+from lampc.backend.native.library import INT, POINTER, SIZE, Library
+
+PANEL = 64
+_CHUNK = 64 << 20
+
+
+class CMatrix(ctypes.Structure):
+    """`Matrix` of `linear.h`."""
+
+    _fields_ = (("panels", POINTER), ("bias", POINTER), ("n", SIZE), ("steps", SIZE))
+
+
+class Memory:
+    """Room for packed weights: large pieces of memory in large pages, through which they stream faster."""
+
+    def __init__(self, library: Library) -> None:
+        self._large_pages = library.function("large_pages", POINTER, SIZE)
+        self._free = torch.empty(0, dtype=torch.int32)
+
+    def take(self, count: int) -> torch.Tensor:
+        """int32 [count], aligned to 64 bytes and not set."""
+        count = -(-count // 16) * 16
+        if count > len(self._free):
+            self._free = torch.empty(max(count, _CHUNK // 4), dtype=torch.int32)
+            self._large_pages(self._free.data_ptr(), 4 * len(self._free))
+        taken, self._free = self._free[:count], self._free[count:]
+        return taken
+
+
+class Packed:
+    """A weight [N, K], float32 or bfloat16, as panels, with its bias [N] in float32.
+
+    `steps` is the length of a row of x in units of 4 bytes: rows of odd length in bfloat16 are padded by a zero.
+    """
+
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, memory: Memory) -> None:
+        self.shape = weight.shape
+        self.dtype = weight.dtype
+        n, k = weight.shape
+        weight = pad(weight, (0, k % (4 // weight.itemsize), 0, -n % PANEL)).view(torch.int32)
+        panels, self.steps = len(weight) // PANEL, weight.shape[1]
+        self.panels = memory.take(weight.numel())[: weight.numel()].view(panels, self.steps, PANEL)
+        self.panels.copy_(weight.view(panels, PANEL, self.steps).transpose(1, 2))
+        self.bias = None if bias is None else bias.float().contiguous()
+        offset = None if self.bias is None else self.bias.data_ptr()
+        self.c = CMatrix(self.panels.data_ptr(), offset, n, self.steps)
+
+
+class NativeLinear:
+    """x [M, K] to [M, N]. A row's bits do not depend on the others, nor on the number of threads."""
+
+    def __init__(self, library: Library, weight: torch.Tensor, bias: torch.Tensor | None, memory: Memory) -> None:
+        self.packed = Packed(weight, bias, memory)
+        self._product = library.function("linear", POINTER, POINTER, POINTER, SIZE, INT, INT, INT)
+
+    def __call__(self, x: torch.Tensor, wide: bool = False) -> torch.Tensor:
+        """x of the weight's dtype; the result too, or float32 if `wide`."""
+        w = self.packed
+        out = torch.empty(len(x), w.shape[0], dtype=torch.float32 if wide else w.dtype)
+        x = pad(x, (0, x.shape[1] % (4 // x.itemsize))).contiguous()
+        half = w.dtype is torch.bfloat16
+        self._product(x.data_ptr(), byref(w.c), out.data_ptr(), len(x), half, wide, torch.get_num_threads())
+        return out
