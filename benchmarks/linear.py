@@ -82,9 +82,8 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     dtype, memory, about = getattr(torch, args.dtype), Memory(library.load()), machine("torch")
     rate = read_rate(memory, args.threads)
-    print(
-        f"{about['processor']}, {args.threads} threads, {args.dtype}, load {about['load']}; reading {rate / 1e9:.1f} GB/s"
-    )
+    print(f"{about['processor']}, {args.threads} threads, {args.dtype}, load {about['load']}")
+    print(f"reading memory: {rate / 1e9:.1f} GB/s")
     table: dict[str, dict[str, float]] = {}
     for name in args.shapes.split(","):
         n, k = SHAPES[name]
