@@ -7,12 +7,26 @@ attention heads for "find the same thing and take what follows" appear early.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from random import Random
 
 from tokenizers import Tokenizer
 
+from firefly.tasks_lists import HELD_LABELS, SEEN_KINDS
 from firefly.tokenizer import ASSISTANT, END, USER
-from firefly.words import CATEGORIES, CITIES, DRINKS, JOBS, LABELS, NAMES, all_words
+from firefly.words import (
+    CATEGORIES,
+    CITIES,
+    DRINKS,
+    JOBS,
+    LABELS,
+    NAMES,
+    NEGATIVE,
+    POSITIVE,
+    PROBLEMS,
+    TOPIC_WORDS,
+    all_words,
+)
 
 Row = tuple[list[int], list[float]]
 """Token ids and, for each, the weight of the loss for predicting it."""
@@ -34,8 +48,14 @@ RELATIONS: list[tuple[str, list[str]]] = [
 ]
 
 
+LOOKING_BACK = (0.45, 0.25, 0.30, 0.0)
+"""Shares of repeat, lookup, cloze and kinds rows while looking back is learnt."""
+LOOKING_ALIKE = (0.15, 0.15, 0.25, 0.45)
+"""Shares once it is: most rows ask for what followed something of the same kind."""
+
+
 class DenseRows:
-    """Makes repeat, lookup and cloze rows straight from token ids."""
+    """Makes repeat, lookup, cloze and kinds rows straight from token ids."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         def one(word: str) -> int:
@@ -55,16 +75,21 @@ class DenseRows:
         self.user, self.assistant, self.end = one(USER), one(ASSISTANT), one(END)
         self.answer, self.question = one("answer"), one("question")
         self.wh = [one(word) for word in ("what", "who", "which", "text", "input", "word", "name")]
+        groups = {kind: CATEGORIES[kind] for kind in SEEN_KINDS} | TOPIC_WORDS | PROBLEMS
+        groups |= {"positive": POSITIVE, "negative": NEGATIVE}
+        self.kinds_of_words = [(one(kind), [one(word) for word in group]) for kind, group in groups.items()]
+        self.arrow, self.comma = tokenizer.encode("a -> b").ids[1], tokenizer.encode("a, b").ids[1]
+        held = {one(word) for word in HELD_LABELS}
+        self.kind_labels = [label for label in self.labels if label not in held]
 
-    def row(self, rng: Random, length: int) -> Row:
+    def row(self, rng: Random, length: int, shares: tuple[float, ...] = LOOKING_BACK) -> Row:
         """One row of at most ``length`` tokens."""
+        makers = (self.repeat, self.lookup, self.cloze, self.kinds)
         kind = rng.random()
-        if kind < 0.45:
-            ids, weights = self.repeat(rng, length)
-        elif kind < 0.7:
-            ids, weights = self.lookup(rng, length)
-        else:
-            ids, weights = self.cloze(rng, length)
+        at = 0
+        while at < len(makers) - 1 and kind >= sum(shares[: at + 1]):
+            at += 1
+        ids, weights = makers[at](rng, length)
         return ids[:length], [DENSE_WEIGHT * weight for weight in weights[:length]]
 
     def segment(self, rng: Random, size: int) -> list[int]:
@@ -99,21 +124,44 @@ class DenseRows:
         values = rng.sample(self.labels, classes) if rng.random() < 0.5 else rng.sample(self.labels, pairs)
         keys = rng.sample(self.names if rng.random() < 0.3 else self.words, pairs)
         table = {key: values[index % len(values)] for index, key in enumerate(keys)}
+        return self.asked(rng, length, lambda: (key := rng.choice(keys), key, table[key]))
+
+    def kinds(self, rng: Random, length: int) -> Row:
+        """Words of a kind have one label, which is known once the kind was seen, or if the row begins with the map."""
+        groups = rng.sample(self.kinds_of_words, rng.randint(2, 5))
+        values = rng.sample(self.kind_labels, len(groups))
+        stated: list[int] = []
+        if rng.random() < 0.35:
+            for (kind, _), label in zip(groups, values, strict=True):
+                stated += [kind, self.arrow, label, self.comma]
+            stated[-1] = self.newline
+
+        def draw() -> tuple[int, int, int]:
+            at = rng.randrange(len(groups))
+            return at, rng.choice(groups[at][1]), values[at]
+
+        ids, weights = self.asked(rng, length - len(stated), draw, known=range(len(groups)) if stated else ())
+        return stated + ids, [0.0] * len(stated) + weights
+
+    def asked(
+        self, rng: Random, length: int, draw: Callable[[], tuple[int, int, int]], known: Iterable[int] = ()
+    ) -> Row:
+        """Lines or turns of a key and its label; ``draw`` gives what must have been seen, the key and the label."""
         chat = rng.random() < 0.5
         head = rng.choice(self.wh)
         ids: list[int] = []
         weights: list[float] = []
-        seen: set[int] = set()
+        seen = set(known)
         while len(ids) < length - 10:
-            key = rng.choice(keys)
-            known = 1.0 if key in seen else 0.0
-            seen.add(key)
+            group, key, label = draw()
+            sure = 1.0 if group in seen else 0.0
+            seen.add(group)
             if chat:
                 new = [self.user, head, self.colon, key, self.end, self.assistant, self.answer, self.colon]
-                new += [table[key], self.end]
-                marks = [0.0] * 6 + [0.05, 0.05, known, 0.1]
+                new += [label, self.end]
+                marks = [0.0] * 6 + [0.05, 0.05, sure, 0.1]
             else:
-                new, marks = [key, self.colon, table[key], self.newline], [0.0, 0.05, known, 0.05]
+                new, marks = [key, self.colon, label, self.newline], [0.0, 0.05, sure, 0.05]
             ids += new
             weights += marks
         return ids, weights
