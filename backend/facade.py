@@ -12,6 +12,7 @@ from lampc.backend.api import EngineInfo, EngineStats, TokenEngine
 from lampc.backend.errors import BackendError, RequestFailed
 from lampc.backend.job import check_request
 from lampc.backend.loop import EngineLoop, Ticket
+from lampc.backend.metrics import EngineMetrics
 from lampc.backend.options import Options, Wanted, check_load_options, wanted
 from lampc.backend.prompts import Message, Prompt, Prompts
 from lampc.backend.request import Completion, Request, Sampling
@@ -195,6 +196,19 @@ class Engine:
     def stats(self) -> EngineStats:
         """Counters so far."""
         return self._loop.call(lambda engine: engine.stats())
+
+    def metrics(self) -> EngineMetrics:
+        """Rates, shares and distributions as of now; those of one request are in its `Completion.metrics`."""
+        return self._loop.call(lambda engine: engine.metrics())
+
+    def prometheus(self) -> str:
+        """The metrics in Prometheus' text format; `docs/engine.md` explains each.
+
+        To serve them together with others, register a `lampc.backend.prometheus.EngineCollector`.
+        """
+        from lampc.backend.prometheus import text
+
+        return text(self)
 
     def check(self) -> None:
         """Raises AssertionError if memory leaked inside the engine."""

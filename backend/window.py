@@ -26,8 +26,8 @@ class Window:
 
     def spread(self, field: int, start: float, end: float) -> None:
         """Adds the seconds of [start, end] to the slots that they are in."""
-        start = max(start, end - self.seconds + self._slot)
-        for number in range(int(start / self._slot), int(end / self._slot) + 1):
+        newest = int(end / self._slot)
+        for number in range(max(int(start / self._slot), newest - SLOTS + 1), newest + 1):
             low, high = max(start, number * self._slot), min(end, (number + 1) * self._slot)
             self._row(number)[field] += max(0.0, high - low)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import json
 import subprocess
 import sys
 import threading
@@ -431,7 +432,7 @@ def test_an_idle_engine_uses_no_cpu(engine: Engine) -> None:
 def test_close_leaves_nothing_twice_in_one_process(tiny: Path) -> None:
     for _ in range(2):
         inner = load_engine(tiny)
-        parts: list[Any] = [inner, inner._runner, inner._runner._model, inner._runner._cache]  # type: ignore[attr-defined]
+        parts: list[Any] = [inner, inner._runner, inner._runner._model]  # type: ignore[attr-defined]
         watched = [weakref.ref(part) for part in parts]
         engine = Engine(inner)
         del inner, parts
@@ -449,6 +450,55 @@ def test_close_leaves_nothing_twice_in_one_process(tiny: Path) -> None:
         "".join(stream)
         assert stream.completion is not None
         assert stream.completion.finish == "abort"
+
+
+USE_AND_LEAVE = """
+import gc, json, os, sys, threading
+import torch
+from lampc.backend import Engine
+
+def now():
+    gc.collect()
+    tensors = [o for o in gc.get_objects() if issubclass(type(o), torch.Tensor)]
+    pages = int(open("/proc/self/statm").read().split()[1])
+    return {
+        "rss": pages * os.sysconf("SC_PAGE_SIZE"),
+        "threads": threading.active_count(),
+        "kernel_threads": len(os.listdir("/proc/self/task")),
+        "files": len(os.listdir("/proc/self/fd")),
+        "tensor_bytes": sum(t.untyped_storage().nbytes() for t in tensors),
+        "objects": len(gc.get_objects()),
+    }
+
+seen = []
+for _ in range(7):
+    with Engine.load(sys.argv[1], kv_tokens=60_000) as engine:
+        engine.generate(["the cat sat", "the hat"] * 4, n=2, max_tokens=8, temperature=1.0)
+        next(engine.stream("the cat", max_tokens=50, ignore_eos=True))
+        kv = 60_000 * engine.info.kv_bytes_per_token
+    seen.append(now())
+print(json.dumps([kv, seen]))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs /proc")
+def test_engine_after_engine_nothing_grows(tiny_wide: Path) -> None:
+    """Memory, threads, file descriptors and objects after the second engine are those after the seventh."""
+    done = subprocess.run(
+        [sys.executable, "-c", USE_AND_LEAVE, str(tiny_wide)],
+        env={"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    kv, seen = json.loads(done.stdout)
+    early, late = seen[1], seen[-1]
+    assert kv > 20 << 20, "an engine that stayed would show"
+    assert late["rss"] - early["rss"] < kv, "five engines later"
+    for name in ("threads", "kernel_threads", "files", "tensor_bytes"):
+        assert late[name] == early[name], name
+    assert late["objects"] - early["objects"] < 200
 
 
 def test_dropping_an_engine_closes_it(tiny: Path) -> None:
