@@ -12,7 +12,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
 
-.PHONY: help setup setup-dev demo test test-slow check fix bench golden size clean
+.PHONY: help setup setup-dev demo test test-slow check fix bench bench-engine golden size clean
 .DEFAULT_GOAL = help
 
 help: ## list the targets
@@ -61,6 +61,9 @@ fix: $(VENV)/.ready-dev ## let ruff mend what it can
 
 bench: $(VENV)/.ready-dev ## run the benchmarks; a line each is appended to benchmarks/results/
 	@for f in benchmarks/[!_]*.py; do echo "== $$f"; $(PY) $$f || exit 1; done
+
+bench-engine: $(VENV)/.ready-dev ## our engine against others on this machine; a stopped run goes on (ARGS="--help")
+	PYTHONPATH=src:benchmarks $(PY) -m engine_bench --pip-args="$(PIP_ARGS)" $(ARGS)
 
 golden: $(VENV)/.ready-dev ## rewrite golden fixtures and generated documents; read the diff
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q --update

@@ -1,0 +1,201 @@
+"""A whole run: models, workloads, peers, other settings of our engine, in an order that keeps figures comparable."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from _common import ROOT, machine
+
+from engine_bench import cache, correctness, environments, floor, systems, workloads
+from engine_bench import model as models
+from engine_bench.measure import Bench, Settings
+from engine_bench.process import Failed, Runner
+from engine_bench.ratios import ratios
+from engine_bench.rows import Rows, digest, key
+from engine_bench.systems import OURS, PEERS_OF_OURS, Model, System
+from engine_bench.workloads import Item, Workload
+
+OVERLOAD = 1.2
+"""Requests of W4 arrive so many times as fast as our engine answers them offline."""
+VARIANT_REQUESTS = 16
+_FLOORS = System("floors", "floors.py", "torch's GEMM and reads")
+_ITEMSIZE = {"float32": 4, "bfloat16": 2}
+
+
+def run(args: argparse.Namespace) -> dict[str, Any]:
+    """Measures what is missing of the run that `args` describe; returns all of its results."""
+    settings = Settings(
+        args.threads, args.repeat, full=args.full, pip_args=tuple(args.pip_args.split()), source=str(ROOT / "src")
+    )
+    about = {k: v for k, v in machine("torch", "numpy").items() if k != "load"}
+    code = digest([ROOT / "backend", Path(__file__).parent / "peers", Path(__file__).parent / "workloads.py"])
+    wanted = {
+        "machine": [about["processor"], about["processors"], about["system"], about["torch"]],
+        "threads": args.threads,
+        "requests": args.n,
+        "quick": args.quick,
+        "full": args.full,
+        "repeat": args.repeat,
+        "environments": {name: env.packages for name, env in environments.ALL.items()},
+    }
+    rows = Rows(cache.folder("runs") / f"{key(wanted, code)}.jsonl", args.fresh)
+    found = {}
+    for model in _models(args):
+        print(f"{model.name} ({model.dtype})", flush=True)
+        found[model.name] = _model(model, args, settings, rows)
+    return {
+        "benchmark": "engine",
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": about,
+        "code": code,
+        "settings": {k: v for k, v in wanted.items() if k not in ("machine", "environments")},
+        "ratios": next(iter(found.values()))["ratios"],
+        "models": found,
+        "rows": [r for r in rows.all() if r["model"] in found],
+    }
+
+
+def _models(args: argparse.Namespace) -> list[Model]:
+    known = {}
+    if "qwen-0.5b" in args.models:
+        known["qwen-0.5b"] = Model("qwen-0.5b", models.qwen(), "bfloat16", big=True)
+    if "tiny" in args.models:
+        folder = models.make(cache.folder("models") / "small-random", models.SMALL)
+        known["tiny"] = Model("tiny", folder, "bfloat16", big=False)
+    if "firefly" in args.models:
+        from lampc.runtime.models import firefly_folder
+
+        known["firefly"] = Model("firefly", Path(firefly_folder()), "float32", big=False)
+    return [known[name] for name in args.models]
+
+
+def work_of(vocab: int, n: int, quick: bool, rate: float) -> dict[str, Workload]:
+    """The four workloads; quick ones for trying things out."""
+    if quick:
+        return {
+            "W1": workloads.w1(n, vocab, shared=128, own=16, out=8),
+            "W2": workloads.w2(n, vocab, own=48, out=8),
+            "W3": workloads.w3(vocab, own=32, out=16),
+            "W4": workloads.w4(n, vocab, rate, longest=64, most_out=16),
+        }
+    return {
+        "W1": workloads.w1(n, vocab),
+        "W2": workloads.w2(n, vocab),
+        "W3": workloads.w3(vocab),
+        "W4": workloads.w4(n, vocab, rate, longest=384, most_out=48),
+    }
+
+
+def _model(model: Model, args: argparse.Namespace, settings: Settings, rows: Rows) -> dict[str, Any]:
+    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+    bench = Bench(model, work_of(config["vocab_size"], args.n, args.quick, rate=1.0), settings, rows)
+    names: Sequence[str] = args.workloads
+    try:
+        limits = _limits(bench, floor.Shape.of(config), args.quick)
+        rate = None
+        if "W4" in names:
+            rate = OVERLOAD * bench.capacity(bench.work["W4"])
+            bench.work = work_of(config["vocab_size"], args.n, args.quick, rate)
+            _streams(bench, args.n)
+        for system in PEERS_OF_OURS:
+            if system.name in args.only:
+                bench.peer(system, names)
+        for name in names:
+            if "ours" in args.only:
+                bench.alone(name)
+        if "variants" in args.only:
+            for label, options in systems.variants(systems.load_options()).items():
+                bench.variant(label, options, [w for w in names if w != "W4"], VARIANT_REQUESTS)
+        if "correctness" in args.only:
+            correctness.check(bench, names, 8 if not model.big else 2)
+        _memory(bench, names)
+    finally:
+        bench.close()
+    shape, size = floor.Shape.of(config), _ITEMSIZE[model.dtype]
+    best = max(limits["gemm_gflops"].values()), max(limits["read_gb_s"].values())
+    floors = {w: round(floor.seconds(shape, bench.work[w], size, *best), 6) for w in ("W1", "W2", "W3")}
+    return {
+        "dtype": model.dtype,
+        "rate_w4": rate,
+        "limits": limits,
+        "floors": floors,
+        "ratios": ratios(rows.all(), model.name, floors),
+    }
+
+
+def _limits(bench: Bench, shape: floor.Shape, quick: bool) -> dict[str, dict[str, float]]:
+    """GEMM and read rates: the best that was seen."""
+    unit = bench.unit("limits")
+    if unit not in bench.rows:
+        options = {"shapes": sorted({*shape.matrices, (shape.hidden, shape.vocab)})}
+        runner = bench.start(_FLOORS, options)
+        try:
+            found = runner.ask("measure", [], 600, seconds=0.02 if quick else 0.3)
+        finally:
+            runner.close()
+        bench.rows.add(unit, [{"model": bench.model.name, "system": "limits", "workload": "", **found}])
+    row = bench.rows[unit][0]
+    limits = {name: {k: round(v, 1) for k, v in row[name].items()} for name in ("gemm_gflops", "read_gb_s")}
+    print(
+        f"  {max(limits['gemm_gflops'].values()):.0f} GFLOP/s in {bench.model.dtype} products, "
+        f"{max(limits['read_gb_s'].values()):.1f} GB/s read",
+        flush=True,
+    )
+    return limits
+
+
+def _streams(bench: Bench, n: int) -> None:
+    """Our engine on the trace: as it is, with static batching, and with few places, by priority and FCFS."""
+    few = max(2, n // 4)
+    known = systems.load_options()
+    policy = {"policy": "priority"} if "policy" in known else {}
+    fcfs = {"policy": "fcfs"} if "policy" in known else {"drop_priority": True}
+    bench.stream_unit("ours, stream", {})
+    bench.stream_unit("ours, static batching", {}, batch=64)
+    bench.stream_unit("ours, priority", {"max_running": few, **policy})
+    bench.stream_unit("ours, FCFS", {"max_running": few, **fcfs})
+
+
+def _memory(bench: Bench, names: Sequence[str]) -> None:
+    """KV memory that live requests hold at the peak, against as many rows of the workload's longest request.
+
+    For a big model blocks are counted with a tiny one on requests of the same lengths: it does not matter what they
+    hold.
+    """
+    todo = [w for w in names if bench.unit("memory", w) not in bench.rows]
+    try:
+        if todo and bench.model.big:
+            tiny = Model(
+                "tiny", models.make(cache.folder("models") / "small-random", models.SMALL), "float32", big=False
+            )
+            with bench.paused():
+                runner = bench.start(OURS, bench.options(), tiny)
+                try:
+                    _count(bench, runner, todo, models.SMALL["vocab_size"])
+                finally:
+                    runner.close()
+        elif todo:
+            _count(bench, bench.ours, todo, None)
+    except Failed as error:
+        print(f"  memory was not measured: {error}", flush=True)
+
+
+def _count(bench: Bench, runner: Runner, names: Sequence[str], vocab: int | None) -> None:
+    """`vocab`: ids are folded into so many."""
+    for name in names:
+        work = bench.work[name]
+        items = work.items if vocab is None else tuple(_folded(item, vocab) for item in work.items)
+        found = runner.ask("memory", replace(work, items=items).as_json()["items"], 600)
+        row = {"model": bench.model.name, "system": "memory", "workload": name, **found}
+        bench.rows.add(bench.unit("memory", name), [row | {"contiguous_tokens": found["live"] * work.longest}])
+
+
+def _folded(item: Item, vocab: int) -> Item:
+    low = workloads.VOCAB_FROM
+    return replace(item, prompt=tuple(t % (vocab - low) + low for t in item.prompt))
