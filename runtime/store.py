@@ -211,7 +211,7 @@ class Store:
     def _open(self, path: Path) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = FileLock(path.with_name(path.name + ".lock"))
+            self._lock = lock_of(path)
             self._fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
             with open(path, "rb") as file:
                 self._scan(file)
@@ -219,9 +219,6 @@ class Store:
                 os.ftruncate(self._fd, self._end)
             if not self._end:
                 self._begin()
-        except LockTaken as e:
-            who = f"process {e.pid}" if e.pid else "another process"
-            raise StoreError(f"{path}: in use by {who}; wait for it to end, or give this run another folder") from None
         except BaseException as e:
             if self._fd >= 0:
                 os.close(self._fd)
@@ -263,6 +260,15 @@ class Store:
                 self._end = offset + len(line)
             offset = file.tell()
         self.recovered += broken
+
+
+def lock_of(path: Path) -> FileLock:
+    """The lock of the store at `path`, taken. Raises StoreError if another process has it, OSError."""
+    try:
+        return FileLock(path.with_name(path.name + ".lock"))
+    except LockTaken as e:
+        who = f"process {e.pid}" if e.pid else "another process"
+        raise StoreError(f"{path}: in use by {who}; wait for it to end, or give this run another folder") from None
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

@@ -72,9 +72,17 @@ def optimize(
 
 
 def forget(folder: Path) -> None:
-    """Remove what earlier runs left in a run's folder, and nothing else."""
-    for name in ("journal.store", "run.json", "record.json", "events.jsonl"):
-        (folder / name).unlink(missing_ok=True)
+    """Remove what earlier runs left in a run's folder, and nothing else. Raises StoreError if one is at work there."""
+    from lampc.runtime.store import lock_of
+
+    if not folder.is_dir():
+        return
+    lock = lock_of(folder / "journal.store")
+    try:
+        for name in ("journal.store", "run.json", "record.json", "events.jsonl"):
+            (folder / name).unlink(missing_ok=True)
+    finally:
+        lock.release()
 
 
 def _optimize(loaded: Loaded, task: Task, folder: Path, target: Path, model: str | None, seed: int) -> None:

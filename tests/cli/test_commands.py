@@ -15,6 +15,7 @@ import pytest
 
 from lampc.ir import parse_module
 from lampc.runtime.cli.app import COMMANDS
+from lampc.runtime.store import Store
 from tests.cli.conftest import Result
 from tests.runtime.loopback import Loopback, Messages
 
@@ -259,6 +260,17 @@ def test_optimize_resume_and_use(lampc: Lampc, folder: Path, server: Loopback) -
     fresh = lampc("optimize", "classify.lmp", "--model", server.url, "--fresh")
     assert "finished before" not in fresh.out
     assert len(server.requests) > made
+
+
+def test_fresh_leaves_a_run_alone_that_is_at_work(lampc: Lampc, folder: Path) -> None:
+    with Store(folder / "out" / "classify" / "journal.store") as store:
+        store.put("call", "paid", {"text": "good"})
+        refused = lampc("optimize", "classify.lmp", "--fresh", "--model", "http://127.0.0.1:9/v1")
+        assert refused.code == 1
+        assert "journal.store: in use by process" in refused.err
+        assert (folder / "out/classify/journal.store").is_file()
+    with Store(folder / "out" / "classify" / "journal.store") as again:
+        assert again.get("call", "paid") == {"text": "good"}
 
 
 def test_optimize_own_table(lampc: Lampc, folder: Path, server: Loopback) -> None:
