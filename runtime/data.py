@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import CompileError, Diagnostic, Field, Label, Module, Source, Span, explain
-from lampc.ir.adapters.values import Uncastable, cast
+from lampc.ir.adapters.values import Uncastable, cast, read_json
 from lampc.ir.prog import Func
 from lampc.ir.types import ANY, STR, Maybe, Record, mismatch
 from lampc.ir.unit import Dataset
@@ -39,6 +39,10 @@ explain(
 
 DEFAULT_SPLIT = (("train", 0.5), ("dev", 0.25), ("test", 0.25))
 """Shares of the splits of a table that says nothing about splits."""
+
+
+LONGEST_CELL = 1 << 30
+"""Most characters of a CSV cell: it may hold a document, and Python's own limit is 128 KiB."""
 
 
 class DataError(CompileError):
@@ -97,7 +101,7 @@ def table_for(path: Path, module: Module, entry: str | None, *, like: Dataset | 
         known = {**{c.name: c.type for c in like.columns}, **known}
     for name, t in params.fields:
         if name not in header and not isinstance(t, Maybe):
-            raise _columns_error(path, name, header, "the program's parameter")
+            raise _columns_error(path, name, header, "the program needs")
     if not any(n not in params.names() and n != "split" for n in header):
         labels = " or ".join(f"`{n}`" for n in outputs.names())
         raise _error("L0802", f"{path}: there is no label column; the program gives {labels}", path, 1)
@@ -147,6 +151,7 @@ def read_table(path: Path, kind: str, loc: Any = None) -> tuple[list[_Record], l
 
 
 def _csv(path: Path, text: str) -> Iterator[_Record]:
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     header: list[str] | None = None
     previous = 0
@@ -172,11 +177,13 @@ def _jsonl(path: Path, text: str) -> Iterator[_Record]:
         if not content.strip():
             continue
         try:
-            value = json.loads(content)
+            value = read_json(content)
         except json.JSONDecodeError as e:
             raise _error(
                 "L0804", f"{path}:{line}: not JSON: {e.msg} at column {e.colno}", path, line, e.colno
             ) from None
+        except ValueError as e:
+            raise _error("L0804", f"{path}:{line}: not JSON: {e}", path, line) from None
         if not isinstance(value, dict):
             raise _error("L0804", f"{path}:{line}: a JSON object is needed, got {json.dumps(value)[:40]}", path, line)
         yield _Record(line, value)

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import heapq
-import json
 import math
 import re
 from array import array
@@ -18,7 +17,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from lampc.ir.adapters.values import read_json
 from lampc.ir.prog import DefRetriever
+from lampc.runtime.data import LONGEST_CELL
 
 K1 = 1.2
 B = 0.75
@@ -111,6 +112,7 @@ def read_corpus(path: Path, field: str) -> list[str]:
 
 
 def _csv(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
+    csv.field_size_limit(LONGEST_CELL)
     reader = csv.DictReader(file, strict=True)
     first = 1  # line where the row begins
     try:
@@ -131,7 +133,7 @@ def _jsonl(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = read_json(line)
         except ValueError as e:
             raise RetrieverError(f"{path}:{number}: not JSON: {e}") from None
         if not isinstance(row, dict):

@@ -16,6 +16,37 @@ class Uncastable(Exception):
     """A text does not hold a value of the wanted type."""
 
 
+_NUMBER = re.compile(r"[-+]?[\d,_]*+(?:\.\d++|(?<=\d))(?:[eE][-+]?\d++)?")
+_BULLET = re.compile(r"^[^\S\n]*+(?:[-*]|\d++[.)])\s++(.*)$", re.MULTILINE)
+"""Both without backtracking: a model may write the same sign ten thousand times."""
+
+
+def read_json(text: str) -> Any:
+    """A JSON value. Raises ValueError, with what is wrong, for all else: `NaN` and numbers beyond floats, halves of
+    surrogate pairs, and nesting or digits beyond what Python reads."""
+    try:
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
+    if "\\u" in text:
+        try:
+            json.dumps(value, ensure_ascii=False).encode("utf-8")
+        except UnicodeEncodeError:
+            raise ValueError("half of a surrogate pair") from None
+    return value
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON value")
+
+
+def _finite(digits: str) -> float:
+    number = float(digits)
+    if math.isinf(number):
+        raise ValueError(f"{digits[:40]} is too large a number")
+    return number
+
+
 def cast(text: str, wanted: Type) -> Any:
     """Read a value of type `wanted` out of `text`. Raises Uncastable, saying why."""
     text = text.strip()
@@ -33,9 +64,9 @@ def cast(text: str, wanted: Type) -> Any:
             return False
         raise Uncastable(f"{text!r} is neither true nor false")
     if wanted in (INT, FLOAT):
-        found = re.fullmatch(r"[-+]?[\d,_]*\.?\d+(?:[eE][-+]?\d+)?", text.strip("`\"' "))
+        found = _NUMBER.fullmatch(text.strip("`\"' "))
         if not found:
-            raise Uncastable(f"{text!r} is not a number")
+            raise Uncastable(f"{text[:80]!r} is not a number")
         digits = found.group().replace(",", "").replace("_", "")
         if wanted == INT and digits.lstrip("+-").isdigit() and len(digits) < 1000:
             return int(digits)  # a float would lose digits of a large number
@@ -67,7 +98,7 @@ def _json(text: str, wanted: Type) -> Any:
         value = _literal(body)
     except ValueError:
         if isinstance(wanted, ListOf) and not isinstance(wanted.item, Record):
-            items = re.findall(r"^\s*(?:[-*]|\d+[.)])\s+(.*)$", body, re.MULTILINE)
+            items = _BULLET.findall(body)
             if items or not body:
                 return [cast(i, wanted.item) for i in items]
         if wanted == Scalar("any"):
@@ -82,13 +113,13 @@ def _json(text: str, wanted: Type) -> Any:
 def _literal(text: str) -> Any:
     """A JSON value as JSON or as Python writes it (single quotes, True, None). Raises ValueError."""
     try:
-        return json.loads(text)
+        return read_json(text)
     except ValueError as e:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # odd escapes in a model's text are no matter of ours
                 value = ast.literal_eval(text)
-            return json.loads(json.dumps(value))  # tuples are lists; sets and bytes are no JSON values
+            return read_json(json.dumps(value))  # tuples are lists; sets and bytes are no JSON values
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise e from None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, Module, Source, Unit, parse_module
+from lampc.ir.adapters.values import read_json
 from lampc.ir.prog import Func
 from lampc.ir.types import Scalar, Type, mismatch
 from lampc.runtime.cli.failure import CommandError
@@ -124,15 +124,19 @@ def parse_value(name: str, text: str, type: Type | None) -> Any:
     """A value of `type` written on the command line; `@file` stands for the text of a file."""
     if text.startswith("@") and len(text) > 1:
         text = read_text(Path(text[1:]))
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise CommandError(f"--input {name}: not UTF-8 text") from None
     if type is None:
         try:
-            return json.loads(text)
+            return read_json(text)
         except ValueError:
             return text
     if mismatch(text, type) is None and type != Scalar("any"):
         return text
     try:
-        value = json.loads(text)
+        value = read_json(text)
     except ValueError:
         value = text
     why = mismatch(value, type)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,10 +53,16 @@ def _text(content: Any, url: str) -> str:
     if content is None:
         return ""
     if isinstance(content, str):
-        return content
+        return _whole(content)
     if isinstance(content, list):  # parts; those that are no text have nothing to say here
-        return "".join(p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str))
+        parts = [p["text"] for p in content if isinstance(p, dict) and isinstance(p.get("text"), str)]
+        return _whole("".join(parts))
     raise BadAnswer(f"{url}: the answer's content is {type(content).__name__}, not text", 200)
+
+
+def _whole(text: str) -> str:
+    """Text that can be written: half of a surrogate pair, left where a server cut an answer, is shown as U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def _count(value: Any) -> int:

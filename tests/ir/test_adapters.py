@@ -69,6 +69,8 @@ def test_an_adapter_reads_what_it_writes(layout: str) -> None:
         ("n/a", Maybe(INT), None),
         ("plain words", ANY, "plain words"),
         ('"\\d"', ANY, "\\d"),
+        ("NaN", ANY, "NaN"),
+        ("[[" * 1000, ANY, "[[" * 1000),
     ],
 )
 def test_answers_are_read_as_they_are_meant(text: str, wanted: Type, value: Any) -> None:
@@ -89,6 +91,14 @@ def test_answers_are_read_as_they_are_meant(text: str, wanted: Type, value: Any)
         ("a, b", ListOf(INT), "not JSON for list[int]"),
         ('["a"]', ListOf(INT), "item 0: expected int, got 'a'"),
         ("{1, 2}", Record(()), "not JSON"),
+        ("[NaN]", ListOf(FLOAT), "not JSON"),
+        ("[1e999]", ListOf(FLOAT), "not JSON"),
+        ('["\\ud800"]', ListOf(STR), "not JSON"),
+        ("[" * 100_000, ListOf(STR), "not JSON"),
+        ('{"a": ' * 5000, Record(()), "not JSON"),
+        ("[" + "9" * 5000 + "]", ListOf(INT), "not JSON"),
+        pytest.param("1" * 200_000 + "x", INT, "not a number", id="digits"),
+        pytest.param("x" + "\n" * 200_000 + "x", ListOf(STR), "not JSON", id="lines"),
     ],
 )
 def test_answers_that_cannot_be_read_say_why(text: str, wanted: Type, why: str) -> None:

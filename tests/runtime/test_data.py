@@ -185,7 +185,7 @@ def test_an_empty_split_is_an_error_when_it_is_needed(here: Path) -> None:
 def test_a_program_says_which_inputs_it_misses(here: Path) -> None:
     program = program_of("%t: str", "{label: str}")
     (here / "own.csv").write_text("tt,label\na,b\n")
-    with pytest.raises(DataError, match=r"own.csv:1: the program's parameter `t`, but there is no such column"):
+    with pytest.raises(DataError, match=r"own.csv:1: the program needs `t`, but there is no such column"):
         table_for(here / "own.csv", program, "main")
     (here / "own.csv").write_text("t\na\n")
     with pytest.raises(DataError, match="there is no label column; the program gives `label`"):
@@ -193,3 +193,25 @@ def test_a_program_says_which_inputs_it_misses(here: Path) -> None:
     (here / "t.csv").write_text("text,label\na,b\n")
     with pytest.raises(DataError, match="the program needs `question`, the dataset declares `text`, `label`"):
         load_dataset(dataset("t.csv"), inputs=["question"])
+
+
+@pytest.mark.parametrize(
+    ("value", "why"),
+    [
+        ("[" * 100_000, "nested too deeply"),
+        ("9" * 5000, "Exceeds the limit"),
+        ("NaN", "NaN is no JSON value"),
+        ("-1e999", "-1e999 is too large a number"),
+        ('"\\ud800"', "half of a surrogate pair"),
+    ],
+    ids=["deep", "digits", "nan", "large", "surrogate"],
+)
+def test_json_beyond_what_can_be_kept_names_its_line(here: Path, value: str, why: str) -> None:
+    (here / "t.jsonl").write_text(f'{{"text": "a", "label": "b"}}\n{{"text": "a", "label": {value}}}\n')
+    with pytest.raises(DataError, match=rf"t.jsonl:2: not JSON: {why}"):
+        load_dataset(dataset("t.jsonl"))
+
+
+def test_a_cell_may_hold_a_document(here: Path) -> None:
+    (here / "t.csv").write_text(f'text,label\n"{"word " * 100_000}",b\n')
+    assert len(load_dataset(dataset("t.csv"))["all"][0].inputs["text"]) == 500_000

@@ -310,7 +310,12 @@ def test_errors_name_what_where_and_how(server: Loopback, reply: Reply, kind: ty
 
 @pytest.mark.parametrize(
     ("content", "text"),
-    [(None, ""), ("x", "x"), ([{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}], "ab")],
+    [
+        (None, ""),
+        ("x", "x"),
+        ("cut \ud83d", "cut \ufffd"),
+        ([{"type": "text", "text": "a"}, {"type": "image"}, {"text": "b"}], "ab"),
+    ],
 )
 def test_forms_of_content(server: Loopback, content: object, text: str) -> None:
     server.script.append(Reply(200, {"choices": [{"message": {"content": content}, "finish_reason": None}]}))
