@@ -28,9 +28,7 @@ def compile_lmp(text: str, path: str = "<lmp>") -> Unit:
     try:
         unit = lower(load(text, path, report, True, {}), program)
     except RecursionError:
-        lines = text.splitlines() or [""]
-        at = max(range(len(lines)), key=lambda i: len(lines[i]))
-        report.error("L0108", "this file is nested too deeply", Span(path, at + 1, 1), help="name parts by `let`")
+        report.too_deep(path, text)
     report.raise_if_failed()
     unit.module = program.assemble()
     check(unit.module)

@@ -19,15 +19,18 @@ from lampc.ir import CompileError, Span
 def format_lmp(text: str, path: str = "<lmp>") -> str:
     """The text in canonical form. Raises CompileError if it does not parse."""
     report = Reporter()
-    file = parse(text, path, report)
-    if report.failed:
-        raise CompileError(report.ordered(), report.sources.values())
-    return _Printer(file).run()
+    try:
+        file = parse(text, path, report)
+        if not report.failed:
+            return _Printer(file).run()
+    except RecursionError:
+        report.too_deep(path, text)
+    raise CompileError(report.ordered(), report.sources.values())
 
 
 class _Printer:
     def __init__(self, file: ast.File) -> None:
-        self.source = file.text.splitlines()
+        self.source = file.text.split("\n")
         self.items = file.items
         self.comments = list(file.comments)
         self.out: list[str] = []
@@ -40,7 +43,7 @@ class _Printer:
                 self.blank()
             self.before(item.span.line, 0)
             self.item(item)
-            self.after(item.span)
+            self.after(item.span, item=True)
             previous = item
         if self.comments and self.out and self.gap(self.comments[0].line):
             self.blank()
@@ -77,13 +80,19 @@ class _Printer:
     def opens(self) -> bool:
         return not self.out or self.out[-1].endswith("{")
 
-    def after(self, span: Span) -> None:
-        """Put a trailing comment of the last line of `span` behind the line that was just printed."""
-        commented = False
+    def after(self, span: Span, item: bool = False) -> None:
+        """Put a trailing comment of the last line of `span` behind the line that was just printed.
+
+        Further comments from inside `span` follow; those of an item stand apart, as they will when formatted again.
+        """
+        commented = apart = False
         while self.comments and self.comments[0].line <= span.end_line:
             comment = self.comments.pop(0)
             if comment.alone or commented:
-                indent = len(self.out[-1]) - len(self.out[-1].lstrip())
+                indent = 0 if item else len(self.out[-1]) - len(self.out[-1].lstrip())
+                if item and not apart:
+                    self.blank()
+                    apart = True
                 self.out.append(" " * indent + comment.text)
             else:
                 self.out[-1] += "  " + comment.text

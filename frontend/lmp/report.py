@@ -48,6 +48,12 @@ class Reporter:
         """Note a warning at `span`."""
         self._add("warning", code, message, span, label, help, also, notes)
 
+    def too_deep(self, path: str, text: str) -> None:
+        """Note that a file is nested beyond what can be followed; its longest line is the most likely place."""
+        lines = text.split("\n")
+        at = max(range(len(lines)), key=lambda i: len(lines[i]))
+        self.error("L0108", "this file is nested too deeply", Span(path, at + 1, 1), help="name parts by `let`")
+
     def _add(
         self,
         severity: str,

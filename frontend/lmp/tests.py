@@ -47,7 +47,7 @@ def test(program: Program, env: Env, decl: ast.TestDecl, number: int) -> Test | 
 
 def source(text: str, span: Span) -> str:
     """The text of a span, white space made single."""
-    lines = text.splitlines()[span.line - 1 : span.end_line]
+    lines = text.split("\n")[span.line - 1 : span.end_line]
     lines[-1] = lines[-1][: span.end_column - 1]
     lines[0] = lines[0][span.column - 1 :]
     return " ".join(" ".join(lines).split())

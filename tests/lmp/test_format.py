@@ -52,6 +52,8 @@ def test_no_line_is_needlessly_long() -> None:
         " assert x > 0; return (b: a); }",
         "module M(a: list[str]) -> (b: int) {\n  let n = len(\n    # inside\n    a,   # behind\n  );\n"
         "  return (b: n);\n}\n",
+        'retriever r = bm25(\n  # inside\n  "a.csv", # behind\n  k: 3);\ntype A = str;\n',
+        'type A = # why\n  str;\ntest "t" { run M(a: 1); expect # what\n # for\n b; }\n',
         'test "t" { # open\n  run M(a: 1); # run\n\n\n  # alone\n  expect b; }\n',
     ],
 )
@@ -64,6 +66,17 @@ def test_comments_in_odd_places(text: str) -> None:
 def test_empty_file() -> None:
     assert format_lmp("") == ""
     assert format_lmp("\n\n") == ""
+
+
+def test_blank_lines_are_kept_behind_odd_characters() -> None:
+    text = 'signature S(x: str) -> (y: str) {\n  """a\u2028b"""\n}\n\nmodule M(x: str) -> (y: str) {\n'
+    text += "  use s = Predict(S);\n  let a = s(x: x);\n\n  return (y: a.y);\n}\n"
+    assert format_lmp(text) == text
+
+
+def test_nesting_beyond_what_can_be_followed_is_an_error() -> None:
+    with pytest.raises(CompileError, match="L0108"):
+        format_lmp("module M(x: str) -> (y: any) {\n  return (y: " + "[" * 3000 + "]" * 3000 + ");\n}\n")
 
 
 def test_broken_text_is_an_error() -> None:
