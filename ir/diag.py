@@ -6,6 +6,7 @@ A diagnostic is plain data; rendering it is separate. Every code has an explanat
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -86,16 +87,19 @@ def render(diagnostic: Diagnostic, sources: Iterable[Source] = (), *, color: boo
     if shown:
         out.append(f"{' ' * width} {paint.dim('|')}")
     previous: Span | None = None
+    first = 0  # of the line that is shown: a very long one in part
     for label in shown:
         if previous and previous.path == label.span.path and label.span.line > previous.line + 1:
             out.append("...")
         line = _line(texts, label.span) or ""
         if not previous or (previous.path, previous.line) != (label.span.path, label.span.line):
-            out.append(f"{label.span.line:>{width}} {paint.dim('|')} {line.expandtabs(4)}")
+            first = _first_shown(line, label.span.column)
+            part = _CONTROL.sub("\ufffd", line[first : first + _SHOWN])
+            out.append(f"{label.span.line:>{width}} {paint.dim('|')} {part.expandtabs(4)}")
         mark = "^" if label is diagnostic.primary else "-"
-        start = _width(line[: label.span.column - 1])
+        start = _width(line[first : max(label.span.column - 1, first)])
         end_column = label.span.end_column if label.span.end_line in (0, label.span.line) else len(line) + 1
-        length = max(1, _width(line[label.span.column - 1 : end_column - 1]))
+        length = max(1, _width(line[label.span.column - 1 : min(end_column - 1, first + _SHOWN)]))
         caret = paint.severity(diagnostic.severity, mark * length)
         out.append(f"{' ' * width} {paint.dim('|')} {' ' * start}{caret} {label.text}".rstrip())
         previous = label.span
@@ -105,13 +109,24 @@ def render(diagnostic: Diagnostic, sources: Iterable[Source] = (), *, color: boo
     return "\n".join(out)
 
 
+_SHOWN = 300
+"""Most characters of a line that are shown."""
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+"""What a terminal would obey instead of showing it, or cannot write."""
+
+
+def _first_shown(line: str, column: int) -> int:
+    """Where the shown part of a line starts, 0 unless the line is too long and `column` lies far behind."""
+    return max(0, column - 1 - _SHOWN // 2) if len(line) > _SHOWN and column > _SHOWN // 2 else 0
+
+
 def _line(texts: Mapping[str, str], span: Span) -> str | None:
     text = texts.get(span.path)
     if text is None:
         import linecache
 
         return linecache.getline(span.path, span.line).rstrip("\n") or None
-    lines = text.splitlines()
+    lines = text.split("\n")  # as spans count them: U+2028 or a form feed ends no line
     return lines[span.line - 1] if 0 < span.line <= len(lines) else "" if span.line == len(lines) + 1 else None
 
 
