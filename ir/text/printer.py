@@ -64,6 +64,7 @@ class Namer:
     def __init__(self) -> None:
         self._names: dict[Value, str] = {}
         self._taken: set[str] = set()
+        self._last: dict[str, int] = {}  # the last number behind each hint
         self._next = 0
 
     def name(self, value: Value) -> str:
@@ -74,10 +75,11 @@ class Namer:
             name = str(self._next)
             self._next += 1
         else:
-            name, n = hint, 0
+            name, n = hint, self._last.get(hint, 0)
             while name in self._taken:
                 n += 1
                 name = f"{hint}_{n}"
+            self._last[hint] = n
         self._taken.add(name)
         self._names[value] = name
         return name

@@ -2,13 +2,29 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from lampc.ir import STR, CompileError, Field, Module, Obj, Symbol, digest, parse_module, print_module, print_op, verify
+from lampc.ir import (
+    STR,
+    CompileError,
+    Field,
+    Module,
+    Obj,
+    Region,
+    Symbol,
+    Value,
+    digest,
+    parse_module,
+    print_module,
+    print_op,
+    verify,
+)
 from lampc.ir.prog import DefTune
+from lampc.ir.text.printer import Namer
 from lampc.ir.types import ANY
 from tests.content import attributes
 from tests.strategies import LEVELS, broken_modules, modules
@@ -139,3 +155,10 @@ def test_comments_and_white_space_do_not_matter() -> None:
     text = print_module(module)
     spread = "; a comment\n" + text.replace(", ", ' ,\n ; another, with " and }\n ')
     assert parse_module(spread) == module
+
+
+def test_naming_thousands_of_values_alike_takes_no_time() -> None:
+    namer, started = Namer(), time.process_time()
+    values = [Value(STR, Region(), i, "r") for i in range(30_000)]
+    assert [namer.name(v) for v in values] == ["r", *(f"r_{i}" for i in range(1, 30_000))]
+    assert time.process_time() - started < 5
