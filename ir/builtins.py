@@ -88,6 +88,27 @@ def _index(seq: Any, i: Any) -> Any:
     return seq[i]
 
 
+_MOST_BITS = 14_000
+"""Of a whole number: about the 4,300 digits that Python writes."""
+_MOST_ITEMS = 10_000_000
+
+
+def _power(a: Any, b: Any) -> Any:
+    if isinstance(a, int) and isinstance(b, int) and b > 0 and (a.bit_length() - 1) * b > _MOST_BITS:
+        raise ValueError("the result is too large")
+    value = operator.pow(a, b)
+    if isinstance(value, complex):
+        raise ValueError("a root of a negative number")
+    return value
+
+
+def _range(*bounds: Any) -> list[int]:
+    numbers = range(*bounds)
+    if len(numbers) > _MOST_ITEMS:
+        raise ValueError("too many numbers")
+    return list(numbers)
+
+
 def _join(sep: str, items: Sequence[Any]) -> str:
     return sep.join(_text(i) for i in items)
 
@@ -98,7 +119,7 @@ _add("mul", 2, _numeric, operator.mul, "product")
 _add("div", 2, FLOAT, operator.truediv, "quotient, a float")
 _add("mod", 2, _numeric, operator.mod, "remainder, with the sign of the divisor")
 _add("floordiv", 2, _numeric, operator.floordiv, "quotient rounded down")
-_add("pow", 2, _numeric, operator.pow, "power")
+_add("pow", 2, _numeric, _power, "power")
 _add("neg", 1, _numeric, operator.neg, "negation")
 _add("eq", 2, BOOL, operator.eq, "equality")
 _add("ne", 2, BOOL, operator.ne, "inequality")
@@ -126,7 +147,7 @@ _add("concat", (0, 99), STR, lambda *a: "".join(_text(x) for x in a), "texts of 
 _add("replace", 3, STR, lambda s, a, b: s.replace(a, b), "text with one part replaced by another")
 _add("startswith", 2, BOOL, lambda s, p: s.startswith(p), "whether a text begins so")
 _add("endswith", 2, BOOL, lambda s, p: s.endswith(p), "whether a text ends so")
-_add("range", (1, 3), ListOf(INT), lambda *a: list(range(*a)), "whole numbers from a start to an end")
+_add("range", (1, 3), ListOf(INT), _range, "whole numbers from a start to an end")
 _add("sum", 1, lambda t: _numeric([_item(t)]), sum, "sum of a list")
 _add("min", (1, 9), _item, min, "least item")
 _add("max", (1, 9), _item, max, "greatest item")
@@ -177,12 +198,22 @@ def result_type(name: str, types: Sequence[Type]) -> Type:
     return builtin.rule(types)
 
 
+def _shown(value: Any) -> str:
+    try:
+        return repr(value)[:60]
+    except (ValueError, RecursionError):  # a number of too many digits, lists within lists
+        return f"a large {type(value).__name__}"
+
+
 def apply(name: str, args: Sequence[Any]) -> Any:
     """Run a built-in. Raises BuiltinError, naming the function and the values, if it cannot."""
     try:
-        return BUILTINS[name].run(*args)
+        value = BUILTINS[name].run(*args)
+        if isinstance(value, int) and value.bit_length() > _MOST_BITS:
+            raise ValueError("the result is too large")
+        return value
     except KeyError as e:
         raise BuiltinError(f"{name}: no key {e}" if name in BUILTINS else f"no built-in function `{name}`") from None
     except Exception as e:
-        shown = ", ".join(repr(a)[:60] for a in args)
+        shown = ", ".join(_shown(a) for a in args)
         raise BuiltinError(f"{name}({shown}): {e}") from e
