@@ -46,6 +46,9 @@ def number(raw: str) -> int | float:
     return out
 
 
+_HALF = re.compile("[\ud800-\udfff]")
+
+
 def text(raw: str) -> str:
     """The text that a `"..."` (JSON escapes) or a triple-quoted text (dedented, stripped) stands for."""
     if raw.startswith('"""'):
@@ -56,6 +59,9 @@ def text(raw: str) -> str:
         bad = next((e for e in re.findall(r"\\.", raw) if e[1] not in '"\\/bfnrtu'), "\\u")
         raise BadLiteral(f"`{bad}` is no escape that texts know") from None
     assert isinstance(made, str)
+    half = _HALF.search(made)
+    if half:
+        raise BadLiteral(f"`\\u{ord(half[0]):04x}` is half of a character: write the character, or both halves")
     return made
 
 

@@ -46,12 +46,15 @@ def graph(
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.lowering import context, up_to
     from lampc.runtime.cli.sources import load
+    from lampc.runtime.cli.targets import keep
     from lampc.runtime.pictures import draw, picture, reachable
 
     if after and pipeline:
         raise CommandError("give --after or --pipeline, not both")
     format = to.value if to else _by_ending(output)
     loaded = load(file)
+    if output is not None:
+        keep(output, "--output", loaded, counts)
     module = loaded.module
     passes = up_to(after) if after else pipeline
     if passes:

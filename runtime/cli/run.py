@@ -41,20 +41,20 @@ def run(
     """
     from lampc.runtime.cli.failure import CommandError, clip
     from lampc.runtime.cli.sources import entry, load, one_row, parse_inputs
-    from lampc.runtime.cli.targets import writable
+    from lampc.runtime.cli.targets import keep, writable
 
     loaded = load(file)
     func = entry(loaded, program)
     if data is not None and inputs:
         raise CommandError("give --input or --data, not both")
-    if out is not None and any(p is not None and out.exists() and p.exists() and out.samefile(p) for p in (file, data)):
-        raise CommandError(f"--out {out} is the program or its data: give another file")
+    if out is not None:
+        keep(out, "--out", loaded, data)
     rows = table(loaded, data, program) if data is not None else [one_row(parse_inputs(inputs, func))]
     if out is not None:
         writable(out, "--out")
     outcomes, usage = _run(loaded, rows, program, model, seed, out)
     failed = [o.error for o in outcomes if o.error is not None]
-    lines = [json.dumps(record(o, labelled=data is not None), ensure_ascii=False) for o in outcomes]
+    lines = [written(record(o, labelled=data is not None)) for o in outcomes]
     if out is not None:
         out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
         _journal(out).unlink(missing_ok=True)
@@ -62,7 +62,7 @@ def run(
     elif data is not None:
         typer.echo("\n".join(lines))
     elif not failed:
-        typer.echo(json.dumps(outcomes[0].value, ensure_ascii=False, indent=1))
+        typer.echo(written(outcomes[0].value, 1))
     for error in failed[:10]:
         typer.echo(f"error: {clip(str(error))}", err=True)
     if len(failed) > 10:
@@ -137,6 +137,16 @@ def record(outcome: Outcome, *, labelled: bool) -> dict[str, Any]:
     if outcome.error is not None:
         return {**head, "error": outcome.error.message, "where": outcome.error.where}
     return {**head, **(outcome.value or {})}
+
+
+def written(value: Any, indent: int | None = None) -> str:
+    """A value as JSON, readable where it can be: text that is no UTF-8 (a program may make it) is escaped."""
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, indent=indent)
+    return text
 
 
 def told(usage: Usage) -> str:

@@ -5,8 +5,23 @@ from __future__ import annotations
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lampc.runtime.cli.failure import CommandError
+
+if TYPE_CHECKING:
+    from lampc.runtime.cli.sources import Loaded
+
+
+def keep(out: Path, option: str, loaded: Loaded, *others: Path | None) -> None:
+    """See that `out` is none of the files that the program is made of or reads. Raises CommandError naming `option`."""
+    from lampc.ir.prog import DefRetriever
+
+    read = [op.source for op in loaded.module.body.ops if isinstance(op, DefRetriever)]
+    read += [data.path for data in loaded.unit.datasets.values()]
+    for path in (loaded.path, *others, *(loaded.base / name for name in read)):
+        if path is not None and out.exists() and path.exists() and out.samefile(path):
+            raise CommandError(f"{option} {out} is the program or its data: give another file")
 
 
 def writable(path: Path, option: str) -> None:

@@ -262,6 +262,16 @@ def test_optimize_resume_and_use(lampc: Lampc, folder: Path, server: Loopback) -
     assert len(server.requests) > made
 
 
+def test_text_that_is_no_utf8_is_written_escaped(lampc: Lampc, folder: Path) -> None:
+    """A Python program may cut a character in two; its output is JSON all the same."""
+    program = 'import lampc\n\n\n@lampc.program\ndef main(text: str) -> {"y": str}:\n    return {"y": HALF}\n'
+    (folder / "half.py").write_text(program.replace("HALF", '"\\ud83d"'))
+    result = lampc("run", "half.py", "-i", "text=a", "--model", "http://127.0.0.1:9/v1")
+    assert json.loads(result.out) == {"y": "\ud83d"}, result.err
+    lampc("run", "half.py", "-i", "text=a", "--out", "o.jsonl", "--model", "http://127.0.0.1:9/v1")
+    assert json.loads((folder / "o.jsonl").read_text()) == {"y": "\ud83d"}
+
+
 def test_fresh_leaves_a_run_alone_that_is_at_work(lampc: Lampc, folder: Path) -> None:
     with Store(folder / "out" / "classify" / "journal.store") as store:
         store.put("call", "paid", {"text": "good"})

@@ -115,4 +115,10 @@ def test_outputs_do_not_overwrite_the_program_or_its_data(folder: Path) -> None:
     assert "give another file" in said
     assert (folder / "words.csv").read_text() == TABLE
     assert ".lampc" in failing("optimize", "a.lmp", "--save", "a.lmp", "--model", "model")
+    assert "give another file" in failing("graph", "a.lmp", "--to", "dot", "--output", "./a.lmp")
     assert (folder / "a.lmp").read_text().startswith("signature")
+    (folder / "facts.jsonl").write_text('{"text": "uma lives in madrid"}\n')
+    program = 'retriever facts = bm25("facts.jsonl", field: "text");\nmodule Look(text: str) -> (found: list[str]) {\n'
+    (folder / "look.lmp").write_text(program + "  return (found: facts(text));\n}\n")
+    assert "give another file" in failing("run", "look.lmp", "--data", "words.csv", "--out", "facts.jsonl")
+    assert (folder / "facts.jsonl").read_text().startswith('{"text"')
