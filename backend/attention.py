@@ -8,29 +8,71 @@ therefore free: see `lampc.backend.tiles`, which also lets queries of many reque
 share once.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 from lampc.backend.kv_cache import KVCache
+from lampc.backend.models.layers import Attend
+from lampc.backend.native.attention import NativeAttention, supported
+from lampc.backend.native.library import Library
 from lampc.backend.tiles import CHUNK, Group, Span, Tiler, padded_rows, score_scale
 
 _TILE_ROWS = 64  # query rows (tokens times heads per K/V head) of a large tile, about
 
 
-class Attention:
-    """Plans and computes attention for one model shape."""
+class Attention(Protocol):
+    """Attention over one cache."""
 
-    def __init__(self, heads: int, kv_heads: int, head_dim: int, device: torch.device, exact: bool) -> None:
-        self.kv_heads = kv_heads
-        self.fold = heads // kv_heads
-        self.head_dim = head_dim
-        self.device = device
+    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
+        """What the model calls once per layer: row i's K/V go to slots[i], those of slots below 0 nowhere.
+
+        Rows in no span come after all others and give zeros. What is returned holds for this step.
+        """
+        ...
+
+
+def make_attention(
+    cache: KVCache, heads: int, windows: Sequence[int | None], exact: bool, native: Library | None
+) -> Attention:
+    """By native kernels if they are given and compute with such a cache, else by torch; `windows` has an entry per
+    layer. Native kernels are exact either way."""
+    if native is not None and supported(cache):
+        return NativeAttention(native, cache, heads, windows)
+    return TorchAttention(cache, heads, windows, exact)
+
+
+class TorchAttention:
+    """See `Attention`. float32 throughout: low-precision models round q, k, v and the result only."""
+
+    def __init__(self, cache: KVCache, heads: int, windows: Sequence[int | None], exact: bool) -> None:
+        self._cache = cache
+        self._windows = windows
+        self.kv_heads = cache.kv_heads
+        self.fold = heads // cache.kv_heads
+        self.head_dim = cache.head_dim
+        self.device = cache.device
         tokens = max(1, _TILE_ROWS // self.fold)
         if exact and not self._tiles_agree(tokens):
             tokens = 1
-        self._tiler = Tiler(kv_heads, self.fold, head_dim, tokens, device)
+        self._tiler = Tiler(cache.heads, self.fold, cache.head_dim, tokens, cache.device)
+
+    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
+        """See `Attention.step`."""
+        cache = self._cache
+        groups = {w: self._tiler.plan(spans, cache.zero, w) for w in dict.fromkeys(self._windows)}
+        store = torch.from_numpy(np.where(slots < 0, cache.trash, slots)).to(self.device)
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            # All K/V of the step are stored before any is read: rows may build on rows of the same step.
+            cache.write(layer, store, k, v)
+            return self._run(q, layer, groups[self._windows[layer]])
+
+        return attend
 
     def _tiles_agree(self, tokens: int) -> bool:
         """Whether large tiles give the bits of small ones on this machine, alone and among others."""
@@ -50,15 +92,8 @@ class Attention:
                     return False
         return True
 
-    def plan(self, spans: Iterable[Span], pad_slot: int, window: int | None = None) -> list[Group]:
-        """Groups for the spans of a step, in the order in which they are added up, for all layers of one window."""
-        return self._tiler.plan(spans, pad_slot, window)
-
-    def run(self, q: torch.Tensor, cache: KVCache, layer: int, groups: list[Group]) -> torch.Tensor:
-        """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no group.
-
-        float32 throughout: low-precision models round q, k, v and the result only.
-        """
+    def _run(self, q: torch.Tensor, layer: int, groups: Iterable[Group]) -> torch.Tensor:
+        """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no group."""
         rows = len(q)
         wide = q.float()
         top = q.new_full((rows, self.kv_heads, self.fold), -torch.inf, dtype=torch.float32)
@@ -66,12 +101,12 @@ class Attention:
         total = q.new_zeros((rows, self.kv_heads, self.fold, self.head_dim), dtype=torch.float32)
         held = []
         for group in groups:
-            k, v = cache.read(layer, group.keys)
+            k, v = self._cache.read(layer, group.keys)
             scores = self._scores(wide, k.float(), group)
             best = self._by_token(scores.amax((2, 4)), group).index_select(0, group.take)
             top.index_copy_(0, group.put, torch.maximum(top.index_select(0, group.put), best))
-            held.append((scores, v))
-        for group, (scores, v) in zip(groups, held):
+            held.append((group, scores, v))
+        for group, scores, v in held:
             self._add(scores, v.float(), top, mass, total, group)
         mass.masked_fill_(mass == 0, 1.0)  # rows in no group
         return (total / mass.unsqueeze(-1)).view(q.shape).to(q.dtype)

@@ -2,30 +2,69 @@
 
 import torch
 
+FORMATS = ("auto", "int8")
+"""How K/V can be kept: like the model's numbers, or in eight bits."""
+
+
+def bytes_per_token(layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, int8: bool) -> int:
+    """What one slot takes, in bytes."""
+    return 2 * layers * kv_heads * (head_dim + 4 if int8 else head_dim * dtype.itemsize)
+
 
 class KVCache:
-    """K and V as [layers, 2, (slots + 2) * kv_heads, head_dim]; a slot's heads are neighbouring rows.
+    """K and V as [layers, 2, kv_heads, slots + 2, head_dim]: what one head reads of neighbouring slots lies together.
 
     Two slots past the pool's: `zero` is never written and pads reads, `trash` takes writes that do not count.
+    With `int8` a head of a token is kept as whole numbers of -127 .. 127 and one float32 scale, `scales`
+    [layers, 2, kv_heads, slots + 2]: symmetric, the largest of its values becomes 127. It is rounded by itself, so
+    nothing depends on neighbours. A head that is not finite gets the scale NaN.
     """
 
     def __init__(
-        self, slots: int, layers: int, kv_heads: int, head_dim: int, device: torch.device, dtype: torch.dtype
+        self,
+        slots: int,
+        layers: int,
+        kv_heads: int,
+        head_dim: int,
+        device: torch.device,
+        dtype: torch.dtype,
+        int8: bool = False,
     ) -> None:
+        self.layers = layers
         self.kv_heads = kv_heads
         self.head_dim = head_dim
+        self.heads = range(0, kv_heads * (slots + 2), slots + 2)  # first row of each head, see `read`
+        self.device = device
+        self.dtype = dtype
         self.zero = slots
         self.trash = slots + 1
-        shape = (layers, 2, (slots + 2) * kv_heads, head_dim)
-        self._data = torch.zeros(shape, device=device, dtype=dtype)
+        shape = (layers, 2, kv_heads, slots + 2, head_dim)
+        self.data = torch.zeros(shape, device=device, dtype=torch.int8 if int8 else dtype)
+        self.scales = torch.zeros(shape[:-1], device=device) if int8 else None
 
     def write(self, layer: int, slots: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Stores k, v [M, kv_heads, D] in `slots` [M]."""
-        width = self.kv_heads * self.head_dim
-        for store, values in zip(self._data[layer], (k, v)):
-            store.view(-1, width).index_copy_(0, slots, values.reshape(len(slots), width))
+        for i, values in enumerate((k, v)):
+            values = values.transpose(0, 1)
+            if self.scales is not None:
+                values, scales = encode(values)
+                self.scales[layer, i].index_copy_(1, slots, scales)
+            self.data[layer, i].index_copy_(1, slots, values.to(self.data.dtype))
 
     def read(self, layer: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """K and V [n, D] at `rows` [n], where row slot * kv_heads + head belongs to one head of a slot."""
-        store = self._data[layer]
-        return store[0].index_select(0, rows), store[1].index_select(0, rows)
+        """K and V [n, D] at `rows` [n], where row heads[i] + slot belongs to head i of a slot."""
+        k, v = (self.data[layer, i].view(-1, self.head_dim).index_select(0, rows) for i in range(2))
+        if self.scales is None:
+            return k, v
+        scales = self.scales[layer].view(2, -1, 1).index_select(1, rows)
+        return k * scales[0], v * scales[1]
+
+
+def encode(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Whole numbers [..., D] and their scales [...] for values [..., D]."""
+    wide = values.float()
+    top = wide.abs().amax(-1, keepdim=True)
+    scales = top / 127.0
+    codes = (wide / scales.masked_fill(top == 0, 1.0)).round_()
+    bad = ~top.isfinite()
+    return codes.masked_fill_(bad, 0.0).to(torch.int8), scales.masked_fill_(bad, torch.nan).squeeze(-1)

@@ -15,14 +15,17 @@ from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.errors import BackendError, EngineClosed
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent
 from lampc.backend.job import Ids, Job, check_request
+from lampc.backend.kv_cache import KVCache
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
+from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
+from lampc.backend.native.attention import NativeAttention
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
 from lampc.backend.scheduler import Want
-from lampc.backend.tiles import CHUNK, padded_rows, score_scale
+from lampc.backend.tiles import CHUNK, Span, padded_rows, score_scale
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -198,12 +201,33 @@ class NaiveEngine:
         padded[:length] = torch.tensor(ids)
         positions[:length] = torch.arange(length)
 
+        attend = self._dense(length) if self._rows.native is None else self._native(length, len(padded))
+        return self._model.forward(padded, positions, attend, torch.from_numpy(np.array(wanted, np.int64)))
+
+    def _dense(self, length: int) -> Attend:
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             out = torch.zeros_like(q)
             out[:length] = dense_attention(q[:length], k[:length], v[:length], self._model.windows[layer])
             return out
 
-        return self._model.forward(padded, positions, attend, torch.from_numpy(np.array(wanted, np.int64)))
+        return attend
+
+    def _native(self, length: int, rows: int) -> Attend:
+        """With native kernels a context is laid out as it comes, and every query is a tile of its own."""
+        model, native = self._model, self._rows.native
+        assert native is not None
+        slots = np.arange(length)
+        spans = [Span(i, i, 1, slots) for i in range(length)]
+        to = np.concatenate([slots, np.full(rows - length, -1)])
+        steps: list[Attend] = []
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            if not steps:
+                cache = KVCache(length, model.layers, model.kv_heads, model.head_dim, q.device, q.dtype)
+                steps.append(NativeAttention(native, cache, model.heads, model.windows, size=1).step(spans, to))
+            return steps[0](layer, q, k, v)
+
+        return attend
 
     def run(self) -> list[Handle]:
         """Steps until nothing is left to do; returns all that finished."""

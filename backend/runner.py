@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lampc.backend.attention import Attention
+from lampc.backend.attention import make_attention
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.registry import Model
@@ -20,8 +20,8 @@ class TorchRunner:
         self._model = model
         self._rows = rows
         self._device = device
-        self._cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype)
-        self._attention = Attention(model.heads, model.kv_heads, model.head_dim, device, rows.exact)
+        cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype)
+        self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native)
 
     @torch.inference_mode()
     def execute(self, plan: Plan) -> list[Drawn]:
@@ -31,10 +31,10 @@ class TorchRunner:
     @torch.inference_mode()
     def logits(self, plan: Plan) -> torch.Tensor:
         """float32 [n, vocab]: the rows that `plan.wants` name, in their order."""
-        cache, count = self._cache, self._rows.padded(plan.rows)
+        count = self._rows.padded(plan.rows)
         ids = np.zeros(count, np.int64)
         positions = np.zeros(count, np.int64)
-        slots = np.full(count, cache.trash, np.int64)
+        slots = np.full(count, -1, np.int64)
         spans = []
         row = 0
         for chunk in plan.chunks:
@@ -46,18 +46,10 @@ class TorchRunner:
             slots[row + first - start : stop] = job.slots[first:end]
             spans.append(Span(row, start, end - start, job.slots))
             row = stop
-        groups = {w: self._attention.plan(spans, cache.zero, w) for w in set(self._model.windows)}
-        store = torch.from_numpy(slots).to(self._device)
-
-        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            # All K/V of the step are stored before any is read: rows may build on rows of the same step.
-            cache.write(layer, store, k, v)
-            return self._attention.run(q, cache, layer, groups[self._model.windows[layer]])
-
         wanted = np.array([r for want in plan.wants for r in want.rows], np.int64)
         return self._model.forward(
             torch.from_numpy(ids).to(self._device),
             torch.from_numpy(positions).to(self._device),
-            attend,
+            self._attention.step(spans, slots),
             torch.from_numpy(wanted).to(self._device),
         )

@@ -9,7 +9,7 @@ the ends of chunks stay where they are without one. K/V outside the window stays
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -43,7 +43,7 @@ class Group:
     chunks: int
     shared: bool  # one set of keys for all tiles
     rows: torch.Tensor  # [T * Q] row of each query token, 0 for padding
-    keys: torch.Tensor  # [T * kv_heads * N * CHUNK] rows of the cache, T = 1 if shared
+    keys: torch.Tensor  # [T * kv_heads * N * CHUNK] rows of the cache: slot + head * stride; T = 1 if shared
     mask: torch.Tensor | None  # [T, 1, N, Q * fold, CHUNK] True where a key must not be seen; None: all are
     take: torch.Tensor  # [n] which of the T * Q results count
     put: torch.Tensor  # [n] and the rows they belong to
@@ -70,14 +70,15 @@ def score_scale(head_dim: int) -> float:
 
 
 class Tiler:
-    """Makes groups; `tokens` is the size of large tiles, 1 if large and small ones differ in their bits."""
+    """Makes groups. `heads` are the cache rows at which K/V heads begin; `tokens` is the size of large tiles, 1 if
+    large and small ones differ in their bits."""
 
-    def __init__(self, kv_heads: int, fold: int, head_dim: int, tokens: int, device: torch.device) -> None:
-        self._kv_heads = kv_heads
+    def __init__(self, heads: Sequence[int], fold: int, head_dim: int, tokens: int, device: torch.device) -> None:
+        self._heads = np.array(heads, np.int64)
         self._fold = fold
         self._tokens = tokens
         self._device = device
-        self._per_chunk = CHUNK * kv_heads * head_dim
+        self._per_chunk = CHUNK * len(heads) * head_dim
 
     def plan(self, spans: Iterable[Span], pad_slot: int, window: int | None = None) -> list[Group]:
         """Groups in an order that takes each row's chunks from the first it sees to the last."""
@@ -132,7 +133,7 @@ class Tiler:
         rows = np.zeros(count * size, np.int64)
         rows[: len(tiles)] = [tile.row for tile in tiles]
         slots = tiles[0].slots[base * CHUNK : last * CHUNK]
-        keys = slots[None, :] * self._kv_heads + np.arange(self._kv_heads)[:, None]
+        keys = slots[None, :] + self._heads[:, None]
         first = np.zeros(count * size, np.int64)  # first key that each query sees, counted from the base
         first[: len(tiles)] = [_first_seen(tile.start, window) - base * CHUNK for tile in tiles]
         mask = None
@@ -164,7 +165,7 @@ class Tiler:
             valid[i, :n] = True
             seen[i, : n * fold] = np.repeat(np.arange(tile.start - base, end - base), fold)
             slots[i, : end - base] = tile.slots[base:end]
-        keys = slots[:, None, :] * self._kv_heads + np.arange(self._kv_heads)[None, :, None]
+        keys = slots[:, None, :] + self._heads[None, :, None]
         places, last_seen = np.arange(length).reshape(1, chunks, 1, CHUNK), seen[:, None, :, None]
         hidden = places > last_seen
         if window is not None:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from lampc.backend.attention import Attention
+from lampc.backend.attention import TorchAttention
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.naive import dense_attention
@@ -49,7 +49,7 @@ siblings = [([0] * (3 * CHUNK) + [i] * i, 1) for i in range(1, 9)]
 @example(found=siblings, tokens=32, window=100)
 def test_each_chunk_once_and_in_order(found: list[tuple[list[int], int]], tokens: int, window: int | None) -> None:
     spans, rows = spans_of(found)
-    groups = Tiler(1, 2, 8, tokens, CPU).plan(spans, 6400, window)
+    groups = Tiler([0], 2, 8, tokens, CPU).plan(spans, 6400, window)
     seen: dict[int, list[int]] = {row: [] for row in range(rows)}
     for group in groups:
         keys = group.keys.view(1 if group.shared else group.tiles, group.chunks * CHUNK)
@@ -71,7 +71,7 @@ def test_chunks_before_the_window_are_not_read() -> None:
     slots = np.arange(40 * CHUNK)
     spans = [Span(i, len(slots) - 1, 1, slots) for i in range(8)]  # decoding, shared and private chunks
     spans.append(Span(8, len(slots) - 32, 32, slots))  # a large tile
-    groups = Tiler(1, 2, 8, 32, CPU).plan(spans, 40 * CHUNK, 3 * CHUNK)
+    groups = Tiler([0], 2, 8, 32, CPU).plan(spans, 40 * CHUNK, 3 * CHUNK)
     assert {group.shared for group in groups} == {True, False}
     read = {int(slot) for group in groups for slot in group.keys} - {40 * CHUNK}
     assert min(read) == 36 * CHUNK
@@ -85,15 +85,15 @@ def test_attention_equals_the_dense_twin_bit_by_bit(found: list[tuple[list[int],
     heads, kv_heads, dim = 4, 2, 8
     spans, rows = spans_of(found)
     noise = torch.Generator().manual_seed(len(found))
-    attention = Attention(heads, kv_heads, dim, CPU, exact=True)
     cache = KVCache(6400, 1, kv_heads, dim, CPU, torch.float32)
-    cache.write(0, torch.arange(6400), *torch.randn(2, 6400, kv_heads, dim, generator=noise))
     q = torch.randn(rows, heads, dim, generator=noise)
-    out = attention.run(q, cache, 0, attention.plan(spans, cache.zero, window))
+    kept = torch.randn(2, 6402, kv_heads, dim, generator=noise)
+    cache.write(0, torch.arange(6402), *kept)
+    to = np.concatenate([span.slots[span.start : span.start + span.count] for span in spans])
+    attend = TorchAttention(cache, heads, [window], exact=True).step(spans, to)
+    out = attend(0, q, *kept[:, torch.from_numpy(to)])
     for span in spans:
-        slots = torch.from_numpy(span.slots).repeat_interleave(kv_heads) * kv_heads
-        slots += torch.arange(kv_heads).repeat(len(span.slots))
-        k, v = (x.view(-1, kv_heads, dim) for x in cache.read(0, slots))
+        k, v = kept[:, torch.from_numpy(span.slots)]
         queries = torch.zeros(len(span.slots), heads, dim)
         queries[span.start :] = q[span.first : span.first + span.count]
         expected = dense_attention(queries, k, v, window)[span.start :]

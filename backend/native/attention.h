@@ -1,0 +1,53 @@
+// Paged attention: what the plan of a step, its execution and the writing of K/V share.
+#pragma once
+
+#include "vec.h"
+
+INLINE float widen(float x) { return x; }
+INLINE float widen(bf16 x) { return bits<float>((uint32_t)x << 16); }
+
+constexpr int64_t CHUNK = 64;  // keys per product, counted from position 0
+
+// One query token of a step. Its heads are neighbouring rows of products, `fold` per K/V head.
+struct Query {
+    int64_t row;       // of the step
+    int64_t position;  // it sees the keys of positions first .. position
+    int64_t first;
+    const int64_t* slots;  // of its context, by position
+};
+
+// Queries begin .. begin + count - 1 of a plan, computed by one thread for each K/V head.
+struct Tile {
+    int64_t begin, count;
+};
+
+// What attention_plan writes: this, Tile[tiles], Query[queries].
+struct Plan {
+    int64_t tiles, queries;
+    int64_t chunks;  // that all queries see, added up
+
+    const Tile* tile() const { return (const Tile*)(this + 1); }
+    const Query* query() const { return (const Query*)(tile() + tiles); }
+};
+
+struct Shape {
+    int64_t heads, kv_heads, head_dim;
+    int64_t slots;  // of the cache
+    int64_t half;   // elements are bf16, else float
+    int64_t coded;  // K/V are kept as int8 with a float scale per token and K/V head, else like elements
+    int64_t size;   // queries of a tile at most
+    int64_t threads;
+
+    int64_t fold() const { return heads / kv_heads; }
+};
+
+// K and V of one layer, [kv_heads, slots, head_dim], and their scales [kv_heads, slots] if they are coded.
+struct Store {
+    void *keys, *values;
+    float *key_scales, *value_scales;
+};
+
+// Writes k and v [rows, kv_heads, head_dim], `stride` elements from row to row, into slots [rows]; < 0: nowhere.
+// To be called by all threads of a parallel region; all is written when it returns.
+void write_rows(const Shape& shape, const Store& store, const void* k, int64_t k_stride, const void* v,
+                int64_t v_stride, const int64_t* slots, int64_t rows);

@@ -1,0 +1,110 @@
+"""Attention by the native kernel: a tile's queries against the chunks of their contexts, read where they are.
+
+The torch twin is `lampc.backend.attention`; with both a row's bits depend on its query and its context alone.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from lampc.backend.kv_cache import KVCache
+from lampc.backend.models.layers import Attend
+from lampc.backend.native.library import POINTER, SIZE, Library
+from lampc.backend.tiles import Span
+
+_TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
+_PLAN_HEAD, _PLAN_QUERY = 3, 6  # numbers that a plan takes at most
+_STORE = 4 * 8  # bytes of a layer's four addresses
+
+
+def supported(cache: KVCache) -> bool:
+    """Whether the kernel computes over such a cache."""
+    return cache.device.type == "cpu" and cache.dtype in (torch.float32, torch.bfloat16) and cache.head_dim % 2 == 0
+
+
+class NativeAttention:
+    """Plans and computes attention over one cache.
+
+    `windows` has an entry per layer. At most `size` queries are computed side by side; no bit depends on it.
+    """
+
+    def __init__(
+        self, library: Library, cache: KVCache, heads: int, windows: Sequence[int | None], size: int | None = None
+    ) -> None:
+        self._cache = cache
+        self._heads = heads
+        self._windows = windows
+        self._size = size or max(1, _TILE_ROWS * cache.kv_heads // heads)
+        self._plan = library.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER)
+        self._run = library.function(
+            *("attention_run", POINTER, POINTER, POINTER, POINTER, SIZE, POINTER, SIZE, POINTER, SIZE),
+            *(POINTER, SIZE, POINTER, POINTER),
+        )
+        self._memory_size = library.function("attention_memory", POINTER, POINTER)
+        self._stores = np.array([_addresses(cache, layer) for layer in range(cache.layers)], np.int64)
+        self._plans = {window: np.zeros(0, np.int64) for window in dict.fromkeys(windows)}
+        self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
+        self._use_threads(torch.get_num_threads())
+
+    def _use_threads(self, count: int) -> None:
+        cache = self._cache
+        half, int8 = cache.dtype is torch.bfloat16, cache.scales is not None
+        shape = [self._heads, cache.kv_heads, cache.head_dim, cache.trash + 1, half, int8, self._size, count]
+        size = np.zeros(1, np.int64)
+        self._threads = count
+        self._shape = np.array(shape, np.int64)
+        self._memory_size(_address(self._shape), _address(size))
+        room = torch.empty(int(size[0]) * count + 64, dtype=torch.uint8)
+        self._memory = room[-room.data_ptr() % 64 :]
+
+    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
+        """What the model calls once per layer; row i's K/V go to slots[i], those of slots below 0 nowhere.
+
+        What is returned holds for this step, and its results until the next call.
+        """
+        rows = len(slots)
+        if torch.get_num_threads() != self._threads:
+            self._use_threads(torch.get_num_threads())
+        given = np.array([(s.first, s.start, s.count, _address(s.slots)) for s in spans], np.int64).reshape(-1, 4)
+        queries = int(given[:, 2].sum())
+        plans = {window: _address(self._planned(window, given, queries)) for window in self._plans}
+        if len(self._out) < rows:
+            self._out = torch.empty(rows, self._heads, self._cache.head_dim, dtype=self._cache.dtype)
+        out = self._out[:rows]
+        if queries < rows:
+            out[queries:] = 0  # whatever else they hold might not be finite
+        by_layer = [plans[window] for window in self._windows]
+        shape, stores, memory = _address(self._shape), _address(self._stores), self._memory.data_ptr()
+        to, result, row_size = _address(slots), out.data_ptr(), self._cache.head_dim
+        held = self, spans  # all that the kernel reads
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            q, k, v = (x if x.stride()[1:] == (row_size, 1) else x.contiguous() for x in (q, k, v))
+            held[0]._run(
+                *(shape, by_layer[layer], stores + layer * _STORE),
+                *(q.data_ptr(), q.stride(0), k.data_ptr(), k.stride(0), v.data_ptr(), v.stride(0)),
+                *(to, len(slots), result, memory),
+            )
+            return out
+
+        return attend
+
+    def _planned(self, window: int | None, spans: NDArray[np.int64], queries: int) -> NDArray[np.int64]:
+        room = self._plans[window]
+        needed = _PLAN_HEAD + _PLAN_QUERY * queries
+        if len(room) < needed:
+            room = self._plans[window] = np.zeros(2 * needed, np.int64)
+        self._plan(_address(spans), len(spans), window or 0, self._size, _address(room))
+        return room
+
+
+def _address(array: NDArray[np.int64]) -> int:
+    found: int = array.__array_interface__["data"][0]  # several times faster than `ctypes.data`
+    return found
+
+
+def _addresses(cache: KVCache, layer: int) -> list[int]:
+    found = [part.data_ptr() for part in cache.data[layer]]
+    return found + ([0, 0] if cache.scales is None else [part.data_ptr() for part in cache.scales[layer]])

@@ -1,0 +1,50 @@
+// Planning a step: which queries are computed side by side, and in which order tiles are handed to threads.
+#include <algorithm>
+#include <vector>
+
+#include "attention.h"
+
+namespace {
+
+struct Span {
+    int64_t row, start, count;
+    const int64_t* slots;
+};
+
+// Contexts that begin alike become neighbours: the order of slots at the ends of chunks, then of lengths. Slots belong
+// to places of the prefix tree, so contexts with the same slot somewhere agree in all that comes before.
+bool before(const Span& a, const Span& b) {
+    int64_t same = 0, differ = std::min(a.start + 1, b.start + 1) / CHUNK + 1, both = differ - 1;
+    while (differ - same > 1) {
+        int64_t middle = (same + differ) / 2, last = middle * CHUNK - 1;
+        (a.slots[last] == b.slots[last] ? same : differ) = middle;
+    }
+    int64_t next = (same + 1) * CHUNK - 1;
+    return same < both ? a.slots[next] < b.slots[next] : a.start < b.start;
+}
+
+}  // namespace
+
+// spans [count][4]: first row, position of the first query, number of queries, address of the slots; window 0: none.
+// Writes tiles of at most `size` queries, the dearest first; 3 + 6 * queries numbers are room enough.
+API void attention_plan(const int64_t* spans, int64_t count, int64_t window, int64_t size, Plan* plan) {
+    std::vector<Span> order((const Span*)spans, (const Span*)spans + count);
+    if (count > 1) std::stable_sort(order.begin(), order.end(), before);
+    int64_t queries = 0;
+    for (const Span& span : order) queries += span.count;
+    *plan = {(queries + size - 1) / size, queries, 0};
+    Tile* tile = (Tile*)plan->tile();
+    Query* query = (Query*)plan->query();
+    for (const Span& span : order)
+        for (int64_t i = 0; i < span.count; i++) {
+            int64_t position = span.start + i, first = window ? std::max<int64_t>(0, position - window + 1) : 0;
+            *query++ = {span.row + i, position, first, span.slots};
+            plan->chunks += position / CHUNK - first / CHUNK + 1;
+        }
+    std::vector<int64_t> price(plan->tiles, 0);
+    query = (Query*)plan->query();
+    for (int64_t i = 0; i < queries; i++) price[i / size] += query[i].position / CHUNK - query[i].first / CHUNK + 1;
+    for (int64_t t = 0; t < plan->tiles; t++) tile[t] = {t * size, std::min(size, queries - t * size)};
+    std::stable_sort(tile, tile + plan->tiles,
+                     [&](const Tile& a, const Tile& b) { return price[a.begin / size] > price[b.begin / size]; });
+}
