@@ -47,6 +47,8 @@ class EngineCore:
         max_waiting: int = 65536,
         prefix_cache: bool = True,
         chunk: int | None = None,
+        policy: str = "priority",
+        patience: int = 64,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,6 +66,8 @@ class EngineCore:
             max_running=max_running,
             chunk=chunk,
             prefix_cache=prefix_cache,
+            policy=policy,
+            patience=patience,
         )
         self._max_waiting = max_waiting
         self._hooks = Hooks(hooks)
@@ -109,7 +113,7 @@ class EngineCore:
         job = Job(handle, self._tokenizer, self._info)
         job.times.arrived = now = self._clock()
         self._jobs[handle.id] = job
-        self._scheduler.add(job)
+        self._scheduler.waiting.add(job)
         self._requests += 1
         if request.deadline is not None:
             self._deadlines.add(handle.id, request.deadline)
@@ -191,7 +195,7 @@ class EngineCore:
         """Raises AssertionError if blocks leaked or reference counts are wrong."""
         cursors = [job.cursor for job in self._jobs.values() if job.cursor is not None]
         self._tree.check(cursors + self._pins.cursors())
-        queued = self._scheduler.waiting + self._scheduler.running
+        queued = [*self._scheduler.waiting, *self._scheduler.running]
         assert {id(job) for job in queued} == {id(job) for job in self._jobs.values()}, "a job is lost"
         for job in self._scheduler.waiting:
             assert job.cursor is None
@@ -239,7 +243,6 @@ class EngineCore:
     def _execute(self, plan: Plan) -> None:
         assert self._runner is not None
         self._steps += 1
-        self._pins.follow()
         start = self._clock()
         try:
             drawn = self._runner.execute(plan)
@@ -254,17 +257,17 @@ class EngineCore:
         now = self._clock()
         self._recorder.busy(start, now)
         self._account(plan, start, now)
-        for want in plan.wants:
-            if want.job.handle.state is State.PREFILLING and want.start + len(want.rows) == len(want.job.ids):
-                self._move(want.job, "running", State.RUNNING, now)
+        for job in plan.prefilled:
+            if job.handle.state is State.PREFILLING:
+                self._move(job, "running", State.RUNNING, now)
         self._fixed = False
         self._tell()
         for want, result in zip(plan.wants, drawn, strict=True):
             self._take(want.job, result, now)
-        if self._scheduler.solo and not self._scheduler.running:
-            self._scheduler.solo = False
+        self._scheduler.observe(now - start)
 
     def _admitted(self, job: Job) -> None:
+        self._pins.follow()
         if job.handle.state is State.WAITING:
             self._prompt += job.prompt_len
         now = self._clock()
@@ -278,7 +281,7 @@ class EngineCore:
         self._cached += plan.cached
         self._recorder.step(now, running, plan.rows, plan.cached, plan.computed)
         if self._hooks:
-            waiting, about = len(self._scheduler.waiting), _jobs(plan)
+            waiting, about = len(self._scheduler.waiting), plan.jobs()
             event = StepEvent(now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used)
             self._hooks.add(event, [job.handle for job in about])
 
@@ -309,6 +312,8 @@ class EngineCore:
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:
         handle, now = job.handle, self._clock()
         self._pins.follow()
+        if finish in ("stop", "length") and not job.output.certain:
+            self._scheduler.lengths.add(len(job.output.tokens))
         self._scheduler.remove(job, job.request.next_use)
         del self._jobs[handle.id]
         self._deadlines.drop(handle.id)
@@ -321,11 +326,10 @@ class EngineCore:
     def _failed(self, plan: Plan, error: Exception) -> None:
         """Nothing of the step counts. Alone, a request is to blame; together, each is tried alone next."""
         self._scheduler.roll_back(plan)
-        jobs = _jobs(plan)
+        jobs = plan.jobs()
         if len(jobs) > 1:
-            self._scheduler.solo = True
+            self._scheduler.suspect(jobs)
             return
-        self._scheduler.solo = False
         for job in jobs:
             self._finish(job, "error", f"{type(error).__name__}: {error}")
 
@@ -358,8 +362,3 @@ class EngineCore:
         elif completion is not None and completion.finish != "error":
             handle.completion = replace(completion, finish="error", stop_reason=None, error=message)
             self._recorder.refinished(completion.finish, "error")
-
-
-def _jobs(plan: Plan) -> list[Job]:
-    """The requests that have rows in a step, each once."""
-    return list({id(job): job for job in [c.job for c in plan.chunks] + [w.job for w in plan.wants]}.values())

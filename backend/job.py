@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from itertools import count
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,17 +27,24 @@ class Job:
         "cached",
         "computed",
         "cursor",
+        "fast",
         "first_row",
         "follow",
         "handle",
         "ids",
         "logprobs",
         "output",
+        "passed",
+        "preempted",
+        "promised",
+        "promoted",
         "prompt_len",
+        "rank",
         "request",
         "root",
         "script",
         "slots",
+        "stalled",
         "times",
         "top",
         "wants_logprobs",
@@ -72,11 +80,14 @@ class Job:
         self.computed = 0
         self.cached = 0
         self.times = Times()
-
-    @property
-    def order(self) -> tuple[int, int]:
-        """Sort key: who goes first."""
-        return (-self.request.priority, self.handle.id)
+        # The scheduler's notes.
+        self.rank: tuple[Any, ...] = ()  # its place among others
+        self.fast = False  # all but its newest token is written, and had its logits
+        self.preempted = 0
+        self.promoted = False  # waited long enough to go before all others
+        self.passed = 0  # plus the number of those who left the line: how often it was passed
+        self.stalled = 0  # steps in a row in which it wanted rows and got none
+        self.promised = 0  # blocks that were left to it when it was admitted
 
     @property
     def next_logits(self) -> int:
@@ -109,7 +120,7 @@ class Job:
 
     def add_slot(self, position: int, slot: int) -> None:
         """The slot of one more token."""
-        if position >= len(self.slots):
+        if position >= self.slots.size:
             self.slots = np.concatenate([self.slots, np.zeros(max(64, len(self.slots)), np.int64)])
         self.slots[position] = slot
 

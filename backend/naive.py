@@ -126,7 +126,7 @@ class NaiveEngine:
         job = Job(handle, self._tokenizer, self._info)
         job.times.arrived = self._clock()
         self._queue.append(job)
-        self._queue.sort(key=lambda job: job.order)
+        self._queue.sort(key=lambda job: (-job.request.priority, job.handle.id))
         self._requests += 1
         if request.deadline is not None:
             self._deadlines.add(handle.id, request.deadline)

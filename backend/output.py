@@ -94,6 +94,16 @@ class Output:
         self.reason: str | int | None = None
 
     @property
+    def limit(self) -> int:
+        """The most tokens there can be."""
+        return self._limit
+
+    @property
+    def certain(self) -> bool:
+        """Whether there will be exactly `limit` tokens, whatever they are."""
+        return not (self._stop_ids or self._stream) or self._sampling.min_tokens >= self._limit
+
+    @property
     def stopped(self) -> bool:
         """Done because of a stopping id or string, rather than at the limit."""
         return self.reason is not None

@@ -51,7 +51,10 @@ class Pins:
         """Moves cursors on to what has come into the tree since."""
         for number in list(self._open):
             ref, cursor = self._held[number]
-            self._tree.follow(cursor, ref.ids[cursor.length :])
+            at = cursor.length
+            if not self._tree.leads_on(cursor, ref.ids[at]):
+                continue
+            self._tree.follow(cursor, ref.ids[at:])
             if cursor.length == len(ref.ids):
                 self._open.remove(number)
 

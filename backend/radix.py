@@ -67,13 +67,20 @@ class RadixTree:
             walk = walk.parent
         return cursor
 
-    def own_blocks(self, cursor: Cursor) -> int:
-        """Blocks that nobody needs but this cursor."""
-        count, node = 0, cursor.node
+    def own(self, cursor: Cursor) -> tuple[int, int]:
+        """Blocks that nobody needs but this cursor, and written tokens."""
+        blocks, tokens, node = 0, 0, cursor.node
         while node.locks == 1 and node.parent is not None:
-            count += node.blocks
+            blocks += node.blocks
+            tokens += node.written
             node = node.parent
-        return count
+        return blocks, tokens
+
+    def room(self, cursor: Cursor) -> int:
+        """How many tokens a cursor can be moved on by without a new block, whatever others do."""
+        if cursor.node.locks > 1:
+            return 0
+        return self.pool.room_after(self.slot_before(cursor.node, cursor.offset))
 
     def written(self, cursor: Cursor) -> int:
         """How many tokens of the path are written; they are its first ones."""
@@ -118,29 +125,29 @@ class RadixTree:
 
     # -- growing ---------------------------------------------------------------------------------------
 
-    def insert(self, ids: Sequence[int], root: Node | None = None, reserve: int = 0) -> Cursor:
+    def insert(self, ids: Sequence[int], root: Node | None = None) -> Cursor:
         """A cursor at the end of `ids`, with slots for all of them. Evicts if it must.
 
-        This is the use that `next_use` of the places on the way foretold; it no longer counts for them.
-        Raises OutOfBlocks if fewer than `reserve` blocks would stay free; then has only evicted tokens.
+        Raises OutOfBlocks; then has only evicted tokens.
         """
-        node, offset = self.match(ids, root)
-        cursor = self.hold(node, offset)
-        foretold = self._foretold(node, offset)
+        cursor = self.hold(*self.match(ids, root))
+        self.complete(cursor, ids)
+        return cursor
+
+    def complete(self, cursor: Cursor, ids: Sequence[int]) -> None:
+        """Moves a new cursor that holds what is there of `ids` to their end, and lets it go if that fails.
+
+        This is the use that `next_use` of the places on the way foretold; it no longer counts for them.
+        Raises OutOfBlocks.
+        """
+        foretold = self._foretold(cursor.node, cursor.offset)
         try:
-            rest = ids[cursor.length :]
-            if reserve and rest:
-                needed = reserve + self.pool.blocks_for(self.slot_before(node, offset), len(rest))
-                self.evict(needed)
-                if self.pool.free < needed:
-                    raise OutOfBlocks(needed, self.pool.free)
-            self.extend(cursor, rest)
+            self.extend(cursor, ids[cursor.length :])
         except OutOfBlocks:
             self.release(cursor)
             raise
         for place in foretold:
             place.next_use = UNKNOWN
-        return cursor
 
     @staticmethod
     def _foretold(node: Node, offset: int) -> list[Node]:
@@ -202,6 +209,12 @@ class RadixTree:
         node.children[rest[0]] = child
         self._step_down(cursor, child, len(rest))
 
+    @staticmethod
+    def leads_on(cursor: Cursor, token: int) -> bool:
+        """Whether the tree has this token right after a cursor's path."""
+        node, offset = cursor.node, cursor.offset
+        return node.ids[offset] == token if offset < len(node.ids) else token in node.children
+
     def follow(self, cursor: Cursor, ids: Sequence[int]) -> int:
         """Moves a cursor along `ids` only as far as they are in the tree; returns how many were."""
         return self._advance(cursor, ids)
@@ -211,11 +224,7 @@ class RadixTree:
         while at < len(ids):
             node = cursor.node
             if cursor.offset < len(node.ids):
-                common = 0
-                for a, b in zip(node.ids[cursor.offset :], ids[at:], strict=False):
-                    if a != b:
-                        break
-                    common += 1
+                common = _common(node.ids[cursor.offset :], ids, at)
                 if not common:
                     return at
                 cursor.offset += common

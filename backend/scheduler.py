@@ -1,21 +1,31 @@
 """Who computes what in the next step.
 
-One token budget a step, no phases: running requests in order (priority, then arrival) take what they still
-have to compute, in chunks; then waiting ones are admitted while there are blocks. A request whose tokens
-somebody else has written, or writes in this very step, goes on after them; one whose last token is in this
-step already reads the same row. When blocks run out, the last in order is preempted and recomputed later.
+One token budget a step, no phases. Running requests that generate come first, one row each; what the budget leaves
+goes to prompts, in chunks, in the order of the policy; then waiting requests are admitted while the forecast says
+that their blocks will do to the end. A request whose tokens somebody else has written, or writes in this very step,
+goes on after them; one whose last token is in this step already reads the same row.
+
+When blocks run out all the same, the request that is cheapest to recompute is preempted: what others share with it
+stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes last, so everybody ends.
 """
 
 from bisect import bisect_left, insort
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from lampc.backend.errors import OutOfBlocks
+from lampc.backend.forecast import Future, Lengths, peak_blocks
 from lampc.backend.job import Job
+from lampc.backend.nodes import Cursor
+from lampc.backend.policies import make_policy
 from lampc.backend.radix import RadixTree
+from lampc.backend.waiting import Waiting, rank_of
+
+MAX_PREEMPTIONS = 3
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Chunk:
     """Positions [start, end) of a job go through the model; K/V of those from `write_from` on is stored."""
 
@@ -25,7 +35,7 @@ class Chunk:
     write_from: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Want:
     """A job needs the logits of some rows of the step; `rows[i]` belongs to its position `start + i`."""
 
@@ -41,17 +51,27 @@ class Plan:
     chunks: list[Chunk] = field(default_factory=list)
     wants: list[Want] = field(default_factory=list)
     rows: int = 0
-    row_of: dict[int, int] = field(default_factory=dict)  # slot -> row
+    row_of: dict[int, int] = field(default_factory=dict)  # slot -> row, where several requests may hold it
     starved: list[tuple[Job, OutOfBlocks]] = field(default_factory=list)
     admitted: list[Job] = field(default_factory=list)
     preempted: list[Job] = field(default_factory=list)
+    partly: list[Job] = field(default_factory=list)  # have not computed all that they know
+    prefilled: list[Job] = field(default_factory=list)  # and now they have
     cached: int = 0
     computed: int = 0
     before: list[tuple[Job, int, int, int]] = field(default_factory=list)  # counts, to take them back
 
+    def jobs(self) -> list[Job]:
+        """The jobs that have rows in the step, each once."""
+        return list({id(x.job): x.job for part in (self.chunks, self.wants) for x in part}.values())
+
 
 class Scheduler:
-    """Waiting and running jobs over one tree. `chunk` bounds the tokens of one job in a step."""
+    """Waiting and running jobs over one tree.
+
+    `chunk` bounds the tokens of one job in a step. At most `patience` requests that came later pass one that waits
+    to be admitted; a running one gets rows at the latest after `patience` steps without.
+    """
 
     def __init__(
         self,
@@ -61,140 +81,164 @@ class Scheduler:
         max_running: int,
         chunk: int | None,
         prefix_cache: bool,
+        policy: str,
+        patience: int,
     ) -> None:
         if max_batch_tokens < 1 or max_running < 1 or (chunk is not None and chunk < 1):
             raise ValueError("max_batch_tokens, max_running and chunk must be at least 1")
         self.tree = tree
-        self.waiting: list[Job] = []
-        self.running: list[Job] = []
-        self.solo = False  # after a failed step: one job at a time, to find the one that fails
+        self.lengths = Lengths()
+        self._policy = make_policy(policy, self.lengths, max_batch_tokens)
+        self.waiting = Waiting(self._policy, patience)
+        self.running: list[Job] = []  # by rank
+        self._suspects: deque[Job] = deque()
         self._budget = max_batch_tokens
         self._max_running = max_running
         self._chunk = chunk if chunk is not None else max_batch_tokens
         self._prefix_cache = prefix_cache
-
-    def add(self, job: Job) -> None:
-        """Queues a job, new or preempted."""
-        insort(self.waiting, job, key=_order)
+        self._patience = patience
+        self._promised = 0
+        self._refused = (-1, -1)  # a job that did not fit, and how many had let go by then
 
     def remove(self, job: Job, next_use: float | None = None) -> None:
-        """Takes a job out of whichever queue it is in and lets its path go, which is needed next at `next_use`."""
-        queue = self.running if job.cursor is not None else self.waiting
-        at = bisect_left(queue, job.order, key=_order)
-        if at < len(queue) and queue[at] is job:
-            del queue[at]
-        self._let_go(job, next_use)
+        """A job is over: out of its queue, and its path let go, which is needed next at `next_use`."""
+        if job.cursor is None:
+            self.waiting.remove(job)
+            return
+        self._unrun(job)
+        self._let_go(job, next_use, self.waiting.spent(job) if next_use is None else None)
+
+    def observe(self, step_s: float) -> None:
+        """A step took this long, in seconds."""
+        if self._policy.observe(step_s):
+            self.waiting.rerank()
+
+    def suspect(self, jobs: Iterable[Job]) -> None:
+        """A step with these jobs failed: each is tried alone next, to find the one that is to blame."""
+        self._suspects = deque(jobs)
+
+    # -- one step --------------------------------------------------------------------------------------
 
     def schedule(self, on_admit: Callable[[Job], None] | None = None) -> Plan:
         """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller."""
         plan = Plan()
-        for job in list(self.running):
-            if job.cursor is None:  # preempted by one before it
-                continue
-            if self._grow(job, plan):
+        self._make_room(plan)
+        while self._suspects:
+            job = self._suspects.popleft()
+            if job.cursor is not None and not job.handle.done:
+                self._grow(job)
                 self._emit(job, plan)
-            if self.solo and plan.rows:
-                return plan
-        while self.waiting and len(self.running) < self._max_running and not plan.preempted:
-            job = self.waiting[0]
-            try:
-                self._admit(job)
-            except OutOfBlocks as error:
-                if self.running:
-                    break
-                self.waiting.pop(0)
-                plan.starved.append((job, error))
-                continue
-            self.waiting.pop(0)
-            insort(self.running, job, key=_order)
-            plan.admitted.append(job)
-            if on_admit is not None:
-                on_admit(job)
-            self._emit(job, plan)
-            if self.solo:
-                break
-        for chunk in list(plan.chunks):
-            # One behind may have gone on where this job's chunk ended, right to the end of its prompt.
-            if chunk.end < len(chunk.job.ids):
-                self._join(chunk.job, plan)
+                if plan.rows:
+                    return plan
+        self._run(plan)
+        self._admit(plan, on_admit)
+        for job in plan.partly:
+            self._join(job, plan)  # one behind may have gone on from there, right to the end of this one's prompt
         return plan
 
-    def _admit(self, job: Job) -> None:
-        if not self._prefix_cache and job.root is None:
-            job.root = self.tree.new_root()
-        # Each running job may soon need a block; without a reserve an admitted one would be preempted at once.
-        reserve = len(self.running)
-        job.cursor = self.tree.insert(job.ids, job.root, reserve)
-        job.set_slots(self.tree.slots(job.cursor))
+    def _run(self, plan: Plan) -> None:
+        """Rows for running jobs: first for those that generate, then for those that compute their prompt."""
+        append, chunks, wants = self.tree.append, plan.chunks, plan.wants
+        row, budget = plan.rows, self._budget
+        slow = []
+        for job in self.running:
+            # Nearly every row of every generation comes through here.
+            if job.fast and row < budget:
+                ids = job.ids
+                at = len(ids) - 1
+                cursor = job.cursor
+                if cursor.node.start + cursor.offset == at:  # type: ignore[union-attr]
+                    slot = append(cursor, ids[at])  # type: ignore[arg-type]
+                    if slot is not None:
+                        job.add_slot(at, slot)
+                        chunks.append(Chunk(job, at, at + 1, at))
+                        wants.append(Want(job, at, [row]))
+                        row += 1
+                        continue
+            slow.append(job)
+        plan.rows = row
+        slow.sort(key=_prefills)
+        for job in slow:
+            self._grow(job)
+        late = []
+        for job in slow:
+            if self._emit(job, plan):
+                job.stalled = 0
+            else:
+                job.stalled += 1
+                if job.stalled == self._patience:
+                    late.append(job)
+        for job in late:
+            if not job.promoted:
+                self._unrun(job)
+                job.promoted, job.rank = True, (0, job.handle.id)
+                insort(self.running, job, key=rank_of)
 
-    def _grow(self, job: Job, plan: Plan) -> bool:
-        """Makes the job's path hold all its ids; False if the job had to go instead."""
+    def _grow(self, job: Job) -> None:
+        """Makes the job's path hold all its ids. There is room, see `_make_room`."""
         assert job.cursor is not None
-        while job.cursor.length < len(job.ids):
-            try:
-                at = job.cursor.length
-                self.tree.extend(job.cursor, job.ids[at:])
-                if job.cursor.length == at + 1:
-                    job.add_slot(at, job.cursor.node.slots[job.cursor.offset - 1])
-                else:
-                    job.set_slots(self.tree.slots(job.cursor))
-            except OutOfBlocks as error:
-                victim = self.running[-1]
-                if victim is job and len(self.running) == 1:
-                    self.running.remove(job)
-                    self._let_go(job)
-                    plan.starved.append((job, error))
-                    return False
-                self.running.remove(victim)
-                self._let_go(victim)
-                self.add(victim)
-                plan.preempted.append(victim)
-                if victim is job:
-                    return False
-        return True
+        at = job.cursor.length
+        count = len(job.ids) - at
+        if count:
+            self.tree.extend(job.cursor, job.ids[at:])
+            if count == 1:
+                job.add_slot(at, job.cursor.node.slots[job.cursor.offset - 1])
+            else:
+                job.set_slots(self.tree.slots(job.cursor))
 
-    def _let_go(self, job: Job, next_use: float | None = None) -> None:
-        if job.cursor is not None:
-            self.tree.release(job.cursor, next_use)
-            job.cursor = None
-            job.root = None
-
-    def _emit(self, job: Job, plan: Plan) -> None:
-        """Adds the job's next rows to the plan, as far as the budget goes."""
+    def _emit(self, job: Job, plan: Plan) -> bool:
+        """Adds the job's next rows to the plan, as far as the budget goes; False if it gets none."""
         assert job.cursor is not None
         written = self.tree.written(job.cursor)
         known = len(job.ids)
         need = job.next_logits
         if self._join(job, plan):
-            return
+            return True
         start = min(written, need)
         end = min(known, start + self._chunk, start + self._budget - plan.rows)
         if end <= start:
-            return
+            return False
         first = plan.rows
         plan.chunks.append(Chunk(job, start, end, written))
         plan.rows += end - start
-        for i, slot in enumerate(job.slots[start:end].tolist()):
-            plan.row_of.setdefault(slot, first + i)
+        if end - start > 1:
+            plan.row_of.update(zip(job.slots[start:end].tolist(), range(first, plan.rows)))
+        else:
+            plan.row_of[int(job.slots[start])] = first
         self.tree.mark_written(job.cursor, end)
         self._count(job, plan, start, end)
         if end > need:
             at = max(start, need)
             plan.wants.append(Want(job, at, list(range(first + at - start, first + end - start))))
+        if end == known:
+            self._ready(job, plan)
+        else:
+            plan.partly.append(job)
+        return True
 
     def _join(self, job: Job, plan: Plan) -> bool:
         """Lets a job read its one row of logits from a row that is in the step anyway, if there is one."""
-        assert job.cursor is not None
+        if not plan.row_of:
+            return False
         last = len(job.ids) - 1
         row = plan.row_of.get(int(job.slots[last]))
         if row is None or job.next_logits != last:
             return False
         plan.wants.append(Want(job, last, [row]))
         self._count(job, plan, last + 1, last + 1)
+        self._ready(job, plan)
         return True
+
+    def _ready(self, job: Job, plan: Plan) -> None:
+        if not job.fast:
+            job.fast = True
+            plan.prefilled.append(job)
+            self._refused = (-1, -1)  # the forecast has one unknown less
 
     @staticmethod
     def _count(job: Job, plan: Plan, start: int, end: int) -> None:
+        if start >= job.prompt_len == job.watermark:
+            return
         plan.before.append((job, job.watermark, job.cached, job.computed))
         cached, computed = job.pass_by(start, end)
         plan.cached += cached
@@ -207,7 +251,141 @@ class Scheduler:
         for chunk in plan.chunks:
             if chunk.job.cursor is not None and chunk.write_from < chunk.end:
                 self.tree.mark_unwritten(chunk.job.cursor, max(chunk.start, chunk.write_from))
+        for job in plan.jobs():
+            job.fast = False
+
+    # -- blocks ----------------------------------------------------------------------------------------
+
+    def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None) -> None:
+        while self.waiting and len(self.running) < self._max_running and not plan.preempted:
+            job = self.waiting.first()
+            if self._refused == (job.handle.id, self.tree.releases):
+                return
+            try:
+                if not self._place(job):
+                    self._refused = (job.handle.id, self.tree.releases)
+                    return
+            except OutOfBlocks as error:
+                if self.running:
+                    self._refused = (job.handle.id, self.tree.releases)
+                    return
+                self.waiting.remove(job)
+                plan.starved.append((job, error))
+                self._gone(job)
+                continue
+            self.waiting.remove(job)
+            self._policy.admitted(job)
+            insort(self.running, job, key=rank_of)
+            plan.admitted.append(job)
+            if on_admit is not None:
+                on_admit(job)
+            self._emit(job, plan)
+
+    def _place(self, job: Job) -> bool:
+        """Gives a job a path with slots for all its ids, if the forecast allows it. Raises OutOfBlocks."""
+        tree = self.tree
+        if not self._prefix_cache:
+            job.root = tree.new_root()
+        # Held first: what is there of its prompt is not to be evicted for the rest of it, and is not its own cost.
+        cursor = tree.hold(*tree.match(job.ids, job.root))
+        left = self.lengths.slots_left(job)
+        if self.running and not self._fits(job, cursor, left):
+            tree.release(cursor)
+            job.root = None
+            return False
+        tree.complete(cursor, job.ids)
+        job.cursor = cursor
+        job.promised = -(-left // tree.pool.block_size)
+        self._promised += job.promised
+        job.set_slots(tree.slots(cursor))
+        return True
+
+    def _fits(self, job: Job, cursor: Cursor, left: int) -> bool:
+        """Whether there are blocks for all to the end, if a job with this path is admitted."""
+        tree, pool = self.tree, self.tree.pool
+        size, rest = pool.block_size, len(job.ids) - cursor.length
+        room = tree.room(cursor)
+        new = max(0, -(-(rest - room) // size))
+        locked = tree.locked_blocks + new
+        if locked + self._promised - (-left // size) <= pool.total:
+            return True
+        rate = max(1, min(self._chunk, self._budget - len(self.running)))
+        prefill = -(-(len(job.ids) - min(tree.written(cursor), job.next_logits)) // rate)
+        for other in self.running:
+            if not other.fast:
+                prefill += self._prefill_steps(other, rate)
+        futures = [self._future(other, prefill) for other in self.running]
+        own = tree.own(cursor)[0] + new
+        futures.append(Future(own, left, prefill + left, room + new * size - rest))
+        return peak_blocks(locked, futures, size) <= pool.total
+
+    def _future(self, job: Job, prefill: int) -> Future:
+        assert job.cursor is not None
+        left = self.lengths.slots_left(job) + len(job.ids) - job.cursor.length
+        steps = left if job.fast else left + prefill
+        return Future(self.tree.own(job.cursor)[0], left, steps, self.tree.room(job.cursor))
+
+    def _prefill_steps(self, job: Job, rate: int) -> int:
+        assert job.cursor is not None
+        return -(-(len(job.ids) - min(self.tree.written(job.cursor), job.next_logits)) // rate)
+
+    def _make_room(self, plan: Plan) -> None:
+        """Blocks for the next token of every running job, at the price of preempting some."""
+        tree, running = self.tree, self.running
+        if tree.pool.free >= len(running):
+            return
+        tree.evict(len(running))
+        while tree.pool.free < len(running):
+            needed = sum(self._growth(job) for job in running)
+            if needed <= tree.pool.free:
+                return
+            victim = min(running, key=self._cost)
+            self._unrun(victim)
+            self._let_go(victim)
+            if running:
+                victim.preempted += 1
+                self.waiting.add(victim)
+                plan.preempted.append(victim)
+            else:
+                plan.starved.append((victim, OutOfBlocks(needed, tree.pool.free)))
+                self._gone(victim)
+            tree.evict(len(running))
+
+    def _growth(self, job: Job) -> int:
+        """New blocks that the ids of a job need which are not on its path yet."""
+        assert job.cursor is not None
+        count = len(job.ids) - job.cursor.length
+        if len(self.running) > 1:
+            return max(0, -(-(count - self.tree.room(job.cursor)) // self.tree.pool.block_size))
+        return self.tree.pool.blocks_for(self.tree.slot_before(job.cursor.node, job.cursor.offset), count)
+
+    def _cost(self, job: Job) -> tuple[float, ...]:
+        """Smallest for the job that should be preempted first.
+
+        One that would free nothing is asked last, before it one that gave way often or waited long. Of the others
+        the policy says who matters; between equals the one goes that has the least to recompute.
+        """
+        assert job.cursor is not None
+        blocks, tokens = self.tree.own(job.cursor)
+        if job.promoted or job.preempted >= MAX_PREEMPTIONS:
+            return (not blocks, 1, -job.handle.id)
+        return (not blocks, 0, self._policy.keep(job), tokens, len(job.output.tokens), -job.handle.id)
+
+    def _unrun(self, job: Job) -> None:
+        del self.running[bisect_left(self.running, job.rank, key=rank_of)]
+
+    def _let_go(self, job: Job, next_use: float | None = None, spent: int | None = None) -> None:
+        assert job.cursor is not None
+        self.tree.release(job.cursor, next_use, spent)
+        self._gone(job)
+
+    def _gone(self, job: Job) -> None:
+        job.cursor = job.root = None
+        job.fast = False
+        job.stalled = 0
+        self._promised -= job.promised
+        job.promised = 0
 
 
-def _order(job: Job) -> tuple[int, int]:
-    return job.order
+def _prefills(job: Job) -> bool:
+    return not job.fast

@@ -17,6 +17,17 @@ def request(text: str, tokens: int = 4, **options: Any) -> Request:
     return Request(ids(text), Sampling(max_tokens=tokens, ignore_eos=True), **options)
 
 
+def vague(text: str, tokens: int = 4, **options: Any) -> Request:
+    """Generates exactly `tokens` tokens, which an engine cannot know."""
+    return Request(ids(text), Sampling(max_tokens=tokens, ignore_eos=True, stop_ids=(0,)), **options)
+
+
+def teach(engine: FakeEngine) -> None:
+    """Lets an engine see a request of uncertain length that ends after one token: it will expect that of others."""
+    engine.submit(Request(ids("t"), Sampling(max_tokens=4, stop_ids=(66,)), forced=(65, 66)))
+    engine.run()
+
+
 class Log(Hook):
     """Remembers what it heard."""
 
@@ -73,10 +84,12 @@ LIVE = (State.WAITING, State.PREFILLING, State.RUNNING, State.PREEMPTED)
 
 def bring(engine: FakeEngine, state: State, **options: Any) -> Handle:
     """A request in `state`, with `key` 9, in an engine made with `TIGHT`."""
-    victim = request("victim me", 20, key=9, **options)
+    victim = vague("victim me", 20, key=9, **options)
+    if state is State.PREEMPTED:
+        teach(engine)
     if state in (State.WAITING, State.PREEMPTED):
         for text in ("some one", "an other"):
-            engine.submit(request(text, 20, priority=1))
+            engine.submit(vague(text, 20, priority=1))
     if state is State.WAITING:
         engine.step()
     handle = engine.submit(victim)

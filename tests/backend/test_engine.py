@@ -12,6 +12,7 @@ from lampc.backend.errors import BackendError, ContextTooLong, Unsupported
 from lampc.backend.fake import FakeEngine, hash_word
 from lampc.backend.hooks import Event, Hook, StepEvent
 from lampc.backend.request import Completion, Handle, Request, Sampling
+from tests.backend.engines import teach
 
 Ids = tuple[int, ...]
 
@@ -190,15 +191,17 @@ def test_a_pool_that_is_too_small_is_an_error_of_the_request() -> None:
 @settings(max_examples=40)
 @given(prompts=prompts, pool=st.integers(32, 80), block_size=st.sampled_from([1, 3, 8]))
 def test_preemption_changes_nothing(prompts: list[Ids], pool: int, block_size: int) -> None:
-    wanted = [Request(p, Sampling(max_tokens=9, ignore_eos=True)) for p in prompts]
+    wanted = [Request(p, Sampling(max_tokens=9, ignore_eos=True, stop_ids=(0,))) for p in prompts]
     calm = run(FakeEngine(kv_tokens=2048), wanted)
     tight = FakeEngine(kv_tokens=pool, block_size=block_size)
+    teach(tight)
     assert [c.tokens for c in run(tight, wanted)] == [c.tokens for c in calm]
 
 
 def test_preemption_happens_and_is_counted() -> None:
     engine = FakeEngine(kv_tokens=40, block_size=4)
-    done = run(engine, [request(c * 8, max_tokens=16, ignore_eos=True) for c in "abcd"])
+    teach(engine)
+    done = run(engine, [request(c * 8, max_tokens=16, ignore_eos=True, stop_ids=(0,)) for c in "abcd"])
     assert engine.stats().preemptions > 0
     assert [len(c.tokens) for c in done] == [16] * 4
 

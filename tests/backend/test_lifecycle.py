@@ -16,7 +16,7 @@ from lampc.backend.hooks import RequestEvent
 from lampc.backend.lifecycle import TRANSITIONS, Deadlines, IllegalTransition, move
 from lampc.backend.load import load_engine
 from lampc.backend.request import Handle, State
-from tests.backend.engines import LIVE, TIGHT, Log, On, TimedEngine, bring, request
+from tests.backend.engines import LIVE, TIGHT, Log, On, TimedEngine, bring, request, teach, vague
 
 
 @pytest.mark.parametrize(("before", "after"), list(product(State, State)))
@@ -258,10 +258,11 @@ def test_the_queue_is_bounded() -> None:
 
 def test_preempted_requests_find_room_in_a_full_queue() -> None:
     engine = FakeEngine(max_waiting=1, **TIGHT)
-    handle = engine.submit(request("victim me", 20))
+    teach(engine)
+    handle = engine.submit(vague("victim me", 20))
     engine.step()
     for text in ("some one", "an other"):
-        engine.submit(request(text, 20, priority=1))
+        engine.submit(vague(text, 20, priority=1))
         engine.step()
     engine.submit(request("waits here", priority=-1))
     while handle.state is not State.PREEMPTED:

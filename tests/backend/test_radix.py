@@ -153,11 +153,11 @@ def test_locked_blocks_are_those_that_no_eviction_frees() -> None:
     a, b = tree.insert(list(range(10))), tree.insert([*range(6), 70, 71, 72])
     for cursor in (a, b):
         write(tree, cursor)
-    assert (tree.locked_blocks, tree.own_blocks(a), tree.own_blocks(b)) == (4, 1, 1)
+    assert (tree.locked_blocks, tree.own(a), tree.own(b)) == (4, (1, 4), (1, 3))
     tree.release(a)
     tree.clear()
     assert tree.pool.used == tree.locked_blocks == 3
-    assert tree.own_blocks(b) == 3
+    assert tree.own(b) == (3, 9)
     tree.release(b)
     assert tree.locked_blocks == 0
 
