@@ -426,6 +426,23 @@ def test_an_idle_engine_uses_no_cpu(engine: Engine) -> None:
     assert time.process_time() - before < 0.05
 
 
+def test_a_cold_process_loads_what_it_needs_and_no_more(tiny: Path) -> None:
+    """Three seconds to the first token leave room for torch and little else (benchmarks/first_token.py)."""
+    code = (
+        "import sys, time; from lampc.backend import Engine; engine = Engine.load(sys.argv[1]); "
+        "next(engine.stream('the cat', ignore_eos=True)); took = time.process_time(); "
+        "heavy = ('transformers', 'torch._dynamo', 'torch._inductor', 'sympy', 'networkx', 'prometheus_client', "
+        "'httpx', 'rich', 'lampc.ir', 'lampc.runtime'); "
+        "print([m for m in heavy if m in sys.modules], took)"
+    )
+    env = {"PYTHONPATH": "src", "OMP_NUM_THREADS": "1"}
+    run = subprocess.run([sys.executable, "-c", code, str(tiny)], env=env, capture_output=True, text=True, timeout=120)
+    assert run.stderr == ""
+    loaded, _, took = run.stdout.rpartition(" ")
+    assert loaded == "[]"
+    assert float(took) < 6.0, "seconds of CPU time; 1.6 on the machine where this was written"
+
+
 # -- the end ------------------------------------------------------------------------------------------
 
 
