@@ -69,6 +69,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--docs", type=Path, help="a document between whose markers the tables are put")
     parser.add_argument("--pip-args", default="", help="for the peers' environments")
     args = parser.parse_args()
+    if args.docs:
+        try:
+            table.place(args.docs)
+        except ValueError as error:
+            parser.error(str(error))
     args.n = args.n or (8 if args.quick else 64)
     args.out = args.out or (ROOT / "out" / "engine_quick.json" if args.quick else RESULTS / "engine.json")
     return args

@@ -57,7 +57,8 @@ def ready(env: Environment, pip_args: list[str], timeout: float, fresh: bool = F
     if mark.exists() and not fresh:
         made = json.loads(mark.read_text(encoding="utf-8"))
         if made["packages"] == wanted and (made["note"] is not None or env.python.exists()):
-            return made["note"]
+            note: str | None = made["note"]
+            return note
     missing = [name for name in env.needs if shutil.which(name) is None]
     if missing:
         return f"needs {', '.join(missing)} on the path"

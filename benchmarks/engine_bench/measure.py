@@ -239,6 +239,7 @@ class Bench:
             "load": taken[0]["load"],
             "others_cpu_s": taken[0]["others_cpu_s"],
             "versions": runner.versions,
+            "about": runner.about,
             "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         }
         if "ids" in taken[0]:

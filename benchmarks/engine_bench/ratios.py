@@ -37,15 +37,13 @@ def ratios(rows: Sequence[Row], model: str, floors: Mapping[str, float]) -> Rati
             out[f"{work.lower()}_floor"] = _over(floors[work], ours_seconds(found, work))
     out["w1_transformers"] = _rounded(peer_ratio(found, "transformers", "W1"))
     memory = _row(found, "memory", "W4")
-    out["kv_waste"] = _over(memory and memory["contiguous_tokens"], memory and memory["tokens"])
     static, stream = _row(found, "ours, static batching", "W4"), _row(found, "ours, stream", "W4")
-    out["ttft_static_batching"] = _over(static and static["ttft_p50"], stream and stream["ttft_p50"])
     fcfs, urgent = _row(found, "ours, FCFS", "W4"), _row(found, "ours, priority", "W4")
-    out["high_priority_p99"] = _over(fcfs and fcfs["latency_p99_high"], urgent and urgent["latency_p99_high"])
     offline = _row(found, "ours, offline", "W4")
-    out["offline_over_stream"] = _over(
-        offline and offline["output_tokens_per_s"], stream and stream["output_tokens_per_s"]
-    )
+    out["kv_waste"] = _over(_of(memory, "contiguous_tokens"), _of(memory, "tokens"))
+    out["ttft_static_batching"] = _over(_of(static, "ttft_p50"), _of(stream, "ttft_p50"))
+    out["high_priority_p99"] = _over(_of(fcfs, "latency_p99_high"), _of(urgent, "latency_p99_high"))
+    out["offline_over_stream"] = _over(_of(offline, "output_tokens_per_s"), _of(stream, "output_tokens_per_s"))
     return out
 
 
@@ -72,11 +70,15 @@ def ours_seconds(rows: Sequence[Row], work: str) -> float | None:
 
 
 def _is_ours(row: Row, work: str) -> bool:
-    return row["system"] == "ours" and row["workload"] == work
+    return bool(row["system"] == "ours" and row["workload"] == work)
 
 
 def _row(rows: Sequence[Row], system: str, work: str) -> Row | None:
     return next((r for r in rows if r["system"] == system and r["workload"] == work), None)
+
+
+def _of(row: Row | None, name: str) -> float | None:
+    return None if row is None else float(row[name])
 
 
 def _over(above: float | None, below: float | None) -> float | None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,9 +33,8 @@ _ITEMSIZE = {"float32": 4, "bfloat16": 2}
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measures what is missing of the run that `args` describe; returns all of its results."""
-    settings = Settings(
-        args.threads, args.repeat, full=args.full, pip_args=tuple(args.pip_args.split()), source=str(ROOT / "src")
-    )
+    source, pip_args = str(ROOT / "src"), tuple(args.pip_args.split())
+    settings = Settings(args.threads, args.repeat, full=args.full, pip_args=pip_args, source=source)
     about = {k: v for k, v in machine("torch", "numpy").items() if k != "load"}
     code = digest([ROOT / "backend", Path(__file__).parent / "peers", Path(__file__).parent / "workloads.py"])
     wanted = {
@@ -45,6 +47,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "environments": {name: env.packages for name, env in environments.ALL.items()},
     }
     rows = Rows(cache.folder("runs") / f"{key(wanted, code)}.jsonl", args.fresh)
+    kernels = "as they are" if args.quick else _kernels(source)
     found = {}
     for model in _models(args):
         print(f"{model.name} ({model.dtype})", flush=True)
@@ -54,11 +57,21 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": about,
         "code": code,
+        "kernels": kernels,
         "settings": {k: v for k, v in wanted.items() if k not in ("machine", "environments")},
         "ratios": next(iter(found.values()))["ratios"],
         "models": found,
         "rows": [r for r in rows.all() if r["model"] in found],
     }
+
+
+def _kernels(source: str) -> str:
+    """Builds our engine's native kernels if they are not there; what is said about it."""
+    command = [sys.executable, "-m", "lampc.backend.native"]
+    done = subprocess.run(command, env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True)
+    said = (done.stdout + done.stderr).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
+    print(said[0], flush=True)
+    return said[0]
 
 
 def _models(args: argparse.Namespace) -> list[Model]:

@@ -80,7 +80,7 @@ PEERS_OF_OURS = (
     System(
         "transformers-cb",
         "transformers_cb.py",
-        "generate_batch: continuous batching, pages of 256, KV cache as large as the workload, SDPA",
+        "continuous batching: generate_batch's manager, pages of 256, KV cache as large as the workload, SDPA",
         environments.TRANSFORMERS,
         fewer={"W1": 8, "W2": 8, "W4": 16},
     ),
@@ -102,7 +102,7 @@ def ours(known: frozenset[str], kv_tokens: int, max_running: int = 64, **more: A
 
 def variants(known: frozenset[str]) -> dict[str, dict[str, Any]]:
     """Other ways to run our engine, each a row of its own, by name: those that this version has."""
-    candidates = {
+    candidates: dict[str, dict[str, Any]] = {
         "ours, fast mode": {"exact": False},
         "ours, torch only": {"native": False},
         "ours, no prefix cache": {"prefix_cache": False},

@@ -23,7 +23,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     ]
     for name, model in result["models"].items():
         rows = [r for r in result["rows"] if r.get("model") == name]
-        lines += ["", f"**{name}** ({model['dtype']})", "", *_seconds(rows, model)]
+        gemm, read = (max(model["limits"][what].values()) for what in ("gemm_gflops", "read_gb_s"))
+        about = f"**{name}** ({model['dtype']}; this machine: {gemm:.0f} GFLOP/s in its products, {read:.1f} GB/s read)"
+        lines += ["", about, "", *_seconds(rows, model), *_correctness(rows), *_memory(rows)]
     lines += ["", *_ratio_table(result["models"])]
     notes = sorted(
         {f"- {r['model']}, {r['system']}, {r['workload']}: {r['note']}" for r in result["rows"] if "note" in r}
@@ -72,6 +74,33 @@ def _line(name: str, cells: Sequence[str], rows: Sequence[Row]) -> str:
     return f"| {name} | {' | '.join(cells)} | {wait} | {start} | {'' if peak is None else f'{peak:,.0f}'} |"
 
 
+def _correctness(rows: Sequence[Row]) -> list[str]:
+    found = [r for r in rows if r["system"] == "correctness" and "note" not in r]
+    lines = ["", "| against transformers | dtype | same ids | first divergence | error of ln p, mean / most | theirs |"]
+    lines.append("| --- " * 6 + "|")
+    for row in found:
+        for dtype in ("float32", "bfloat16"):
+            if dtype in row:
+                r = row[dtype]
+                place = "-" if r["first_divergence"] is None else f"token {r['first_divergence']}"
+                ours, theirs = (_error(r.get(f"logprob_error{who}")) for who in ("", "_of_transformers"))
+                cells = (row["workload"], dtype, r["ids_as_ours"], place, ours, theirs)
+                lines.append("| " + " | ".join(cells) + " |")
+    return lines if found else []
+
+
+def _error(error: Mapping[str, float] | None) -> str:
+    return "" if error is None else f"{error['mean']:.1e} / {error['most']:.1e}"
+
+
+def _memory(rows: Sequence[Row]) -> list[str]:
+    found = [r for r in rows if r["system"] == "memory" and "note" not in r]
+    said = [
+        f"{r['workload']} {r['tokens']:,} (contiguous {r['contiguous_tokens']:,}, {r['live']} requests)" for r in found
+    ]
+    return ["", f"KV memory of ours at its peak, in tokens: {'; '.join(said)}."] if said else []
+
+
 def _ratio_table(models: Mapping[str, Mapping[str, Any]]) -> list[str]:
     names = list(models)
     lines = ["| ratio (above 1: ours is better) | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
@@ -87,11 +116,17 @@ def _number(value: float | None) -> str:
     return f"{value:,.1f}" if value >= 100 else f"{value:.2f}" if value >= 1 else f"{value:.3f}"
 
 
-def into(path: Path, text: str) -> None:
-    """Puts the tables between the markers of a document. Raises ValueError if it has none."""
-    document = path.read_text(encoding="utf-8")
+def place(path: Path) -> tuple[str, str]:
+    """What stands before and after the tables in a document. Raises ValueError if it has no place for them."""
+    document = path.read_text(encoding="utf-8") if path.is_file() else ""
     before, begin, rest = document.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"{path} has no line {BEGIN} with {END} after it; put them where the tables belong")
+    return before, after
+
+
+def into(path: Path, text: str) -> None:
+    """Puts the tables between the markers of a document."""
+    before, after = place(path)
     path.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")

@@ -28,7 +28,7 @@ class ContinuousBatching:
         hint = {"bfloat16": "bf16", "float32": "f32"}[spec.dtype]
         properties = {"INFERENCE_NUM_THREADS": spec.threads, "INFERENCE_PRECISION_HINT": hint}
         self._handles.clear()
-        self._pipe = None
+        self._pipe: Any = None
         self._pipe = genai.ContinuousBatchingPipeline(spec.options["exported"], scheduler, "CPU", properties)
         warm_up(self, 1000)
 

@@ -21,7 +21,12 @@ class Ours:
         self._engine = load_engine(spec.folder, dtype=spec.dtype, **options)
         self._live: dict[int, tuple[int, Handle]] = {}
         info = self._engine.info
-        self.about = {"exact": info.exact, "block_size": info.block_size, "kv_bytes_per_token": info.kv_bytes_per_token}
+        self.about = {
+            "native": _native(options, spec.dtype),
+            "exact": info.exact,
+            "block_size": info.block_size,
+            "kv_bytes_per_token": info.kv_bytes_per_token,
+        }
         warm_up(self, info.vocab_size)
 
     def _submit(self, item: Item, **more: Any) -> Handle:
@@ -86,6 +91,15 @@ class Ours:
 
     def close(self) -> None:
         self._engine.close()
+
+
+def _native(options: dict[str, Any], dtype: str) -> bool:
+    """Whether this engine computes with native kernels."""
+    try:
+        from lampc.backend.native import library
+    except ImportError:
+        return False
+    return library.choose(options.get("native", "auto"), torch.device("cpu"), getattr(torch, dtype)) is not None
 
 
 def _ids(handle: Handle) -> list[int]:

@@ -1,10 +1,11 @@
-"""transformers' continuous batching: `generate_batch`, and its manager for requests that arrive one by one."""
+"""transformers' continuous batching: the manager behind `generate_batch`, which is made before time runs."""
 
 from __future__ import annotations
 
 import torch
-from _harness import Item, Spec, serve
+from _harness import Item, Spec, serve, warm_up
 from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
+from transformers.generation.continuous_batching import ContinuousBatchingManager
 
 PAGE = 256
 _POLL_S = 0.02
@@ -22,39 +23,49 @@ class ContinuousBatching:
         self._config = ContinuousBatchingConfig(
             page_size=PAGE, num_blocks=blocks, max_batch_tokens=spec.options.get("max_batch_tokens", 512)
         )
-        self._manager = None
+        self._manager: ContinuousBatchingManager | None = None
         self._seen: dict[int, int] = {}
+        warm_up(self, self._model.config.vocab_size)
 
-    def _generation(self, out: int) -> GenerationConfig:
-        return GenerationConfig(max_new_tokens=out, do_sample=False, eos_token_id=-1, pad_token_id=0)
+    def _start(self) -> ContinuousBatchingManager:
+        if self._manager is None:
+            self._manager = self._model.init_continuous_batching(
+                generation_config=GenerationConfig(max_new_tokens=64, do_sample=False, eos_token_id=-1, pad_token_id=0),
+                continuous_batching_config=self._config,
+            )
+            self._manager.start()
+        return self._manager
+
+    def prepare(self, items: list[Item]) -> None:
+        """The cache is allocated, and the manager's thread runs, before the time does."""
+        self._start()
 
     def generate(self, items: list[Item]) -> list[list[int]]:
         if len({i.out for i in items}) != 1:
-            raise ValueError("generate_batch has one max_new_tokens for all")
-        made = self._model.generate_batch(
-            [i.prompt for i in items],
-            generation_config=self._generation(items[0].out),
-            continuous_batching_config=self._config,
-        )
-        out = [list(result.generated_tokens) for result in made.values()]
-        if len(out) != len(items) or any(len(ids) != items[0].out for ids in out):
-            raise RuntimeError(f"{len(items)} requests, but outputs of {[len(ids) for ids in out]} ids")
-        return out
+            raise ValueError("its requests of a batch have one max_new_tokens")
+        manager = self._start()
+        names = manager.add_requests([i.prompt for i in items], max_new_tokens=items[0].out)
+        made: dict[str, list[int]] = {}
+        while len(made) < len(items):
+            result = manager.get_result(timeout=1)
+            if result is None and not manager.is_running():
+                raise RuntimeError("its thread has ended")
+            if result is not None and result.error is not None:
+                raise RuntimeError(result.error)
+            if result is not None and result.is_finished():
+                made[result.request_id] = list(result.generated_tokens)
+        return [made[name] for name in names]
 
     def reset(self) -> None:
         if self._manager is not None:
             self._manager.stop(block=True)
+            self._manager.destroy()
             self._manager = None
         self._seen.clear()
 
     def submit(self, number: int, item: Item) -> None:
-        if self._manager is None:
-            self._manager = self._model.init_continuous_batching(
-                generation_config=self._generation(64), continuous_batching_config=self._config
-            )
-            self._manager.start()
         self._seen[number] = 0
-        self._manager.add_request(
+        self._start().add_request(
             item.prompt, request_id=str(number), max_new_tokens=item.out, streaming=True, eos_token_id=-1
         )
 
