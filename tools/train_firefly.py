@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from firefly.batches import Source, Stage
-from firefly.dense import LOOKING_ALIKE, DenseRows
+from firefly.dense import ACROSS_TURNS, LOOKING_ALIKE, DenseRows
 from firefly.episodes import maker
 from firefly.export import export, load_average
 from firefly.model import Shape
@@ -19,11 +19,11 @@ STAGES = (
     Stage(0.30, 0.25, (128,), "easy"),
     Stage(0.37, 0.15, (128, 128, 256), "mixed"),
     Stage(0.50, 0.35, (128, 128, 256), "mixed", LOOKING_ALIKE),
-    Stage(0.62, 0.20, (128, 128, 256), "mixed", LOOKING_ALIKE),
-    Stage(0.85, 0.12, (128, 256, 256), "full", LOOKING_ALIKE),
-    Stage(1.0, 0.06, (256, 256, 512, 1024), "full", LOOKING_ALIKE),
+    Stage(0.66, 0.30, (128, 128, 256), "labels", ACROSS_TURNS),
+    Stage(0.85, 0.15, (128, 256, 256), "full", ACROSS_TURNS),
+    Stage(1.0, 0.06, (256, 256, 512, 1024), "full", ACROSS_TURNS),
 )
-"""Much looking back first, then what is alike, then more tasks and longer rows."""
+"""Much looking back first, then for what is alike, then from turn to turn, then more tasks and longer rows."""
 
 
 def main() -> None:

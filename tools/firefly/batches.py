@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from firefly.dense import LOOKING_BACK, DenseRows, Row
+from firefly.dense import LOOKING_BACK, DenseRows, Mix, Row
 
 EpisodeMaker = Callable[[Random, int], Row]
 """Makes one episode of at most so many tokens."""
@@ -24,7 +24,7 @@ class Stage:
     dense: float
     lengths: tuple[int, ...]
     focus: str = "full"
-    shares: tuple[float, ...] = LOOKING_BACK
+    mix: Mix = LOOKING_BACK
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Source:
         length = rng.choice(stage.lengths)
         count = max(1, self.tokens // length)
         dense_rows = sum(rng.random() < stage.dense for _ in range(count))
-        packed = [[self.dense.row(rng, length, stage.shares)] for _ in range(dense_rows)]
+        packed = [[self.dense.row(rng, length, stage.mix)] for _ in range(dense_rows)]
         left = (count - dense_rows) * length
         make = self.episode(stage.focus)
         rows: list[Row] = []

@@ -8,6 +8,7 @@ attention heads for "find the same thing and take what follows" appear early.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from random import Random
 
 from tokenizers import Tokenizer
@@ -48,10 +49,24 @@ RELATIONS: list[tuple[str, list[str]]] = [
 ]
 
 
-LOOKING_BACK = (0.45, 0.25, 0.30, 0.0)
-"""Shares of repeat, lookup, cloze and kinds rows while looking back is learnt."""
-LOOKING_ALIKE = (0.15, 0.15, 0.25, 0.45)
-"""Shares once it is: most rows ask for what followed something of the same kind."""
+@dataclass(frozen=True)
+class Mix:
+    """Shares of the kinds of rows; of lookups, the share written as turns and the weight of a label that is known."""
+
+    repeat: float
+    lookup: float
+    cloze: float
+    kinds: float = 0.0
+    turns: float = 0.5
+    sure: float = 1.0
+
+
+LOOKING_BACK = Mix(0.45, 0.25, 0.30)
+"""While looking back is learnt."""
+LOOKING_ALIKE = Mix(0.15, 0.15, 0.25, 0.45)
+"""Once it is: most rows ask for what followed something of the same kind."""
+ACROSS_TURNS = Mix(0.08, 0.32, 0.15, 0.45, turns=0.85, sure=2.5)
+"""The same from turn to turn, where key and label stand further apart."""
 
 
 class DenseRows:
@@ -82,14 +97,17 @@ class DenseRows:
         held = {one(word) for word in HELD_LABELS}
         self.kind_labels = [label for label in self.labels if label not in held]
 
-    def row(self, rng: Random, length: int, shares: tuple[float, ...] = LOOKING_BACK) -> Row:
+    def row(self, rng: Random, length: int, mix: Mix = LOOKING_BACK) -> Row:
         """One row of at most ``length`` tokens."""
-        makers = (self.repeat, self.lookup, self.cloze, self.kinds)
         kind = rng.random()
-        at = 0
-        while at < len(makers) - 1 and kind >= sum(shares[: at + 1]):
-            at += 1
-        ids, weights = makers[at](rng, length)
+        if kind < mix.repeat:
+            ids, weights = self.repeat(rng, length)
+        elif kind < mix.repeat + mix.lookup:
+            ids, weights = self.lookup(rng, length, mix)
+        elif kind < mix.repeat + mix.lookup + mix.cloze:
+            ids, weights = self.cloze(rng, length)
+        else:
+            ids, weights = self.kinds(rng, length, mix)
         return ids[:length], [DENSE_WEIGHT * weight for weight in weights[:length]]
 
     def segment(self, rng: Random, size: int) -> list[int]:
@@ -117,16 +135,16 @@ class DenseRows:
             weights += [0.0, *([1.0] * (len(piece) - 1))]
         return ids, weights
 
-    def lookup(self, rng: Random, length: int) -> Row:
+    def lookup(self, rng: Random, length: int, mix: Mix = LOOKING_BACK) -> Row:
         """``key: label`` lines whose keys come back; every returning key has a known label."""
         pairs = rng.randint(2, 12)
         classes = rng.randint(2, 6)
         values = rng.sample(self.labels, classes) if rng.random() < 0.5 else rng.sample(self.labels, pairs)
         keys = rng.sample(self.names if rng.random() < 0.3 else self.words, pairs)
         table = {key: values[index % len(values)] for index, key in enumerate(keys)}
-        return self.asked(rng, length, lambda: (key := rng.choice(keys), key, table[key]))
+        return self.asked(rng, length, mix, lambda: (key := rng.choice(keys), key, table[key]))
 
-    def kinds(self, rng: Random, length: int) -> Row:
+    def kinds(self, rng: Random, length: int, mix: Mix = LOOKING_ALIKE) -> Row:
         """Words of a kind have one label, which is known once the kind was seen, or if the row begins with the map."""
         groups = rng.sample(self.kinds_of_words, rng.randint(2, 5))
         values = rng.sample(self.kind_labels, len(groups))
@@ -140,21 +158,21 @@ class DenseRows:
             at = rng.randrange(len(groups))
             return at, rng.choice(groups[at][1]), values[at]
 
-        ids, weights = self.asked(rng, length - len(stated), draw, known=range(len(groups)) if stated else ())
+        ids, weights = self.asked(rng, length - len(stated), mix, draw, range(len(groups)) if stated else ())
         return stated + ids, [0.0] * len(stated) + weights
 
     def asked(
-        self, rng: Random, length: int, draw: Callable[[], tuple[int, int, int]], known: Iterable[int] = ()
+        self, rng: Random, length: int, mix: Mix, draw: Callable[[], tuple[int, int, int]], known: Iterable[int] = ()
     ) -> Row:
         """Lines or turns of a key and its label; ``draw`` gives what must have been seen, the key and the label."""
-        chat = rng.random() < 0.5
+        chat = rng.random() < mix.turns
         head = rng.choice(self.wh)
         ids: list[int] = []
         weights: list[float] = []
         seen = set(known)
         while len(ids) < length - 10:
             group, key, label = draw()
-            sure = 1.0 if group in seen else 0.0
+            sure = mix.sure if group in seen else 0.0
             seen.add(group)
             if chat:
                 new = [self.user, head, self.colon, key, self.end, self.assistant, self.answer, self.colon]

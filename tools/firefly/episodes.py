@@ -112,17 +112,20 @@ class Encoder:
         return ids, weights
 
 
-def turn_weights(task: Task, kind: str, examples: list[Example]) -> list[float]:
-    """How much can be known at each turn: nothing before the first demo of a vague episode."""
+def turn_weights(task: Task, kind: str, examples: list[Example], labels: float) -> list[float]:
+    """How much can be known at each turn: nothing before the first demo of a vague episode.
+
+    ``labels`` is the weight of a label that only the demos tell.
+    """
     weights: list[float] = []
     seen: set[object] = set()
     for number, example in enumerate(examples):
         weight = 1.0
         if kind != "precise":
             if task.name.startswith("label."):
-                weight = 1.0 if str(example.outputs) in seen else 0.05
+                weight = labels if str(example.outputs) in seen else 0.05
                 if task.name == "label.table":
-                    weight = 1.5 if str(example) in seen else 0.02
+                    weight = 1.5 * labels if str(example) in seen else 0.02
             elif task.hidden and number < 2:
                 weight = (0.15, 0.7)[number]
         seen.update((str(example.outputs), str(example)))
@@ -141,7 +144,9 @@ def demo_count(rng: Random, kind: str, task: Task) -> int:
     return rng.choice((1, 2, 3, 4, 5, 8))
 
 
-def episode(rng: Random, encoder: Encoder, length: int, pool: list[Task], sums: list[float], chats: float) -> Row:
+def episode(
+    rng: Random, encoder: Encoder, length: int, pool: list[Task], sums: list[float], chats: float, labels: float
+) -> Row:
     """One episode of at most ``length`` tokens."""
     while True:
         task = rng.choices(pool, cum_weights=sums)[0]
@@ -157,7 +162,7 @@ def episode(rng: Random, encoder: Encoder, length: int, pool: list[Task], sums: 
         render = chat if markers else compact
         while examples:
             messages = render(signature, examples[:-1], examples[-1])
-            row = encoder.row(messages, turn_weights(task, kind, examples), markers)
+            row = encoder.row(messages, turn_weights(task, kind, examples, labels), markers)
             if len(row[0]) <= length:
                 return row
             examples = examples[1:]
@@ -182,7 +187,7 @@ def question_episode(rng: Random, encoder: Encoder, length: int, hops: int, low:
 
 
 def maker(tokenizer: Tokenizer) -> Callable[[str], EpisodeMaker]:
-    """Episode makers by focus: ``easy`` (small contexts), ``full``, ``two`` (more two-hop questions)."""
+    """Episode makers by focus: ``easy`` (small contexts), ``mixed``, ``labels`` (label maps count more), ``full``."""
     encoder = Encoder(tokenizer)
     pool = [task for task in TASKS if task.seen]
     sums: list[float] = []
@@ -190,13 +195,14 @@ def maker(tokenizer: Tokenizer) -> Callable[[str], EpisodeMaker]:
         boost = COPYING if task.name.startswith("list.") and ".pick" not in task.name else 1.0
         sums.append((sums[-1] if sums else 0.0) + boost * task.weight)
     shares = {
-        "easy": (0.12, 0.0, 2, 4, 0.08),
-        "mixed": (0.15, 0.05, 2, 6, 0.15),
-        "full": (0.12, 0.12, 3, 6, 0.25),
+        "easy": (0.12, 0.0, 2, 4, 0.08, 1.0),
+        "mixed": (0.15, 0.05, 2, 6, 0.15, 1.0),
+        "labels": (0.08, 0.06, 2, 6, 0.20, 3.0),
+        "full": (0.10, 0.12, 3, 6, 0.30, 2.5),
     }
 
     def by_focus(focus: str) -> EpisodeMaker:
-        one, two, low, high, chats = shares[focus]
+        one, two, low, high, chats, labels = shares[focus]
 
         def make(rng: Random, length: int) -> Row:
             draw = rng.random()
@@ -204,7 +210,7 @@ def maker(tokenizer: Tokenizer) -> Callable[[str], EpisodeMaker]:
                 return question_episode(rng, encoder, length, 1, low, high)
             if draw < one + two:
                 return question_episode(rng, encoder, length, 2, 2, 3)
-            return episode(rng, encoder, length, pool, sums, chats)
+            return episode(rng, encoder, length, pool, sums, chats, labels)
 
         return make
 
