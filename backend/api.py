@@ -12,7 +12,8 @@ from lampc.backend.tokenizer import TextTokenizer
 class EngineInfo:
     """Facts that planners need.
 
-    `kv_bytes_per_token` in bytes over all layers; `block_size` in tokens. `digest` names weights, tokenizer
+    `kv_bytes_per_token` in bytes over all layers; `block_size` in tokens; `kv_tokens` is how many tokens the KV cache
+    holds, 0 for an engine without one. `digest` names weights, tokenizer
     and numerics: two engines with equal digests give equal tokens for equal requests.
     """
 
@@ -23,6 +24,7 @@ class EngineInfo:
     block_size: int
     exact: bool
     digest: str
+    kv_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)

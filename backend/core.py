@@ -56,7 +56,7 @@ class EngineCore:
             raise ValueError(f"max_waiting is {max_waiting}; give at least 1")
         self._runner: Runner | None = runner
         self._tokenizer = tokenizer
-        self._info = info
+        self._info = replace(info, kv_tokens=-(-kv_tokens // info.block_size) * info.block_size)
         self._pool = BlockPool(max(1, -(-kv_tokens // info.block_size)), info.block_size)
         self._tree = RadixTree(self._pool)
         self._pins = Pins(self._tree)

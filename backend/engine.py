@@ -31,6 +31,8 @@ class PagedEngine(EngineCore):
         max_waiting: int = 65536,
         prefix_cache: bool = True,
         chunk: int | None = None,
+        policy: str = "priority",
+        patience: int = 64,
         hooks: Sequence[Hook] = (),
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
@@ -44,5 +46,7 @@ class PagedEngine(EngineCore):
             max_waiting=max_waiting,
             prefix_cache=prefix_cache,
             chunk=chunk,
+            policy=policy,
+            patience=patience,
             hooks=hooks,
         )

@@ -1,5 +1,8 @@
 """The tensors behind the slots: keys and values of all layers."""
 
+import math
+import mmap
+
 import torch
 
 FORMATS = ("auto", "int8")
@@ -39,8 +42,8 @@ class KVCache:
         self.zero = slots
         self.trash = slots + 1
         shape = (layers, 2, kv_heads, slots + 2, head_dim)
-        self.data = torch.zeros(shape, device=device, dtype=torch.int8 if int8 else dtype)
-        self.scales = torch.zeros(shape[:-1], device=device) if int8 else None
+        self.data = lazy_zeros(shape, torch.int8 if int8 else dtype, device)
+        self.scales = lazy_zeros(shape[:-1], torch.float32, device) if int8 else None
 
     def write(self, layer: int, slots: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Stores k, v [M, kv_heads, D] in `slots` [M]."""
@@ -58,6 +61,15 @@ class KVCache:
             return k, v
         scales = self.scales[layer].view(2, -1, 1).index_select(1, rows)
         return k * scales[0], v * scales[1]
+
+
+def lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """Zeros. On the CPU their pages take no memory before they are written, so that a large cache costs nothing yet."""
+    size = math.prod(shape) * dtype.itemsize
+    if device.type != "cpu" or not size or not hasattr(mmap, "MAP_PRIVATE"):
+        return torch.zeros(shape, dtype=dtype, device=device)
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    return torch.frombuffer(pages, dtype=dtype).view(shape)
 
 
 def encode(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

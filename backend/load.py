@@ -11,6 +11,7 @@ from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.engine import PagedEngine
 from lampc.backend.errors import CheckpointError
 from lampc.backend.hooks import Hook
+from lampc.backend.memory import available_bytes, default_kv_tokens
 from lampc.backend.models.checkpoint import Checkpoint
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.registry import check_model, resolve
@@ -20,7 +21,6 @@ from lampc.backend.naive import NaiveEngine
 from lampc.backend.native import library
 from lampc.backend.tokenizer import Tokenizer, read_json
 
-_DEFAULT_KV_BYTES = 256 << 20
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -39,13 +39,17 @@ def load_engine(
     max_waiting: int = 65536,
     prefix_cache: bool = True,
     chunk: int | None = None,
+    policy: Literal["priority", "fcfs", "deadline", "prefix"] = "priority",
+    patience: int = 64,
     block_size: int = 16,
     hooks: Sequence[Hook] = (),
 ) -> TokenEngine:
     """An engine for a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
 
-    `kv_tokens` is the size of the KV cache in tokens; by default 256 MiB, and at least one full context.
-    `chunk` bounds the tokens that one request computes in a step. At most `max_waiting` requests wait. `hooks` hear
+    `kv_tokens` is the size of the KV cache in tokens, by default what `lampc.backend.memory` finds room for; the
+    engine's `info` says what it came to. Memory is taken when it is first used.
+    `chunk` bounds the tokens that one request computes in a step. At most `max_waiting` requests wait; `policy` says
+    who of them goes first, see `lampc.backend.policies`, and at most `patience` later ones pass one. `hooks` hear
     of every transition of a request (`lampc.backend.hooks`). `dtype` is what weights are cast to and K/V
     kept in, however they are stored. `context_length`, in tokens, by default the model's, may be less, or more
     up to what its rope scaling stretches to. `native`: whether to use the kernels of
@@ -97,7 +101,8 @@ def load_engine(
     if kind == "naive":
         return NaiveEngine(model, tokenizer, info, rows, hooks=hooks)
     if kv_tokens is None:
-        kv_tokens = max(_DEFAULT_KV_BYTES // per_token, model.context_length)
+        free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else available_bytes()
+        kv_tokens = default_kv_tokens(free, per_token, model.context_length, max_running)
     return PagedEngine(
         model,
         tokenizer,
@@ -111,5 +116,7 @@ def load_engine(
         max_waiting=max_waiting,
         prefix_cache=prefix_cache,
         chunk=chunk,
+        policy=policy,
+        patience=patience,
         hooks=hooks,
     )
