@@ -231,7 +231,7 @@ class Engine:
     # -- inside ------------------------------------------------------------------------------------------
 
     def _requests(self, prompts: Sequence[Sequence[int]], want: Wanted) -> list[list[Request]]:
-        return [self._checked(want.requests(ids), i) for i, ids in enumerate(prompts)]
+        return [self._checked(want.requests(ids, self.tokenizer), i) for i, ids in enumerate(prompts)]
 
     def _scorings(
         self, prefix: Prompt, choices: Sequence[Prompt], priority: int, timeout: float | None
@@ -244,14 +244,14 @@ class Engine:
         for i, ids in enumerate(scored):
             if not ids:
                 raise ValueError(f"choices[{i}] is empty; give at least one token")
-        (request,) = want.requests(start)
+        (request,) = want.requests(start, self.tokenizer)
         return [self._checked([replace(request, score=tuple(ids))], i) for i, ids in enumerate(scored)]
 
     def _single(self, prompt: object, sampling: Sampling | None, options: Mapping[str, Any], what: str) -> Request:
         want = wanted(sampling, options, what)
         if want.n != 1:
             raise ValueError(f"n is {want.n}; a stream is one generation, open several")
-        return self._checked(want.requests(self._prompts.ids(prompt)), 0)[0]
+        return self._checked(want.requests(self._prompts.ids(prompt), self.tokenizer), 0)[0]
 
     def _checked(self, requests: list[Request], place: int) -> list[Request]:
         try:

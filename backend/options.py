@@ -9,6 +9,7 @@ from typing import Any, TypedDict
 from lampc.backend.errors import UnknownOption
 from lampc.backend.random_keys import fork_key, prompt_key
 from lampc.backend.request import Request, Sampling
+from lampc.backend.tokenizer import TextTokenizer
 
 
 class Options(TypedDict, total=False):
@@ -16,8 +17,9 @@ class Options(TypedDict, total=False):
 
     Those of `Sampling`: `temperature` (0 is greedy), `top_k`, `top_p`, `min_p`, `max_tokens` (64), `min_tokens`,
     `stop` (a string or several), `stop_ids`, `ignore_eos`. Further: `n` generations from each prompt (1); `seed`
-    (0), from which all draws come, together with the prompt; `priority` (higher first); `timeout` in seconds;
-    `logprobs`, `prompt_logprobs` and `top_logprobs` as in `Request`.
+    (0), from which all draws come, together with the prompt; `forced`, a text or token ids that the generation begins
+    with; `priority` (higher first); `timeout` in seconds; `logprobs`, `prompt_logprobs` and `top_logprobs` as in
+    `Request`.
     """
 
     temperature: float
@@ -31,6 +33,7 @@ class Options(TypedDict, total=False):
     ignore_eos: bool
     n: int
     seed: int
+    forced: str | Sequence[int]
     priority: int
     timeout: float | None
     logprobs: bool
@@ -45,6 +48,7 @@ class Wanted:
     sampling: Sampling
     n: int = 1
     seed: int = 0
+    forced: str | tuple[int, ...] = ()
     priority: int = 0
     timeout: float | None = None
     logprobs: bool = False
@@ -59,23 +63,29 @@ class Wanted:
         for name in ("logprobs", "prompt_logprobs"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give True or False")
+        if not isinstance(self.forced, str) and not (
+            isinstance(self.forced, tuple) and all(isinstance(i, int) and not isinstance(i, bool) for i in self.forced)
+        ):
+            raise ValueError(f"forced is {self.forced!r:.80}; give a text or token ids")
         limit = self.timeout
         if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
             raise ValueError(f"timeout is {limit!r}; give seconds above 0, or None")
 
-    def requests(self, ids: Sequence[int]) -> list[Request]:
+    def requests(self, ids: Sequence[int], tokenizer: TextTokenizer) -> list[Request]:
         """`n` requests for one prompt; the tree makes them forks of one prefill.
 
         Their keys come from seed and prompt: neither from the order of calls nor from neighbours.
         """
         prompt = tuple(ids)
         key = prompt_key(self.seed, prompt)
+        forced = tuple(tokenizer.encode(self.forced)) if isinstance(self.forced, str) else self.forced
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         return [
             Request(
                 prompt,
                 self.sampling,
                 fork_key(key, fork),
+                forced=forced,
                 priority=self.priority,
                 deadline=deadline,
                 logprobs=self.logprobs,
@@ -107,12 +117,15 @@ def wanted(sampling: Sampling | None, options: Mapping[str, Any], what: str) -> 
     if sampling is not None and not isinstance(sampling, Sampling):
         raise TypeError(f"sampling is {sampling!r}; give a Sampling, or its fields as keywords")
     drawn = {name: _tuple(name, value) for name, value in options.items() if name in SAMPLING}
-    return Wanted(
-        replace(sampling or Sampling(), **drawn), **{name: value for name, value in options.items() if name in CALL}
-    )
+    rest = {name: _forced(value) if name == "forced" else value for name, value in options.items() if name in CALL}
+    return Wanted(replace(sampling or Sampling(), **drawn), **rest)
 
 
 def _tuple(name: str, value: Any) -> Any:
     if name == "stop" and isinstance(value, str):
         return (value,)
     return tuple(value) if name in ("stop", "stop_ids") and isinstance(value, Sequence | set | frozenset) else value
+
+
+def _forced(value: Any) -> Any:
+    return tuple(value) if isinstance(value, Sequence) and not isinstance(value, str | bytes) else value

@@ -89,17 +89,18 @@ class Request:
     """One generation (or scoring) wanted from an engine.
 
     `prompt` ids come after `parent`'s ids. `key` is a 64-bit random key: generated token t is drawn with a
-    counter-based generator from (key, t), never from arrival order. `forced` ids are scripted as the first
-    generated tokens. `score` ids are not generated but scored: the completion then has no tokens and
-    `logprobs[i]` is ln p(score[i] | prompt, score[:i]). Higher `priority` runs first, ties in order of
-    arrival. `deadline` is in seconds on the engine's clock (`time.monotonic`); past it the request finishes
-    with "timeout". `next_use` says when the request's tokens, prompt and generated ones, are needed next, on any
-    scale that grows (the number of the call in a plan, for instance), the same for all requests: when blocks run
-    short, what is needed last goes first, and before it what nothing was said of, the least recently used first.
-    `inf` says that they are not needed again, and they go first of all. It changes no token. `logprobs` asks for
-    ln p of each generated token under the unfiltered distribution, `top_logprobs` for as many of the likeliest
-    tokens at each of these places (it includes `logprobs`), `prompt_logprobs` for ln p of each prompt token given
-    those before it: the whole prompt is then computed, whatever of it is cached.
+    counter-based generator from (key, t), never from arrival order. `forced` ids are the first generated tokens,
+    whatever the model says. They are computed all at once, like a prompt, count for `max_tokens` and may stop the
+    request; a script of `max_tokens` ids is the whole generation. `score` ids are not generated but scored: the
+    completion then has no tokens and `logprobs[i]` is ln p(score[i] | prompt, score[:i]). Higher `priority` runs
+    first, ties in order of arrival. `deadline` is in seconds on the engine's clock (`time.monotonic`); past it the
+    request finishes with "timeout". `next_use` says when the request's tokens, prompt and generated ones, are
+    needed next, on any scale that grows (the number of the call in a plan, for instance), the same for all
+    requests: when blocks run short, what is needed last goes first, and before it what nothing was said of, the
+    least recently used first. `inf` says that they are not needed again, and they go first of all. It changes no
+    token. `logprobs` asks for ln p of each generated token under the unfiltered distribution, `top_logprobs` for as
+    many of the likeliest tokens at each of these places (it includes `logprobs`), `prompt_logprobs` for ln p of
+    each prompt token given those before it: the whole prompt is then computed, whatever of it is cached.
     """
 
     prompt: tuple[int, ...]

@@ -6,7 +6,7 @@ from queue import SimpleQueue
 
 from lampc.backend.errors import RequestFailed
 from lampc.backend.loop import EngineLoop, Ticket
-from lampc.backend.output import TextPieces
+from lampc.backend.output import Output, TextPieces
 from lampc.backend.request import Completion, Handle, Request
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -17,6 +17,7 @@ class _Pieces:
     def __init__(self, loop: EngineLoop, request: Request, tokenizer: TextTokenizer) -> None:
         self._loop = loop
         self._text = TextPieces(request.sampling, tokenizer)
+        self._begin = self._forced(request, tokenizer)
         self._ended = False
         self.completion: Completion | None = None
         """What the generation came to, once the stream has ended."""
@@ -40,8 +41,23 @@ class _Pieces:
             raise RequestFailed(f"the request failed: {self.completion.error}", (self.completion,))
         return self._text.end(self.completion.text)
 
+    def _forced(self, request: Request, tokenizer: TextTokenizer) -> str:
+        """Text of forced tokens, which nobody generates, as far as they do not end the request themselves."""
+        output = Output(request.sampling, tokenizer, len(request.forced))
+        text = ""
+        for token in request.forced:
+            if output.done or not output.push(token):
+                break
+            text += self._text.push(token)
+        return text
+
+    def _first(self) -> str:
+        """The text that was forced, once."""
+        begin, self._begin = self._begin, ""
+        return begin
+
     def _abort(self) -> None:
-        self._ended = True
+        self._ended, self._begin = True, ""
         self._loop.abort([self._ticket])
 
     def __del__(self) -> None:
@@ -58,6 +74,8 @@ class Stream(_Pieces, Iterator[str]):
         self._start(request, self._tokens.put)
 
     def __next__(self) -> str:
+        if begin := self._first():
+            return begin
         while not self._ended:
             piece = self._piece(self._tokens.get())
             if piece:
@@ -85,6 +103,8 @@ class AsyncStream(_Pieces, AsyncIterator[str]):
         self._start(request, put)
 
     async def __anext__(self) -> str:
+        if begin := self._first():
+            return begin
         while not self._ended:
             try:
                 token = await self._tokens.get()

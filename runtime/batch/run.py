@@ -164,7 +164,7 @@ class _Batch:
             self._fail(line, line.message)
             return
         try:
-            requests = line.want.requests(self.prompts.ids(line.prompt))
+            requests = line.want.requests(self.prompts.ids(line.prompt), self.engine.tokenizer)
         except _refusals() as error:
             self._fail(line, str(error))
             return

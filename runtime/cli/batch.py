@@ -46,8 +46,8 @@ def batch(
     and, as it likes,
       "id"         comes back in its result
       "max_tokens" (64), "temperature" (0: greedy), "top_k", "top_p", "min_p", "seed", "n", "stop", "stop_ids",
-      "min_tokens", "ignore_eos", "priority" (higher first), "timeout" (seconds from its start), "logprobs",
-      "prompt_logprobs", "top_logprobs"
+      "min_tokens", "ignore_eos", "forced" (how the answer begins), "priority" (higher first), "timeout" (seconds from
+      its start), "logprobs", "prompt_logprobs", "top_logprobs"
     Equal lines give equal results: for several answers to one prompt use "n", or a "seed" for each.
     A line that is wrong or fails gets a result with "error"; the others are not held up. Mend it in FILE and start
     again: only what was mended is run.
