@@ -283,6 +283,19 @@ def test_fresh_leaves_a_run_alone_that_is_at_work(lampc: Lampc, folder: Path) ->
         assert again.get("call", "paid") == {"text": "good"}
 
 
+def test_optimize_never_sends_a_row_of_test(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    rows = [
+        f"{split} row {i},{'good' if i % 2 else 'bad'},{split}" for i in range(6) for split in ("train", "dev", "test")
+    ]
+    (folder / "mine.csv").write_text("text,tone,split\n" + "\n".join(rows) + "\n")
+    result = lampc("optimize", "classify.lmp", "--data", "mine.csv", "--model", server.url)
+    assert result.code == 0, result.err
+    sent = [json.dumps(r) for r in server.requests]
+    assert any("train row 3" in s for s in sent)
+    assert any("dev row 3" in s for s in sent)
+    assert [s for s in sent if "test row" in s] == []
+
+
 def test_optimize_own_table(lampc: Lampc, folder: Path, server: Loopback) -> None:
     """A program without declarations on a user's table."""
     text = (folder / "classify.lmp").read_text().split("dataset notes")[0]
