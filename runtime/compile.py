@@ -47,6 +47,15 @@ def lower(
     return copy
 
 
+def simplified(module: Module) -> Module:
+    """A copy after the passes that merge, drop or move calls: those that need no target."""
+    from lampc.passes.manager import PassContext, Pipeline
+
+    copy = module.clone()
+    Pipeline.parse(STANDARD.partition(",lower-")[0]).run(copy, PassContext(targets={}))
+    return copy
+
+
 @dataclass(slots=True)
 class RegionPlan:
     """What the executor must know of a region: for each op how many things it waits for, and who waits.

@@ -20,6 +20,7 @@ from lampc.passes.optimize import (
     RunResult,
     Strategy,
 )
+from lampc.runtime.compile import simplified
 from lampc.runtime.interp import entry_function
 
 
@@ -76,7 +77,7 @@ def dry_run(problem: Problem, steps: Sequence[Strategy]) -> DryRun:
     names = ["start", *(s.name for s in steps)]
     ranges = [_range(a, b) for a, b in zip(worst, best, strict=True)]
     total = _range(sum(worst), sum(best))
-    calls = calls_per_run(problem.module, problem.entry)
+    calls = calls_per_run(simplified(problem.module), problem.entry)
     return DryRun(tuple(zip(names, ranges, strict=True)), total, calls, total.times(calls))
 
 

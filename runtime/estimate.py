@@ -16,6 +16,7 @@ from lampc.ir import Assignment, Draw, Field, Module, Sampling, thaw
 from lampc.ir.adapters import Bound, adapter, bind_prompt
 from lampc.ir.prog import Py, Tool
 from lampc.ir.types import Choice, ListOf, Maybe, Record, Scalar, Type
+from lampc.runtime.compile import simplified
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import interpret
 from lampc.runtime.plan import prefix_bound
@@ -63,7 +64,7 @@ def estimate(
     session: Session, module: Module, rows: Sequence[Row], entry: str | None, assignment: Assignment, base: Path
 ) -> Estimate:
     """The plan for `rows`. Prompts of endpoints, whose tokens are not known, count four bytes to a token."""
-    out = Estimate(len(rows))
+    out, module = Estimate(len(rows)), simplified(module)
     guesser = _Guesser(session, module, out)
     for row in rows:
         try:

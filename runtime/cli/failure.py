@@ -6,6 +6,7 @@ bug: its traceback is shown. `LAMPC_DEBUG=1` shows all tracebacks.
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import sys
@@ -74,6 +75,8 @@ def message(error: BaseException) -> str | None:
         return diagnostics(error)
     if isinstance(error, OSError) and error.filename:
         return f"error: {error.filename}: {error.strerror}"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+        return f"error: cannot write: {error.strerror}; what was finished before is kept"
     if type(error).__module__.split(".")[0] == "lampc":
         return f"error: {clip(str(error), 600)}"
     return None

@@ -296,6 +296,33 @@ def test_optimize_never_sends_a_row_of_test(lampc: Lampc, folder: Path, server: 
     assert [s for s in sent if "test row" in s] == []
 
 
+def test_dry_run_counts_the_calls_that_are_made(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    """Equal greedy calls are one call, in the forecast as in the run."""
+    text = (folder / "classify.lmp").read_text().split("test ")[0]
+    once = "let r = ask(text: text);"
+    assert once in text
+    (folder / "twice.lmp").write_text(
+        text.replace(once, f"{once}\n  let s = ask(text: text);\n  assert s.tone != text;")
+    )
+    said = lampc("optimize", "twice.lmp", "--dry-run").out.splitlines()[-1]
+    least, most = map(int, said.rpartition(": ")[2].removesuffix(" calls").split(" to "))
+    assert "runs of 1 LM calls each" in said
+    lampc("optimize", "twice.lmp", "--model", server.url)
+    assert least <= len(server.requests) <= most
+    planned = lampc("explain", "twice.lmp", "--analyze", "--model", server.url)
+    total = next(line.split() for line in planned.out.splitlines() if line.startswith("total"))
+    assert total[1] == total[2], planned.out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_disk_is_one_line(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    (folder / "out.jsonl").symlink_to("/dev/full")
+    result = lampc("run", "classify.lmp", "--data", "notes.csv", "--out", "out.jsonl", "--model", server.url)
+    assert result.code == 1
+    assert result.err.endswith("error: cannot write: No space left on device; what was finished before is kept\n")
+    assert (folder / "out.jsonl.journal").is_file()
+
+
 def test_optimize_own_table(lampc: Lampc, folder: Path, server: Loopback) -> None:
     """A program without declarations on a user's table."""
     text = (folder / "classify.lmp").read_text().split("dataset notes")[0]
