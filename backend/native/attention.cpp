@@ -11,6 +11,8 @@
 
 #include "attention_block.h"
 
+using namespace attention;
+
 namespace {
 
 // Cuts a thread's memory into aligned pieces; from null, only counts.

@@ -3,6 +3,8 @@
 
 #include "vec.h"
 
+namespace attention {
+
 INLINE float widen(float x) { return x; }
 INLINE float widen(bf16 x) { return bits<float>((uint32_t)x << 16); }
 
@@ -51,3 +53,5 @@ struct Store {
 // To be called by all threads of a parallel region; all is written when it returns.
 void write_rows(const Shape& shape, const Store& store, const void* k, int64_t k_stride, const void* v,
                 int64_t v_stride, const int64_t* slots, int64_t rows);
+
+}  // namespace attention

@@ -7,6 +7,8 @@
 
 #include "attention_pack.h"
 
+namespace attention {
+
 constexpr int BLOCK = 6;
 #if defined(__AVX512F__)
 constexpr int WIDE = 4;  // vectors side by side in registers
@@ -174,3 +176,5 @@ static void attend_all(const typename F::Word* queries, int64_t depth, const Pac
         first += rows;
     }
 }
+
+}  // namespace attention

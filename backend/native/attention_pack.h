@@ -5,6 +5,8 @@
 
 #include "attention.h"
 
+namespace attention {
+
 // Number formats of products. A Word is what one step along the inner dimension takes from a row: a float, or PAIR = 2
 // neighbouring bf16, which one instruction multiplies and adds up. Plain is the format of rows in memory.
 struct Single {
@@ -115,3 +117,5 @@ INLINE void pack_values(const bf16* const* rows, int64_t count, int64_t dim, int
         for (; at < width; at++) out[at] = at < dim ? even[at] | (uint32_t)odd[at] << 16 : 0;
     }
 }
+
+}  // namespace attention

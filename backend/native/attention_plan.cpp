@@ -4,6 +4,8 @@
 
 #include "attention.h"
 
+using namespace attention;
+
 namespace {
 
 struct Span {

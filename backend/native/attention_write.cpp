@@ -3,6 +3,8 @@
 
 #include "attention.h"
 
+using namespace attention;
+
 namespace {
 
 // x [dim] as whole numbers of -127 .. 127 times a scale; what is not finite makes the scale so, and numbers zero.
@@ -47,7 +49,7 @@ void write(const Shape& shape, const Store& store, const T* k, int64_t k_stride,
 
 }  // namespace
 
-void write_rows(const Shape& shape, const Store& store, const void* k, int64_t k_stride, const void* v,
+void attention::write_rows(const Shape& shape, const Store& store, const void* k, int64_t k_stride, const void* v,
                 int64_t v_stride, const int64_t* slots, int64_t rows) {
     if (shape.half)
         write(shape, store, (const bf16*)k, k_stride, (const bf16*)v, v_stride, slots, rows);

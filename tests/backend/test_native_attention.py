@@ -1,0 +1,279 @@
+"""The native attention kernel: right against float64, and with bits of a row that nothing around it changes."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from lampc.backend.attention import TorchAttention
+from lampc.backend.kv_cache import KVCache
+from lampc.backend.native.attention import NativeAttention
+from lampc.backend.native.library import POINTER, SIZE, Library
+from lampc.backend.tiles import CHUNK, Span
+from tests.backend.test_tiles import contexts, siblings, spans_of, windows
+
+CPU = torch.device("cpu")
+SLOTS = 6400
+QUIET = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@dataclass(frozen=True)
+class Shape:
+    heads: int
+    kv_heads: int
+    dim: int
+    dtype: torch.dtype = torch.float32
+    int8: bool = False
+    window: int | None = None
+
+
+SHAPES = [
+    Shape(14, 2, 64),
+    Shape(14, 2, 64, torch.bfloat16),
+    Shape(3, 3, 128, torch.bfloat16),
+    Shape(8, 1, 128),
+    Shape(4, 2, 6),
+    Shape(6, 3, 10, torch.bfloat16),
+    Shape(6, 2, 40, torch.bfloat16, int8=True),
+    Shape(4, 2, 80, int8=True),
+]
+shapes = st.builds(lambda shape, window: replace(shape, window=window), st.sampled_from(SHAPES), windows)
+
+
+class Step:
+    """Rows of a step with random q, k, v that depend on the slot alone, over a cache that holds all other slots."""
+
+    def __init__(self, shape: Shape, spans: Sequence[Span], seed: int = 0) -> None:
+        self.shape, self.spans = shape, spans
+        noise = torch.Generator().manual_seed(seed)
+        heads = shape.heads + 2 * shape.kv_heads
+        drawn = torch.randn(SLOTS, heads, shape.dim, generator=noise).to(shape.dtype)
+        self.by_slot = [drawn[:, : shape.heads], *drawn[:, shape.heads :].chunk(2, dim=1)]
+        self.to = np.concatenate([s.slots[s.start : s.start + s.count] for s in spans])
+
+    def cache(self) -> KVCache:
+        s = self.shape
+        return KVCache(SLOTS, 1, s.kv_heads, s.dim, CPU, s.dtype, s.int8)
+
+    def run(self, kernels: Library, size: int | None = None) -> torch.Tensor:
+        cache = self.cache()
+        cache.write(0, torch.arange(SLOTS), *self.by_slot[1:])
+        attention = NativeAttention(kernels, cache, self.shape.heads, [self.shape.window], size)
+        return attention.step(self.spans, self.to)(0, *(x[self.to] for x in self.by_slot)).clone()
+
+    def run_torch(self) -> torch.Tensor:
+        cache = self.cache()
+        cache.write(0, torch.arange(SLOTS), *self.by_slot[1:])
+        attention = TorchAttention(cache, self.shape.heads, [self.shape.window], exact=True)
+        return attention.step(self.spans, self.to)(0, *(x[self.to] for x in self.by_slot))
+
+    def right(self) -> torch.Tensor:
+        """In float64, one query at a time."""
+        s = self.shape
+        cache = self.cache()
+        cache.write(0, torch.arange(SLOTS), *self.by_slot[1:])
+        k, v = (x.double() for x in cache.data[0][:, :, :SLOTS])
+        if cache.scales is not None:
+            k, v = (x * y[:, :SLOTS, None].double() for x, y in zip((k, v), cache.scales[0]))
+        q = self.by_slot[0].double().view(SLOTS, s.kv_heads, -1, s.dim)
+        rows = []
+        for span in self.spans:
+            for end in range(span.start + 1, span.start + span.count + 1):
+                seen = torch.from_numpy(span.slots[max(0, end - (s.window or end)) : end])
+                scores = q[span.slots[end - 1]] @ k[:, seen].transpose(1, 2) / s.dim**0.5
+                rows.append((scores.softmax(-1) @ v[:, seen]).view(s.heads, s.dim))
+        return torch.stack(rows)
+
+
+def close(found: torch.Tensor, right: torch.Tensor) -> bool:
+    # bf16 rounds weights and results to 8 bits; values are within about 4.
+    bound = 1e-5 if found.dtype is torch.float32 else 4 * 2**-8
+    return bool((found.double() - right).abs().max() < bound)
+
+
+@pytest.fixture
+def threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+@QUIET
+@given(found=contexts(), shape=shapes)
+def test_right_against_float64_and_the_torch_twin(
+    kernels: Library, found: list[tuple[list[int], int]], shape: Shape
+) -> None:
+    step = Step(shape, spans_of(found)[0])
+    out = step.run(kernels)
+    assert close(out, step.right())
+    assert close(step.run_torch(), step.right())
+
+
+@QUIET
+@given(found=contexts(), shape=shapes, data=st.data())
+def test_a_row_has_the_same_bits_alone_and_in_any_company(
+    kernels: Library, found: list[tuple[list[int], int]], shape: Shape, data: st.DataObject
+) -> None:
+    spans, rows = spans_of(found)
+    out = Step(shape, spans).run(kernels)
+    for size in (1, data.draw(st.integers(2, 80))):
+        assert torch.equal(Step(shape, spans).run(kernels, size), out)
+    alone = [Step(shape, [replace(span, first=0)]).run(kernels) for span in spans]
+    assert torch.equal(torch.cat(alone), out)
+    # In another order, and each span cut into chunks of other lengths.
+    where, pieces = [], []
+    for span in data.draw(st.permutations(spans)):
+        at = 0
+        while at < span.count:
+            count = data.draw(st.integers(1, span.count - at))
+            pieces.append(Span(len(where), span.start + at, count, span.slots))
+            where += range(span.first + at, span.first + at + count)
+            at += count
+    assert torch.equal(Step(shape, pieces).run(kernels), out[where])
+
+
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[1], SHAPES[6]])
+def test_shared_and_private_slots_give_the_same_bits(kernels: Library, shape: Shape) -> None:
+    spans, _ = spans_of([([0] * 200 + [i] * (40 + i), 1) for i in range(20)])
+    step = Step(shape, spans)
+    assert len({int(s.slots[CHUNK]) for s in spans}) == 1
+    shared = step.run(kernels)
+    places = iter(range(SLOTS))
+    apart = [replace(s, slots=np.array([next(places) for _ in range(s.start + 1)])) for s in spans]
+    copy = Step(shape, apart)
+    for x, y in zip(copy.by_slot, step.by_slot):
+        filled = y.clone()
+        for a, b in zip(apart, spans):
+            filled[a.slots] = y[b.slots[: len(a.slots)]]
+        x.copy_(filled)
+    assert torch.equal(copy.run(kernels), shared)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_needle(kernels: Library, shape: Shape) -> None:
+    """One decoding request among 63 others, some with its prefix, and a prefill; with 1, 2 and 3 threads."""
+    spans, _ = spans_of([([0] * (64 + 7 * i % 150) + [i] * (i % 70 + 1), 1) for i in range(64)] + [([99] * 150, 90)])
+    needle = Step(shape, [replace(spans[37], first=0)]).run(kernels)
+    assert torch.equal(Step(shape, spans).run(kernels)[37], needle[0])
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[1]])
+def test_threads_change_no_bits(kernels: Library, shape: Shape) -> None:
+    spans, _ = spans_of([*siblings, ([99] * 300, 290), ([0] * 150, 20)])
+    out = []
+    for count in (1, 2, 3):
+        torch.set_num_threads(count)
+        out.append(Step(shape, spans).run(kernels))
+    assert torch.equal(out[0], out[1])
+    assert torch.equal(out[0], out[2])
+
+
+def test_threads_may_change_between_steps(kernels: Library, threads: None) -> None:
+    spans, _ = spans_of([([1] * 200, 150)])
+    step = Step(SHAPES[0], spans)
+    attention = NativeAttention(kernels, step.cache(), 14, [None])
+    out = []
+    for count in (1, 3, 2):
+        torch.set_num_threads(count)
+        q, k, v = (x[step.to] for x in step.by_slot)
+        out.append(attention.step(spans, step.to)(0, q, k, v).clone())
+    assert torch.equal(out[0], out[1])
+    assert torch.equal(out[0], out[2])
+
+
+def test_rows_in_no_span_give_zeros_and_are_stored_nowhere(kernels: Library) -> None:
+    spans, rows = spans_of([([1] * 10, 3)])
+    step = Step(SHAPES[0], spans)
+    cache = step.cache()
+    attention = NativeAttention(kernels, cache, 14, [None])
+    q, k, v = (torch.full((5, n, 64), torch.nan) for n in (14, 2, 2))
+    attention.step([Span(0, 0, 5, np.arange(100, 105))], np.full(5, -1))(0, q, k, v)  # leaves NaN in buffers
+    assert cache.data.abs().sum() == 0
+    to = np.concatenate([step.to, [-1, -1]])
+    q, k, v = (torch.cat([x[step.to], torch.full_like(x[:2], torch.nan)]) for x in step.by_slot)
+    out = attention.step(spans, to)(0, q, k, v)
+    assert torch.equal(out[rows:], torch.zeros(2, 14, 64))
+    assert out[:rows].isfinite().all()
+    assert sorted({int(i) for i in cache.data[0, 0, 0].abs().sum(-1).nonzero()}) == sorted(step.to.tolist())
+
+
+def test_what_is_not_finite_stays_with_its_request(kernels: Library) -> None:
+    spans, _ = spans_of([([i] * 100, 1) for i in range(8)])
+    for shape in (SHAPES[0], SHAPES[1], SHAPES[7]):
+        clean = Step(shape, spans).run(kernels)
+        step = Step(shape, spans)
+        step.by_slot[1][spans[3].slots[50]] = torch.nan
+        step.by_slot[2][spans[5].slots[50]] = torch.inf
+        out = step.run(kernels)
+        assert not out[3].isfinite().any()
+        assert not out[5].isfinite().all()
+        others = [0, 1, 2, 4, 6, 7]
+        assert torch.equal(out[others], clean[others])
+
+
+def test_scores_of_any_size_do_not_overflow(kernels: Library) -> None:
+    spans, _ = spans_of([([1] * 130, 1)])
+    step = Step(SHAPES[0], spans)
+    for x in step.by_slot[:2]:
+        x *= 1e6
+    assert close(step.run(kernels), step.right())
+
+
+def test_both_paths_store_the_same_int8(kernels: Library) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        k, v = torch.randn(2, 40, 3, 20, generator=torch.Generator().manual_seed(1)).to(dtype)
+        k[3], v[4, 1] = 0.0, torch.inf
+        caches = [KVCache(64, 1, 3, 20, CPU, dtype, int8=True) for _ in range(2)]
+        slots = np.arange(40)[::-1].copy()
+        caches[0].write(0, torch.from_numpy(slots), k, v)
+        q, spans = torch.zeros(40, 3, 20, dtype=dtype), [Span(0, 0, 40, slots)]
+        NativeAttention(kernels, caches[1], 3, [None]).step(spans, slots)(0, q, k, v)
+        assert torch.equal(caches[0].data[..., :64, :], caches[1].data[..., :64, :])
+        assert caches[0].scales is not None
+        assert caches[1].scales is not None
+        assert torch.equal(caches[0].scales[..., :64].nan_to_num(-1), caches[1].scales[..., :64].nan_to_num(-1))
+
+
+def planned(kernels: Library, spans: Sequence[Span], size: int, window: int = 0) -> tuple[NDArray[np.int64], ...]:
+    """Tiles [n, 2] as (begin, count) and queries [n, 4] as (row, position, first, address)."""
+    given = np.array([(s.first, s.start, s.count, s.slots.ctypes.data) for s in spans], np.int64)
+    plan = np.zeros(3 + 6 * sum(s.count for s in spans), np.int64)
+    make = kernels.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER)
+    make(given.ctypes.data, len(spans), window, size, plan.ctypes.data)
+    tiles = plan[3 : 3 + 2 * plan[0]].reshape(-1, 2)
+    return tiles, plan[3 + 2 * plan[0] :][: 4 * plan[1]].reshape(-1, 4)
+
+
+@QUIET
+@given(found=contexts(), size=st.integers(1, 40), window=windows)
+def test_a_plan_has_every_query_once_and_contexts_that_begin_alike_side_by_side(
+    kernels: Library, found: list[tuple[list[int], int]], size: int, window: int | None
+) -> None:
+    spans, rows = spans_of(found)
+    tiles, queries = planned(kernels, spans, size, window or 0)
+    assert sorted(i for begin, count in tiles for i in range(begin, begin + count)) == list(range(rows))
+    assert max(tiles[:, 1]) <= size
+    expected = [
+        (s.first + i, s.start + i, max(0, s.start + i + 1 - window) if window else 0, s.slots.ctypes.data)
+        for s in spans
+        for i in range(s.count)
+    ]
+    assert sorted(map(tuple, queries.tolist())) == sorted(expected)
+    by_address = {s.slots.ctypes.data: s for s in spans}
+    order = [by_address[a] for a in dict.fromkeys(queries[:, 3].tolist())]
+    for end in range(CHUNK - 1, 3 * CHUNK, CHUNK):
+        groups = [int(s.slots[end]) if s.start >= end else -1 for s in order]
+        runs = [g for i, g in enumerate(groups) if g >= 0 and (i == 0 or groups[i - 1] != g)]
+        assert len(runs) == len(set(runs))
+
+
+def test_dear_tiles_come_first(kernels: Library) -> None:
+    slots = np.arange(1000)
+    tiles, queries = planned(kernels, [Span(0, 0, 1000, slots)], 100)
+    assert [int(queries[begin, 1]) for begin, _ in tiles] == list(range(900, -1, -100))
