@@ -25,6 +25,7 @@ class PagedEngine(EngineCore):
         *,
         device: torch.device,
         dtype: torch.dtype,
+        int8: bool = False,
         kv_tokens: int,
         max_batch_tokens: int = 512,
         max_running: int = 64,
@@ -37,7 +38,7 @@ class PagedEngine(EngineCore):
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
         super().__init__(
-            TorchRunner(model, rows, slots, device, dtype),
+            TorchRunner(model, rows, slots, device, dtype, int8),
             tokenizer,
             info,
             kv_tokens=slots,

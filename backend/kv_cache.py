@@ -5,9 +5,6 @@ import mmap
 
 import torch
 
-FORMATS = ("auto", "int8")
-"""How K/V can be kept: like the model's numbers, or in eight bits."""
-
 
 def bytes_per_token(layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, int8: bool) -> int:
     """What one slot takes, in bytes."""
@@ -56,11 +53,11 @@ class KVCache:
 
     def read(self, layer: int, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """K and V [n, D] at `rows` [n], where row heads[i] + slot belongs to head i of a slot."""
-        k, v = (self.data[layer, i].view(-1, self.head_dim).index_select(0, rows) for i in range(2))
+        k, v = self.data[layer].view(2, -1, self.head_dim).index_select(1, rows)
         if self.scales is None:
             return k, v
-        scales = self.scales[layer].view(2, -1, 1).index_select(1, rows)
-        return k * scales[0], v * scales[1]
+        scales = self.scales[layer].view(2, -1).index_select(1, rows)
+        return decode(k, scales[0]), decode(v, scales[1])
 
 
 def lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
@@ -80,3 +77,8 @@ def encode(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     codes = (wide / scales.masked_fill(top == 0, 1.0)).round_()
     bad = ~top.isfinite()
     return codes.masked_fill_(bad, 0.0).to(torch.int8), scales.masked_fill_(bad, torch.nan).squeeze(-1)
+
+
+def decode(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """What `encode` made of values, in float32."""
+    return codes * scales.unsqueeze(-1)

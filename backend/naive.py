@@ -15,7 +15,7 @@ from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.errors import BackendError, EngineClosed
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent
 from lampc.backend.job import Ids, Job, check_request
-from lampc.backend.kv_cache import KVCache
+from lampc.backend.kv_cache import KVCache, decode, encode
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.models.layers import Attend
@@ -77,6 +77,7 @@ class NaiveEngine:
         info: EngineInfo,
         rows: Rows,
         *,
+        int8: bool = False,
         hooks: Sequence[Hook] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,6 +85,7 @@ class NaiveEngine:
         self._tokenizer = tokenizer
         self._info = info
         self._rows = rows
+        self._int8 = int8
         self._hooks = Hooks(hooks)
         self._clock = clock
         self._recorder = Recorder(clock)
@@ -207,6 +209,8 @@ class NaiveEngine:
     def _dense(self, length: int) -> Attend:
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             out = torch.zeros_like(q)
+            if self._int8:
+                k, v = (decode(*encode(x)) for x in (k, v))
             out[:length] = dense_attention(q[:length], k[:length], v[:length], self._model.windows[layer])
             return out
 
@@ -223,7 +227,7 @@ class NaiveEngine:
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             if not steps:
-                cache = KVCache(length, model.layers, model.kv_heads, model.head_dim, q.device, q.dtype)
+                cache = KVCache(length, model.layers, model.kv_heads, model.head_dim, q.device, q.dtype, self._int8)
                 steps.append(NativeAttention(native, cache, model.heads, model.windows, size=1).step(spans, to))
             return steps[0](layer, q, k, v)
 

@@ -16,11 +16,13 @@ from lampc.backend.tiles import Span
 class TorchRunner:
     """The `Runner` of the paged engine. `slots` is the pool's size in tokens."""
 
-    def __init__(self, model: Model, rows: Rows, slots: int, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self, model: Model, rows: Rows, slots: int, device: torch.device, dtype: torch.dtype, int8: bool = False
+    ) -> None:
         self._model = model
         self._rows = rows
         self._device = device
-        cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype)
+        cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype, int8)
         self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native)
 
     @torch.inference_mode()

@@ -119,7 +119,7 @@ def test_right_against_float64_and_the_torch_twin(
 def test_a_row_has_the_same_bits_alone_and_in_any_company(
     kernels: Library, found: list[tuple[list[int], int]], shape: Shape, data: st.DataObject
 ) -> None:
-    spans, rows = spans_of(found)
+    spans, _ = spans_of(found)
     out = Step(shape, spans).run(kernels)
     for size in (1, data.draw(st.integers(2, 80))):
         assert torch.equal(Step(shape, spans).run(kernels, size), out)
