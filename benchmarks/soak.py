@@ -232,6 +232,7 @@ def main() -> int:
     parser.add_argument("--queue", type=int, default=256, help="requests that may wait")
     parser.add_argument("--running", type=int, default=16, help="requests that run at a time")
     parser.add_argument("--batch-tokens", type=int, default=128, help="tokens per step")
+    parser.add_argument("--patience", type=int, default=256, help="high ones that may pass a low one that waits")
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     seconds = 60.0 * args.minutes
@@ -239,7 +240,7 @@ def main() -> int:
     def engine(queue: int) -> TokenEngine:
         return load_engine(
             firefly_folder(), kv_tokens=16384, max_waiting=queue, max_running=args.running,
-            max_batch_tokens=args.batch_tokens,
+            max_batch_tokens=args.batch_tokens, policy="priority", patience=args.patience,
         )  # fmt: skip
 
     rate = capacity(engine(1024), max(10.0, seconds / 8), args.seed)
@@ -295,6 +296,7 @@ def report(args: argparse.Namespace, rate: float, phases: dict[str, Phase]) -> N
             "queue": args.queue,
             "running": args.running,
             "batch_tokens": args.batch_tokens,
+            "patience": args.patience,
             "capacity_per_s": round(rate, 2),
             "unloaded": {"high": alone},
             "loaded": {"high": high, "low": low, "steps": loaded.steps, "deepest_queue": loaded.depth},
