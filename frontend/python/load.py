@@ -57,7 +57,7 @@ def execute(path: str) -> tuple[ModuleType, list[Any]]:
             spec.loader.exec_module(module)
     except CompileError:
         raise
-    except Exception as e:
+    except (Exception, SystemExit) as e:
         frames = [f for f in traceback.extract_tb(e.__traceback__) if f.filename == str(file)]
         line = frames[-1].lineno if frames else getattr(e, "lineno", None)
         raise wrong("L0705", f"the file raised {type(e).__name__}: {e}", Span(path, line or 1)) from e

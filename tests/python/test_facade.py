@@ -114,6 +114,7 @@ def judged(example, prediction, trace=None):
     [
         ("x = 1\n", "the file has no program", 1),
         ("x = 1\ny = 1 / 0\n", "the file raised ZeroDivisionError", 2),
+        ("import sys\nsys.exit(3)\n", "the file raised SystemExit: 3", 2),
         ("def f(:\n", "the file raised SyntaxError", 1),
         (
             "import lampc\n@lampc.program\ndef f(a):\n    return a\n@lampc.program\ndef g(a):\n    return a\n",
