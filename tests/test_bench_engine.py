@@ -182,7 +182,7 @@ def test_a_tiny_run_of_ours_goes_on_where_it_was(
     args = argparse.Namespace(
         models=["tiny"], workloads=["W1"], only=["ours"], n=3, threads=1, repeat=1, quick=True, full=False
     )
-    args.fresh, args.pip_args = False, ""
+    args.fresh, args.pip_args, args.minutes = False, "", 5.0
     result = run.run(args)
     assert json.loads(json.dumps(result)) == result
     assert tuple(result["ratios"]) == ratios.NAMES
@@ -196,5 +196,6 @@ def test_a_tiny_run_of_ours_goes_on_where_it_was(
     assert memory["W1"]["tokens"] < memory["W1"]["contiguous_tokens"]  # the prefix is held once
     assert "| ours |" in table.markdown(result)
     capsys.readouterr()
+    args.minutes = 0.0
     assert run.run(args)["rows"] == result["rows"]
     assert "ours" not in capsys.readouterr().out  # nothing was measured again

@@ -18,7 +18,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -34,6 +36,7 @@ _WORKLOADS = ("W1", "W2", "W3", "W4")
 
 
 def main() -> None:
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends the runners, writes what there is
     args = _arguments()
     try:
         result = run(args)
@@ -65,6 +68,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--full", action="store_true", help="all requests for slow peers too (an hour more)")
     parser.add_argument("--quick", action="store_true", help="small workloads")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured")
+    parser.add_argument(
+        "--minutes", type=float, default=math.inf, help="begin nothing after so many; the rest another time"
+    )
     parser.add_argument("--out", type=Path, help="benchmarks/results/engine.json; out/engine_quick.json with --quick")
     parser.add_argument("--docs", type=Path, help="a document between whose markers the tables are put")
     parser.add_argument("--pip-args", default="", help="for the peers' environments")

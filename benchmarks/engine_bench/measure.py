@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import statistics
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from engine_bench import cache, environments, systems
-from engine_bench.process import Failed, OursFailed, Runner, machine_cpu_seconds
+from engine_bench.process import Failed, OursFailed, Runner, Stopped, machine_cpu_seconds
 from engine_bench.rows import Rows
 from engine_bench.systems import OURS, Model, System
 from engine_bench.workloads import Workload
@@ -33,6 +34,7 @@ class Settings:
     pip_args: tuple[str, ...] = ()
     environment_s: float = 3600.0
     source: str = ""  # where `lampc` is found
+    until: float = math.inf  # on `time.monotonic`: nothing is begun after it
 
 
 class Bench:
@@ -167,16 +169,18 @@ class Bench:
         if unit in self.rows:
             return
         work = self.work["W4"]
+        own: Runner | None = None
         try:
-            with self.paused():
-                runner = self.start(OURS, self.options(**options)) if options else None
-            taken = [self.time(runner or self.ours, work, **order) for _ in range(self.settings.repeat)]
+            if options:
+                with self.paused():
+                    own = self.start(OURS, self.options(**options))
+            taken = [self.time(own or self.ours, work, **order) for _ in range(self.settings.repeat)]
+            self.keep(unit, [self.row(label, work, work, taken, own or self.ours)])
         except Failed as error:
             self._failed(replace(OURS, name=label), "W4", error)
-            return
-        self.keep(unit, [self.row(label, work, work, taken, runner or self.ours)])
-        if runner is not None:
-            runner.close()
+        finally:
+            if own is not None:
+                own.close()
 
     def capacity(self, work: Workload) -> float:
         """Requests per second of ours when all of `work` is there from the start."""
@@ -207,7 +211,9 @@ class Bench:
             raise OursFailed(f"our engine failed on {work.name}: {error}") from error
 
     def time(self, runner: Runner, work: Workload, offline: bool = False, **order: Any) -> Row:
-        """One measurement. `others_cpu_s` is processor time that somebody else used meanwhile."""
+        """One measurement; `others_cpu_s` is processor time that somebody else used. Raises Failed or Stopped."""
+        if time.monotonic() > self.settings.until:
+            raise Stopped("out of time")
         load = round(os.getloadavg()[0], 2)
         machine, own = machine_cpu_seconds(), runner.cpu_seconds()
         items = work.as_json()["items"]

@@ -40,6 +40,10 @@ class OursFailed(Exception):
     """Our own engine did not: there is nothing to compare with."""
 
 
+class Stopped(Exception):
+    """The time that was given is over; what was measured is kept."""
+
+
 @dataclass
 class Usage:
     """Of a process and its children: `pss_mb` now, `peak_mb` the sum of their largest resident sets."""

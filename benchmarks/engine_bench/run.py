@@ -18,7 +18,7 @@ from _common import ROOT, machine
 from engine_bench import cache, correctness, environments, floor, systems, workloads
 from engine_bench import model as models
 from engine_bench.measure import Bench, Settings
-from engine_bench.process import Failed, Runner
+from engine_bench.process import Failed, Runner, Stopped
 from engine_bench.ratios import ratios
 from engine_bench.rows import Rows, digest, key
 from engine_bench.systems import OURS, PEERS_OF_OURS, Model, System
@@ -26,15 +26,21 @@ from engine_bench.workloads import Item, Workload
 
 OVERLOAD = 1.2
 """Requests of W4 arrive so many times as fast as our engine answers them offline."""
-VARIANT_REQUESTS = 16
+VARIANT_REQUESTS = 8
 _FLOORS = System("floors", "floors.py", "torch's GEMM and reads")
 _ITEMSIZE = {"float32": 4, "bfloat16": 2}
 
 
 def run(args: argparse.Namespace) -> dict[str, Any]:
     """Measures what is missing of the run that `args` describe; returns all of its results."""
-    source, pip_args = str(ROOT / "src"), tuple(args.pip_args.split())
-    settings = Settings(args.threads, args.repeat, full=args.full, pip_args=pip_args, source=source)
+    settings = Settings(
+        args.threads,
+        args.repeat,
+        full=args.full,
+        pip_args=tuple(args.pip_args.split()),
+        source=str(ROOT / "src"),
+        until=time.monotonic() + 60 * args.minutes,
+    )
     about = {k: v for k, v in machine("torch", "numpy").items() if k != "load"}
     code = digest([ROOT / "backend", Path(__file__).parent / "peers", Path(__file__).parent / "workloads.py"])
     wanted = {
@@ -47,11 +53,16 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "environments": {name: env.packages for name, env in environments.ALL.items()},
     }
     rows = Rows(cache.folder("runs") / f"{key(wanted, code)}.jsonl", args.fresh)
-    kernels = "as they are" if args.quick else _kernels(source)
-    found = {}
-    for model in _models(args):
-        print(f"{model.name} ({model.dtype})", flush=True)
-        found[model.name] = _model(model, args, settings, rows)
+    kernels = "as they are" if args.quick else _kernels(settings.source)
+    chosen, stopped = _models(args), ""
+    try:
+        for model in chosen:
+            print(f"{model.name} ({model.dtype})", flush=True)
+            _measure(model, args, settings, rows)
+    except (Stopped, KeyboardInterrupt) as reason:
+        stopped = str(reason) or "interrupted"
+        print(f"  stopped ({stopped}); what was measured is kept, the same command goes on", flush=True)
+    found = {model.name: _summary(model, args, rows) for model in chosen}
     return {
         "benchmark": "engine",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -59,6 +70,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "code": code,
         "kernels": kernels,
         "settings": {k: v for k, v in wanted.items() if k not in ("machine", "environments")},
+        "stopped": stopped,
         "ratios": next(iter(found.values()))["ratios"],
         "models": found,
         "rows": [r for r in rows.all() if r["model"] in found],
@@ -105,62 +117,73 @@ def work_of(vocab: int, n: int, quick: bool, rate: float) -> dict[str, Workload]
     }
 
 
-def _model(model: Model, args: argparse.Namespace, settings: Settings, rows: Rows) -> dict[str, Any]:
-    config = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+def _measure(model: Model, args: argparse.Namespace, settings: Settings, rows: Rows) -> None:
+    config = _config(model)
     bench = Bench(model, work_of(config["vocab_size"], args.n, args.quick, rate=1.0), settings, rows)
     names: Sequence[str] = args.workloads
     try:
-        limits = _limits(bench, floor.Shape.of(config), args.quick)
-        rate = None
+        _limits(bench, floor.Shape.of(config), args.quick)
         if "W4" in names:
             rate = OVERLOAD * bench.capacity(bench.work["W4"])
             bench.work = work_of(config["vocab_size"], args.n, args.quick, rate)
-            _streams(bench, args.n)
         for system in PEERS_OF_OURS:
             if system.name in args.only:
                 bench.peer(system, names)
         for name in names:
             if "ours" in args.only:
                 bench.alone(name)
-        if "variants" in args.only:
-            for label, options in systems.variants(systems.load_options()).items():
-                bench.variant(label, options, [w for w in names if w != "W4"], VARIANT_REQUESTS)
+        if "W4" in names:
+            _streams(bench, args.n)
         if "correctness" in args.only:
             correctness.check(bench, names, 8 if not model.big else 2)
         _memory(bench, names)
+        if "variants" in args.only:
+            for label, options in systems.variants(systems.load_options()).items():
+                bench.variant(label, options, [w for w in names if w != "W4"], VARIANT_REQUESTS)
     finally:
         bench.close()
-    shape, size = floor.Shape.of(config), _ITEMSIZE[model.dtype]
-    best = max(limits["gemm_gflops"].values()), max(limits["read_gb_s"].values())
-    floors = {w: round(floor.seconds(shape, bench.work[w], size, *best), 6) for w in ("W1", "W2", "W3")}
+
+
+def _config(model: Model) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((model.folder / "config.json").read_text(encoding="utf-8"))
+    return config
+
+
+def _summary(model: Model, args: argparse.Namespace, rows: Rows) -> dict[str, Any]:
+    """What follows from the rows that are there."""
+    mine = [r for r in rows.all() if r["model"] == model.name]
+    limits: dict[str, dict[str, float]] = {"gemm_gflops": {}, "read_gb_s": {}}
+    floors: dict[str, float] = {}
+    for row in (r for r in mine if r["system"] == "limits"):
+        limits = {name: {k: round(v, 1) for k, v in row[name].items()} for name in limits}
+        config = _config(model)
+        shape, work = floor.Shape.of(config), work_of(config["vocab_size"], args.n, args.quick, rate=1.0)
+        rates = max(limits["gemm_gflops"].values()), max(limits["read_gb_s"].values())
+        for name in ("W1", "W2", "W3"):
+            floors[name] = round(floor.seconds(shape, work[name], _ITEMSIZE[model.dtype], *rates), 6)
+    capacity = next((r["asked"] / r["seconds"] for r in mine if r["system"] == "ours, offline"), None)
     return {
         "dtype": model.dtype,
-        "rate_w4": rate,
+        "w4_requests_per_s": None if capacity is None else round(OVERLOAD * capacity, 3),
         "limits": limits,
         "floors": floors,
-        "ratios": ratios(rows.all(), model.name, floors),
+        "ratios": ratios(mine, model.name, floors),
     }
 
 
-def _limits(bench: Bench, shape: floor.Shape, quick: bool) -> dict[str, dict[str, float]]:
+def _limits(bench: Bench, shape: floor.Shape, quick: bool) -> None:
     """GEMM and read rates: the best that was seen."""
     unit = bench.unit("limits")
-    if unit not in bench.rows:
-        options = {"shapes": sorted({*shape.matrices, (shape.hidden, shape.vocab)})}
-        runner = bench.start(_FLOORS, options)
-        try:
-            found = runner.ask("measure", [], 600, seconds=0.02 if quick else 0.3)
-        finally:
-            runner.close()
-        bench.rows.add(unit, [{"model": bench.model.name, "system": "limits", "workload": "", **found}])
-    row = bench.rows[unit][0]
-    limits = {name: {k: round(v, 1) for k, v in row[name].items()} for name in ("gemm_gflops", "read_gb_s")}
-    print(
-        f"  {max(limits['gemm_gflops'].values()):.0f} GFLOP/s in {bench.model.dtype} products, "
-        f"{max(limits['read_gb_s'].values()):.1f} GB/s read",
-        flush=True,
-    )
-    return limits
+    if unit in bench.rows:
+        return
+    runner = bench.start(_FLOORS, {"shapes": sorted({*shape.matrices, (shape.hidden, shape.vocab)})})
+    try:
+        found = runner.ask("measure", [], 600, seconds=0.02 if quick else 0.3)
+    finally:
+        runner.close()
+    bench.rows.add(unit, [{"model": bench.model.name, "system": "limits", "workload": "", **found}])
+    gemm, read = max(found["gemm_gflops"].values()), max(found["read_gb_s"].values())
+    print(f"  {gemm:.0f} GFLOP/s in {bench.model.dtype} products, {read:.1f} GB/s read", flush=True)
 
 
 def _streams(bench: Bench, n: int) -> None:

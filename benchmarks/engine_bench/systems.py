@@ -65,7 +65,7 @@ PEERS_OF_OURS = (
     System(
         "llama.cpp",
         "llama_cpp_batched.py",
-        "low-level batches: a shared prefix decoded once and copied, else a cache per sequence; f16 or f32 KV",
+        "low-level batches: a shared prefix decoded once and copied; f16 KV (f32 beside f32 weights)",
         environments.LLAMA_CPP,
         needs="gguf",
     ),
@@ -74,7 +74,7 @@ PEERS_OF_OURS = (
         "transformers_generate.py",
         "generate: one padded batch, dynamic cache, SDPA",
         environments.TRANSFORMERS,
-        fewer={"W1": 16, "W2": 16},
+        fewer={"W1": 8, "W2": 8},
         workloads=("W1", "W2", "W3"),
     ),
     System(
@@ -82,7 +82,7 @@ PEERS_OF_OURS = (
         "transformers_cb.py",
         "continuous batching: generate_batch's manager, pages of 256, KV cache as large as the workload, SDPA",
         environments.TRANSFORMERS,
-        fewer={"W1": 8, "W2": 8, "W4": 16},
+        fewer={"W1": 4, "W2": 4, "W4": 16},
     ),
 )
 

@@ -23,7 +23,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     ]
     for name, model in result["models"].items():
         rows = [r for r in result["rows"] if r.get("model") == name]
-        gemm, read = (max(model["limits"][what].values()) for what in ("gemm_gflops", "read_gb_s"))
+        gemm, read = (max(model["limits"][what].values(), default=0.0) for what in ("gemm_gflops", "read_gb_s"))
         about = f"**{name}** ({model['dtype']}; this machine: {gemm:.0f} GFLOP/s in its products, {read:.1f} GB/s read)"
         lines += ["", about, "", *_seconds(rows, model), *_correctness(rows), *_memory(rows)]
     lines += ["", *_ratio_table(result["models"])]

@@ -2,7 +2,8 @@
 
 The binding's own class runs one sequence. Here all run in one batch: a prefix that all prompts share is decoded once
 and copied (`seq_cp`), which needs one cache for all; else each sequence has a cache of its own, which is faster.
-Requests that arrive one by one get a free sequence at once, and prompts are read in chunks beside the decoding.
+Requests that arrive one by one get a free sequence at once, and prompts are read in chunks beside the decoding; with
+steps of such unlike lengths one cache for all is faster.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class LlamaCpp:
 
     def reset(self) -> None:
         """Also prepares for a stream."""
-        self._open(self._spec.requests, self._spec.longest, unified=self._spec.options.get("unified", False))
+        self._open(self._spec.requests, self._spec.longest * self._spec.requests, unified=True)
 
     def prepare(self, items: list[Item]) -> None:
         """Makes the context that `generate` needs, which is not part of its time."""
