@@ -10,6 +10,9 @@ from lampc.backend.models.layers import Linear
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 
+Projection = tuple[torch.Tensor, torch.Tensor | None]
+"""Weight [N, K] and bias [N]."""
+
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
@@ -29,22 +32,30 @@ class Checkpoint:
         """A tensor of exactly this shape. Raises CheckpointError."""
         return self.weights.get(name, shape, self.device, self.dtype)
 
-    def linear(self, parts: Mapping[str, int], width: int, bias: bool = False) -> Linear:
-        """One layer of projections that share their input [M, width]; `parts` names them with their outputs.
+    def projection(self, parts: Mapping[str, int], width: int, bias: bool = False) -> Projection:
+        """Projections that share their input [M, width], as one; `parts` names them with their outputs.
 
         Reads `name.weight` [outputs, width] and, with a bias, `name.bias` [outputs].
         """
         weights = [self.tensor(f"{name}.weight", rows, width) for name, rows in parts.items()]
         biases = [self.tensor(f"{name}.bias", rows) for name, rows in parts.items()] if bias else []
-        return Linear(torch.cat(weights), torch.cat(biases) if bias else None, self.rows)
+        return torch.cat(weights), torch.cat(biases) if bias else None
 
-    def head(self, name: str, embed_name: str, embed: torch.Tensor, tied: bool) -> Linear:
-        """The output layer [vocab, hidden]: the embedding itself if they are tied.
+    def linear(self, parts: Mapping[str, int], width: int, bias: bool = False) -> Linear:
+        """The layer that computes such a projection."""
+        return Linear(*self.projection(parts, width, bias), self.rows)
+
+    def output(self, name: str, embed_name: str, embed: torch.Tensor, tied: bool) -> Projection:
+        """The output projection [vocab, hidden]: the embedding itself if they are tied.
 
         Raises CheckpointError if they are said to be tied but are stored with different values.
         """
         if not tied:
-            return Linear(self.tensor(name, *embed.shape), None, self.rows)
+            return self.tensor(name, *embed.shape), None
         if name in self.weights and not torch.equal(self.tensor(name, *embed.shape), embed):
             raise self.fields.wrong("tie_word_embeddings", f"false, since {name} differs from {embed_name}")
-        return Linear(embed, None, self.rows)
+        return embed, None
+
+    def head(self, name: str, embed_name: str, embed: torch.Tensor, tied: bool) -> Linear:
+        """The layer that computes the output projection."""
+        return Linear(*self.output(name, embed_name, embed, tied), self.rows)

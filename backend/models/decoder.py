@@ -4,16 +4,19 @@ Pre-norm layers of grouped-query attention with rotary positions and a gated SiL
 (Touvron et al., arXiv 2302.13971; Ainslie et al., arXiv 2305.13245).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import NamedTuple, Protocol, Self
 
 import torch
 
 from lampc.backend.errors import CheckpointError
-from lampc.backend.models.checkpoint import Checkpoint
+from lampc.backend.models.checkpoint import Checkpoint, Projection
+from lampc.backend.models.decoder_torch import TorchLayers
 from lampc.backend.models.fields import Fields
-from lampc.backend.models.layers import Attend, Linear, gated_silu, picked, rms_norm, rotate
+from lampc.backend.models.layers import Attend
 from lampc.backend.models.rope import Rope
+from lampc.backend.native.decoder import NativeLayers
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +70,51 @@ class DecoderConfig:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class LayerWeights(NamedTuple):
+    """Projections are weights [N, K] with biases [N]."""
+
     norm: torch.Tensor
-    qkv: Linear  # [(heads + 2 kv_heads) * D, hidden]
+    qkv: Projection  # [(heads + 2 kv_heads) * D, hidden]
     qk_norm: torch.Tensor | None  # [heads + kv_heads, D]
-    o: Linear
+    o: Projection
     mlp_norm: torch.Tensor
-    gate_up: Linear  # [2 * intermediate, hidden]
-    down: Linear
+    gate_up: Projection  # [2 * intermediate, hidden]
+    down: Projection
+
+
+class DecoderWeights(NamedTuple):
+    """`cos` and `sin` [context, D / 2] in float32. `layers` is read once, so that not all need be held twice."""
+
+    embed: torch.Tensor  # [vocab, hidden]
+    layers: Iterable[LayerWeights]
+    norm: torch.Tensor
+    head: Projection  # [vocab, hidden]
+    cos: torch.Tensor
+    sin: torch.Tensor
+
+
+class Layers(Protocol):
+    """What computes a decoder's layers, all but their attention: torch, or native kernels."""
+
+    def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "Pass":
+        """Looks up the embeddings of ids [M]."""
+        ...
+
+
+class Pass(Protocol):
+    """One forward pass of M rows. The methods of each layer are called in turn, layer after layer."""
+
+    def queries(self, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """q [M, heads, D], k and v [M, kv_heads, D]: normalised if the model says so, and rotated."""
+        ...
+
+    def finish(self, layer: int, mixed: torch.Tensor) -> None:
+        """Takes what attention gave, [M, heads, D], through output projection and feed-forward part."""
+        ...
+
+    def logits(self, rows: torch.Tensor) -> torch.Tensor:
+        """float32 [n, vocab] of rows [n]."""
+        ...
 
 
 class Decoder:
@@ -87,13 +126,12 @@ class Decoder:
         self.layers, self.heads, self.kv_heads, self.head_dim = c.layers, c.heads, c.kv_heads, c.head_dim
         self.windows = c.windows
         source.weights.ignore(r".*\.rotary_emb\.inv_freq")
-        embed = "model.embed_tokens.weight"
-        self._embed = source.tensor(embed, c.vocab_size, c.hidden)
-        self._layers = [self._layer(source, f"model.layers.{i}") for i in range(c.layers)]
-        self._norm = source.tensor("model.norm.weight", c.hidden)
-        self._head = source.head("lm_head.weight", embed, self._embed, c.tied)
-        self._rows = source.rows
-        self._cos, self._sin = c.rope.tables(source.device)
+        name = "model.embed_tokens.weight"
+        embed = source.tensor(name, c.vocab_size, c.hidden)
+        layers = (self._layer(source, f"model.layers.{i}") for i in range(c.layers))
+        norm = source.tensor("model.norm.weight", c.hidden)
+        head = source.output("lm_head.weight", name, embed, c.tied)
+        self._compute = _layers(c, DecoderWeights(embed, layers, norm, head, *c.rope.tables(source.device)), source)
 
     @classmethod
     def load(cls, source: Checkpoint) -> Self:
@@ -105,7 +143,7 @@ class Decoder:
         """The architecture's config. Raises CheckpointError, Unsupported or ValueError."""
         raise NotImplementedError
 
-    def _layer(self, source: Checkpoint, at: str) -> _Layer:
+    def _layer(self, source: Checkpoint, at: str) -> LayerWeights:
         c = self.config
         q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
         attention, mlp = f"{at}.self_attn", f"{at}.mlp"
@@ -115,29 +153,26 @@ class Decoder:
         if c.qk_norm:
             one = [source.tensor(f"{attention}.{name}_norm.weight", c.head_dim) for name in "qk"]
             qk_norm = torch.cat([one[0].expand(c.heads, -1), one[1].expand(c.kv_heads, -1)])
-        return _Layer(
+        return LayerWeights(
             norm=source.tensor(f"{at}.input_layernorm.weight", c.hidden),
-            qkv=source.linear(qkv, c.hidden, c.qkv_bias),
+            qkv=source.projection(qkv, c.hidden, c.qkv_bias),
             qk_norm=qk_norm,
-            o=source.linear({f"{attention}.o_proj": c.hidden}, q, c.o_bias),
+            o=source.projection({f"{attention}.o_proj": c.hidden}, q, c.o_bias),
             mlp_norm=source.tensor(f"{at}.post_attention_layernorm.weight", c.hidden),
-            gate_up=source.linear(gate_up, c.hidden, c.mlp_bias),
-            down=source.linear({f"{mlp}.down_proj": c.hidden}, c.intermediate, c.mlp_bias),
+            gate_up=source.projection(gate_up, c.hidden, c.mlp_bias),
+            down=source.projection({f"{mlp}.down_proj": c.hidden}, c.intermediate, c.mlp_bias),
         )
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> torch.Tensor:
         """Logits [n, vocab], float32, of `rows`; see `lampc.backend.models.registry.Model`."""
-        c, split = self.config, self.heads + self.kv_heads
-        x = self._embed[ids]
-        cos = self._cos[positions].unsqueeze(1).to(x.dtype)
-        sin = self._sin[positions].unsqueeze(1).to(x.dtype)
-        for i, layer in enumerate(self._layers):
-            heads = layer.qkv(rms_norm(x, layer.norm, c.norm_eps)).view(len(ids), split + c.kv_heads, c.head_dim)
-            qk = heads[:, :split]
-            if layer.qk_norm is not None:
-                qk = rms_norm(qk, layer.qk_norm, c.norm_eps)
-            qk = rotate(qk, cos, sin)
-            mixed = attend(i, qk[:, : c.heads], qk[:, c.heads :], heads[:, split:])
-            x = x + layer.o(mixed.reshape(len(ids), -1))
-            x = x + layer.down(gated_silu(layer.gate_up(rms_norm(x, layer.mlp_norm, c.norm_eps))))
-        return self._head(rms_norm(picked(x, rows, self._rows), self._norm, c.norm_eps))[: len(rows)].float()
+        run = self._compute.start(ids, positions)
+        for i in range(self.layers):
+            run.finish(i, attend(i, *run.queries(i)))
+        return run.logits(rows)
+
+
+def _layers(config: DecoderConfig, weights: DecoderWeights, source: Checkpoint) -> Layers:
+    kernels, memory = source.rows.native, source.rows.memory
+    if kernels is None or memory is None:
+        return TorchLayers(config, weights, source.rows)
+    return NativeLayers(config, weights, kernels, memory)

@@ -18,15 +18,13 @@ Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 class Linear:
     """x [M, K] to [M, N]: weight [N, K], bias [N]; the rows' scheme keeps results exact and packs the weight."""
 
-    __slots__ = ("_bias", "_rows", "_weight")
+    __slots__ = ("_product",)
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, rows: Rows) -> None:
-        self._weight = rows.pack(weight)
-        self._bias = bias
-        self._rows = rows
+        self._product = rows.layer(weight, bias)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self._rows.linear(x, self._weight, self._bias)
+        return self._product(x)
 
 
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:

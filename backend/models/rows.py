@@ -2,14 +2,18 @@
 
 GEMM libraries pick kernels by shape, so a row's last bits can change with the number of rows beside it; at a
 fixed number of rows they do not. Exact mode defines a row's bits as those it has among `TILE` rows, and makes a
-call with another number of rows only after it was seen to give, for its very shape, the same bits.
+call with another number of rows only after it was seen to give, for its very shape, the same bits. The native
+kernels (`lampc.backend.native`) need nothing of this: theirs never change.
 """
+
+from collections.abc import Callable
 
 import torch
 
 from lampc.backend.models import packing
 from lampc.backend.models.packing import product
 from lampc.backend.native.library import Library
+from lampc.backend.native.linear import Memory, NativeLinear
 
 TILE = 16
 """Rows of the call that defines a row's bits."""
@@ -27,25 +31,43 @@ class Rows:
         self.exact = exact
         self.packed = packed
         self.native = native
+        self.memory = None if native is None else Memory(native)
         self._verdicts: dict[tuple[int, ...], bool] = {}
         self._even = True
 
+    def layer(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
+        """The product of x [M, K] with weight [N, K] transposed, plus bias [N]."""
+        if self.native is not None and self.memory is not None:
+            self._meet(weight)
+            return NativeLinear(self.native, weight, bias, self.memory)
+        packed = self.pack(weight)
+        return lambda x: self.linear(x, packed, bias)
+
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight [N, K] in the form that `linear` is fastest with; used nowhere else."""
-        self._even &= all(side % _LANES == 0 for side in weight.shape)
+        self._meet(weight)
         if self.packed and packing.supported(weight.device.type, weight.dtype):
             return packing.pack(weight)
         return weight
 
+    def _meet(self, weight: torch.Tensor) -> None:
+        self._even &= all(side % _LANES == 0 for side in weight.shape)
+
     def padded(self, count: int) -> int:
         """The number of rows to run `count` rows with.
 
-        Elementwise kernels end with other code if the number of values is odd, so narrow layers need whole tiles.
-        Otherwise there is rounding only to meet few different numbers, each of which has to be tried out.
+        torch's elementwise kernels end with other code if the number of values is odd, so narrow layers that use them
+        need whole tiles. Otherwise there is rounding only to meet few different numbers, each of which has to be
+        tried out; native kernels need none.
         """
         if not self.exact:
             return count
-        step = TILE if count > 4 * TILE or not self._even else 4 if count > TILE else 1
+        if not self._even:
+            step = TILE
+        elif self.native is not None:
+            step = 1
+        else:
+            step = TILE if count > 4 * TILE else 4 if count > TILE else 1
         return -(-count // step) * step
 
     def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -116,15 +116,8 @@ INLINE void by_vector(const Matrix& w, int64_t p, const float* sums, F f) {
         int64_t n = p * PANEL + j, real = w.n - n;
         if (real <= 0) return;
         f32x16 y = load(sums + j);
-        if (w.bias) y += real < 16 ? load_part(w.bias + n, real) : load(w.bias + n);
-        f(n, y, real < 16 ? real : 16);
+        if (real > 16) real = 16;
+        if (w.bias) y += get(w.bias + n, real);
+        f(n, y, real);
     }
-}
-
-template <class Out>
-INLINE void put(Out* out, f32x16 x, int64_t real) {
-    if (real == 16)
-        store(out, x);
-    else
-        store_part(out, x, real);
 }

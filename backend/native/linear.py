@@ -10,6 +10,12 @@ from lampc.backend.native.library import INT, POINTER, SIZE, Library
 
 PANEL = 64
 _CHUNK = 64 << 20
+_SHARE = 250_000  # multiplications that are worth a thread: with less, waiting for each other takes longer
+
+
+def team(multiplications: int) -> int:
+    """How many threads to use: at most torch's number."""
+    return max(1, min(torch.get_num_threads(), multiplications // _SHARE))
 
 
 class CMatrix(ctypes.Structure):
@@ -66,6 +72,6 @@ class NativeLinear:
         w = self.packed
         out = torch.empty(len(x), w.shape[0], dtype=torch.float32 if wide else w.dtype)
         x = pad(x, (0, x.shape[1] % (4 // x.itemsize))).contiguous()
-        half = w.dtype is torch.bfloat16
-        self._product(x.data_ptr(), byref(w.c), out.data_ptr(), len(x), half, wide, torch.get_num_threads())
+        half, threads = w.dtype is torch.bfloat16, team(len(x) * w.shape[0] * w.shape[1])
+        self._product(x.data_ptr(), byref(w.c), out.data_ptr(), len(x), half, wide, threads)
         return out

@@ -90,6 +90,19 @@ INLINE void store_part(T* p, f32x16 x, int64_t n) {
     std::memcpy(p, some, n * sizeof(T));
 }
 
+template <class T>
+INLINE f32x16 get(const T* p, int64_t n) {
+    return n == 16 ? load(p) : load_part(p, n);
+}
+
+template <class T>
+INLINE void put(T* p, f32x16 x, int64_t n) {
+    if (n == 16)
+        store(p, x);
+    else
+        store_part(p, x, n);
+}
+
 // ---- numerics
 
 INLINE float sum(f32x16 x) {

@@ -1,0 +1,185 @@
+// The layers of a decoder (`models/decoder.py`) without their attention: two calls per layer, each one parallel region.
+// The rows' residual stream is float; what products read is rounded to the model's type once.
+#include "linear.h"
+#include "norm.h"
+
+struct Layer {
+    const float* norm;        // [hidden]
+    Matrix qkv;               // queries, keys, values of all heads
+    const float* qk_norm;     // [heads + kv_heads, head_dim] or null
+    Matrix o;
+    const float* mlp_norm;    // [hidden]
+    Matrix gate_up;           // in turns 32 outputs of gate, 32 of up
+    Matrix down;
+};
+
+struct Shape {
+    int64_t hidden, heads, kv_heads, head_dim;
+    float eps;
+    int half;  // bf16 instead of float for weights, q, k, v and what is between products
+};
+
+// One forward pass: `rows` of everything.
+struct Pass {
+    int64_t rows;
+    int threads;
+    float* x;                  // [rows, hidden]
+    void* normed;              // [rows, stride of hidden]
+    float* wide;               // [rows, (heads + 2 kv_heads) * head_dim]
+    void *q, *k, *v;           // [rows, heads, head_dim], [rows, kv_heads, head_dim]
+    void* inner;               // [rows, stride of the gate]
+    const float *cos, *sin;    // [context, head_dim / 2]
+    const int64_t* positions;  // [rows]
+};
+
+// The part [begin, end) of `count` that is this thread's.
+struct Share {
+    int64_t begin, end;
+    explicit Share(int64_t count) {
+        int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+        begin = count * thread / threads, end = count * (thread + 1) / threads;
+    }
+};
+
+template <class T, class Done>
+INLINE void product(const Matrix& w, const T* x, int64_t rows, Done done) {
+    multiply<T>(w, x, w.steps, rows, omp_get_thread_num(), omp_get_num_threads(), done);
+}
+
+template <class T>
+static int64_t width(const Matrix& w) {  // of a row of what w reads
+    return w.steps * 4 / sizeof(T);
+}
+
+template <class T>
+static void normalise(const Shape& s, const Pass& at, const float* weight, const Matrix& next) {
+    Share rows(at.rows);
+    for (int64_t m = rows.begin; m < rows.end; m++)
+        rms_norm_row(at.x + m * s.hidden, weight, (T*)at.normed + m * width<T>(next), s.hidden, s.eps);
+}
+
+template <class T>
+static void add(const Pass& at, const Matrix& w, const T* x) {
+    product(w, x, at.rows, [&](int64_t m, int64_t p, const float* sums) {
+        by_vector(w, p, sums, [&](int64_t n, f32x16 y, int64_t real) {
+            float* out = at.x + m * w.n + n;
+            put(out, get(out, real) + y, real);
+        });
+    });
+}
+
+// The rotary embedding of one head; the halves of `x` make the pairs.
+template <class T>
+INLINE void rotate(const float* x, const float* cos, const float* sin, T* out, int64_t half) {
+    for (int64_t i = 0; i < half; i += 16) {
+        int64_t real = half - i < 16 ? half - i : 16;
+        f32x16 left = get(x + i, real), right = get(x + half + i, real);
+        f32x16 c = get(cos + i, real), s = get(sin + i, real);
+        put(out + i, fma(left, c, -(right * s)), real);
+        put(out + half + i, fma(right, c, left * s), real);
+    }
+}
+
+template <class T>
+static void queries(const Shape& s, const Layer& layer, const Pass& at) {
+    const int64_t dim = s.head_dim, turned = s.heads + s.kv_heads, heads = turned + s.kv_heads;
+    normalise<T>(s, at, layer.norm, layer.qkv);
+#pragma omp barrier
+    product(layer.qkv, (const T*)at.normed, at.rows, [&](int64_t m, int64_t p, const float* sums) {
+        by_vector(layer.qkv, p, sums,
+                  [&](int64_t n, f32x16 y, int64_t real) { put(at.wide + m * heads * dim + n, y, real); });
+    });
+#pragma omp barrier
+    Share share(at.rows * heads);
+    for (int64_t i = share.begin; i < share.end; i++) {
+        int64_t m = i / heads, h = i % heads;
+        float* from = at.wide + i * dim;
+        if (h >= turned) {
+            T* out = (T*)at.v + (m * s.kv_heads + h - turned) * dim;
+            for (int64_t j = 0; j < dim; j += 16) {
+                int64_t real = dim - j < 16 ? dim - j : 16;
+                put(out + j, get(from + j, real), real);
+            }
+            continue;
+        }
+        if (layer.qk_norm) rms_norm_row(from, layer.qk_norm + h * dim, from, dim, s.eps);
+        T* out = h < s.heads ? (T*)at.q + (m * s.heads + h) * dim : (T*)at.k + (m * s.kv_heads + h - s.heads) * dim;
+        int64_t place = at.positions[m] * (dim / 2);
+        rotate(from, at.cos + place, at.sin + place, out, dim / 2);
+    }
+}
+
+template <class T>
+static void rest(const Shape& s, const Layer& layer, const Pass& at, const T* mixed) {
+    add(at, layer.o, mixed);
+#pragma omp barrier
+    normalise<T>(s, at, layer.mlp_norm, layer.gate_up);
+#pragma omp barrier
+    const int64_t stride = width<T>(layer.down);
+    product(layer.gate_up, (const T*)at.normed, at.rows, [&](int64_t m, int64_t p, const float* sums) {
+        for (int j = 0; j < 32; j += 16) {
+            f32x16 gate = load(sums + j), up = load(sums + 32 + j);
+            if (layer.gate_up.bias) {
+                gate += load(layer.gate_up.bias + p * PANEL + j);
+                up += load(layer.gate_up.bias + p * PANEL + 32 + j);
+            }
+            f32x16 decay = exp(pick(gate < all(-87.0f), all(87.0f), -gate));
+            store((T*)at.inner + m * stride + p * 32 + j, gate / (decay + 1.0f) * up);
+        }
+    });
+#pragma omp barrier
+    add(at, layer.down, (const T*)at.inner);
+}
+
+// Queries, keys and values of a layer: norm, projections, norms of queries and keys, rotation.
+API void decoder_queries(const Shape* s, const Layer* layer, const Pass* at) {
+#pragma omp parallel num_threads(at->threads) if (at->threads > 1)
+    if (s->half)
+        queries<bf16>(*s, *layer, *at);
+    else
+        queries<float>(*s, *layer, *at);
+}
+
+// The rest of a layer, after attention gave `mixed` [rows, heads * head_dim]: x is changed in place.
+API void decoder_rest(const Shape* s, const Layer* layer, const Pass* at, const void* mixed) {
+#pragma omp parallel num_threads(at->threads) if (at->threads > 1)
+    if (s->half)
+        rest(*s, *layer, *at, (const bf16*)mixed);
+    else
+        rest(*s, *layer, *at, (const float*)mixed);
+}
+
+// x of `ids` [rows]: rows of `table` [vocab, hidden].
+API void decoder_embed(const Shape* s, const Pass* at, const int64_t* ids, const void* table) {
+#pragma omp parallel for num_threads(at->threads) if (at->threads > 1)
+    for (int64_t m = 0; m < at->rows; m++)
+        for (int64_t i = 0; i < s->hidden; i += 16) {
+            int64_t real = s->hidden - i < 16 ? s->hidden - i : 16, from = ids[m] * s->hidden + i;
+            f32x16 x = s->half ? get((const bf16*)table + from, real) : get((const float*)table + from, real);
+            put(at->x + m * s->hidden + i, x, real);
+        }
+}
+
+// Logits [count, head.n], float, of rows `wanted` [count].
+API void decoder_logits(const Shape* s, const Pass* at, const float* norm, const Matrix* head, const int64_t* wanted,
+                        int64_t count, void* normed, float* logits) {
+#pragma omp parallel num_threads(at->threads) if (at->threads > 1)
+    {
+        Share share(count);
+        for (int64_t i = share.begin; i < share.end; i++) {
+            const float* x = at->x + wanted[i] * s->hidden;
+            if (s->half)
+                rms_norm_row(x, norm, (bf16*)normed + i * width<bf16>(*head), s->hidden, s->eps);
+            else
+                rms_norm_row(x, norm, (float*)normed + i * width<float>(*head), s->hidden, s->eps);
+        }
+#pragma omp barrier
+        auto keep = [&](int64_t m, int64_t p, const float* sums) {
+            by_vector(*head, p, sums, [&](int64_t n, f32x16 y, int64_t real) { put(logits + m * head->n + n, y, real); });
+        };
+        if (s->half)
+            product(*head, (const bf16*)normed, count, keep);
+        else
+            product(*head, (const float*)normed, count, keep);
+    }
+}

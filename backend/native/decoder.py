@@ -1,0 +1,161 @@
+"""A decoder's layers by the native kernels; attention stays the caller's. `DecoderWeights` says what they compute."""
+
+import ctypes
+from ctypes import byref
+from typing import TYPE_CHECKING
+
+import torch
+from torch.nn.functional import pad
+
+from lampc.backend.native.library import FLOAT, INT, POINTER, SIZE, Library
+from lampc.backend.native.linear import CMatrix, Memory, Packed, team
+
+if TYPE_CHECKING:
+    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+
+_GATES = 32  # outputs of gate that stand together, and then as many of up
+
+
+class _CLayer(ctypes.Structure):
+    """`Layer` of `decoder.cpp`, and so on."""
+
+    _fields_ = (
+        ("norm", POINTER),
+        ("qkv", CMatrix),
+        ("qk_norm", POINTER),
+        ("o", CMatrix),
+        ("mlp_norm", POINTER),
+        ("gate_up", CMatrix),
+        ("down", CMatrix),
+    )
+
+
+class _CShape(ctypes.Structure):
+    _fields_ = (
+        *((name, SIZE) for name in ("hidden", "heads", "kv_heads", "head_dim")),
+        ("eps", FLOAT),
+        ("half", INT),
+    )
+
+
+class _CPass(ctypes.Structure):
+    _fields_ = (
+        ("rows", SIZE),
+        ("threads", INT),
+        *((name, POINTER) for name in ("x", "normed", "wide", "q", "k", "v", "inner", "cos", "sin", "positions")),
+    )
+
+
+class NativeLayers:
+    """See `lampc.backend.models.decoder.Layers`. One pass at a time; what `queries` gives, the next call overwrites."""
+
+    def __init__(self, config: "DecoderConfig", weights: "DecoderWeights", library: Library, memory: Memory) -> None:
+        c = config
+        self._memory = memory
+        self._dtype = weights.embed.dtype
+        self._kept: list[torch.Tensor | Packed] = []  # what C's structures point to
+        self._embed = weights.embed
+        self._shape = _CShape(c.hidden, c.heads, c.kv_heads, c.head_dim, c.norm_eps, self._dtype is torch.bfloat16)
+        self._layers = [self._layer(layer) for layer in weights.layers]
+        self._norm = self._vector(weights.norm)
+        self._head = Packed(*weights.head, memory)
+        self._widths = {
+            "x": c.hidden,
+            "normed": c.hidden + c.hidden % 2,
+            "wide": (c.heads + 2 * c.kv_heads) * c.head_dim,
+            "q": c.heads * c.head_dim,
+            "k": c.kv_heads * c.head_dim,
+            "v": c.kv_heads * c.head_dim,
+            "inner": c.intermediate + -c.intermediate % _GATES,
+        }
+        attention = (2 * c.heads + 2 * c.kv_heads) * c.head_dim
+        self._work = c.hidden * (attention + 3 * c.intermediate)  # multiplications of a row in a layer
+        self._buffers: dict[str, torch.Tensor] = {}
+        self._last = torch.empty(0)
+        self._pass = _CPass(cos=self._vector(weights.cos), sin=self._vector(weights.sin))
+        at = (POINTER, POINTER, POINTER)
+        self._c_embed = library.function("decoder_embed", *at, POINTER)
+        self._c_queries = library.function("decoder_queries", *at)
+        self._c_rest = library.function("decoder_rest", *at, POINTER)
+        self._c_logits = library.function("decoder_logits", *at, POINTER, POINTER, SIZE, POINTER, POINTER)
+        self._refs = [byref(layer) for layer in self._layers]
+        self._shape_ref, self._pass_ref = byref(self._shape), byref(self._pass)
+
+    def _vector(self, x: torch.Tensor | None) -> int | None:
+        """Its address as float32, and it stays there."""
+        if x is None:
+            return None
+        self._kept.append(wide := x.float().contiguous())
+        return wide.data_ptr()
+
+    def _matrix(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CMatrix:
+        self._kept.append(packed := Packed(weight, bias, self._memory))
+        return packed.c
+
+    def _layer(self, layer: "LayerWeights") -> _CLayer:
+        weight, bias = layer.gate_up
+        down, down_bias = layer.down
+        return _CLayer(
+            norm=self._vector(layer.norm),
+            qkv=self._matrix(*layer.qkv),
+            qk_norm=self._vector(layer.qk_norm),
+            o=self._matrix(*layer.o),
+            mlp_norm=self._vector(layer.mlp_norm),
+            gate_up=self._matrix(_in_turns(weight), None if bias is None else _in_turns(bias.unsqueeze(1)).squeeze(1)),
+            down=self._matrix(pad(down, (0, -down.shape[1] % _GATES)), down_bias),
+        )
+
+    def _make_room(self, rows: int) -> None:
+        """Buffers for at least so many rows. Padding in them is never written, and stays zero."""
+        if not self._buffers or rows > len(self._buffers["x"]):
+            for name, width in self._widths.items():
+                dtype = torch.float32 if name in ("x", "wide") else self._dtype
+                self._buffers[name] = torch.zeros(-(-rows // 64) * 64, width, dtype=dtype)
+                setattr(self._pass, name, self._buffers[name].data_ptr())
+
+    def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "NativeLayers":
+        """Begins a pass of ids and positions [M]."""
+        rows = len(ids)
+        self._make_room(rows)
+        ids, self._positions = ids.contiguous(), positions.contiguous()
+        self._pass.rows, self._pass.threads = rows, team(rows * self._work)
+        self._pass.positions = self._positions.data_ptr()
+        shape = (rows, -1, self._shape.head_dim)
+        q, k, v = (self._buffers[name][:rows].view(shape) for name in "qkv")
+        self._qkv = (q, k, v)
+        self._c_embed(self._shape_ref, self._pass_ref, ids.data_ptr(), self._embed.data_ptr())
+        return self
+
+    def queries(self, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """q [M, heads, D], k and v [M, kv_heads, D]."""
+        self._c_queries(self._shape_ref, self._refs[layer], self._pass_ref)
+        return self._qkv
+
+    def finish(self, layer: int, mixed: torch.Tensor) -> None:
+        """The rest of the layer after attention, `mixed` [M, heads, D]."""
+        mixed = mixed.contiguous()
+        self._c_rest(self._shape_ref, self._refs[layer], self._pass_ref, mixed.data_ptr())
+
+    def logits(self, rows: torch.Tensor) -> torch.Tensor:
+        """float32 [n, vocab] of rows [n]."""
+        count, rows = len(rows), rows.contiguous()
+        if count > len(self._last):
+            self._last = torch.zeros(count, self._widths["normed"], dtype=self._dtype)
+        out = torch.empty(count, self._head.shape[0], dtype=torch.float32)
+        self._c_logits(
+            self._shape_ref,
+            self._pass_ref,
+            self._norm,
+            byref(self._head.c),
+            rows.data_ptr(),
+            count,
+            self._last.data_ptr(),
+            out.data_ptr(),
+        )
+        return out
+
+
+def _in_turns(x: torch.Tensor) -> torch.Tensor:
+    """[2 * I, K], gate and up, to blocks of `_GATES` rows of either in turns; I is padded by zeros to whole blocks."""
+    halves = [pad(half, (0, 0, 0, -len(half) % _GATES)).view(-1, _GATES, x.shape[1]) for half in x.chunk(2)]
+    return torch.stack(halves, dim=1).flatten(0, 2)
