@@ -12,7 +12,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from engine_bench import floor, measure, ratios, run, table, workloads  # noqa: E402
+from engine_bench import floor, measure, ratios, run, systems, table, workloads  # noqa: E402
 from engine_bench import model as models  # noqa: E402
 from engine_bench.floor import Shape  # noqa: E402
 from engine_bench.rows import Rows, digest, key  # noqa: E402
@@ -125,6 +125,13 @@ def test_fewer_requests_are_scaled_and_compared_with_ours_on_all() -> None:
     found = ratios.ratios(rows, "m", {})
     assert found["w1_transformers"] == 20.0
     assert found["w4_best_peer"] == 4.0
+
+
+def test_other_settings_are_those_that_the_engine_has() -> None:
+    known = systems.load_options()
+    assert systems.variants()["ours, fast mode"] == {"exact": False}
+    assert all(set(options) <= known for options in systems.variants().values())
+    assert systems.ours(frozenset({"kv_tokens"}), 100, unheard_of=1) == {"kv_tokens": 100}
 
 
 def test_rows_survive_a_stop(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def _measure(model: Model, args: argparse.Namespace, settings: Settings, rows: R
             correctness.check(bench, names, 8 if not model.big else 2)
         _memory(bench, names)
         if "variants" in args.only:
-            for label, options in systems.variants(systems.load_options()).items():
+            for label, options in systems.variants().items():
                 bench.variant(label, options, [w for w in names if w != "W4"], VARIANT_REQUESTS)
     finally:
         bench.close()

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from engine_bench import cache, environments
 from engine_bench.environments import Environment
@@ -100,16 +100,23 @@ def ours(known: frozenset[str], kv_tokens: int, max_running: int = 64, **more: A
     return {name: value for name, value in wanted.items() if name in known}
 
 
-def variants(known: frozenset[str]) -> dict[str, dict[str, Any]]:
-    """Other ways to run our engine, each a row of its own, by name: those that this version has."""
+def variants() -> dict[str, dict[str, Any]]:
+    """Other ways to run our engine, each a row of its own, by name: those that this version has.
+
+    Every option that can be "int8" is one: its ids are not those of the standard setting.
+    """
+    from lampc.backend.load import load_engine
+
     candidates: dict[str, dict[str, Any]] = {
         "ours, fast mode": {"exact": False},
         "ours, torch only": {"native": False},
         "ours, no prefix cache": {"prefix_cache": False},
-        "ours, int8 weights": {"weights": "int8"},
-        "ours, int8 KV": {"kv_dtype": "int8"},
     }
-    return {name: options for name, options in candidates.items() if set(options) <= known}
+    for name, hint in get_type_hints(load_engine).items():
+        if any(get_origin(part) is Literal and "int8" in get_args(part) for part in (hint, *get_args(hint))):
+            candidates[f"ours, {name} int8"] = {name: "int8"}
+    known = load_options()
+    return {label: options for label, options in candidates.items() if set(options) <= known}
 
 
 def prepare(system: System, model: Model, timeout: float) -> dict[str, Any]:
