@@ -15,7 +15,7 @@ from lampc.backend.loop import EngineLoop, Ticket
 from lampc.backend.metrics import EngineMetrics
 from lampc.backend.options import Options, Wanted, check_load_options, wanted
 from lampc.backend.prompts import Message, Prompt, Prompts
-from lampc.backend.request import Completion, Request, Sampling
+from lampc.backend.request import Completion, PrefixRef, Request, Sampling
 from lampc.backend.results import Generation, Scored
 from lampc.backend.streams import AsyncStream, Stream
 from lampc.backend.tokenizer import TextTokenizer
@@ -217,6 +217,19 @@ class Engine:
     def reset_cache(self) -> None:
         """Drops cached prefixes that nothing uses."""
         self._loop.call(lambda engine: engine.reset_cache())
+
+    def retain(self, prefix: Prompt | Sequence[Message], ttl: float | None = None) -> PrefixRef:
+        """Keeps what is or becomes cached of a prefix until it is released, or for `ttl` seconds.
+
+        Example:
+            >>> rules = engine.retain("A long text that many prompts will begin with")
+        """
+        ids = tuple(self._prompts.ids(prefix, "prefix"))
+        return self._loop.call(lambda engine: engine.retain(ids, ttl))
+
+    def release(self, ref: PrefixRef) -> None:
+        """Lets a retained prefix go. Raises ValueError if it is not held."""
+        self._loop.call(lambda engine: engine.release(ref))
 
     def close(self) -> None:
         """Ends what runs (with finish "abort"), the thread, and gives all memory back. Twice is fine."""

@@ -44,6 +44,7 @@ class Results:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.path = path
+        self._scratch = path.with_name(f"{path.name}.tmp")  # under the same lock
         self._retry, self._every, self._clock = retry, every, clock
         self._known = array("Q")  # by line number: key of the last record of an earlier run, 0 for none
         self._mended = False
@@ -53,6 +54,7 @@ class Results:
                 fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise BatchError(f"{path}: another process writes this file; wait for it, or give another") from None
+            self._scratch.unlink(missing_ok=True)  # of a process that was killed at the very end
             self._read()
         except BaseException:
             os.close(self._fd)
@@ -124,18 +126,17 @@ class Results:
                 at += len(raw)
             if rising and not self._mended:
                 return
-            scratch = self.path.with_name(f"{self.path.name}.tmp")  # the lock is on both
             try:
-                with scratch.open("wb") as out:
+                with self._scratch.open("wb") as out:
                     for place in places if ordered else sorted(places):
                         if place:
                             file.seek(place - 1)
                             out.write(file.readline())
                     out.flush()
                     os.fsync(out.fileno())
-                os.replace(scratch, self.path)
+                os.replace(self._scratch, self.path)
             finally:
-                scratch.unlink(missing_ok=True)
+                self._scratch.unlink(missing_ok=True)
 
     def close(self) -> None:
         """Lets the file go. Twice is fine."""

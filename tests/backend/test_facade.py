@@ -158,6 +158,30 @@ def test_bos_of_the_checkpoint_comes_first(tmp_path: Path) -> None:
         assert engine.chat([{"role": "user", "content": "hat"}], max_tokens=1).prompt[0] == 297
 
 
+def test_a_retained_prefix_stays_until_it_is_released() -> None:
+    text = "a long beginning that many prompts share. "
+    with fake(kv_tokens=128, block_size=4) as engine:
+        length = len(engine.tokenizer.encode(text))
+
+        def cached(filler: str) -> int:
+            """Of the prefix, after the pool was filled with something else."""
+            engine.generate(filler * 80, max_tokens=1)
+            return engine.generate(text + "and", max_tokens=1).completions[0].cached_tokens
+
+        ref = engine.retain(text)
+        engine.generate(text, max_tokens=1)
+        assert cached("x") >= length
+        engine.release(ref)
+        with pytest.raises(ValueError, match="held"):
+            engine.release(ref)
+        assert cached("y") < length
+        engine.retain(text, ttl=1e-6)
+        engine.generate("z", max_tokens=1)
+        engine.reset_cache()
+        assert engine.stats().used_blocks == 0, "its time was over"
+        engine.check()
+
+
 # -- errors -------------------------------------------------------------------------------------------
 
 

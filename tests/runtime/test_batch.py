@@ -298,6 +298,20 @@ def test_a_torn_end_at_every_byte(tmp_path: Path) -> None:
         assert out.read_bytes() == whole
 
 
+def test_killed_while_lines_are_put_in_order(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", *({"prompt": f"p{i}", "max_tokens": 1 + 9 * (i < 3)} for i in range(6)))
+    out = tmp_path / "out.jsonl"
+    batch(source, out)
+    assert [r["line"] for r in read(out)] != [1, 2, 3, 4, 5, 6]
+    whole = out.read_bytes()
+    out.with_name("out.jsonl.tmp").write_bytes(whole[:70])
+    assert batch(source, out).requests == 0
+    assert out.read_bytes() == whole
+    assert batch(source, out, ordered=True).requests == 0
+    assert [r["line"] for r in read(out)] == [1, 2, 3, 4, 5, 6]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
 def test_halves_of_surrogate_pairs_come_back(tmp_path: Path) -> None:
     source = write(tmp_path / "in.jsonl", r'{"prompt": "a", "id": "\ud800"}')
     batch(source, tmp_path / "out.jsonl")
