@@ -163,18 +163,19 @@ def test_a_retained_prefix_stays_until_it_is_released() -> None:
     with fake(kv_tokens=128, block_size=4) as engine:
         length = len(engine.tokenizer.encode(text))
 
-        def cached(filler: str) -> int:
+        def cached(*fillers: str) -> int:
             """Of the prefix, after the pool was filled with something else."""
-            engine.generate(filler * 80, max_tokens=1)
+            for filler in fillers:
+                engine.generate(filler, max_tokens=1)
             return engine.generate(text + "and", max_tokens=1).completions[0].cached_tokens
 
         ref = engine.retain(text)
         engine.generate(text, max_tokens=1)
-        assert cached("x") >= length
+        assert cached("w" * 80, "x" * 80) >= length
         engine.release(ref)
         with pytest.raises(ValueError, match="held"):
             engine.release(ref)
-        assert cached("y") < length
+        assert cached("y" * 120) < length
         engine.retain(text, ttl=1e-6)
         engine.generate("z", max_tokens=1)
         engine.reset_cache()
