@@ -52,17 +52,19 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "repeat": args.repeat,
         "environments": {name: env.packages for name, env in environments.ALL.items()},
     }
-    rows = Rows(cache.folder("runs") / f"{key(wanted, code)}.jsonl", args.fresh)
+    chosen = _models(args)
+    runs = cache.folder("runs")
+    kept = {m.name: Rows(runs / f"{key(wanted | {'model': m.key}, code)}.jsonl", args.fresh) for m in chosen}
     kernels = "as they are" if args.quick else _kernels(settings.source)
-    chosen, stopped = _models(args), ""
+    stopped = ""
     try:
         for model in chosen:
             print(f"{model.name} ({model.dtype})", flush=True)
-            _measure(model, args, settings, rows)
+            _measure(model, args, settings, kept[model.name])
     except (Stopped, KeyboardInterrupt) as reason:
         stopped = str(reason) or "interrupted"
         print(f"  stopped ({stopped}); what was measured is kept, the same command goes on", flush=True)
-    found = {model.name: _summary(model, args, rows) for model in chosen}
+    found = {model.name: _summary(model, args, kept[model.name]) for model in chosen}
     return {
         "benchmark": "engine",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
@@ -73,7 +75,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         "stopped": stopped,
         "ratios": next(iter(found.values()))["ratios"],
         "models": found,
-        "rows": [r for r in rows.all() if r["model"] in found],
+        "rows": [row for rows in kept.values() for row in rows.all()],
     }
 
 
@@ -164,6 +166,7 @@ def _summary(model: Model, args: argparse.Namespace, rows: Rows) -> dict[str, An
     capacity = next((r["asked"] / r["seconds"] for r in mine if r["system"] == "ours, offline"), None)
     return {
         "dtype": model.dtype,
+        "weights": model.digest,
         "w4_requests_per_s": None if capacity is None else round(OVERLOAD * capacity, 3),
         "limits": limits,
         "floors": floors,

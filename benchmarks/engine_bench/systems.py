@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from engine_bench import cache, environments
+from engine_bench import cache, environments, rows
 from engine_bench.environments import Environment
 from engine_bench.process import PEERS, Failed, environment, isolation
 
@@ -24,6 +25,16 @@ class Model:
     folder: Path
     dtype: str
     big: bool
+
+    @cached_property
+    def digest(self) -> str:
+        """Of config and weights: another training run is another model."""
+        return rows.digest([self.folder / "config.json", self.folder / "model.safetensors"])
+
+    @property
+    def key(self) -> str:
+        """Names what is made from it."""
+        return f"{self.name}-{self.dtype}-{self.digest[:8]}"
 
 
 @dataclass(frozen=True)
@@ -129,7 +140,7 @@ def prepare(system: System, model: Model, timeout: float) -> dict[str, Any]:
 
 
 def _gguf(system: System, model: Model, timeout: float) -> Path:
-    file = cache.folder("converted") / f"{model.name}-{model.dtype}.gguf"
+    file = cache.folder("converted") / f"{model.key}.gguf"
     if not file.exists():
         wide = ["--float32"] if model.dtype == "float32" else []
         _run([str(system.python), str(PEERS / "gguf_convert.py"), str(model.folder), str(file), *wide], timeout)
@@ -137,7 +148,7 @@ def _gguf(system: System, model: Model, timeout: float) -> Path:
 
 
 def _exported(system: System, model: Model, timeout: float) -> Path:
-    folder = cache.folder("converted") / f"{model.name}-{model.dtype}-openvino"
+    folder = cache.folder("converted") / f"{model.key}-openvino"
     if not (folder / "done").exists():
         shutil.rmtree(folder, ignore_errors=True)
         weights = "fp32" if model.dtype == "float32" else "fp16"
