@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import socket
+import subprocess
 import sys
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
-from engine_bench import floor, measure, ratios, run, systems, table, workloads  # noqa: E402
+from engine_bench import environments, floor, measure, process, ratios, run, systems, table, workloads  # noqa: E402
 from engine_bench import model as models  # noqa: E402
 from engine_bench.floor import Shape  # noqa: E402
 from engine_bench.rows import Rows, digest, key  # noqa: E402
@@ -167,6 +169,47 @@ def test_percentiles_and_divergence() -> None:
         "ids_as_ours": "1 of 2",
         "first_divergence": 1,
     }
+
+
+def test_runners_reach_no_network() -> None:
+    command = process.isolation()
+    if not command:
+        pytest.skip("no network namespaces here")
+    probe = "import socket,sys; sys.exit(socket.socket().connect_ex(('127.0.0.1', int(sys.argv[1]))) == 0)"
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = str(server.getsockname()[1])
+        assert subprocess.run([sys.executable, "-c", probe, port]).returncode == 1  # heard without isolation
+        assert subprocess.run([*command, sys.executable, "-c", probe, port]).returncode == 0
+    said = process.environment(2)
+    assert (said["OMP_NUM_THREADS"], said["HF_HUB_OFFLINE"], said["VLLM_NO_USAGE_STATS"]) == ("2", "1", "1")
+
+
+def test_a_runner_that_breaks_is_said_to(tmp_path: Path) -> None:
+    script = tmp_path / "broken.py"
+    script.write_text("raise SystemExit(3)")
+    with pytest.raises(process.Failed, match="ended with 3"):
+        process.Runner(sys.executable, str(script), {"threads": 1}, tmp_path / "log", 60, {})
+    script.write_text("import time; time.sleep(60)")
+    with pytest.raises(process.Failed, match="no answer within 1 s"):
+        process.Runner(sys.executable, str(script), {"threads": 1}, tmp_path / "log", 1, {})
+
+
+def test_a_peer_that_cannot_be_installed_is_a_note(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(environments, "ready", lambda *_: "needs c++ on the path")
+    model = systems.Model("m", tmp_path, "float32", big=False)
+    rows = Rows(tmp_path / "rows.jsonl")
+    bench = measure.Bench(model, run.work_of(1024, 2, True, 1.0), measure.Settings(1, 1), rows)
+    bench.peer(systems.PEERS_OF_OURS[2], ["W1", "W4"])
+    assert [(r["workload"], r["note"]) for r in rows.all()] == [(w, "needs c++ on the path") for w in ("W1", "W4")]
+    assert "needs c++" in table.markdown(
+        {
+            "machine": {"processor": "p", "commit": "c"},
+            "settings": {"threads": 1, "requests": 2},
+            "time": "2026-01-01T",
+            "rows": rows.all(),
+            "models": {},
+        }
+    )
 
 
 def test_tables_go_between_the_markers(tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ PEERS_OF_OURS = (
         "transformers_cb.py",
         "continuous batching: generate_batch's manager, pages of 256, KV cache as large as the workload, SDPA",
         environments.TRANSFORMERS,
-        fewer={"W1": 4, "W2": 4, "W4": 16},
+        fewer={"W1": 4, "W2": 4},
     ),
 )
 

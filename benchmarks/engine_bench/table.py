@@ -26,7 +26,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         gemm, read = (max(model["limits"][what].values(), default=0.0) for what in ("gemm_gflops", "read_gb_s"))
         about = f"**{name}** ({model['dtype']}; this machine: {gemm:.0f} GFLOP/s in its products, {read:.1f} GB/s read)"
         lines += ["", about, "", *_seconds(rows, model), *_correctness(rows), *_memory(rows)]
-    lines += ["", *_ratio_table(result["models"])]
+    if result["models"]:
+        lines += ["", *_ratio_table(result["models"])]
     notes = sorted(
         {f"- {r['model']}, {r['system']}, {r['workload']}: {r['note']}" for r in result["rows"] if "note" in r}
     )
