@@ -1,8 +1,10 @@
 """Shared checkpoints for the backend's tests."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import torch
 
 from lampc.backend.native import build, library
 from tests.backend.checkpoints import save_checkpoint
@@ -40,3 +42,21 @@ def kernels() -> library.Library:
     if not path.is_file():
         build.build()
     return library.load()
+
+
+@pytest.fixture(params=["torch", "native"])
+def numerics(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Engines are loaded to compute in torch, and then with native kernels."""
+    if request.param == "native":
+        request.getfixturevalue("kernels")
+        monkeypatch.delenv("LAMPC_NATIVE", raising=False)
+    else:
+        monkeypatch.setenv("LAMPC_NATIVE", "0")
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)

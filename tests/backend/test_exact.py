@@ -1,5 +1,6 @@
 """The same tokens whatever surrounds a request: naive engine against paged engine in every configuration."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from lampc.backend.core import EngineCore
 from lampc.backend.load import load_engine
 from lampc.backend.request import Completion, Request, Sampling
 
+pytestmark = pytest.mark.usefixtures("numerics")
 QUIET = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
@@ -30,14 +32,18 @@ def answer(completion: Completion) -> tuple[Any, ...]:
     return c.tokens, c.text, c.finish, c.stop_reason, c.logprobs, c.prompt_logprobs, c.top_logprobs
 
 
+def naive_answer(folder: Path, request: Request) -> tuple[Any, ...]:
+    return _naive_answer(folder, request, os.environ.get("LAMPC_NATIVE"))
+
+
 @cache
-def naive_engine(folder: Path) -> TokenEngine:
+def _naive_engine(folder: Path, numerics: str | None) -> TokenEngine:
     return load_engine(folder, kind="naive")
 
 
 @cache
-def naive_answer(folder: Path, request: Request) -> tuple[Any, ...]:
-    return answer(finish(naive_engine(folder), [request])[0])
+def _naive_answer(folder: Path, request: Request, numerics: str | None) -> tuple[Any, ...]:
+    return answer(finish(_naive_engine(folder, numerics), [request])[0])
 
 
 token = st.integers(0, 295)

@@ -32,6 +32,7 @@ def our_logits(folder: Path, ids: list[int], **options: Any) -> torch.Tensor:
     return engine.logits(ids, list(range(len(ids))))
 
 
+@pytest.mark.usefixtures("numerics")
 @pytest.mark.parametrize("name", EVERY)
 def test_logits_equal_transformers(name: str, tmp_path: Path) -> None:
     folder = save(name, tmp_path)

@@ -35,6 +35,7 @@ def answers(completions: list[Completion]) -> list[tuple[Any, ...]]:
     return [(c.finish, c.tokens, c.logprobs) for c in completions]
 
 
+@pytest.mark.usefixtures("numerics")
 @pytest.mark.parametrize("name", [*SOME, *REST])
 def test_the_same_ids_in_every_way(name: str, tmp_path: Path) -> None:
     folder, asked = save(name, tmp_path), requests()
@@ -129,12 +130,14 @@ def needle(folder: Path, places: list[int], threads: int = 1, **options: Any) ->
         torch.set_num_threads(before)
 
 
+@pytest.mark.usefixtures("numerics")
 @pytest.mark.parametrize("name", list(VARIANTS))
 def test_needle_in_a_batch_of_64(name: str, tmp_path: Path) -> None:
     needle(save(name, tmp_path), [random.Random(name).randrange(64)])
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("numerics")
 @pytest.mark.parametrize(("dtype", "threads"), [("float32", 1), ("float32", 2), ("bfloat16", 1), ("float16", 1)])
 @pytest.mark.parametrize("name", [*VARIANTS, *MORE])
 def test_needle_everywhere(name: str, dtype: str, threads: int, tmp_path: Path) -> None:

@@ -1,7 +1,5 @@
 """Linear layers of the native kernels: right, and with bits of a row that nothing around it changes."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 
@@ -20,14 +18,6 @@ def layer(kernels: Library, n: int, k: int, dtype: torch.dtype, bias: bool) -> t
     x = torch.randn(600, k, generator=noise).to(dtype)
     right = torch.nn.functional.linear(x.double(), weight.double(), None if offset is None else offset.double())
     return NativeLinear(kernels, weight, offset, Memory(kernels)), x, right
-
-
-@pytest.fixture
-def three_threads() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -1,0 +1,159 @@
+"""A decoder's layers by native kernels against those of torch, and their bits against themselves."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, Layers, LayerWeights
+from lampc.backend.models.decoder_torch import TorchLayers
+from lampc.backend.models.fields import Fields
+from lampc.backend.models.rope import Rope
+from lampc.backend.models.rows import Rows
+from lampc.backend.native.decoder import NativeLayers
+from lampc.backend.native.library import Library
+from lampc.backend.native.linear import Memory
+
+DTYPES = [torch.float32, torch.bfloat16]
+CONTEXT = 200
+
+
+def config(head_dim: int = 10, **changes: Any) -> DecoderConfig:
+    """By default widths that are no multiple of a vector or a panel, and heads narrower than a vector."""
+    fields = Fields({"max_position_embeddings": CONTEXT, "rope_theta": 1e4}, Path("config.json"))
+    small = DecoderConfig(
+        vocab_size=90,
+        hidden=40,
+        intermediate=51,
+        layers=2,
+        heads=6,
+        kv_heads=2,
+        head_dim=head_dim,
+        norm_eps=1e-5,
+        rope=Rope.read(fields, head_dim, None),
+        windows=(None, None),
+        tied=False,
+    )
+    return replace(small, **changes)
+
+
+WIDE = config(vocab_size=320, hidden=256, intermediate=704, heads=8, kv_heads=4, head_dim=64)
+ODD = config()
+EVERYTHING = config(qkv_bias=True, o_bias=True, mlp_bias=True, qk_norm=True, hidden=41)
+CONFIGS = {"wide": WIDE, "odd": ODD, "everything": EVERYTHING}
+
+
+def weights(c: DecoderConfig, dtype: torch.dtype) -> DecoderWeights:
+    noise = torch.Generator().manual_seed(0)
+
+    def drawn(*shape: int) -> torch.Tensor:
+        return (torch.randn(shape, generator=noise) / shape[-1] ** 0.5).to(dtype)
+
+    def projection(n: int, k: int, bias: bool) -> tuple[torch.Tensor, torch.Tensor | None]:
+        return drawn(n, k), drawn(n) if bias else None
+
+    def norm(*shape: int) -> torch.Tensor:
+        return (1 + 0.1 * torch.randn(shape, generator=noise)).to(dtype)
+
+    q = c.heads * c.head_dim
+    layers = [
+        LayerWeights(
+            norm=norm(c.hidden),
+            qkv=projection(q + 2 * c.kv_heads * c.head_dim, c.hidden, c.qkv_bias),
+            qk_norm=norm(c.heads + c.kv_heads, c.head_dim) if c.qk_norm else None,
+            o=projection(c.hidden, q, c.o_bias),
+            mlp_norm=norm(c.hidden),
+            gate_up=projection(2 * c.intermediate, c.hidden, c.mlp_bias),
+            down=projection(c.hidden, c.intermediate, c.mlp_bias),
+        )
+        for _ in range(c.layers)
+    ]
+    head, tables = (drawn(c.vocab_size, c.hidden), None), c.rope.tables(torch.device("cpu"))
+    return DecoderWeights(drawn(c.vocab_size, c.hidden), layers, norm(c.hidden), head, *tables)
+
+
+def run(layers: Layers, c: DecoderConfig, ids: torch.Tensor, positions: torch.Tensor) -> list[torch.Tensor]:
+    """All that comes out of a pass, with a stand-in for attention that works row by row."""
+    found = []
+    step = layers.start(ids, positions)
+    for i in range(c.layers):
+        q, k, v = step.queries(i)
+        found += [q.clone(), k.clone(), v.clone()]
+        fold = c.heads // c.kv_heads
+        step.finish(i, q + v.repeat_interleave(fold, 1) - k.repeat_interleave(fold, 1))
+    return [*found, step.logits(torch.arange(len(ids)))]
+
+
+def tokens(c: DecoderConfig, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    noise = torch.Generator().manual_seed(count)
+    return torch.randint(c.vocab_size, (count,), generator=noise), torch.randint(CONTEXT, (count,), generator=noise)
+
+
+def native(c: DecoderConfig, kernels: Library, dtype: torch.dtype) -> NativeLayers:
+    return NativeLayers(c, weights(c, dtype), kernels, Memory(kernels))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_results_are_those_of_torch(kernels: Library, name: str, dtype: torch.dtype) -> None:
+    c = CONFIGS[name]
+    ids, positions = tokens(c, 70)
+    wide = weights(c, dtype)
+    doubled = DecoderWeights(
+        *(_double(x) for x in (wide.embed, list(wide.layers), wide.norm, wide.head, wide.cos, wide.sin))  # type: ignore[arg-type]
+    )
+    right = run(TorchLayers(c, doubled, Rows(exact=False, packed=False)), c, ids, positions)
+    close = 2e-5 if dtype is torch.float32 else 6e-2
+    for found, expected in zip(run(native(c, kernels, dtype), c, ids, positions), right):
+        assert found.dtype is (torch.float32 if found.shape[-1] == c.vocab_size and found.dim() == 2 else dtype)
+        torch.testing.assert_close(found.double(), expected.double(), rtol=close, atol=close)
+
+
+def _double(x: object) -> object:
+    if isinstance(x, torch.Tensor):
+        return x.double()
+    if isinstance(x, LayerWeights):
+        return LayerWeights(*map(_double, x))  # type: ignore[arg-type]
+    return type(x)(map(_double, x)) if isinstance(x, list | tuple) else x
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_row_has_the_same_bits_among_any_number_of_others(kernels: Library, name: str, dtype: torch.dtype) -> None:
+    c = CONFIGS[name]
+    layers = native(c, kernels, dtype)
+    ids, positions = tokens(c, 300)
+    full = run(layers, c, ids, positions)
+    for count in (*range(1, 24), 63, 64, 65, 130, 253):
+        for part in (slice(0, count), slice(300 - count, 300)):
+            for found, expected in zip(run(layers, c, ids[part], positions[part]), full):
+                assert torch.equal(found, expected[part])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_number_of_threads_changes_no_bit(kernels: Library, dtype: torch.dtype, three_threads: None) -> None:
+    layers = native(WIDE, kernels, dtype)
+    for count in (1, 2, 5, 70):
+        ids, positions = tokens(WIDE, count)
+        several = run(layers, WIDE, ids, positions)
+        torch.set_num_threads(1)
+        assert all(map(torch.equal, several, run(layers, WIDE, ids, positions)))
+        torch.set_num_threads(3)
+
+
+def test_wanted_rows_are_picked_in_their_order(kernels: Library) -> None:
+    layers = native(ODD, kernels, torch.bfloat16)
+    step = layers.start(*tokens(ODD, 20))
+    every = step.logits(torch.arange(20))
+    assert torch.equal(step.logits(torch.tensor([7, 3, 3, 19])), every[[7, 3, 3, 19]])
+    assert step.logits(torch.tensor([], dtype=torch.int64)).shape == (0, ODD.vocab_size)
+
+
+def test_a_narrow_pass_after_a_wide_one_is_not_disturbed(kernels: Library) -> None:
+    """Buffers are kept, what stands in them must not matter."""
+    for c in CONFIGS.values():
+        used, fresh = native(c, kernels, torch.bfloat16), native(c, kernels, torch.bfloat16)
+        run(used, c, *tokens(c, 200))
+        assert all(map(torch.equal, run(used, c, *tokens(c, 3)), run(fresh, c, *tokens(c, 3))))
