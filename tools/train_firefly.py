@@ -20,10 +20,11 @@ STAGES = (
     Stage(0.37, 0.15, (128, 128, 256), "mixed"),
     Stage(0.50, 0.35, (128, 128, 256), "mixed", LOOKING_ALIKE),
     Stage(0.66, 0.30, (128, 128, 256), "labels", ACROSS_TURNS),
-    Stage(0.85, 0.15, (128, 256, 256), "full", ACROSS_TURNS),
-    Stage(1.0, 0.06, (256, 256, 512, 1024), "full", ACROSS_TURNS),
+    Stage(0.73, 0.15, (128, 256, 256), "full", ACROSS_TURNS),
+    Stage(0.87, 0.10, (128, 256, 256), "numbers", ACROSS_TURNS),
+    Stage(1.0, 0.05, (256, 256, 512, 1024), "numbers", ACROSS_TURNS),
 )
-"""Much looking back first, then for what is alike, then from turn to turn, then more tasks and longer rows."""
+"""Much looking back first, then for what is alike, then from turn to turn, then all tasks in longer rows."""
 
 
 def main() -> None:

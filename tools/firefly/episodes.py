@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from random import Random
 
 from tokenizers import Tokenizer
@@ -144,9 +145,37 @@ def demo_count(rng: Random, kind: str, task: Task) -> int:
     return rng.choice((1, 2, 3, 4, 5, 8))
 
 
-def episode(
-    rng: Random, encoder: Encoder, length: int, pool: list[Task], sums: list[float], chats: float, labels: float
-) -> Row:
+@dataclass(frozen=True)
+class Focus:
+    """What a stage dwells on: shares of questions over facts with one and two hops, and how many facts they have;
+    the share of chat markers; the weight of labels that only demos tell; how much more often there is to calculate.
+    """
+
+    one_hop: float
+    two_hops: float
+    low: int
+    high: int
+    chats: float
+    labels: float = 1.0
+    numbers: float = 1.0
+
+    def boost(self, task: Task) -> float:
+        """How much more often a task is drawn than its weight says."""
+        if task.name.startswith("list.") and ".pick" not in task.name:
+            return COPYING
+        return self.numbers if task.name.startswith(("num.", "cot.", "items.count")) else 1.0
+
+
+FOCUSES = {
+    "easy": Focus(0.12, 0.0, 2, 4, 0.08),
+    "mixed": Focus(0.15, 0.05, 2, 6, 0.15),
+    "labels": Focus(0.08, 0.06, 2, 6, 0.20, labels=3.0),
+    "full": Focus(0.10, 0.12, 3, 6, 0.30, labels=2.5),
+    "numbers": Focus(0.10, 0.10, 3, 6, 0.30, labels=1.5, numbers=3.0),
+}
+
+
+def episode(rng: Random, encoder: Encoder, length: int, pool: list[Task], sums: list[float], focus: Focus) -> Row:
     """One episode of at most ``length`` tokens."""
     while True:
         task = rng.choices(pool, cum_weights=sums)[0]
@@ -158,11 +187,11 @@ def episode(
         if vague_default:
             signature = replace(signature, instruction=rng.choice(("", default_instruction(signature))))
         examples = [kit.sample(rng) for _ in range(1 + demo_count(rng, kind, task))]
-        markers = rng.random() < chats
+        markers = rng.random() < focus.chats
         render = chat if markers else compact
         while examples:
             messages = render(signature, examples[:-1], examples[-1])
-            row = encoder.row(messages, turn_weights(task, kind, examples, labels), markers)
+            row = encoder.row(messages, turn_weights(task, kind, examples, focus.labels), markers)
             if len(row[0]) <= length:
                 return row
             examples = examples[1:]
@@ -187,30 +216,21 @@ def question_episode(rng: Random, encoder: Encoder, length: int, hops: int, low:
 
 
 def maker(tokenizer: Tokenizer) -> Callable[[str], EpisodeMaker]:
-    """Episode makers by focus: ``easy`` (small contexts), ``mixed``, ``labels`` (label maps count more), ``full``."""
+    """Episode makers by the name of a focus."""
     encoder = Encoder(tokenizer)
     pool = [task for task in TASKS if task.seen]
-    sums: list[float] = []
-    for task in pool:
-        boost = COPYING if task.name.startswith("list.") and ".pick" not in task.name else 1.0
-        sums.append((sums[-1] if sums else 0.0) + boost * task.weight)
-    shares = {
-        "easy": (0.12, 0.0, 2, 4, 0.08, 1.0),
-        "mixed": (0.15, 0.05, 2, 6, 0.15, 1.0),
-        "labels": (0.08, 0.06, 2, 6, 0.20, 3.0),
-        "full": (0.10, 0.12, 3, 6, 0.30, 2.5),
-    }
 
-    def by_focus(focus: str) -> EpisodeMaker:
-        one, two, low, high, chats, labels = shares[focus]
+    def by_focus(name: str) -> EpisodeMaker:
+        focus = FOCUSES[name]
+        sums = list(accumulate(task.weight * focus.boost(task) for task in pool))
 
         def make(rng: Random, length: int) -> Row:
             draw = rng.random()
-            if draw < one:
-                return question_episode(rng, encoder, length, 1, low, high)
-            if draw < one + two:
+            if draw < focus.one_hop:
+                return question_episode(rng, encoder, length, 1, focus.low, focus.high)
+            if draw < focus.one_hop + focus.two_hops:
                 return question_episode(rng, encoder, length, 2, 2, 3)
-            return episode(rng, encoder, length, pool, sums, chats, labels)
+            return episode(rng, encoder, length, pool, sums, focus)
 
         return make
 
