@@ -76,8 +76,8 @@ class Runner:
         self._listener.start()
         try:
             ready = self._answer(timeout)
-        except Failed:
-            self.close()
+        except BaseException:  # an interrupt too: nobody else knows of the process
+            self.close(grace=0)
             raise
         self.start_s = time.monotonic() - begun
         self.versions: dict[str, str] = ready["versions"]
@@ -116,15 +116,13 @@ class Runner:
         """Processor time of the process and its living children."""
         return sum(_cpu(f"/proc/{pid}/stat") for pid in _tree(self._process.pid))
 
-    def close(self) -> None:
-        """Ends the process and its children."""
+    def close(self, grace: float = 20) -> None:
+        """Ends the process and its children; it has `grace` seconds to do so itself."""
         if self._process.stdin is not None and self.alive:
             self.go_on()
-            try:
+            with suppress(OSError, subprocess.TimeoutExpired):
                 self._process.stdin.close()
-                self._process.wait(20)
-            except (OSError, subprocess.TimeoutExpired):
-                pass
+                self._process.wait(grace)
         self._signal(signal.SIGKILL)
         self._process.wait()
         self._listener.join()
