@@ -7,6 +7,7 @@ constant folding run the same implementations, so a program means the same every
 from __future__ import annotations
 
 import json
+import math
 import operator
 import re
 from collections.abc import Callable, Sequence
@@ -205,13 +206,25 @@ def _shown(value: Any) -> str:
         return f"a large {type(value).__name__}"
 
 
+def _holds_infinite(args: Sequence[Any]) -> bool:
+    """Whether an operand or an item of one is infinite or no number: the user's Python may have made it."""
+    parts = [x for a in args for x in (a if isinstance(a, list) else a.values() if isinstance(a, dict) else (a,))]
+    return any(isinstance(x, float) and not math.isfinite(x) for x in parts)
+
+
 def apply(name: str, args: Sequence[Any]) -> Any:
-    """Run a built-in. Raises BuiltinError, naming the function and the values, if it cannot."""
+    """Run a built-in. Raises BuiltinError, naming the function and the values, if it cannot: also where Python's
+    result would be infinite or no number, which data, inputs and outputs cannot hold."""
     try:
         value = BUILTINS[name].run(*args)
         if isinstance(value, int) and value.bit_length() > _MOST_BITS:
-            raise ValueError("the result is too large")
+            raise OverflowError
+        if isinstance(value, float) and not math.isfinite(value) and not _holds_infinite(args):
+            raise OverflowError if math.isinf(value) else ValueError("the result is not a number")
         return value
+    except OverflowError:  # Python says it in a dozen ways
+        shown = ", ".join(_shown(a) for a in args)
+        raise BuiltinError(f"{name}({shown}): the result is too large") from None
     except KeyError as e:
         raise BuiltinError(f"{name}: no key {e}" if name in BUILTINS else f"no built-in function `{name}`") from None
     except Exception as e:

@@ -24,7 +24,7 @@ from lampc.ir import Assignment, Draw, Key, Sampling, digest, thaw
 from lampc.ir.adapters import Bound, ParseFailure, parse_answer
 from lampc.ir.runner import current_runner
 from lampc.ir.unit import Unit
-from lampc.runtime.failures import RowFailure
+from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
 from lampc.runtime.types import Cell, Outcome, RowError, TraceStep, Usage
@@ -202,7 +202,13 @@ class _Row:
     def _body(self, _: Any) -> None:
         current_runner.set(self)
         try:
-            self.outcome.value = plain(self.eager.entry(**self.cell.row.inputs))
+            value = plain(self.eager.entry(**self.cell.row.inputs))
+            why = unwritable_output(value)
+            if why:
+                place = getattr(self.eager.entry, "__lampc_place__", "")
+                self.outcome.error = RowError(why, place, self.cell.row.id, "value")
+            else:
+                self.outcome.value = value
         except GreenletExit:
             raise
         except Exception as e:

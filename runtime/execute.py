@@ -19,7 +19,7 @@ from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
-from lampc.runtime.failures import RowFailure
+from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.interp import arguments, entry_function, host_call, passages
 from lampc.runtime.models import Answer, Model
 from lampc.runtime.ops import compute
@@ -83,7 +83,11 @@ class Executor:
         self._enter(task, func.body, env, None, (), (), (), lambda out: self._succeed(task, out[0]))
 
     def _succeed(self, task: Task, value: Any) -> None:
-        task.outcome.value = value if isinstance(value, dict) else {"value": value}
+        outputs = value if isinstance(value, dict) else {"value": value}
+        why = unwritable_output(outputs)
+        if why:
+            raise RowFailure(why)
+        task.outcome.value = outputs
         self._end(task)
 
     def _fail(self, task: Task, at: tuple[int, ...], failure: RowFailure) -> None:

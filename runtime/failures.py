@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from lampc.ir.adapters.values import unwritable
 from lampc.runtime.types import RowError
 
 if TYPE_CHECKING:
@@ -27,3 +29,11 @@ class RowFailure(Exception):
     def row_error(self, row: str) -> RowError:
         span = self.op.loc.origin() if self.op is not None else None
         return RowError(self.message, str(span) if span else "", row, self.kind)
+
+
+def unwritable_output(value: Mapping[str, Any], *, objects: bool = False) -> str | None:
+    """Why outputs, by name, cannot be kept as JSON, or None. A row of data may not hold infinite numbers, so neither
+    may what a program gives; Python objects are the business of whoever writes outputs (`objects`)."""
+    found = (unwritable(v, name, objects=objects) for name, v in value.items())
+    why = next(filter(None, found), None)
+    return f"output {why}" if why else None

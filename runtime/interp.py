@@ -31,7 +31,7 @@ from lampc.ir.prog import (
     Yield,
 )
 from lampc.ir.types import mismatch
-from lampc.runtime.failures import RowFailure
+from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hosts import call_host
 from lampc.runtime.ops import compute
 from lampc.runtime.types import TraceStep
@@ -71,7 +71,11 @@ def interpret(
     """
     func = entry_function(module, entry)
     run = _Run(module, runner, assignment or Assignment(), seed, row, base, trace, host or host_call)
-    return run.call(func, arguments(func, inputs), (), ())
+    value = run.call(func, arguments(func, inputs), (), ())
+    why = unwritable_output(value if isinstance(value, dict) else {"value": value})
+    if why:
+        raise RowFailure(why, func.body.terminator)
+    return value
 
 
 def entry_function(module: Module, entry: str | None) -> Func:

@@ -36,6 +36,30 @@ def read_json(text: str) -> Any:
     return value
 
 
+def unwritable(value: Any, name: str, *, objects: bool = True) -> str | None:
+    """Why a value cannot be written as JSON, or None if it can: `NaN`, infinite numbers and, unless `objects` is
+    False, what is neither text, number, truth value, None, list nor dict. `name` is what the message calls it."""
+    match value:
+        case float():
+            return None if math.isfinite(value) else f"`{name}` is {value}, which is no JSON value"
+        case None | str() | int():
+            return None
+        case list() | tuple():
+            inside = (unwritable(v, f"{name}[{i}]", objects=objects) for i, v in enumerate(value))
+        case dict():
+            odd = [k for k in value if objects and not isinstance(k, str | int | float | None)]
+            if odd:
+                return f"`{name}` has the key {odd[0]!r}; keys of JSON are texts"
+            inside = (unwritable(v, f"{name}.{k}", objects=objects) for k, v in value.items())
+        case _:
+            return (
+                f"`{name}` is a Python object of type {type(value).__name__}, which is no JSON value"
+                if objects
+                else None
+            )
+    return next(filter(None, inside), None)
+
+
 def _no_number(word: str) -> Any:
     raise ValueError(f"{word} is no JSON value")
 

@@ -53,6 +53,8 @@ def run(
     if out is not None:
         writable(out, "--out")
     outcomes, usage = _run(loaded, rows, program, model, seed, out)
+    for o in outcomes:
+        refuse_objects(o, loaded)
     failed = [o.error for o in outcomes if o.error is not None]
     lines = [written(record(o, labelled=data is not None)) for o in outcomes]
     if out is not None:
@@ -128,6 +130,17 @@ def table(loaded: Loaded, path: Path, program: str | None) -> list[Row]:
     wanted = list(params.names()) if params.fields else list(header)
     splits = load_dataset(Dataset(path.stem, columns, kind, str(path.absolute())), inputs=wanted)
     return [row for rows in splits.values() for row in rows]
+
+
+def refuse_objects(outcome: Outcome, loaded: Loaded) -> None:
+    """A row whose outputs hold Python objects has failed: there is no JSON for them."""
+    from lampc.runtime.failures import unwritable_output
+    from lampc.runtime.types import RowError
+
+    why = unwritable_output(outcome.value or {}, objects=True)
+    if why:
+        place = getattr(loaded.unit.host_entry, "__lampc_place__", str(loaded.path))
+        outcome.value, outcome.error = None, RowError(why, place, outcome.cell.row.id, "value")
 
 
 def record(outcome: Outcome, *, labelled: bool) -> dict[str, Any]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner
 
+from lampc.frontend.lmp import compile_lmp
 from lampc.runtime.cli.app import app
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.interp import interpret
 from lampc.runtime.store import Store
 from tests.backend.checkpoints import save_checkpoint
 
@@ -122,3 +126,51 @@ def test_outputs_do_not_overwrite_the_program_or_its_data(folder: Path) -> None:
     (folder / "look.lmp").write_text(program + "  return (found: facts(text));\n}\n")
     assert "give another file" in failing("run", "look.lmp", "--data", "words.csv", "--out", "facts.jsonl")
     assert (folder / "facts.jsonl").read_text().startswith('{"text"')
+
+
+OVERFLOWING = {
+    "arithmetic.lmp": (
+        "module M(x: float) -> (y: float) {\n  return (y: x * 10.0);\n}\n",
+        "arithmetic.lmp:2",
+        "too large",
+    ),
+    "constant.lmp": ("module M() -> (y: float) {\n  let y = 1e308 * 10.0;\n  return (y: y);\n}\n", "2:11", "too large"),
+    "called.py": (
+        "import lampc\n\ndef far(x):\n    return {'at': [x, float('inf')]}\n\n"
+        "@lampc.program\ndef main(x: float) -> dict:\n    return {'y': far(x)}\n",
+        "called.py:7",
+        "output `y.at[1]` is inf, which is no JSON value",
+    ),
+    "eager.py": (
+        "import lampc\n\n@lampc.program\ndef main(x: float):\n    with open(__file__):\n"
+        "        return float(x) * 10 - float(x) * 10\n",
+        "eager.py:3",
+        "output `result` is nan, which is no JSON value",
+    ),
+    "object.py": (
+        "import lampc\n\n@lampc.program\ndef main(x: float):\n    yield x\n",
+        "object.py:3",
+        "output `result` is a Python object of type generator, which is no JSON value",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OVERFLOWING)
+def test_a_number_that_json_cannot_hold_is_an_error_with_its_place(folder: Path, name: str) -> None:
+    text, place, why = OVERFLOWING[name]
+    (folder / name).write_text(text)
+    said = failing("run", name, *(["--input", "x=1e308"] if "x: float" in text else []))
+    assert place in said
+    assert why in said
+    if "x: float" not in text:
+        return
+    (folder / "xs.csv").write_text("x\n1e308\n")
+    failing("run", name, "--data", "xs.csv", "--out", "out.jsonl")
+    assert why in json.loads((folder / "out.jsonl").read_text(), parse_constant=pytest.fail)["error"]
+
+
+def test_the_interpreter_refuses_infinite_outputs_as_the_executor_does() -> None:
+    module = compile_lmp("module M(x: float) -> (y: float) { return (y: x); }", "a.lmp").module
+    with pytest.raises(RowFailure, match="output `y` is inf") as caught:
+        interpret(module, {"x": float("inf")})
+    assert "a.lmp:1" in caught.value.row_error("").where
