@@ -14,15 +14,16 @@ PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 
 .PHONY: help setup setup-dev demo test test-slow check fix bench bench-engine golden size clean
 .DEFAULT_GOAL = help
+.NOTPARALLEL:
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1	\2/p' Makefile | expand -t 20
 	@echo
 	@echo "  variables: PYTHON=python3.12  PIP_ARGS='--index-url URL'  PYTEST_ARGS='-k name'  FRESH=1 (demo)"
 
-setup: $(VENV)/.ready ## make .venv with what running programs needs (quick if done)
+setup: $(VENV)/.kernels ## make .venv with what running programs needs (quick if done)
 
-setup-dev: $(VENV)/.ready-dev ## the same with what tests and checks need
+setup-dev: $(VENV)/.ready-dev $(VENV)/.kernels ## the same with what tests and checks need
 
 $(PY):
 	@$(PYTHON) -c pass 2>/dev/null || { echo "setup: no Python found. Fix: install Python 3.11, 3.12 or 3.13, or name one: make setup PYTHON=/path/to/python"; exit 1; }
@@ -39,16 +40,21 @@ $(VENV)/.ready-dev: $(PY) pyproject.toml $(CONSTRAINTS)
 	$(PY) -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $@ $(VENV)/.ready
 
-demo: $(VENV)/.ready ## optimise an example program on the bundled model and show what it gains (FRESH=1: start over)
+# The engine is faster with them, and runs without: a machine that cannot build them is told why, and goes on.
+$(VENV)/.kernels: $(VENV)/.ready $(wildcard backend/native/*.cpp backend/native/*.h)
+	@$(PY) -m lampc.backend.native || true
+	@touch $@
+
+demo: $(VENV)/.kernels ## optimise an example program on the bundled model and show what it gains (FRESH=1: start over)
 	@FRESH="$(FRESH)" $(PY) -m lampc demo
 
-test: $(VENV)/.ready-dev ## run the tests
+test: $(VENV)/.ready-dev $(VENV)/.kernels ## run the tests
 	OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS)
 
-test-slow: $(VENV)/.ready-dev ## run the long proofs
+test-slow: $(VENV)/.ready-dev $(VENV)/.kernels ## run the long proofs
 	OMP_NUM_THREADS=1 $(PY) -m pytest $(PYTEST_ARGS) -m slow
 
-check: $(VENV)/.ready-dev ## lint, format, types, layers, tests
+check: $(VENV)/.ready-dev $(VENV)/.kernels ## lint, format, types, layers, tests
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
@@ -59,13 +65,13 @@ fix: $(VENV)/.ready-dev ## let ruff mend what it can
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-bench: $(VENV)/.ready-dev ## run the benchmarks; a line each is appended to benchmarks/results/
+bench: $(VENV)/.ready-dev $(VENV)/.kernels ## run the benchmarks; a line each is appended to benchmarks/results/
 	@for f in benchmarks/[!_]*.py; do echo "== $$f"; $(PY) $$f || exit 1; done
 
 bench-engine: $(VENV)/.ready-dev ## our engine against others on this machine; a stopped run goes on (ARGS="--help")
 	PYTHONPATH=src:benchmarks $(PY) -m engine_bench --pip-args="$(PIP_ARGS)" $(ARGS)
 
-golden: $(VENV)/.ready-dev ## rewrite golden fixtures and generated documents; read the diff
+golden: $(VENV)/.ready-dev $(VENV)/.kernels ## rewrite golden fixtures and generated documents; read the diff
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q --update
 	$(PY) tools/listing.py
 

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import torch  # noqa: F401  # loads the OpenMP runtime
@@ -19,7 +20,7 @@ import torch  # noqa: F401  # loads the OpenMP runtime
 from lampc.backend.errors import BackendError
 
 FLAGS = (
-    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-shared", "-fvisibility=hidden"),
+    *("-std=c++17", "-O3", "-march=native", "-fopenmp", "-fPIC", "-fvisibility=hidden"),
     *("-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-Wall", "-Wno-psabi", "-Wno-unknown-pragmas"),
 )
 _RUNTIMES = ("libgomp", "libiomp5", "libomp")
@@ -78,25 +79,26 @@ def compiler() -> str:
 
 def build() -> Path:
     """Compiles, in place of what may have been there. Raises NoKernels."""
-    target, runtime = library_path(), openmp_runtime()
-    folder = private(target.parent)
-    number, name = tempfile.mkstemp(dir=folder, suffix=".tmp")
-    os.close(number)
-    files = [str(path) for path in sources() if path.suffix == ".cpp"]
-    link = [str(runtime), f"-Wl,-rpath,{runtime.parent}"]
-    command = [compiler(), *FLAGS, *files, "-o", name, *link]
+    target, runtime, command = library_path(), openmp_runtime(), [compiler(), *FLAGS]
     try:
-        run = subprocess.run(command, capture_output=True, text=True, check=False)
-        if run.returncode:
-            first = next((x for x in run.stderr.splitlines() if "error" in x), run.stderr.strip()[:200])
-            raise NoKernels(f"{command[0]} failed: {first}")
-        os.chmod(name, 0o700)
-        os.replace(name, target)
+        with tempfile.TemporaryDirectory(dir=private(target.parent)) as name:
+            folder = Path(name)
+            files = {path: folder / f"{path.stem}.o" for path in sources() if path.suffix == ".cpp"}
+            with ThreadPoolExecutor(os.cpu_count()) as pool:
+                list(pool.map(lambda file: _run([*command, "-c", str(file), "-o", str(files[file])]), files))
+            link = [str(runtime), f"-Wl,-rpath,{runtime.parent}"]
+            _run([*command, "-shared", *map(str, files.values()), "-o", str(folder / target.name), *link])
+            os.replace(folder / target.name, target)
     except OSError as error:
         raise NoKernels(f"the kernels cannot be built: {error}") from error
-    finally:
-        Path(name).unlink(missing_ok=True)
     return target
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        first = next((x for x in done.stderr.splitlines() if "error:" in x), done.stderr.strip()[:200])
+        raise NoKernels(f"{command[0]} failed: {first}")
 
 
 def private(folder: Path) -> Path:

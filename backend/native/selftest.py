@@ -2,27 +2,55 @@
 
 import torch
 
-from lampc.backend.native.library import FLOAT, INT, POINTER, SIZE, Library
+from lampc.backend.native.library import Library
+from lampc.backend.native.linear import Memory, NativeLinear
+
+_CLOSE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
 
 def passes(library: Library) -> bool:
     """All kernels against torch."""
     try:
-        return _norm(library) and _attention(library)
+        return _linear(library) and _decoder(library) and _attention(library)
     except AttributeError:  # a function is missing
         return False
 
 
-def _norm(library: Library) -> bool:
-    norm = library.function("rms_norm", POINTER, POINTER, POINTER, SIZE, SIZE, FLOAT, INT, INT)
+def _linear(library: Library) -> bool:
+    """Also that a row has the same bits alone."""
     noise = torch.Generator().manual_seed(0)
-    for dtype, close in ((torch.float32, 1e-5), (torch.bfloat16, 1e-2)):
-        x, weight = torch.randn(3, 40, generator=noise).to(dtype), torch.randn(40, generator=noise).to(dtype)
-        out = torch.empty_like(x)
-        half = dtype is torch.bfloat16
-        norm(x.data_ptr(), weight.data_ptr(), out.data_ptr(), 3, 40, 1e-6, half, torch.get_num_threads())
-        right = torch.nn.functional.rms_norm(x.float(), (40,), weight.float(), 1e-6)
-        if not torch.allclose(out.float(), right, rtol=close, atol=close):
+    for dtype, close in _CLOSE.items():
+        weight, bias, x = (torch.randn(*shape, generator=noise).to(dtype) for shape in ((70, 41), (70,), (9, 41)))
+        product = NativeLinear(library, weight, bias, Memory(library))
+        found, right = product(x, wide=True), torch.nn.functional.linear(x.float(), weight.float(), bias.float())
+        if not torch.allclose(found, right, rtol=close, atol=close) or not torch.equal(product(x[8:], True), found[8:]):
+            return False
+    return True
+
+
+def _decoder(library: Library) -> bool:
+    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+    from lampc.backend.models.decoder_torch import TorchLayers
+    from lampc.backend.models.rope import Rope
+    from lampc.backend.models.rows import Rows
+    from lampc.backend.native.decoder import NativeLayers
+
+    rope = Rope("default", torch.tensor([1.0, 0.1, 0.01, 0.001]), 1.0, 16)
+    c = DecoderConfig(50, 24, 40, 1, 4, 2, 8, 1e-5, rope, (None,), False, True, True, True, True)
+    noise = torch.Generator().manual_seed(0)
+    shapes = ((24,), (64, 24), (6, 8), (24, 32), (24,), (80, 24), (24, 40))
+    for dtype, close in _CLOSE.items():
+        drawn = [torch.randn(*shape, generator=noise) / shape[-1] ** 0.5 for shape in (*shapes, (50, 24))]
+        n1, qkv, qk, o, n2, gate_up, down, embed = (x.to(dtype) for x in drawn)
+        layer = LayerWeights(n1, (qkv, qkv[:, 0]), qk, (o, o[:, 0]), n2, (gate_up, gate_up[:, 0]), (down, down[:, 0]))
+        weights = DecoderWeights(embed, [layer], n1, (embed, None), *rope.tables(embed.device))
+        found = []
+        for layers in (TorchLayers(c, weights, Rows(False, False)), NativeLayers(c, weights, library, Memory(library))):
+            run = layers.start(torch.arange(9), torch.arange(9))
+            q, k, v = run.queries(0)
+            run.finish(0, q + torch.cat([k, v], 1))
+            found.append(run.logits(torch.arange(9)))
+        if not torch.allclose(found[0], found[1], rtol=close, atol=close):
             return False
     return True
 

@@ -1,0 +1,164 @@
+"""Building and choosing native kernels: private cache, one OpenMP runtime, and torch wherever there are none."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from lampc.backend.load import load_engine
+from lampc.backend.native import __main__ as command
+from lampc.backend.native import build, library, selftest
+from lampc.backend.native.build import NoKernels
+from lampc.backend.native.library import Library, choose
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache without a library."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("LAMPC_NATIVE", raising=False)
+    library.load.cache_clear()
+    return tmp_path / "lampc" / "native"
+
+
+@pytest.fixture(autouse=True)
+def forget() -> None:
+    library.load.cache_clear()
+
+
+def test_without_a_library_torch_computes(tiny: Path, empty_cache: Path) -> None:
+    assert choose("auto", CPU, torch.float32) is None
+    load_engine(tiny).close()
+    assert not empty_cache.exists()  # loading never builds
+    with pytest.raises(NoKernels, match=r"not built yet .*python -m lampc\.backend\.native builds them"):
+        load_engine(tiny, native=True)
+
+
+def test_who_chooses(kernels: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert choose(True, CPU, dtype) is not None
+        assert choose("auto", CPU, dtype) is not None
+        assert choose(False, CPU, dtype) is None
+    monkeypatch.setenv("LAMPC_NATIVE", "0")
+    assert choose("auto", CPU, torch.float32) is None
+    assert choose(True, CPU, torch.float32) is not None
+    assert choose("auto", CPU, torch.float16) is None
+    with pytest.raises(NoKernels, match=r"float32 and bfloat16 on cpu, not torch\.float16 on cpu"):
+        choose(True, CPU, torch.float16)
+    with pytest.raises(NoKernels, match="on cuda"):
+        choose(True, torch.device("cuda"), torch.float32)
+    with pytest.raises(ValueError, match="native is 'yes'; choose True, False or 'auto'"):
+        choose("yes", CPU, torch.float32)
+
+
+def test_the_digest_says_which_numerics_are_used(kernels: Library, tiny: Path) -> None:
+    engines = [load_engine(tiny, native=native) for native in (True, True, False)]
+    digests = [engine.info.digest for engine in engines]
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_the_kernels_and_torch_share_one_openmp_runtime(kernels: Library) -> None:
+    """Each runtime has threads of its own, and two would fight for the cores."""
+    maps = Path("/proc/self/maps").read_text(encoding="utf-8").splitlines()
+    loaded = {Path(line.split(maxsplit=5)[-1]) for line in maps if "/" in line}
+    assert {path for path in loaded if path.name.startswith(("libgomp", "libiomp", "libomp"))} == {
+        build.openmp_runtime()
+    }
+    assert any(path.name == kernels.path.name for path in loaded)
+
+
+def test_a_cache_that_others_can_write_is_not_used(kernels: Library, empty_cache: Path) -> None:
+    empty_cache.mkdir(parents=True)
+    (empty_cache / kernels.path.name).write_bytes(kernels.path.read_bytes())
+    empty_cache.chmod(0o700)
+    assert library.load().digest == kernels.digest
+    library.load.cache_clear()
+    empty_cache.chmod(0o777)
+    with pytest.raises(NoKernels, match="can be written by others"):
+        library.load()
+    assert choose("auto", CPU, torch.float32) is None
+
+
+def test_a_broken_library_is_not_used(kernels: Library, empty_cache: Path) -> None:
+    build.private(empty_cache)
+    (empty_cache / kernels.path.name).write_bytes(b"not a library")
+    with pytest.raises(NoKernels, match="cannot be loaded"):
+        library.load()
+
+
+def test_a_library_with_wrong_results_is_not_used(kernels: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    right = torch.nn.functional.linear
+    monkeypatch.setattr(torch.nn.functional, "linear", lambda *a: right(*a) * 1.001)
+    assert not selftest.passes(kernels)
+    with pytest.raises(NoKernels, match="wrong results"):
+        library.load()
+    monkeypatch.undo()
+    library.load.cache_clear()
+    assert library.load().digest == kernels.digest
+
+
+def test_a_machine_without_a_compiler(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setenv("CXX", "none")
+    monkeypatch.setattr(sys, "argv", ["native"])
+    assert command.main() == 1
+    assert capsys.readouterr().out.count("\n") == 1
+    with pytest.raises(NoKernels, match=r"no C\+\+ compiler found"):
+        build.build()
+
+
+def test_another_system(monkeypatch: pytest.MonkeyPatch, tiny: Path) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    build.openmp_runtime.cache_clear()
+    try:
+        with pytest.raises(NoKernels, match="on Linux only, not on darwin"):
+            build.library_path()
+        load_engine(tiny).close()
+    finally:
+        build.openmp_runtime.cache_clear()
+
+
+def test_errors_of_the_compiler_are_told_in_a_line(
+    kernels: Library, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "wrong.cpp"
+    source.write_text("int f() { return undefined_name; }\n")
+    monkeypatch.setattr(build, "sources", lambda: [source])
+    with pytest.raises(NoKernels, match=r"failed: .*wrong\.cpp:1.*undefined_name"):
+        build.build()
+    assert list(empty_cache.iterdir()) == []
+
+
+def test_building_makes_a_private_library(
+    kernels: Library, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one: all kernels take a while."""
+    source = tmp_path / "small.cpp"
+    source.write_text('extern "C" __attribute__((visibility("default"))) void nothing() {}\n')
+    monkeypatch.setattr(build, "sources", lambda: [source])
+    path = build.build()
+    assert path.parent == empty_cache
+    assert list(empty_cache.iterdir()) == [path]
+    assert empty_cache.stat().st_mode & 0o777 == 0o700
+    needed = subprocess.run(["readelf", "-d", str(path)], capture_output=True, text=True, check=False).stdout
+    assert not needed or str(build.openmp_runtime().parent) in needed
+    source.write_text(source.read_text() + "// changed\n")
+    assert build.library_path() != path
+    assert os.access(path, os.R_OK)
+
+
+def test_check_builds_nothing(
+    empty_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["native", "--check"])
+    if sys.platform.startswith("linux"):
+        assert command.main() == 1
+        assert "not built yet" in capsys.readouterr().out
+    assert not empty_cache.exists()
