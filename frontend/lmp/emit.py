@@ -19,7 +19,11 @@ from lampc.ir.unit import Dataset, Metric, Optimize, Test
 
 
 def emit_lmp(unit: Unit) -> str:
-    """Canonical source of a unit. Raises NotSayable (L0620) for what the language has no words for."""
+    """Canonical source of a unit. Raises NotSayable (L0620) for what the language has no words for, and CompileError
+    with the reason for a Python program that could not be traced."""
+    if unit.dynamic is not None:
+        note = "only a program that can be traced can be written as `.lmp`; this one runs as plain Python"
+        raise CompileError([replace(unit.dynamic, severity="error", notes=(*unit.dynamic.notes, note))])
     text = format_lmp(_Emitter(unit).run(), "<emitted>")
     from lampc.frontend.lmp.compile import compile_lmp
 

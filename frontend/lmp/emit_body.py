@@ -202,7 +202,7 @@ class _Lines:
         try:
             text = literals.show(plain)
         except literals.BadLiteral as e:
-            raise NotSayable(str(e), op) from None
+            raise NotSayable(f"this constant: {e}", op) from None
         level = 7 if text.startswith("-") else 10
         if op.type == type_of(plain):
             self.give(op, text, level, literal=True)

@@ -45,7 +45,7 @@ def graph(
     from lampc.passes.manager import Pipeline
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.lowering import context, up_to
-    from lampc.runtime.cli.sources import load
+    from lampc.runtime.cli.sources import load, note_dynamic
     from lampc.runtime.cli.targets import keep
     from lampc.runtime.pictures import draw, picture, reachable
 
@@ -53,6 +53,7 @@ def graph(
         raise CommandError("give --after or --pipeline, not both")
     format = to.value if to else _by_ending(output)
     loaded = load(file)
+    note_dynamic(loaded)
     if output is not None:
         keep(output, "--output", loaded, counts)
     module = loaded.module

@@ -37,7 +37,7 @@ def opt(
     from lampc.passes.table import STANDARD
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.lowering import context
-    from lampc.runtime.cli.sources import load
+    from lampc.runtime.cli.sources import load, note_dynamic
 
     if listing:
         typer.echo(passes())
@@ -45,6 +45,7 @@ def opt(
     if file is None:
         raise CommandError("name a program, or ask for --list")
     loaded = load(file)
+    note_dynamic(loaded)
     parsed = Pipeline.parse(pipeline or STANDARD)
     module = loaded.module.clone()
     options = RunOptions(

@@ -40,7 +40,7 @@ def print_(
     from lampc.passes.manager import Pipeline
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.lowering import context, up_to
-    from lampc.runtime.cli.sources import load
+    from lampc.runtime.cli.sources import load, note_dynamic
 
     if after and pipeline:
         raise CommandError("give --after or --pipeline, not both")
@@ -52,6 +52,8 @@ def print_(
         parsed = Pipeline.parse(passes)
         with context(loaded, module, parsed, model) as ctx:
             parsed.run(module, ctx)
+    if form is not Form.LMP:
+        note_dynamic(loaded)
     match form:
         case Form.LIR:
             typer.echo(print_module(module, locs=locs), nl=False)

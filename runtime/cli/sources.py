@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from lampc.ir import Assignment, Module, Source, Unit, parse_module
 from lampc.ir.adapters.values import read_json
 from lampc.ir.prog import Func
@@ -100,6 +102,12 @@ def entry(loaded: Loaded, name: str | None) -> Func | None:
             return func
     known = ", ".join(f.symbol for f in found) or "none"
     raise CommandError(f"{loaded.path}: there is no program `{wanted or 'main'}`; programs here: {known}")
+
+
+def note_dynamic(loaded: Loaded) -> None:
+    """Say on standard error, for commands that show a program's IR, why a dynamic one has no function to show."""
+    if loaded.unit.dynamic is not None:
+        typer.echo(f"{loaded.unit.dynamic.line()}: a dynamic program, of which only definitions can be shown", err=True)
 
 
 def parse_inputs(texts: list[str], func: Func | None) -> dict[str, Any]:

@@ -93,6 +93,29 @@ def test_fmt(lampc: Lampc, folder: Path) -> None:
     assert lampc("fmt", "notes.csv").code == 1
 
 
+DYNAMIC = {
+    "main(n + 1) if n else n": ("L0716", "`main` calls itself"),
+    "(yield n)": ("L0712", "`Yield` expressions are not followed"),
+    "ask(n=n).m + main(n)": ("L0716", "`main` calls itself"),
+}
+
+
+@pytest.mark.parametrize("value", DYNAMIC)
+def test_what_has_no_ir_is_not_printed_as_lmp_but_explained(lampc: Lampc, folder: Path, value: str) -> None:
+    code, reason = DYNAMIC[value]
+    head = 'import lampc\n\nask = lampc.Predict("n: int -> m: int")\n\n\n@lampc.program\n'
+    (folder / "dyn.py").write_text(f"{head}def main(n: int):\n    return {value}\n")
+    assert reason in lampc("check", "dyn.py").err
+    result = lampc("print", "dyn.py", "--as", "lmp")
+    assert (result.code, result.out) == (1, "")
+    assert f"error[{code}]: {reason}" in result.err
+    assert "dyn.py:8:" in result.err
+    for args in (("print", "dyn.py"), ("opt", "dyn.py", "-p", "dce"), ("graph", "dyn.py", "--to", "mermaid")):
+        shown = lampc(*args)
+        assert shown.code == 0
+        assert reason in shown.err
+
+
 def test_print_forms(lampc: Lampc, folder: Path) -> None:
     text = lampc("print", "classify.lmp").out
     assert str(parse_module(text)) == text
