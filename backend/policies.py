@@ -46,6 +46,10 @@ class Policy:
         """How much it matters that a request is not preempted; between equals, the cost decides."""
         return 0.0
 
+    def displaces(self, job: Job, running: Job) -> bool:
+        """Whether one that waits may take the place of a running one where no more may run."""
+        return False
+
     def spent(self, job: Job, waiting: Sequence[Job]) -> int | None:
         """From which position on nobody who waits needs the tokens of a request that ends; None if not known."""
         return None
@@ -65,6 +69,10 @@ class Priority(Policy):
     def keep(self, job: Job) -> float:
         """See `Policy.keep`."""
         return job.request.priority
+
+    def displaces(self, job: Job, running: Job) -> bool:
+        """See `Policy.displaces`."""
+        return job.request.priority > running.request.priority
 
 
 class Deadline(Policy):

@@ -2,7 +2,7 @@
 
 One token budget a step, no phases. Running requests that generate come first, one row each; what the budget leaves
 goes to prompts, in chunks, in the order of the policy; then waiting requests are admitted while the forecast says
-that their blocks will do to the end. A request whose tokens somebody else has written, or writes in this very step,
+that their blocks will do to the end. Where no more may run, the policy may let one that waits take a place. A request whose tokens somebody else has written, or writes in this very step,
 goes on after them; one whose last token is in this step already reads the same row.
 
 When blocks run out all the same, the request that is cheapest to recompute is preempted: what others share with it
@@ -123,6 +123,9 @@ class Scheduler:
         """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller."""
         plan = Plan()
         self._make_room(plan)
+        short = bool(plan.preempted)
+        if not short and not self._suspects:
+            self._give_way(plan)
         while self._suspects:
             job = self._suspects.popleft()
             if job.cursor is not None and not job.handle.done:
@@ -131,7 +134,8 @@ class Scheduler:
                 if plan.rows:
                     return plan
         self._run(plan)
-        self._admit(plan, on_admit)
+        if not short:
+            self._admit(plan, on_admit)
         for job in plan.partly:
             self._join(job, plan)  # one behind may have gone on from there, right to the end of this one's prompt
         return plan
@@ -257,7 +261,7 @@ class Scheduler:
     # -- blocks ----------------------------------------------------------------------------------------
 
     def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None) -> None:
-        while self.waiting and len(self.running) < self._max_running and not plan.preempted:
+        while self.waiting and len(self.running) < self._max_running:
             job = self.waiting.first()
             if self._refused == (job.handle.id, self.tree.releases):
                 return
@@ -340,16 +344,34 @@ class Scheduler:
             if needed <= tree.pool.free:
                 return
             victim = min(running, key=self._cost)
-            self._unrun(victim)
-            self._let_go(victim)
-            if running:
-                victim.preempted += 1
-                self.waiting.add(victim)
-                plan.preempted.append(victim)
+            if len(running) > 1:
+                self._preempt(victim, plan)
             else:
+                self._unrun(victim)
+                self._let_go(victim)
                 plan.starved.append((victim, OutOfBlocks(needed, tree.pool.free)))
                 self._gone(victim)
             tree.evict(len(running))
+
+    def _give_way(self, plan: Plan) -> None:
+        """Where no more may run, one that runs gives its place to one that waits and that the policy puts above it.
+
+        At most one a step, and none that gave way often or waited long. What it computed stays cached for a while.
+        """
+        if len(self.running) < self._max_running or not self.waiting:
+            return
+        job, victim = self.waiting.first(), min(self.running, key=self._cost)
+        settled = victim.promoted or victim.preempted >= MAX_PREEMPTIONS
+        refused = self._refused == (job.handle.id, self.tree.releases)
+        if not settled and not refused and self._policy.displaces(job, victim):
+            self._preempt(victim, plan)
+
+    def _preempt(self, job: Job, plan: Plan) -> None:
+        self._unrun(job)
+        self._let_go(job)
+        job.preempted += 1
+        self.waiting.add(job)
+        plan.preempted.append(job)
 
     def _growth(self, job: Job) -> int:
         """New blocks that the ids of a job need which are not on its path yet."""

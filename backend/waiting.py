@@ -12,6 +12,7 @@ class Waiting:
 
     Who came first was passed most often, since whoever passes a later one passes it too. So only the one that came
     first needs to be looked at: it was passed by all who left since it came, except those who were there before it.
+    Those that were preempted are counted anew, from their return, and among themselves.
     """
 
     def __init__(self, policy: Policy, patience: int) -> None:
@@ -20,7 +21,8 @@ class Waiting:
         self._policy = policy
         self._patience = patience
         self._line: list[Job] = []  # by rank
-        self._arrived: list[tuple[int, Job]] = []
+        self._arrived: list[tuple[int, Job]] = []  # for the first time, by number
+        self._returned: list[Job] = []
         self._left = 0
 
     def __len__(self) -> int:
@@ -33,8 +35,12 @@ class Waiting:
         """Queues a job, new or preempted."""
         job.rank = (0, job.handle.id) if job.promoted else self._policy.rank(job)
         insort(self._line, job, key=rank_of)
-        at = bisect_left(self._arrived, (job.handle.id,))
-        self._arrived.insert(at, (job.handle.id, job))
+        if job.preempted:
+            at = len(self._returned)
+            self._returned.append(job)
+        else:
+            at = bisect_left(self._arrived, (job.handle.id,))
+            self._arrived.insert(at, (job.handle.id, job))
         job.passed = -self._left - at
 
     def remove(self, job: Job) -> None:
@@ -42,17 +48,20 @@ class Waiting:
         at = bisect_left(self._line, job.rank, key=rank_of)
         if at < len(self._line) and self._line[at] is job:
             del self._line[at]
-            del self._arrived[bisect_left(self._arrived, (job.handle.id,))]
+            if job.preempted:
+                self._returned.remove(job)
+            else:
+                del self._arrived[bisect_left(self._arrived, (job.handle.id,))]
             self._left += 1
 
     def first(self) -> Job:
         """Who is to be admitted next, as long as nobody comes or goes."""
-        oldest = self._arrived[0][1]
-        if not oldest.promoted and oldest.passed + self._left >= self._patience:
-            del self._line[bisect_left(self._line, oldest.rank, key=rank_of)]
-            oldest.promoted = True
-            oldest.rank = (0, oldest.handle.id)
-            insort(self._line, oldest, key=rank_of)
+        for oldest in [*(job for _, job in self._arrived[:1]), *self._returned[:1]]:
+            if not oldest.promoted and oldest.passed + self._left >= self._patience:
+                del self._line[bisect_left(self._line, oldest.rank, key=rank_of)]
+                oldest.promoted = True
+                oldest.rank = (0, oldest.handle.id)
+                insort(self._line, oldest, key=rank_of)
         if not self._line[0].rank[0]:
             return self._line[0]
         return self._line[self._policy.next(self._line)]

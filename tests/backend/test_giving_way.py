@@ -1,0 +1,65 @@
+"""Where no more requests may run, an urgent one takes the place of a patient one, within bounds."""
+
+import pytest
+
+from lampc.backend.request import State
+from tests.backend.engines import Log, TimedEngine, request
+
+
+def test_where_no_more_may_run_the_urgent_takes_the_place_of_the_patient() -> None:
+    log = Log()
+    engine = TimedEngine(max_running=2, hooks=[log])
+    slow = [engine.submit(request(f"slow number {i}", 50)) for i in range(3)]
+    engine.step()
+    engine.step()
+    urgent = engine.submit(request("urgent", 2, priority=1))
+    engine.step()
+    assert urgent.state is State.RUNNING, "at the next step"
+    assert [h.state for h in slow] == [State.RUNNING, State.PREEMPTED, State.WAITING]
+    engine.run()
+    engine.check()
+    for handle in slow:
+        alone = TimedEngine()
+        expected = alone.submit(handle.request)
+        alone.run()
+        assert handle.completion is not None
+        assert expected.completion is not None
+        assert handle.completion.tokens == expected.completion.tokens
+    given = slow[1].completion
+    assert given is not None
+    assert given.metrics is not None
+    assert given.metrics.preemptions == 1
+    assert given.computed_tokens + given.cached_tokens == given.prompt_tokens, "what it had computed was still there"
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "deadline", "prefix"])
+def test_no_other_policy_takes_places_away(policy: str) -> None:
+    engine = TimedEngine(max_running=1, policy=policy)
+    slow = engine.submit(request("slow", 10))
+    engine.step()
+    engine.submit(request("urgent", 2, priority=5, deadline=engine.now + 4))
+    engine.run()
+    assert engine.stats().preemptions == 0
+    assert slow.completion is not None
+
+
+def test_equals_do_not_take_places_and_nobody_gives_way_for_ever() -> None:
+    engine = TimedEngine(max_running=1, patience=5)
+    first = engine.submit(request("a", 5))
+    engine.step()
+    engine.submit(request("b", 5))
+    engine.run()
+    assert engine.stats().preemptions == 0
+    slow = engine.submit(request("slow", 30))
+    for step in range(100):
+        engine.submit(request(f"urgent {step}", 1, priority=step))
+        engine.step()
+        engine.check()
+        if slow.done:
+            break
+    assert slow.done, "it gives way three times at most and is passed as often as patience says"
+    assert slow.completion is not None
+    assert slow.completion.metrics is not None
+    assert 1 <= slow.completion.metrics.preemptions <= 3
+    assert first.done
+    engine.run()
