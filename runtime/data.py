@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import CompileError, Diagnostic, Field, Label, Module, Source, Span, explain
-from lampc.ir.adapters.values import Uncastable, cast, read_json
+from lampc.ir.adapters.values import RepeatedKey, Uncastable, cast, read_json
 from lampc.ir.prog import Func
 from lampc.ir.types import ANY, STR, Maybe, Record, mismatch
 from lampc.ir.unit import Dataset
@@ -182,6 +182,8 @@ def _jsonl(path: Path, text: str) -> Iterator[_Record]:
             raise _error(
                 "L0804", f"{path}:{line}: not JSON: {e.msg} at column {e.colno}", path, line, e.colno
             ) from None
+        except RepeatedKey as e:
+            raise _error("L0802", f"{path}:{line}: {e}", path, line) from None
         except ValueError as e:
             raise _error("L0804", f"{path}:{line}: not JSON: {e}", path, line) from None
         if not isinstance(value, dict):

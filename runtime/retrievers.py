@@ -17,7 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Protocol
 
-from lampc.ir.adapters.values import read_json
+from lampc.ir.adapters.values import RepeatedKey, read_json
 from lampc.ir.prog import DefRetriever
 from lampc.runtime.data import LONGEST_CELL
 
@@ -134,6 +134,8 @@ def _jsonl(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
             continue
         try:
             row = read_json(line)
+        except RepeatedKey as e:
+            raise RetrieverError(f"{path}:{number}: {e}") from None
         except ValueError as e:
             raise RetrieverError(f"{path}:{number}: not JSON: {e}") from None
         if not isinstance(row, dict):

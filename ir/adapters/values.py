@@ -21,11 +21,17 @@ _BULLET = re.compile(r"^[^\S\n]*+(?:[-*]|\d++[.)])\s++(.*)$", re.MULTILINE)
 """Both without backtracking: a model may write the same sign ten thousand times."""
 
 
-def read_json(text: str) -> Any:
+class RepeatedKey(ValueError):
+    """A JSON object has a key twice."""
+
+
+def read_json(text: str, *, repeats: bool = False) -> Any:
     """A JSON value. Raises ValueError, with what is wrong, for all else: `NaN` and numbers beyond floats, halves of
-    surrogate pairs, and nesting or digits beyond what Python reads."""
+    surrogate pairs, and nesting or digits beyond what Python reads. A key that stands twice in an object is a
+    RepeatedKey too, unless with `repeats` the last one counts."""
+    pairs = None if repeats else _unique
     try:
-        value = json.loads(text, parse_constant=_no_number, parse_float=_finite)
+        value = json.loads(text, parse_constant=_no_number, parse_float=_finite, object_pairs_hook=pairs)
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if "\\u" in text:
@@ -62,6 +68,15 @@ def unwritable(value: Any, name: str, *, objects: bool = True) -> str | None:
 
 def _no_number(word: str) -> Any:
     raise ValueError(f"{word} is no JSON value")
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        seen = [k for k, _ in pairs]
+        twice = next(k for i, k in enumerate(seen) if k in seen[:i])
+        raise RepeatedKey(f"key `{twice[:80]}` stands twice in an object")
+    return found
 
 
 def _finite(digits: str) -> float:
@@ -137,7 +152,7 @@ def _json(text: str, wanted: Type) -> Any:
 def _literal(text: str) -> Any:
     """A JSON value as JSON or as Python writes it (single quotes, True, None). Raises ValueError."""
     try:
-        return read_json(text)
+        return read_json(text, repeats=True)  # a model's slip that its wanted type may well forgive
     except ValueError as e:
         try:
             with warnings.catch_warnings():

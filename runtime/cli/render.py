@@ -75,15 +75,14 @@ def messages(bound: Bound, values: dict[str, Any], target: Target) -> Turns:
 
 def _given(bound: Bound, texts: list[str]) -> dict[str, Any]:
     from lampc.runtime.cli.failure import CommandError
-    from lampc.runtime.cli.sources import parse_value
+    from lampc.runtime.cli.sources import named_texts, parse_value
 
     out: dict[str, Any] = {f.name: "{" + f.name + "}" for f in bound.signature.inputs}
     types = {f.name: f.type for f in bound.signature.inputs}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or name not in types:
+    for name, value in named_texts(texts).items():
+        if name not in types:
             known = ", ".join(f"{n}: {t}" for n, t in types.items())
-            raise CommandError(f"--input {text}: write name=value; inputs of `{bound.name}`: {known}")
+            raise CommandError(f"--input {name}: `{bound.name}` has no such input; its inputs: {known}")
         out[name] = parse_value(name, value, types[name])
     return out
 

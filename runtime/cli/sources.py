@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from lampc.ir import Assignment, Module, Source, Unit, parse_module
-from lampc.ir.adapters.values import read_json
+from lampc.ir.adapters.values import RepeatedKey, read_json
 from lampc.ir.prog import Func
 from lampc.ir.types import Scalar, Type, mismatch
 from lampc.runtime.cli.failure import CommandError
@@ -110,14 +110,24 @@ def note_dynamic(loaded: Loaded) -> None:
         typer.echo(f"{loaded.unit.dynamic.line()}: a dynamic program, of which only definitions can be shown", err=True)
 
 
-def parse_inputs(texts: list[str], func: Func | None) -> dict[str, Any]:
-    """Values of `name=value` texts: JSON where the parameter is no string. Raises CommandError."""
-    types = {a.hint: a.type for a in func.body.args} if func is not None else {}
-    out: dict[str, Any] = {}
+def named_texts(texts: list[str]) -> dict[str, str]:
+    """`name=value` texts by name. Raises CommandError."""
+    out: dict[str, str] = {}
     for text in texts:
         name, equals, value = text.partition("=")
         if not equals:
             raise CommandError(f"--input {text}: write name=value")
+        if name in out:
+            raise CommandError(f"--input {name}: given twice; which value is meant?")
+        out[name] = value
+    return out
+
+
+def parse_inputs(texts: list[str], func: Func | None) -> dict[str, Any]:
+    """Values of `name=value` texts: JSON where the parameter is no string. Raises CommandError."""
+    types = {a.hint: a.type for a in func.body.args} if func is not None else {}
+    out: dict[str, Any] = {}
+    for name, value in named_texts(texts).items():
         if func is not None and name not in types:
             known = ", ".join(f"{n}: {t}" for n, t in types.items()) or "none"
             raise CommandError(f"--input {name}: the program has no such input; its inputs: {known}")
@@ -139,12 +149,16 @@ def parse_value(name: str, text: str, type: Type | None) -> Any:
     if type is None:
         try:
             return read_json(text)
+        except RepeatedKey as e:
+            raise CommandError(f"--input {name}: {e}") from None
         except ValueError:
             return text
     if mismatch(text, type) is None and type != Scalar("any"):
         return text
     try:
         value = read_json(text)
+    except RepeatedKey as e:
+        raise CommandError(f"--input {name}: {e}") from None
     except ValueError:
         value = text
     why = mismatch(value, type)

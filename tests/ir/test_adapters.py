@@ -66,6 +66,7 @@ def test_an_adapter_reads_what_it_writes(layout: str) -> None:
         ("- a\n- b", ListOf(STR), ["a", "b"]),
         ("1. 4\n2) 5", ListOf(INT), [4, 5]),
         ("{'a': None, 'b': (1, 2)}", Record(()), {"a": None, "b": [1, 2]}),
+        ('{"a": true, "a": false}', Record(()), {"a": False}),
         ("n/a", Maybe(INT), None),
         ("plain words", ANY, "plain words"),
         ('"\\d"', ANY, "\\d"),

@@ -174,3 +174,11 @@ def test_the_interpreter_refuses_infinite_outputs_as_the_executor_does() -> None
     with pytest.raises(RowFailure, match="output `y` is inf") as caught:
         interpret(module, {"x": float("inf")})
     assert "a.lmp:1" in caught.value.row_error("").where
+
+
+def test_an_input_given_twice_is_an_error(folder: Path) -> None:
+    twice = ["--input", "text=a", "--input", "text=b"]
+    assert "--input text: given twice" in failing("run", "a.lmp", *twice)
+    assert "--input text: given twice" in failing("render", "a.lmp", "classify", *twice)
+    (folder / "r.lmp").write_text("module M(r: {a: int}) -> (y: int) {\n  return (y: r.a);\n}\n")
+    assert "--input r: key `a` stands twice" in failing("run", "r.lmp", "--input", 'r={"a": 1, "a": 2}')

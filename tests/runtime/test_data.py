@@ -10,8 +10,10 @@ import pytest
 
 from lampc.ir import ANY, BOOL, FLOAT, INT, STR, Choice, Field, ListOf, Maybe, Module, Record
 from lampc.ir.loc import Span
+from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Dataset
 from lampc.runtime.data import DataError, interface, load_dataset, table_for
+from lampc.runtime.retrievers import RetrieverError, build_retriever
 from tests.runtime.programs import module
 
 GOLDEN = Path(__file__).parent / "golden" / "data_errors.txt"
@@ -155,6 +157,7 @@ BAD: dict[str, tuple[str, bytes | None, dict[str, Any]]] = {
     "bad list": ("t.csv", b"text,tags\na,p;q\n", {"columns": (Field("text", STR), Field("tags", ListOf(STR)))}),
     "bad JSON": ("t.jsonl", b'{"text": "a", "label": "b"}\n{"text": "a", label: 2}\n', {}),
     "no object": ("t.jsonl", b'["a", "b"]\n', {}),
+    "key twice": ("t.jsonl", b'{"text": "a", "label": "b"}\n{"text": "a", "text": "b", "label": "c"}\n', {}),
     "missing field": ("t.jsonl", b'{"text": "a", "label": "b"}\n{"text": "c"}\n', {}),
     "wrong type": ("t.jsonl", b'{"text": "a", "n": "1"}\n', {"columns": INTS}),
     "too few rows": ("t.csv", b"text,label\na,b\n", {"sizes": (("train", 2), ("dev", 1))}),
@@ -215,3 +218,12 @@ def test_json_beyond_what_can_be_kept_names_its_line(here: Path, value: str, why
 def test_a_cell_may_hold_a_document(here: Path) -> None:
     (here / "t.csv").write_text(f'text,label\n"{"word " * 100_000}",b\n')
     assert len(load_dataset(dataset("t.csv"))["all"][0].inputs["text"]) == 500_000
+
+
+def test_a_key_that_stands_twice_within_a_value_is_an_error_too(here: Path) -> None:
+    (here / "t.jsonl").write_text('{"text": "a", "label": {"n": 1, "n": 2}}\n')
+    with pytest.raises(DataError, match=r"L0802.*t.jsonl:1: key `n` stands twice"):
+        load_dataset(dataset("t.jsonl", columns=(Field("text", STR), Field("label", ANY))))
+    (here / "c.jsonl").write_text('{"text": "a"}\n{"text": "b", "text": "c"}\n')
+    with pytest.raises(RetrieverError, match=r"c.jsonl:2: key `text` stands twice"):
+        build_retriever(DefRetriever.make(symbol="r", kind="bm25", source="c.jsonl", field="text"), here)
