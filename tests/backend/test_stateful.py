@@ -1,0 +1,308 @@
+"""Random use of pool, tree and scheduler on tiny pools, watched by a model of the memory that knows none of them.
+
+The model stands where a model's forward pass would: it sees only which slots a step writes and reads. In each slot
+it notes the prefix whose K/V was written there; what a row reads must be its own prefix, token by token. A block
+used twice, written while shared, or taken for written after a failed step shows as a wrong prefix.
+"""
+
+import random
+from typing import Any
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from lampc.backend.fake import hash_word
+from lampc.backend.policies import POLICIES
+from lampc.backend.request import Handle, PrefixRef, Request, Sampling, State
+from lampc.backend.scheduler import Plan
+from tests.backend.engines import TimedEngine, ids, teach
+from tests.backend.test_policies import Passed
+
+SIZE, BLOCKS, BUDGET, RUNNING, PATIENCE = 3, 14, 11, 5, 4
+
+
+class Memory:
+    """What is in each slot: the prefix (its ids, and whose it is if nothing is shared) of the token it belongs to."""
+
+    def __init__(self, inner: Any, shared: bool) -> None:
+        self.inner = inner
+        self.shared = shared
+        self.slots: dict[int, Any] = {}
+        self.fail: Exception | None = None
+        self.steps = 0
+        self.idle: dict[int, int] = {}  # request -> steps since it had rows
+
+    def execute(self, plan: Plan) -> Any:
+        rows = sum(c.end - c.start for c in plan.chunks)
+        assert rows == plan.rows <= BUDGET, f"{rows} rows with a budget of {BUDGET}"
+        wrote: set[int] = set()
+        for chunk in plan.chunks:
+            for at in range(max(chunk.start, chunk.write_from), chunk.end):
+                slot = int(chunk.job.slots[at])
+                assert slot not in wrote, "two rows of a step write the same slot"
+                wrote.add(slot)
+                # A step that fails may have written anything.
+                self.slots[slot] = None if self.fail else self.prefix(chunk.job, at)
+        if self.fail is not None:
+            raise self.fail
+        drawn = self.inner.execute(plan)
+        for chunk in plan.chunks:
+            self.read(chunk.job, chunk.end)
+        for want in plan.wants:
+            self.read(want.job, want.start + len(want.rows))
+        self.steps += 1
+        busy = {x.job.handle.id for part in (plan.chunks, plan.wants) for x in part}
+        self.idle = {n: 0 if n in busy else count + 1 for n, count in self.idle.items()}
+        return drawn
+
+    def prefix(self, job: Any, at: int) -> Any:
+        return (tuple(job.ids[: at + 1]), None if self.shared else job.handle.id)
+
+    def read(self, job: Any, end: int) -> None:
+        for at in range(end):
+            found = self.slots.get(int(job.slots[at]))
+            assert found == self.prefix(job, at), f"request {job.handle.id} reads {found} at position {at}"
+
+
+class EngineMachine(RuleBasedStateMachine):
+    steps = 0
+    preemptions = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.handles: list[Handle] = []
+        self.refs: list[PrefixRef] = []
+        self.bad: set[int] = set()
+
+    @initialize(
+        policy=st.sampled_from(list(POLICIES)),
+        cache=st.sampled_from([True, True, True, False]),
+        chunk=st.sampled_from([None, 4]),
+        taught=st.booleans(),
+    )
+    def load(self, policy: str, cache: bool, chunk: int | None, taught: bool) -> None:
+        self.passed = Passed()
+        self.engine = TimedEngine(
+            kv_tokens=SIZE * BLOCKS,
+            block_size=SIZE,
+            max_batch_tokens=BUDGET,
+            max_running=RUNNING,
+            patience=PATIENCE,
+            policy=policy,
+            prefix_cache=cache,
+            chunk=chunk,
+            hooks=[self.passed],
+        )
+        self.before = 0
+        if taught:
+            teach(self.engine)
+            self.engine.reset_cache()
+            self.before = 1
+        self.memory = Memory(self.engine._runner, cache)
+        self.engine._runner = self.memory  # type: ignore[assignment]
+
+    def add(self, wanted: Request) -> None:
+        self.handles.append(self.engine.submit(wanted))
+        self.memory.idle[self.handles[-1].id] = 0
+
+    @rule(
+        text=st.text("ab", min_size=1, max_size=14),
+        tokens=st.integers(1, 20),
+        kind=st.sampled_from(["known", "vague", "free"]),
+        forced=st.text("ab", max_size=3),
+        priority=st.integers(0, 2),
+        logprobs=st.sampled_from(["", "logprobs", "prompt_logprobs"]),
+        wait=st.sampled_from([None, None, 3, 30]),
+        next_use=st.sampled_from([None, None, 1.0, 2.0, float("inf")]),
+        forks=st.sampled_from([1, 1, 1, 3]),
+        parent=st.booleans(),
+    )
+    def submit(
+        self,
+        text: str,
+        tokens: int,
+        kind: str,
+        forced: str,
+        priority: int,
+        logprobs: str,
+        wait: int | None,
+        next_use: float | None,
+        forks: int,
+        parent: bool,
+    ) -> None:
+        stop = {"known": {"ignore_eos": True}, "vague": {"ignore_eos": True, "stop_ids": (0,)}, "free": {}}[kind]
+        for fork in range(forks):
+            self.add(
+                Request(
+                    ids(text),
+                    Sampling(max_tokens=tokens, **stop),  # type: ignore[arg-type]
+                    forced=ids(forced + "abc"[:fork]),
+                    priority=priority,
+                    deadline=None if wait is None else self.engine.now + wait,
+                    next_use=next_use,
+                    parent=self.refs[0] if parent and self.refs else None,
+                    **({logprobs: True} if logprobs else {}),  # type: ignore[arg-type]
+                )
+            )
+
+    @rule(text=st.text("ab", min_size=1, max_size=14), score=st.text("ab", min_size=1, max_size=5))
+    def score(self, text: str, score: str) -> None:
+        self.add(Request(ids(text), score=ids(score)))
+
+    @rule(count=st.integers(1, 6))
+    def step(self, count: int) -> None:
+        for _ in range(count):
+            self.engine.step()
+            self.engine.check()
+
+    @rule()
+    def fail_once(self) -> None:
+        """The device fails at a step; the requests are good."""
+        jobs = [j for j in self.engine._jobs.values() if j.cursor is not None]
+        self.memory.fail = RuntimeError("device")
+        self.engine.step()
+        self.memory.fail = None
+        if len(jobs) > 1:
+            self.engine.check()
+
+    @precondition(lambda self: self.handles)
+    @rule(which=st.integers(0, 99))
+    def abort(self, which: int) -> None:
+        handle = self.handles[which % len(self.handles)]
+        self.engine.abort(handle)
+        assert handle.done
+
+    @rule(text=st.text("ab", min_size=1, max_size=8), ttl=st.sampled_from([None, None, 4.0]))
+    def retain(self, text: str, ttl: float | None) -> None:
+        if len(self.refs) < 2:
+            ref = self.engine.retain(ids(text), ttl, next_use=3.0)
+            if ttl is None:
+                self.refs.append(ref)
+
+    @precondition(lambda self: self.refs)
+    @rule(next_use=st.sampled_from([None, 1.0]))
+    def release(self, next_use: float | None) -> None:
+        self.engine.release(self.refs.pop(), next_use)
+
+    @rule()
+    def reset(self) -> None:
+        """With the cache empty, exactly the blocks of live requests are in use."""
+        self.engine.reset_cache()
+        if self.refs or self.engine._pins.timed:
+            return
+        jobs = [j for j in self.engine._jobs.values() if j.cursor is not None]
+        blocks = {int(slot) // SIZE for j in jobs for slot in j.slots[: j.cursor.length]}  # type: ignore[union-attr]
+        assert self.engine.stats().used_blocks == len(blocks)
+
+    @rule()
+    def mislead(self) -> None:
+        """Requests were short of late, so too many are let in, and some have to go."""
+        for _ in range(256):
+            self.engine._scheduler.lengths.add(1)
+
+    @rule(seconds=st.integers(1, 20))
+    def wait(self, seconds: int) -> None:
+        self.engine.now += seconds
+
+    @invariant()
+    def sound(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        type(self).steps += 1
+        self.engine.check()
+        assert self.passed.worst <= PATIENCE
+        states = {h.id: h.state for h in self.handles}
+        for number, steps in list(self.memory.idle.items()):
+            if states[number] not in (State.PREFILLING, State.RUNNING):
+                self.memory.idle[number] = 0
+            assert steps <= 12 * RUNNING, f"request {number} holds blocks and got no rows for {steps} steps"
+
+    def teardown(self) -> None:
+        if not hasattr(self, "engine"):
+            return
+        while self.refs:
+            self.engine.release(self.refs.pop())
+        self.engine.now += 100.0  # whoever has a deadline is late, and prefixes held for a time are let go
+        self.engine.step()
+        for _ in range(4000):
+            if self.engine.idle:
+                break
+            self.engine.step()
+            self.engine.check()
+        for handle in self.handles:
+            assert handle.completion is not None, "a request never ended"
+            self.compare(handle)
+        self.engine.reset_cache()
+        self.engine.check()
+        stats = self.engine.stats()
+        assert stats.used_blocks == 0
+        assert stats.finished == len(self.handles) + self.before
+        type(self).preemptions += stats.preemptions
+
+    def compare(self, handle: Handle) -> None:
+        """Whatever happened to a request on its way, its tokens are those it would have got alone."""
+        done, request = handle.completion, handle.request
+        assert done is not None
+        word = hash_word(bytes(request.ids + request.forced).decode())
+        eos = next(iter(self.engine.tokenizer.eos_ids))
+        alone = (*request.forced, *ids(word), *[eos] * 20 * request.sampling.ignore_eos)[: request.sampling.max_tokens]
+        if done.finish in ("stop", "length") and not request.score:
+            assert done.tokens == alone
+        else:
+            assert done.tokens == alone[: len(done.tokens)]
+        if done.finish == "error":
+            assert "KV blocks are needed" in (done.error or "") or "device" in (done.error or "")
+        if done.finish not in ("abort", "timeout", "error"):
+            assert done.cached_tokens + done.computed_tokens >= done.prompt_tokens
+
+
+def test_random_use() -> None:
+    run_state_machine_as_test(EngineMachine, settings=settings(max_examples=25, stateful_step_count=25, deadline=None))
+
+
+@pytest.mark.slow
+def test_ten_thousand_random_steps() -> None:
+    EngineMachine.steps = EngineMachine.preemptions = 0
+    run_state_machine_as_test(EngineMachine, settings=settings(max_examples=400, stateful_step_count=50, deadline=None))
+    print(f"{EngineMachine.steps} random steps, {EngineMachine.preemptions} preemptions")
+    assert EngineMachine.steps >= 10_000
+    assert EngineMachine.preemptions > 20
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_long_life(seed: int) -> None:
+    """One engine for long, rather than many for short: states that only many requests lead to."""
+    rng = random.Random(seed)
+    machine = EngineMachine()
+    machine.load(rng.choice(list(POLICIES)), cache=True, chunk=rng.choice([None, 4]), taught=True)
+    for _ in range(300):
+        move = rng.random()
+        text = "".join(rng.choice("ab") for _ in range(rng.randint(1, 14)))
+        if move < 0.35:
+            forks, wait = rng.choice([1, 1, 3]), rng.choice([None, None, 30])
+            kind = rng.choice(["known", "vague", "free"])
+            machine.submit(text, rng.randint(1, 20), kind, "", rng.randint(0, 2), "", wait, None, forks, False)
+        elif move < 0.85:
+            machine.step(rng.randint(1, 4))
+        elif move < 0.9 and machine.handles:
+            machine.abort(rng.randrange(1000))
+        elif move < 0.93:
+            machine.retain(text[:8], rng.choice([None, 4.0]))
+        elif move < 0.96 and machine.refs:
+            machine.release(None)
+        elif move < 0.98:
+            machine.fail_once()
+            machine.mislead()
+        else:
+            machine.reset()
+        machine.sound()
+    machine.teardown()
