@@ -11,6 +11,7 @@ the ends of chunks stay where they are without one. K/V outside the window stays
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -23,8 +24,7 @@ _LEAST_SHARERS = 4  # fewer queries gain nothing from reading a chunk together
 _GROUP_VALUES = 1 << 20  # K elements gathered at once
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(NamedTuple):
     """Rows first .. first + count - 1 of the step hold positions start .. of one request with these slots."""
 
     first: int

@@ -46,6 +46,8 @@ class NativeAttention:
         self._stores = np.array([_addresses(cache, layer) for layer in range(cache.layers)], np.int64)
         self._plans = {window: np.zeros(0, np.int64) for window in dict.fromkeys(windows)}
         self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
+        # Addresses of slots by the identity of their arrays, which are held so that it remains theirs.
+        self._known: dict[int, tuple[int, NDArray[np.int64]]] = {}
         self._use_threads(torch.get_num_threads())
 
     def _use_threads(self, count: int) -> None:
@@ -67,7 +69,15 @@ class NativeAttention:
         rows = len(slots)
         if torch.get_num_threads() != self._threads:
             self._use_threads(torch.get_num_threads())
-        given = np.array([(s.first, s.start, s.count, _address(s.slots)) for s in spans], np.int64).reshape(-1, 4)
+        if len(self._known) > 4 * len(spans) + 64:
+            self._known.clear()
+        flat: list[int] = []
+        for span in spans:
+            known = self._known.get(id(span.slots))
+            if known is None:
+                known = self._known[id(span.slots)] = (_address(span.slots), span.slots)
+            flat += (span.first, span.start, span.count, known[0])
+        given = np.array(flat, np.int64).reshape(-1, 4)
         queries = int(given[:, 2].sum())
         plans = {window: _address(self._planned(window, given, queries)) for window in self._plans}
         if len(self._out) < rows:
