@@ -13,9 +13,10 @@ from lampc.backend.job import Drawn, Ids, Job, check_request
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.pins import Pins
+from lampc.backend.plan import Plan
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
-from lampc.backend.scheduler import Plan, Scheduler
+from lampc.backend.scheduler import Scheduler
 from lampc.backend.tokenizer import TextTokenizer
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from lampc.backend.api import EngineInfo
 from lampc.backend.core import EngineCore
 from lampc.backend.job import Drawn, Job
+from lampc.backend.plan import Plan
 from lampc.backend.request import Handle, Request
-from lampc.backend.scheduler import Plan
 from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer
 
 Reply = Callable[[str], str] | Sequence[str]

@@ -22,9 +22,9 @@ from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.attention import NativeAttention
+from lampc.backend.plan import Want
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
-from lampc.backend.scheduler import Want
 from lampc.backend.tiles import CHUNK, Span, padded_rows, score_scale
 from lampc.backend.tokenizer import TextTokenizer
 

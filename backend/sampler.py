@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
+from lampc.backend.plan import Want
 from lampc.backend.random_keys import uniform
 from lampc.backend.request import Sampling
-from lampc.backend.scheduler import Want
 
 _BLOCK = 1 << 17  # elements of float64 held at once, one row at least
 _HEAD = 256  # a nucleus is looked for in this many likeliest tokens, then in eight times as many
@@ -42,32 +42,27 @@ class Draw:
     banned: frozenset[int] = frozenset()
 
 
-def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
-    """A token id for each row of logits [n, vocab]; None draws the likeliest.
-
-    Raises BackendError if a row holds NaN or nothing finite.
-    """
-    special = {i: d for i, d in enumerate(draws) if d is not None}
-    if any(d.banned for d in special.values()):
+def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw]) -> list[int]:
+    """A token id for each row of logits [n, vocab]. Raises BackendError if a row holds NaN or nothing finite."""
+    if any(d.banned for d in draws):
         logits = logits.copy()
-        for i, d in special.items():
-            logits[i, [token for token in d.banned if token < logits.shape[1]]] = -np.inf
-    best = logits.argmax(axis=1)  # the first of equals; NaN counts as largest
-    tops = logits[np.arange(len(best)), best]
-    if not np.isfinite(tops).all():
-        top = tops[~np.isfinite(tops)][0]
-        raise BackendError(f"the model's logits are not finite (largest is {top}); check the weights")
-    tokens: list[int] = best.tolist()
-    random = [i for i, d in special.items() if d.sampling.temperature > 0.0]
+        for row, d in zip(logits, draws, strict=True):
+            row[[i for i in d.banned if i < len(row)]] = -np.inf
+    tokens: list[int] = logits.argmax(axis=1).tolist()  # the first of equals; NaN counts as largest
+    tops: list[float] = logits[np.arange(len(tokens)), tokens].tolist()
+    for top in tops:
+        if not math.isfinite(top):
+            raise BackendError(f"the model's logits are not finite (largest is {top}); check the weights")
+    random = [i for i, d in enumerate(draws) if d.sampling.temperature > 0.0]
     for part in _blocks(random, logits.shape[1]):
         wide = logits[part].astype(np.float64)
-        wide -= tops[part].astype(np.float64)[:, None]
+        wide -= np.array([tops[i] for i in part])[:, None]
         with np.errstate(over="ignore", under="ignore"):
-            wide /= np.array([special[i].sampling.temperature for i in part])[:, None]
+            wide /= np.array([draws[i].sampling.temperature for i in part])[:, None]
             np.exp(wide, out=wide)
         for i, weights in zip(part, wide, strict=True):
-            d = special[i]
-            tokens[i] = _choose(logits[i], weights, d.sampling, uniform(d.key, d.index))
+            u = uniform(draws[i].key, draws[i].index)
+            tokens[i] = _choose(logits[i], weights, draws[i].sampling, u)
     return tokens
 
 
@@ -142,17 +137,16 @@ def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:
     """
     drawing: list[int] = []
     rows: list[int] = []
-    draws: list[Draw | None] = []
+    draws: list[Draw] = []
     at = 0
     for number, want in enumerate(wants):
         job = want.job
         at += len(want.rows)
         if job.draws and want.start + len(want.rows) == len(job.ids):
-            sampling, banned = job.request.sampling, job.output.banned
+            request = job.request
             drawing.append(number)
             rows.append(at - 1)
-            plain = sampling.temperature == 0.0 and not banned
-            draws.append(None if plain else Draw(sampling, job.request.key, len(job.output.tokens), banned))
+            draws.append(Draw(request.sampling, request.key, len(job.output.tokens), job.output.banned))
     tokens: list[int | None] = [None] * len(wants)
     if draws:
         for number, token in zip(drawing, draw_rows(_rows(logits, rows), draws), strict=True):

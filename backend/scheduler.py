@@ -13,58 +13,17 @@ stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes l
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 
 from lampc.backend.errors import OutOfBlocks
 from lampc.backend.forecast import Future, Lengths, peak_blocks
 from lampc.backend.job import Job
 from lampc.backend.nodes import Cursor
+from lampc.backend.plan import Chunk, Plan, Want
 from lampc.backend.policies import make_policy
 from lampc.backend.radix import RadixTree
 from lampc.backend.waiting import Waiting, rank_of
 
 MAX_PREEMPTIONS = 3
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Positions [start, end) of a job go through the model; K/V of those from `write_from` on is stored."""
-
-    job: Job
-    start: int
-    end: int
-    write_from: int
-
-
-@dataclass(slots=True)
-class Want:
-    """A job needs the logits of some rows of the step; `rows[i]` belongs to its position `start + i`."""
-
-    job: Job
-    start: int
-    rows: list[int]
-
-
-@dataclass(slots=True)
-class Plan:
-    """One step: rows are numbered in the order of the chunks."""
-
-    chunks: list[Chunk] = field(default_factory=list)
-    wants: list[Want] = field(default_factory=list)
-    rows: int = 0
-    row_of: dict[int, int] = field(default_factory=dict)  # slot -> row, where several requests may hold it
-    starved: list[tuple[Job, OutOfBlocks]] = field(default_factory=list)
-    admitted: list[Job] = field(default_factory=list)
-    preempted: list[Job] = field(default_factory=list)
-    partly: list[Job] = field(default_factory=list)  # have not computed all that they know
-    prefilled: list[Job] = field(default_factory=list)  # and now they have
-    cached: int = 0
-    computed: int = 0
-    before: list[tuple[Job, int, int, int]] = field(default_factory=list)  # counts, to take them back
-
-    def jobs(self) -> list[Job]:
-        """The jobs that have rows in the step, each once."""
-        return list({id(x.job): x.job for part in (self.chunks, self.wants) for x in part}.values())
 
 
 class Scheduler:
@@ -100,6 +59,7 @@ class Scheduler:
         self._patience = patience
         self._promised = 0
         self._refused = (-1, -1)  # a job that did not fit, and how many had let go by then
+        self._keeps = (-1, -1)  # a job that displaces nobody, the same way
 
     def remove(self, job: Job, next_use: float | None = None) -> None:
         """A job is over: out of its queue, and its path let go, which is needed next at `next_use`."""
@@ -361,11 +321,16 @@ class Scheduler:
         """
         if len(self.running) < self._max_running or not self.waiting:
             return
-        job, victim = self.waiting.first(), min(self.running, key=self._cost)
+        job = self.waiting.first()
+        tried = (job.handle.id, self.tree.releases)
+        if tried in (self._refused, self._keeps):
+            return
+        victim = min(self.running, key=self._cost)
         settled = victim.promoted or victim.preempted >= MAX_PREEMPTIONS
-        refused = self._refused == (job.handle.id, self.tree.releases)
-        if not settled and not refused and self._policy.displaces(job, victim):
+        if not settled and self._policy.displaces(job, victim):
             self._preempt(victim, plan)
+        else:
+            self._keeps = tried  # the same ones run until somebody lets go
 
     def _preempt(self, job: Job, plan: Plan) -> None:
         self._unrun(job)

@@ -21,9 +21,9 @@ from hypothesis.stateful import (
 )
 
 from lampc.backend.fake import hash_word
+from lampc.backend.plan import Plan
 from lampc.backend.policies import POLICIES
 from lampc.backend.request import Handle, PrefixRef, Request, Sampling, State
-from lampc.backend.scheduler import Plan
 from tests.backend.engines import TimedEngine, ids, teach
 from tests.backend.test_policies import Passed
 
