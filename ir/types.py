@@ -100,6 +100,22 @@ KV = Context()
 SCALARS: dict[str, Scalar] = {t.kind: t for t in (STR, INT, FLOAT, BOOL, ANY, NONE)}
 
 
+def spelled(t: Type, inside: bool = False) -> str:
+    """A type as people write it in programs (`float?`, `"a" | "b"`), for messages; `inside` of a larger type, where
+    a choice needs parentheses. What the language has no words for is as in IR text."""
+    match t:
+        case ListOf(item):
+            return f"list[{spelled(item)}]"
+        case Maybe(item):
+            return spelled(item, True) + "?"
+        case Record(fields):
+            return "{" + ", ".join(f"{_field_name(n)}: {spelled(f)}" for n, f in fields) + "}"
+        case Choice(options) if options:
+            text = " | ".join(json.dumps(o, ensure_ascii=False) for o in options)
+            return f"({text})" if inside and len(options) > 1 else text
+    return str(t)
+
+
 def assignable(source: Type, target: Type) -> bool:
     """Whether a value of type `source` may stand where `target` is expected.
 
@@ -206,4 +222,4 @@ def mismatch(value: Any, expected: Type) -> str | None:
                     if m := mismatch(value.get(name), t):
                         return f"field `{name}`: {m}"
                 return None
-    return None if ok else f"expected {expected}, got {value!r}"
+    return None if ok else f"expected {spelled(expected)}, got {value!r}"

@@ -166,10 +166,12 @@ def _csv(path: Path, text: str) -> Iterator[_Record]:
             elif cells:
                 if len(cells) != len(header):
                     what = f"{len(cells)} cells under {len(header)} columns"
-                    raise _error("L0804", f"{path}:{line}: {what}", path, line, help="quote cells that hold commas")
+                    help = (_separator(header[0]) if len(header) == 1 else "") or "quote cells that hold commas"
+                    raise _error("L0804", f"{path}:{line}: {what}", path, line, help=help)
                 yield _Record(line, dict(zip(header, cells, strict=True)))
     except csv.Error as e:
-        raise _error("L0804", f"{path}:{previous + 1}: {e}", path, previous + 1) from None
+        help = _separator(text.partition("\n")[0])
+        raise _error("L0804", f"{path}:{previous + 1}: {e}", path, previous + 1, help=help) from None
 
 
 def _jsonl(path: Path, text: str) -> Iterator[_Record]:
@@ -204,9 +206,20 @@ def _check_columns(path: Path, data: Dataset, header: list[str]) -> None:
 
 def _columns_error(path: Path, name: str, header: list[str], why: str) -> DataError:
     near = difflib.get_close_matches(name, header, 1)
-    help = f"rename column `{near[0]}` to `{name}`" if near else ""
+    help = (_separator(header[0], name) if len(header) == 1 else "") or (
+        f"rename column `{near[0]}` to `{name}`" if near else ""
+    )
     what = f"{path}:1: {why} `{name}`, but there is no such column; columns: {_list(header)}"
     return _error("L0802", what, path, 1, help=help)
+
+
+def _separator(header: str, name: str = "") -> str:
+    """A hint if the header line looks like one whose columns (`name` among them) are not separated by commas."""
+    for sign, called in ((";", "semicolons"), ("\t", "tabs")):
+        parts = [part.strip().strip('"') for part in header.split(sign)]
+        if len(parts) > 1 and "," not in header and (not name or name in parts):
+            return f"its columns seem to be separated by {called}: separate them by commas"
+    return ""
 
 
 def _value(path: Path, kind: str, record: _Record, column: Field, header: list[str]) -> Any:

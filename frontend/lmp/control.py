@@ -9,6 +9,7 @@ from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.values import Lit, Val, fits, type_of_val
 from lampc.ir import ANY, INT, Choice, ListOf, Maybe, Region, Span, Type
 from lampc.ir.prog import Const, If, Map, Match, Yield
+from lampc.ir.types import spelled
 
 
 def branch(b: Body, expr: ast.Expr | ast.If | ast.Match, results: int) -> list[Val]:
@@ -190,7 +191,7 @@ def _map(b: Body, expr: ast.Map) -> Val:
     val = evaluate(b, expr.items)
     items, t = b.value(val, expr.items.span), type_of_val(val)
     if val is not None and not isinstance(t, ListOf) and t != ANY:
-        b.report.error("L0513", f"`map` goes through a list, this is {t}", expr.items.span)
+        b.report.error("L0513", f"`map` goes through a list, this is {spelled(t)}", expr.items.span)
     item = t.item if isinstance(t, ListOf) else ANY
     index = expr.index.name if expr.index else ""
     region = Region([(hint(expr.item.name), item), (hint(index), INT)])

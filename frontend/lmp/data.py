@@ -16,7 +16,7 @@ from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.signatures import fields_of
 from lampc.frontend.lmp.typing import resolve
 from lampc.ir import ANY, BOOL, FLOAT, INT, Unit
-from lampc.ir.types import assignable
+from lampc.ir.types import assignable, spelled
 from lampc.ir.unit import Dataset, Metric, Optimize
 
 SPLITS = ("train", "dev", "test")
@@ -219,7 +219,8 @@ def _columns(env: Env, decl: ast.OptimizeDecl, target: Function, data: Dataset) 
             message = f"dataset `{data.name}` has no column for the input `{f.name}`"
             env.report.error("L0602", message, decl.train.span, help=help)
         elif not assignable(columns[f.name].type, f.type):
-            message = f"input `{f.name}` is {f.type}, the column of `{data.name}` is {columns[f.name].type}"
+            other = spelled(columns[f.name].type)
+            message = f"input `{f.name}` is {spelled(f.type)}, the column of `{data.name}` is {other}"
             env.report.error("L0602", message, decl.train.span)
     inputs = {f.name for f in target.inputs}
     if not any(n in target.returns.names() and n not in inputs for n in columns) and not _compared(decl, env):

@@ -17,6 +17,7 @@ from lampc.ir.builtins import BuiltinError, apply
 from lampc.ir.harmless import harmless
 from lampc.ir.prog import Apply, FieldOf, If, MakeList, Pack, Yield
 from lampc.ir.prog import Tune as TuneOp
+from lampc.ir.types import spelled
 
 _FOLDED = 10_000
 """Largest result (items or digits) that is computed while compiling."""
@@ -157,7 +158,7 @@ def get(b: Body, expr: ast.Get) -> Val:
         help = "`coalesce(value, default)` gives a value that is surely there" if isinstance(item, Maybe) else ""
         if name in FUNCTIONS:
             help = f"built-in functions stand in front: `{name}(...)`"
-        b.report.error("L0304", f"{t} has no fields", expr.name.span, help=help)
+        b.report.error("L0304", f"{spelled(t)} has no fields", expr.name.span, help=help)
         return None
     if isinstance(val, Lit) and isinstance(val.value, dict):
         return Lit(val.value[name])
@@ -241,10 +242,14 @@ def _warn_never(b: Body, fn: str, vals: list[Val], types: list[Type], span: Span
         if isinstance(val, Lit) and isinstance(other, Choice) and isinstance(val.value, str):
             if val.value not in other.options:
                 help = suggest(val.value, other.options) or f"it is one of {listed(other.options)}"
-                b.report.warn("L0305", f"this is always {outcome}: {other} is never {val.value!r}", span, help=help)
+                b.report.warn(
+                    "L0305", f"this is always {outcome}: {spelled(other)} is never {val.value!r}", span, help=help
+                )
             return
     if never_equal(types[0], types[1]):
-        b.report.warn("L0305", f"this is always {outcome}: {types[0]} is never equal to {types[1]}", span)
+        b.report.warn(
+            "L0305", f"this is always {outcome}: {spelled(types[0])} is never equal to {spelled(types[1])}", span
+        )
 
 
 def _folded(b: Body, fn: str, values: list[Any], span: Span) -> Val:
@@ -264,7 +269,9 @@ def condition(b: Body, expr: ast.Expr) -> Val:
     val = evaluate(b, expr)
     t = type_of_val(val)
     if val is not None and t not in (BOOL, ANY):
-        b.report.error("L0509", f"a condition is true or false, this is {t}", expr.span, help=_help("not", [t]))
+        b.report.error(
+            "L0509", f"a condition is true or false, this is {spelled(t)}", expr.span, help=_help("not", [t])
+        )
         return None
     if isinstance(val, Lit):
         word = "true" if val.value else "false"

@@ -16,6 +16,7 @@ from lampc.frontend.lmp.uses import tune, use
 from lampc.frontend.lmp.values import Lit, type_of_val
 from lampc.ir import ANY, BOOL, Field, Record, Region, Type, Value
 from lampc.ir.prog import Func, If, Pack, Return, Yield
+from lampc.ir.types import spelled
 
 
 def instance(program: Program, env: Env, decl: ast.ModuleDecl, prefix: str, symbol: str) -> Function | None:
@@ -120,7 +121,10 @@ def _returned(b: Body, end: ast.Return, outputs: list[Field], returns: Record) -
         if val is not None and t not in (returns, ANY):
             names = ", ".join(f"{f.name}: ..." for f in outputs)
             b.report.error(
-                "L0413", f"a module returns its outputs, this is {t}", end.value.span, help=f"write `return ({names});`"
+                "L0413",
+                f"a module returns its outputs, this is {spelled(t)}",
+                end.value.span,
+                help=f"write `return ({names});`",
             )
             return None
         return b.value(val, end.value.span)
@@ -181,7 +185,7 @@ def expectation(program: Program, env: Env, expr: ast.Expr, outputs: Record, sta
     val = evaluate(b, expr)
     t = type_of_val(val)
     if val is not None and t not in (BOOL, ANY):
-        program.report.error("L0610", f"an expectation is true or false, this is {t}", expr.span)
+        program.report.error("L0610", f"an expectation is true or false, this is {spelled(t)}", expr.span)
         return
     if isinstance(val, Lit):
         program.report.warn("L0512", "this expectation does not look at the run", expr.span)

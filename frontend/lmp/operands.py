@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from lampc.frontend.lmp.values import is_number, is_text
 from lampc.ir import ANY, BOOL, NONE, Choice, ListOf, Maybe, Record, Type
 from lampc.ir.builtins import BUILTINS
+from lampc.ir.types import spelled
 
 OPERATORS = {
     "+": "add", "-": "sub", "*": "mul", "/": "div", "//": "floordiv", "%": "mod", "**": "pow",
@@ -45,13 +46,13 @@ def complaint(fn: str, types: Sequence[Type]) -> tuple[int, str] | None:
     """The first operand that `fn` cannot take, and why; None if all are fine. `any` fits everywhere."""
     for i, (kind, t) in enumerate(zip(_RULES.get(fn, ()), types, strict=False)):
         if kind and t != ANY and not _KINDS[kind][0](t):
-            return i, f"expected {_KINDS[kind][1]}, got {t}"
+            return i, f"expected {_KINDS[kind][1]}, got {spelled(t)}"
     if ANY in types:
         return None
     if fn == "add" and not (_all(types, is_number) or _all(types, is_text) or _all(types, _KINDS["list"][0])):
-        return 1, f"{types[0]} and {types[1]} cannot be added"
+        return 1, f"{spelled(types[0])} and {spelled(types[1])} cannot be added"
     if fn in ("lt", "le", "gt", "ge") and not (_all(types, is_number) or _all(types, is_text)):
-        return 1, f"{types[0]} and {types[1]} have no order"
+        return 1, f"{spelled(types[0])} and {spelled(types[1])} have no order"
     if fn == "in":
         return _membership(types)
     return None
@@ -66,8 +67,8 @@ def _membership(types: Sequence[Type]) -> tuple[int, str] | None:
     if isinstance(where, ListOf):
         return None
     if not is_text(where):
-        return 1, f"expected a list or a text, got {where}"
-    return None if is_text(item) else (0, f"expected a text, got {item}")
+        return 1, f"expected a list or a text, got {spelled(where)}"
+    return None if is_text(item) else (0, f"expected a text, got {spelled(item)}")
 
 
 def never_equal(a: Type, b: Type) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from lampc.ir import ANY, Choice, ListOf, Maybe, Record, Scalar, Span, Type, Value
-from lampc.ir.types import assignable, join, mismatch, type_of
+from lampc.ir.types import assignable, join, mismatch, spelled, type_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def misfit(val: Val, wanted: Type) -> str | None:
         return None
     if isinstance(val, Lit):
         return mismatch(val.value, wanted)
-    return None if fits(val.type, wanted) else f"expected {wanted}, got {val.type}"
+    return None if fits(val.type, wanted) else f"expected {spelled(wanted)}, got {spelled(val.type)}"
 
 
 def fits(source: Type, target: Type) -> bool:

@@ -23,7 +23,7 @@ from lampc.frontend.python.source import source_of
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
 from lampc.ir import CompileError, HostRef, Key, Region, Symbol, prog
 from lampc.ir.hostref import host_ref
-from lampc.ir.types import ANY, INT, Type, assignable, mismatch
+from lampc.ir.types import ANY, INT, Type, assignable, mismatch, spelled
 
 _PURE_MODULES = frozenset(
     {"math", "cmath", "json", "re", "string", "textwrap", "difflib", "statistics", "unicodedata", "operator", "html"}
@@ -131,7 +131,7 @@ class Calls(Expressions):
             if wrong:
                 raise self.fail(node, f"input `{f.name}` of `{symbol}`: {wrong}")
             if not assignable(v.type, f.type):
-                raise self.fail(node, f"input `{f.name}` of `{symbol}` is {f.type}, got {v.type}")
+                raise self.fail(node, f"input `{f.name}` of `{symbol}` is {spelled(f.type)}, got {spelled(v.type)}")
         key = self.state.key(symbol)
         more: dict[str, Any] = {"predictor": Symbol(symbol), "signature": signature, "sampling": sampling, "key": key}
         if n == 1:

@@ -13,7 +13,7 @@ from lampc.frontend.python.loops import Iteration
 from lampc.frontend.python.traced import Completions, Local, Traced, Unusable, is_static
 from lampc.ir import HostRef, Region, Value, prog
 from lampc.ir.harmless import harmless
-from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, Record, Type
+from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, Record, Type, spelled
 
 _BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("add", operator.add),
@@ -94,7 +94,7 @@ class Expressions(Displays):
                     return Traced(self.emit(prog.MakeList, value.value, node=node).result)
                 raise self.fail(node, f"there is no field `{name}`; there are {', '.join(t.names())}")
             if not (column or isinstance(t, Record) or t == ANY):
-                raise self.stop("L0712", node, f"attribute `{name}` of a value of type {t}")
+                raise self.stop("L0712", node, f"attribute `{name}` of a value of type {spelled(t)}")
             return self.get(value, name, node)
         if not is_static(value):
             raise self.stop("L0712", node, f"attribute `{name}` of this value")

@@ -10,7 +10,7 @@ from lampc.frontend.python.base import Base
 from lampc.frontend.python.liveness import MUTATORS as CHANGING
 from lampc.frontend.python.traced import Completions, Local, Traced, WithIndex, is_static
 from lampc.ir import HostRef, prog
-from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, Record, Type
+from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, Record, Type, spelled
 
 _DIRECT = {
     "lower": 0, "upper": 0, "strip": 0, "startswith": 1, "endswith": 1, "count": 1, "replace": 2,
@@ -176,7 +176,7 @@ def _isinstance(t: Base, args: list[Any], kwargs: dict[str, Any], node: ast.AST)
     actual = known.get(value.type) or (str if isinstance(value.type, Choice) else None)
     actual = actual or (list if isinstance(value.type, ListOf) else None)
     if actual is None or actual is float:
-        raise t.stop("L0712", node, f"`isinstance` of a value of type {value.type}")
+        raise t.stop("L0712", node, f"`isinstance` of a value of type {spelled(value.type)}")
     return issubclass(actual, kinds)
 
 

@@ -9,7 +9,7 @@ import re
 import warnings
 from typing import Any
 
-from lampc.ir.types import BOOL, FLOAT, INT, STR, Choice, ListOf, Maybe, Record, Scalar, Type, mismatch
+from lampc.ir.types import BOOL, FLOAT, INT, STR, Choice, ListOf, Maybe, Record, Scalar, Type, mismatch, spelled
 
 
 class Uncastable(Exception):
@@ -142,7 +142,7 @@ def _json(text: str, wanted: Type) -> Any:
                 return [cast(i, wanted.item) for i in items]
         if wanted == Scalar("any"):
             return text
-        raise Uncastable(f"{text[:80]!r} is not JSON for {wanted}") from None
+        raise Uncastable(f"{text[:80]!r} is not JSON for {spelled(wanted)}") from None
     why = mismatch(value, wanted)
     if why:
         raise Uncastable(why)

@@ -74,6 +74,7 @@ def messages(bound: Bound, values: dict[str, Any], target: Target) -> Turns:
 
 
 def _given(bound: Bound, texts: list[str]) -> dict[str, Any]:
+    from lampc.ir.types import spelled
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.sources import named_texts, parse_value
 
@@ -81,7 +82,7 @@ def _given(bound: Bound, texts: list[str]) -> dict[str, Any]:
     types = {f.name: f.type for f in bound.signature.inputs}
     for name, value in named_texts(texts).items():
         if name not in types:
-            known = ", ".join(f"{n}: {t}" for n, t in types.items())
+            known = ", ".join(f"{n}: {spelled(t)}" for n, t in types.items())
             raise CommandError(f"--input {name}: `{bound.name}` has no such input; its inputs: {known}")
         out[name] = parse_value(name, value, types[name])
     return out

@@ -12,7 +12,7 @@ import typer
 from lampc.ir import Assignment, Module, Source, Unit, parse_module
 from lampc.ir.adapters.values import RepeatedKey, read_json
 from lampc.ir.prog import Func
-from lampc.ir.types import Scalar, Type, mismatch
+from lampc.ir.types import Scalar, Type, mismatch, spelled
 from lampc.runtime.cli.failure import CommandError
 
 if TYPE_CHECKING:
@@ -129,12 +129,14 @@ def parse_inputs(texts: list[str], func: Func | None) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, value in named_texts(texts).items():
         if func is not None and name not in types:
-            known = ", ".join(f"{n}: {t}" for n, t in types.items()) or "none"
+            known = ", ".join(f"{n}: {spelled(t)}" for n, t in types.items()) or "none"
             raise CommandError(f"--input {name}: the program has no such input; its inputs: {known}")
         out[name] = parse_value(name, value, types.get(name))
     missing = [n for n, t in types.items() if n not in out and mismatch(None, t)]
     if missing:
-        raise CommandError(f"input `{missing[0]}` is missing: add --input {missing[0]}=... ({types[missing[0]]})")
+        raise CommandError(
+            f"input `{missing[0]}` is missing: add --input {missing[0]}=... ({spelled(types[missing[0]])})"
+        )
     return out
 
 
@@ -163,7 +165,7 @@ def parse_value(name: str, text: str, type: Type | None) -> Any:
         value = text
     why = mismatch(value, type)
     if why:
-        raise CommandError(f"--input {name}: {why}; a {type} is wanted, lists and records as JSON")
+        raise CommandError(f"--input {name}: {why}; a {spelled(type)} is wanted, lists and records as JSON")
     return value
 
 

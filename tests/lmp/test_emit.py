@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
 
 from lampc.frontend.lmp import NotSayable, compile_lmp, emit_lmp, format_lmp
+from lampc.frontend.lmp.emit_text import type_text
 from lampc.ir import (
     ANY,
     STR,
@@ -26,6 +29,8 @@ from lampc.ir import (
     check,
     prog,
 )
+from lampc.ir.types import Type, spelled
+from tests.content import types
 from tests.lmp.samples import EVERYTHING, EXAMPLES
 
 HERE = Path(__file__).parent
@@ -127,3 +132,9 @@ def test_names_that_are_words_of_the_language_cannot_be_said() -> None:
     body.append(prog.Return.make(body.append(prog.Pack.make(body.args[0], names=("b",))).result))
     with pytest.raises(NotSayable, match="match"):
         emit_lmp(program(body))
+
+
+@given(types)
+def test_messages_name_types_as_source_does(t: Type) -> None:
+    with contextlib.suppress(NotSayable):
+        assert spelled(t) == type_text(t)

@@ -176,6 +176,17 @@ def test_the_interpreter_refuses_infinite_outputs_as_the_executor_does() -> None
     assert "a.lmp:1" in caught.value.row_error("").where
 
 
+def test_types_are_named_as_programs_write_them(folder: Path) -> None:
+    text = 'module M(x: float?, c: list[("a" | "b")?]) -> (y: float) {\n  return (y: coalesce(x, 0.5));\n}\n'
+    (folder / "t.lmp").write_text(text)
+    said = failing("run", "t.lmp", "--input", "x=much")
+    assert "--input x: expected float, got 'much'; a float? is wanted" in said
+    assert 'its inputs: x: float?, c: list[("a" | "b")?]' in failing("run", "t.lmp", "--input", "z=1")
+    assert '(list[("a" | "b")?])' in failing("run", "t.lmp", "--input", "x=1")
+    (folder / "u.lmp").write_text(text.replace("coalesce(x, 0.5)", "x + 1"))
+    assert "float? and int cannot be added" in failing("check", "u.lmp")
+
+
 def test_an_input_given_twice_is_an_error(folder: Path) -> None:
     twice = ["--input", "text=a", "--input", "text=b"]
     assert "--input text: given twice" in failing("run", "a.lmp", *twice)
