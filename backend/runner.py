@@ -1,6 +1,5 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
-import numpy as np
 import torch
 
 from lampc.backend.attention import make_attention
@@ -20,6 +19,7 @@ class TorchRunner:
         self, model: Model, rows: Rows, slots: int, device: torch.device, dtype: torch.dtype, int8: bool = False
     ) -> None:
         self._model = model
+        self._inputs = _Inputs(0, device)
         self._rows = rows
         self._device = device
         cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype, int8)
@@ -34,24 +34,44 @@ class TorchRunner:
     def logits(self, plan: Plan) -> torch.Tensor:
         """float32 [n, vocab]: the rows that `plan.wants` name, in their order."""
         count = self._rows.padded(plan.rows)
-        ids = np.zeros(count, np.int64)
-        positions = np.zeros(count, np.int64)
-        slots = np.full(count, -1, np.int64)
+        if count > len(self._inputs.ids):
+            self._inputs = _Inputs(2 * count, self._device)
+        inputs = self._inputs
+        ids, positions, slots = inputs.ids, inputs.positions, inputs.slots
+        slots[:count] = -1
         spans = []
         row = 0
         for chunk in plan.chunks:
             job, start, end = chunk.job, chunk.start, chunk.end
-            stop = row + end - start
-            ids[row:stop] = job.ids[start:end]
-            positions[row:stop] = np.arange(start, end)
-            first = max(start, chunk.write_from)
-            slots[row + first - start : stop] = job.slots[first:end]
-            spans.append(Span(row, start, end - start, job.slots))
-            row = stop
-        wanted = np.array([r for want in plan.wants for r in want.rows], np.int64)
+            size = end - start
+            spans.append(Span(row, start, size, job.slots))
+            if size == 1:  # nearly every chunk while requests decode
+                ids[row] = job.ids[start]
+                positions[row] = start
+                if chunk.write_from <= start:
+                    slots[row] = job.slots[start]
+            else:
+                ids[row : row + size] = job.ids[start:end]
+                positions[row : row + size] = range(start, end)
+                first = max(start, chunk.write_from)
+                slots[row + first - start : row + size] = job.slots[first:end]
+            row += size
+        ids[row:count] = positions[row:count] = 0
+        wanted = [r for want in plan.wants for r in want.rows]
+        attend = self._attention.step(spans, slots[:count])
         return self._model.forward(
-            torch.from_numpy(ids).to(self._device),
-            torch.from_numpy(positions).to(self._device),
-            self._attention.step(spans, slots),
-            torch.from_numpy(wanted).to(self._device),
+            *inputs.first(count), attend, torch.tensor(wanted, dtype=torch.int64, device=self._device)
         )
+
+
+class _Inputs:
+    """Ids, positions and slots of up to `size` rows, int64: the same memory step after step."""
+
+    def __init__(self, size: int, device: torch.device) -> None:
+        self._device = device
+        self._tensors = [torch.zeros(size, dtype=torch.int64) for _ in range(3)]
+        self.ids, self.positions, self.slots = (tensor.numpy() for tensor in self._tensors)
+
+    def first(self, count: int) -> list[torch.Tensor]:
+        """Ids and positions of the first `count` rows, on the device."""
+        return [tensor[:count].to(self._device) for tensor in self._tensors[:2]]

@@ -42,27 +42,32 @@ class Draw:
     banned: frozenset[int] = frozenset()
 
 
-def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw]) -> list[int]:
-    """A token id for each row of logits [n, vocab]. Raises BackendError if a row holds NaN or nothing finite."""
-    if any(d.banned for d in draws):
+def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
+    """A token id for each row of logits [n, vocab]; None draws the likeliest.
+
+    Raises BackendError if a row holds NaN or nothing finite.
+    """
+    special = {i: d for i, d in enumerate(draws) if d is not None}
+    if any(d.banned for d in special.values()):
         logits = logits.copy()
-        for row, d in zip(logits, draws, strict=True):
-            row[[i for i in d.banned if i < len(row)]] = -np.inf
-    tokens: list[int] = logits.argmax(axis=1).tolist()  # the first of equals; NaN counts as largest
-    tops: list[float] = logits[np.arange(len(tokens)), tokens].tolist()
-    for top in tops:
-        if not math.isfinite(top):
-            raise BackendError(f"the model's logits are not finite (largest is {top}); check the weights")
-    random = [i for i, d in enumerate(draws) if d.sampling.temperature > 0.0]
+        for i, d in special.items():
+            logits[i, [token for token in d.banned if token < logits.shape[1]]] = -np.inf
+    best = logits.argmax(axis=1)  # the first of equals; NaN counts as largest
+    tops = logits[np.arange(len(best)), best]
+    if not np.isfinite(tops).all():
+        top = tops[~np.isfinite(tops)][0]
+        raise BackendError(f"the model's logits are not finite (largest is {top}); check the weights")
+    tokens: list[int] = best.tolist()
+    random = [i for i, d in special.items() if d.sampling.temperature > 0.0]
     for part in _blocks(random, logits.shape[1]):
         wide = logits[part].astype(np.float64)
-        wide -= np.array([tops[i] for i in part])[:, None]
+        wide -= tops[part].astype(np.float64)[:, None]
         with np.errstate(over="ignore", under="ignore"):
-            wide /= np.array([draws[i].sampling.temperature for i in part])[:, None]
+            wide /= np.array([special[i].sampling.temperature for i in part])[:, None]
             np.exp(wide, out=wide)
         for i, weights in zip(part, wide, strict=True):
-            u = uniform(draws[i].key, draws[i].index)
-            tokens[i] = _choose(logits[i], weights, draws[i].sampling, u)
+            d = special[i]
+            tokens[i] = _choose(logits[i], weights, d.sampling, uniform(d.key, d.index))
     return tokens
 
 
@@ -137,16 +142,17 @@ def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:
     """
     drawing: list[int] = []
     rows: list[int] = []
-    draws: list[Draw] = []
+    draws: list[Draw | None] = []
     at = 0
     for number, want in enumerate(wants):
         job = want.job
         at += len(want.rows)
         if job.draws and want.start + len(want.rows) == len(job.ids):
-            request = job.request
+            sampling, banned = job.request.sampling, job.output.banned
             drawing.append(number)
             rows.append(at - 1)
-            draws.append(Draw(request.sampling, request.key, len(job.output.tokens), job.output.banned))
+            plain = sampling.temperature == 0.0 and not banned
+            draws.append(None if plain else Draw(sampling, job.request.key, len(job.output.tokens), banned))
     tokens: list[int | None] = [None] * len(wants)
     if draws:
         for number, token in zip(drawing, draw_rows(_rows(logits, rows), draws), strict=True):
