@@ -95,6 +95,8 @@ class NativeLayers:
     def _layer(self, layer: "LayerWeights") -> _CLayer:
         weight, bias = layer.gate_up
         down, down_bias = layer.down
+        if spare := -down.shape[1] % _GATES:
+            down = pad(down, (0, spare))
         return _CLayer(
             norm=self._vector(layer.norm),
             qkv=self._matrix(*layer.qkv),
@@ -102,7 +104,7 @@ class NativeLayers:
             o=self._matrix(*layer.o),
             mlp_norm=self._vector(layer.mlp_norm),
             gate_up=self._matrix(_in_turns(weight), None if bias is None else _in_turns(bias.unsqueeze(1)).squeeze(1)),
-            down=self._matrix(pad(down, (0, -down.shape[1] % _GATES)), down_bias),
+            down=self._matrix(down, down_bias),
         )
 
     def _make_room(self, rows: int) -> None:
@@ -157,5 +159,6 @@ class NativeLayers:
 
 def _in_turns(x: torch.Tensor) -> torch.Tensor:
     """[2 * I, K], gate and up, to blocks of `_GATES` rows of either in turns; I is padded by zeros to whole blocks."""
-    halves = [pad(half, (0, 0, 0, -len(half) % _GATES)).view(-1, _GATES, x.shape[1]) for half in x.chunk(2)]
+    spare = -(len(x) // 2) % _GATES
+    halves = [(pad(half, (0, 0, 0, spare)) if spare else half).view(-1, _GATES, x.shape[1]) for half in x.chunk(2)]
     return torch.stack(halves, dim=1).flatten(0, 2)

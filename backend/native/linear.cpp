@@ -22,6 +22,19 @@ API void linear(const void* x, const Matrix* w, void* out, int64_t rows, int hal
         run<bf16>(x, *w, (bf16*)out, rows, threads);
 }
 
+// Rows of weight [n, steps] to panels, the last one filled up with zeros.
+API void pack(const int32_t* weight, int64_t n, int64_t steps, int32_t* panels, int threads) {
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t first = 0; first < n; first += PANEL)
+        for (int64_t k = 0; k < steps; k += 16) {  // a line of the cache of each row
+            int64_t rows = n - first < PANEL ? n - first : PANEL, some = steps - k < 16 ? steps - k : 16;
+            int32_t lines[PANEL][16] = {}, *out = panels + first * steps + k * PANEL;
+            for (int64_t i = 0; i < rows; i++) std::memcpy(lines[i], weight + (first + i) * steps + k, some * 4);
+            for (int64_t j = 0; j < some; j++)
+                for (int64_t i = 0; i < PANEL; i++) out[j * PANEL + i] = lines[i][j];
+        }
+}
+
 // Asks for large pages under memory that nothing was written to yet: weights then stream faster.
 API void large_pages(void* begin, int64_t bytes) {
 #ifdef MADV_HUGEPAGE

@@ -28,16 +28,17 @@ class Memory:
     """Room for packed weights: large pieces of memory in large pages, through which they stream faster."""
 
     def __init__(self, library: Library) -> None:
+        self.pack = library.function("pack", POINTER, SIZE, SIZE, POINTER, INT)
         self._large_pages = library.function("large_pages", POINTER, SIZE)
         self._free = torch.empty(0, dtype=torch.int32)
 
     def take(self, count: int) -> torch.Tensor:
         """int32 [count], aligned to 64 bytes and not set."""
-        count = -(-count // 16) * 16
-        if count > len(self._free):
-            self._free = torch.empty(max(count, _CHUNK // 4), dtype=torch.int32)
+        room = -(-count // 16) * 16
+        if room > len(self._free):
+            self._free = torch.empty(max(room, _CHUNK // 4), dtype=torch.int32)
             self._large_pages(self._free.data_ptr(), 4 * len(self._free))
-        taken, self._free = self._free[:count], self._free[count:]
+        taken, self._free = self._free[:count], self._free[room:]
         return taken
 
 
@@ -51,13 +52,19 @@ class Packed:
         self.shape = weight.shape
         self.dtype = weight.dtype
         n, k = weight.shape
-        weight = pad(weight, (0, k % (4 // weight.itemsize), 0, -n % PANEL)).view(torch.int32)
-        panels, self.steps = len(weight) // PANEL, weight.shape[1]
-        self.panels = memory.take(weight.numel())[: weight.numel()].view(panels, self.steps, PANEL)
-        self.panels.copy_(weight.view(panels, PANEL, self.steps).transpose(1, 2))
+        weight = even(weight)
+        self.steps = weight.shape[1] * weight.itemsize // 4
+        self.panels = memory.take(-(-n // PANEL) * self.steps * PANEL)
+        memory.pack(weight.data_ptr(), n, self.steps, self.panels.data_ptr(), team(n * k))
         self.bias = None if bias is None else bias.float().contiguous()
         offset = None if self.bias is None else self.bias.data_ptr()
         self.c = CMatrix(self.panels.data_ptr(), offset, n, self.steps)
+
+
+def even(x: torch.Tensor) -> torch.Tensor:
+    """[M, K] in one piece, with rows that are whole units of 4 bytes."""
+    rest = x.shape[1] * x.itemsize % 4
+    return pad(x, (0, 1)) if rest else x.contiguous()
 
 
 class NativeLinear:
@@ -71,7 +78,7 @@ class NativeLinear:
         """x of the weight's dtype; the result too, or float32 if `wide`."""
         w = self.packed
         out = torch.empty(len(x), w.shape[0], dtype=torch.float32 if wide else w.dtype)
-        x = pad(x, (0, x.shape[1] % (4 // x.itemsize))).contiguous()
+        x = even(x)
         half, threads = w.dtype is torch.bfloat16, team(len(x) * w.shape[0] * w.shape[1])
         self._product(x.data_ptr(), byref(w.c), out.data_ptr(), len(x), half, wide, threads)
         return out
