@@ -7,8 +7,8 @@ from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
-from lampc.backend.plan import Plan
 from lampc.backend.sampler import resolve
+from lampc.backend.scheduler import Plan
 from lampc.backend.tiles import Span
 
 
@@ -59,9 +59,8 @@ class TorchRunner:
         ids[row:count] = positions[row:count] = 0
         wanted = [r for want in plan.wants for r in want.rows]
         attend = self._attention.step(spans, slots[:count])
-        return self._model.forward(
-            *inputs.first(count), attend, torch.tensor(wanted, dtype=torch.int64, device=self._device)
-        )
+        some = torch.tensor(wanted, dtype=torch.int64, device=self._device)
+        return self._model.forward(*inputs.first(count), attend, some)
 
 
 class _Inputs:
@@ -72,6 +71,7 @@ class _Inputs:
         self._tensors = [torch.zeros(size, dtype=torch.int64) for _ in range(3)]
         self.ids, self.positions, self.slots = (tensor.numpy() for tensor in self._tensors)
 
-    def first(self, count: int) -> list[torch.Tensor]:
+    def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and positions of the first `count` rows, on the device."""
-        return [tensor[:count].to(self._device) for tensor in self._tensors[:2]]
+        ids, positions, _ = self._tensors
+        return ids[:count].to(self._device), positions[:count].to(self._device)

@@ -11,7 +11,6 @@ the ends of chunks stay where they are without one. K/V outside the window stays
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -24,7 +23,8 @@ _LEAST_SHARERS = 4  # fewer queries gain nothing from reading a chunk together
 _GROUP_VALUES = 1 << 20  # K elements gathered at once
 
 
-class Span(NamedTuple):
+@dataclass(slots=True)  # not frozen: one is made per request and step
+class Span:
     """Rows first .. first + count - 1 of the step hold positions start .. of one request with these slots."""
 
     first: int

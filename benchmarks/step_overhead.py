@@ -1,4 +1,4 @@
-"""Milliseconds of a step inside the model's forward pass and outside of it: scheduling, planning, sampling, bookkeeping.
+"""Milliseconds of a step inside the model's forward pass and outside of it: scheduling, planning, sampling.
 
     python benchmarks/step_overhead.py [--requests 1 16 64] [--shared 1024] [--own 64] [--new 96] [--folder DIR]
 
@@ -115,7 +115,7 @@ def main() -> None:
     for count in args.requests:
         ms = found[str(count)] = decode(engine, model, args, count)
         print(
-            f"{count:>3} requests: {ms['inside']:8.3f} ms inside the forward pass, {ms['outside']:.3f} ms outside of it "
+            f"{count:>3} requests: {ms['inside']:8.3f} ms inside the forward pass, {ms['outside']:.3f} outside of it "
             f"(least {ms['least']:.3f}; medians of {ms['steps']} steps)"
         )
     engine.close()

@@ -123,7 +123,7 @@ def test_a_row_has_the_same_bits_alone_and_in_any_company(
     out = Step(shape, spans).run(kernels)
     for size in (1, data.draw(st.integers(2, 80))):
         assert torch.equal(Step(shape, spans).run(kernels, size), out)
-    alone = [Step(shape, [span._replace(first=0)]).run(kernels) for span in spans]
+    alone = [Step(shape, [replace(span, first=0)]).run(kernels) for span in spans]
     assert torch.equal(torch.cat(alone), out)
     # In another order, and each span cut into chunks of other lengths.
     where, pieces = [], []
@@ -144,7 +144,7 @@ def test_shared_and_private_slots_give_the_same_bits(kernels: Library, shape: Sh
     assert len({int(s.slots[CHUNK]) for s in spans}) == 1
     shared = step.run(kernels)
     places = iter(range(SLOTS))
-    apart = [s._replace(slots=np.array([next(places) for _ in range(s.start + 1)])) for s in spans]
+    apart = [replace(s, slots=np.array([next(places) for _ in range(s.start + 1)])) for s in spans]
     copy = Step(shape, apart)
     for x, y in zip(copy.by_slot, step.by_slot):
         filled = y.clone()
@@ -158,7 +158,7 @@ def test_shared_and_private_slots_give_the_same_bits(kernels: Library, shape: Sh
 def test_needle(kernels: Library, shape: Shape) -> None:
     """One decoding request among 63 others, some with its prefix, and a prefill; with 1, 2 and 3 threads."""
     spans, _ = spans_of([([0] * (64 + 7 * i % 150) + [i] * (i % 70 + 1), 1) for i in range(64)] + [([99] * 150, 90)])
-    needle = Step(shape, [spans[37]._replace(first=0)]).run(kernels)
+    needle = Step(shape, [replace(spans[37], first=0)]).run(kernels)
     assert torch.equal(Step(shape, spans).run(kernels)[37], needle[0])
 
 
