@@ -7,8 +7,8 @@ from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
+from lampc.backend.plan import Plan
 from lampc.backend.sampler import resolve
-from lampc.backend.scheduler import Plan
 from lampc.backend.tiles import Span
 
 
