@@ -13,6 +13,7 @@ stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes l
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Callable, Iterable
+from itertools import islice
 
 from lampc.backend.errors import OutOfBlocks
 from lampc.backend.forecast import Future, Lengths, peak_blocks
@@ -224,7 +225,7 @@ class Scheduler:
     def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None) -> None:
         while self.waiting and len(self.running) < self._max_running:
             job = self.waiting.first()
-            if self._refused == (job.handle.id, self.tree.releases):
+            if job in plan.preempted or self._refused == (job.handle.id, self.tree.releases):
                 return
             try:
                 if not self._place(job):
@@ -315,21 +316,21 @@ class Scheduler:
             tree.evict(len(running))
 
     def _give_way(self, plan: Plan) -> None:
-        """Where no more may run, one that runs gives its place to one that waits and that the policy puts above it.
-
-        At most one a step, and none that gave way often or waited long. What it computed stays cached for a while.
-        """
+        """Where no more may run, those that run give their places to those that wait and that the policy puts above
+        them; none that gave way often or waited long. What they computed stays cached for a while."""
         if len(self.running) < self._max_running or not self.waiting:
             return
-        job = self.waiting.first()
-        tried = (job.handle.id, self.tree.releases)
+        first = self.waiting.first()
+        tried = (first.handle.id, self.tree.releases)
         if tried in (self._refused, self._keeps):
             return
-        victim = min(self.running, key=self._cost)
-        settled = victim.promoted or victim.preempted >= MAX_PREEMPTIONS
-        if not settled and self._policy.displaces(job, victim):
+        for job in list(islice(self.waiting, len(self.running))):
+            victim = min(self.running, key=self._cost)
+            settled = victim.promoted or victim.preempted >= MAX_PREEMPTIONS
+            if settled or not self._policy.displaces(job, victim):
+                break
             self._preempt(victim, plan)
-        else:
+        if not plan.preempted:
             self._keeps = tried  # the same ones run until somebody lets go
 
     def _preempt(self, job: Job, plan: Plan) -> None:

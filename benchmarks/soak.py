@@ -230,7 +230,7 @@ def main() -> int:
     parser.add_argument("--minutes", type=float, default=10.0, help="of the loaded phase; the others take half as long")
     parser.add_argument("--high", type=float, default=0.2, help="share of requests with priority")
     parser.add_argument("--queue", type=int, default=256, help="requests that may wait")
-    parser.add_argument("--running", type=int, default=8, help="requests that run at a time")
+    parser.add_argument("--running", type=int, default=4, help="requests that run at a time")
     parser.add_argument("--batch-tokens", type=int, default=64, help="tokens per step")
     parser.add_argument("--patience", type=int, default=1024, help="later ones that may pass one that waits")
     parser.add_argument("--seed", type=int, default=0)

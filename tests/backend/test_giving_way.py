@@ -63,3 +63,16 @@ def test_equals_do_not_take_places_and_nobody_gives_way_for_ever() -> None:
     assert 1 <= slow.completion.metrics.preemptions <= 3
     assert first.done
     engine.run()
+
+
+def test_several_urgent_ones_take_several_places_at_once() -> None:
+    engine = TimedEngine(max_running=3)
+    slow = [engine.submit(request(f"{i} slow", 20)) for i in range(3)]
+    engine.step()
+    urgent = [engine.submit(request(f"{i} urgent", 2, priority=1 + i)) for i in range(2)]
+    engine.step()
+    assert [h.state for h in urgent] == [State.RUNNING] * 2
+    assert sorted(h.state.value for h in slow) == ["preempted", "preempted", "running"]
+    engine.run()
+    engine.check()
+    assert engine.stats().preemptions == 2
