@@ -15,7 +15,7 @@ import numpy as np
 from lampc.backend.job import Job
 
 _REMEMBERED = 256
-_SHARE = 0.9
+_SHARE = 0.5
 _AHEAD = 1024
 
 
@@ -37,8 +37,9 @@ class Lengths:
     def expected(self, job: Job) -> int:
         """Tokens that a request will have generated in the end; the true number if that is certain.
 
-        Nine of ten of those that got longer than this one is now were no longer than what is expected.
-        Of what never happened before, 1,024 more tokens are expected at most.
+        What is expected is the median of those that got longer than this one is now: some too many are admitted, and
+        what is computed again for it is far less than what waits if nearly all are to fit. Of what never happened
+        before, 1,024 more tokens are expected at most.
         """
         output = job.output
         known = len(output.tokens)
