@@ -14,6 +14,13 @@ from typing import Any
 
 import pytest
 
+from lampc.frontend.lmp import compile_lmp
+from lampc.ir import Assignment
+from lampc.runtime.demo import run_demo
+from lampc.runtime.evaluate import evaluate
+from lampc.runtime.saved import load_saved
+from lampc.runtime.session import Session
+from lampc.runtime.setup import task_of
 from lampc.runtime.store import Store
 
 PROGRAM = '''
@@ -90,15 +97,39 @@ def test_the_report_has_every_figure(whole: Path) -> None:
     report = json.loads((whole / "report.json").read_text())
     for name in ("dev", "test"):
         assert all(0 <= report[f"{name}_{side}"] <= 100 for side in ("before", "after", "random_demos"))
-    assert report["dev_after"] >= report["dev_before"]
     assert report["prompt_tokens_computed"] <= 1.02 * report["prompt_tokens_bound"] < report["prompt_tokens"]
     assert report["prompt_tokens_naive"] > report["prompt_tokens_shared"]
     assert report["calls"] > 0
     assert report["seconds_naive"] > 0
     record = json.loads((whole / "run.json").read_text())
-    assert (record["state"], record["score_after"]) == ("finished", report["dev_after"])
+    assert (record["state"], record["score_before"]) == ("finished", report["dev_before"])
+    assert report["dev_after"] == record["score_after"] == max(c["score"] for c in record["history"])
     computed = (whole / "computed").read_text().split()
     assert len(computed) == len(set(computed))
+
+
+def test_every_score_is_found_again_by_who_runs_the_saved_program(base: Path, whole: Path) -> None:
+    """The program as found and the file that was written, by a session that knows no answer of the demo's."""
+    report = json.loads((whole / "report.json").read_text())
+    task = task_of(compile_lmp((base / "p.lmp").read_text(), str(base / "p.lmp")), Assignment(), base)
+    saved = load_saved(whole / "tuned.lampc")
+    assert saved.info == {"dev": report["dev_after"], "test": report["test_after"]}
+    with Session(base=base) as session:
+        for split, rows in (("dev", task.select), ("test", task.splits["test"])):
+            found = evaluate(session, task.unit, rows, task.metric, entry=task.program)
+            tuned = evaluate(session, saved.module, rows, task.metric, saved.assignment, entry=saved.entry)
+            assert (found.score, tuned.score) == (report[f"{split}_before"], report[f"{split}_after"])
+
+
+@pytest.mark.slow
+def test_the_example_gains_what_is_promised_on_rows_the_optimizer_never_saw(tmp_path: Path) -> None:
+    base = Path(__file__).resolve().parents[2] / "examples"
+    source = base / "01_classify.lmp"
+    task = task_of(compile_lmp(source.read_text(), str(source)), Assignment(), base)
+    report = run_demo(task, base, tmp_path).report
+    assert report.dev_after >= report.dev_before + 20
+    assert report.test_after >= report.test_before + 20
+    assert report.test_after >= report.test_random_demos + 5
 
 
 def test_a_demo_killed_at_random_moments_ends_like_one_left_alone(base: Path, whole: Path, tmp_path: Path) -> None:
