@@ -5,7 +5,7 @@
 The shapes are those of a Qwen2.5-0.5B with 32,000 ids. Each measurement runs through so many copies of a weight that no
 cache holds them, as a model's layers do. Few rows are bound by memory: GB/s of weights, against what reading alone
 reaches. Many are bound by arithmetic: GFLOP/s. With one thread time is that thread's CPU time, so that other programs
-disturb less; with more it is wall time.
+disturb less; with more it is wall time. Beside them stands what a forward pass costs in Python.
 """
 
 from __future__ import annotations
@@ -19,7 +19,10 @@ import torch
 from _common import append, in_turns, machine
 
 from lampc.backend.models import packing
+from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+from lampc.backend.models.rope import Rope
 from lampc.backend.native import library
+from lampc.backend.native.decoder import NativeLayers
 from lampc.backend.native.linear import Memory, NativeLinear
 
 SHAPES = {
@@ -70,6 +73,24 @@ def rivals(name: str, dtype: torch.dtype, memory: Memory) -> dict[str, list[Call
     return out
 
 
+def overhead(memory: Memory, layers: int = 24) -> float:
+    """Seconds that a forward pass takes beside its kernels and attention: one of no rows, in which they do nothing."""
+    config = DecoderConfig(64, 64, 64, layers, 2, 1, 32, 1e-6, Rope("default", torch.ones(16), 1.0, 8), (None,), True)
+    one, square = torch.ones(64), (torch.ones(64, 64), None)
+    layer = LayerWeights(one, (torch.ones(128, 64), None), None, square, one, (torch.ones(128, 64), None), square)
+    weights = DecoderWeights(square[0], [layer] * layers, one, square, *config.rope.tables(one.device))
+    model = NativeLayers(config, weights, library.load(), memory)
+    none = torch.empty(0, dtype=torch.int64)
+
+    def forward() -> None:
+        run = model.start(none, none)
+        for i in range(layers):
+            run.finish(i, run.queries(i)[0])
+        run.logits(none)
+
+    return min(timed(forward, 1) for _ in range(300))
+
+
 @torch.inference_mode()
 def main() -> None:
     parser = argparse.ArgumentParser(description="Speed of linear layers.")
@@ -83,7 +104,8 @@ def main() -> None:
     dtype, memory, about = getattr(torch, args.dtype), Memory(library.load()), machine("torch")
     rate = read_rate(memory, args.threads)
     print(f"{about['processor']}, {args.threads} threads, {args.dtype}, load {about['load']}")
-    print(f"reading memory: {rate / 1e9:.1f} GB/s")
+    idle = overhead(memory)
+    print(f"reading memory: {rate / 1e9:.1f} GB/s; Python's part of a pass of 24 layers: {idle * 1e3:.2f} ms")
     table: dict[str, dict[str, float]] = {}
     for name in args.shapes.split(","):
         n, k = SHAPES[name]
@@ -104,7 +126,8 @@ def main() -> None:
             row = {kind: round(s * 1e6, 1) for kind, s in best.items()}
             table[f"{name} {rows}"] = {**row, "over_best_other": round(rest / best["ours"], 3)}
     result = {"machine": about, "threads": args.threads, "dtype": args.dtype, "read_gb_s": round(rate / 1e9, 2)}
-    print(f"appended to {append('linear', {**result, 'microseconds': table})}")
+    more = {"python_ms": round(idle * 1e3, 3), "microseconds": table}
+    print(f"appended to {append('linear', {**result, **more})}")
 
 
 if __name__ == "__main__":

@@ -68,6 +68,7 @@ class NativeLayers:
             "v": c.kv_heads * c.head_dim,
             "inner": c.intermediate + -c.intermediate % _GATES,
         }
+        self._heads = (c.heads, c.kv_heads, c.head_dim)
         attention = (2 * c.heads + 2 * c.kv_heads) * c.head_dim
         self._work = c.hidden * (attention + 3 * c.intermediate)  # multiplications of a row in a layer
         self._buffers: dict[str, torch.Tensor] = {}
@@ -122,9 +123,12 @@ class NativeLayers:
         ids, self._positions = ids.contiguous(), positions.contiguous()
         self._pass.rows, self._pass.threads = rows, team(rows * self._work)
         self._pass.positions = self._positions.data_ptr()
-        shape = (rows, -1, self._shape.head_dim)
-        q, k, v = (self._buffers[name][:rows].view(shape) for name in "qkv")
-        self._qkv = (q, k, v)
+        heads, kv_heads, dim = self._heads
+        self._qkv = (
+            self._buffers["q"][:rows].view(rows, heads, dim),
+            self._buffers["k"][:rows].view(rows, kv_heads, dim),
+            self._buffers["v"][:rows].view(rows, kv_heads, dim),
+        )
         self._c_embed(self._shape_ref, self._pass_ref, ids.data_ptr(), self._embed.data_ptr())
         return self
 
@@ -134,7 +138,9 @@ class NativeLayers:
         return self._qkv
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
-        """The rest of the layer after attention, `mixed` [M, heads, D]."""
+        """The rest of the layer after attention, `mixed` [M, heads, D]. Raises ValueError if it is not."""
+        if mixed.dtype is not self._dtype or mixed.shape != self._qkv[0].shape:
+            raise ValueError(f"attention gave {mixed.dtype} {list(mixed.shape)} for q {list(self._qkv[0].shape)}")
         mixed = mixed.contiguous()
         self._c_rest(self._shape_ref, self._refs[layer], self._pass_ref, mixed.data_ptr())
 

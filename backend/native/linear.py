@@ -75,8 +75,10 @@ class NativeLinear:
         self._product = library.function("linear", POINTER, POINTER, POINTER, SIZE, INT, INT, INT)
 
     def __call__(self, x: torch.Tensor, wide: bool = False) -> torch.Tensor:
-        """x of the weight's dtype; the result too, or float32 if `wide`."""
+        """x of the weight's dtype; the result too, or float32 if `wide`. Raises ValueError for another x."""
         w = self.packed
+        if x.dtype is not w.dtype or x.dim() != 2 or x.shape[1] != w.shape[1]:
+            raise ValueError(f"x is {x.dtype} {list(x.shape)}; this layer takes {w.dtype} [rows, {w.shape[1]}]")
         out = torch.empty(len(x), w.shape[0], dtype=torch.float32 if wide else w.dtype)
         x = even(x)
         half, threads = w.dtype is torch.bfloat16, team(len(x) * w.shape[0] * w.shape[1])

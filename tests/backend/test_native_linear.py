@@ -72,3 +72,10 @@ def test_values_that_are_not_numbers_stay_in_their_row(kernels: Library) -> None
 def test_no_rows(kernels: Library) -> None:
     linear, x, _ = layer(kernels, 128, 64, torch.float32, True)
     assert linear(x[:0]).shape == (0, 128)
+
+
+def test_an_input_that_does_not_fit_is_refused(kernels: Library) -> None:
+    linear, x, _ = layer(kernels, 128, 64, torch.bfloat16, False)
+    for wrong in (x.float(), x[:, :63], x[0]):
+        with pytest.raises(ValueError, match=r"this layer takes torch\.bfloat16 \[rows, 64\]"):
+            linear(wrong)
