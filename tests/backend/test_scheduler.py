@@ -1,6 +1,7 @@
 """The scheduler: forecasts that are exact, full pools without preemption, victims, budgets, the share of decoding."""
 
 import random
+import sys
 from itertools import product
 
 import pytest
@@ -10,7 +11,8 @@ from hypothesis import strategies as st
 from lampc.backend.fake import FakeEngine
 from lampc.backend.forecast import Future, Lengths, peak_blocks
 from lampc.backend.hooks import StepEvent
-from lampc.backend.job import Job
+from lampc.backend.job import Drawn, Job
+from lampc.backend.plan import Plan
 from lampc.backend.request import Handle, Request, Sampling, State
 from lampc.backend.scheduler import MAX_PREEMPTIONS
 from tests.backend.engines import Log, request, teach, vague
@@ -303,3 +305,39 @@ def test_after_a_failed_step_each_is_tried_alone_once() -> None:
     finish(engine, handles)
     assert flaky.sizes == [3, 1, 1, 1, *[3] * 5]
     assert all(h.completion is not None and h.completion.finish == "length" for h in handles)
+
+
+def calls_per_step(context: int, steps: int = 20) -> float:
+    """Calls of Python functions per step of 64 requests that generate, with so many tokens each."""
+    engine = FakeEngine(reply=lambda p: "", max_batch_tokens=1 << 17, kv_tokens=1 << 18)
+    for i in range(64):
+        engine.submit(Request((i, *[1] * context), Sampling(max_tokens=2000, ignore_eos=True)))
+    for _ in range(3):
+        engine.step()
+    engine._runner = Idle()
+    count = 0
+
+    def called(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in ("call", "c_call")
+
+    sys.setprofile(called)
+    try:
+        for _ in range(steps):
+            engine.step()
+    finally:
+        sys.setprofile(None)
+    return count / steps
+
+
+class Idle:
+    """A runner that costs nothing."""
+
+    def execute(self, plan: Plan) -> list[Drawn]:
+        return [Drawn(7)] * len(plan.wants)
+
+
+def test_what_a_step_costs_does_not_depend_on_the_context() -> None:
+    short, long = calls_per_step(10), calls_per_step(2000)
+    assert abs(long - short) <= 0.05 * short
+    assert short < 64 * 36
