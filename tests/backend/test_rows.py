@@ -5,6 +5,7 @@ import torch
 
 from lampc.backend.models import packing, rows
 from lampc.backend.models.rows import TILE, Rows
+from lampc.backend.native.library import Library
 
 COUNTS = (1, 2, 3, 5, 8, 15, 16, 17, 23, 32, 33, 64, 100, 513)
 SHAPES = [(128, 64, True), (192, 896, False), (50, 36, True), (64, 4864, False)]
@@ -66,3 +67,15 @@ def test_narrow_layers_are_run_in_whole_tiles() -> None:
     assert [wide.padded(n) for n in (1, 5, 16, 17, 64, 65, 80)] == [1, 5, 16, 20, 64, 80, 80]
     assert [narrow.padded(n) for n in (1, 5, 16, 17)] == [TILE, TILE, TILE, 2 * TILE]
     assert Rows(exact=False).padded(17) == 17
+
+
+def test_native_layers_need_no_padding_and_no_trials(kernels: Library) -> None:
+    scheme = Rows(exact=True, native=kernels)
+    weight, bias = layer(128, 64, torch.float32, True)
+    product = scheme.layer(weight, bias)
+    assert [scheme.padded(n) for n in (1, 5, 17, 65)] == [1, 5, 17, 65]
+    x = torch.randn(65, 64, generator=torch.Generator().manual_seed(1))
+    assert all(torch.equal(product(x[:n]), product(x)[:n]) for n in (1, 5, 17))
+    # What stands between narrow layers may be torch's elementwise kernels, which need whole tiles as before.
+    scheme.layer(*layer(50, 36, torch.float32, True))
+    assert scheme.padded(5) == TILE
