@@ -70,9 +70,9 @@ def test_preempted_and_resumed(name: str, tmp_path: Path) -> None:
     ]
     alone = load_engine(folder, prefix_cache=False, kv_tokens=KV)
     expected = answers([finish(alone, [request])[0] for request in asked])
-    engine = load_engine(folder, kv_tokens=112, block_size=4)
+    engine = load_engine(folder, kv_tokens=112, block_size=4, max_running=2)
     handles = []
-    for request in asked:  # those that come later may be more urgent
+    for request in asked:  # those that come later may be more urgent, and then take the place of one that runs
         handles.append(engine.submit(request))
         engine.step()
     engine.run()
