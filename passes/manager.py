@@ -10,7 +10,7 @@ import difflib
 import shlex
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Protocol
 
@@ -112,6 +112,9 @@ class Report:
 class Pipeline:
     """Passes in the order in which they run."""
 
+    checked: ClassVar[bool] = False
+    """Set by tests: the module is verified and round-tripped after every pass, whatever the options say."""
+
     passes: tuple[Pass, ...] = ()
 
     @staticmethod
@@ -128,6 +131,8 @@ class Pipeline:
         Raises CompileError for what is wrong with the program, and PassFailed (L0923) if a pass is wrong.
         """
         ctx, options = ctx or PassContext(), options or RunOptions()
+        if self.checked:
+            options = replace(options, verify_each=True, round_trip=True)
         rows = []
         text = print_module(module)
         for index, item in enumerate(self.passes):

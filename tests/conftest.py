@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from lampc.passes.manager import Pipeline
+
 # The same examples on every machine, and no verdict on its speed.
 settings.register_profile("lampc", deadline=None, derandomize=True, database=None)
 settings.load_profile("lampc")
@@ -15,6 +17,12 @@ settings.load_profile("lampc")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update", action="store_true", help="rewrite golden files instead of comparing with them")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _checked_passes() -> None:
+    """`parse(print(m)) == m` and a verified module after every pass of every test."""
+    Pipeline.checked = True
 
 
 @pytest.fixture

@@ -224,12 +224,21 @@ def test_what_is_wrong_with_the_program_is_no_failure_of_the_pass(tmp_path: Path
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_text_that_changes_when_read_back_is_a_failure_of_the_pass() -> None:
-    def name_badly(module: Module) -> None:
-        module.attrs["not a word"] = 1
+def _name_badly(module: Module) -> None:
+    module.attrs["not a word"] = 1
 
+
+def test_a_text_that_changes_when_read_back_is_a_failure_of_the_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Pipeline, "checked", False)
     with pytest.raises(PassFailed, match="does not parse"):
-        Pipeline((Probe(name_badly),)).run(parse_module(PROGRAM), None, RunOptions(round_trip=True, crash_dir=None))
+        Pipeline((Probe(_name_badly),)).run(parse_module(PROGRAM), None, RunOptions(round_trip=True, crash_dir=None))
+    Pipeline((Probe(_name_badly),)).run(parse_module(PROGRAM), None, RunOptions(crash_dir=None))
+
+
+@pytest.mark.parametrize(("act", "why"), [(_name_badly, "does not parse"), (_break_types, "does not verify")])
+def test_in_tests_every_pass_is_checked_whatever_the_options_say(act: Callable[[Module], None], why: str) -> None:
+    with pytest.raises(PassFailed, match=why):
+        Pipeline((Probe(act),)).run(parse_module(PROGRAM), None, RunOptions(verify_each=False, crash_dir=None))
 
 
 def test_recursion_is_a_diagnostic_at_the_call_that_closes_the_circle() -> None:
