@@ -269,6 +269,7 @@ def _serve(loop: asyncio.AbstractEventLoop, http: list[httpx.AsyncClient]) -> No
     asyncio.set_event_loop(loop)
     loop.run_forever()
     loop.run_until_complete(end())
+    loop.run_until_complete(loop.shutdown_asyncgens())  # of answers that were not read to their end
     loop.close()
 
 
