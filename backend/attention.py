@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import pad
 
 from lampc.backend.kv_cache import KVCache
-from lampc.backend.models.layers import Attend
+from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.native.attention import NativeAttention, supported
 from lampc.backend.native.library import Library
 from lampc.backend.tiles import CHUNK, Group, Span, Tiler, padded_rows, score_scale
@@ -138,7 +138,7 @@ class TorchAttention:
         real = group.tokens * self.fold
         best = top.index_select(0, group.rows).view(t, group.tokens, heads, self.fold)
         best = best.permute(0, 2, 1, 3).reshape(t, heads, 1, real, 1)
-        weights = scores.sub_(best).exp2_()
+        weights = elementwise(torch.exp2_, scores.sub_(best))
         sums = weights.sum(-1)
         flat = weights.view(-1, real, CHUNK)
         if real < m:

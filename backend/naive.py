@@ -18,7 +18,7 @@ from lampc.backend.job import Ids, Job, check_request
 from lampc.backend.kv_cache import KVCache, decode, encode
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
-from lampc.backend.models.layers import Attend
+from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.attention import NativeAttention
@@ -59,7 +59,7 @@ def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: i
         top = torch.stack([part.amax(-1, keepdim=True) for part in scores]).amax(0)
         total, mass = torch.zeros(groups, rows, dim), torch.zeros(groups, rows, 1)
         for number, part in enumerate(scores, start):
-            weights = torch.exp2(part - top)
+            weights = elementwise(torch.exp2, part - top)
             chunk = values[number * CHUNK : (number + 1) * CHUNK].transpose(0, 1).contiguous()
             total = total + torch.bmm(weights, chunk)
             mass = mass + weights.sum(-1, keepdim=True)

@@ -3,11 +3,13 @@
 Each gives a row the same bits whatever rows surround it.
 """
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional
+from torch.nn.functional import pad
 
 from lampc.backend.models.rows import Rows
 
@@ -66,13 +68,44 @@ def picked(x: torch.Tensor, wanted: torch.Tensor, rows: Rows) -> torch.Tensor:
     return x[index]
 
 
+_LANES = 64  # values that elementwise kernels take at once, at most
+_GRAIN = 32768  # values that torch gives to a thread at least
+_SERIAL = 16384  # values that one thread takes in any case; above, gelu gives each thread its share
+
+
+def elementwise(f: Callable[[torch.Tensor], torch.Tensor], x: torch.Tensor) -> torch.Tensor:
+    """f of x [...] value by value; each gets the same bits wherever it stands, with any number of threads.
+
+    torch takes a tensor in one piece as vectors, and what is left at its end (at the end of each thread's share of
+    it) by scalar code, which rounds functions like exp in other ways. Here everything is whole vectors. `f` may work
+    in place; x is then lost.
+    """
+    if x.device.type != "cpu":
+        return f(x.contiguous())
+    flat = x.reshape(-1)
+    whole = _whole(len(flat))
+    if whole == len(flat):
+        return f(flat).view(x.shape)
+    rest = pad(flat[whole:], (0, -len(flat) % _LANES))
+    parts = [f(flat[:whole]), *(f(part) for part in torch.split(rest, _SERIAL))]
+    return torch.cat(parts)[: len(flat)].view(x.shape)
+
+
+def _whole(count: int) -> int:
+    """The most values, `count` or fewer, of which torch gives whole vectors to each thread."""
+    count -= count % _LANES
+    threads = torch.get_num_threads()
+    while count > _SERIAL and (rest := count % (_LANES * math.lcm(threads, min(threads, -(-count // _GRAIN))))):
+        count -= rest
+    return count
+
+
 def gated_silu(gate_up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up of [M, 2 * I], which holds both side by side (Shazeer, arXiv 2002.05202)."""
-    # A strided input takes other code in elementwise kernels, with other bits.
     gate, up = gate_up.chunk(2, dim=-1)
-    return functional.silu(gate.contiguous()) * up
+    return elementwise(functional.silu, gate) * up
 
 
 def gelu_tanh(x: torch.Tensor) -> torch.Tensor:
     """GELU by its tanh approximation (Hendrycks and Gimpel, arXiv 1606.08415), which GPT-2 calls gelu_new."""
-    return functional.gelu(x.contiguous(), approximate="tanh")
+    return elementwise(lambda part: functional.gelu(part, approximate="tanh"), x)

@@ -18,7 +18,6 @@ from lampc.backend.native.linear import Memory, NativeLinear
 TILE = 16
 """Rows of the call that defines a row's bits."""
 _LARGEST = 512
-_LANES = 64  # values that elementwise kernels take at once
 
 
 class Rows:
@@ -33,41 +32,28 @@ class Rows:
         self.native = native
         self.memory = None if native is None else Memory(native)
         self._verdicts: dict[tuple[int, ...], bool] = {}
-        self._even = True
 
     def layer(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
         """The product of x [M, K] with weight [N, K] transposed, plus bias [N]."""
         if self.native is not None and self.memory is not None:
-            self._meet(weight)
             return NativeLinear(self.native, weight, bias, self.memory)
         packed = self.pack(weight)
         return lambda x: self.linear(x, packed, bias)
 
     def pack(self, weight: torch.Tensor) -> torch.Tensor:
         """The weight [N, K] in the form that `linear` is fastest with; used nowhere else."""
-        self._meet(weight)
         if self.packed and packing.supported(weight.device.type, weight.dtype):
             return packing.pack(weight)
         return weight
 
-    def _meet(self, weight: torch.Tensor) -> None:
-        self._even &= all(side % _LANES == 0 for side in weight.shape)
-
     def padded(self, count: int) -> int:
         """The number of rows to run `count` rows with.
 
-        torch's elementwise kernels end with other code if the number of values is odd, so narrow layers that use them
-        need whole tiles. Otherwise there is rounding only to meet few different numbers, each of which has to be
-        tried out; native kernels need none.
+        Rounded up only to meet few different numbers, each of which has to be tried out; native kernels need none.
         """
-        if not self.exact:
+        if not self.exact or self.native is not None:
             return count
-        if not self._even:
-            step = TILE
-        elif self.native is not None:
-            step = 1
-        else:
-            step = TILE if count > 4 * TILE else 4 if count > TILE else 1
+        step = TILE if count > 4 * TILE else 4 if count > TILE else 1
         return -(-count // step) * step
 
     def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lampc.backend.models import packing, rows
-from lampc.backend.models.rows import TILE, Rows
+from lampc.backend.models.rows import Rows
 from lampc.backend.native.library import Library
 
 COUNTS = (1, 2, 3, 5, 8, 15, 16, 17, 23, 32, 33, 64, 100, 513)
@@ -60,12 +60,8 @@ def test_weights_are_packed_where_torch_can() -> None:
     assert not packing.supported("cuda", torch.float32)
 
 
-def test_narrow_layers_are_run_in_whole_tiles() -> None:
-    wide, narrow = Rows(exact=True), Rows(exact=True)
-    wide.pack(torch.zeros(128, 64))
-    narrow.pack(torch.zeros(128, 63))
-    assert [wide.padded(n) for n in (1, 5, 16, 17, 64, 65, 80)] == [1, 5, 16, 20, 64, 80, 80]
-    assert [narrow.padded(n) for n in (1, 5, 16, 17)] == [TILE, TILE, TILE, 2 * TILE]
+def test_few_different_numbers_of_rows_are_run() -> None:
+    assert [Rows(exact=True).padded(n) for n in (1, 5, 16, 17, 64, 65, 80)] == [1, 5, 16, 20, 64, 80, 80]
     assert Rows(exact=False).padded(17) == 17
 
 
@@ -76,6 +72,3 @@ def test_native_layers_need_no_padding_and_no_trials(kernels: Library) -> None:
     assert [scheme.padded(n) for n in (1, 5, 17, 65)] == [1, 5, 17, 65]
     x = torch.randn(65, 64, generator=torch.Generator().manual_seed(1))
     assert all(torch.equal(product(x[:n]), product(x)[:n]) for n in (1, 5, 17))
-    # What stands between narrow layers may be torch's elementwise kernels, which need whole tiles as before.
-    scheme.layer(*layer(50, 36, torch.float32, True))
-    assert scheme.padded(5) == TILE
