@@ -21,7 +21,7 @@ from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
-from lampc.backend.native.attention import NativeAttention
+from lampc.backend.native.attention import NativeAttention, supported
 from lampc.backend.plan import Want
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
@@ -217,7 +217,10 @@ class NaiveEngine:
         return attend
 
     def _native(self, length: int, rows: int) -> Attend:
-        """With native kernels a context is laid out as it comes, and every query is a tile of its own."""
+        """With native kernels a context is laid out as it comes, and every query is a tile of its own.
+
+        Like the paged engine's, attention is torch's where the kernel does not compute over such a cache.
+        """
         model, native = self._model, self._rows.native
         assert native is not None
         slots = np.arange(length)
@@ -228,7 +231,10 @@ class NaiveEngine:
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             if not steps:
                 cache = KVCache(length, model.layers, model.kv_heads, model.head_dim, q.device, q.dtype, self._int8)
-                steps.append(NativeAttention(native, cache, model.heads, model.windows, size=1).step(spans, to))
+                if supported(cache):
+                    steps.append(NativeAttention(native, cache, model.heads, model.windows, size=1).step(spans, to))
+                else:
+                    steps.append(self._dense(length))
             return steps[0](layer, q, k, v)
 
         return attend

@@ -25,7 +25,7 @@ def supported(cache: KVCache) -> bool:
 
 
 class NativeAttention:
-    """Plans and computes attention over one cache.
+    """Plans and computes attention over one cache. Raises ValueError if it is not `supported`.
 
     `windows` has an entry per layer. At most `size` queries are computed side by side; no bit depends on it.
     """
@@ -33,6 +33,11 @@ class NativeAttention:
     def __init__(
         self, library: Library, cache: KVCache, heads: int, windows: Sequence[int | None], size: int | None = None
     ) -> None:
+        if not supported(cache):
+            raise ValueError(
+                f"K/V are {cache.dtype} on {cache.device} with head_dim {cache.head_dim}; the kernel takes float32 and "
+                "bfloat16 on cpu with an even head_dim"
+            )
         self._cache = cache
         self._heads = heads
         self._windows = windows

@@ -70,6 +70,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2-even": ("qwen2", EVEN | QWEN_WINDOWS),
     "qwen3-windows": ("qwen3", QWEN_WINDOWS | {"head_dim": 8}),
     "qwen3-biases": ("qwen3", {"attention_bias": True, "head_dim": 8} | rope("yarn", factor=4.0, **ORIGINAL)),
+    "gpt2-odd-heads": ("gpt2", {"n_embd": 20}),
     "gpt2-inner": ("gpt2", {"n_inner": 40, "n_head": 2, "layer_norm_epsilon": 1e-3, "n_layer": 3}),
     "gpt2-untied": ("gpt2", {"tie_word_embeddings": False}),
 }

@@ -203,6 +203,12 @@ def test_rows_in_no_span_give_zeros_and_are_stored_nowhere(kernels: Library) -> 
     assert sorted({int(i) for i in cache.data[0, 0, 0].abs().sum(-1).nonzero()}) == sorted(step.to.tolist())
 
 
+def test_what_the_kernel_cannot_compute_is_refused(kernels: Library) -> None:
+    for dim, dtype in ((5, torch.bfloat16), (5, torch.float32), (8, torch.float16)):
+        with pytest.raises(ValueError, match=f"head_dim {dim}; the kernel takes float32 and bfloat16"):
+            NativeAttention(kernels, KVCache(8, 1, 2, dim, CPU, dtype), 2, [None])
+
+
 def test_what_is_not_finite_stays_with_its_request(kernels: Library) -> None:
     spans, _ = spans_of([([i] * 100, 1) for i in range(8)])
     for shape in (SHAPES[0], SHAPES[1], SHAPES[7]):
