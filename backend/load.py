@@ -95,7 +95,7 @@ def load_engine(
     per_token = bytes_per_token(model.layers, model.kv_heads, model.head_dim, number, int8)
     parts = (weights.digest(), path.read_text(encoding="utf-8"), tokenizer.digest, dtype, device, str(exact))
     # Some rope scalings depend on the context; kernels round in other places than torch does.
-    more = (str(model.context_length), "torch" if kernels is None else kernels.digest, kv_dtype)
+    more = (str(model.context_length), "torch" if kernels is None else kernels.digest, kv_dtype, *_numerics())
     info = EngineInfo(
         name=folder.resolve().name,
         vocab_size=model.vocab_size,
@@ -128,3 +128,8 @@ def load_engine(
         patience=patience,
         hooks=hooks,
     )
+
+
+def _numerics() -> tuple[str, str]:
+    """What decides how torch rounds, beside the model: its version, and the vector instructions that it uses."""
+    return torch.__version__, torch.backends.cpu.get_cpu_capability()

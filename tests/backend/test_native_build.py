@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -60,6 +61,20 @@ def test_the_digest_says_which_numerics_are_used(kernels: Library, tiny: Path) -
     engines = [load_engine(tiny, native=native) for native in (True, True, False)]
     digests = [engine.info.digest for engine in engines]
     assert digests[0] == digests[1] != digests[2]
+
+
+@pytest.mark.parametrize("native", [False, "auto"])
+def test_the_digest_names_torch_and_the_cpu(tiny: Path, monkeypatch: pytest.MonkeyPatch, native: Any) -> None:
+    def digest() -> str:
+        return load_engine(tiny, native=native).info.digest
+
+    here = digest()
+    assert digest() == here
+    monkeypatch.setattr(torch, "__version__", "0.0.1")
+    other = digest()
+    monkeypatch.undo()
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "ABACUS")
+    assert len({here, other, digest()}) == 3
 
 
 def test_the_kernels_and_torch_share_one_openmp_runtime(kernels: Library) -> None:
