@@ -229,11 +229,7 @@ class EngineCore:
         self._expire()
         # Hooks hear of what the scheduler did only after the step: they may abort whatever is in the plan.
         self._fixed = True
-        plan = self._scheduler.schedule(self._admitted)
-        for job in plan.preempted:
-            self._preemptions += 1
-            job.times.preemptions += 1
-            self._move(job, "preempted", State.PREEMPTED)
+        plan = self._scheduler.schedule(self._admitted, self._preempted)
         for job, error in plan.starved:
             self._finish(job, "error", str(error))
         if plan.wants or plan.chunks:
@@ -274,6 +270,11 @@ class EngineCore:
         now = self._clock()
         self._recorder.admitted(job.times, now)
         self._move(job, "admitted", State.PREFILLING, now)
+
+    def _preempted(self, job: Job) -> None:
+        self._preemptions += 1
+        job.times.preemptions += 1
+        self._move(job, "preempted", State.PREEMPTED)
 
     def _account(self, plan: Plan, start: float, now: float) -> None:
         running = len(self._scheduler.running)

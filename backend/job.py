@@ -34,7 +34,6 @@ class Job:
         "ids",
         "logprobs",
         "output",
-        "passed",
         "preempted",
         "promised",
         "promoted",
@@ -45,8 +44,10 @@ class Job:
         "script",
         "slots",
         "stalled",
+        "ticket",
         "times",
         "top",
+        "unpassed",
         "wants_logprobs",
         "watermark",
     )
@@ -85,7 +86,8 @@ class Job:
         self.fast = False  # all but its newest token is written, and had its logits
         self.preempted = 0
         self.promoted = False  # waited long enough to go before all others
-        self.passed = 0  # plus the number of those who left the line: how often it was passed
+        self.ticket = 0  # its place in the order of arrival among those that wait
+        self.unpassed = 0  # admissions that did not pass it, beyond those that did not pass the one before it
         self.stalled = 0  # steps in a row in which it wanted rows and got none
         self.promised = 0  # blocks that were left to it when it was admitted
 

@@ -12,7 +12,8 @@ stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes l
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from heapq import nsmallest
 from itertools import islice
 
 from lampc.backend.errors import OutOfBlocks
@@ -25,13 +26,16 @@ from lampc.backend.radix import RadixTree
 from lampc.backend.waiting import Waiting, rank_of
 
 MAX_PREEMPTIONS = 3
+MAX_VICTIMS = 8  # that are asked whether another fits in their place
 
 
 class Scheduler:
     """Waiting and running jobs over one tree.
 
-    `chunk` bounds the tokens of one job in a step. At most `patience` requests that came later pass one that waits
-    to be admitted; a running one gets rows at the latest after `patience` steps without.
+    `chunk` bounds the tokens of one job in a step. No more than `max_batch_tokens` run, whatever `max_running` says:
+    each that generates has a row in every step, which is what the forecast counts on. At most `patience` requests
+    that came later pass one that waits to be admitted; one that got no rows for its prompt in so many steps goes
+    before others that compute theirs.
     """
 
     def __init__(
@@ -54,7 +58,7 @@ class Scheduler:
         self.running: list[Job] = []  # by rank
         self._suspects: deque[Job] = deque()
         self._budget = max_batch_tokens
-        self._max_running = max_running
+        self._max_running = min(max_running, max_batch_tokens)
         self._chunk = chunk if chunk is not None else max_batch_tokens
         self._prefix_cache = prefix_cache
         self._patience = patience
@@ -65,7 +69,7 @@ class Scheduler:
     def remove(self, job: Job, next_use: float | None = None) -> None:
         """A job is over: out of its queue, and its path let go, which is needed next at `next_use`."""
         if job.cursor is None:
-            self.waiting.remove(job)
+            self.waiting.remove(job, admitted=False)
             return
         self._unrun(job)
         self._let_go(job, next_use, self.waiting.spent(job) if next_use is None else None)
@@ -81,13 +85,20 @@ class Scheduler:
 
     # -- one step --------------------------------------------------------------------------------------
 
-    def schedule(self, on_admit: Callable[[Job], None] | None = None) -> Plan:
+    def schedule(
+        self,
+        on_admit: Callable[[Job], None] | None = None,
+        on_preempt: Callable[[Job], None] | None = None,
+    ) -> Plan:
         """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller."""
         plan = Plan()
         self._make_room(plan)
         short = bool(plan.preempted)
         if not short and not self._suspects:
             self._give_way(plan)
+        if on_preempt is not None:
+            for job in plan.preempted:
+                on_preempt(job)
         while self._suspects:
             job = self._suspects.popleft()
             if job.cursor is not None and not job.handle.done:
@@ -199,7 +210,7 @@ class Scheduler:
         if not job.fast:
             job.fast = True
             plan.prefilled.append(job)
-            self._refused = (-1, -1)  # the forecast has one unknown less
+            self._refused = self._keeps = (-1, -1)  # the forecast has one unknown less
 
     @staticmethod
     def _count(job: Job, plan: Plan, start: int, end: int) -> None:
@@ -235,11 +246,11 @@ class Scheduler:
                 if self.running:
                     self._refused = (job.handle.id, self.tree.releases)
                     return
-                self.waiting.remove(job)
+                self.waiting.remove(job, admitted=False)
                 plan.starved.append((job, error))
                 self._gone(job)
                 continue
-            self.waiting.remove(job)
+            self.waiting.remove(job, admitted=True)
             self._policy.admitted(job)
             insort(self.running, job, key=rank_of)
             plan.admitted.append(job)
@@ -250,39 +261,53 @@ class Scheduler:
     def _place(self, job: Job) -> bool:
         """Gives a job a path with slots for all its ids, if the forecast allows it. Raises OutOfBlocks."""
         tree = self.tree
-        if not self._prefix_cache:
-            job.root = tree.new_root()
         # Held first: what is there of its prompt is not to be evicted for the rest of it, and is not its own cost.
-        cursor = tree.hold(*tree.match(job.ids, job.root))
-        left = self.lengths.slots_left(job)
-        if self.running and not self._fits(job, cursor, left):
+        cursor = self._hold(job)
+        if self.running and not self._fit([(job, cursor)]):
             tree.release(cursor)
             job.root = None
             return False
         tree.complete(cursor, job.ids)
         job.cursor = cursor
-        job.promised = -(-left // tree.pool.block_size)
+        job.promised = -(-self.lengths.slots_left(job) // tree.pool.block_size)
         self._promised += job.promised
         job.set_slots(tree.slots(cursor))
         return True
 
-    def _fits(self, job: Job, cursor: Cursor, left: int) -> bool:
-        """Whether there are blocks for all to the end, if a job with this path is admitted."""
+    def _hold(self, job: Job) -> Cursor:
+        """Holds what is there of a job's path."""
+        if not self._prefix_cache:
+            job.root = self.tree.new_root()
+        return self.tree.hold(*self.tree.match(job.ids, job.root))
+
+    def _fit(self, coming: Sequence[tuple[Job, Cursor]], without: Job | None = None) -> bool:
+        """Whether there are blocks for all to the end, if jobs with these paths are admitted and `without` is not
+        there any more. What those that come share and nobody has yet is counted for each."""
         tree, pool = self.tree, self.tree.pool
-        size, rest = pool.block_size, len(job.ids) - cursor.length
-        room = tree.room(cursor)
-        new = max(0, -(-(rest - room) // size))
-        locked = tree.locked_blocks + new
-        if locked + self._promised - (-left // size) <= pool.total:
+        size = pool.block_size
+        running, locked, promised = self.running, tree.locked_blocks, self._promised
+        if without is not None:
+            assert without.cursor is not None
+            running = [job for job in running if job is not without]
+            locked -= tree.own(without.cursor)[0]
+            promised -= without.promised
+        needs = []
+        for job, cursor in coming:
+            rest, room, left = len(job.ids) - cursor.length, tree.room(cursor), self.lengths.slots_left(job)
+            new = max(0, -(-(rest - room) // size))
+            locked += new
+            promised -= -left // size
+            needs.append((cursor, new, left, room + new * size - rest))
+        if locked + promised <= pool.total:
             return True
-        rate = max(1, min(self._chunk, self._budget - len(self.running)))
-        prefill = -(-(len(job.ids) - min(tree.written(cursor), job.next_logits)) // rate)
-        for other in self.running:
-            if not other.fast:
-                prefill += self._prefill_steps(other, rate)
-        futures = [self._future(other, prefill) for other in self.running]
-        own = tree.own(cursor)[0] + new
-        futures.append(Future(own, left, prefill + left, room + new * size - rest))
+        rate = max(1, min(self._chunk, self._budget - len(running) - len(coming) + 1))
+        prefill = sum(self._prefill_steps(job, cursor, rate) for job, cursor in coming)
+        for job in running:
+            if not job.fast:
+                assert job.cursor is not None
+                prefill += self._prefill_steps(job, job.cursor, rate)
+        futures = [self._future(job, prefill) for job in running]
+        futures += [Future(tree.own(at)[0] + new, left, prefill + left, room) for at, new, left, room in needs]
         return peak_blocks(locked, futures, size) <= pool.total
 
     def _future(self, job: Job, prefill: int) -> Future:
@@ -291,9 +316,8 @@ class Scheduler:
         steps = left if job.fast else left + prefill
         return Future(self.tree.own(job.cursor)[0], left, steps, self.tree.room(job.cursor))
 
-    def _prefill_steps(self, job: Job, rate: int) -> int:
-        assert job.cursor is not None
-        return -(-(len(job.ids) - min(self.tree.written(job.cursor), job.next_logits)) // rate)
+    def _prefill_steps(self, job: Job, cursor: Cursor, rate: int) -> int:
+        return -(-(len(job.ids) - min(self.tree.written(cursor), job.next_logits)) // rate)
 
     def _make_room(self, plan: Plan) -> None:
         """Blocks for the next token of every running job, at the price of preempting some."""
@@ -312,26 +336,38 @@ class Scheduler:
                 self._unrun(victim)
                 self._let_go(victim)
                 plan.starved.append((victim, OutOfBlocks(needed, tree.pool.free)))
-                self._gone(victim)
             tree.evict(len(running))
 
     def _give_way(self, plan: Plan) -> None:
         """Where no more may run, those that run give their places to those that wait and that the policy puts above
-        them; none that gave way often or waited long. What they computed stays cached for a while."""
+        them, if these fit then; none that gave way often or waited long. What they computed stays cached for a
+        while."""
         if len(self.running) < self._max_running or not self.waiting:
             return
         first = self.waiting.first()
-        tried = (first.handle.id, self.tree.releases)
-        if tried in (self._refused, self._keeps):
+        if (first.handle.id, self.tree.releases) in (self._refused, self._keeps):
             return
+        coming: list[tuple[Job, Cursor]] = []
         for job in list(islice(self.waiting, len(self.running))):
-            victim = min(self.running, key=self._cost)
-            settled = victim.promoted or victim.preempted >= MAX_PREEMPTIONS
-            if settled or not self._policy.displaces(job, victim):
+            victims = self._below(job)
+            if not victims:
+                break
+            coming.append((job, self._hold(job)))
+            victim = next((v for v in victims if self._fit(coming, v)), None)
+            if victim is None:
                 break
             self._preempt(victim, plan)
+        for job, cursor in coming:
+            self.tree.release(cursor)
+            job.root = None
         if not plan.preempted:
-            self._keeps = tried  # the same ones run until somebody lets go
+            self._keeps = (first.handle.id, self.tree.releases)  # the same ones run until somebody lets go
+
+    def _below(self, job: Job) -> list[Job]:
+        """Some of those that run and would give way to a job, the cheapest first."""
+        # It is a place that is wanted: one without blocks of its own will do as well.
+        cheapest = nsmallest(MAX_VICTIMS, self.running, key=lambda other: self._cost(other)[1:])
+        return [v for v in cheapest if not self._settled(v) and self._policy.displaces(job, v)]
 
     def _preempt(self, job: Job, plan: Plan) -> None:
         self._unrun(job)
@@ -356,9 +392,13 @@ class Scheduler:
         """
         assert job.cursor is not None
         blocks, tokens = self.tree.own(job.cursor)
-        if job.promoted or job.preempted >= MAX_PREEMPTIONS:
+        if self._settled(job):
             return (not blocks, 1, -job.handle.id)
         return (not blocks, 0, self._policy.keep(job), tokens, len(job.output.tokens), -job.handle.id)
+
+    @staticmethod
+    def _settled(job: Job) -> bool:
+        return job.promoted or job.preempted >= MAX_PREEMPTIONS
 
     def _unrun(self, job: Job) -> None:
         del self.running[bisect_left(self.running, job.rank, key=rank_of)]

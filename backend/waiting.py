@@ -11,8 +11,8 @@ class Waiting:
     """At most `patience` requests that came later are admitted before one that waits; then it is next.
 
     Who came first was passed most often, since whoever passes a later one passes it too. So only the one that came
-    first needs to be looked at: it was passed by all who left since it came, except those who were there before it.
-    Those that were preempted are counted anew, from their return, and among themselves.
+    first needs to be looked at. Those that were preempted are counted anew, from their return, and among themselves;
+    whoever is aborted or too late has passed nobody.
     """
 
     def __init__(self, policy: Policy, patience: int) -> None:
@@ -21,9 +21,7 @@ class Waiting:
         self._policy = policy
         self._patience = patience
         self._line: list[Job] = []  # by rank
-        self._arrived: list[tuple[int, Job]] = []  # for the first time, by number
-        self._returned: list[Job] = []
-        self._left = 0
+        self._arrived, self._returned = Passing(), Passing()
 
     def __len__(self) -> int:
         return len(self._line)
@@ -35,29 +33,24 @@ class Waiting:
         """Queues a job, new or preempted."""
         job.rank = (0, job.handle.id) if job.promoted else self._policy.rank(job)
         insort(self._line, job, key=rank_of)
-        if job.preempted:
-            at = len(self._returned)
-            self._returned.append(job)
-        else:
-            at = bisect_left(self._arrived, (job.handle.id,))
-            self._arrived.insert(at, (job.handle.id, job))
-        job.passed = -self._left - at
+        (self._returned if job.preempted else self._arrived).add(job)
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: Job, *, admitted: bool) -> None:
         """A job is admitted, or over. Does nothing if it is not here."""
         at = bisect_left(self._line, job.rank, key=rank_of)
         if at < len(self._line) and self._line[at] is job:
             del self._line[at]
+            mine, other = self._arrived, self._returned
             if job.preempted:
-                self._returned.remove(job)
-            else:
-                del self._arrived[bisect_left(self._arrived, (job.handle.id,))]
-            self._left += 1
+                mine, other = other, mine
+            mine.remove(job, admitted)
+            other.admissions += admitted
 
     def first(self) -> Job:
         """Who is to be admitted next, as long as nobody comes or goes."""
-        for oldest in [*(job for _, job in self._arrived[:1]), *self._returned[:1]]:
-            if not oldest.promoted and oldest.passed + self._left >= self._patience:
+        for passing in (self._arrived, self._returned):
+            oldest = passing.oldest
+            if oldest is not None and not oldest.promoted and passing.most >= self._patience:
                 del self._line[bisect_left(self._line, oldest.rank, key=rank_of)]
                 oldest.promoted = True
                 oldest.rank = (0, oldest.handle.id)
@@ -76,6 +69,54 @@ class Waiting:
             if not job.promoted:
                 job.rank = self._policy.rank(job)
         self._line.sort(key=rank_of)
+
+
+class Passing:
+    """Jobs in order of arrival, and how often the first of them was passed: admissions since it came, of all but
+    those who were there before it.
+
+    How often a job was passed is `admissions` less the sum of `unpassed` up to it. So what changes for all behind
+    a job that leaves is kept at the next one, and nothing is ever counted through.
+    """
+
+    def __init__(self) -> None:
+        self.admissions = 0
+        self._jobs: list[Job] = []
+        self._tickets = 0
+        self._unpassed = 0  # sum over the jobs
+
+    @property
+    def oldest(self) -> Job | None:
+        """The first, None if there is none."""
+        return self._jobs[0] if self._jobs else None
+
+    @property
+    def most(self) -> int:
+        """How often the first was passed."""
+        return self.admissions - self._jobs[0].unpassed
+
+    def add(self, job: Job) -> None:
+        """One more, which nobody passed yet."""
+        self._tickets += 1
+        job.ticket = self._tickets
+        job.unpassed = self.admissions - self._unpassed
+        self._unpassed = self.admissions
+        self._jobs.append(job)
+
+    def remove(self, job: Job, admitted: bool) -> None:
+        """One leaves: if it is admitted, it passes those before it."""
+        at = bisect_left(self._jobs, job.ticket, key=_ticket)
+        del self._jobs[at]
+        self.admissions += admitted
+        if at < len(self._jobs):
+            self._jobs[at].unpassed += job.unpassed + admitted
+            self._unpassed += admitted
+        else:
+            self._unpassed -= job.unpassed
+
+
+def _ticket(job: Job) -> int:
+    return job.ticket
 
 
 def rank_of(job: Job) -> tuple[object, ...]:

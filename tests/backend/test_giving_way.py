@@ -2,6 +2,7 @@
 
 import pytest
 
+from lampc.backend.hooks import RequestEvent
 from lampc.backend.request import State
 from tests.backend.engines import Log, TimedEngine, request
 
@@ -63,6 +64,61 @@ def test_equals_do_not_take_places_and_nobody_gives_way_for_ever() -> None:
     assert 1 <= slow.completion.metrics.preemptions <= 3
     assert first.done
     engine.run()
+
+
+def test_who_gives_way_is_told_before_who_comes() -> None:
+    log = Log()
+    engine = TimedEngine(max_running=1, hooks=[log])
+    slow = engine.submit(request("slow", 20))
+    engine.step()
+    urgent = engine.submit(request("urgent", 20, priority=1))
+    engine.step()
+    told = [(e.handle, e.kind) for e in log.events if isinstance(e, RequestEvent)]
+    assert told.index((slow, "preempted")) < told.index((urgent, "admitted"))
+
+
+def test_nobody_gives_way_to_one_that_would_not_fit() -> None:
+    engine = TimedEngine(max_running=2, kv_tokens=64, block_size=4)
+    large = engine.submit(request("a large one with a prompt", 20, priority=2))
+    small = engine.submit(request("small", 8))
+    engine.step()
+    urgent = engine.submit(request("urgent, and as large", 20, priority=1))
+    while not large.done and not small.done:
+        engine.step()
+        engine.check()
+        assert urgent.state is State.WAITING
+        assert small.state in (State.RUNNING, State.FINISHED), "its place would stay empty"
+    engine.run()
+    assert engine.stats().preemptions == 0
+    assert urgent.completion is not None
+    assert urgent.completion.finish == "length"
+
+
+def test_who_gives_way_leaves_enough_for_who_comes() -> None:
+    engine = TimedEngine(max_running=2, kv_tokens=64, block_size=4)
+    large = engine.submit(request("a large one with a prompt", 20))
+    small = engine.submit(request("small", 8))
+    engine.step()
+    urgent = engine.submit(request("urgent, and as large", 20, priority=1))
+    engine.step()
+    engine.check()
+    assert [h.state for h in (large, small, urgent)] == [State.PREEMPTED, State.RUNNING, State.RUNNING]
+    engine.run()
+    assert engine.stats().preemptions == 1
+
+
+def test_a_place_is_taken_from_the_lowest_even_if_it_has_no_block_of_its_own() -> None:
+    engine = TimedEngine(max_running=3, block_size=4)
+    twins = [engine.submit(request("the same", 20)) for _ in range(2)]
+    middle = engine.submit(request("in the middle", 20, priority=1))
+    engine.step()
+    engine.step()
+    urgent = engine.submit(request("urgent", 2, priority=2))
+    engine.step()
+    assert urgent.state is State.RUNNING
+    assert [h.state for h in (*twins, middle)] == [State.RUNNING, State.PREEMPTED, State.RUNNING]
+    engine.run()
+    engine.check()
 
 
 def test_several_urgent_ones_take_several_places_at_once() -> None:

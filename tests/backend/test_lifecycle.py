@@ -2,7 +2,6 @@
 
 import gc
 import threading
-import time
 import weakref
 from itertools import product
 from pathlib import Path
@@ -329,20 +328,4 @@ def test_two_engines_leave_nothing(tiny: Path) -> None:
     threads, count = threading.active_count(), tensors()
     assert [r() for r in use()] == [None] * 4  # by reference counts alone: no cycle waits for the collector
     assert tensors() == count
-    assert threading.active_count() == threads
-
-
-def test_an_idle_engine_uses_no_cpu() -> None:
-    engine = FakeEngine()
-    assert engine.idle
-    handle = engine.submit(request("abc"))
-    assert not engine.idle
-    threads = threading.active_count()
-    engine.abort(handle)
-    assert not engine.idle  # the end of it has not been told yet
-    assert engine.step() == [handle]
-    assert engine.idle
-    before = time.process_time()
-    time.sleep(0.3)
-    assert time.process_time() - before < 0.1
     assert threading.active_count() == threads

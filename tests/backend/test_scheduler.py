@@ -133,10 +133,13 @@ def test_known_lengths_fill_the_pool_and_nobody_is_preempted(shared: int, policy
     chunk=st.sampled_from([None, 5]),
     shared=st.sampled_from([0, 20]),
     cache=st.booleans(),
+    budget=st.sampled_from([2, 5, 40]),
 )
-def test_known_lengths_never_preempt(seed: int, size: int, chunk: int | None, shared: int, cache: bool) -> None:
+def test_known_lengths_never_preempt(
+    seed: int, size: int, chunk: int | None, shared: int, cache: bool, budget: int
+) -> None:
     engine = FakeEngine(
-        kv_tokens=220, block_size=size, chunk=chunk, max_batch_tokens=40, max_running=30, prefix_cache=cache
+        kv_tokens=220, block_size=size, chunk=chunk, max_batch_tokens=budget, max_running=30, prefix_cache=cache
     )
     rng = random.Random(seed)
     requests = job_of_known_lengths(seed, 25, shared)
@@ -197,15 +200,19 @@ def test_a_new_request_joins_at_the_next_step_and_a_finished_one_leaves_at_once(
 def test_more_generate_than_the_budget_takes_and_all_get_their_turn() -> None:
     engine = FakeEngine(max_batch_tokens=2, patience=4)
     handles = [engine.submit(request(c, 50)) for c in "abcdef"]
-    last = dict.fromkeys(range(6), 0)
+    last: dict[int, int] = {}
     for step in range(1, 400):
+        before = [h.state is State.RUNNING for h in handles]
         engine.step()
         engine.check()
         for i, handle in enumerate(handles):
-            if handle.done or handle.new_tokens():
+            tokens = handle.new_tokens()
+            assert tokens or not before[i] or handle.done, "one that generates has a row in every step"
+            if tokens or handle.done or handle.state is State.WAITING:
                 last[i] = step
-            assert step - last[i] < 200
+            assert step - last.get(i, step - 1) < 4 + 2
     assert all(h.done for h in handles)
+    assert engine.stats().preemptions == 0
 
 
 def test_a_long_prompt_of_low_priority_is_computed_all_the_same() -> None:

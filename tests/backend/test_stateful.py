@@ -33,9 +33,10 @@ SIZE, BLOCKS, BUDGET, RUNNING, PATIENCE = 3, 14, 11, 5, 4
 class Memory:
     """What is in each slot: the prefix (its ids, and whose it is if nothing is shared) of the token it belongs to."""
 
-    def __init__(self, inner: Any, shared: bool) -> None:
+    def __init__(self, inner: Any, shared: bool, budget: int) -> None:
         self.inner = inner
         self.shared = shared
+        self.budget = budget
         self.slots: dict[int, Any] = {}
         self.fail: Exception | None = None
         self.steps = 0
@@ -43,7 +44,7 @@ class Memory:
 
     def execute(self, plan: Plan) -> Any:
         rows = sum(c.end - c.start for c in plan.chunks)
-        assert rows == plan.rows <= BUDGET, f"{rows} rows with a budget of {BUDGET}"
+        assert rows == plan.rows <= self.budget, f"{rows} rows with a budget of {self.budget}"
         wrote: set[int] = set()
         for chunk in plan.chunks:
             for at in range(max(chunk.start, chunk.write_from), chunk.end):
@@ -88,13 +89,14 @@ class EngineMachine(RuleBasedStateMachine):
         cache=st.sampled_from([True, True, True, False]),
         chunk=st.sampled_from([None, 4]),
         taught=st.booleans(),
+        budget=st.sampled_from([BUDGET, BUDGET, 3]),
     )
-    def load(self, policy: str, cache: bool, chunk: int | None, taught: bool) -> None:
+    def load(self, policy: str, cache: bool, chunk: int | None, taught: bool, budget: int) -> None:
         self.passed = Passed()
         self.engine = TimedEngine(
             kv_tokens=SIZE * BLOCKS,
             block_size=SIZE,
-            max_batch_tokens=BUDGET,
+            max_batch_tokens=budget,
             max_running=RUNNING,
             patience=PATIENCE,
             policy=policy,
@@ -107,7 +109,7 @@ class EngineMachine(RuleBasedStateMachine):
             teach(self.engine)
             self.engine.reset_cache()
             self.before = 1
-        self.memory = Memory(self.engine._runner, cache)
+        self.memory = Memory(self.engine._runner, cache, budget)
         self.engine._runner = self.memory  # type: ignore[assignment]
 
     def add(self, wanted: Request) -> None:
@@ -283,7 +285,8 @@ def test_a_long_life(seed: int) -> None:
     """One engine for long, rather than many for short: states that only many requests lead to."""
     rng = random.Random(seed)
     machine = EngineMachine()
-    machine.load(rng.choice(list(POLICIES)), cache=True, chunk=rng.choice([None, 4]), taught=True)
+    budget = rng.choice([BUDGET, 3])
+    machine.load(rng.choice(list(POLICIES)), cache=True, chunk=rng.choice([None, 4]), taught=True, budget=budget)
     for _ in range(300):
         move = rng.random()
         text = "".join(rng.choice("ab") for _ in range(rng.randint(1, 14)))
