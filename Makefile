@@ -40,10 +40,9 @@ $(VENV)/.ready-dev: $(PY) pyproject.toml $(CONSTRAINTS)
 	$(PY) -m pip install $(PIP_ARGS) -c $(CONSTRAINTS) -e ".[dev]"
 	@touch $@ $(VENV)/.ready
 
-# The engine is faster with them, and runs without: a machine that cannot build them is told why, and goes on.
+# The engine is faster with them, and runs without: a machine that cannot build them is told why, and goes on; the next `make` tries again.
 $(VENV)/.kernels: $(VENV)/.ready $(wildcard backend/native/*.cpp backend/native/*.h)
-	@$(PY) -m lampc.backend.native || true
-	@touch $@
+	@$(PY) -m lampc.backend.native && touch $@ || true
 
 demo: $(VENV)/.kernels ## optimise an example program on the bundled model and show what it gains (FRESH=1: start over)
 	@FRESH="$(FRESH)" $(PY) -m lampc demo

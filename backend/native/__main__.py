@@ -9,7 +9,7 @@ import sys
 import time
 
 from lampc.backend.native import library
-from lampc.backend.native.build import NoKernels, build, compiler, library_path
+from lampc.backend.native.build import NoKernels, build, built, compiler, library_path
 
 
 def main() -> int:
@@ -22,15 +22,16 @@ def main() -> int:
     options = parser.parse_args()
     try:
         path = library_path()
-        if not options.check and (options.force or not path.is_file()):
+        if not options.check and (options.force or not built(path)):
             begun = time.perf_counter()
             build()
             print(f"native kernels: built by {compiler()} in {time.perf_counter() - begun:.1f} s")
         library.load()
-    except NoKernels as reason:
+        size = path.stat().st_size
+    except (NoKernels, OSError) as reason:
         print(f"native kernels: {reason}")
         return 1
-    print(f"native kernels: {path}, {path.stat().st_size / 1024:.0f} KiB, same results as torch")
+    print(f"native kernels: {path}, {size / 1024:.0f} KiB, same results as torch")
     return 0
 
 

@@ -1,5 +1,6 @@
 """The built library, loaded into this process."""
 
+import contextlib
 import ctypes
 import functools
 import hashlib
@@ -11,7 +12,7 @@ from typing import Any
 
 import torch
 
-from lampc.backend.native.build import NoKernels, library_path, private
+from lampc.backend.native.build import NoKernels, built, library_path, owned
 
 POINTER = ctypes.c_void_p
 SIZE = ctypes.c_int64
@@ -63,9 +64,9 @@ def load() -> Library:
     from lampc.backend.native.selftest import passes
 
     path = library_path()
-    if not path.is_file():
+    if not built(path):
         raise NoKernels(f"not built yet ({path}); python -m lampc.backend.native builds them")
-    private(path.parent)
+    owned(path.parent.parent, path.parent, path)
     try:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
         library = Library(path, digest, ctypes.CDLL(str(path)))
@@ -73,4 +74,6 @@ def load() -> Library:
         raise NoKernels(f"{path} cannot be loaded: {error}") from error
     if not passes(library):
         raise NoKernels(f"{path} gives wrong results on this machine; torch computes instead")
+    with contextlib.suppress(OSError):
+        os.utime(path)  # builds remove what was not used for long
     return library

@@ -137,15 +137,6 @@ INLINE f32x16 scaled_exp(f32x16 r, i32x16 n, i32x16 tiny) {
 // Adding it rounds to whole numbers, which then stand in the low bits.
 static const float WHOLE = 12582912.0f;  // 1.5 * 2^23
 
-// 2^x for x <= 127; 0 below the range of normal numbers, also for -inf.
-INLINE f32x16 exp2(f32x16 x) {
-    i32x16 tiny = x < all(-126.0f);
-    x = pick(tiny, all(-126.0f), x);
-    f32x16 whole = x + WHOLE;
-    i32x16 n = (i32x16)whole - bits<int32_t>(WHOLE);
-    return scaled_exp((x - (whole - WHOLE)) * 0.693147180559945f, n, tiny);
-}
-
 // e^x for x <= 88; 0 below the range of normal numbers, also for -inf.
 INLINE f32x16 exp(f32x16 x) {
     i32x16 tiny = x < all(-87.0f);

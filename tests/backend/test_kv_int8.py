@@ -103,5 +103,7 @@ def test_close_to_full_precision_and_the_kernel_to_its_twin(tiny: Path, kernels:
     full = logprobs(False)
     twin, kernel = logprobs(False, kv_dtype="int8"), logprobs(True, kv_dtype="int8")
     assert twin != full
-    assert twin == pytest.approx(full, abs=0.3)
+    errors = (torch.tensor(twin) - torch.tensor(full)).abs()  # in nats; measured: 0.183 at most, 0.032 in the mean
+    assert errors.max() < 0.25
+    assert errors.mean() < 0.05
     assert kernel == pytest.approx(twin, abs=1e-3)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -87,16 +88,119 @@ def test_the_kernels_and_torch_share_one_openmp_runtime(kernels: Library) -> Non
     assert any(path.name == kernels.path.name for path in loaded)
 
 
-def test_a_cache_that_others_can_write_is_not_used(kernels: Library, empty_cache: Path) -> None:
-    empty_cache.mkdir(parents=True)
-    (empty_cache / kernels.path.name).write_bytes(kernels.path.read_bytes())
-    empty_cache.chmod(0o700)
+@pytest.fixture
+def copied(kernels: Library, empty_cache: Path) -> Path:
+    """The kernels in a cache of their own."""
+    path = build.private(empty_cache) / kernels.path.name
+    path.write_bytes(kernels.path.read_bytes())
+    path.chmod(0o700)
     assert library.load().digest == kernels.digest
     library.load.cache_clear()
-    empty_cache.chmod(0o777)
-    with pytest.raises(NoKernels, match="can be written by others"):
+    return path
+
+
+@pytest.mark.parametrize("up", [0, 1, 2])
+@pytest.mark.parametrize("mode", [0o770, 0o777, 0o702])
+def test_what_others_can_write_is_not_loaded(copied: Path, up: int, mode: int) -> None:
+    place = (copied, *copied.parents)[up]
+    place.chmod(mode)
+    with pytest.raises(NoKernels, match=f"{place} can be written by others"):
         library.load()
     assert choose("auto", CPU, torch.float32) is None
+    if up:
+        with pytest.raises(NoKernels, match="can be written by others"):
+            build.build()
+
+
+@pytest.mark.parametrize("up", [0, 1, 2])
+def test_what_links_lead_to_is_not_loaded(copied: Path, up: int, tmp_path: Path) -> None:
+    place = (copied, *copied.parents)[up]
+    place.symlink_to(place.rename(tmp_path / "elsewhere"))
+    with pytest.raises(NoKernels, match=f"{place} is a link"):
+        library.load()
+    if up:
+        with pytest.raises(NoKernels, match="is a link"):
+            build.build()
+
+
+def test_what_belongs_to_others_is_not_loaded(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "getuid", lambda: copied.stat().st_uid + 1)
+    with pytest.raises(NoKernels, match="belongs to another user"):
+        library.load()
+    assert choose("auto", CPU, torch.float32) is None
+
+
+def denied(*_: object, **__: object) -> None:
+    raise PermissionError(13, "Permission denied")
+
+
+def homeless() -> Path:
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_where_nothing_can_be_looked_at_torch_computes(
+    tiny: Path, empty_cache: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As with the home of another user, a user without a home, or no /proc: reasons, not crashes."""
+
+    def fails(match: str) -> None:
+        library.load.cache_clear()
+        with pytest.raises(NoKernels, match=match):
+            library.load()
+        load_engine(tiny).close()
+        for arguments in (["native"], ["native", "--check"]):
+            monkeypatch.setattr(sys, "argv", arguments)
+            assert command.main() == 1
+            assert capsys.readouterr().out.count("\n") == 1
+        monkeypatch.undo()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(empty_cache.parent.parent))
+        monkeypatch.delenv("LAMPC_NATIVE", raising=False)
+
+    if not sys.platform.startswith("linux"):
+        pytest.skip("kernels are built on Linux only")
+    lstat, read = Path.lstat, Path.read_text
+    monkeypatch.setattr(Path, "lstat", lambda path: denied() if path.suffix == ".so" else lstat(path))
+    fails("cannot be looked for: .*Permission denied")
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(Path, "home", homeless)
+    fails("no place for native kernels: Could not determine home")
+    build.openmp_runtime.cache_clear()
+    monkeypatch.setattr(
+        Path, "read_text", lambda path, **more: denied() if path.parts[1] == "proc" else read(path, **more)
+    )
+    fails("which OpenMP runtime is loaded: .*Permission denied")
+
+
+def test_old_libraries_and_what_killed_builds_left_are_removed(
+    kernels: Library, empty_cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "small.cpp"
+    source.write_text("int nothing;\n")
+    monkeypatch.setattr(build, "sources", lambda: [source])
+    folder, now = build.private(empty_cache), time.time()
+
+    def put(name: str, days: int) -> str:
+        path = folder / name
+        if name.startswith("build-"):
+            path.mkdir()
+        else:
+            path.write_bytes(b"")
+        os.utime(path, (now - days * 86400, now - days * 86400))
+        return name
+
+    for name, days in (("kernels-" + "a" * 24 + ".so", 31), ("build-abc_1", 2)):
+        put(name, days)
+    kept = {put("kernels-" + "b" * 24 + ".so", 29), put("build-new", 0), put("kernels-mine.so", 99), put("notes", 99)}
+    (folder / "build-link").symlink_to(tmp_path)
+    path = build.build()
+    assert {p.name for p in folder.iterdir()} == kept | {path.name, "build-link"}
+    assert source.is_file()
+
+
+def test_a_library_in_use_stays_young(copied: Path) -> None:
+    os.utime(copied, (0, 0))
+    library.load()
+    assert time.time() - copied.stat().st_mtime < 3600
 
 
 def test_a_broken_library_is_not_used(kernels: Library, empty_cache: Path) -> None:
@@ -161,7 +265,7 @@ def test_building_makes_a_private_library(
     path = build.build()
     assert path.parent == empty_cache
     assert list(empty_cache.iterdir()) == [path]
-    assert empty_cache.stat().st_mode & 0o777 == 0o700
+    assert [p.stat().st_mode & 0o777 for p in (path, empty_cache, empty_cache.parent)] == [0o700] * 3
     needed = subprocess.run(["readelf", "-d", str(path)], capture_output=True, text=True, check=False).stdout
     assert not needed or str(build.openmp_runtime().parent) in needed
     source.write_text(source.read_text() + "// changed\n")
