@@ -1,9 +1,9 @@
 """The output file of a batch: one JSON line per finished request, and thereby the record of what is finished.
 
 A line is appended as soon as its request is done. A process that was killed leaves at most one torn line, at the
-end; it is cut off when the file is opened again. Nothing else is ever changed, but a file that is complete is
-written anew, into another file (`.tmp`) that then takes its place, if its lines are to be put in order or if an
-error in it was mended.
+end, a machine that lost its power zeros instead; both are cut off when the file is opened again. Nothing else is ever
+changed, but a file that is complete is written anew, into another file (`.tmp`) that then takes its place, if its
+lines are to be put in order or if an error in it was mended.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from typing import Any, Literal, Self
 _START = '{"line": '
 _MOST_LINES = 1 << 32
 _FAILED = 1 << 63  # beside the key of a line that holds an error
+_LATE = 1 << 62  # beside that of a line of which something ended by its timeout
 
 
 class BatchError(Exception):
@@ -30,9 +31,9 @@ class BatchError(Exception):
 class Results:
     """The output file, held open and locked.
 
-    `retry`: lines whose result is an error count as not finished. `every` is the longest time in seconds between two
-    syncs to disk. Raises BatchError if the file is not one of ours or another process writes it, and OSError. It holds
-    8 bytes per line of an earlier run in memory, nothing per line of this one.
+    `retry`: lines whose result is an error, or was cut short by a timeout, count as not finished. `every` is the
+    longest time in seconds between two syncs to disk. Raises BatchError if the file is not one of ours or another
+    process writes it, and OSError. It holds 8 bytes per line of an earlier run in memory, nothing per line of this one.
     """
 
     def __init__(
@@ -48,12 +49,8 @@ class Results:
         self._retry, self._every, self._clock = retry, every, clock
         self._known = array("Q")  # by line number: key of the last record of an earlier run, 0 for none
         self._mended = False
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        self._fd = _locked(path)
         try:
-            try:
-                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise BatchError(f"{path}: another process writes this file; wait for it, or give another") from None
             self._scratch.unlink(missing_ok=True)  # of a process that was killed at the very end
             self._read()
         except BaseException:
@@ -77,8 +74,10 @@ class Results:
         held = self._known[number] if number < len(self._known) else 0
         if not held:
             return ""
-        if held & ~_FAILED == _number(key):
-            return "done" if not held & _FAILED else "" if self._retry else "failed"
+        if held & ~(_FAILED | _LATE) == _number(key):
+            if self._retry and held & (_FAILED | _LATE):
+                return ""
+            return "failed" if held & _FAILED else "done"
         if held & _FAILED:
             return ""  # the line was wrong and is another one now
         raise BatchError(
@@ -149,32 +148,59 @@ class Results:
         at = 0
         with self.path.open("rb") as file:
             for count, raw in enumerate(file, 1):
-                record = _record(raw)
-                if record is None and not raw.endswith(b"\n") and _torn(raw):
+                body = raw.rstrip(b"\0")  # zeros stand where the disk knows of a length and has no data yet
+                record = _record(body)
+                if record is None and not raw.endswith(b"\n") and _torn(body):
                     os.ftruncate(self._fd, at)
                     return
                 if record is None:
                     raise BatchError(
                         f"{self.path}:{count}: not written by lampc batch, so it is left alone; give another --out"
                     )
-                number, key, failed = record
+                number, key, flags = record
                 self._mended |= number < len(self._known) and self._known[number] != 0
-                _put(self._known, number, _number(key) | (_FAILED if failed else 0))
+                _put(self._known, number, _number(key) | flags)
                 at += len(raw)
                 if not raw.endswith(b"\n"):
+                    os.ftruncate(self._fd, at - len(raw) + len(body))
                     os.write(self._fd, b"\n")
                     return
 
 
-def _record(raw: bytes) -> tuple[int, str, bool] | None:
-    """Line number, key and whether it failed, of a line of ours; None for any other."""
+def _locked(path: Path) -> int:
+    """The file, opened to be appended to and locked. Raises BatchError if another process has it, and OSError."""
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            same = _same(fd, path)
+        except BaseException as error:
+            os.close(fd)
+            if isinstance(error, BlockingIOError):
+                raise BatchError(f"{path}: another process writes this file; wait for it, or give another") from None
+            raise
+        if same:
+            return fd
+        os.close(fd)  # who had it put another file in its place meanwhile: that one is wanted
+
+
+def _same(fd: int, path: Path) -> bool:
+    try:
+        return os.path.samestat(os.fstat(fd), path.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _record(raw: bytes) -> tuple[int, str, int] | None:
+    """Line number, key and flags (`_FAILED`, `_LATE`) of a line of ours; None for any other."""
     try:
         fields = json.loads(raw)
         number, key = fields["line"], fields["key"]
         if type(number) is int and 0 < number < _MOST_LINES and isinstance(key, str) and len(key) == 16:
             int(key, 16)
-            return number, key, "error" in fields
-    except (ValueError, TypeError, KeyError, RecursionError):
+            late = any(c["finish"] == "timeout" for c in fields.get("completions", [fields]) if "finish" in c)
+            return number, key, _FAILED if "error" in fields else _LATE if late else 0
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         pass
     return None
 
@@ -190,7 +216,7 @@ def _torn(raw: bytes) -> bool:
 
 
 def _number(key: str) -> int:
-    return int(key, 16) & ~_FAILED or 1
+    return int(key, 16) & ~(_FAILED | _LATE) or 1
 
 
 def _put(numbers: array[int], at: int, value: int) -> None:

@@ -28,7 +28,7 @@ def batch(
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws, together with the prompt.")] = 0,
     ordered: Annotated[bool, typer.Option("--ordered", help="At the end, put results in the input's order.")] = False,
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first line that is wrong or fails.")] = False,
-    retry: Annotated[bool, typer.Option("--retry", help="Run again what an earlier run failed at.")] = False,
+    retry: Annotated[bool, typer.Option("--retry", help="Run again what failed or met its timeout.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget the results of an earlier run.")] = False,
     window: Annotated[int, typer.Option("--window", min=1, help="Requests held in memory at a time.")] = 256,
 ) -> None:
@@ -36,7 +36,8 @@ def batch(
 
     Requests run together; lines that begin alike are run one after the other, and what they share is computed once.
     A result is written as soon as it is there (`line` says of which line it is): stopped at any time, even by force,
-    the same command goes on with what is missing, and the results are the same as without a stop.
+    the same command goes on with what is missing, and the results are the same as without a stop (but for lines with
+    a "timeout" that is met: where they end depends on the time, and --retry runs them again).
 
     \b
     A line of FILE has one of

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
@@ -17,6 +18,7 @@ import pytest
 
 from lampc.backend import FakeEngine
 from lampc.runtime.batch import BadLine, BatchError, Figures, Line, Lines, Results, run_batch, survey
+from tests.backend.engines import TimedEngine
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -283,6 +285,75 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, text: str) -> Non
 def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
     with Results(tmp_path / "out.jsonl"), pytest.raises(BatchError, match="another process writes"):
         Results(tmp_path / "out.jsonl")
+
+
+def test_a_file_that_is_replaced_while_it_is_opened_is_not_written_in_vain(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, other = tmp_path / "out.jsonl", tmp_path / "other"
+    out.write_text("")
+    real, calls = fcntl.flock, []
+
+    def flock(fd: int, how: int) -> None:
+        calls.append(fd)
+        if len(calls) == 1:  # the other process puts its lines in order right now
+            other.write_text(json.dumps({"line": 1, "key": "0" * 15 + "1"}) + "\n")
+            os.replace(other, out)
+        elif len(calls) == 2:
+            out.unlink()
+        real(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with Results(out) as results:
+        results.add(2, "0" * 15 + "2", {})
+        with pytest.raises(BatchError, match="another process writes"):
+            Results(out)
+    assert [r["line"] for r in read(out)] == [2]
+    assert len(calls) == 4
+
+
+def engine_of_now(step_s: float) -> TimedEngine:
+    """Timeouts of lines are by the real clock."""
+    engine = TimedEngine(step_s=step_s)
+    engine.now = time.monotonic()
+    return engine
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_retry_runs_again_what_met_its_timeout(tmp_path: Path, n: int) -> None:
+    source = write(
+        tmp_path / "in.jsonl",
+        {"prompt": "a", "max_tokens": 3},
+        {"prompt": "b", "timeout": 250, "n": n, "max_tokens": 6, "ignore_eos": True},
+    )
+    out = tmp_path / "out.jsonl"
+    batch(source, out, engine_of_now(step_s=100.0), ordered=True)
+    cut = read(out)
+    assert [c["finish"] for c in cut[1].get("completions", cut[1:])] == ["timeout"] * n
+    assert batch(source, out).requests == 0
+    again = batch(source, out, engine_of_now(step_s=0.1), retry=True, ordered=True)
+    assert (again.requests, again.failed) == (1, 0)
+    whole = read(out)
+    assert whole[0] == cut[0]
+    assert [c["finish"] for c in whole[1].get("completions", whole[1:])] == ["length"] * n
+    assert batch(source, out, retry=True).requests == 0
+
+
+def test_zeros_at_the_end_are_a_torn_end(tmp_path: Path) -> None:
+    source = write(tmp_path / "in.jsonl", *({"prompt": f"é {i}"} for i in range(3)))
+    batch(source, tmp_path / "whole.jsonl", ordered=True)
+    whole = (tmp_path / "whole.jsonl").read_bytes()
+    ends = [i + 1 for i, byte in enumerate(whole) if byte == 10]
+    out = tmp_path / "out.jsonl"
+    for cut in range(len(whole) + 1):
+        out.write_bytes(whole[:cut] + bytes(5000))
+        kept = sum(cut >= end - 1 for end in ends)
+        assert batch(source, out, ordered=True).requests == 3 - kept
+        assert out.read_bytes() == whole
+    out.write_bytes(b"hello" + bytes(9))
+    with pytest.raises(BatchError, match="not written by lampc batch"):
+        batch(source, out)
+    assert out.read_bytes() == b"hello" + bytes(9)
 
 
 def test_a_torn_end_at_every_byte(tmp_path: Path) -> None:
