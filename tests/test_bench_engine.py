@@ -132,6 +132,7 @@ def test_fewer_requests_are_scaled_and_compared_with_ours_on_all() -> None:
 def test_other_settings_are_those_that_the_engine_has() -> None:
     known = systems.load_options()
     assert systems.variants()["ours, fast mode"] == {"exact": False}
+    assert systems.variants()["ours, torch only, fast mode"] == {"native": False, "exact": False}
     assert all(set(options) <= known for options in systems.variants().values())
     assert systems.ours(frozenset({"kv_tokens"}), 100, unheard_of=1) == {"kv_tokens": 100}
 
@@ -156,6 +157,14 @@ def test_other_code_or_settings_are_another_run(tmp_path: Path) -> None:
     before = digest([tmp_path])
     file.write_text("x = 2\n")
     assert digest([tmp_path]) != before
+    seen = set()
+    for place in ("a.py", "one/a.py", "two/a.py"):
+        file.unlink()
+        file = tmp_path / place
+        file.parent.mkdir(exist_ok=True)
+        file.write_text("x = 1\n")
+        seen.add(digest([tmp_path]))
+    assert len(seen) == 3
     assert key({"threads": 1}, "c") != key({"threads": 2}, "c")
     assert key({"threads": 1}, "c") != key({"threads": 1}, "d")
 

@@ -56,10 +56,14 @@ def key(settings: Mapping[str, Any], code: str) -> str:
 
 
 def digest(paths: Iterable[Path]) -> str:
-    """Of the contents of files and of all sources below folders."""
+    """Of names and contents of files, and of all sources below folders with their places there."""
     total = hashlib.sha256()
     for path in paths:
-        files = sorted(p for p in path.rglob("*") if p.suffix in (".py", ".cpp", ".h")) if path.is_dir() else [path]
-        for file in files:
-            total.update(str(file.name).encode() + b"\0" + file.read_bytes())
+        if path.is_dir():
+            named = [(p.relative_to(path).as_posix(), p) for p in path.rglob("*") if p.suffix in (".py", ".cpp", ".h")]
+        else:
+            named = [(path.name, path)]
+        for name, file in sorted(named):
+            content = file.read_bytes()
+            total.update(f"{name}\0{len(content)}\0".encode() + content)
     return total.hexdigest()[:16]

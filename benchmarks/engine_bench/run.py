@@ -28,6 +28,7 @@ OVERLOAD = 1.2
 """Requests of W4 arrive so many times as fast as our engine answers them offline."""
 VARIANT_REQUESTS = 8
 _FLOORS = System("floors", "floors.py", "torch's GEMM and reads")
+_MEASURING = ("peers", "workloads.py", "measure.py", "process.py", "floor.py")
 _ITEMSIZE = {"float32": 4, "bfloat16": 2}
 
 
@@ -42,7 +43,7 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
         until=time.monotonic() + 60 * args.minutes,
     )
     about = {k: v for k, v in machine("torch", "numpy").items() if k != "load"}
-    code = digest([ROOT / "backend", Path(__file__).parent / "peers", Path(__file__).parent / "workloads.py"])
+    code = digest([ROOT / "backend", *(Path(__file__).parent / name for name in _MEASURING)])
     wanted = {
         "machine": [about["processor"], about["processors"], about["system"], about["torch"]],
         "threads": args.threads,

@@ -19,7 +19,8 @@ def markdown(result: Mapping[str, Any]) -> str:
     about, settings = result["machine"], result["settings"]
     lines = [
         f"{about['processor']}, {settings['threads']} threads, {settings['requests']} requests "
-        f"(`make bench-engine`, commit {about['commit']}, {result['time'][:10]}). Seconds, less is better."
+        f"(`make bench-engine`, commit {about['commit']}, {result['time'][:10]}). Seconds, less is better; "
+        "those that are *from n* requests are scaled linearly by output tokens to all of them."
     ]
     for name, model in result["models"].items():
         rows = [r for r in result["rows"] if r.get("model") == name]
