@@ -49,7 +49,7 @@ class Engine:
         """The model in a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
 
         `options` are those of `load_engine`, among them `dtype="bfloat16"`, `kv_tokens`, `max_running`,
-        `exact`. Raises CheckpointError, UnknownArchitecture, Unsupported, ValueError or UnknownOption.
+        `exact`. Raises CheckpointError, UnknownArchitecture, Unsupported, NoKernels, ValueError or UnknownOption.
 
         Example:
             >>> engine = Engine.load("Qwen2.5-0.5B-Instruct", dtype="bfloat16")

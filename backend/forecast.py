@@ -20,7 +20,8 @@ _AHEAD = 1024
 
 
 class Lengths:
-    """Numbers of tokens that requests of uncertain length generated: the last ones that ended by themselves."""
+    """Numbers of tokens that requests of uncertain length generated: the last ones that ran to their end, be it
+    that of `max_tokens`."""
 
     def __init__(self) -> None:
         self._recent: deque[int] = deque()

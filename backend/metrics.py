@@ -45,11 +45,12 @@ class EngineMetrics:
     anything, cached prefixes included.
 
     Over the window: `generated_per_s` and `prompt_per_s` in tokens (prompt tokens both computed and cached);
-    `batch_requests` and `batch_rows` are means per step, of running requests and of rows (tokens that go
-    through the model); `cache_hit_rate` is the share of prompt tokens that were not computed; `device_use` the
-    share of wall time in which the runner computed.
+    `batch_requests` and `batch_rows` are means per step that did not fail, of running requests and of rows (tokens
+    that go through the model); `cache_hit_rate` is the share of prompt tokens that were not computed; `device_use`
+    the share of wall time in the runner.
 
-    Since the start: `device_s` seconds in the runner; `failed_steps`; `refused` requests that were not queued
+    Since the start: `device_s` seconds in the runner, which makes inputs, computes the model and samples, in steps
+    that failed too; `failed_steps`; `refused` requests that were not queued
     (queue full, refused by a hook, or not valid); `finished` requests by reason; distributions in seconds of
     `queue`, `ttft`, `itl` (one entry for each token after the first) and `e2e`, as in `RequestMetrics`.
     """

@@ -132,13 +132,28 @@ METRICS: tuple[Exported, ...] = (
         lambda m: m.cache_hit_rate,
     ),
     # Steps and the device
-    Exported("lampc_steps_total", "counter", "Batches that went through the model.", lambda m: m.stats.steps),
-    Exported("lampc_failed_steps_total", "counter", "Steps that raised.", lambda m: m.failed_steps),
-    Exported("lampc_batch_requests", "gauge", "Running requests per step, mean, lately.", lambda m: m.batch_requests),
-    Exported("lampc_batch_rows", "gauge", "Rows through the model per step, mean, lately.", lambda m: m.batch_rows),
-    Exported("lampc_device_seconds_total", "counter", "Time in which the model computed.", lambda m: m.device_s),
     Exported(
-        "lampc_device_use_ratio", "gauge", "Share of time in which the model computed, lately.", lambda m: m.device_use
+        "lampc_steps_total", "counter", "Batches through the model, failed ones included.", lambda m: m.stats.steps
+    ),
+    Exported("lampc_failed_steps_total", "counter", "Steps that raised.", lambda m: m.failed_steps),
+    Exported(
+        "lampc_batch_requests",
+        "gauge",
+        "Running requests per step that did not fail, mean, lately.",
+        lambda m: m.batch_requests,
+    ),
+    Exported("lampc_batch_rows", "gauge", "Rows per step that did not fail, mean, lately.", lambda m: m.batch_rows),
+    Exported(
+        "lampc_device_seconds_total",
+        "counter",
+        "Time spent on making inputs, the model, and sampling, failed steps included.",
+        lambda m: m.device_s,
+    ),
+    Exported(
+        "lampc_device_use_ratio",
+        "gauge",
+        "Share of time spent on making inputs, the model, and sampling, lately.",
+        lambda m: m.device_use,
     ),
     # KV memory
     Exported("lampc_kv_blocks_capacity", "gauge", "Blocks of the KV pool.", lambda m: m.stats.total_blocks),
