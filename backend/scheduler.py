@@ -12,12 +12,13 @@ stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes l
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from heapq import nsmallest
 from itertools import islice
 
 from lampc.backend.errors import OutOfBlocks
-from lampc.backend.forecast import Future, Lengths, peak_blocks
+from lampc.backend.fitting import Forecast
+from lampc.backend.forecast import Lengths
 from lampc.backend.job import Job
 from lampc.backend.nodes import Cursor
 from lampc.backend.plan import Chunk, Plan, Want
@@ -62,7 +63,7 @@ class Scheduler:
         self._chunk = chunk if chunk is not None else max_batch_tokens
         self._prefix_cache = prefix_cache
         self._patience = patience
-        self._promised = 0
+        self._forecast = Forecast(tree, self.lengths, self._chunk, max_batch_tokens)
         self._refused = (-1, -1)  # a job that did not fit, and how many had let go by then
         self._keeps = (-1, -1)  # a job that displaces nobody, the same way
 
@@ -263,14 +264,13 @@ class Scheduler:
         tree = self.tree
         # Held first: what is there of its prompt is not to be evicted for the rest of it, and is not its own cost.
         cursor = self._hold(job)
-        if self.running and not self._fit([(job, cursor)]):
+        if self.running and not self._forecast.fit(self.running, [(job, cursor)]):
             tree.release(cursor)
             job.root = None
             return False
         tree.complete(cursor, job.ids)
         job.cursor = cursor
         job.promised = -(-self.lengths.slots_left(job) // tree.pool.block_size)
-        self._promised += job.promised
         job.set_slots(tree.slots(cursor))
         return True
 
@@ -279,45 +279,6 @@ class Scheduler:
         if not self._prefix_cache:
             job.root = self.tree.new_root()
         return self.tree.hold(*self.tree.match(job.ids, job.root))
-
-    def _fit(self, coming: Sequence[tuple[Job, Cursor]], without: Job | None = None) -> bool:
-        """Whether there are blocks for all to the end, if jobs with these paths are admitted and `without` is not
-        there any more. What those that come share and nobody has yet is counted for each."""
-        tree, pool = self.tree, self.tree.pool
-        size = pool.block_size
-        running, locked, promised = self.running, tree.locked_blocks, self._promised
-        if without is not None:
-            assert without.cursor is not None
-            running = [job for job in running if job is not without]
-            locked -= tree.own(without.cursor)[0]
-            promised -= without.promised
-        needs = []
-        for job, cursor in coming:
-            rest, room, left = len(job.ids) - cursor.length, tree.room(cursor), self.lengths.slots_left(job)
-            new = max(0, -(-(rest - room) // size))
-            locked += new
-            promised -= -left // size
-            needs.append((cursor, new, left, room + new * size - rest))
-        if locked + promised <= pool.total:
-            return True
-        rate = max(1, min(self._chunk, self._budget - len(running) - len(coming) + 1))
-        prefill = sum(self._prefill_steps(job, cursor, rate) for job, cursor in coming)
-        for job in running:
-            if not job.fast:
-                assert job.cursor is not None
-                prefill += self._prefill_steps(job, job.cursor, rate)
-        futures = [self._future(job, prefill) for job in running]
-        futures += [Future(tree.own(at)[0] + new, left, prefill + left, room) for at, new, left, room in needs]
-        return peak_blocks(locked, futures, size) <= pool.total
-
-    def _future(self, job: Job, prefill: int) -> Future:
-        assert job.cursor is not None
-        left = self.lengths.slots_left(job) + len(job.ids) - job.cursor.length
-        steps = left if job.fast else left + prefill
-        return Future(self.tree.own(job.cursor)[0], left, steps, self.tree.room(job.cursor))
-
-    def _prefill_steps(self, job: Job, cursor: Cursor, rate: int) -> int:
-        return -(-(len(job.ids) - min(self.tree.written(cursor), job.next_logits)) // rate)
 
     def _make_room(self, plan: Plan) -> None:
         """Blocks for the next token of every running job, at the price of preempting some."""
@@ -353,7 +314,7 @@ class Scheduler:
             if not victims:
                 break
             coming.append((job, self._hold(job)))
-            victim = next((v for v in victims if self._fit(coming, v)), None)
+            victim = next((v for v in victims if self._forecast.fit(self.running, coming, v)), None)
             if victim is None:
                 break
             self._preempt(victim, plan)
@@ -412,7 +373,6 @@ class Scheduler:
         job.cursor = job.root = None
         job.fast = False
         job.stalled = 0
-        self._promised -= job.promised
         job.promised = 0
 
 

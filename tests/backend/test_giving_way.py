@@ -107,6 +107,19 @@ def test_who_gives_way_leaves_enough_for_who_comes() -> None:
     assert engine.stats().preemptions == 1
 
 
+def test_of_several_urgent_ones_only_those_come_that_fit_together() -> None:
+    engine = TimedEngine(max_running=2, kv_tokens=64, block_size=4)
+    slow = [engine.submit(request(f"{i} slow", 22)) for i in range(2)]
+    engine.step()
+    urgent = [engine.submit(request(f"{i} urgent", 29, priority=1)) for i in range(2)]
+    engine.step()
+    assert [h.state for h in urgent] == [State.RUNNING, State.WAITING]
+    assert [h.state for h in slow] == [State.RUNNING, State.PREEMPTED]
+    engine.run()
+    engine.check()
+    assert engine.stats().preemptions == 1
+
+
 def test_a_place_is_taken_from_the_lowest_even_if_it_has_no_block_of_its_own() -> None:
     engine = TimedEngine(max_running=3, block_size=4)
     twins = [engine.submit(request("the same", 20)) for _ in range(2)]

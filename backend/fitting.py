@@ -1,0 +1,57 @@
+"""Whether the blocks of a pool will do to the end for those that run and for others that would join them."""
+
+from collections.abc import Sequence
+
+from lampc.backend.forecast import Future, Lengths, peak_blocks
+from lampc.backend.job import Job
+from lampc.backend.nodes import Cursor
+from lampc.backend.radix import RadixTree
+
+
+class Forecast:
+    """Of jobs on a tree, which compute at most `chunk` tokens of one prompt and `budget` of all in a step."""
+
+    def __init__(self, tree: RadixTree, lengths: Lengths, chunk: int, budget: int) -> None:
+        self._tree = tree
+        self._lengths = lengths
+        self._chunk = chunk
+        self._budget = budget
+
+    def fit(self, running: Sequence[Job], coming: Sequence[tuple[Job, Cursor]], without: Job | None = None) -> bool:
+        """Whether there are blocks for all to the end, if jobs with these paths, which are held, join those that run,
+        and `without` is not there any more. What those that come share and nobody has yet is counted for each."""
+        tree, pool = self._tree, self._tree.pool
+        size = pool.block_size
+        locked = tree.locked_blocks
+        if without is not None:
+            assert without.cursor is not None
+            running = [job for job in running if job is not without]
+            locked -= tree.own(without.cursor)[0]
+        promised = sum(job.promised for job in running)
+        needs = []
+        for job, cursor in coming:
+            rest, room, left = len(job.ids) - cursor.length, tree.room(cursor), self._lengths.slots_left(job)
+            new = max(0, -(-(rest - room) // size))
+            locked += new
+            promised -= -left // size
+            needs.append((cursor, new, left, room + new * size - rest))
+        if locked + promised <= pool.total:
+            return True
+        rate = max(1, min(self._chunk, self._budget - len(running) - len(coming) + 1))
+        prefill = sum(self._prefill_steps(job, cursor, rate) for job, cursor in coming)
+        for job in running:
+            if not job.fast:
+                assert job.cursor is not None
+                prefill += self._prefill_steps(job, job.cursor, rate)
+        futures = [self._future(job, prefill) for job in running]
+        futures += [Future(tree.own(at)[0] + new, left, prefill + left, room) for at, new, left, room in needs]
+        return peak_blocks(locked, futures, size) <= pool.total
+
+    def _future(self, job: Job, prefill: int) -> Future:
+        assert job.cursor is not None
+        left = self._lengths.slots_left(job) + len(job.ids) - job.cursor.length
+        steps = left if job.fast else left + prefill
+        return Future(self._tree.own(job.cursor)[0], left, steps, self._tree.room(job.cursor))
+
+    def _prefill_steps(self, job: Job, cursor: Cursor, rate: int) -> int:
+        return -(-(len(job.ids) - min(self._tree.written(cursor), job.next_logits)) // rate)
