@@ -9,9 +9,12 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import signal
 import sys
+import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 import typer
@@ -31,6 +34,28 @@ def on_interrupt(say: Callable[[], str]) -> None:
     _kept.append(say)
 
 
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Ctrl-C is not lost where Python ignores exceptions: one raised in a finaliser or a callback is raised again."""
+    usual = sys.unraisablehook
+
+    def again(unraisable: sys.UnraisableHookArgs) -> None:
+        if unraisable.exc_type is KeyboardInterrupt:
+            # A moment later: within this hook it would be ignored once more.
+            main = threading.main_thread().ident
+            timer = threading.Timer(0.01, signal.pthread_kill, (main, signal.SIGINT))
+            timer.daemon = True
+            timer.start()
+        else:
+            usual(unraisable)
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = usual
+
+
 def guarded(command: Callable[P, R]) -> Callable[P, R]:
     """Wrap a command so that it fails as this module's text says."""
 
@@ -38,7 +63,8 @@ def guarded(command: Callable[P, R]) -> Callable[P, R]:
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         _kept.clear()
         try:
-            return command(*args, **kwargs)
+            with interruptible():
+                return command(*args, **kwargs)
         except typer.Exit:
             raise
         except KeyboardInterrupt as e:
