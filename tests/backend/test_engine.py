@@ -90,7 +90,9 @@ def test_each_distinct_token_is_computed_once(prompts: list[Ids], block_size: in
 def test_sharing_is_tight_when_chunked(prompts: list[Ids], block_size: int, chunk: int | None, budget: int) -> None:
     engine = FakeEngine(block_size=block_size, chunk=chunk, max_batch_tokens=budget, kv_tokens=2048)
     completions = run(engine, [Request(p, Sampling(max_tokens=1)) for p in prompts])
-    assert engine.stats().computed_tokens == trie_size(prompts)
+    # No more run than the budget has rows: one that comes later finds its prompt, and needs the logits of its end.
+    later = max(0, len(prompts) - budget)
+    assert trie_size(prompts) <= engine.stats().computed_tokens <= trie_size(prompts) + later
     assert [c.text for c in completions] == [c.text for c in run(FakeEngine(kv_tokens=2048), _singles(prompts))]
 
 
