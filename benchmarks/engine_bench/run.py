@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -81,12 +82,12 @@ def run(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def _kernels(source: str) -> str:
-    """Builds our engine's native kernels if they are not there; what is said about it."""
+    """Builds our engine's native kernels if they are not there; what is said about it, without folders of this user."""
     command = [sys.executable, "-m", "lampc.backend.native"]
     done = subprocess.run(command, env={**os.environ, "PYTHONPATH": source}, capture_output=True, text=True)
     said = (done.stdout + done.stderr).strip().splitlines()[-1:] or [f"exit code {done.returncode}"]
     print(said[0], flush=True)
-    return said[0]
+    return re.sub(r"\S*/(?=kernels-)", "", said[0])
 
 
 def _models(args: argparse.Namespace) -> list[Model]:
