@@ -16,7 +16,6 @@ import pytest
 
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir import Assignment
-from lampc.runtime.demo import run_demo
 from lampc.runtime.evaluate import evaluate
 from lampc.runtime.saved import load_saved
 from lampc.runtime.session import Session
@@ -119,17 +118,6 @@ def test_every_score_is_found_again_by_who_runs_the_saved_program(base: Path, wh
             found = evaluate(session, task.unit, rows, task.metric, entry=task.program)
             tuned = evaluate(session, saved.module, rows, task.metric, saved.assignment, entry=saved.entry)
             assert (found.score, tuned.score) == (report[f"{split}_before"], report[f"{split}_after"])
-
-
-@pytest.mark.slow
-def test_the_example_gains_what_is_promised_on_rows_the_optimizer_never_saw(tmp_path: Path) -> None:
-    base = Path(__file__).resolve().parents[2] / "examples"
-    source = base / "01_classify.lmp"
-    task = task_of(compile_lmp(source.read_text(), str(source)), Assignment(), base)
-    report = run_demo(task, base, tmp_path).report
-    assert report.dev_after >= report.dev_before + 20
-    assert report.test_after >= report.test_before + 20
-    assert report.test_after >= report.test_random_demos + 5
 
 
 def test_a_demo_killed_at_random_moments_ends_like_one_left_alone(base: Path, whole: Path, tmp_path: Path) -> None:
