@@ -1,0 +1,97 @@
+"""What the prefix tree gives back to the pool: paths that are let go, and ends that are evicted."""
+
+from lampc.backend.eviction import NEVER, UNKNOWN
+from lampc.backend.nodes import Cursor, Node
+from lampc.backend.trie import Trie
+
+
+class ShrinkingTrie(Trie):
+    """A trie whose cursors can be let go; what they leave stays cached until room is needed."""
+
+    def release(self, cursor: Cursor, next_use: float | None = None, spent: int | None = None) -> None:
+        """Lets a path go. What is written stays cached; what nobody will write any more is dropped.
+
+        `next_use` says when the path is needed next, on any scale that grows, the same for all who use the tree;
+        NEVER is the same as `spent` from the start on.
+        `spent`: what only this path holds from this position on is not expected to be needed again.
+        """
+        self.releases += 1
+        if next_use == NEVER:
+            next_use, spent = None, 0
+        if next_use is not None and cursor.offset:
+            if cursor.offset < len(cursor.node.ids):
+                self._split(cursor.node, cursor.offset)
+            cursor.node.next_use = min(cursor.node.next_use, next_use)
+        elif spent is not None and cursor.node.start < spent < cursor.length and cursor.node.locks == 1:
+            self._split(cursor.node, spent - cursor.node.start)
+        cursor.node.cursors.remove(cursor)
+        self._clock += 1
+        node: Node | None = cursor.node
+        last: Node | None = None  # of the path, as far as it stays
+        while node is not None:
+            node.locks -= 1
+            if not node.locks:
+                self.locked_blocks -= node.blocks
+                if spent is not None and node.start >= spent and node.next_use == UNKNOWN:
+                    node.next_use = NEVER
+            node.used = self._clock
+            parent = node.parent
+            self._truncate(node, max(node.needed, node.written))
+            if last is None and node.ids:
+                last = node
+            if parent is None and node is not self.root and node.locks == 0:
+                self._drop(node)
+            node = parent
+        self._offer(last)
+
+    def _offer(self, node: Node | None) -> None:
+        """Lets eviction know of a node if it could take tokens from it. Nodes become such only when let go."""
+        if node is not None and not node.children and node.needed < len(node.ids):
+            self.ends.offer(node)
+
+    def _truncate(self, node: Node, length: int) -> None:
+        """Cuts a childless node to `length` tokens, and out of the tree at 0 unless a cursor is there."""
+        if node.parent is None or length >= len(node.ids) > 0:
+            return
+        gone = node.slots[length:]
+        self.pool.release(gone)
+        blocks = self._blocks(gone)
+        node.blocks -= blocks
+        if node.locks:
+            self.locked_blocks -= blocks
+        if length == 0:
+            # A cursor can stand at offset 0 only between two steps of its own descent, never here.
+            assert not node.cursors, "a cursor stands at the start of a node"
+            # What is left of the path is needed at that time, too.
+            node.parent.next_use = min(node.parent.next_use, node.next_use)
+            del node.parent.children[node.ids[0]]
+            node.ids, node.slots = [], []
+            return
+        del node.ids[length:]
+        del node.slots[length:]
+        node.written = min(node.written, length)
+
+    def _drop(self, root: Node) -> None:
+        for node in self.below(root):
+            if node is not root:
+                self.pool.release(node.slots)
+                node.ids, node.slots = [], []
+        self._roots.discard(root)
+
+    def evict(self, blocks: int) -> None:
+        """Tries to have `blocks` free blocks, by cutting unneeded ends, those that are missed last first."""
+        size = self.pool.block_size
+        while self.pool.free < blocks and (end := self.ends.pop()) is not None:
+            parent, keep = end.parent, end.needed
+            while len(end.ids) > keep and self.pool.free < blocks:
+                # Down to the next block border, so that no more is lost than needed.
+                cut = len(end.ids) - 1
+                while cut > keep and end.slots[cut - 1] // size == end.slots[cut] // size:
+                    cut -= 1
+                self.evicted += len(end.ids) - cut
+                self._truncate(end, cut)
+            self._offer(end if end.ids else parent)
+
+    def clear(self) -> None:
+        """Evicts all that no cursor holds."""
+        self.evict(self.pool.total + 1)
