@@ -1,5 +1,6 @@
 """What is said about architectures, configs and arguments that cannot be used."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from lampc.backend.models.llama import Llama
 from lampc.backend.models.mistral import Mistral
 from lampc.backend.models.qwen2 import Qwen2
 from lampc.backend.models.qwen3 import Qwen3
-from lampc.backend.models.registry import architectures, check_model, resolve
+from lampc.backend.models.registry import _BUILT_IN, architectures, check_model, resolve
 from tests.backend.checkpoints import llama_config, save_checkpoint
 
 PATH = Path("config.json")
@@ -109,6 +110,15 @@ def test_unknown_architecture(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="architectures"):
         resolve({}, folder)
     assert {"GPT2LMHeadModel", "LlamaForCausalLM", "Qwen3ForCausalLM"} <= {*architectures()}
+
+
+@pytest.mark.parametrize("name", _BUILT_IN)
+def test_an_architecture_is_one_short_file(name: str) -> None:
+    model = resolve({"architectures": [name]}, PATH)
+    file = Path(inspect.getfile(model))  # type: ignore[arg-type]
+    assert file.parent.name == "models"
+    assert file.name not in ("decoder.py", "layers.py"), "shared by several"
+    assert len(file.read_text(encoding="utf-8").splitlines()) < 150
 
 
 def test_quantised_checkpoints_are_refused(tmp_path: Path) -> None:
