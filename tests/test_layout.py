@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import resource
@@ -76,9 +77,10 @@ def test_package_list_is_complete() -> None:
 
 
 def test_every_module_imports_under_one_name() -> None:
+    names = [n for n in modules() if importlib.util.find_spec("triton") or not n.startswith("lampc.backend.kernels.")]
     code = (
         "import importlib, sys\n"
-        f"for name in {modules()!r}: importlib.import_module(name)\n"
+        f"for name in {names!r}: importlib.import_module(name)\n"
         f"print([n for n in {FOLDERS!r} if n in sys.modules])\n"
     )
     done = python("-c", code)
