@@ -116,6 +116,13 @@ class Pass(Protocol):
         """float32 [n, vocab] of rows [n]."""
         ...
 
+    def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of rows [n] the id of the largest logit, int64 [n], the first of equals, and that logit, float32 [n].
+
+        NaN counts as the largest.
+        """
+        ...
+
 
 class Decoder:
     """Weights and forward pass; see `lampc.backend.models.registry.Model`. Subclasses read their config."""
@@ -165,10 +172,19 @@ class Decoder:
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> torch.Tensor:
         """Logits [n, vocab], float32, of `rows`; see `lampc.backend.models.registry.Model`."""
+        return self._run(ids, positions, attend).logits(rows)
+
+    def likeliest(
+        self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Ids [n] and logits [n] of the likeliest; see `lampc.backend.models.registry.Greedy`."""
+        return self._run(ids, positions, attend).likeliest(rows)
+
+    def _run(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> Pass:
         run = self._compute.start(ids, positions)
         for i in range(self.layers):
             run.finish(i, attend(i, *run.queries(i)))
-        return run.logits(rows)
+        return run
 
 
 def _layers(config: DecoderConfig, weights: DecoderWeights, source: Checkpoint) -> Layers:

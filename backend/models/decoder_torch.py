@@ -83,3 +83,11 @@ class _TorchPass:
         """float32 [n, vocab] of rows [n]."""
         last = rms_norm(picked(self.x, rows, self.of.rows), self.of.norm, self.of.config.norm_eps)
         return self.of.head(last)[: len(rows)].float()
+
+    def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
+        logits = self.logits(rows)
+        ids = torch.from_numpy(logits.cpu().numpy().argmax(1)).to(
+            logits.device
+        )  # torch's need not be the first
+        return ids, logits.gather(1, ids.unsqueeze(1)).squeeze(1)

@@ -7,7 +7,7 @@ value a class with the face of `Model` and a classmethod `load`. A plug-in goes 
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lampc.backend.errors import BackendError, CheckpointError, UnknownArchitecture
 
@@ -48,6 +48,20 @@ class Model(Protocol):
 
         Rows of many requests stand side by side, padding among them. `attend` stores K/V and attends, scaled by
         1 / sqrt(head_dim); it is called once per layer, in their order.
+        """
+        ...
+
+
+@runtime_checkable
+class Greedy(Protocol):
+    """What a model may offer beside `forward`: greedy steps then hold no logits, which are large."""
+
+    def likeliest(
+        self, ids: "torch.Tensor", positions: "torch.Tensor", attend: "Attend", rows: "torch.Tensor"
+    ) -> "tuple[torch.Tensor, torch.Tensor]":
+        """Of each row that `forward` would give the id of the largest logit, int64 [n], and that logit, float32 [n].
+
+        The first of equals; NaN counts as the largest.
         """
         ...
 

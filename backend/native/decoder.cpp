@@ -160,26 +160,73 @@ API void decoder_embed(const Shape* s, const Pass* at, const int64_t* ids, const
         }
 }
 
+// The final norm of rows `wanted` [count], and their products with the head: `done(row, panel, sums)` in every thread.
+template <class T, class Done>
+static void head_product(const Shape& s, const Pass& at, const float* norm, const Matrix& head, const int64_t* wanted,
+                         int64_t count, T* normed, Done done) {
+    Share share(count);
+    for (int64_t i = share.begin; i < share.end; i++)
+        rms_norm_row(at.x + wanted[i] * s.hidden, norm, normed + i * width<T>(head), s.hidden, s.eps);
+#pragma omp barrier
+    product(head, normed, count, done);
+}
+
 // Logits [count, head.n], float, of rows `wanted` [count].
 API void decoder_logits(const Shape* s, const Pass* at, const float* norm, const Matrix* head, const int64_t* wanted,
                         int64_t count, void* normed, float* logits) {
 #pragma omp parallel num_threads(at->threads) if (at->threads > 1)
     {
-        Share share(count);
-        for (int64_t i = share.begin; i < share.end; i++) {
-            const float* x = at->x + wanted[i] * s->hidden;
-            if (s->half)
-                rms_norm_row(x, norm, (bf16*)normed + i * width<bf16>(*head), s->hidden, s->eps);
-            else
-                rms_norm_row(x, norm, (float*)normed + i * width<float>(*head), s->hidden, s->eps);
-        }
-#pragma omp barrier
         auto keep = [&](int64_t m, int64_t p, const float* sums) {
             by_vector(*head, p, sums, [&](int64_t n, f32x16 y, int64_t real) { put(logits + m * head->n + n, y, real); });
         };
         if (s->half)
-            product(*head, (const bf16*)normed, count, keep);
+            head_product(*s, *at, norm, *head, wanted, count, (bf16*)normed, keep);
         else
-            product(*head, (const float*)normed, count, keep);
+            head_product(*s, *at, norm, *head, wanted, count, (float*)normed, keep);
+    }
+}
+
+// The largest logit that one lane of a vector has met, and where; NaN, once met, stays.
+struct Best {
+    f32x16 value;
+    i32x16 index;
+};
+
+// Of rows `wanted` [count] the largest logit and its index, the first of equals; NaN if there is one. The logits
+// themselves are never written. `best` [threads, count] is room to work in.
+API void decoder_likeliest(const Shape* s, const Pass* at, const float* norm, const Matrix* head, const int64_t* wanted,
+                           int64_t count, void* normed, Best* best, float* top, int64_t* ids) {
+    const Best none = {all(-INFINITY), i32x16{} + INT32_MAX};
+    for (int64_t i = 0; i < at->threads * count; i++) best[i] = none;
+#pragma omp parallel num_threads(at->threads) if (at->threads > 1)
+    {
+        Best* mine = best + omp_get_thread_num() * count;
+        const i32x16 lanes = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+        auto keep = [&](int64_t m, int64_t p, const float* sums) {
+            Best found = mine[m];
+            by_vector(*head, p, sums, [&](int64_t n, f32x16 y, int64_t real) {
+                if (real < 16) y = pick(lanes < (int32_t)real, y, all(-INFINITY));
+                i32x16 place = lanes + (int32_t)n;
+                // A thread's panels may come in any order, so that equals are told apart by their place.
+                i32x16 better = (y > found.value) | ((y == found.value) & (place < found.index)) | (y != y);
+                better &= found.value == found.value;
+                found = {pick(better, y, found.value), (better & place) | (~better & found.index)};
+            });
+            mine[m] = found;
+        };
+        if (s->half)
+            head_product(*s, *at, norm, *head, wanted, count, (bf16*)normed, keep);
+        else
+            head_product(*s, *at, norm, *head, wanted, count, (float*)normed, keep);
+    }
+    for (int64_t m = 0; m < count; m++) {
+        top[m] = -INFINITY, ids[m] = INT32_MAX;
+        for (int64_t t = 0; t < at->threads; t++)
+            for (int i = 0; i < 16; i++) {
+                float value = best[t * count + m].value[i];
+                int32_t index = best[t * count + m].index[i];
+                bool better = value > top[m] || (value == top[m] && index < ids[m]) || value != value;
+                if (better && top[m] == top[m]) top[m] = value, ids[m] = index;
+            }
     }
 }

@@ -13,6 +13,7 @@ from lampc.backend.native.linear import CMatrix, Memory, Packed, team
 if TYPE_CHECKING:
     from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
 
+_BEST = 32  # numbers of 4 bytes in `Best` of `decoder.cpp`
 _GATES = 32  # outputs of gate that stand together, and then as many of up
 
 
@@ -73,12 +74,15 @@ class NativeLayers:
         self._work = c.hidden * (attention + 3 * c.intermediate)  # multiplications of a row in a layer
         self._buffers: dict[str, torch.Tensor] = {}
         self._last = torch.empty(0)
+        self._best = torch.empty(0, dtype=torch.int32)
         self._pass = _CPass(cos=self._vector(weights.cos), sin=self._vector(weights.sin))
         at = (POINTER, POINTER, POINTER)
         self._c_embed = library.function("decoder_embed", *at, POINTER)
         self._c_queries = library.function("decoder_queries", *at)
         self._c_rest = library.function("decoder_rest", *at, POINTER)
-        self._c_logits = library.function("decoder_logits", *at, POINTER, POINTER, SIZE, POINTER, POINTER)
+        head = (*at, POINTER, POINTER, SIZE, POINTER)
+        self._c_logits = library.function("decoder_logits", *head, POINTER)
+        self._c_likeliest = library.function("decoder_likeliest", *head, POINTER, POINTER, POINTER)
         self._refs = [byref(layer) for layer in self._layers]
         self._shape_ref, self._pass_ref = byref(self._shape), byref(self._pass)
 
@@ -146,21 +150,27 @@ class NativeLayers:
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""
-        count, rows = len(rows), rows.contiguous()
+        out = torch.empty(len(rows), self._head.shape[0], dtype=torch.float32)
+        self._c_logits(*self._head_of(rows := rows.contiguous()), out.data_ptr())
+        return out
+
+    def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
+        count = len(rows)
+        ids, top = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.float32)
+        if (room := count * self._pass.threads * _BEST) > len(self._best):
+            self._best = torch.empty(room, dtype=torch.int32)
+        head = self._head_of(rows := rows.contiguous())
+        self._c_likeliest(*head, self._best.data_ptr(), top.data_ptr(), ids.data_ptr())
+        return ids, top
+
+    def _head_of(self, rows: torch.Tensor) -> tuple[object, ...]:
+        """The arguments that all functions of the head begin with."""
+        count = len(rows)
         if count > len(self._last):
             self._last = torch.zeros(count, self._widths["normed"], dtype=self._dtype)
-        out = torch.empty(count, self._head.shape[0], dtype=torch.float32)
-        self._c_logits(
-            self._shape_ref,
-            self._pass_ref,
-            self._norm,
-            byref(self._head.c),
-            rows.data_ptr(),
-            count,
-            self._last.data_ptr(),
-            out.data_ptr(),
-        )
-        return out
+        head = byref(self._head.c)
+        return self._shape_ref, self._pass_ref, self._norm, head, rows.data_ptr(), count, self._last.data_ptr()
 
 
 def _in_turns(x: torch.Tensor) -> torch.Tensor:

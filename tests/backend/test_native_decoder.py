@@ -165,3 +165,46 @@ def test_what_attention_gives_must_fit(kernels: Library) -> None:
     for wrong in (q.float(), q[:2]):
         with pytest.raises(ValueError, match="attention gave"):
             step.finish(0, wrong)
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_the_likeliest_is_the_first_of_the_largest_logits(
+    kernels: Library, name: str, dtype: torch.dtype, threads: int
+) -> None:
+    c = CONFIGS[name]
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for compute in (native(c, kernels, dtype), TorchLayers(c, weights(c, dtype), Rows(exact=False, packed=False))):
+            for count in (1, 7, 70):
+                run = compute.start(*tokens(c, count))
+                rows = torch.arange(count).flip(0)
+                logits = run.logits(rows)
+                ids, top = run.likeliest(rows)
+                assert ids.tolist() == logits.numpy().argmax(1).tolist()
+                assert torch.equal(top, logits.amax(1))
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("count", [1, 9])
+def test_equal_logits_and_none(kernels: Library, count: int) -> None:
+    c = config(vocab_size=150)
+    for bias, first, value in (
+        ({3: 50.0, 17: 50.0, 149: 50.0}, 3, 50.0),  # in one vector and in another panel
+        ({80: 50.0, 70: 50.0}, 70, 50.0),
+        ({5: float("nan"), 9: float("inf")}, 5, float("nan")),
+        ({140: float("inf")}, 140, float("inf")),
+        (dict.fromkeys(range(150), float("-inf")), 0, float("-inf")),
+    ):
+        w = weights(c, torch.float32)
+        added = torch.zeros(150)
+        for at, much in bias.items():
+            added[at] = much
+        w = w._replace(head=(torch.zeros_like(w.head[0]), added))
+        layers = NativeLayers(c, w, kernels, Memory(kernels))
+        ids, top = layers.start(*tokens(c, count)).likeliest(torch.arange(count))
+        assert ids.tolist() == [first] * count
+        assert torch.equal(top.nan_to_num(-7.0), torch.full((count,), value).nan_to_num(-7.0))
