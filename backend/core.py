@@ -232,7 +232,7 @@ class EngineCore:
         plan = self._scheduler.schedule(self._admitted, self._preempted)
         for job, error in plan.starved:
             self._finish(job, "error", str(error))
-        if plan.wants or plan.chunks:
+        if plan.decoding or plan.other_wants or plan.other_chunks:
             self._execute(plan)
         self._fixed = False
         self._tell()
@@ -259,8 +259,7 @@ class EngineCore:
                 self._move(job, "running", State.RUNNING, now)
         self._fixed = False
         self._tell()
-        for want, result in zip(plan.wants, drawn, strict=True):
-            self._take(want.job, result, now)
+        self._take(plan.wanting, drawn, now)
         self._scheduler.observe(now - start)
 
     def _admitted(self, job: Job) -> None:
@@ -287,28 +286,42 @@ class EngineCore:
             event = StepEvent(now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used)
             self._hooks.add(event, [job.handle for job in about])
 
-    def _take(self, job: Job, drawn: Drawn, now: float) -> None:
-        if job.handle.done:  # ended by a hook or callback within this step
-            return
-        job.record(drawn)
-        if drawn.token is not None:
-            self._generated += 1
-            first = self._recorder.token(job.times, now)
-            if job.output.push(drawn.token):
-                job.ids.append(drawn.token)
-                try:
-                    job.handle.push(drawn.token)
-                except Exception as error:  # code of the user, which may raise anything
-                    self._finish(job, "error", f"on_token failed: {type(error).__name__}: {error}")
-                    return
-            if first and not job.handle.done:
-                self._note("first_token", job.handle, job.handle.state, now)
-                self._tell()
-            if job.handle.done:
-                return
+    def _take(self, jobs: list[Job], drawn: list[Drawn], now: float) -> None:
+        recorder = self._recorder
+        for job, result in zip(jobs, drawn, strict=True):
+            handle, token = job.handle, result.token
+            if handle.completion is not None:  # ended by a hook or callback within this step
+                continue
+            if not job.plain:
+                job.record(result)
+            if token is not None:
+                self._generated += 1
+                first = recorder.token(job.times, now)
+                if job.output.push(token):
+                    job.ids.append(token)
+                    if not self._deliver(job, token):
+                        continue
+                if first:
+                    self._note("first_token", handle, handle.state, now)
+                    self._tell()
+                    if handle.completion is not None:
+                        continue
+            if job.output.done or not job.plain:
+                self._end(job, token)
+
+    def _deliver(self, job: Job, token: int) -> bool:
+        """Hands a token to the user; False if the request is over then."""
+        try:
+            job.handle.push(token)
+        except Exception as error:  # code of the user, which may raise anything
+            self._finish(job, "error", f"on_token failed: {type(error).__name__}: {error}")
+        return job.handle.completion is None
+
+    def _end(self, job: Job, token: int | None) -> None:
+        """Finishes a request that has all it asked for."""
         if job.scored:
             self._finish(job, "stop")
-        elif job.output.done and (drawn.token is not None or job.next_logits >= len(job.ids) - 1):
+        elif job.output.done and (token is not None or job.next_logits >= len(job.ids) - 1):
             self._finish(job, "stop" if job.output.stopped else "length")
 
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:

@@ -34,6 +34,7 @@ class Job:
         "ids",
         "logprobs",
         "output",
+        "plain",
         "preempted",
         "promised",
         "promoted",
@@ -43,6 +44,7 @@ class Job:
         "root",
         "script",
         "slots",
+        "slots_at",
         "stalled",
         "ticket",
         "times",
@@ -71,11 +73,14 @@ class Job:
         self.top: list[tuple[tuple[int, float], ...]] = []
         self.cursor: Cursor | None = None
         self.root: Node | None = None
-        self.slots: NDArray[np.int64] = np.zeros(0, np.int64)
+        self._room(64)
         # Whether every token after position `first_row` needs its logits row, and where `logprobs` starts.
         self.wants_logprobs = (
             request.logprobs or bool(request.score) or request.prompt_logprobs or request.top_logprobs > 0
         )
+        sampling = request.sampling
+        # Whether each of its tokens is the likeliest, and nothing else is wanted of the logits.
+        self.plain = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs)
         self.first_row = 0 if request.prompt_logprobs else self.prompt_len - 1
         self.watermark = 0
         self.computed = 0
@@ -117,14 +122,20 @@ class Job:
     def set_slots(self, slots: list[int]) -> None:
         """Slots of the whole path; leaves room for tokens to come."""
         if len(self.slots) < len(slots):
-            self.slots = np.zeros(max(64, 2 * len(slots)), np.int64)
+            self._room(2 * len(slots))
         self.slots[: len(slots)] = slots
 
     def add_slot(self, position: int, slot: int) -> None:
         """The slot of one more token."""
         if position >= self.slots.size:
-            self.slots = np.concatenate([self.slots, np.zeros(max(64, len(self.slots)), np.int64)])
+            known = self.slots
+            self._room(2 * position)
+            self.slots[: known.size] = known
         self.slots[position] = slot
+
+    def _room(self, count: int) -> None:
+        self.slots: NDArray[np.int64] = np.zeros(count, np.int64)
+        self.slots_at: int = self.slots.__array_interface__["data"][0]  # the address, for kernels
 
     def pass_by(self, start: int, end: int) -> tuple[int, int]:
         """Accounts for rows [start, end) of this job going through the model (none if start == end).
@@ -162,7 +173,7 @@ class Job:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made per request and step
 class Drawn:
     """What a runner found for a job: logprobs of known next tokens in order, and a drawn token if wanted.
 

@@ -108,6 +108,7 @@ class Recorder:
         self._itl = Histogram(STEP_BOUNDS)
         self._e2e = Histogram(WAIT_BOUNDS)
         self._finished: dict[Finish, int] = dict.fromkeys(("stop", "length", "abort", "error", "timeout"), 0)
+        self._now, self._sums = -1.0, self._window.at(clock())  # of the last token
         self._device_s = 0.0
         self.failed_steps = 0
         self.refused = 0
@@ -134,7 +135,9 @@ class Recorder:
 
     def token(self, times: Times, now: float) -> bool:
         """A request got a token; True if it is its first."""
-        self._window.at(now)[_GENERATED] += 1
+        if now != self._now:
+            self._now, self._sums = now, self._window.at(now)
+        self._sums[_GENERATED] += 1
         times.tokens += 1
         if times.first is None:
             times.first = times.last = now

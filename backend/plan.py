@@ -27,10 +27,18 @@ class Want:
 
 @dataclass(slots=True)
 class Plan:
-    """One step: rows are numbered in the order of the chunks."""
+    """One step: rows are numbered in the order of the chunks.
 
-    chunks: list[Chunk] = field(default_factory=list)
-    wants: list[Want] = field(default_factory=list)
+    `decoding` are jobs that compute their newest token, in `slots`, and want its logits: row i is that of decoding[i].
+    They are nearly all of nearly every step, so that no objects are made for them unless somebody asks. The others
+    come after them. `plain`: all that is wanted are the likeliest tokens.
+    """
+
+    decoding: list[Job] = field(default_factory=list)
+    slots: list[int] = field(default_factory=list)
+    plain: bool = True
+    other_chunks: list[Chunk] = field(default_factory=list)
+    other_wants: list[Want] = field(default_factory=list)
     rows: int = 0
     row_of: dict[int, int] = field(default_factory=dict)  # slot -> row, where several requests may hold it
     starved: list[tuple[Job, OutOfBlocks]] = field(default_factory=list)
@@ -42,6 +50,23 @@ class Plan:
     computed: int = 0
     before: list[tuple[Job, int, int, int]] = field(default_factory=list)  # counts, to take them back
 
+    @property
+    def chunks(self) -> list[Chunk]:
+        """Everything that goes through the model, before what is drawn is added to the jobs."""
+        ends = [len(job.ids) for job in self.decoding]
+        return [Chunk(job, n - 1, n, n - 1) for job, n in zip(self.decoding, ends, strict=True)] + self.other_chunks
+
+    @property
+    def wants(self) -> list[Want]:
+        """Everything that is wanted of it."""
+        return [Want(job, len(job.ids) - 1, [i]) for i, job in enumerate(self.decoding)] + self.other_wants
+
+    @property
+    def wanting(self) -> list[Job]:
+        """The jobs of the wants."""
+        return self.decoding + [want.job for want in self.other_wants]
+
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""
-        return list({id(x.job): x.job for part in (self.chunks, self.wants) for x in part}.values())
+        others = (x.job for part in (self.other_chunks, self.other_wants) for x in part)
+        return list({id(job): job for job in (*self.decoding, *others)}.values())

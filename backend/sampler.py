@@ -18,6 +18,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
@@ -54,9 +55,7 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
             logits[i, [token for token in d.banned if token < logits.shape[1]]] = -np.inf
     best = logits.argmax(axis=1)  # the first of equals; NaN counts as largest
     tops = logits[np.arange(len(best)), best]
-    if not np.isfinite(tops).all():
-        top = tops[~np.isfinite(tops)][0]
-        raise BackendError(f"the model's logits are not finite (largest is {top}); check the weights")
+    _check(tops)
     tokens: list[int] = best.tolist()
     random = [i for i, d in special.items() if d.sampling.temperature > 0.0]
     for part in _blocks(random, logits.shape[1]):
@@ -69,6 +68,12 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
             d = special[i]
             tokens[i] = _choose(logits[i], weights, d.sampling, uniform(d.key, d.index))
     return tokens
+
+
+def _check(tops: NDArray[np.float32]) -> None:
+    finite = np.isfinite(tops)
+    if not finite.all():
+        raise BackendError(f"the model's logits are not finite (largest is {tops[~finite][0]}); check the weights")
 
 
 def _choose(logits: NDArray[np.float32], weights: NDArray[np.float64], sampling: Sampling, u: float) -> int:
@@ -133,6 +138,12 @@ def log_probs(logits: NDArray[np.float32], tokens: Sequence[int], tops: Sequence
 def _blocks(rows: Sequence[int], vocab: int) -> list[Sequence[int]]:
     step = max(1, _BLOCK // vocab)
     return [rows[at : at + step] for at in range(0, len(rows), step)]
+
+
+def drawn(ids: torch.Tensor, tops: torch.Tensor) -> list[Drawn]:
+    """Of each row the likeliest token, ids [n], whose logits are tops [n]. Raises BackendError if one is not finite."""
+    _check(tops.cpu().numpy())
+    return [Drawn(token) for token in ids.tolist()]
 
 
 def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:

@@ -116,25 +116,25 @@ class Scheduler:
 
     def _run(self, plan: Plan) -> None:
         """Rows for running jobs: first for those that generate, then for those that compute their prompt."""
-        append, chunks, wants = self.tree.append, plan.chunks, plan.wants
+        append, decoding, slots = self.tree.append, plan.decoding, plan.slots
         row, budget = plan.rows, self._budget
         slow = []
         for job in self.running:
             # Nearly every row of every generation comes through here.
             if job.fast and row < budget:
-                ids = job.ids
+                ids, cursor = job.ids, job.cursor
                 at = len(ids) - 1
-                cursor = job.cursor
                 if cursor.node.start + cursor.offset == at:  # type: ignore[union-attr]
                     slot = append(cursor, ids[at])  # type: ignore[arg-type]
                     if slot is not None:
                         job.add_slot(at, slot)
-                        chunks.append(Chunk(job, at, at + 1, at))
-                        wants.append(Want(job, at, [row]))
+                        decoding.append(job)
+                        slots.append(slot)
                         row += 1
                         continue
             slow.append(job)
         plan.rows = row
+        plan.plain = all(job.plain for job in decoding)
         slow.sort(key=_prefills)
         for job in slow:
             self._grow(job)
@@ -177,7 +177,7 @@ class Scheduler:
         if end <= start:
             return False
         first = plan.rows
-        plan.chunks.append(Chunk(job, start, end, written))
+        plan.other_chunks.append(Chunk(job, start, end, written))
         plan.rows += end - start
         if end - start > 1:
             plan.row_of.update(zip(job.slots[start:end].tolist(), range(first, plan.rows)))
@@ -187,7 +187,7 @@ class Scheduler:
         self._count(job, plan, start, end)
         if end > need:
             at = max(start, need)
-            plan.wants.append(Want(job, at, list(range(first + at - start, first + end - start))))
+            self._want(job, plan, at, list(range(first + at - start, first + end - start)))
         if end == known:
             self._ready(job, plan)
         else:
@@ -202,10 +202,15 @@ class Scheduler:
         row = plan.row_of.get(int(job.slots[last]))
         if row is None or job.next_logits != last:
             return False
-        plan.wants.append(Want(job, last, [row]))
+        self._want(job, plan, last, [row])
         self._count(job, plan, last + 1, last + 1)
         self._ready(job, plan)
         return True
+
+    @staticmethod
+    def _want(job: Job, plan: Plan, start: int, rows: list[int]) -> None:
+        plan.other_wants.append(Want(job, start, rows))
+        plan.plain = plan.plain and job.plain and job.draws
 
     def _ready(self, job: Job, plan: Plan) -> None:
         if not job.fast:

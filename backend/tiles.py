@@ -11,6 +11,7 @@ the ends of chunks stay where they are without one. K/V outside the window stays
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import overload
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ _LEAST_SHARERS = 4  # fewer queries gain nothing from reading a chunk together
 _GROUP_VALUES = 1 << 20  # K elements gathered at once
 
 
-@dataclass(slots=True)  # not frozen: one is made per request and step
+@dataclass(frozen=True, slots=True)
 class Span:
     """Rows first .. first + count - 1 of the step hold positions start .. of one request with these slots."""
 
@@ -31,6 +32,33 @@ class Span:
     start: int
     count: int
     slots: NDArray[np.int64]
+
+
+class Spans(Sequence[Span]):
+    """The spans of a step as numbers, for kernels: `table` [n, 4] int64 of first, start, count, address of slots."""
+
+    def __init__(self, table: NDArray[np.int64], slots: Sequence[NDArray[np.int64]]) -> None:
+        self.table = table
+        self.slots = slots
+
+    @classmethod
+    def of(cls, spans: Sequence[Span]) -> "Spans":
+        """From spans one by one."""
+        flat = [(s.first, s.start, s.count, s.slots.__array_interface__["data"][0]) for s in spans]
+        return cls(np.array(flat, np.int64).reshape(-1, 4), [span.slots for span in spans])
+
+    def __len__(self) -> int:
+        return len(self.slots)
+
+    @overload
+    def __getitem__(self, at: int) -> Span: ...
+    @overload
+    def __getitem__(self, at: slice) -> "Spans": ...
+    def __getitem__(self, at: int | slice) -> "Span | Spans":
+        if isinstance(at, slice):
+            return Spans(self.table[at], self.slots[at])
+        first, start, count, _ = self.table[at].tolist()
+        return Span(first, start, count, self.slots[at])
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,8 +49,14 @@ class TimedModel:
         return getattr(self._inner, name)
 
     def forward(self, *arguments: Any) -> Any:
+        return self._timed(self._inner.forward, arguments)
+
+    def likeliest(self, *arguments: Any) -> Any:
+        return self._timed(self._inner.likeliest, arguments)
+
+    def _timed(self, run: Any, arguments: Any) -> Any:
         begun = clock()
-        out = self._inner.forward(*arguments)
+        out = run(*arguments)
         self.seconds += clock() - begun
         return out
 
@@ -108,7 +114,7 @@ def main() -> None:
     engine = load_engine(folder, dtype=args.dtype, max_batch_tokens=2048)
     assert isinstance(engine, EngineCore)
     runner: Any = engine._runner
-    model = runner._model = TimedModel(runner._model)
+    model = runner._model = runner._greedy = TimedModel(runner._model)
     about = machine("torch", "numpy")
     print(f"{about['processor']}, {args.threads} threads, load {about['load']}; {args.shared} + {args.own} tokens")
     found = {}

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.library import POINTER, SIZE, Library
-from lampc.backend.tiles import Span
+from lampc.backend.tiles import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
 _PLAN_HEAD, _PLAN_QUERY = 3, 6  # numbers that a plan takes at most
@@ -51,8 +51,6 @@ class NativeAttention:
         self._stores = np.array([_addresses(cache, layer) for layer in range(cache.layers)], np.int64)
         self._plans = {window: np.zeros(0, np.int64) for window in dict.fromkeys(windows)}
         self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
-        # Addresses of slots by the identity of their arrays, which are held so that it remains theirs.
-        self._known: dict[int, tuple[int, NDArray[np.int64]]] = {}
         self._use_threads(torch.get_num_threads())
 
     def _use_threads(self, count: int) -> None:
@@ -74,15 +72,9 @@ class NativeAttention:
         rows = len(slots)
         if torch.get_num_threads() != self._threads:
             self._use_threads(torch.get_num_threads())
-        if len(self._known) > 4 * len(spans) + 64:
-            self._known.clear()
-        flat: list[int] = []
-        for span in spans:
-            known = self._known.get(id(span.slots))
-            if known is None:
-                known = self._known[id(span.slots)] = (_address(span.slots), span.slots)
-            flat += (span.first, span.start, span.count, known[0])
-        given = np.array(flat, np.int64).reshape(-1, 4)
+        if not isinstance(spans, Spans):
+            spans = Spans.of(spans)
+        given = spans.table
         queries = int(given[:, 2].sum())
         plans = {window: _address(self._planned(window, given, queries)) for window in self._plans}
         if len(self._out) < rows:
