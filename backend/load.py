@@ -15,11 +15,12 @@ from lampc.backend.kv_cache import bytes_per_token
 from lampc.backend.memory import available_bytes, default_kv_tokens
 from lampc.backend.models.checkpoint import Checkpoint
 from lampc.backend.models.fields import Fields
-from lampc.backend.models.registry import check_model, resolve
+from lampc.backend.models.registry import Model, check_model, resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 from lampc.backend.naive import NaiveEngine
 from lampc.backend.native import library
+from lampc.backend.parallel.outline import Outline
 from lampc.backend.tokenizer import Tokenizer, read_json
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -45,6 +46,8 @@ def load_engine(
     patience: int = 64,
     block_size: int = 16,
     hooks: Sequence[Hook] = (),
+    tensor_parallel: int | None = None,
+    rank_timeout: float = 30.0,
 ) -> TokenEngine:
     """An engine for a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
 
@@ -58,7 +61,10 @@ def load_engine(
     `lampc.backend.native`; "auto" does if they were built, and the environment does not say LAMPC_NATIVE=0.
     `kv_dtype` "int8" keeps K/V in eight bits with a scale per token and head (`lampc.backend.kv_cache`): about half
     of bfloat16's memory, a quarter of float32's, and not quite the same results.
-    Raises CheckpointError, UnknownArchitecture, Unsupported, NoKernels or ValueError.
+    `tensor_parallel` splits the model over 1, 2, 4 or 8 ranks, which are started here or by torchrun; a rank may keep
+    the others waiting for `rank_timeout` seconds. In exact mode any number of ranks, 1 included, gives the same bits;
+    None, the default, computes unsplit and gives others. See `docs/tensor-parallel.md`.
+    Raises CheckpointError, UnknownArchitecture, Unsupported, NoKernels, RankFailed or ValueError.
     """
     if dtype not in _DTYPES:
         raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(_DTYPES)}")
@@ -70,6 +76,11 @@ def load_engine(
         raise ValueError(f"context_length is {context_length}; give a positive number of tokens")
     if kind == "naive" and device != "cpu":
         raise ValueError("the naive engine runs on the CPU only; leave device='cpu'")
+    if tensor_parallel is not None:
+        from lampc.backend.parallel import team  # torch is not built with its distributed part everywhere
+
+        team.check(tensor_parallel, rank_timeout, kind, device)
+        team.follow(tensor_parallel)
     folder = Path(folder)
     path = folder / "config.json"
     if not path.is_file():
@@ -83,9 +94,13 @@ def load_engine(
     where, number = torch.device(device), _DTYPES[dtype]
     kernels = library.choose(native, where, number)
     rows = Rows(exact, native=kernels)
-    model = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length))
-    check_model(model)
-    weights.check_all_read()
+    model: Model | Outline
+    if tensor_parallel is None:
+        model = whole = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length))
+        check_model(model)
+        weights.check_all_read()
+    else:
+        model = team.outline(tensor_parallel, model_class, fields, context_length)
     weights.close()
     if tokenizer.vocab_size > model.vocab_size:
         raise CheckpointError(
@@ -93,9 +108,18 @@ def load_engine(
         )
     int8 = kv_dtype == "int8"
     per_token = bytes_per_token(model.layers, model.kv_heads, model.head_dim, number, int8)
+    if tensor_parallel is not None and where.type == "cpu":
+        per_token *= tensor_parallel  # all ranks keep theirs in the same memory
     parts = (weights.digest(), path.read_text(encoding="utf-8"), tokenizer.digest, dtype, device, str(exact))
     # Some rope scalings depend on the context; kernels round in other places than torch does.
-    more = (str(model.context_length), "torch" if kernels is None else kernels.digest, kv_dtype, *_numerics())
+    more: tuple[str, ...] = (
+        str(model.context_length),
+        "torch" if kernels is None else kernels.digest,
+        kv_dtype,
+        *_numerics(),
+    )
+    if tensor_parallel is not None:
+        more = (*more, team.numerics(tensor_parallel, exact))
     info = EngineInfo(
         name=folder.resolve().name,
         vocab_size=model.vocab_size,
@@ -106,12 +130,39 @@ def load_engine(
         digest=hashlib.sha256("\0".join((*parts, *more)).encode()).hexdigest()[:32],
     )
     if kind == "naive":
-        return NaiveEngine(model, tokenizer, info, rows, int8=int8, hooks=hooks)
+        return NaiveEngine(whole, tokenizer, info, rows, int8=int8, hooks=hooks)
     if kv_tokens is None:
         free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else available_bytes()
         kv_tokens = default_kv_tokens(free, per_token, model.context_length, max_running)
+    if tensor_parallel is not None:
+        settings = team.Settings(
+            folder=str(folder.resolve()),
+            ranks=tensor_parallel,
+            device=where.type,
+            dtype=dtype,
+            exact=exact,
+            kernels=None if kernels is None else kernels.digest,
+            int8=int8,
+            context_length=context_length,
+            slots=max(1, -(-kv_tokens // block_size)) * block_size,
+            timeout_s=rank_timeout,
+            threads=torch.get_num_threads(),
+        )
+        return team.start(
+            settings,
+            tokenizer,
+            info,
+            max_batch_tokens=max_batch_tokens,
+            max_running=max_running,
+            max_waiting=max_waiting,
+            prefix_cache=prefix_cache,
+            chunk=chunk,
+            policy=policy,
+            patience=patience,
+            hooks=hooks,
+        )
     return PagedEngine(
-        model,
+        whole,
         tokenizer,
         info,
         rows,

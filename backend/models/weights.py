@@ -23,6 +23,7 @@ class Weights:
         self._files: dict[str, Path] = {}
         self._open: dict[Path, Any] = {}
         self._unread: set[str] = set()
+        self.bytes_read = 0  # of tensors, as they are stored
         index = folder / INDEX
         if index.exists():
             table = read_json(index).get("weight_map")
@@ -55,8 +56,16 @@ class Weights:
     def __contains__(self, name: str) -> bool:
         return name in self._files
 
-    def get(self, name: str, shape: tuple[int, ...], device: torch.device, dtype: torch.dtype) -> torch.Tensor:
-        """One tensor, of exactly this shape, moved and cast from float32, bfloat16 or float16.
+    def get(
+        self,
+        name: str,
+        shape: tuple[int, ...],
+        device: torch.device,
+        dtype: torch.dtype,
+        part: tuple[slice, ...] | None = None,
+    ) -> torch.Tensor:
+        """One tensor, of exactly this shape, moved and cast from float32, bfloat16 or float16; or a part of it, which
+        is all that is read then.
 
         Raises CheckpointError, or Unsupported for other stored dtypes.
         """
@@ -64,13 +73,15 @@ class Weights:
         if path is None:
             raise CheckpointError(f"{self.paths[0].parent}: tensor {name!r} is missing from the weights")
         try:
-            tensor: torch.Tensor = self._reader(path).get_tensor(name)
+            stored = self._reader(path).get_slice(name)
+            found = tuple(stored.get_shape())
+            if found != shape:
+                raise CheckpointError(f"{path}: tensor {name!r} has shape {found}, config.json asks for {shape}")
+            whole = part is None
+            tensor: torch.Tensor = self._reader(path).get_tensor(name) if whole else stored[part]
         except SafetensorError as error:
             raise CheckpointError(f"{path}: tensor {name!r} cannot be read: {error}") from error
-        if tuple(tensor.shape) != shape:
-            raise CheckpointError(
-                f"{path}: tensor {name!r} has shape {tuple(tensor.shape)}, config.json asks for {shape}"
-            )
+        self.bytes_read += tensor.nbytes
         if tensor.dtype not in _STORED:
             raise Unsupported(
                 f"{path}: tensor {name!r} is stored as {_short(tensor.dtype)}; supported are "

@@ -1,0 +1,36 @@
+"""What all ranks of an engine must agree on; it travels as JSON."""
+
+import json
+from dataclasses import asdict, dataclass
+
+import torch
+
+DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`device` is "cpu" or "cuda"; `slots` the size of the KV cache in tokens, on each rank; `kernels` the digest of
+    native kernels, or None; `threads` those of each rank; `timeout_s` how long one may keep the others waiting.
+    """
+
+    folder: str
+    ranks: int
+    device: str
+    dtype: str
+    exact: bool
+    kernels: str | None
+    int8: bool
+    context_length: int | None
+    slots: int
+    timeout_s: float
+    threads: int
+
+    def to_json(self) -> str:
+        """One line."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "Settings":
+        """What `to_json` wrote."""
+        return cls(**json.loads(text))

@@ -1,0 +1,63 @@
+"""One rank's share of an engine: its weights, its K/V, and the steps that it computes together with the others."""
+
+from pathlib import Path
+
+import torch
+
+from lampc.backend.attention import make_attention
+from lampc.backend.errors import BackendError
+from lampc.backend.kv_cache import KVCache
+from lampc.backend.models.fields import Fields
+from lampc.backend.models.registry import resolve
+from lampc.backend.models.rows import Rows
+from lampc.backend.models.weights import Weights
+from lampc.backend.native import library
+from lampc.backend.parallel.group import Group
+from lampc.backend.parallel.join import own_device
+from lampc.backend.parallel.outline import recipe
+from lampc.backend.parallel.settings import DTYPES, Settings
+from lampc.backend.parallel.shards import Shards
+from lampc.backend.parallel.source import Source
+from lampc.backend.parallel.step import Step
+from lampc.backend.tokenizer import read_json
+
+
+class Share:
+    """`group` may be replaced by the one that connects the ranks after loading. `bytes_read` is of tensors."""
+
+    def __init__(self, settings: Settings, rank: int) -> None:
+        """Reads this rank's weights. Raises what `load_engine` raises."""
+        folder, device, dtype = Path(settings.folder), own_device(settings, rank), DTYPES[settings.dtype]
+        path = folder / "config.json"
+        config = read_json(path)
+        kernels = library.choose(settings.kernels is not None, device, dtype)
+        if kernels is not None and kernels.digest != settings.kernels:
+            raise BackendError(f"rank {rank} has other native kernels than the first rank; build them again")
+        self._rows = Rows(settings.exact, native=kernels)
+        self._device = device
+        shards = Shards(rank, settings.ranks)
+        self.group = Group()
+        weights = Weights(folder)
+        made = recipe(resolve(config, path), Fields(config, path), settings.context_length)
+        source = Source(weights, shards, lambda x: self.group.sum(x), self._rows, device, dtype)
+        with torch.inference_mode():
+            self._model = made.load(source)
+        weights.check_all_read()
+        weights.close()
+        self.bytes_read = weights.bytes_read
+        o = self.outline = self._model.outline
+        self._widths = [Shards(i, settings.ranks).width(o.vocab_size) for i in range(settings.ranks)]
+        cache = KVCache(settings.slots, o.layers, o.kv_heads, o.head_dim, device, dtype, settings.int8)
+        self._attention = make_attention(cache, o.heads, o.windows, settings.exact, kernels)
+
+    def padded(self, rows: int) -> int:
+        """How many rows a step of `rows` rows is computed with."""
+        return self._rows.padded(rows)
+
+    @torch.inference_mode()
+    def run(self, step: Step) -> torch.Tensor | None:
+        """Stores K/V, and on the first rank gives logits [wanted, vocab], float32. Raises RankFailed."""
+        attend = self._attention.step(step.spans, step.slots)
+        ids, positions, wanted = (torch.from_numpy(x).to(self._device) for x in (step.ids, step.positions, step.wanted))
+        logits = self._model.forward(ids, positions, attend, wanted)
+        return self.group.to_first(logits, self._widths)
