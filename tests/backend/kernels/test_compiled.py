@@ -1,0 +1,87 @@
+"""Kernels over rows compile for two generations of GPUs: registers and shared memory fit, nothing is spilled."""
+
+from typing import Any, NamedTuple
+
+import pytest
+
+from lampc.backend.kernels.copy_slots import copy_slots_kernel
+from lampc.backend.kernels.gated import gated_kernel
+from lampc.backend.kernels.int8_gemv import int8_gemv_kernel, launch_shape, sum_stretches_kernel
+from lampc.backend.kernels.norm import rms_norm_kernel
+from lampc.backend.kernels.nucleus import draw_kernel
+from lampc.backend.kernels.rope_write import rope_write_kernel
+from lampc.backend.kernels.sampling import best_kernel, gather_kernel, weigh_kernel
+from lampc.backend.kernels.token_masks import mask_logits_kernel
+from tests.backend.kernels import aot
+
+ARGUMENTS = {
+    **dict.fromkeys(["logits", "tops", "cos", "sin", "scales", "parts"], "*fp32"),
+    **dict.fromkeys(["temperatures", "top_ps", "min_ps", "sums", "rungs"], "*fp64"),
+    **dict.fromkeys(["best", "top_ks", "counts", "found", "counted", "masks", "index"], "*i32"),
+    **dict.fromkeys(["tokens", "keys", "indices", "positions", "slots"], "*i64"),
+    **dict.fromkeys(["x", "residual", "weight", "out", "gate_up", "qkv", "q", "data", "bias"], "*bf16"),
+    **dict.fromkeys(["rows", "size", "tiles", "words", "trash", "length"], "i32"),
+    "codes": "*i8",
+    "vocab": "i32:16",
+    "eps": "fp32",
+}
+VOCAB_TILES = {"tile": 4096, "tile_block": 64}
+HEADS = {"heads": 32, "kv_heads": 8, "group": 8}
+
+
+class Case(NamedTuple):
+    """`registers` bounds those of a thread so that a device holds as many programs as the kernel's speed needs."""
+
+    kernel: Any
+    constexprs: dict[str, Any]
+    registers: int
+    warps: int = 4
+    stages: int = 3
+    types: dict[str, str] = {}  # noqa: RUF012
+    matrix: bool = False
+
+
+def rope(dim: int, norm: bool, int8: bool) -> Case:
+    shape = {**HEADS, "dim": dim, "half_block": dim // 2, "normed": norm, "int8": int8}
+    return Case(rope_write_kernel, shape, 64, types={"data": "*i8"} if int8 else {})
+
+
+def gemv(n: int, k: int, group: int) -> Case:
+    return Case(int8_gemv_kernel, {**launch_shape(n, k, group), "biased": False}, 64, stages=4, matrix=True)
+
+
+COPY = dict.fromkeys(("source_at", "target_at", "counts"), "*i64")
+COPY |= dict.fromkeys(("source_plane", "target_plane", "width"), "i32:16")
+
+CASES = {
+    "norm-4096": Case(rms_norm_kernel, {"hidden": 4096, "block": 4096, "add": True}, 64, 16),
+    "norm-16384": Case(rms_norm_kernel, {"hidden": 16384, "block": 16384, "add": True}, 64, 16),
+    "silu": Case(gated_kernel, {"inner": 14336, "block": 1024, "kind": "silu"}, 48),
+    "gelu": Case(gated_kernel, {"inner": 14336, "block": 1024, "kind": "gelu"}, 48),
+    "rope-64": rope(64, False, False),
+    "rope-128-norm": rope(128, True, False),
+    "rope-256-int8": rope(256, True, True),
+    "best": Case(best_kernel, {"tile": 4096}, 64, 8),
+    "weigh": Case(weigh_kernel, {**VOCAB_TILES, "levels": 16}, 128, 8),
+    "gather": Case(gather_kernel, {**VOCAB_TILES, "levels": 16}, 128, 8),
+    "draw": Case(draw_kernel, {**VOCAB_TILES, "block": 128}, 128, 8),
+    "masks": Case(mask_logits_kernel, {"block": 2048}, 64),
+    "gemv-channel": gemv(4096, 4096, 4096),
+    "gemv-64": gemv(28672, 4096, 64),
+    "gemv-sum": Case(sum_stretches_kernel, {"n": 1024, "count": 4, "block": 256, "biased": True}, 64),
+    "copy": Case(copy_slots_kernel, {"block": 1024}, 64, types=COPY | {"source": "*i32", "target": "*i32"}),
+}
+
+
+@pytest.mark.parametrize("arch", [80, 90])
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_nothing_is_spilled(case: Case, arch: int) -> None:
+    known = {**ARGUMENTS, **case.types}
+    names = [name for name in case.kernel.arg_names if name not in case.constexprs]
+    report = aot.compile(
+        case.kernel, {n: known[n] for n in names}, case.constexprs, arch, num_warps=case.warps, num_stages=case.stages
+    )
+    assert report.spills == 0
+    assert report.registers <= case.registers
+    assert report.shared <= 48 * 1024
+    assert (report.matrix > 0) == case.matrix
