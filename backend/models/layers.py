@@ -17,6 +17,9 @@ Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(layer, q [M, heads, D], k [M, kv_heads, D], v [M, kv_heads, D]) -> [M, heads, D]: what runners lend to models."""
 
 
+_GRAIN = 32768  # values that torch gives to a thread at least
+
+
 class Linear:
     """x [M, K] to [M, N]: weight [N, K], bias [N]; the rows' scheme keeps results exact and packs the weight."""
 
@@ -34,6 +37,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 
     Zhang and Sennrich, arXiv 1910.07467.
     """
+    if _GRAIN <= x.numel() == x.shape[-1]:  # torch sums a single wide row in a part for each thread, two row by row
+        return rms_norm(torch.stack([x, x]), weight, eps)[0]
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return (wide * scale).to(x.dtype) * weight
@@ -69,7 +74,6 @@ def picked(x: torch.Tensor, wanted: torch.Tensor, rows: Rows) -> torch.Tensor:
 
 
 _LANES = 64  # values that elementwise kernels take at once, at most
-_GRAIN = 32768  # values that torch gives to a thread at least
 _SERIAL = 16384  # values that one thread takes in any case; above, gelu gives each thread its share
 
 

@@ -1,4 +1,4 @@
-"""Elementwise functions: a value has the same bits wherever it stands, whatever surrounds it."""
+"""Elementwise functions and norms: a value has the same bits wherever it stands, with any number of threads."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import silu
 
 from lampc.backend.load import load_engine
-from lampc.backend.models.layers import elementwise, gated_silu, gelu_tanh
+from lampc.backend.models.layers import LayerNorm, elementwise, gated_silu, gelu_tanh, rms_norm
 from lampc.backend.request import Request, Sampling
 from tests.backend.checkpoints import save_checkpoint
 from tests.backend.test_exact import answer, finish
@@ -24,6 +24,10 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 
 def exp2(x: torch.Tensor) -> torch.Tensor:
     return elementwise(torch.exp2, x)
+
+
+def layer_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+    return LayerNorm(weight, weight, eps)(x)
 
 
 def noise(*shape: int, dtype: torch.dtype = torch.float32) -> torch.Tensor:
@@ -65,6 +69,23 @@ def test_every_share_is_whole_vectors(count: int) -> None:
         return x + 1
 
     assert torch.equal(elementwise(f, noise(count)), noise(count) + 1)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("width", [192, 32767, 32768, 40960, 100003])
+@pytest.mark.parametrize("norm", [rms_norm, layer_norm])
+def test_a_norm_has_the_same_bits_alone_and_with_any_number_of_threads(
+    norm: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor], width: int, dtype: torch.dtype
+) -> None:
+    rows, weight, before = noise(5, width, dtype=dtype), noise(width, dtype=dtype), torch.get_num_threads()
+    found = []
+    try:
+        for count in (1, 2, 3, 4, 7):
+            torch.set_num_threads(count)
+            found += [norm(rows, weight, 1e-5), torch.cat([norm(row, weight, 1e-5) for row in rows.split(1)])]
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(one, found[0]) for one in found)
 
 
 def test_the_engine_is_exact_with_four_threads(tmp_path: Path) -> None:
