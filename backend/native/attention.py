@@ -16,6 +16,7 @@ from lampc.backend.tiles import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
 _PLAN_HEAD, _PLAN_QUERY = 3, 6  # numbers that a plan takes at most
+_NONE = np.zeros(0, np.int64)
 _STORE = 4 * 8  # bytes of a layer's four addresses
 
 
@@ -42,13 +43,14 @@ class NativeAttention:
         self._heads = heads
         self._windows = windows
         self._size = size or max(1, _TILE_ROWS * cache.kv_heads // heads)
-        self._plan = library.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER)
+        self._plan = library.function("attention_plan", POINTER, SIZE, SIZE, SIZE, SIZE, POINTER)
         self._run = library.function(
             *("attention_run", POINTER, POINTER, POINTER, POINTER, SIZE, POINTER, SIZE, POINTER, SIZE),
             *(POINTER, SIZE, POINTER, POINTER),
         )
         self._memory_size = library.function("attention_memory", POINTER, POINTER)
         self._stores = np.array([_addresses(cache, layer) for layer in range(cache.layers)], np.int64)
+        self._paths, self._order = _NONE, _NONE  # of the last step, if each of its requests had one row
         self._plans = {window: np.zeros(0, np.int64) for window in dict.fromkeys(windows)}
         self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
         self._use_threads(torch.get_num_threads())
@@ -74,9 +76,8 @@ class NativeAttention:
             self._use_threads(torch.get_num_threads())
         if not isinstance(spans, Spans):
             spans = Spans.of(spans)
-        given = spans.table
-        queries = int(given[:, 2].sum())
-        plans = {window: _address(self._planned(window, given, queries)) for window in self._plans}
+        queries = int(spans.table[:, 2].sum())
+        plans = self._planned(spans, queries)
         if len(self._out) < rows:
             self._out = torch.empty(rows, self._heads, self._cache.head_dim, dtype=self._cache.dtype)
         out = self._out[:rows]
@@ -98,13 +99,20 @@ class NativeAttention:
 
         return attend
 
-    def _planned(self, window: int | None, spans: NDArray[np.int64], queries: int) -> NDArray[np.int64]:
-        room = self._plans[window]
-        needed = _PLAN_HEAD + _PLAN_QUERY * queries
-        if len(room) < needed:
-            room = self._plans[window] = np.zeros(2 * needed, np.int64)
-        self._plan(_address(spans), len(spans), window or 0, self._size, _address(room))
-        return room
+    def _planned(self, spans: Spans, queries: int) -> dict[int | None, int]:
+        """Addresses of the plans, by window."""
+        paths, needed = spans.table[:, 3], _PLAN_HEAD + _PLAN_QUERY * queries
+        # While the same requests decode their order holds, and finding it anew would read all their slots.
+        known = bool(queries) and queries == len(self._order) and np.array_equal(paths, self._paths)
+        table, plans = spans.table[self._order] if known else spans.table.copy(), {}
+        for window, room in self._plans.items():
+            if len(room) < needed:
+                room = self._plans[window] = np.zeros(2 * needed, np.int64)
+            self._plan(_address(table), len(spans), known, window or 0, self._size, _address(room))
+            plans[window], known = _address(room), True
+        decoding = queries == len(spans) and np.array_equal(spans.table[:, 0], np.arange(queries))
+        self._paths, self._order = paths, table[:, 0] if decoding else _NONE
+        return plans
 
 
 def _address(array: NDArray[np.int64]) -> int:

@@ -6,12 +6,12 @@
 
 using namespace attention;
 
-namespace {
-
 struct Span {
     int64_t row, start, count;
     const int64_t* slots;
 };
+
+namespace {
 
 // Contexts that begin alike become neighbours: the order of slots at the ends of chunks, then of lengths. Slots belong
 // to places of the prefix tree, so contexts with the same slot somewhere agree in all that comes before.
@@ -27,20 +27,20 @@ bool before(const Span& a, const Span& b) {
 
 }  // namespace
 
-// spans [count][4]: first row, position of the first query, number of queries, address of the slots; window 0: none.
-// Writes tiles of at most `size` queries, the dearest first; 3 + 6 * queries numbers are room enough.
-API void attention_plan(const int64_t* spans, int64_t count, int64_t window, int64_t size, Plan* plan) {
-    std::vector<Span> order((const Span*)spans, (const Span*)spans + count);
-    if (count > 1) std::stable_sort(order.begin(), order.end(), before);
+// spans [count][4]: first row, position of the first query, number of queries, address of the slots; they are put in
+// order, if they are not `sorted`. window 0: none. Writes tiles of at most `size` queries, the dearest first;
+// 3 + 6 * queries numbers are room enough.
+API void attention_plan(Span* spans, int64_t count, int64_t sorted, int64_t window, int64_t size, Plan* plan) {
+    if (!sorted) std::stable_sort(spans, spans + count, before);
     int64_t queries = 0;
-    for (const Span& span : order) queries += span.count;
+    for (int64_t i = 0; i < count; i++) queries += spans[i].count;
     *plan = {(queries + size - 1) / size, queries, 0};
     Tile* tile = (Tile*)plan->tile();
     Query* query = (Query*)plan->query();
-    for (const Span& span : order)
-        for (int64_t i = 0; i < span.count; i++) {
-            int64_t position = span.start + i, first = window ? std::max<int64_t>(0, position - window + 1) : 0;
-            *query++ = {span.row + i, position, first, span.slots};
+    for (const Span* span = spans; span < spans + count; span++)
+        for (int64_t i = 0; i < span->count; i++) {
+            int64_t position = span->start + i, first = window ? std::max<int64_t>(0, position - window + 1) : 0;
+            *query++ = {span->row + i, position, first, span->slots};
             plan->chunks += position / CHUNK - first / CHUNK + 1;
         }
     std::vector<int64_t> price(plan->tiles, 0);

@@ -250,8 +250,8 @@ def planned(kernels: Library, spans: Sequence[Span], size: int, window: int = 0)
     """Tiles [n, 2] as (begin, count) and queries [n, 4] as (row, position, first, address)."""
     given = np.array([(s.first, s.start, s.count, s.slots.ctypes.data) for s in spans], np.int64)
     plan = np.zeros(3 + 6 * sum(s.count for s in spans), np.int64)
-    make = kernels.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER)
-    make(given.ctypes.data, len(spans), window, size, plan.ctypes.data)
+    make = kernels.function("attention_plan", POINTER, SIZE, SIZE, SIZE, SIZE, POINTER)
+    make(given.ctypes.data, len(spans), 0, window, size, plan.ctypes.data)
     tiles = plan[3 : 3 + 2 * plan[0]].reshape(-1, 2)
     return tiles, plan[3 + 2 * plan[0] :][: 4 * plan[1]].reshape(-1, 4)
 
@@ -283,3 +283,34 @@ def test_dear_tiles_come_first(kernels: Library) -> None:
     slots = np.arange(1000)
     tiles, queries = planned(kernels, [Span(0, 0, 1000, slots)], 100)
     assert [int(queries[begin, 1]) for begin, _ in tiles] == list(range(900, -1, -100))
+
+
+def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Library) -> None:
+    """Three families in turns, whose contexts grow over the end of a chunk; then one leaves, and others come."""
+    cache = KVCache(4096, 1, 2, 16, CPU, torch.float32)
+    noise = torch.Generator().manual_seed(0)
+    cache.data.copy_(torch.randn(cache.data.shape, generator=noise))
+    attention = NativeAttention(kernels, cache, 4, [None], size=3)
+    families = [np.arange(80 * i, 80 * i + 64) for i in range(3)]
+    paths = [np.concatenate([families[i % 3], 300 + 40 * i + np.arange(40)]) for i in range(9)]
+
+    def step(some: list[NDArray[np.int64]], position: int) -> None:
+        spans = [Span(i, position, 1, path) for i, path in enumerate(some)]
+        q = torch.randn(len(some), 4, 16, generator=noise)
+        k, v = torch.randn(2, len(some), 2, 16, generator=noise)
+        slots = np.array([path[position] for path in some])
+        found = attention.step(spans, slots)(0, q, k, v).clone()
+        fresh = NativeAttention(kernels, cache, 4, [None], size=3).step(spans, slots)(0, q, k, v)
+        assert torch.equal(found, fresh)
+
+    for position in range(90, 96):
+        step(paths, position)
+        rows = attention._order.tolist()
+        assert sorted(rows) == list(range(9))
+        assert len([i for i in range(1, 9) if rows[i] % 3 != rows[i - 1] % 3]) == 2
+    step(paths[1:], 96)
+    step(paths[::-1], 97)
+    step(paths[::-1], 98)
+    attention.step([Span(0, 0, 9, paths[0])], np.full(9, -1))
+    assert not len(attention._order)
+    step(paths, 99)
