@@ -11,6 +11,7 @@ All ways give the same bits, for they compute the same tree (`lampc.backend.para
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import torch
@@ -50,6 +51,7 @@ class Topology:
         return each if even and runs else 1
 
 
+@lru_cache(4096)
 def choose(topology: Topology, size: int) -> Way:
     """The way that should sum `size` bytes the fastest over these links; of equals the simplest."""
     ranks, nodes, local = len(topology.nodes), len(set(topology.nodes)), topology.local

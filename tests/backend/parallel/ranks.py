@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from lampc.backend.load import load_engine
 from lampc.backend.parallel import join, team, worker
 from lampc.backend.parallel.engine import ParallelEngine
 from lampc.backend.parallel.errors import RankFailed
+from lampc.backend.parallel.settings import Settings
 from lampc.backend.parallel.share import Share
+from lampc.backend.parallel.step import Step
 
 
 class ThreadRanks:
@@ -52,20 +55,32 @@ class ThreadRanks:
             assert not thread.is_alive()
 
 
-@pytest.fixture
-def threads(monkeypatch: pytest.MonkeyPatch) -> list[Share]:
-    """Ranks are threads; the shares of weights that they load, in any order."""
-    shares: list[Share] = []
+class Noted(Share):
+    """Remembers its rank and the steps that it ran."""
 
-    class Noted(Share):
+    def __init__(self, settings: Settings, rank: int) -> None:
+        super().__init__(settings, rank)
+        self.rank = rank
+        self.steps: list[Step] = []
+
+    def run(self, step: Step) -> torch.Tensor | None:
+        self.steps.append(step)
+        return super().run(step)
+
+
+@pytest.fixture
+def threads(monkeypatch: pytest.MonkeyPatch) -> list["Noted"]:
+    """Ranks are threads; the shares of weights that they load, in any order."""
+    shares: list[Noted] = []
+
+    class Kept(Noted):
         def __init__(self, *args: Any) -> None:
             super().__init__(*args)
-            self.rank = args[1]
             shares.append(self)
 
     monkeypatch.setattr(team, "Ranks", ThreadRanks)
-    monkeypatch.setattr(team, "Share", Noted)
-    monkeypatch.setattr(worker, "Share", Noted)
+    monkeypatch.setattr(team, "Share", Kept)
+    monkeypatch.setattr(worker, "Share", Kept)
     return shares
 
 
