@@ -299,7 +299,9 @@ class EngineCore:
                 first = recorder.token(job.times, now)
                 if job.output.push(token):
                     job.ids.append(token)
-                    if not self._deliver(job, token):
+                    if handle.on_token is None:
+                        handle.sent.append(token)
+                    elif not self._deliver(job, token):
                         continue
                 if first:
                     self._note("first_token", handle, handle.state, now)

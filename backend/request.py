@@ -165,9 +165,12 @@ class Completion:
 
 
 class Handle:
-    """A submitted request, followed by its owner: state, completion and a stream of tokens."""
+    """A submitted request, followed by its owner: state, completion and a stream of tokens.
 
-    __slots__ = ("_read", "_tokens", "completion", "id", "on_token", "request", "state")
+    `sent` are the tokens generated so far; a later stop string may still take the last ones back.
+    """
+
+    __slots__ = ("_read", "completion", "id", "on_token", "request", "sent", "state")
 
     def __init__(self, id: int, request: Request, on_token: Callable[["Handle", int], None] | None = None) -> None:
         self.id = id
@@ -175,7 +178,7 @@ class Handle:
         self.state = State.WAITING
         self.completion: Completion | None = None
         self.on_token = on_token
-        self._tokens: list[int] = []
+        self.sent: list[int] = []
         self._read = 0
 
     @property
@@ -185,13 +188,13 @@ class Handle:
 
     def new_tokens(self) -> tuple[int, ...]:
         """Tokens generated since the last call. A later stop string may still take the last ones back."""
-        fresh = tuple(self._tokens[self._read :])
-        self._read = len(self._tokens)
+        fresh = tuple(self.sent[self._read :])
+        self._read = len(self.sent)
         return fresh
 
     def push(self, token: int) -> None:
         """For engines: a token was generated."""
-        self._tokens.append(token)
+        self.sent.append(token)
         if self.on_token is not None:
             self.on_token(self, token)
 
