@@ -138,7 +138,7 @@ KV_SPLIT = {f"{n}_proj.{kind}" for n in "kv" for kind in ("weight", "bias")}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-@pytest.mark.parametrize("name", ["llama-biases", "llama3", "qwen2", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "llama-biases", "llama3", "qwen2", "gpt2"])
 def test_bytes_read(name: str, ranks: int, threads: list[Noted], tmp_path: Path) -> None:
     folder = save(name, tmp_path)
     load(folder, ranks, kv_tokens=KV).close()
@@ -157,6 +157,20 @@ def test_bytes_read(name: str, ranks: int, threads: list[Noted], tmp_path: Path)
                     nbytes //= ranks
                 expected += nbytes
         assert share.bytes_read == expected
+        if name in ("llama", "llama3"):
+            assert share.bytes_read == formula(folder, share.rank, ranks)
+
+
+def formula(folder: Path, rank: int, ranks: int) -> int:
+    """Bytes of float32 that a rank reads of a Llama without biases, as docs/tensor-parallel.md calculates them."""
+    c = json.loads((folder / "config.json").read_text())
+    hidden, inner = c["hidden_size"], c["intermediate_size"]
+    layers, vocab = c["num_hidden_layers"], c["vocab_size"]
+    q, kv = c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"]
+    tables = width(vocab, rank, ranks) * hidden * (1 if c["tie_word_embeddings"] else 2)
+    attention = 2 * q // ranks * hidden + 2 * max(1, kv // ranks) * c["head_dim"] * hidden
+    mlp = 3 * width(inner, rank, ranks) * hidden
+    return 4 * (tables + hidden + layers * (attention + mlp + 2 * hidden))
 
 
 @pytest.mark.usefixtures("threads")
