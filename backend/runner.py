@@ -32,7 +32,8 @@ class TorchRunner:
     def execute(self, plan: Plan) -> list[Drawn]:
         """One step."""
         if plan.plain and self._greedy is not None:
-            return drawn(*self._greedy.likeliest(*self._prepare(plan)))
+            ids, tops = self._greedy.likeliest(*self._prepare(plan))
+            return drawn(ids.tolist(), tops.cpu().numpy())
         return resolve(plan.wants, self.logits(plan).cpu().numpy())
 
     @torch.inference_mode()

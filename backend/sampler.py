@@ -18,7 +18,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
@@ -140,10 +139,10 @@ def _blocks(rows: Sequence[int], vocab: int) -> list[Sequence[int]]:
     return [rows[at : at + step] for at in range(0, len(rows), step)]
 
 
-def drawn(ids: torch.Tensor, tops: torch.Tensor) -> list[Drawn]:
+def drawn(ids: list[int], tops: NDArray[np.float32]) -> list[Drawn]:
     """Of each row the likeliest token, ids [n], whose logits are tops [n]. Raises BackendError if one is not finite."""
-    _check(tops.cpu().numpy())
-    return [Drawn(token) for token in ids.tolist()]
+    _check(tops)
+    return [Drawn(token) for token in ids]
 
 
 def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:

@@ -64,7 +64,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--models", type=_names(known), default=["qwen-0.5b", "firefly"], help=f"of {_listed(known)}")
     parser.add_argument("--n", type=int, help="requests in W1, W2 and W4 (64; 8 with --quick)")
     parser.add_argument("--threads", type=int, default=_processors())
-    parser.add_argument("--repeat", type=int, default=1, help="measurements of each, in turns; the median counts")
+    parser.add_argument(
+        "--repeat",
+        type=int,
+        default=3,
+        help="measurements of each at most, in turns; the median counts; long ones are not repeated",
+    )
     parser.add_argument("--full", action="store_true", help="all requests for slow peers too (an hour more)")
     parser.add_argument("--quick", action="store_true", help="small workloads")
     parser.add_argument("--fresh", action="store_true", help="forget what was measured")

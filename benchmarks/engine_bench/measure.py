@@ -29,6 +29,7 @@ class Settings:
 
     threads: int
     repeat: int
+    enough_s: float = 40.0  # no measurement is begun again after so many seconds of it
     load: int = 64  # requests at once in W4
     full: bool = False
     pip_args: tuple[str, ...] = ()
@@ -120,7 +121,7 @@ class Bench:
         work = whole if self.settings.full or not self.model.big else fewer(whole, system.fewer.get(name))
         theirs, mine = [], []
         try:
-            for _ in range(self.settings.repeat):
+            for _ in self._repeats():
                 with self.paused():
                     theirs.append(self.time(runner, work))
                 runner.pause()
@@ -141,7 +142,7 @@ class Bench:
         if any(r["system"] == OURS.name and r["requests"] == r["asked"] for r in self.of(name)):
             return
         work = self.work[name]
-        taken = [self.time_ours(work) for _ in range(self.settings.repeat)]
+        taken = [self.time_ours(work) for _ in self._repeats()]
         self.keep(self.unit(OURS.name, name), [self.row(OURS.name, work, work, taken, self.ours)])
 
     def variant(self, label: str, options: dict[str, Any], names: Sequence[str], at_most: int) -> None:
@@ -174,7 +175,7 @@ class Bench:
             if options:
                 with self.paused():
                     own = self.start(OURS, self.options(**options))
-            taken = [self.time(own or self.ours, work, **order) for _ in range(self.settings.repeat)]
+            taken = [self.time(own or self.ours, work, **order) for _ in self._repeats()]
             self.keep(unit, [self.row(label, work, work, taken, own or self.ours)])
         except Failed as error:
             self._failed(replace(OURS, name=label), "W4", error)
@@ -186,11 +187,18 @@ class Bench:
         """Requests per second of ours when all of `work` is there from the start."""
         unit = self.unit("ours, offline", "W4")
         if unit not in self.rows:
-            taken = [self.time_ours(work, offline=True) for _ in range(self.settings.repeat)]
+            taken = [self.time_ours(work, offline=True) for _ in self._repeats()]
             self.keep(unit, [self.row("ours, offline", work, work, taken, self.ours)])
         return len(work.items) / float(self.rows[unit][0]["seconds"])
 
     # -- how -------------------------------------------------------------------------------------------
+
+    def _repeats(self) -> Iterator[int]:
+        """Once, and again as long as all of it was quick."""
+        begun = time.monotonic()
+        for i in range(self.settings.repeat):
+            if i == 0 or time.monotonic() - begun < self.settings.enough_s:
+                yield i
 
     @contextmanager
     def paused(self) -> Iterator[None]:
