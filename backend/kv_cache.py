@@ -5,6 +5,8 @@ import mmap
 
 import torch
 
+from lampc.backend.int8 import decode, encode
+
 
 def bytes_per_token(layers: int, kv_heads: int, head_dim: int, dtype: torch.dtype, int8: bool) -> int:
     """What one slot takes, in bytes."""
@@ -67,18 +69,3 @@ def lazy_zeros(shape: tuple[int, ...], dtype: torch.dtype, device: torch.device)
         return torch.zeros(shape, dtype=dtype, device=device)
     pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
     return torch.frombuffer(pages, dtype=dtype).view(shape)
-
-
-def encode(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Whole numbers [..., D] and their scales [...] for values [..., D]."""
-    wide = values.float()
-    top = wide.abs().amax(-1, keepdim=True)
-    scales = top / 127.0
-    codes = (wide / scales.masked_fill(top == 0, 1.0)).round_()
-    bad = ~top.isfinite()
-    return codes.masked_fill_(bad, 0.0).to(torch.int8), scales.masked_fill_(bad, torch.nan).squeeze(-1)
-
-
-def decode(codes: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """What `encode` made of values, in float32."""
-    return codes * scales.unsqueeze(-1)

@@ -35,6 +35,7 @@ def load_engine(
     exact: bool = True,
     native: bool | Literal["auto"] = "auto",
     kv_dtype: Literal["auto", "int8"] = "auto",
+    weight_dtype: Literal["auto", "int8"] = "auto",
     context_length: int | None = None,
     kv_tokens: int | None = None,
     max_batch_tokens: int = 512,
@@ -60,7 +61,9 @@ def load_engine(
     up to what its rope scaling stretches to. `native`: whether to use the kernels of
     `lampc.backend.native`; "auto" does if they were built, and the environment does not say LAMPC_NATIVE=0.
     `kv_dtype` "int8" keeps K/V in eight bits with a scale per token and head (`lampc.backend.kv_cache`): about half
-    of bfloat16's memory, a quarter of float32's, and not quite the same results.
+    of bfloat16's memory, a quarter of float32's, and not quite the same results. `weight_dtype` "int8" does so with
+    the weights of linear layers, the output projection among them, with a scale per output (`lampc.backend.int8`);
+    embeddings, norms and biases stay as they are, and so does what is computed with.
     `tensor_parallel` splits the model over 1, 2, 4 or 8 ranks, which are started here or by torchrun; a rank may keep
     the others waiting for `rank_timeout` seconds. In exact mode any number of ranks, 1 included, gives the same bits;
     None, the default, computes unsplit and gives others. See `docs/tensor-parallel.md`.
@@ -70,6 +73,8 @@ def load_engine(
         raise ValueError(f"dtype is {dtype!r}; choose one of {', '.join(_DTYPES)}")
     if kv_dtype not in ("auto", "int8"):
         raise ValueError(f"kv_dtype is {kv_dtype!r}; choose 'auto', which is dtype, or 'int8'")
+    if weight_dtype not in ("auto", "int8"):
+        raise ValueError(f"weight_dtype is {weight_dtype!r}; choose 'auto', which is dtype, or 'int8'")
     if kind not in ("paged", "naive"):
         raise ValueError(f"kind is {kind!r}; choose 'paged' or 'naive'")
     if context_length is not None and context_length < 1:
@@ -93,7 +98,7 @@ def load_engine(
     weights = Weights(folder)
     where, number = torch.device(device), _DTYPES[dtype]
     kernels = library.choose(native, where, number)
-    rows = Rows(exact, native=kernels)
+    rows = Rows(exact, native=kernels, int8=weight_dtype == "int8")
     model: Model | Outline
     if tensor_parallel is None:
         model = whole = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length))
@@ -116,6 +121,7 @@ def load_engine(
         str(model.context_length),
         "torch" if kernels is None else kernels.digest,
         kv_dtype,
+        weight_dtype,
         *_numerics(),
     )
     if tensor_parallel is not None:
@@ -143,6 +149,7 @@ def load_engine(
             exact=exact,
             kernels=None if kernels is None else kernels.digest,
             int8=int8,
+            int8_weights=rows.int8,
             context_length=context_length,
             slots=max(1, -(-kv_tokens // block_size)) * block_size,
             timeout_s=rank_timeout,

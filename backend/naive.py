@@ -14,8 +14,9 @@ import torch
 from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.errors import BackendError, EngineClosed
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent
+from lampc.backend.int8 import decode, encode
 from lampc.backend.job import Ids, Job, check_request
-from lampc.backend.kv_cache import KVCache, decode, encode
+from lampc.backend.kv_cache import KVCache
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.models.layers import Attend, elementwise

@@ -4,7 +4,8 @@
 
 The shapes are those of a Qwen2.5-0.5B with 32,000 ids. Each measurement runs through so many copies of a weight that no
 cache holds them, as a model's layers do. Few rows are bound by memory: GB/s of weights, against what reading alone
-reaches. Many are bound by arithmetic: GFLOP/s. With one thread time is that thread's CPU time, so that other programs
+reaches. Many are bound by arithmetic: GFLOP/s. "int8" is our kernel with weights of eight bits: other numbers, and
+its GB/s are of its own bytes. With one thread time is that thread's CPU time, so that other programs
 disturb less; with more it is wall time. Beside them stands what a forward pass costs in Python.
 """
 
@@ -52,7 +53,7 @@ def read_rate(memory: Memory, threads: int) -> float:
 def rivals(name: str, dtype: torch.dtype, memory: Memory) -> dict[str, list[Callable[[torch.Tensor], torch.Tensor]]]:
     """By name, the copies of one layer."""
     n, k = SHAPES[name]
-    copies = -(-COLD // (n * k * dtype.itemsize))
+    copies, more = -(-COLD // (n * k * dtype.itemsize)), -(-COLD // (n * k))
     kernels = library.load()
     noise = torch.Generator().manual_seed(0)
     weights = [(torch.randn(n, k, generator=noise) / k**0.5).to(dtype) for _ in range(copies)]
@@ -66,6 +67,7 @@ def rivals(name: str, dtype: torch.dtype, memory: Memory) -> dict[str, list[Call
 
     out: dict[str, list[Callable[[torch.Tensor], torch.Tensor]]] = {
         "ours": [NativeLinear(kernels, w, None, memory) for w in weights],
+        "int8": [NativeLinear(kernels, weights[i % copies], None, memory, int8=True) for i in range(more)],
         "F.linear": [plain(w) for w in weights],
     }
     if packing.supported("cpu", dtype):
@@ -112,19 +114,21 @@ def main() -> None:
         layers = rivals(name, dtype, memory)
         for rows in map(int, args.rows.split(",")):
             x = torch.randn(rows, k).to(dtype)
-            used = max(1, min(len(layers["ours"]), int(3e11 / (2 * n * k * rows))))
+            used = max(1, int(3e11 / (2 * n * k * rows)))
 
             def run(copies: list[Callable[[torch.Tensor], torch.Tensor]], x: torch.Tensor = x) -> Callable[[], float]:
                 return lambda: timed(lambda: [layer(x) for layer in copies], args.threads) / len(copies)
 
             times = in_turns({kind: run(copies[:used]) for kind, copies in layers.items()}, args.rounds)
             best = {kind: min(figures) for kind, figures in times.items()}
-            flops, size = 2 * n * k * rows, n * k * dtype.itemsize
-            cells = [f"{kind} {flops / s / 1e9:5.0f} GFLOP/s {size / s / 1e9:5.1f} GB/s" for kind, s in best.items()]
-            rest = min(s for kind, s in best.items() if kind != "ours")
-            print(f"{name:<8} M={rows:<4} {' | '.join(cells)} | {rest / best['ours']:.2f}x")
+            flops, size = 2 * n * k * rows, dict.fromkeys(best, n * k * dtype.itemsize) | {"int8": n * k}
+            cells = [
+                f"{kind} {flops / s / 1e9:5.0f} GFLOP/s {size[kind] / s / 1e9:5.1f} GB/s" for kind, s in best.items()
+            ]
+            rest, int8 = min(s for kind, s in best.items() if kind not in ("ours", "int8")), best["ours"] / best["int8"]
+            print(f"{name:<8} M={rows:<4} {' | '.join(cells)} | {rest / best['ours']:.2f}x | int8 {int8:.2f}x")
             row = {kind: round(s * 1e6, 1) for kind, s in best.items()}
-            table[f"{name} {rows}"] = {**row, "over_best_other": round(rest / best["ours"], 3)}
+            table[f"{name} {rows}"] = {**row, "over_best_other": round(rest / best["ours"], 3), "int8": round(int8, 3)}
     result = {"machine": about, "threads": args.threads, "dtype": args.dtype, "read_gb_s": round(rate / 1e9, 2)}
     more = {"python_ms": round(idle * 1e3, 3), "microseconds": table}
     print(f"appended to {append('linear', {**result, **more})}")

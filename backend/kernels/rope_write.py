@@ -12,8 +12,8 @@ import torch
 import triton
 import triton.language as tl
 
+from lampc.backend.int8 import encode
 from lampc.backend.kernels.checks import check_rows, check_same, check_shape
-from lampc.backend.kv_cache import encode
 
 _HEADS = 8  # heads per program
 

@@ -191,4 +191,4 @@ def _layers(config: DecoderConfig, weights: DecoderWeights, source: Checkpoint) 
     kernels, memory = source.rows.native, source.rows.memory
     if kernels is None or memory is None:
         return TorchLayers(config, weights, source.rows)
-    return NativeLayers(config, weights, kernels, memory)
+    return NativeLayers(config, weights, kernels, memory, source.rows.int8)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 import torch
 
+from lampc.backend.int8 import decode, encode
 from lampc.backend.models import packing
 from lampc.backend.models.packing import product
 from lampc.backend.native.library import Library
@@ -23,20 +24,27 @@ _LARGEST = 512
 class Rows:
     """The row scheme of one engine. `exact` False lets every call through; `packed` False leaves weights plain.
 
-    `native` are the kernels to compute with, None for torch's.
+    `native` are the kernels to compute with, None for torch's. `int8` keeps weights of layers in eight bits.
     """
 
-    def __init__(self, exact: bool, packed: bool = True, native: Library | None = None) -> None:
+    def __init__(self, exact: bool, packed: bool = True, native: Library | None = None, int8: bool = False) -> None:
         self.exact = exact
         self.packed = packed
         self.native = native
+        self.int8 = int8
         self.memory = None if native is None else Memory(native)
         self._verdicts: dict[tuple[int, ...], bool] = {}
 
     def layer(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
-        """The product of x [M, K] with weight [N, K] transposed, plus bias [N]."""
+        """The product of x [M, K] with weight [N, K] transposed, plus bias [N].
+
+        Without native kernels weights of eight bits are decoded in each call: they take less memory, not less time.
+        """
         if self.native is not None and self.memory is not None:
-            return NativeLinear(self.native, weight, bias, self.memory)
+            return NativeLinear(self.native, weight, bias, self.memory, self.int8)
+        if self.int8:
+            codes, scales = encode(weight)
+            return lambda x: self.linear(x, decode(codes, scales).to(x.dtype), bias)
         packed = self.pack(weight)
         return lambda x: self.linear(x, packed, bias)
 
@@ -74,7 +82,7 @@ class Rows:
         return product(torch.cat([x, x.new_zeros(more - rows, x.shape[1])]), weight, bias)[:rows]
 
     def _same_bits(self, rows: int, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
-        key = (rows, *weight.shape, bias is not None, torch.get_num_threads())
+        key = (rows, *weight.shape, weight.is_mkldnn, bias is not None, torch.get_num_threads())
         verdict = self._verdicts.get(key)
         if verdict is None:
             verdict = self._verdicts[key] = _agrees(rows, weight, bias)

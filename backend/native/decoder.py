@@ -50,16 +50,24 @@ class _CPass(ctypes.Structure):
 class NativeLayers:
     """See `lampc.backend.models.decoder.Layers`. One pass at a time; what `queries` gives, the next call overwrites."""
 
-    def __init__(self, config: "DecoderConfig", weights: "DecoderWeights", library: Library, memory: Memory) -> None:
+    def __init__(
+        self,
+        config: "DecoderConfig",
+        weights: "DecoderWeights",
+        library: Library,
+        memory: Memory,
+        int8: bool = False,
+    ) -> None:
         c = config
         self._memory = memory
+        self._int8 = int8
         self._dtype = weights.embed.dtype
         self._kept: list[torch.Tensor | Packed] = []  # what C's structures point to
         self._embed = weights.embed
         self._shape = _CShape(c.hidden, c.heads, c.kv_heads, c.head_dim, c.norm_eps, self._dtype is torch.bfloat16)
         self._layers = [self._layer(layer) for layer in weights.layers]
         self._norm = self._vector(weights.norm)
-        self._head = Packed(*weights.head, memory)
+        self._head = Packed(*weights.head, memory, int8)
         self._widths = {
             "x": c.hidden,
             "normed": c.hidden + c.hidden % 2,
@@ -94,7 +102,7 @@ class NativeLayers:
         return wide.data_ptr()
 
     def _matrix(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CMatrix:
-        self._kept.append(packed := Packed(weight, bias, self._memory))
+        self._kept.append(packed := Packed(weight, bias, self._memory, self._int8))
         return packed.c
 
     def _layer(self, layer: "LayerWeights") -> _CLayer:

@@ -35,6 +35,28 @@ API void pack(const int32_t* weight, int64_t n, int64_t steps, int32_t* panels, 
         }
 }
 
+template <class T>
+static void pack_codes(const int8_t* codes, int64_t n, int64_t steps, int8_t* panels, int threads) {
+    constexpr int64_t EACH = CODES<T>, LINE = 16 * EACH;
+#pragma omp parallel for num_threads(threads) if (threads > 1)
+    for (int64_t first = 0; first < n; first += PANEL)
+        for (int64_t k = 0; k < steps; k += 16) {
+            int64_t rows = n - first < PANEL ? n - first : PANEL, some = steps - k < 16 ? steps - k : 16;
+            int8_t lines[PANEL][LINE] = {}, *out = panels + (first * steps + k * PANEL) * EACH;
+            for (int64_t o = 0; o < rows; o++)
+                std::memcpy(lines[o], codes + ((first + o) * steps + k) * EACH, some * EACH);
+            for (int64_t j = 0; j < some; j++)
+                for (int64_t o = 0; o < PANEL; o++)
+                    for (int64_t i = 0; i < EACH; i++)
+                        out[j * PANEL * EACH + place(o, i, T())] = written(lines[o][j * EACH + i], T());
+        }
+}
+
+// Rows of codes [n, steps, 2 if `half` else 1] to panels, the last one filled up with zeros.
+API void pack_int8(const int8_t* codes, int64_t n, int64_t steps, int half, int8_t* panels, int threads) {
+    (half ? pack_codes<bf16> : pack_codes<float>)(codes, n, steps, panels, threads);
+}
+
 // Asks for large pages under memory that nothing was written to yet: weights then stream faster.
 API void large_pages(void* begin, int64_t bytes) {
 #ifdef MADV_HUGEPAGE

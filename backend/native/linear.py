@@ -6,6 +6,7 @@ from ctypes import byref
 import torch
 from torch.nn.functional import pad
 
+from lampc.backend.int8 import encode
 from lampc.backend.native.library import INT, POINTER, SIZE, Library
 
 PANEL = 64
@@ -21,7 +22,7 @@ def team(multiplications: int) -> int:
 class CMatrix(ctypes.Structure):
     """`Matrix` of `linear.h`."""
 
-    _fields_ = (("panels", POINTER), ("bias", POINTER), ("n", SIZE), ("steps", SIZE))
+    _fields_ = (("panels", POINTER), ("bias", POINTER), ("n", SIZE), ("steps", SIZE), ("scales", POINTER))
 
 
 class Memory:
@@ -29,6 +30,7 @@ class Memory:
 
     def __init__(self, library: Library) -> None:
         self.pack = library.function("pack", POINTER, SIZE, SIZE, POINTER, INT)
+        self.pack_int8 = library.function("pack_int8", POINTER, SIZE, SIZE, INT, POINTER, INT)
         self._large_pages = library.function("large_pages", POINTER, SIZE)
         self._free = torch.empty(0, dtype=torch.int32)
 
@@ -45,20 +47,30 @@ class Memory:
 class Packed:
     """A weight [N, K], float32 or bfloat16, as panels, with its bias [N] in float32.
 
-    `steps` is the length of a row of x in units of 4 bytes: rows of odd length in bfloat16 are padded by a zero.
+    `steps` is the length of a row of x in units of 4 bytes: rows of odd length in bfloat16 are padded by a zero. With
+    `int8` panels hold the codes of `lampc.backend.int8`, and `scales` is one for each output, zeros to fill a panel.
     """
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, memory: Memory) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, memory: Memory, int8: bool = False) -> None:
         self.shape = weight.shape
         self.dtype = weight.dtype
         n, k = weight.shape
+        whole = -(-n // PANEL) * PANEL
         weight = even(weight)
         self.steps = weight.shape[1] * weight.itemsize // 4
-        self.panels = memory.take(-(-n // PANEL) * self.steps * PANEL)
-        memory.pack(weight.data_ptr(), n, self.steps, self.panels.data_ptr(), team(n * k))
         self.bias = None if bias is None else bias.float().contiguous()
-        offset = None if self.bias is None else self.bias.data_ptr()
-        self.c = CMatrix(self.panels.data_ptr(), offset, n, self.steps)
+        self.scales: torch.Tensor | None = None
+        if int8:
+            codes, scales = encode(weight)
+            self.scales = pad(scales, (0, whole - n))
+            self.panels = memory.take(whole * weight.shape[1] // 4)
+            half = weight.dtype is torch.bfloat16
+            memory.pack_int8(codes.data_ptr(), n, self.steps, half, self.panels.data_ptr(), team(n * k))
+        else:
+            self.panels = memory.take(whole * self.steps)
+            memory.pack(weight.data_ptr(), n, self.steps, self.panels.data_ptr(), team(n * k))
+        offset, scale = (None if x is None else x.data_ptr() for x in (self.bias, self.scales))
+        self.c = CMatrix(self.panels.data_ptr(), offset, n, self.steps, scale)
 
 
 def even(x: torch.Tensor) -> torch.Tensor:
@@ -70,8 +82,15 @@ def even(x: torch.Tensor) -> torch.Tensor:
 class NativeLinear:
     """x [M, K] to [M, N]. A row's bits do not depend on the others, nor on the number of threads."""
 
-    def __init__(self, library: Library, weight: torch.Tensor, bias: torch.Tensor | None, memory: Memory) -> None:
-        self.packed = Packed(weight, bias, memory)
+    def __init__(
+        self,
+        library: Library,
+        weight: torch.Tensor,
+        bias: torch.Tensor | None,
+        memory: Memory,
+        int8: bool = False,
+    ) -> None:
+        self.packed = Packed(weight, bias, memory, int8)
         self._product = library.function("linear", POINTER, POINTER, POINTER, SIZE, INT, INT, INT)
 
     def __call__(self, x: torch.Tensor, wide: bool = False) -> torch.Tensor:

@@ -1,7 +1,10 @@
 """Whether a library computes what torch computes, on small inputs: asked once per process, before it is used."""
 
+import itertools
+
 import torch
 
+from lampc.backend.int8 import decode, encode
 from lampc.backend.native.library import Library
 from lampc.backend.native.linear import Memory, NativeLinear
 
@@ -17,12 +20,13 @@ def passes(library: Library) -> bool:
 
 
 def _linear(library: Library) -> bool:
-    """Also that a row has the same bits alone."""
+    """Also that a row has the same bits alone. Every code of eight bits is met."""
     noise = torch.Generator().manual_seed(0)
-    for dtype, close in _CLOSE.items():
+    for (dtype, close), int8 in itertools.product(_CLOSE.items(), (False, True)):
         weight, bias, x = (torch.randn(*shape, generator=noise).to(dtype) for shape in ((70, 41), (70,), (9, 41)))
-        product = NativeLinear(library, weight, bias, Memory(library))
-        found, right = product(x, wide=True), torch.nn.functional.linear(x.float(), weight.float(), bias.float())
+        product = NativeLinear(library, weight, bias, Memory(library), int8)
+        known = decode(*encode(weight)) if int8 else weight.float()
+        found, right = product(x, wide=True), torch.nn.functional.linear(x.float(), known, bias.float())
         if not torch.allclose(found, right, rtol=close, atol=close) or not torch.equal(product(x[8:], True), found[8:]):
             return False
     return True

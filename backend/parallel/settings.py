@@ -11,7 +11,8 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 @dataclass(frozen=True, slots=True)
 class Settings:
     """`device` is "cpu" or "cuda"; `slots` the size of the KV cache in tokens, on each rank; `kernels` the digest of
-    native kernels, or None; `threads` those of each rank; `timeout_s` how long one may keep the others waiting.
+    native kernels, or None; `int8` says it of K/V; `threads` those of each rank; `timeout_s` how long one may keep the
+    others waiting.
     """
 
     folder: str
@@ -21,6 +22,7 @@ class Settings:
     exact: bool
     kernels: str | None
     int8: bool
+    int8_weights: bool
     context_length: int | None
     slots: int
     timeout_s: float

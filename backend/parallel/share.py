@@ -33,7 +33,7 @@ class Share:
         kernels = library.choose(settings.kernels is not None, device, dtype)
         if kernels is not None and kernels.digest != settings.kernels:
             raise BackendError(f"rank {rank} has other native kernels than the first rank; build them again")
-        self._rows = Rows(settings.exact, native=kernels)
+        self._rows = Rows(settings.exact, native=kernels, int8=settings.int8_weights)
         self._device = device
         shards = Shards(rank, settings.ranks)
         self.group = Group()

@@ -114,7 +114,7 @@ def ours(known: frozenset[str], kv_tokens: int, max_running: int = 64, **more: A
 def variants() -> dict[str, dict[str, Any]]:
     """Other ways to run our engine, each a row of its own, by name: those that this version has.
 
-    Every option that can be "int8" is one: its ids are not those of the standard setting.
+    Every option that can be "int8" is one: its ids are not those of the standard setting, and its name says so.
     """
     from lampc.backend.load import load_engine
 
@@ -126,7 +126,8 @@ def variants() -> dict[str, dict[str, Any]]:
     }
     for name, hint in get_type_hints(load_engine).items():
         if any(get_origin(part) is Literal and "int8" in get_args(part) for part in (hint, *get_args(hint))):
-            candidates[f"ours, {name} int8"] = {name: "int8"}
+            what = {"kv_dtype": "KV", "weight_dtype": "weights"}.get(name, name)
+            candidates[f"ours, int8 {what} (other ids)"] = {name: "int8"}
     known = load_options()
     return {label: options for label, options in candidates.items() if set(options) <= known}
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from lampc.backend.api import TokenEngine
-from lampc.backend.kv_cache import KVCache, decode, encode
+from lampc.backend.int8 import decode, encode
+from lampc.backend.kv_cache import KVCache
 from lampc.backend.load import load_engine
 from lampc.backend.native.library import Library
 from lampc.backend.request import Request, Sampling

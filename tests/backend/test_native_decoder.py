@@ -91,22 +91,23 @@ def tokens(c: DecoderConfig, count: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randint(c.vocab_size, (count,), generator=noise), torch.randint(CONTEXT, (count,), generator=noise)
 
 
-def native(c: DecoderConfig, kernels: Library, dtype: torch.dtype) -> NativeLayers:
-    return NativeLayers(c, weights(c, dtype), kernels, Memory(kernels))
+def native(c: DecoderConfig, kernels: Library, dtype: torch.dtype, int8: bool = False) -> NativeLayers:
+    return NativeLayers(c, weights(c, dtype), kernels, Memory(kernels), int8)
 
 
+@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_results_are_those_of_torch(kernels: Library, name: str, dtype: torch.dtype) -> None:
+def test_results_are_those_of_torch(kernels: Library, name: str, dtype: torch.dtype, int8: bool) -> None:
     c = CONFIGS[name]
     ids, positions = tokens(c, 70)
     wide = weights(c, dtype)
     doubled = DecoderWeights(
         *(_double(x) for x in (wide.embed, list(wide.layers), wide.norm, wide.head, wide.cos, wide.sin))  # type: ignore[arg-type]
     )
-    right = run(TorchLayers(c, doubled, Rows(exact=False, packed=False)), c, ids, positions)
+    right = run(TorchLayers(c, doubled, Rows(exact=False, packed=False, int8=int8)), c, ids, positions)
     close = 2e-5 if dtype is torch.float32 else 6e-2
-    for found, expected in zip(run(native(c, kernels, dtype), c, ids, positions), right):
+    for found, expected in zip(run(native(c, kernels, dtype, int8), c, ids, positions), right):
         assert found.dtype is (torch.float32 if found.shape[-1] == c.vocab_size and found.dim() == 2 else dtype)
         torch.testing.assert_close(found.double(), expected.double(), rtol=close, atol=close)
 
@@ -119,11 +120,14 @@ def _double(x: object) -> object:
     return type(x)(map(_double, x)) if isinstance(x, list | tuple) else x
 
 
+@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_row_has_the_same_bits_among_any_number_of_others(kernels: Library, name: str, dtype: torch.dtype) -> None:
+def test_a_row_has_the_same_bits_among_any_number_of_others(
+    kernels: Library, name: str, dtype: torch.dtype, int8: bool
+) -> None:
     c = CONFIGS[name]
-    layers = native(c, kernels, dtype)
+    layers = native(c, kernels, dtype, int8)
     ids, positions = tokens(c, 300)
     full = run(layers, c, ids, positions)
     for count in (*range(24), 63, 64, 65, 130, 253):
@@ -132,9 +136,12 @@ def test_a_row_has_the_same_bits_among_any_number_of_others(kernels: Library, na
                 assert torch.equal(found, expected[part])
 
 
+@pytest.mark.parametrize("int8", [False, True])
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_the_number_of_threads_changes_no_bit(kernels: Library, dtype: torch.dtype, three_threads: None) -> None:
-    layers = native(WIDE, kernels, dtype)
+def test_the_number_of_threads_changes_no_bit(
+    kernels: Library, dtype: torch.dtype, int8: bool, three_threads: None
+) -> None:
+    layers = native(WIDE, kernels, dtype, int8)
     for count in (1, 2, 5, 70):
         ids, positions = tokens(WIDE, count)
         several = run(layers, WIDE, ids, positions)
