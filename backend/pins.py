@@ -1,4 +1,9 @@
-"""Retained prefixes: holds on paths of the tree that no request needs right now."""
+"""Retained prefixes: holds on paths of the tree that no request needs right now.
+
+A prefix of which not all is in the tree waits at the place where it leaves it. It can go on from there only by a new
+edge, so only new edges are looked at, and the prefixes that wait for just them: how many others there are costs
+nothing.
+"""
 
 from itertools import count
 
@@ -6,6 +11,7 @@ from lampc.backend.lifecycle import Deadlines
 from lampc.backend.nodes import Cursor
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import PrefixRef
+from lampc.backend.trie import Edge
 
 
 class Pins:
@@ -13,11 +19,12 @@ class Pins:
 
     def __init__(self, tree: RadixTree) -> None:
         self._tree = tree
+        self._fresh = tree.watch()
         self._numbers = count()
         self._held: dict[int, tuple[PrefixRef, Cursor]] = {}
         self._until = Deadlines()
         self._next_use: dict[int, float] = {}
-        self._open: set[int] = set()  # pins whose prefix is not all in the tree yet
+        self._open: dict[Edge, set[int]] = {}  # pins whose prefix is not all in the tree, by the edge they need
 
     def add(self, ids: tuple[int, ...], until: float | None, next_use: float | None = None) -> PrefixRef:
         """Holds what is there of a prefix; `until` is a time on the engine's clock. `next_use`: see `remove`."""
@@ -29,9 +36,20 @@ class Pins:
             self._until.add(ref.id, until)
         if next_use is not None:
             self._next_use[ref.id] = next_use
-        if cursor.length < len(ref.ids):
-            self._open.add(ref.id)
+        self._wait(ref.id)
         return ref
+
+    def _edge(self, number: int) -> Edge | None:
+        """What has to come into the tree for a pin to go on; None if all of it is there."""
+        ref, cursor = self._held[number]
+        if cursor.length == len(ref.ids):
+            return None
+        return self._tree.slot_before(cursor.node, cursor.offset), ref.ids[cursor.length]
+
+    def _wait(self, number: int) -> None:
+        edge = self._edge(number)
+        if edge is not None:
+            self._open.setdefault(edge, set()).add(number)
 
     def remove(self, ref: PrefixRef, next_use: float | None = None) -> None:
         """Lets a prefix go; `next_use`, by default the one given to `add`, says when it is needed next.
@@ -41,22 +59,23 @@ class Pins:
         held = self._held.get(ref.id)
         if held is None or held[0] is not ref:
             raise ValueError(f"prefix {ref.id} is not held; it was released, it expired, or is not of this engine")
+        edge = self._edge(ref.id)
+        if edge is not None:
+            self._open[edge].remove(ref.id)
+            if not self._open[edge]:
+                del self._open[edge]
         foretold = self._next_use.pop(ref.id, None)
         self._tree.release(held[1], foretold if next_use is None else next_use)
         del self._held[ref.id]
         self._until.drop(ref.id)
-        self._open.discard(ref.id)
 
     def follow(self) -> None:
         """Moves cursors on to what has come into the tree since."""
-        for number in list(self._open):
-            ref, cursor = self._held[number]
-            at = cursor.length
-            if not self._tree.leads_on(cursor, ref.ids[at]):
-                continue
-            self._tree.follow(cursor, ref.ids[at:])
-            if cursor.length == len(ref.ids):
-                self._open.remove(number)
+        while self._fresh:
+            for number in self._open.pop(self._fresh.pop(), ()):
+                ref, cursor = self._held[number]
+                self._tree.follow(cursor, ref.ids[cursor.length :])
+                self._wait(number)
 
     @property
     def timed(self) -> bool:

@@ -103,6 +103,8 @@ class RadixTree(ShrinkingTrie):
         child.blocks = self._blocks(slots)
         child.used = self._clock
         node.children[rest[0]] = child
+        if self._watched is not None:
+            self._watched.append((slot, rest[0]))
         self._step_down(cursor, child, len(rest))
 
     def check(self, cursors: list[Cursor]) -> None:

@@ -6,6 +6,9 @@ from lampc.backend.block_pool import BlockPool
 from lampc.backend.eviction import Ends
 from lampc.backend.nodes import Cursor, Node
 
+Edge = tuple[int | None, int]
+"""Where a node begins: the slot before it, None at a root, and its first token. A place that is held keeps its slot."""
+
 
 class Trie:
     """What the prefix tree is made of; nothing here takes slots from the pool or gives any back."""
@@ -18,6 +21,7 @@ class Trie:
         self.ends = Ends()
         self._roots: set[Node] = set()
         self._clock = 0
+        self._watched: list[Edge] | None = None
         self.root = self.new_root()
 
     def new_root(self) -> Node:
@@ -25,6 +29,11 @@ class Trie:
         root = Node(None, 0, [], [])
         self._roots.add(root)
         return root
+
+    def watch(self) -> list[Edge]:
+        """A list that gets every edge that is new from now on, for one who takes them out again."""
+        self._watched = []
+        return self._watched
 
     def match(self, ids: Sequence[int], root: Node | None = None) -> tuple[Node, int]:
         """The deepest place that spells a prefix of `ids`: a node and an offset in it."""
@@ -109,12 +118,6 @@ class Trie:
             parts.append(node.slots)
             node = node.parent
         return [slot for part in reversed(parts) for slot in part]
-
-    @staticmethod
-    def leads_on(cursor: Cursor, token: int) -> bool:
-        """Whether the tree has this token right after a cursor's path."""
-        node, offset = cursor.node, cursor.offset
-        return node.ids[offset] == token if offset < len(node.ids) else token in node.children
 
     def follow(self, cursor: Cursor, ids: Sequence[int]) -> int:
         """Moves a cursor along `ids` only as far as they are in the tree; returns how many were."""
