@@ -68,7 +68,7 @@ class TorchRunner:
             row += size
         ids[row:count] = positions[row:count] = 0
         paths = [job.slots for job in decoding] + [chunk.job.slots for chunk in others]
-        attend = self._attention.step(Spans(spans, paths), slots[:count])
+        attend = self._attention.step(Spans(spans, paths, plan.rows, not others), slots[:count])
         wanted = [*range(len(decoding)), *[r for want in plan.other_wants for r in want.rows]]
         some = torch.tensor(wanted, dtype=torch.int64, device=self._device)
         return *inputs.first(count), attend, some

@@ -11,7 +11,6 @@ the ends of chunks stay where they are without one. K/V outside the window stays
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import overload
 
 import numpy as np
 import torch
@@ -35,28 +34,30 @@ class Span:
 
 
 class Spans(Sequence[Span]):
-    """The spans of a step as numbers, for kernels: `table` [n, 4] int64 of first, start, count, address of slots."""
+    """The spans of a step as numbers, for kernels: `table` [n, 4] int64 of first, start, count, address of slots.
 
-    def __init__(self, table: NDArray[np.int64], slots: Sequence[NDArray[np.int64]]) -> None:
+    `queries` are all rows together; `decoding` says that span i is row i alone.
+    """
+
+    def __init__(
+        self, table: NDArray[np.int64], slots: Sequence[NDArray[np.int64]], queries: int, decoding: bool = False
+    ) -> None:
         self.table = table
         self.slots = slots
+        self.queries = queries
+        self.decoding = decoding
 
     @classmethod
     def of(cls, spans: Sequence[Span]) -> "Spans":
         """From spans one by one."""
         flat = [(s.first, s.start, s.count, s.slots.__array_interface__["data"][0]) for s in spans]
-        return cls(np.array(flat, np.int64).reshape(-1, 4), [span.slots for span in spans])
+        queries = sum(span.count for span in spans)
+        return cls(np.array(flat, np.int64).reshape(-1, 4), [span.slots for span in spans], queries)
 
     def __len__(self) -> int:
         return len(self.slots)
 
-    @overload
-    def __getitem__(self, at: int) -> Span: ...
-    @overload
-    def __getitem__(self, at: slice) -> "Spans": ...
-    def __getitem__(self, at: int | slice) -> "Span | Spans":
-        if isinstance(at, slice):
-            return Spans(self.table[at], self.slots[at])
+    def __getitem__(self, at: int) -> Span:  # type: ignore[override]  # nobody slices it
         first, start, count, _ = self.table[at].tolist()
         return Span(first, start, count, self.slots[at])
 

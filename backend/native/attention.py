@@ -16,7 +16,6 @@ from lampc.backend.tiles import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
 _PLAN_HEAD, _PLAN_QUERY = 3, 6  # numbers that a plan takes at most
-_NONE = np.zeros(0, np.int64)
 _STORE = 4 * 8  # bytes of a layer's four addresses
 
 
@@ -50,7 +49,7 @@ class NativeAttention:
         )
         self._memory_size = library.function("attention_memory", POINTER, POINTER)
         self._stores = np.array([_addresses(cache, layer) for layer in range(cache.layers)], np.int64)
-        self._paths, self._order = _NONE, _NONE  # of the last step, if each of its requests had one row
+        self._paths, self._order = b"", np.zeros(0, np.int64)  # of the last step, if it was decoding only
         self._plans = {window: np.zeros(0, np.int64) for window in dict.fromkeys(windows)}
         self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
         self._use_threads(torch.get_num_threads())
@@ -76,13 +75,12 @@ class NativeAttention:
             self._use_threads(torch.get_num_threads())
         if not isinstance(spans, Spans):
             spans = Spans.of(spans)
-        queries = int(spans.table[:, 2].sum())
-        plans = self._planned(spans, queries)
+        plans = self._planned(spans)
         if len(self._out) < rows:
             self._out = torch.empty(rows, self._heads, self._cache.head_dim, dtype=self._cache.dtype)
         out = self._out[:rows]
-        if queries < rows:
-            out[queries:] = 0  # whatever else they hold might not be finite
+        if spans.queries < rows:
+            out[spans.queries :] = 0  # whatever else they hold might not be finite
         by_layer = [plans[window] for window in self._windows]
         shape, stores, memory = _address(self._shape), _address(self._stores), self._memory.data_ptr()
         to, result, row_size = _address(slots), out.data_ptr(), self._cache.head_dim
@@ -99,19 +97,19 @@ class NativeAttention:
 
         return attend
 
-    def _planned(self, spans: Spans, queries: int) -> dict[int | None, int]:
+    def _planned(self, spans: Spans) -> dict[int | None, int]:
         """Addresses of the plans, by window."""
-        paths, needed = spans.table[:, 3], _PLAN_HEAD + _PLAN_QUERY * queries
         # While the same requests decode their order holds, and finding it anew would read all their slots.
-        known = bool(queries) and queries == len(self._order) and np.array_equal(paths, self._paths)
+        paths = spans.table[:, 3].tobytes() if spans.decoding else b""
+        known = paths != b"" and paths == self._paths
         table, plans = spans.table[self._order] if known else spans.table.copy(), {}
+        needed = _PLAN_HEAD + _PLAN_QUERY * spans.queries
         for window, room in self._plans.items():
             if len(room) < needed:
                 room = self._plans[window] = np.zeros(2 * needed, np.int64)
             self._plan(_address(table), len(spans), known, window or 0, self._size, _address(room))
             plans[window], known = _address(room), True
-        decoding = queries == len(spans) and np.array_equal(spans.table[:, 0], np.arange(queries))
-        self._paths, self._order = paths, table[:, 0] if decoding else _NONE
+        self._paths, self._order = paths, table[:, 0]
         return plans
 
 

@@ -14,7 +14,7 @@ from lampc.backend.attention import TorchAttention
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.library import POINTER, SIZE, Library
-from lampc.backend.tiles import CHUNK, Span
+from lampc.backend.tiles import CHUNK, Span, Spans
 from tests.backend.test_tiles import contexts, siblings, spans_of, windows
 
 CPU = torch.device("cpu")
@@ -295,7 +295,8 @@ def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Lib
     paths = [np.concatenate([families[i % 3], 300 + 40 * i + np.arange(40)]) for i in range(9)]
 
     def step(some: list[NDArray[np.int64]], position: int) -> None:
-        spans = [Span(i, position, 1, path) for i, path in enumerate(some)]
+        spans = Spans.of([Span(i, position, 1, path) for i, path in enumerate(some)])
+        spans.decoding = True
         q = torch.randn(len(some), 4, 16, generator=noise)
         k, v = torch.randn(2, len(some), 2, 16, generator=noise)
         slots = np.array([path[position] for path in some])
@@ -312,5 +313,4 @@ def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Lib
     step(paths[::-1], 97)
     step(paths[::-1], 98)
     attention.step([Span(0, 0, 9, paths[0])], np.full(9, -1))
-    assert not len(attention._order)
     step(paths, 99)
