@@ -11,7 +11,7 @@ import torch
 from lampc.backend.models.decoder import DecoderConfig
 from lampc.backend.models.layers import Attend, gated_silu, picked, rms_norm, rotate
 from lampc.backend.parallel.linear import Column, Row
-from lampc.backend.parallel.outline import Outline
+from lampc.backend.parallel.outline import Outline, Pass
 from lampc.backend.parallel.shards import Shards
 from lampc.backend.parallel.source import Source
 
@@ -77,7 +77,7 @@ class ShardedDecoder:
             down=source.row(f"{mlp}.down_proj", c.hidden, inner, c.mlp_bias),
         )
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> Pass:
         """See `Sharded.forward`."""
         c, count, heads, kv_heads = self._config, len(ids), self.outline.heads, self.outline.kv_heads
         x = self._embed(ids)
@@ -88,7 +88,11 @@ class ShardedDecoder:
             if w.qk_norm is not None:
                 qk = rms_norm(qk, w.qk_norm, c.norm_eps)
             qk = rotate(qk, cos, sin)
-            x = x + w.o(attend(i, qk[:, :heads], qk[:, heads:], v).reshape(count, -1))
-            x = x + w.down(gated_silu(w.gate_up(rms_norm(x, w.mlp_norm, c.norm_eps))))
+            attended = w.o.start(attend(i, qk[:, :heads], qk[:, heads:], v).reshape(count, -1))
+            yield
+            x = x + attended()
+            fed = w.down.start(gated_silu(w.gate_up(rms_norm(x, w.mlp_norm, c.norm_eps))))
+            yield
+            x = x + fed()
         last = rms_norm(picked(x, rows, self._rows), self._norm, c.norm_eps)
         return self._head(last, wide=True)[: len(rows)]

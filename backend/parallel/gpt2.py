@@ -7,7 +7,7 @@ import torch
 from lampc.backend.models.gpt2 import GPT2Config
 from lampc.backend.models.layers import Attend, LayerNorm, gelu_tanh, picked
 from lampc.backend.parallel.linear import Column, Row
-from lampc.backend.parallel.outline import Outline
+from lampc.backend.parallel.outline import Outline, Pass
 from lampc.backend.parallel.shards import Shards
 from lampc.backend.parallel.source import Source
 
@@ -61,12 +61,16 @@ class ShardedGPT2:
             source.whole(f"{at}.weight", hidden), source.whole(f"{at}.bias", hidden), self._config.norm_eps
         )
 
-    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> torch.Tensor:
+    def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> Pass:
         """See `Sharded.forward`."""
         count, heads, dim = len(ids), self.outline.heads, self.outline.head_dim
         x = self._embed(ids) + self._places[positions]
         for i, layer in enumerate(self._layers):
             q, k, v = layer.qkv(layer.norm(x)).view(count, 3, heads, dim).unbind(1)
-            x = x + layer.o(attend(i, q, k, v).reshape(count, -1))
-            x = x + layer.down(gelu_tanh(layer.up(layer.mlp_norm(x))))
+            attended = layer.o.start(attend(i, q, k, v).reshape(count, -1))
+            yield
+            x = x + attended()
+            fed = layer.down.start(gelu_tanh(layer.up(layer.mlp_norm(x))))
+            yield
+            x = x + fed()
         return self._head(self._norm(picked(x, rows, self._rows)), wide=True)[: len(rows)]

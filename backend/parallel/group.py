@@ -3,8 +3,10 @@
 Every byte is counted where it is sent.
 """
 
+import time
 from collections.abc import Callable
-from typing import Protocol
+from functools import partial
+from typing import Protocol, TypeVar
 
 import torch
 from torch.nn.functional import pad
@@ -12,6 +14,10 @@ from torch.nn.functional import pad
 from lampc.backend.parallel.errors import RankFailed
 from lampc.backend.parallel.shards import tree
 from lampc.backend.parallel.topology import Topology, Way, choose
+
+T = TypeVar("T")
+Later = Callable[[], torch.Tensor]
+"""Waits for a tensor that is under way."""
 
 
 class Work(Protocol):
@@ -37,7 +43,8 @@ class Group:
     """The ranks of an engine, seen from one of them; alone, nothing is sent.
 
     `world` connects all ranks; `inner` those of this node and `outer` those with this one's place in each node, where
-    there are several nodes that can sum in a hierarchy. `sent` are bytes so far, `done` exchanges.
+    there are several nodes that can sum in a hierarchy. `sent` are bytes so far, `waited_s` the seconds in which
+    nothing was computed because of them.
     Methods raise RankFailed if another rank cannot be reached, or does not answer in time.
     """
 
@@ -53,24 +60,42 @@ class Group:
         self.topology = topology or Topology((0,))
         self.ranks = len(self.topology.nodes)
         self.sent = 0
-        self.done = 0
+        self.waited_s = 0.0
         self.ways: dict[Way, int] = {}
         self._world, self._inner, self._outer = world, inner, outer
 
     def sum(self, x: torch.Tensor) -> torch.Tensor:
         """The sum of all ranks' x [...], the same on all of them: rank by rank in the order of `tree`."""
+        return self.begin(x)()
+
+    def begin(self, x: torch.Tensor) -> Later:
+        """`sum`, whose first exchange goes on while this rank computes something else; x must stay as it is.
+
+        All ranks begin the same sums in the same order, and call what they got in that order.
+        """
         if self._world is None:
-            return x
+            return lambda: x
         way = choose(self.topology, x.nbytes)
         self.ways[way] = self.ways.get(way, 0) + 1
         x = x.contiguous()
         if way == "gather":
-            return tree(self._all_gather(self._world, x).unbind())
-        if way == "scatter" or self._inner is None or self._outer is None:
-            return self._whole(self._world, tree(self._scattered(self._world, x).unbind()), x)
-        part = tree(self._scattered(self._inner, x).unbind())
-        part = tree(self._all_gather(self._outer, part).unbind())
-        return self._whole(self._inner, part, x)
+            gathered = self._all_gather(self._world, x)
+            return lambda: tree(gathered().unbind())
+        inner, outer = self._inner, self._outer
+        if way == "scatter" or inner is None or outer is None:
+            return self._in_parts(self._world, None, x)
+        return self._in_parts(inner, outer, x)
+
+    def _in_parts(self, among: Channel, across: Channel | None, x: torch.Tensor) -> Later:
+        scattered = self._scattered(among, x)
+
+        def finish() -> torch.Tensor:
+            part = tree(scattered().unbind())
+            if across is not None:
+                part = tree(self._all_gather(across, part)().unbind())
+            return self._all_gather(among, part)().view(-1)[: x.numel()].view(x.shape)
+
+        return finish
 
     def to_first(self, x: torch.Tensor, widths: list[int]) -> torch.Tensor | None:
         """On the first rank, the [n, width] of all ranks side by side; None on the others."""
@@ -78,40 +103,56 @@ class Group:
         if world is None:
             return x
         if self.rank:
-            self._wait(lambda: world.send([x.contiguous()], 0, 0), x.nbytes)
+            self._start(lambda: world.send([x.contiguous()], 0, 0), x.nbytes)()
             return None
         parts = [x]
         for rank in range(1, self.ranks):
             part = x.new_empty(len(x), widths[rank])
-            self._wait(lambda part=part, rank=rank: world.recv([part], rank, 0), 0)  # type: ignore[misc]
+            self._start(partial(world.recv, [part], rank, 0), 0)()
             parts.append(part)
         return torch.cat(parts, dim=1)
 
-    def _all_gather(self, among: Channel, x: torch.Tensor) -> torch.Tensor:
+    def _all_gather(self, among: Channel, x: torch.Tensor) -> Later:
         """[ranks, ...]"""
         out = x.new_empty(among.size() * x.numel())
-        self._wait(lambda: among._allgather_base(out, x.view(-1)), (among.size() - 1) * x.nbytes)
-        return out.view(among.size(), *x.shape)
+        wait = self._start(lambda: among._allgather_base(out, x.view(-1)), (among.size() - 1) * x.nbytes)
 
-    def _scattered(self, among: Channel, x: torch.Tensor) -> torch.Tensor:
+        def finish() -> torch.Tensor:
+            wait()
+            return out.view(among.size(), *x.shape)
+
+        return finish
+
+    def _scattered(self, among: Channel, x: torch.Tensor) -> Later:
         """This rank's part of the elements of every rank, [ranks, elements / ranks]."""
         ranks = among.size()
         flat = x.view(-1)
         if rest := -len(flat) % ranks:
             flat = pad(flat, (0, rest))
         out = torch.empty_like(flat)
-        self._wait(lambda: among.alltoall_base(out, flat, [], []), flat.nbytes // ranks * (ranks - 1))
-        return out.view(ranks, -1)
+        wait = self._start(lambda: among.alltoall_base(out, flat, [], []), flat.nbytes // ranks * (ranks - 1))
 
-    def _whole(self, among: Channel, part: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
-        return self._all_gather(among, part).view(-1)[: like.numel()].view(like.shape)
+        def finish() -> torch.Tensor:
+            wait()
+            return out.view(ranks, -1)
 
-    def _wait(self, start: Callable[[], Work], size: int) -> None:
-        try:
-            start().wait()
-        except RuntimeError as error:
-            raise RankFailed(
-                f"rank {self.rank} lost the others: {str(error).split('] ', 1)[-1].splitlines()[0]}"
-            ) from error
+        return finish
+
+    def _start(self, exchange: Callable[[], Work], size: int) -> Callable[[], None]:
+        """Begins an exchange in which `size` bytes are sent; what it gives waits for it."""
+        work = self._told(exchange)
         self.sent += size
-        self.done += 1
+
+        def wait() -> None:
+            start = time.perf_counter()
+            self._told(work.wait)
+            self.waited_s += time.perf_counter() - start
+
+        return wait
+
+    def _told(self, act: Callable[[], T]) -> T:
+        try:
+            return act()
+        except RuntimeError as error:
+            what = str(error).split("] ", 1)[-1].splitlines()[0]
+            raise RankFailed(f"rank {self.rank} lost the others: {what}") from error

@@ -10,13 +10,14 @@ import torch
 
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.linear import NativeLinear
+from lampc.backend.parallel.group import Later
 from lampc.backend.parallel.shards import Part, tree
 
 Piece = tuple[torch.Tensor, torch.Tensor | None]
 """Weight [N, K] and bias [N] of a shard."""
 
-Sum = Callable[[torch.Tensor], torch.Tensor]
-"""x [...] to its sum over all ranks."""
+Sum = Callable[[torch.Tensor], Later]
+"""Begins to sum x [...] over all ranks."""
 
 
 class Column:
@@ -51,12 +52,18 @@ class Row:
         self._bias = None if bias is None else bias.float()
         self._add = add
 
-    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+    def start(self, x: torch.Tensor) -> Later:
+        """Multiplies, and begins to sum over ranks."""
         products = [_wide(part, x[:, a:b].contiguous()) for part, (a, b) in zip(self._parts, self._cuts, strict=True)]
-        total = self._add(tree(products))
-        if self._bias is not None:
-            total = total + self._bias
-        return total.to(x.dtype)
+        summed = self._add(tree(products))
+
+        def finish() -> torch.Tensor:
+            total = summed()
+            if self._bias is not None:
+                total = total + self._bias
+            return total.to(x.dtype)
+
+        return finish
 
 
 def _wide(part: object, x: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """What a rank's share of a model looks like, and which architectures can be shared out."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -30,15 +30,17 @@ class Outline:
     hidden: int
 
 
+Pass = Generator[None, None, "torch.Tensor"]
+"""A forward pass that stops whenever it has begun a sum over ranks, and in the end gives logits [n, width]."""
+
+
 class Sharded(Protocol):
     """A rank's share of a model; all ranks call `forward` together."""
 
     outline: Outline
 
-    def forward(
-        self, ids: "torch.Tensor", positions: "torch.Tensor", attend: "Attend", rows: "torch.Tensor"
-    ) -> "torch.Tensor":
-        """Like that of `lampc.backend.models.registry.Model`, but logits of this rank's tokens, [n, width]."""
+    def forward(self, ids: "torch.Tensor", positions: "torch.Tensor", attend: "Attend", rows: "torch.Tensor") -> "Pass":
+        """Like that of `lampc.backend.models.registry.Model`, but a pass, and of this rank's tokens alone."""
         ...
 
 

@@ -13,8 +13,9 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 from lampc.backend.native import library
 from lampc.backend.parallel.group import Group
+from lampc.backend.parallel.halves import halved, together
 from lampc.backend.parallel.join import own_device
-from lampc.backend.parallel.outline import recipe
+from lampc.backend.parallel.outline import Pass, recipe
 from lampc.backend.parallel.settings import DTYPES, Settings
 from lampc.backend.parallel.shards import Shards
 from lampc.backend.parallel.source import Source
@@ -39,7 +40,7 @@ class Share:
         self.group = Group()
         weights = Weights(folder)
         made = recipe(resolve(config, path), Fields(config, path), settings.context_length)
-        source = Source(weights, shards, lambda x: self.group.sum(x), self._rows, device, dtype)
+        source = Source(weights, shards, lambda x: self.group.begin(x), self._rows, device, dtype)
         with torch.inference_mode():
             self._model = made.load(source)
         weights.check_all_read()
@@ -48,7 +49,7 @@ class Share:
         o = self.outline = self._model.outline
         self._widths = [Shards(i, settings.ranks).width(o.vocab_size) for i in range(settings.ranks)]
         cache = KVCache(settings.slots, o.layers, o.kv_heads, o.head_dim, device, dtype, settings.int8)
-        self._attention = make_attention(cache, o.heads, o.windows, settings.exact, kernels)
+        self._attention = [make_attention(cache, o.heads, o.windows, settings.exact, kernels) for _ in range(2)]
 
     def padded(self, rows: int) -> int:
         """How many rows a step of `rows` rows is computed with."""
@@ -57,7 +58,17 @@ class Share:
     @torch.inference_mode()
     def run(self, step: Step) -> torch.Tensor | None:
         """Stores K/V, and on the first rank gives logits [wanted, vocab], float32. Raises RankFailed."""
-        attend = self._attention.step(step.spans, step.slots)
-        ids, positions, wanted = (torch.from_numpy(x).to(self._device) for x in (step.ids, step.positions, step.wanted))
-        logits = self._model.forward(ids, positions, attend, wanted)
+        parts = halved(step, self._rows.padded) if self.group.ranks > 1 else None
+        if parts is None:
+            (logits,) = together([self.begin(step)])
+        else:
+            halves, order = parts
+            found = together([self.begin(half, place) for place, half in enumerate(halves)])
+            logits = torch.cat(found)[order.to(self._device)]
         return self.group.to_first(logits, self._widths)
+
+    def begin(self, step: Step, place: int = 0) -> Pass:
+        """A pass through the model; one with another `place` may go on in turns with it."""
+        attend = self._attention[place].step(step.spans, step.slots)
+        ids, positions, wanted = (torch.from_numpy(x).to(self._device) for x in (step.ids, step.positions, step.wanted))
+        return self._model.forward(ids, positions, attend, wanted)

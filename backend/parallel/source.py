@@ -102,4 +102,4 @@ class Embedding:
         start, end = self.part
         mine = (ids >= start) & (ids < end)
         x = self.table[(ids - start).clamp(0, end - start - 1)]
-        return self.add(x.masked_fill_(~mine.unsqueeze(1), 0.0)) + 0.0  # -0.0 becomes 0.0 for any ranks
+        return self.add(x.masked_fill_(~mine.unsqueeze(1), 0.0))() + 0.0  # -0.0 becomes 0.0 for any ranks

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from lampc.backend.load import load_engine
 from lampc.backend.parallel import join, team, worker
 from lampc.backend.parallel.engine import ParallelEngine
 from lampc.backend.parallel.errors import RankFailed
+from lampc.backend.parallel.outline import Pass
 from lampc.backend.parallel.settings import Settings
 from lampc.backend.parallel.share import Share
 from lampc.backend.parallel.step import Step
@@ -56,16 +56,16 @@ class ThreadRanks:
 
 
 class Noted(Share):
-    """Remembers its rank and the steps that it ran."""
+    """Remembers its rank and the steps, or halves of steps, that it ran."""
 
     def __init__(self, settings: Settings, rank: int) -> None:
         super().__init__(settings, rank)
         self.rank = rank
         self.steps: list[Step] = []
 
-    def run(self, step: Step) -> torch.Tensor | None:
+    def begin(self, step: Step, place: int = 0) -> Pass:
         self.steps.append(step)
-        return super().run(step)
+        return super().begin(step, place)
 
 
 @pytest.fixture
