@@ -43,11 +43,13 @@ def compile(
     arch: int,
     num_warps: int = 4,
     num_stages: int = 2,
+    **options: Any,
 ) -> Report:
     """Compiles a jit function, which is found again by its module and name, for compute capability `arch`, as 80.
 
     `signature` gives the types of arguments, "*fp16", "i32" and so on, "i32:16" for a multiple of 16; pointers are
-    taken as aligned to 16 bytes, as those of whole tensors are. `constexprs` gives all the others. Raises CompileError.
+    taken as aligned to 16 bytes, as those of whole tensors are. `constexprs` gives all the others;
+    `options` are further ones of a launch, such as enable_fp_fusion. Raises CompileError.
     """
     job = {
         "module": kernel.fn.__module__,
@@ -55,7 +57,7 @@ def compile(
         "signature": dict(signature),
         "constexprs": dict(constexprs),
         "arch": arch,
-        "options": {"num_warps": num_warps, "num_stages": num_stages},
+        "options": {"num_warps": num_warps, "num_stages": num_stages, **options},
     }
     worker = _worker()
     assert worker.stdin is not None

@@ -1,0 +1,169 @@
+"""Attention of the paged engine by Triton kernels: another `step(spans, slots) -> Attend` over the same cache.
+
+With `exact` a row's bits depend on its query and its context alone: one kind of tile computes everything, keys are
+taken in chunks counted from position 0, and chunks are added up from the first to the last, in whichever launch.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import triton
+from numpy.typing import NDArray
+
+from lampc.backend.kernels.attention import attend_rows
+from lampc.backend.kernels.merge import merge_parts
+from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
+from lampc.backend.kernels.worktable import Planner, WorkTable
+from lampc.backend.kv_cache import KVCache
+from lampc.backend.models.layers import Attend
+from lampc.backend.tiles import Span, score_scale
+
+_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
+_PROCESSORS = 132  # where the interpreter has none
+
+
+def interpreted() -> bool:
+    """Whether kernels run in Triton's interpreter."""
+    return not isinstance(attend_rows, triton.JITFunction)
+
+
+def supported(cache: KVCache) -> bool:
+    """Whether the kernels compute over such a cache here."""
+    where = "cpu" if interpreted() else "cuda"
+    return cache.device.type == where and cache.dtype in _DTYPES and (cache.trash + 1) * cache.head_dim < 2**31
+
+
+@dataclass(frozen=True, slots=True)
+class _OnDevice:
+    """A work table where kernels find it."""
+
+    launches: list[tuple[Tile, torch.Tensor]]
+    members: torch.Tensor
+    positions: torch.Tensor
+    slots: torch.Tensor
+    merged: torch.Tensor
+    window: int
+
+
+class TritonAttention:
+    """See `lampc.backend.attention.Attention`. Raises ValueError if the cache is not `supported`.
+
+    `tiles` are those to compute with, None for what suits the shape; without `share` no prefix is read together.
+    """
+
+    def __init__(
+        self,
+        cache: KVCache,
+        heads: int,
+        windows: Sequence[int | None],
+        exact: bool,
+        tiles: Tiling | None = None,
+        share: bool = True,
+    ) -> None:
+        if not supported(cache):
+            raise ValueError(
+                f"K/V are {cache.dtype} on {cache.device}; the kernels take float32, float16 and bfloat16 "
+                f"on {'cpu, interpreted' if interpreted() else 'cuda'}, fewer than 2 ** 31 values a head"
+            )
+        self._cache = cache
+        self._windows = windows
+        self._heads = heads
+        coded = cache.scales is not None
+        self.shape = Shape(
+            kv_heads=cache.kv_heads,
+            fold=heads // cache.kv_heads,
+            head_dim=cache.head_dim,
+            value_bytes=cache.data.element_size(),
+            coded=coded,
+            processors=_processors(cache.device),
+        )
+        self.tiling = tiles or tiling(self.shape, exact)
+        self._planner = Planner(self.shape, self.tiling, cache.zero, share)
+        self._parts = torch.empty(0, heads, cache.head_dim, device=cache.device)
+        self._marks = torch.empty(0, heads, 2, device=cache.device)
+        self._block_d = max(16, triton.next_power_of_2(cache.head_dim))
+
+    def plan(self, spans: Sequence[Span], rows: int, window: int | None = None) -> WorkTable:
+        """The table that a step of so many rows is computed by in layers with this window."""
+        return self._planner.plan(spans, rows, window)
+
+    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
+        """See `lampc.backend.attention.Attention.step`."""
+        cache = self._cache
+        tables = {window: self.plan(spans, len(slots), window) for window in dict.fromkeys(self._windows)}
+        ready = {window: self._upload(table) for window, table in tables.items()}
+        places = max(table.places for table in tables.values())
+        if len(self._parts) < places:
+            self._parts = self._parts.new_empty(2 * places, *self._parts.shape[1:])
+            self._marks = self._marks.new_empty(2 * places, *self._marks.shape[1:])
+        store = torch.from_numpy(np.where(slots < 0, cache.trash, slots)).to(cache.device)
+
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+            # All K/V of the step are stored before any is read: rows may build on rows of the same step.
+            cache.write(layer, store, k, v)
+            return self._run(layer, q, ready[self._windows[layer]])
+
+        return attend
+
+    def _upload(self, table: WorkTable) -> _OnDevice:
+        arrays = [*(launch.work for launch in table.launches)]
+        arrays += [table.members, table.positions, table.slots, table.merged]
+        starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays)])  # aligned to 16 bytes
+        packed = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=self._cache.device.type == "cuda")
+        whole = packed.numpy()
+        for start, array in zip(starts, arrays):
+            whole[start : start + array.size] = array.ravel()
+        there = packed.to(self._cache.device, non_blocking=True)
+        parts = [there[a : a + array.size].view(array.shape) for a, array in zip(starts.tolist(), arrays)]
+        launches = [(launch.tile, work) for launch, work in zip(table.launches, parts)]
+        members, positions, slots, merged = parts[-4:]
+        return _OnDevice(launches, members, positions, slots, merged, table.window)
+
+    def _run(self, layer: int, q: torch.Tensor, table: _OnDevice) -> torch.Tensor:
+        """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no span."""
+        cache, shape = self._cache, self.shape
+        dim = shape.head_dim
+        if q.stride()[1:] != (dim, 1):
+            q = q.contiguous()
+        out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
+        data = cache.data[layer]
+        scales = self._marks.view(-1) if cache.scales is None else cache.scales[layer]
+        for tile, work in table.launches:
+            attend_rows[(len(work) * shape.kv_heads,)](
+                *(q, data[0], data[1], scales[0:1] if cache.scales is None else scales[0]),
+                *(scales[0:1] if cache.scales is None else scales[1], out, self._parts, self._marks),
+                *(work, table.members, table.positions, table.slots),
+                *(q.stride(0), cache.trash + 1, score_scale(dim), table.window),
+                KV_HEADS=shape.kv_heads,
+                FOLD=shape.fold,
+                DIM=dim,
+                BLOCK_D=self._block_d,
+                BLOCK_M=tile.rows,
+                BLOCK_N=tile.keys,
+                CHUNK=self.tiling.chunk,
+                CODED=shape.coded,
+                WINDOW=table.window > 0,
+                WIDE=q.dtype is torch.bfloat16 and interpreted(),
+                num_warps=tile.warps,
+                num_stages=tile.stages,
+                enable_fp_fusion=False,  # scores times scale less their maximum must be 0 for the largest
+            )
+        if len(table.merged):
+            merge_parts[(len(table.merged) * self._heads,)](
+                *(self._parts, self._marks, table.merged, out),
+                HEADS=self._heads,
+                DIM=dim,
+                BLOCK_D=self._block_d,
+                num_warps=1,
+                enable_fp_fusion=False,
+            )
+        return out
+
+
+def _processors(device: torch.device) -> int:
+    if device.type != "cuda":
+        return _PROCESSORS
+    count: int = torch.cuda.get_device_properties(device).multi_processor_count
+    return count
