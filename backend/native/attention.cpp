@@ -2,11 +2,14 @@
 //
 // A tile's queries go through their chunks from the first that any of them sees to the last. Neighbours that find the
 // same keys in a chunk are one matrix product (Hydragen: Juravsky et al., arXiv 2402.05099), whether they belong to one
-// request or to many that share a prefix; the keys are brought into order once for all of them.
+// request or to many that share a prefix; the keys are brought into order once for all of them. Each segment of chunks
+// is summed by itself, so that threads can share a long context (Flash-Decoding: Dao et al., 2023); results are added
+// in the order of segments whoever computed them.
 #include "attention.h"
 
 #include <algorithm>
 #include <cmath>
+#include <memory>
 #include <omp.h>
 
 #include "attention_block.h"
@@ -27,13 +30,20 @@ struct Memory {
     }
 };
 
+INLINE int64_t padded(int64_t dim) { return (dim + 15) / 16 * 16; }
+
+Running take_running(Memory& memory, int64_t rows, int64_t width) {
+    return {memory.take<float>(rows), memory.take<float>(rows * 16), memory.take<float>(rows * width), width};
+}
+
 template <class F>
 struct Room {
     typedef typename F::Word Word;
     Word *queries, *keys, *values;
     typename F::Plain *plain, *zeros;
-    float *key_scales, *value_scales, *top, *mass, *mix;
+    float *key_scales, *value_scales;
     Seen* seen;
+    Running total, more;  // of a tile so far, of its next segment
     char* end;
 
     Room(const Shape& s, int64_t width, char* begin) {
@@ -46,15 +56,12 @@ struct Room {
         zeros = memory.take<typename F::Plain>(dim);
         key_scales = memory.take<float>(CHUNK);
         value_scales = memory.take<float>(CHUNK);
-        top = memory.take<float>(rows);
-        mass = memory.take<float>(rows * 16);
-        mix = memory.take<float>(rows * width);
         seen = memory.take<Seen>(rows);
+        total = take_running(memory, rows, width);
+        more = take_running(memory, rows, width);
         end = memory.at;
     }
 };
-
-INLINE int64_t padded(int64_t dim) { return (dim + 15) / 16 * 16; }
 
 // Whether two neighbouring queries, which both see keys of this chunk, find the same ones there.
 INLINE bool together(const Query& a, const Query& b, int64_t chunk) {
@@ -85,17 +92,28 @@ struct Worker {
         std::memset(room.zeros, 0, dim * sizeof *room.zeros);
     }
 
+    // A whole tile.
     void compute(const Tile& tile, int64_t head) {
+        sum_segment(tile, head, 0, room.total);
+        for (int64_t i = 1; i < tile.segments(); i++) {
+            sum_segment(tile, head, i, room.more);
+            add(room.total, room.more, tile.count * fold);
+        }
+        finish(tile, head, room.total);
+    }
+
+    // The tile's queries against the chunks of its i-th segment.
+    void sum_segment(const Tile& tile, int64_t head, int64_t i, const Running& to) {
         const Query* query = plan.query() + tile.begin;
-        int64_t rows = tile.count * fold, begin = INT64_MAX, end = 0;
+        int64_t rows = tile.count * fold, segment = tile.from / SEGMENT + i;
+        int64_t begin = std::max(tile.from, segment * SEGMENT), end = std::min(tile.to, (segment + 1) * SEGMENT);
         for (int64_t i = 0; i < tile.count; i++) {
-            begin = std::min(begin, query[i].first / CHUNK), end = std::max(end, query[i].position / CHUNK + 1);
             const E* from = q + query[i].row * q_stride + head * fold * dim;
             convert(from, (typename F::Plain*)(room.queries + i * fold * depth), fold * dim);
         }
-        std::fill(room.top, room.top + rows, LOWEST);
-        std::memset(room.mass, 0, rows * 16 * sizeof(float));
-        std::memset(room.mix, 0, rows * width * sizeof(float));
+        std::fill(to.top, to.top + rows, LOWEST);
+        std::memset(to.mass, 0, rows * 16 * sizeof(float));
+        std::memset(to.mix, 0, rows * width * sizeof(float));
         for (int64_t chunk = begin; chunk < end; chunk++) {
             auto sees = [&](const Query& one) {
                 return one.first < (chunk + 1) * CHUNK && chunk * CHUNK <= one.position;
@@ -104,13 +122,17 @@ struct Worker {
                 next = i + 1;
                 if (!sees(query[i])) continue;
                 while (next < tile.count && sees(query[next]) && together(query[next - 1], query[next], chunk)) next++;
-                meet(query, i, next, chunk, head);
+                meet(query, i, next, chunk, head, to);
             }
         }
-        for (int64_t row = 0; row < rows; row++) {
+    }
+
+    void finish(const Tile& tile, int64_t head, const Running& from) {
+        const Query* query = plan.query() + tile.begin;
+        for (int64_t row = 0; row < tile.count * fold; row++) {
             E* to = out + (query[row / fold].row * shape.heads + head * fold + row % fold) * dim;
-            const float* mix = room.mix + row * width;
-            float mass = sum(load(room.mass + row * 16));
+            const float* mix = from.mix + row * width;
+            float mass = sum(load(from.mass + row * 16));
             int64_t at = 0;
             // What masked keys added may have changed the sign of a zero; + 0 makes it one zero again.
             for (; at + 16 <= dim; at += 16) store(to + at, load(mix + at) / mass + 0.0f);
@@ -119,7 +141,7 @@ struct Worker {
     }
 
     // Queries i .. next - 1 of the tile against a chunk that is the same for all of them.
-    void meet(const Query* query, int64_t i, int64_t next, int64_t chunk, int64_t head) {
+    void meet(const Query* query, int64_t i, int64_t next, int64_t chunk, int64_t head, const Running& to) {
         int64_t base = chunk * CHUNK, most = 0;
         const Query* longest = query + i;
         for (int64_t k = i; k < next; k++) {
@@ -128,8 +150,8 @@ struct Worker {
             std::fill(room.seen + k * fold, room.seen + (k + 1) * fold, range);
             most = std::max(most, range.to + 1);
         }
-        attend_all<F>(room.queries, depth, pack(longest->slots + base, most, head), room.seen, scale,
-                      {room.top, room.mass, room.mix, width}, i * fold, next * fold);
+        attend_all<F>(room.queries, depth, pack(longest->slots + base, most, head), room.seen, scale, to, i * fold,
+                      next * fold);
     }
 
     Packed<F> pack(const int64_t* slots, int64_t count, int64_t head) {
@@ -157,13 +179,50 @@ API void attention_memory(const Shape* shape, int64_t* bytes) {
     *bytes = (int64_t)Room<Single>(*shape, padded(shape->head_dim), nullptr).end;  // floats are the largest words
 }
 
+// Room for what is computed of the tiles that are cut, task by task and K/V head by K/V head.
+struct Partials {
+    int64_t rows = 0, width, kv_heads, bytes = 0;
+    std::unique_ptr<char[]> room;
+
+    Partials(const Shape& shape, const Plan& plan) : width(padded(shape.head_dim)), kv_heads(shape.kv_heads) {
+        if (!plan.cut) return;
+        for (int64_t t = 0; t < plan.cut; t++) rows = std::max(rows, plan.tile()[t].count * shape.fold());
+        const Tile& last = plan.tile()[plan.cut - 1];
+        Memory none = {nullptr};
+        take_running(none, rows, width);
+        bytes = (int64_t)none.at;
+        room.reset(new char[(last.task + last.tasks) * kv_heads * bytes]);
+    }
+
+    Running at(int64_t task, int64_t head) const {
+        Memory memory = {room.get() + (task * kv_heads + head) * bytes};
+        return take_running(memory, rows, width);
+    }
+};
+
 template <class F, class E, class Cell>
 static void run(const Shape& shape, const Plan& plan, const Store& store, const void* q, int64_t q_stride, void* out,
-                char* memory) {
+                char* memory, const Partials& partials) {
     Worker<F, E, Cell> worker(shape, plan, store, q, q_stride, out, memory);
 #pragma omp for schedule(dynamic, 1)
-    for (int64_t i = 0; i < plan.tiles * shape.kv_heads; i++)
-        worker.compute(plan.tile()[i / shape.kv_heads], i % shape.kv_heads);
+    for (int64_t i = 0; i < plan.tasks * shape.kv_heads; i++) {
+        int64_t task = i / shape.kv_heads, head = i % shape.kv_heads;
+        const Tile& tile = plan.tile_of(task);
+        if (tile.tasks == 1)
+            worker.compute(tile, head);
+        else
+            worker.sum_segment(tile, head, task - tile.task, partials.at(task, head));
+    }
+    if (!plan.cut) return;
+#pragma omp for schedule(dynamic, 1)
+    for (int64_t i = 0; i < plan.cut * shape.kv_heads; i++) {
+        const Tile& tile = plan.tile()[i / shape.kv_heads];
+        int64_t head = i % shape.kv_heads;
+        Running first = partials.at(tile.task, head);
+        for (int64_t k = 1; k < tile.tasks; k++)
+            add(first, partials.at(tile.task + k, head), tile.count * shape.fold());
+        worker.finish(tile, head, first);
+    }
 }
 
 // One layer of a step: k and v [rows, kv_heads, D] to their slots (< 0: nowhere), then q [rows, heads, D] against
@@ -175,6 +234,7 @@ API void attention_run(const Shape* shape, const Plan* plan, const Store* store,
     int64_t bytes;
     attention_memory(shape, &bytes);
     bool small = plan->chunks * shape->heads < 128;  // a team would cost more than it gains
+    Partials partials(*shape, *plan);
 #pragma omp parallel num_threads(small ? 1 : shape->threads)
     {
         write_rows(*shape, *store, k, k_stride, v, v_stride, slots, rows);
@@ -185,12 +245,12 @@ API void attention_run(const Shape* shape, const Plan* plan, const Store* store,
         typedef Single Half;
 #endif
         if (shape->half && shape->coded)
-            run<Half, bf16, int8_t>(*shape, *plan, *store, q, q_stride, out, mine);
+            run<Half, bf16, int8_t>(*shape, *plan, *store, q, q_stride, out, mine, partials);
         else if (shape->half)
-            run<Half, bf16, bf16>(*shape, *plan, *store, q, q_stride, out, mine);
+            run<Half, bf16, bf16>(*shape, *plan, *store, q, q_stride, out, mine, partials);
         else if (shape->coded)
-            run<Single, float, int8_t>(*shape, *plan, *store, q, q_stride, out, mine);
+            run<Single, float, int8_t>(*shape, *plan, *store, q, q_stride, out, mine, partials);
         else
-            run<Single, float, float>(*shape, *plan, *store, q, q_stride, out, mine);
+            run<Single, float, float>(*shape, *plan, *store, q, q_stride, out, mine, partials);
     }
 }

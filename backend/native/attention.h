@@ -1,6 +1,8 @@
 // Paged attention: what the plan of a step, its execution and the writing of K/V share.
 #pragma once
 
+#include <algorithm>
+
 #include "vec.h"
 
 namespace attention {
@@ -8,7 +10,8 @@ namespace attention {
 INLINE float widen(float x) { return x; }
 INLINE float widen(bf16 x) { return bits<float>((uint32_t)x << 16); }
 
-constexpr int64_t CHUNK = 64;  // keys per product, counted from position 0
+constexpr int64_t CHUNK = 64;    // keys per product, counted from position 0
+constexpr int64_t SEGMENT = 16;  // chunks, counted from the first, that are summed by themselves before they are added
 
 // One query token of a step. Its heads are neighbouring rows of products, `fold` per K/V head.
 struct Query {
@@ -18,18 +21,29 @@ struct Query {
     const int64_t* slots;  // of its context, by position
 };
 
-// Queries begin .. begin + count - 1 of a plan, computed by one thread for each K/V head.
+// Queries begin .. begin + count - 1 of a plan, which see keys of the chunks from .. to - 1. For each K/V head one
+// thread computes a tile; where that would be too much for it, one thread each of its segments.
 struct Tile {
-    int64_t begin, count;
+    int64_t begin, count, from, to;
+    int64_t tasks;  // its segments, or 1 if they are computed in one go
+    int64_t task;   // the first of them among those of all tiles
+
+    int64_t segments() const { return (to - 1) / SEGMENT - from / SEGMENT + 1; }
 };
 
 // What attention_plan writes: this, Tile[tiles], Query[queries].
 struct Plan {
     int64_t tiles, queries;
     int64_t chunks;  // that all queries see, added up
+    int64_t tasks;   // per K/V head
+    int64_t cut;     // tiles with several; they come first
 
     const Tile* tile() const { return (const Tile*)(this + 1); }
     const Query* query() const { return (const Query*)(tile() + tiles); }
+    const Tile& tile_of(int64_t task) const {
+        auto before = [](int64_t task, const Tile& tile) { return task < tile.task; };
+        return std::upper_bound(tile(), tile() + tiles, task, before)[-1];
+    }
 };
 
 struct Shape {

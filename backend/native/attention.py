@@ -15,7 +15,7 @@ from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.tiles import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
-_PLAN_HEAD, _PLAN_QUERY = 3, 6  # numbers that a plan takes at most
+_PLAN_HEAD, _PLAN_QUERY = 5, 10  # numbers that a plan takes at most
 _STORE = 4 * 8  # bytes of a layer's four addresses
 
 
@@ -42,7 +42,7 @@ class NativeAttention:
         self._heads = heads
         self._windows = windows
         self._size = size or max(1, _TILE_ROWS * cache.kv_heads // heads)
-        self._plan = library.function("attention_plan", POINTER, SIZE, SIZE, SIZE, SIZE, POINTER)
+        self._plan = library.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER, POINTER)
         self._run = library.function(
             *("attention_run", POINTER, POINTER, POINTER, POINTER, SIZE, POINTER, SIZE, POINTER, SIZE),
             *(POINTER, SIZE, POINTER, POINTER),
@@ -103,11 +103,11 @@ class NativeAttention:
         paths = spans.table[:, 3].tobytes() if spans.decoding else b""
         known = paths != b"" and paths == self._paths
         table, plans = spans.table[self._order] if known else spans.table.copy(), {}
-        needed = _PLAN_HEAD + _PLAN_QUERY * spans.queries
+        needed, shape = _PLAN_HEAD + _PLAN_QUERY * spans.queries, _address(self._shape)
         for window, room in self._plans.items():
             if len(room) < needed:
                 room = self._plans[window] = np.zeros(2 * needed, np.int64)
-            self._plan(_address(table), len(spans), known, window or 0, self._size, _address(room))
+            self._plan(_address(table), len(spans), known, window or 0, shape, _address(room))
             plans[window], known = _address(room), True
         self._paths, self._order = paths, table[:, 0]
         return plans

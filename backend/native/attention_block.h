@@ -2,7 +2,7 @@
 //
 // A row's arithmetic is one fixed sequence: each product has its own lane of sums, in the order of the inner dimension,
 // however many rows there are; what is masked adds exact zeros. The running softmax (Milakov and Gimelshein, arXiv
-// 1805.02867) takes chunks in their order.
+// 1805.02867) takes the chunks of a segment in their order, and then segments in theirs.
 #pragma once
 
 #include "attention_pack.h"
@@ -62,7 +62,7 @@ struct Seen {
     int64_t from, to;
 };
 
-// What a tile's rows have so far: top score, mass by lane, mix [width].
+// What a tile's rows have so far: top score, mass [16] by lane, mix [width].
 struct Running {
     float *top, *mass, *mix;
     int64_t width;
@@ -117,6 +117,18 @@ INLINE f32x16 keep(const f32x16* weights, const float* scales, uint32_t* out) {
     return mass;
 }
 #endif
+
+// Adds what `rows` rows have of one more segment to what they have so far. Nothing, on either side, changes nothing.
+static void add(const Running& tile, const Running& more, int64_t rows) {
+    for (int64_t row = 0; row < rows; row++) {
+        float &top = tile.top[row], other = more.top[row], best = other > top ? other : top;
+        f32x16 fade = power(all(top - best)), other_fade = power(all(other - best));
+        auto both = [&](float* to, const float* from) { store(to, load(to) * fade + load(from) * other_fade); };
+        top = best;
+        both(tile.mass + row * 16, more.mass + row * 16);
+        for (int64_t at = row * tile.width; at < (row + 1) * tile.width; at += 16) both(tile.mix + at, more.mix + at);
+    }
+}
 
 // Rows first .. first + R - 1 of the tile; queries [rows][depth], seen [rows].
 template <class F, int R>

@@ -28,13 +28,13 @@ bool before(const Span& a, const Span& b) {
 }  // namespace
 
 // spans [count][4]: first row, position of the first query, number of queries, address of the slots; they are put in
-// order, if they are not `sorted`. window 0: none. Writes tiles of at most `size` queries, the dearest first;
-// 3 + 6 * queries numbers are room enough.
-API void attention_plan(Span* spans, int64_t count, int64_t sorted, int64_t window, int64_t size, Plan* plan) {
+// order, if they are not `sorted`. window 0: none. Writes tiles of at most `shape->size` queries, the dearest first;
+// 5 + 10 * queries numbers are room enough.
+API void attention_plan(Span* spans, int64_t count, int64_t sorted, int64_t window, const Shape* shape, Plan* plan) {
     if (!sorted) std::stable_sort(spans, spans + count, before);
-    int64_t queries = 0;
+    int64_t queries = 0, size = shape->size;
     for (int64_t i = 0; i < count; i++) queries += spans[i].count;
-    *plan = {(queries + size - 1) / size, queries, 0};
+    *plan = {(queries + size - 1) / size, queries, 0, 0, 0};
     Tile* tile = (Tile*)plan->tile();
     Query* query = (Query*)plan->query();
     for (const Span* span = spans; span < spans + count; span++)
@@ -45,8 +45,24 @@ API void attention_plan(Span* spans, int64_t count, int64_t sorted, int64_t wind
         }
     std::vector<int64_t> price(plan->tiles, 0);
     query = (Query*)plan->query();
-    for (int64_t i = 0; i < queries; i++) price[i / size] += query[i].position / CHUNK - query[i].first / CHUNK + 1;
-    for (int64_t t = 0; t < plan->tiles; t++) tile[t] = {t * size, std::min(size, queries - t * size)};
-    std::stable_sort(tile, tile + plan->tiles,
-                     [&](const Tile& a, const Tile& b) { return price[a.begin / size] > price[b.begin / size]; });
+    for (int64_t t = 0; t < plan->tiles; t++) {
+        Tile& one = tile[t] = {t * size, std::min(size, queries - t * size), INT64_MAX, 0, 1, 0};
+        for (const Query* q = query + one.begin; q < query + one.begin + one.count; q++) {
+            int64_t from = q->first / CHUNK, to = q->position / CHUNK + 1;
+            one.from = std::min(one.from, from), one.to = std::max(one.to, to);
+            price[t] += to - from;
+        }
+        // A task of more than half of a thread's share of all lets others wait for it, unless each has one such task.
+        int64_t whole = plan->chunks * shape->kv_heads, equal = price[t] * shape->threads;
+        if (shape->threads > 1 && 2 * equal > whole && equal != whole) one.tasks = one.segments();
+    }
+    std::stable_sort(tile, tile + plan->tiles, [&](const Tile& a, const Tile& b) {
+        bool cut = a.tasks > 1;
+        return cut != b.tasks > 1 ? cut : price[a.begin / size] > price[b.begin / size];
+    });
+    for (int64_t t = 0; t < plan->tiles; t++) {
+        tile[t].task = plan->tasks;
+        plan->tasks += tile[t].tasks;
+        plan->cut += tile[t].tasks > 1;
+    }
 }

@@ -246,25 +246,41 @@ def test_both_paths_store_the_same_int8(kernels: Library) -> None:
         assert torch.equal(caches[0].scales[..., :64].nan_to_num(-1), caches[1].scales[..., :64].nan_to_num(-1))
 
 
-def planned(kernels: Library, spans: Sequence[Span], size: int, window: int = 0) -> tuple[NDArray[np.int64], ...]:
-    """Tiles [n, 2] as (begin, count) and queries [n, 4] as (row, position, first, address)."""
+@dataclass(frozen=True)
+class Plan:
+    tiles: NDArray[np.int64]  # [n, 6]: begin, count, from, to, tasks, task
+    queries: NDArray[np.int64]  # [n, 4]: row, position, first, address
+    tasks: int
+    cut: int
+
+
+def planned(kernels: Library, spans: Sequence[Span], size: int, window: int = 0, threads: int = 1) -> Plan:
+    """As for two K/V heads."""
     given = np.array([(s.first, s.start, s.count, s.slots.ctypes.data) for s in spans], np.int64)
-    plan = np.zeros(3 + 6 * sum(s.count for s in spans), np.int64)
-    make = kernels.function("attention_plan", POINTER, SIZE, SIZE, SIZE, SIZE, POINTER)
-    make(given.ctypes.data, len(spans), 0, window, size, plan.ctypes.data)
-    tiles = plan[3 : 3 + 2 * plan[0]].reshape(-1, 2)
-    return tiles, plan[3 + 2 * plan[0] :][: 4 * plan[1]].reshape(-1, 4)
+    shape = np.array([4, 2, 8, SLOTS, 0, 0, size, threads])
+    room = np.zeros(5 + 10 * sum(s.count for s in spans), np.int64)
+    make = kernels.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER, POINTER)
+    make(given.ctypes.data, len(spans), 0, window, shape.ctypes.data, room.ctypes.data)
+    tiles, queries, _, tasks, cut = map(int, room[:5])
+    return Plan(room[5:][: 6 * tiles].reshape(-1, 6), room[5 + 6 * tiles :][: 4 * queries].reshape(-1, 4), tasks, cut)
 
 
 @QUIET
-@given(found=contexts(), size=st.integers(1, 40), window=windows)
+@given(found=contexts(), size=st.integers(1, 40), window=windows, threads=st.integers(1, 5))
 def test_a_plan_has_every_query_once_and_contexts_that_begin_alike_side_by_side(
-    kernels: Library, found: list[tuple[list[int], int]], size: int, window: int | None
+    kernels: Library, found: list[tuple[list[int], int]], size: int, window: int | None, threads: int
 ) -> None:
     spans, rows = spans_of(found)
-    tiles, queries = planned(kernels, spans, size, window or 0)
-    assert sorted(i for begin, count in tiles for i in range(begin, begin + count)) == list(range(rows))
+    plan = planned(kernels, spans, size, window or 0, threads)
+    tiles, queries = plan.tiles, plan.queries
+    assert sorted(i for begin, count, *_ in tiles for i in range(begin, begin + count)) == list(range(rows))
     assert max(tiles[:, 1]) <= size
+    assert tiles[:, 5].tolist() == [0, *tiles[:, 4].cumsum()[:-1]]
+    assert plan.tasks == tiles[:, 4].sum()
+    assert plan.cut == (tiles[:, 4] > 1).sum() == (tiles[: plan.cut, 4] > 1).sum(), "those that are cut come first"
+    for begin, count, first, end, *_ in tiles:
+        seen = queries[begin : begin + count]
+        assert (first, end - 1) == (min(seen[:, 2]) // CHUNK, max(seen[:, 1]) // CHUNK)
     expected = [
         (s.first + i, s.start + i, max(0, s.start + i + 1 - window) if window else 0, s.slots.ctypes.data)
         for s in spans
@@ -280,9 +296,48 @@ def test_a_plan_has_every_query_once_and_contexts_that_begin_alike_side_by_side(
 
 
 def test_dear_tiles_come_first(kernels: Library) -> None:
-    slots = np.arange(1000)
-    tiles, queries = planned(kernels, [Span(0, 0, 1000, slots)], 100)
-    assert [int(queries[begin, 1]) for begin, _ in tiles] == list(range(900, -1, -100))
+    plan = planned(kernels, [Span(0, 0, 1000, np.arange(1000))], 100)
+    assert [int(plan.queries[begin, 1]) for begin, *_ in plan.tiles] == list(range(900, -1, -100))
+
+
+@pytest.mark.parametrize(
+    ("threads", "spans", "tasks"),
+    [
+        (1, [(3999, 1)], [1]),
+        (2, [(3999, 1)], [1]),  # a K/V head for each
+        (3, [(3999, 1)], [4]),
+        (2, [(3999, 1), (3999, 1)], [1, 1]),
+        (3, [(3999, 1), (3999, 1)], [4, 4]),
+        (4, [(3999, 1), (3999, 1)], [1, 1]),
+        (4, [(1023, 1)], [1]),  # one segment
+        (4, [(1024, 1)], [2]),
+        (2, [(200, 1), (201, 1), (202, 1), (203, 1), (204, 1), (3999, 1)], [4, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_a_tile_is_cut_where_one_thread_would_have_too_much(
+    kernels: Library, threads: int, spans: list[tuple[int, int]], tasks: list[int]
+) -> None:
+    given = [Span(i, start, count, np.arange(SLOTS)) for i, (start, count) in enumerate(spans)]
+    assert planned(kernels, given, 1, threads=threads).tiles[:, 4].tolist() == tasks
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("window", [None, 1500])
+@pytest.mark.parametrize("shape", [SHAPES[0], SHAPES[1], SHAPES[3], SHAPES[6]])
+def test_threads_that_share_a_long_context_change_no_bits(kernels: Library, shape: Shape, window: int | None) -> None:
+    """One request alone, several that begin alike, and a prompt's end, with 1, 2 and 4 threads."""
+    shape = replace(shape, window=window)
+    alone, _ = spans_of([([7] * 3900, 1)])
+    company, _ = spans_of([([7] * 3900, 1), ([7] * 3000 + [8] * 90, 1), ([7] * 2100, 40), ([9] * 70, 70)])
+    found = []
+    for count in (1, 2, 4):
+        torch.set_num_threads(count)
+        found += [Step(shape, alone).run(kernels)[0], Step(shape, company).run(kernels)[0]]
+        assert torch.equal(found[-1], found[0])
+        assert torch.equal(found[-2], found[0])
+        rest = Step(shape, company).run(kernels)
+        assert torch.equal(rest, Step(shape, company).run(kernels, 3))
+    assert close(rest, Step(shape, company).right())
 
 
 def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Library) -> None:
