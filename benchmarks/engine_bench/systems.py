@@ -85,7 +85,6 @@ PEERS_OF_OURS = (
         "transformers_generate.py",
         "generate: one padded batch, dynamic cache, SDPA",
         environments.TRANSFORMERS,
-        fewer={"W1": 8, "W2": 8},
         workloads=("W1", "W2", "W3"),
     ),
     System(
