@@ -13,9 +13,6 @@ from lampc.backend.parallel.outline import Pass
 from lampc.backend.parallel.step import Step
 from lampc.backend.tiles import Span
 
-LEAST_ROWS = 128
-"""Rows of a step that is halved."""
-
 
 def together(passes: Sequence[Pass]) -> list[torch.Tensor]:
     """What passes give, each of which goes on whenever the others have begun a sum."""
@@ -30,14 +27,14 @@ def together(passes: Sequence[Pass]) -> list[torch.Tensor]:
     return [results[i] for i in range(len(passes))]
 
 
-def halved(step: Step, padded: Callable[[int], int]) -> tuple[list[Step], torch.Tensor] | None:
+def halved(step: Step, least: int, padded: Callable[[int], int]) -> tuple[list[Step], torch.Tensor] | None:
     """The two halves of a step, and where in their logits, one after the other, those of each wanted row are.
 
-    None if it has few rows, or its first half needs K/V that the second one stores. `padded` says how many rows to
-    compute for so many.
+    None if it has fewer than `least` rows, or its first half needs K/V that the second one stores. `padded` says
+    how many rows to compute for so many.
     """
     rows = sum(span.count for span in step.spans)
-    if rows < LEAST_ROWS:
+    if rows < least:
         return None
     cut = rows // 2
     first, second = _part(step, 0, cut, padded), _part(step, cut, rows, padded)

@@ -12,7 +12,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Settings:
     """`device` is "cpu" or "cuda"; `slots` the size of the KV cache in tokens, on each rank; `kernels` the digest of
     native kernels, or None; `int8` says it of K/V; `threads` those of each rank; `timeout_s` how long one may keep the
-    others waiting.
+    others waiting; `halve_from` how many rows a step must have to be computed in two halves.
     """
 
     folder: str
@@ -27,6 +27,7 @@ class Settings:
     slots: int
     timeout_s: float
     threads: int
+    halve_from: int = 128
 
     def to_json(self) -> str:
         """One line."""

@@ -36,6 +36,7 @@ class Share:
             raise BackendError(f"rank {rank} has other native kernels than the first rank; build them again")
         self._rows = Rows(settings.exact, native=kernels, int8=settings.int8_weights)
         self._device = device
+        self._halve_from = max(2, settings.halve_from)
         shards = Shards(rank, settings.ranks)
         self.group = Group()
         weights = Weights(folder)
@@ -58,7 +59,7 @@ class Share:
     @torch.inference_mode()
     def run(self, step: Step) -> torch.Tensor | None:
         """Stores K/V, and on the first rank gives logits [wanted, vocab], float32. Raises RankFailed."""
-        parts = halved(step, self._rows.padded) if self.group.ranks > 1 else None
+        parts = halved(step, self._halve_from, self._rows.padded) if self.group.ranks > 1 else None
         if parts is None:
             (logits,) = together([self.begin(step)])
         else:

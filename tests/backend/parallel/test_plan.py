@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from lampc.backend.errors import BackendError
 from lampc.backend.load import load_engine
 from lampc.backend.parallel import step as steps
+from lampc.backend.parallel.halves import halved
 from lampc.backend.parallel.shards import VIRTUAL, Shards, tree
 from lampc.backend.parallel.step import Reader, Step, Writer
 from lampc.backend.parallel.topology import (
@@ -168,6 +169,27 @@ def test_a_decoding_request_costs_ten_numbers() -> None:
         step = Step(one, one, slots[position : position + 1], np.array([0]), [Span(0, position, 1, slots)])
         lengths.append(len(writer.write(step, [7])))
     assert lengths == [4 + 9 + 901, 4 + 9 + 1, 4 + 9 + 1]
+
+
+def test_a_step_is_halved_where_its_halves_allow_it() -> None:
+    slots = np.arange(100, 140)
+    rows = np.arange(20)
+    spans = [Span(0, 0, 12, slots[:12]), Span(12, 30, 8, slots)]
+    step = Step(rows, rows, slots[20:], np.array([19, 3, 11, 2]), spans)
+    assert halved(step, 21, lambda n: n) is None
+    parts = halved(step, 20, lambda n: -(-n // 4) * 4)
+    assert parts is not None
+    (one, other), order = parts
+    assert [(s.first, s.start, s.count) for s in one.spans] == [(0, 0, 10)]
+    assert [(s.first, s.start, s.count) for s in other.spans] == [(0, 10, 2), (2, 30, 8)]
+    assert one.ids.tolist() == [*range(10), 0, 0]
+    assert other.slots.tolist() == [*range(130, 140), -1, -1]
+    found = [f"one {i}" for i in one.wanted] + [f"other {i}" for i in other.wanted]
+    assert [found[i] for i in order] == ["other 9", "one 3", "other 1", "one 2"]
+    # The first half must not need what the second one stores.
+    for context in (130, 139):
+        needing = Step(rows, rows, slots[20:], step.wanted, [Span(0, 0, 12, np.full(12, context)), spans[1]])
+        assert halved(needing, 20, lambda n: n) is None
 
 
 def test_what_is_no_step_is_refused() -> None:

@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,8 @@ from safetensors import safe_open
 
 from lampc.backend.errors import Unsupported
 from lampc.backend.load import load_engine
-from lampc.backend.parallel import group, halves, join
+from lampc.backend.parallel import group, join, team
+from lampc.backend.parallel.settings import Settings
 from lampc.backend.parallel.shards import VIRTUAL
 from lampc.backend.parallel.topology import Link, Way, bytes_sent
 from lampc.backend.request import Request, Sampling
@@ -62,11 +64,10 @@ def test_eight_ranks(tmp_path: Path) -> None:
 def test_half_batches_have_the_same_bits(
     name: str, threads: list[Noted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(halves, "LEAST_ROWS", 1000)
     folder = save(name, tmp_path)
     expected = same_bits(folder, (1,))
-    for least, chunk in ((2, None), (2, 5), (6, 40)):
-        monkeypatch.setattr(halves, "LEAST_ROWS", least)
+    for least, chunk in ((2, 40), (6, None)):
+        monkeypatch.setattr(team, "Settings", partial(Settings, halve_from=least))
         threads.clear()
         engine = load(folder, 2, kv_tokens=KV, chunk=chunk)
         assert answers(finish(engine, requests())) == expected
