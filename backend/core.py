@@ -21,9 +21,9 @@ from lampc.backend.tokenizer import TextTokenizer
 
 
 class Runner(Protocol):
-    """Executes a plan: stores K/V of its rows, returns one `Drawn` per want, in order."""
+    """Executes a plan: stores K/V of its rows, returns one `Drawn` per want, in order, or its token alone."""
 
-    def execute(self, plan: Plan) -> list[Drawn]:
+    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step. Any exception means that nothing of the plan counts."""
         ...
 
@@ -286,13 +286,17 @@ class EngineCore:
             event = StepEvent(now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used)
             self._hooks.add(event, [job.handle for job in about])
 
-    def _take(self, jobs: list[Job], drawn: list[Drawn], now: float) -> None:
+    def _take(self, jobs: list[Job], drawn: Sequence[Drawn | int], now: float) -> None:
         recorder = self._recorder
         for job, result in zip(jobs, drawn, strict=True):
-            handle, token = job.handle, result.token
+            handle = job.handle
             if handle.completion is not None:  # ended by a hook or callback within this step
                 continue
-            if not job.plain:
+            token: int | None
+            if isinstance(result, int):
+                token = result
+            else:
+                token = result.token
                 job.record(result)
             if token is not None:
                 self._generated += 1

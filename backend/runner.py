@@ -1,7 +1,10 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lampc.backend.attention import make_attention
 from lampc.backend.job import Drawn
@@ -29,11 +32,11 @@ class TorchRunner:
         self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native)
 
     @torch.inference_mode()
-    def execute(self, plan: Plan) -> list[Drawn]:
+    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step."""
         if plan.plain and self._greedy is not None:
             ids, tops = self._greedy.likeliest(*self._prepare(plan))
-            return drawn(ids.tolist(), tops.cpu().numpy())
+            return drawn(ids.tolist(), tops.tolist())
         return resolve(plan.wants, self.logits(plan).cpu().numpy())
 
     @torch.inference_mode()
@@ -47,15 +50,17 @@ class TorchRunner:
         if count > len(self._inputs.ids):
             self._inputs = _Inputs(2 * count, self._device)
         inputs, decoding, others = self._inputs, plan.decoding, plan.other_chunks
-        ids, positions, slots = inputs.ids, inputs.positions, inputs.slots
+        ids, positions, slots, wanted = inputs.ids, inputs.positions, inputs.slots, inputs.wanted
         row = len(decoding)
         ids[:row] = [job.ids[-1] for job in decoding]
         positions[:row] = [len(job.ids) - 1 for job in decoding]
         slots[:row] = plan.slots
         slots[row:count] = -1
-        spans = np.ones((row + len(others), 4), np.int64)
-        spans[:row, 0] = np.arange(row)
+        wanted[:row] = inputs.range[:row]
+        spans = inputs.spans[: row + len(others)]
+        spans[:row, 0] = inputs.range[:row]
         spans[:row, 1] = positions[:row]
+        spans[:row, 2] = 1
         spans[:row, 3] = [job.slots_at for job in decoding]
         for i, chunk in enumerate(others, row):
             job, start, end = chunk.job, chunk.start, chunk.end
@@ -69,20 +74,41 @@ class TorchRunner:
         ids[row:count] = positions[row:count] = 0
         paths = [job.slots for job in decoding] + [chunk.job.slots for chunk in others]
         attend = self._attention.step(Spans(spans, paths, plan.rows, not others), slots[:count])
-        wanted = [*range(len(decoding)), *[r for want in plan.other_wants for r in want.rows]]
-        some = torch.tensor(wanted, dtype=torch.int64, device=self._device)
-        return *inputs.first(count), attend, some
+        rows = len(decoding)
+        if plan.other_wants:
+            more = [r for want in plan.other_wants for r in want.rows]
+            if rows + len(more) > len(wanted):  # several requests may want the same row
+                wanted = inputs.want(rows + len(more))
+            wanted[rows : rows + len(more)] = more
+            rows += len(more)
+        return *inputs.first(count), attend, inputs.rows(rows)
 
 
 class _Inputs:
-    """Ids, positions and slots of up to `size` rows, int64: the same memory step after step."""
+    """What a step of up to `size` rows is made of, int64: the same memory step after step.
+
+    Ids, positions and slots [size], `spans` as in `Spans`, and the rows that are wanted.
+    """
 
     def __init__(self, size: int, device: torch.device) -> None:
         self._device = device
         self._tensors = [torch.zeros(size, dtype=torch.int64) for _ in range(3)]
         self.ids, self.positions, self.slots = (tensor.numpy() for tensor in self._tensors)
+        self.spans = np.zeros((size, 4), np.int64)
+        self.range = np.arange(size)
+        self.want(size)
+
+    def want(self, count: int) -> NDArray[np.int64]:
+        """Room for more wanted rows; those that were there are kept, as far as they are those of `range`."""
+        self._wanted = torch.arange(count)
+        self.wanted: NDArray[np.int64] = self._wanted.numpy()
+        return self.wanted
 
     def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and positions of the first `count` rows, on the device."""
         ids, positions, _ = self._tensors
         return ids[:count].to(self._device), positions[:count].to(self._device)
+
+    def rows(self, count: int) -> torch.Tensor:
+        """The first `count` rows that are wanted, on the device."""
+        return self._wanted[:count].to(self._device)
