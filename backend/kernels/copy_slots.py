@@ -43,7 +43,7 @@ def copy_slots(
     """Copies runs within a cache: counts[i] <= size slots from slot source[i] on to target[i] on, in all planes.
 
     cache [layers, 2, kv_heads, slots, D], or its scales, one dimension less; source, target and counts [runs], int64.
-    No run's target may overlap another run's source or target. Raises ValueError.
+    No target may overlap a source or another target. Raises ValueError.
     """
     words, planes, width, stride = _words(cache)
     _check(source, target, counts)

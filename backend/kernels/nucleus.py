@@ -55,7 +55,8 @@ def _search(
     block: tl.constexpr,
 ) -> tl.tensor:
     """The key in falling order at which weights (numbers, if counting) reach the goal, or pass it if `beyond`; what
-    comes before that key, and how many tokens have it. Keys below `floor` and weights below `least` do not count."""
+    comes before that key, and how many tokens have it. Keys below `floor` and weights below `least` do not count, so
+    that a goal which rounding put past the last token finds no other."""
     digits = tl.arange(0, 16)
     prefix = (count * 0).to(tl.uint32)
     before = goal * 0.0

@@ -116,6 +116,20 @@ def test_ties_are_cut_and_drawn_in_order_of_ids(device: torch.device) -> None:
     check(logits, [Draw(s, key=3 * i + 1, index=i) for i, s in enumerate(settings)], device)
 
 
+def test_both_zeros_are_one_logit(device: torch.device) -> None:
+    logits = torch.zeros(5, 400)
+    logits[:, ::2] = -0.0
+    draws = [Draw(Sampling(temperature=1.0, top_k=64), key, index=1) for key in range(5)]
+    assert check(logits, draws, device) == [int(uniform(key, 1) * 64) for key in range(5)]
+
+
+def test_top_p_counts_what_min_p_drops(device: torch.device) -> None:
+    logits = torch.full((5, 300), -3.5)
+    logits[:, :3] = torch.tensor([-0.2, -0.1, 0.0])
+    sampling = Sampling(temperature=1.0, top_k=250, top_p=0.5, min_p=0.1)
+    assert set(check(logits, [Draw(sampling, key, index=1) for key in range(2, 7)], device)) == {0, 1, 2}
+
+
 def test_masked_and_extreme_logits_are_never_drawn(device: torch.device) -> None:
     logits = noise(5, 500)
     logits[:, torch.randperm(500, generator=torch.Generator().manual_seed(1))[:440]] = -torch.inf
