@@ -73,7 +73,7 @@ class TorchRunner:
             row += size
         ids[row:count] = positions[row:count] = 0
         paths = [job.slots for job in decoding] + [chunk.job.slots for chunk in others]
-        attend = self._attention.step(Spans(spans, paths, plan.rows, not others), slots[:count])
+        attend = self._attention.step(Spans(spans, paths, plan.rows), slots[:count])
         rows = len(decoding)
         if plan.other_wants:
             more = [r for want in plan.other_wants for r in want.rows]

@@ -36,16 +36,13 @@ class Span:
 class Spans(Sequence[Span]):
     """The spans of a step as numbers, for kernels: `table` [n, 4] int64 of first, start, count, address of slots.
 
-    `queries` are all rows together; `decoding` says that span i is row i alone.
+    `queries` are all rows together.
     """
 
-    def __init__(
-        self, table: NDArray[np.int64], slots: Sequence[NDArray[np.int64]], queries: int, decoding: bool = False
-    ) -> None:
+    def __init__(self, table: NDArray[np.int64], slots: Sequence[NDArray[np.int64]], queries: int) -> None:
         self.table = table
         self.slots = slots
         self.queries = queries
-        self.decoding = decoding
 
     @classmethod
     def of(cls, spans: Sequence[Span]) -> "Spans":

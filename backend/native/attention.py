@@ -42,15 +42,16 @@ class NativeAttention:
         self._heads = heads
         self._windows = windows
         self._size = size or max(1, _TILE_ROWS * cache.kv_heads // heads)
-        self._plan = library.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER, POINTER)
+        self._sort = library.function("attention_order", POINTER, SIZE, POINTER)
+        self._plan = library.function("attention_plan", POINTER, SIZE, POINTER, SIZE, POINTER, POINTER)
         self._run = library.function(
             *("attention_run", POINTER, POINTER, POINTER, POINTER, SIZE, POINTER, SIZE, POINTER, SIZE),
             *(POINTER, SIZE, POINTER, POINTER),
         )
         self._memory_size = library.function("attention_memory", POINTER, POINTER)
         self._stores = np.array([_addresses(cache, layer) for layer in range(cache.layers)], np.int64)
-        self._paths, self._order = b"", np.zeros(0, np.int64)  # of the last step, if it was decoding only
-        self._plans = {window: np.zeros(0, np.int64) for window in dict.fromkeys(windows)}
+        self._stores_at = _address(self._stores)
+        self._room_for(64)
         self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
         self._use_threads(torch.get_num_threads())
 
@@ -61,7 +62,8 @@ class NativeAttention:
         size = np.zeros(1, np.int64)
         self._threads = count
         self._shape = np.array(shape, np.int64)
-        self._memory_size(_address(self._shape), _address(size))
+        self._shape_at = _address(self._shape)
+        self._memory_size(self._shape_at, _address(size))
         room = torch.empty(int(size[0]) * count + 64, dtype=torch.uint8)
         self._memory = room[-room.data_ptr() % 64 :]
 
@@ -75,14 +77,18 @@ class NativeAttention:
             self._use_threads(torch.get_num_threads())
         if not isinstance(spans, Spans):
             spans = Spans.of(spans)
-        plans = self._planned(spans)
+        if spans.queries > self._room:
+            self._room_for(2 * spans.queries)
+        count, table, order = len(spans), _address(spans.table), self._order_at
+        self._sort(table, count, order)
+        for window, plan in self._plans_at.items():
+            self._plan(table, count, order, window or 0, self._shape_at, plan)
         if len(self._out) < rows:
             self._out = torch.empty(rows, self._heads, self._cache.head_dim, dtype=self._cache.dtype)
         out = self._out[:rows]
         if spans.queries < rows:
             out[spans.queries :] = 0  # whatever else they hold might not be finite
-        by_layer = [plans[window] for window in self._windows]
-        shape, stores, memory = _address(self._shape), _address(self._stores), self._memory.data_ptr()
+        by_layer, shape, stores, memory = self._by_layer, self._shape_at, self._stores_at, self._memory.data_ptr()
         to, result, row_size = _address(slots), out.data_ptr(), self._cache.head_dim
         held = self, spans  # all that the kernel reads
 
@@ -97,20 +103,15 @@ class NativeAttention:
 
         return attend
 
-    def _planned(self, spans: Spans) -> dict[int | None, int]:
-        """Addresses of the plans, by window."""
-        # While the same requests decode their order holds, and finding it anew would read all their slots.
-        paths = spans.table[:, 3].tobytes() if spans.decoding else b""
-        known = paths != b"" and paths == self._paths
-        table, plans = spans.table[self._order] if known else spans.table.copy(), {}
-        needed, shape = _PLAN_HEAD + _PLAN_QUERY * spans.queries, _address(self._shape)
-        for window, room in self._plans.items():
-            if len(room) < needed:
-                room = self._plans[window] = np.zeros(2 * needed, np.int64)
-            self._plan(_address(table), len(spans), known, window or 0, shape, _address(room))
-            plans[window], known = _address(room), True
-        self._paths, self._order = paths, table[:, 0]
-        return plans
+    def _room_for(self, queries: int) -> None:
+        """Memory for the order and the plans of so many."""
+        self._room = queries
+        self._order = np.zeros(1 + 2 * queries, np.int64)
+        self._order_at = _address(self._order)
+        windows = dict.fromkeys(self._windows)
+        self._plans = {window: np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64) for window in windows}
+        self._plans_at = {window: _address(plan) for window, plan in self._plans.items()}
+        self._by_layer = [self._plans_at[window] for window in self._windows]
 
 
 def _address(array: NDArray[np.int64]) -> int:

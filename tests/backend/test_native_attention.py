@@ -14,7 +14,7 @@ from lampc.backend.attention import TorchAttention
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.library import POINTER, SIZE, Library
-from lampc.backend.tiles import CHUNK, Span, Spans
+from lampc.backend.tiles import CHUNK, Span
 from tests.backend.test_tiles import contexts, siblings, spans_of, windows
 
 CPU = torch.device("cpu")
@@ -259,8 +259,10 @@ def planned(kernels: Library, spans: Sequence[Span], size: int, window: int = 0,
     given = np.array([(s.first, s.start, s.count, s.slots.ctypes.data) for s in spans], np.int64)
     shape = np.array([4, 2, 8, SLOTS, 0, 0, size, threads])
     room = np.zeros(5 + 10 * sum(s.count for s in spans), np.int64)
-    make = kernels.function("attention_plan", POINTER, SIZE, SIZE, SIZE, POINTER, POINTER)
-    make(given.ctypes.data, len(spans), 0, window, shape.ctypes.data, room.ctypes.data)
+    order = np.zeros(1 + 2 * len(spans), np.int64)
+    kernels.function("attention_order", POINTER, SIZE, POINTER)(given.ctypes.data, len(spans), order.ctypes.data)
+    make = kernels.function("attention_plan", POINTER, SIZE, POINTER, SIZE, POINTER, POINTER)
+    make(given.ctypes.data, len(spans), order.ctypes.data, window, shape.ctypes.data, room.ctypes.data)
     tiles, queries, _, tasks, cut = map(int, room[:5])
     return Plan(room[5:][: 6 * tiles].reshape(-1, 6), room[5 + 6 * tiles :][: 4 * queries].reshape(-1, 4), tasks, cut)
 
@@ -350,8 +352,7 @@ def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Lib
     paths = [np.concatenate([families[i % 3], 300 + 40 * i + np.arange(40)]) for i in range(9)]
 
     def step(some: list[NDArray[np.int64]], position: int) -> None:
-        spans = Spans.of([Span(i, position, 1, path) for i, path in enumerate(some)])
-        spans.decoding = True
+        spans = [Span(i, position, 1, path) for i, path in enumerate(some)]
         q = torch.randn(len(some), 4, 16, generator=noise)
         k, v = torch.randn(2, len(some), 2, 16, generator=noise)
         slots = np.array([path[position] for path in some])
@@ -361,7 +362,7 @@ def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Lib
 
     for position in range(90, 96):
         step(paths, position)
-        rows = attention._order.tolist()
+        rows = attention._order[1:10].tolist()
         assert sorted(rows) == list(range(9))
         assert len([i for i in range(1, 9) if rows[i] % 3 != rows[i - 1] % 3]) == 2
     step(paths[1:], 96)
