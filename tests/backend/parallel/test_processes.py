@@ -90,6 +90,9 @@ def test_a_rank_that_hangs(tiny: Path) -> None:
         parallel = engine._loop._engine
         assert isinstance(parallel, ParallelEngine)
         (pid,) = pids(parallel)
+        expected = engine.generate([5, 6, 7], max_tokens=4).tokens
+        time.sleep(3.0)  # to have nothing to do is not to hang
+        assert engine.generate([5, 6, 7], max_tokens=4).tokens == expected
         os.kill(pid, signal.SIGSTOP)
         start = time.monotonic()
         with pytest.raises(EngineClosed, match=rf"rank 1 \(process {pid}\) hangs: not heard of for \d+ seconds"):
@@ -135,17 +138,23 @@ import sys, time
 from lampc.backend.load import load_engine
 engine = load_engine(sys.argv[1], tensor_parallel=2, kv_tokens=1024)
 print(*engine.parallel.ranks.pids, flush=True)
-time.sleep(60)
+time.sleep(float(sys.argv[2]))
 """
 
 
-def test_no_rank_outlives_its_engine(tiny: Path) -> None:
-    with subprocess.Popen([sys.executable, "-c", PARENT, tiny], stdout=subprocess.PIPE, text=True) as parent:
+@pytest.mark.parametrize("killed", [True, False])
+def test_no_rank_outlives_its_engine(tiny: Path, killed: bool) -> None:
+    command = [sys.executable, "-c", PARENT, tiny, "60" if killed else "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         found = [int(pid) for pid in parent.stdout.readline().split()]
         assert len(found) == 1
-        assert alive(found[0])
-        parent.kill()
+        if killed:
+            assert alive(found[0])
+            parent.kill()
+        _, errors = parent.communicate(timeout=30)
+        assert parent.returncode == (-signal.SIGKILL if killed else 0)
+        assert errors == ""
         assert gone(found)
 
 
