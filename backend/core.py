@@ -156,6 +156,8 @@ class EngineCore:
         `next_use` says when it is needed next after that, see `Request`.
         """
         self._open()
+        if ttl is not None and not ttl >= 0:
+            raise ValueError(f"ttl is {ttl!r}; give seconds from 0, or None")
         return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use)
 
     def release(self, ref: PrefixRef, next_use: float | None = None) -> None:

@@ -1,6 +1,7 @@
 """What a request has generated so far: stopping ids, stop strings, the running text."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 from lampc.backend.request import Sampling
 from lampc.backend.tokenizer import TextTokenizer
@@ -154,7 +155,9 @@ def find_stop(text: str, known: int, stop: Sequence[str]) -> tuple[int, str] | N
 
 
 def check_ids(ids: Sequence[int], vocab_size: int, what: str) -> None:
-    """Raises ValueError if an id is not in the vocabulary."""
+    """Raises ValueError if an id is not a whole number or not in the vocabulary."""
+    if not all(issubclass(kind, Integral) for kind in set(map(type, ids))):
+        raise ValueError(f"{what} is {ids!r:.80}; give whole numbers, the ids of tokens")
     for i, token in enumerate(ids):
         if not 0 <= token < vocab_size:
             raise ValueError(f"{what}[{i}] is {token}; the vocabulary has ids 0 to {vocab_size - 1}")

@@ -27,7 +27,11 @@ class Pins:
         self._open: dict[Edge, set[int]] = {}  # pins whose prefix is not all in the tree, by the edge they need
 
     def add(self, ids: tuple[int, ...], until: float | None, next_use: float | None = None) -> PrefixRef:
-        """Holds what is there of a prefix; `until` is a time on the engine's clock. `next_use`: see `remove`."""
+        """Holds what is there of a prefix; `until` is a time on the engine's clock. `next_use`: see `remove`.
+
+        Raises ValueError if one of them is not a number.
+        """
+        _check(until=until, next_use=next_use)
         ref = PrefixRef(next(self._numbers), tuple(ids))
         node, offset = self._tree.match(ref.ids)
         cursor = self._tree.hold(node, offset)
@@ -54,8 +58,10 @@ class Pins:
     def remove(self, ref: PrefixRef, next_use: float | None = None) -> None:
         """Lets a prefix go; `next_use`, by default the one given to `add`, says when it is needed next.
 
-        Raises ValueError if the prefix is not held (released before, expired, or of another engine).
+        Raises ValueError if the prefix is not held (released before, expired, or of another engine), or if `next_use`
+        is not a number.
         """
+        _check(next_use=next_use)
         held = self._held.get(ref.id)
         if held is None or held[0] is not ref:
             raise ValueError(f"prefix {ref.id} is not held; it was released, it expired, or is not of this engine")
@@ -95,3 +101,9 @@ class Pins:
     def cursors(self) -> list[Cursor]:
         """For checks."""
         return [cursor for _, cursor in self._held.values()]
+
+
+def _check(**times: float | None) -> None:
+    for name, value in times.items():
+        if value is not None and not (isinstance(value, int | float) and value == value):
+            raise ValueError(f"{name} is {value!r}; give a number, or None")

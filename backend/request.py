@@ -121,12 +121,18 @@ class Request:
     def __post_init__(self) -> None:
         if self.parent is None and not self.prompt:
             raise ValueError("the prompt is empty; give at least one token id (a bos token, for instance)")
+        # What is compared must be comparable: a queue in disorder would hurt others.
+        for name in ("key", "priority", "top_logprobs"):
+            if not _is(getattr(self, name), int):
+                raise ValueError(f"{name} is {getattr(self, name)!r}; give a whole number")
+        for name in ("deadline", "next_use"):
+            value = getattr(self, name)
+            if value is not None and (not _is(value, int, float) or value != value):
+                raise ValueError(f"{name} is {value!r}; give a number, or None")
         if not 0 <= self.key < 1 << 64:
             raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")
         if self.score and self.forced:
             raise ValueError("a request cannot both score and force tokens; drop one of the two")
-        if self.next_use is not None and self.next_use != self.next_use:
-            raise ValueError("next_use is not a number; give a place in an order, inf for never, or None")
         if self.top_logprobs < 0:
             raise ValueError(f"top_logprobs is {self.top_logprobs}; give 0 (off) or how many to report")
 

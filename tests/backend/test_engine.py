@@ -174,6 +174,11 @@ def test_too_long_or_unsupported_requests_leave_the_engine_usable() -> None:
         engine.submit(Request((1,), adapter="x"))
     with pytest.raises(ValueError, match=r"prompt\[1\] is 260"):
         engine.submit(Request((1, 260)))
+    with pytest.raises(ValueError, match=r"prompt is \(1\.5, 2\); give whole numbers"):
+        engine.submit(Request((1.5, 2)))  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"score is \('a',\)"):
+        engine.submit(Request((1, 2), score=("a",)))  # type: ignore[arg-type]
+    engine.check()
     completion = run(engine, [request("1234567")])[0]
     assert (completion.finish, len(completion.tokens)) == ("length", 1)
     engine.close()

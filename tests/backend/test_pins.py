@@ -1,5 +1,6 @@
 """Retained prefixes: they hold all of them that is in the tree, and cost nothing while nothing of them comes."""
 
+import math
 from typing import Any
 
 import pytest
@@ -90,4 +91,33 @@ def test_those_that_nothing_comes_for_are_not_looked_at(prefixes: int, monkeypat
     engine.submit(request("stem:8 and more", 2))
     engine.run()
     assert len(looked) < 3 + prefixes // 9  # those whose number begins with 8
+    engine.check()
+
+
+@pytest.mark.parametrize("options", [{"ttl": math.nan}, {"ttl": -1.0}, {"next_use": math.nan}])
+def test_times_that_are_none_are_refused_and_hurt_no_other(options: dict[str, float]) -> None:
+    engine = TimedEngine()
+    with pytest.raises(ValueError, match=r"is (nan|-1\.0); give"):
+        engine.retain(ids("abc"), **options)
+    ref, late = engine.retain(ids("abc"), ttl=1.0), engine.submit(request("abc", 9, deadline=3.0))
+    with pytest.raises(ValueError, match="next_use is nan"):
+        engine.release(ref, next_use=math.nan)
+    engine.run()
+    assert late.completion is not None
+    assert late.completion.finish == "timeout"
+    with pytest.raises(ValueError, match="not held"):
+        engine.release(ref)
+
+
+def test_held_for_no_time_at_all() -> None:
+    engine = TimedEngine()
+    engine.submit(request("abcdef"))
+    engine.run()
+    ref = engine.retain(ids("abc"), ttl=0)
+    engine.reset_cache()
+    assert engine.stats().used_blocks == 1, "until the next step"
+    engine.submit(request("x"))
+    engine.step()
+    with pytest.raises(ValueError, match="not held"):
+        engine.release(ref)
     engine.check()

@@ -159,7 +159,7 @@ def test_next_use_of_retained_prefixes() -> None:
         engine._tree.evict(blocks)
         gone.append([i for i, s in enumerate(stems[:3]) if not engine._tree.match(s)[1]])
     assert gone == [[2], [1, 2], [0, 1, 2]]
-    with pytest.raises(ValueError, match="next_use is not a number"):
+    with pytest.raises(ValueError, match="next_use is nan; give a number"):
         Request((1,), next_use=math.nan)
 
 

@@ -1,5 +1,6 @@
 """Requests check themselves; states and imports keep their promises."""
 
+import math
 import subprocess
 import sys
 from typing import Any
@@ -39,6 +40,24 @@ def test_request_is_checked() -> None:
     with pytest.raises(ValueError, match="score and force"):
         Request((1,), score=(1,), forced=(2,))
     assert Request((3,), parent=PrefixRef(0, (1, 2))).ids == (1, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"priority": 1.5}, "priority is 1.5; give a whole number"),
+        ({"priority": "high"}, "priority is 'high'"),
+        ({"key": 1.5}, "key is 1.5"),
+        ({"top_logprobs": True}, "top_logprobs is True"),
+        ({"deadline": math.nan}, "deadline is nan; give a number, or None"),
+        ({"deadline": "soon"}, "deadline is 'soon'"),
+        ({"next_use": "soon"}, "next_use is 'soon'"),
+        ({"next_use": math.nan}, "next_use is nan"),
+    ],
+)
+def test_what_would_bring_queues_into_disorder_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        Request((1,), **options)
 
 
 def test_legal_and_illegal_transitions() -> None:
