@@ -127,7 +127,7 @@ class EngineLoop:
 
     def _take_orders(self, engine: TokenEngine) -> bool:
         """Carries out what is in the inbox, waiting if there is nothing else to do; False to end."""
-        idle = not self._live and not self._backlog
+        idle = not self._backlog and engine.idle
         while True:
             try:
                 order = self._inbox.get(block=idle)
@@ -165,7 +165,7 @@ class EngineLoop:
             self._live[handle.id] = ticket
 
     def _step(self, engine: TokenEngine) -> None:
-        if self._live:
+        if not engine.idle:  # also for requests that a hook submitted
             for handle in engine.step():
                 ticket = self._live.pop(handle.id, None)
                 if ticket is not None and handle.completion is not None:

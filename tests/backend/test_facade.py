@@ -28,7 +28,10 @@ from lampc.backend import (
     Unsupported,
     load_engine,
 )
+from lampc.backend.hooks import RequestEvent
+from lampc.backend.request import Handle, State
 from tests.backend.checkpoints import save_checkpoint
+from tests.backend.engines import On
 from tests.backend.test_exact import finish
 
 STORY = "the cat sat on the mat and saw the red hat and the cat"
@@ -441,6 +444,27 @@ def test_more_prompts_than_the_engine_lets_wait() -> None:
         found = engine.generate(texts, max_tokens=30)
         with fake() as free:
             assert [g.text for g in found] == [g.text for g in free.generate(texts, max_tokens=30)]
+
+
+@pytest.mark.parametrize("max_waiting", [1, 64])
+def test_what_a_hook_submits_is_done_too(max_waiting: int) -> None:
+    """With nobody else there, and before what does not find room in the queue."""
+    follow: list[Handle] = []
+    ended = threading.Event()
+
+    def act(event: RequestEvent) -> None:
+        if len(follow) < 3:
+            follow.append(core.submit(Request((70 + len(follow),), Sampling(max_tokens=2))))
+        elif event.handle is follow[-1]:
+            ended.set()
+
+    core = FakeEngine(max_waiting=max_waiting, hooks=[On("finished", act)])
+    with Engine(core) as engine:
+        engine.generate("a", max_tokens=1)
+        assert engine.generate("b", max_tokens=1).finish == "length"
+        assert ended.wait(20)
+        engine.check()
+    assert [handle.state for handle in follow] == [State.FINISHED] * 3
 
 
 def test_an_idle_engine_uses_no_cpu(engine: Engine) -> None:
