@@ -45,6 +45,7 @@ class _OnDevice:
     slots: torch.Tensor
     merged: torch.Tensor
     window: int
+    queries: int  # rows from here on are in no span
 
 
 class TritonAttention:
@@ -119,7 +120,7 @@ class TritonAttention:
         parts = [there[a : a + array.size].view(array.shape) for a, array in zip(starts.tolist(), arrays)]
         launches = [(launch.tile, work) for launch, work in zip(table.launches, parts)]
         members, positions, slots, merged = parts[-4:]
-        return _OnDevice(launches, members, positions, slots, merged, table.window)
+        return _OnDevice(launches, members, positions, slots, merged, table.window, int((table.positions >= 0).sum()))
 
     def _run(self, layer: int, q: torch.Tensor, table: _OnDevice) -> torch.Tensor:
         """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no span."""
@@ -127,13 +128,14 @@ class TritonAttention:
         dim = shape.head_dim
         if q.stride()[1:] != (dim, 1):
             q = q.contiguous()
-        out = torch.zeros(q.shape, dtype=q.dtype, device=q.device)
-        data = cache.data[layer]
-        scales = self._marks.view(-1) if cache.scales is None else cache.scales[layer]
+        out = torch.empty(q.shape, dtype=q.dtype, device=q.device)
+        out[table.queries :] = 0
+        k, v = cache.data[layer]
+        # What is not coded has no scales; kernels take any address for what they do not read.
+        k_scales, v_scales = (k, v) if cache.scales is None else cache.scales[layer]
         for tile, work in table.launches:
             attend_rows[(len(work) * shape.kv_heads,)](
-                *(q, data[0], data[1], scales[0:1] if cache.scales is None else scales[0]),
-                *(scales[0:1] if cache.scales is None else scales[1], out, self._parts, self._marks),
+                *(q, k, v, k_scales, v_scales, out, self._parts, self._marks),
                 *(work, table.members, table.positions, table.slots),
                 *(q.stride(0), cache.trash + 1, score_scale(dim), table.window),
                 KV_HEADS=shape.kv_heads,

@@ -70,7 +70,7 @@ def tiling(shape: Shape, exact: bool) -> Tiling:
         rows = 32 if wide and shape.coded else 64
         warps = 4 if shape.head_dim <= 64 and not shape.coded else 8
         return Tiling((Tile(max(rows, least), fat_keys, warps, 2),), CHUNK)
-    thin = Tile(max(16, least), 64, 4, 2 if wide else 3)
+    thin = Tile(max(16, least), 32 if wide and shape.coded else 64, 4, 2 if wide else 3)
     rows = 64 if wide or shape.coded else 128
     fat = Tile(max(rows, least), fat_keys, 8, 2)
     return Tiling((thin, fat) if thin.rows < fat.rows else (fat,), 0)

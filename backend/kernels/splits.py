@@ -9,7 +9,7 @@ _MERGE = 128  # and what another launch takes
 _SHORTEST, _LONGEST = 128, 1 << 16
 
 
-def pieces(begin: NDArray[np.int64], end: NDArray[np.int64], length: int) -> NDArray[np.int64]:
+def pieces(begin: NDArray[np.int64], end: NDArray[np.int64], length: NDArray[np.int64] | int) -> NDArray[np.int64]:
     """How many pieces stretches of keys have when they are cut at multiples of `length`."""
     return (end - 1) // length - begin // length + 1
 

@@ -7,14 +7,14 @@ the first key to the last by `lampc.backend.kernels.merge`.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from lampc.backend.kernels.shape import Shape, Tile, Tiling
-from lampc.backend.kernels.sharing import shared_stretches
-from lampc.backend.kernels.splits import best_length
+from lampc.backend.kernels.sharing import Shared, shared_stretches
+from lampc.backend.kernels.splits import best_length, pieces
 from lampc.backend.tiles import Span
 
 WORK = 8
@@ -49,24 +49,20 @@ class WorkTable:
     window: int
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class _Stretches:
-    """Tokens with keys begin .. end - 1, before they are cut; one entry of each list a stretch."""
+    """Tokens with keys begin .. end - 1, before they are cut; all arrays int64, one entry each but `queries`.
 
-    rows: list[NDArray[np.int64]] = field(default_factory=list)
-    begin: list[int] = field(default_factory=list)
-    end: list[int] = field(default_factory=list)
-    place: list[int] = field(default_factory=list)
-    tile: list[int] = field(default_factory=list)
-    head: list[bool] = field(default_factory=list)  # nothing comes before it for any of its tokens
+    The tokens of one stretch after the other are `queries`, rows of the step.
+    """
 
-    def add(self, rows: NDArray[np.int64], begin: int, end: int, place: int, tile: int, head: bool) -> None:
-        self.rows.append(rows)
-        self.begin.append(begin)
-        self.end.append(end)
-        self.place.append(place)
-        self.tile.append(tile)
-        self.head.append(head)
+    queries: NDArray[np.int64]
+    tokens: NDArray[np.int64]
+    begin: NDArray[np.int64]
+    end: NDArray[np.int64]
+    place: NDArray[np.int64]
+    tile: NDArray[np.int64]
+    head: NDArray[np.bool_]  # nothing comes before it for any of its tokens
 
 
 class Planner:
@@ -77,131 +73,151 @@ class Planner:
 
     def __init__(self, shape: Shape, tiling: Tiling, zero: int, share: bool = True) -> None:
         self._shape = shape
-        self._sharing = share
         self._tiling = tiling
         self._zero = zero
+        self._sharing = share
         self._keys = max(tile.keys for tile in tiling.tiles)
+        self._sizes = np.array([tile.rows // shape.fold for tile in tiling.tiles], np.int64)  # tokens of a tile
 
     def plan(self, spans: Sequence[Span], rows: int, window: int | None = None) -> WorkTable:
         """The table for spans of a step of `rows` rows; queries see the last `window` keys, their own included."""
+        spans = list(spans)
+        first, start, count = np.array([(s.first, s.start, s.count) for s in spans], np.int64).reshape(-1, 3).T
+        shared, begins = self._share(spans, start, count, window)
+        together, filled = self._together(spans, shared, start, window)
+        apart, low, offsets, filled = self._apart(first, start, count, begins, filled, window)
+        slots = np.full(filled, self._zero, np.int32)
+        for one, place in zip(shared, together.place[: len(shared)].tolist()):
+            slots[place + one.begin : place + one.end] = spans[one.spans[0]].slots[one.begin : one.end]
+        for span, at, begin, end in zip(spans, offsets.tolist(), low.tolist(), (start + count).tolist()):
+            slots[at : at + end - begin] = span.slots[begin:end]
         positions = np.full(rows, -1, np.int32)
-        for span in spans:
-            positions[span.first : span.first + span.count] = np.arange(span.start, span.start + span.count)
-        firsts = [0 if window is None else max(0, span.start - window + 1) for span in spans]
-        begins = np.zeros(len(spans), np.int64)
-        slots: list[NDArray[np.int64]] = []
-        found = _Stretches()
-        filled = self._share(spans, firsts, begins, slots, found)
-        for span, begin in zip(spans, begins.tolist()):
-            filled = self._private(span, begin, window, slots, filled, found)
-        packed = np.empty(filled, np.int32)
-        if slots:
-            np.concatenate(slots, out=packed, casting="same_kind")
-        launches, members, merged, places = self._cut(found)
-        return WorkTable(launches, members, positions, packed, merged, places, window or 0)
+        positions[_ranges(first, count)] = _ranges(start, count)
+        launches, members, merged, places = self._cut(together, apart)
+        return WorkTable(launches, members, positions, slots, merged, places, window or 0)
 
     def _share(
-        self,
-        spans: Sequence[Span],
-        firsts: Sequence[int],
-        begins: NDArray[np.int64],
-        slots: list[NDArray[np.int64]],
-        found: _Stretches,
-    ) -> int:
-        """Adds what spans read together; sets where each begins to read for itself. Gives the slots taken."""
-        fold, filled = self._shape.fold, 0
+        self, spans: Sequence[Span], start: NDArray[np.int64], count: NDArray[np.int64], window: int | None
+    ) -> tuple[list[Shared], NDArray[np.int64]]:
+        """What spans read together, and where each begins to read for itself."""
+        fold, tiles = self._shape.fold, self._tiling.tiles
+        begins = np.zeros(len(spans), np.int64)
         # Spans that fill tiles of their own gain nothing from being in one with others.
-        small = [i for i, span in enumerate(spans) if span.count * fold < self._tiling.tiles[-1].rows]
+        small = np.flatnonzero(count * fold < tiles[-1].rows)
         if len(small) < 2 or not self._sharing:
-            return 0
-        chosen = [spans[i] for i in small]
-        counts = np.array([span.count for span in chosen])
-        largest = len(self._tiling.tiles) - 1
+            return [], begins
+        counts = count[small]
 
         def worth(some: list[int], keys: int) -> bool:
             tokens = int(counts[some].sum())
-            apart = int(np.ceil(counts[some] * fold / self._tiling.tiles[0].rows).sum())
-            saved = (apart - -(-tokens * fold // self._tiling.tiles[largest].rows)) * keys * self._shape.key_bytes
+            alone = int((-(-counts[some] // self._sizes[0])).sum())
+            saved = (alone - -(-tokens // int(self._sizes[-1]))) * keys * self._shape.key_bytes
             places = keys // self._tiling.chunk if self._tiling.chunk else 2
             return saved > 2 * places * tokens * fold * self._shape.part_bytes
 
-        shared, own = shared_stretches(chosen, [firsts[i] for i in small], self._tiling.unit, worth)
+        indices = small.tolist()
+        firsts = _first_seen(start[small], window).tolist()
+        found, own = shared_stretches([spans[i] for i in indices], firsts, self._tiling.unit, worth)
         begins[small] = own
+        return [Shared([indices[i] for i in one.spans], one.begin, one.end) for one in found], begins
+
+    def _together(
+        self, spans: Sequence[Span], shared: Sequence[Shared], start: NDArray[np.int64], window: int | None
+    ) -> tuple[_Stretches, int]:
+        """Stretches of what is shared, the first tiles of all before any second, and the slots taken."""
+        entries: list[tuple[int, int, int, int, int, bool]] = []
+        queries: list[NDArray[np.int64]] = []
+        more = []
+        filled = 0
         for one in shared:
-            rows = np.concatenate([np.arange(chosen[i].first, chosen[i].first + chosen[i].count) for i in one.spans])
-            head = one.begin <= min(firsts[small[i]] for i in one.spans)
-            slots.append(chosen[one.spans[0]].slots[one.begin : one.end])
-            self._tiles(rows, one.begin, one.end, filled - one.begin, head, found)
+            rows = np.concatenate([np.arange(spans[i].first, spans[i].first + spans[i].count) for i in one.spans])
+            tile = self._tiling.tile_for(len(rows) * self._shape.fold)
+            head = one.begin <= int(_first_seen(start[one.spans], window).min())
+            size = int(self._sizes[tile])
+            for at in range(0, len(rows), size):
+                part = rows[at : at + size]
+                entry = (len(part), one.begin, one.end, filled - one.begin, tile, head)
+                if at:
+                    more.append((entry, part))
+                else:
+                    entries.append(entry)
+                    queries.append(part)
             filled += one.end - one.begin
-        return filled
+        entries += [entry for entry, _ in more]
+        queries += [part for _, part in more]
+        tokens, begin, end, place, kind, heads = np.array(entries, np.int64).reshape(-1, 6).T
+        every = np.concatenate(queries) if queries else np.zeros(0, np.int64)
+        return _Stretches(every, tokens, begin, end, place, kind, heads > 0), filled
 
-    def _private(
+    def _apart(
         self,
-        span: Span,
-        begin: int,
-        window: int | None,
-        slots: list[NDArray[np.int64]],
+        first: NDArray[np.int64],
+        start: NDArray[np.int64],
+        count: NDArray[np.int64],
+        begins: NDArray[np.int64],
         filled: int,
-        found: _Stretches,
-    ) -> int:
-        fold, keys = self._shape.fold, self._keys
-        tile = self._tiling.tile_for(span.count * fold)
-        size = max(1, self._tiling.tiles[tile].rows // fold)
-        lowest = None
-        for at in range(0, span.count, size):
-            start = span.start + at
-            first = 0 if window is None else max(0, start - window + 1)
-            low = max(begin, first // keys * keys)
-            lowest = low if lowest is None else lowest
-            count = min(size, span.count - at)
-            rows = np.arange(span.first + at, span.first + at + count)
-            found.add(rows, low, start + count, filled - lowest, tile, begin <= first)
-        if lowest is None:
-            return filled
-        end = span.start + span.count
-        slots.append(span.slots[lowest:end])
-        padding = -(end - lowest) % keys
-        slots.append(np.full(padding, self._zero, np.int64))
-        return filled + end - lowest + padding
+        window: int | None,
+    ) -> tuple[_Stretches, NDArray[np.int64], NDArray[np.int64], int]:
+        """Stretches of what spans read for themselves; for each span its first key and the place of its slot; the
+        slots taken."""
+        rows = np.array([tile.rows for tile in self._tiling.tiles])
+        kind = np.minimum(np.searchsorted(rows, count * self._shape.fold), len(rows) - 1)
+        size = self._sizes[kind]
+        tiles = -(-count // size)
+        span = np.repeat(np.arange(len(count)), tiles)
+        at = _ranges(np.zeros_like(tiles), tiles) * size[span]
+        tokens = np.minimum(size[span], count[span] - at)
+        seen = _first_seen(start[span] + at, window)
+        begin = np.maximum(begins[span], seen // self._keys * self._keys)
+        end = start[span] + at + tokens
+        low = begin[np.cumsum(tiles) - tiles]
+        taken = -(-(start + count - low) // self._keys) * self._keys
+        offsets = filled + np.cumsum(taken) - taken
+        queries = _ranges(first[span] + at, tokens)
+        found = _Stretches(queries, tokens, begin, end, (offsets - low)[span], kind[span], begins[span] <= seen)
+        return found, low, offsets, filled + int(taken.sum())
 
-    def _tiles(self, rows: NDArray[np.int64], begin: int, end: int, place: int, head: bool, found: _Stretches) -> None:
-        tile = self._tiling.tile_for(len(rows) * self._shape.fold)
-        size = max(1, self._tiling.tiles[tile].rows // self._shape.fold)
-        for at in range(0, len(rows), size):
-            found.add(rows[at : at + size], begin, end, place, tile, head)
-
-    def _cut(self, found: _Stretches) -> tuple[tuple[Launch, ...], NDArray[np.int32], NDArray[np.int32], int]:
+    def _cut(self, *found: _Stretches) -> tuple[tuple[Launch, ...], NDArray[np.int32], NDArray[np.int32], int]:
         """Launches, members, what is to be merged, and the number of places."""
         shape, chunk = self._shape, self._tiling.chunk
-        begin, end = np.array(found.begin, np.int64), np.array(found.end, np.int64)
-        tile, head = np.array(found.tile, np.int64), np.array(found.head, bool)
-        tokens = np.array([len(rows) for rows in found.rows], np.int64)
+        queries, tokens, begin, end, place, tile, head = (
+            np.concatenate([getattr(one, name) for one in found]) for name in _Stretches.__slots__
+        )
         price = 2 * tokens * shape.fold * shape.part_bytes / shape.key_bytes
         length = np.full(len(tokens), chunk, np.int64)
         for i in range(len(self._tiling.tiles)):
             mine = (tile == i) & head if chunk else tile == i
             length[mine] = best_length(begin[mine], end[mine], price[mine], shape.kv_heads, shape.processors, chunk)
-        count = (end - 1) // length - begin // length + 1
+        count = pieces(begin, end, length)
         source = np.repeat(np.arange(len(count)), count)  # the stretch of each row
-        number = np.arange(len(source)) - np.repeat(np.cumsum(count) - count, count)
-        low = (begin // length)[source] + number
-        row_begin = np.maximum(low * length[source], begin[source])
-        row_end = np.minimum((low + 1) * length[source], end[source])
+        number = _ranges(begin // length, count)
+        row_begin = np.maximum(number * length[source], begin[source])
+        row_end = np.minimum((number + 1) * length[source], end[source])
         order = np.argsort(row_begin - row_end, kind="stable")  # the longest first
         source, row_begin, row_end = source[order], row_begin[order], row_end[order]
+        size = tokens[source]
         work = np.zeros((len(source), WORK), np.int32)
-        work[:, MEMBERS] = tokens[source]
-        work[:, FIRST] = np.cumsum(tokens[source]) - tokens[source]
-        work[:, BEGIN], work[:, END] = row_begin, row_end
-        work[:, PLACE] = np.array(found.place, np.int64)[source]
+        work[:, FIRST] = np.cumsum(size) - size
+        work[:, MEMBERS], work[:, BEGIN], work[:, END], work[:, PLACE] = size, row_begin, row_end, place[source]
+        kinds = tile[source]
         launches = tuple(
-            Launch(kind, work[tile[source] == i])
-            for i, kind in enumerate(self._tiling.tiles)
-            if (tile[source] == i).any()
+            Launch(kind, work[kinds == i]) for i, kind in enumerate(self._tiling.tiles) if (kinds == i).any()
         )
-        queries = np.concatenate([found.rows[i] for i in source.tolist()]) if len(source) else np.zeros(0, np.int64)
-        members, merged, places = _places(queries, np.repeat(row_begin, tokens[source]))
+        members, merged, places = _places(
+            queries[_ranges((np.cumsum(tokens) - tokens)[source], size)], np.repeat(row_begin, size)
+        )
         return launches, members, merged, places
+
+
+def _ranges(start: NDArray[np.int64], count: NDArray[np.int64]) -> NDArray[np.int64]:
+    """start[0], start[0] + 1, ... count[0] numbers, then those of the next."""
+    within: NDArray[np.int64] = np.arange(int(count.sum())) - np.repeat(np.cumsum(count) - count, count)
+    return within + np.repeat(start, count)
+
+
+def _first_seen(positions: NDArray[np.int64], window: int | None) -> NDArray[np.int64]:
+    """The first keys that queries at these positions see."""
+    return np.zeros_like(positions) if window is None else np.maximum(0, positions - window + 1)
 
 
 def _places(queries: NDArray[np.int64], begins: NDArray[np.int64]) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:

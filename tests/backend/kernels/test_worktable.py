@@ -1,5 +1,8 @@
 """Work tables: every query meets every key that it sees once, in order; a shared prefix is read once for its group."""
 
+import os
+import subprocess
+import sys
 from itertools import pairwise
 
 import numpy as np
@@ -193,3 +196,13 @@ def test_a_table_is_packed_for_the_tiles_it_is_given() -> None:
     tiles = Tiling((Tile(16, 16, 4, 2), Tile(64, 64, 4, 2)), 0)
     table = Planner(SHAPE, tiles, 77).plan([Span(0, 9, 1, np.arange(10))], 1)
     assert table.slots.tolist() == [*range(10), *[77] * 54]
+
+
+def test_neither_the_engine_nor_tables_import_triton() -> None:
+    code = (
+        "import sys, lampc.backend, lampc.backend.engine, lampc.backend.load, lampc.backend.kernels.accounting\n"
+        "assert 'triton' not in sys.modules"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
