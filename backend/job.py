@@ -73,7 +73,7 @@ class Job:
         self.top: list[tuple[tuple[int, float], ...]] = []
         self.cursor: Cursor | None = None
         self.root: Node | None = None
-        self._room(64)
+        self._room(0)
         # Whether every token after position `first_row` needs its logits row, and where `logprobs` starts.
         self.wants_logprobs = (
             request.logprobs or bool(request.score) or request.prompt_logprobs or request.top_logprobs > 0
@@ -129,7 +129,7 @@ class Job:
         """The slot of one more token."""
         if position >= self.slots.size:
             known = self.slots
-            self._room(2 * position)
+            self._room(max(64, 2 * position))
             self.slots[: known.size] = known
         self.slots[position] = slot
 
