@@ -5,14 +5,23 @@ Rows are rounded by themselves, so nothing depends on neighbours. A row that is 
 
 import torch
 
-_PIECE = 1 << 22  # values that are widened at once
+_PIECE = 1 << 20  # values that are widened at once
 
 
 def encode(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Whole numbers [..., D], int8 in -127 .. 127, and their scales [...], float32, for values [..., D]."""
-    if len(values) > 1 and values.numel() > _PIECE:
-        parts = [encode(part) for part in values.chunk(-(-values.numel() // _PIECE))]
-        return torch.cat([codes for codes, _ in parts]), torch.cat([scales for _, scales in parts])
+    if values.numel() <= _PIECE:
+        return _encode(values)
+    codes = torch.empty(values.shape, dtype=torch.int8, device=values.device)
+    scales = torch.empty(values.shape[:-1], dtype=torch.float32, device=values.device)
+    pieces = -(-values.numel() // _PIECE)
+    for part, c, s in zip(values.chunk(pieces), codes.chunk(pieces), scales.chunk(pieces), strict=True):
+        for target, found in zip((c, s), _encode(part), strict=True):
+            target.copy_(found)
+    return codes, scales
+
+
+def _encode(values: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     wide = values.float()
     top = wide.abs().amax(-1, keepdim=True)
     scales = top / 127.0
