@@ -50,7 +50,16 @@ def test_any_number_of_ranks_gives_the_same_bits(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.usefixtures("numerics", "threads")
-@pytest.mark.parametrize("options", [{"dtype": "bfloat16"}, {"kv_dtype": "int8"}, {"chunk": 5}])
+@pytest.mark.parametrize(
+    ("numerics", "options"),
+    [
+        ("torch", {"dtype": "bfloat16"}),
+        ("native", {"dtype": "bfloat16"}),
+        ("native", {"kv_dtype": "int8"}),
+        ("native", {"chunk": 5}),
+    ],
+    indirect=["numerics"],
+)
 def test_in_other_numbers_too(options: dict[str, Any], tmp_path: Path) -> None:
     same_bits(save("qwen2", tmp_path), (1, 4), **options)
 
@@ -61,7 +70,7 @@ def test_eight_ranks(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("numerics")
-@pytest.mark.parametrize("name", ["qwen2", "gpt2"])
+@pytest.mark.parametrize(("numerics", "name"), [("torch", "gpt2"), ("native", "qwen2")], indirect=["numerics"])
 def test_half_batches_have_the_same_bits(
     name: str, threads: list[Noted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
