@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import stat
 import time
 from array import array
 from collections.abc import Callable
@@ -170,6 +171,8 @@ class Results:
 def _locked(path: Path) -> int:
     """The file, opened to be appended to and locked. Raises BatchError if another process has it, and OSError."""
     while True:
+        if path.exists() and not stat.S_ISREG(path.stat().st_mode):  # a pipe would not end, a device might never
+            raise BatchError(f"{path}: not a file; what is finished is read from it again, so give one with --out")
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)

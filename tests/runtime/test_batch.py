@@ -282,6 +282,14 @@ def test_a_file_of_somebody_else_is_left_alone(tmp_path: Path, text: str) -> Non
     assert out.read_text() == text
 
 
+def test_only_a_file_can_be_gone_on_with(tmp_path: Path) -> None:
+    """Some devices can be read for ever, until memory ends."""
+    os.mkfifo(tmp_path / "pipe")
+    for place in (tmp_path / "pipe", Path("/dev/full"), Path("/dev/null"), tmp_path):
+        with pytest.raises(BatchError, match="not a file"):
+            Results(place)
+
+
 def test_two_processes_cannot_write_one_file(tmp_path: Path) -> None:
     with Results(tmp_path / "out.jsonl"), pytest.raises(BatchError, match="another process writes"):
         Results(tmp_path / "out.jsonl")
