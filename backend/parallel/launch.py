@@ -62,6 +62,7 @@ class Ranks:
         self._silence = _LOADING_SILENCE_S
         self._joined_silence = min(_SILENCE_S, timeout_s)
         self._processes: list[_Process] = []
+        self._grace = _CLOSE_S
         self._stop = threading.Event()
         self._over = threading.Event()
         started: threading.Event = threading.Event()
@@ -173,8 +174,6 @@ class Ranks:
             assert process.popen.stdout is not None
             process.popen.stdout.close()
             process.errors.close()
-
-    _grace = _CLOSE_S
 
 
 def _start(rank: int, order: str) -> _Process:
