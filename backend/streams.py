@@ -16,8 +16,8 @@ class _Pieces:
 
     def __init__(self, loop: EngineLoop, request: Request, tokenizer: TextTokenizer) -> None:
         self._loop = loop
-        self._text = TextPieces(request.sampling, tokenizer)
-        self._begin = self._forced(request, tokenizer)
+        self._tokenizer = tokenizer
+        self._text: TextPieces | None = None
         self._ended = False
         self.completion: Completion | None = None
         """What the generation came to, once the stream has ended."""
@@ -33,31 +33,33 @@ class _Pieces:
         self._loop.submit([self._ticket])
 
     def _piece(self, token: int | None) -> str:
+        begin = ""
+        if self._text is None:
+            # A hook may have rewritten the request, so what is queued counts.
+            handle = self._ticket.handle
+            request = self._ticket.request if handle is None else handle.request
+            self._text = TextPieces(request.sampling, self._tokenizer)
+            begin = self._forced(request, self._text)
         if token is not None:
-            return self._text.push(token)
+            return begin + self._text.push(token)
         self._ended = True
         self.completion = self._ticket.future.result()
         if self.completion.finish == "error":
             raise RequestFailed(f"the request failed: {self.completion.error}", (self.completion,))
-        return self._text.end(self.completion.text)
+        return begin + self._text.end(self.completion.text)
 
-    def _forced(self, request: Request, tokenizer: TextTokenizer) -> str:
+    def _forced(self, request: Request, pieces: TextPieces) -> str:
         """Text of forced tokens, which nobody generates, as far as they do not end the request themselves."""
-        output = Output(request.sampling, tokenizer, len(request.forced))
+        output = Output(request.sampling, self._tokenizer, len(request.forced))
         text = ""
         for token in request.forced:
             if output.done or not output.push(token):
                 break
-            text += self._text.push(token)
+            text += pieces.push(token)
         return text
 
-    def _first(self) -> str:
-        """The text that was forced, once."""
-        begin, self._begin = self._begin, ""
-        return begin
-
     def _abort(self) -> None:
-        self._ended, self._begin = True, ""
+        self._ended = True
         self._loop.abort([self._ticket])
 
     def __del__(self) -> None:
@@ -74,8 +76,6 @@ class Stream(_Pieces, Iterator[str]):
         self._start(request, self._tokens.put)
 
     def __next__(self) -> str:
-        if begin := self._first():
-            return begin
         while not self._ended:
             piece = self._piece(self._tokens.get())
             if piece:
@@ -103,8 +103,6 @@ class AsyncStream(_Pieces, AsyncIterator[str]):
         self._start(request, put)
 
     async def __anext__(self) -> str:
-        if begin := self._first():
-            return begin
         while not self._ended:
             try:
                 token = await self._tokens.get()

@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from lampc.backend import (
     Unsupported,
     load_engine,
 )
-from lampc.backend.hooks import RequestEvent
+from lampc.backend.hooks import Hook, RequestEvent
 from lampc.backend.request import Handle, State
 from tests.backend.checkpoints import save_checkpoint
 from tests.backend.engines import On
@@ -319,6 +320,24 @@ def test_pieces_of_a_stream_are_the_text(engine: Engine, options: dict[str, Any]
     assert stream.completion is not None
     assert stream.completion.tokens == whole.tokens
     assert list(stream) == []
+
+
+def test_a_stream_is_that_of_the_request_as_a_hook_rewrote_it(tiny: Path) -> None:
+    options: dict[str, Any] = {"max_tokens": 20, "ignore_eos": True, "temperature": 1.0}
+    with Engine.load(tiny) as plain:
+        text = plain.generate(STORY, **options).text
+
+    class Rewrite(Hook):
+        def on_submit(self, request: Request) -> Request:
+            return replace(request, sampling=replace(request.sampling, stop=(text[8:11],)), forced=forced)
+
+    forced = tuple(plain.tokenizer.encode(text[:4]))
+    with Engine.load(tiny, hooks=[Rewrite()]) as engine:
+        stream = engine.stream(STORY, **options)
+        shown = "".join(stream)
+        assert stream.completion is not None
+        assert shown == stream.completion.text
+        assert shown.startswith(text[:4])
 
 
 def test_a_stream_shows_whole_characters_as_they_come() -> None:
