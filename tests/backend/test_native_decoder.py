@@ -184,7 +184,8 @@ def test_the_likeliest_is_the_first_of_the_largest_logits(
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        for compute in (native(c, kernels, dtype), TorchLayers(c, weights(c, dtype), Rows(exact=False, packed=False))):
+        twin = TorchLayers(c, weights(c, dtype), Rows(exact=False, packed=False))
+        for compute in (native(c, kernels, dtype), native(c, kernels, dtype, int8=True), twin):
             for count in (1, 7, 70):
                 run = compute.start(*tokens(c, count))
                 rows = torch.arange(count).flip(0)
