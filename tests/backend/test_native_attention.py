@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,9 +13,13 @@ from numpy.typing import NDArray
 
 from lampc.backend.attention import TorchAttention
 from lampc.backend.kv_cache import KVCache
+from lampc.backend.load import load_engine
 from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.library import POINTER, SIZE, Library
+from lampc.backend.request import Request, Sampling
 from lampc.backend.tiles import CHUNK, Span
+from tests.backend.checkpoints import save_checkpoint
+from tests.backend.test_exact import answer, finish
 from tests.backend.test_tiles import contexts, siblings, spans_of, windows
 
 CPU = torch.device("cpu")
@@ -370,3 +375,24 @@ def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Lib
     step(paths[::-1], 98)
     attention.step([Span(0, 0, 9, paths[0])], np.full(9, -1))
     step(paths, 99)
+
+
+@pytest.mark.usefixtures("threads")
+@pytest.mark.parametrize("kv_dtype", ["auto", "int8"])
+def test_an_engine_whose_threads_share_a_context_is_exact(kernels: Library, kv_dtype: str, tmp_path: Path) -> None:
+    """Contexts of several segments of the native kernel, alone and together, in chunks, with 1, 2 and 4 threads."""
+    folder = save_checkpoint(tmp_path, max_position_embeddings=4096)
+    long = tuple((7 * i * i + 3) % 290 for i in range(2300))
+    asked = [
+        Request(prompt, Sampling(max_tokens=4, ignore_eos=True), logprobs=True)
+        for prompt in (long, long[:1200], (*long[:2200], 1, 2))
+    ]
+    found = []
+    for count, options in ((1, {}), (2, {"chunk": 700}), (4, {"max_batch_tokens": 900})):
+        torch.set_num_threads(count)
+        engine = load_engine(folder, native=True, kv_tokens=8000, kv_dtype=kv_dtype, **options)  # type: ignore[arg-type]
+        found += [[answer(c) for c in finish(engine, asked)], [answer(finish(engine, [r])[0]) for r in asked]]
+        engine.close()
+    naive = load_engine(folder, kind="naive", native=True, kv_dtype=kv_dtype)  # type: ignore[arg-type]
+    found.append([answer(finish(naive, [r])[0]) for r in asked])
+    assert all(one == found[0] for one in found)
