@@ -87,7 +87,5 @@ class _TorchPass:
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
         logits = self.logits(rows)
-        ids = torch.from_numpy(logits.cpu().numpy().argmax(1)).to(
-            logits.device
-        )  # torch's need not be the first
+        ids = torch.from_numpy(logits.cpu().numpy().argmax(1)).to(logits.device)  # torch's need not be the first
         return ids, logits.gather(1, ids.unsqueeze(1)).squeeze(1)
