@@ -55,15 +55,16 @@ class BlockPool:
 
     def append(self, slot: int) -> int | None:
         """The slot for one token after the token in `slot`; None, and nothing changed, if no block is free."""
-        block, offset = divmod(slot + 1, self.block_size)
-        if offset == 0 or self._fill[block] != offset:
+        slot += 1
+        block, offset = divmod(slot, self.block_size)
+        if not offset or self._fill[block] != offset:
             if not self._free:
                 return None
             block, offset = self._free.pop(), 0
+            slot = block * self.block_size
             self.peak = max(self.peak, self.used)
         self._fill[block] = offset + 1
         self._refs[block] += 1
-        slot = block * self.block_size + offset
         self._live[slot] = 1
         return slot
 

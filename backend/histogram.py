@@ -60,11 +60,13 @@ class Histogram:
         self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
 
-    def observe(self, value: float) -> None:
-        """One more."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self._total += value
+    def observe(self, value: float, count: int = 1) -> None:
+        """So many more."""
+        self._counts[bisect_left(self._bounds, value)] += count
+        self._total += value * count
 
-    def read(self) -> Distribution:
-        """What was observed so far."""
-        return Distribution(self._bounds, tuple(self._counts), self._total)
+    def read(self, value: float = 0.0, count: int = 0) -> Distribution:
+        """What was observed so far, and `value` so many times more."""
+        counts = list(self._counts)
+        counts[bisect_left(self._bounds, value)] += count
+        return Distribution(self._bounds, tuple(counts), self._total + value * count)

@@ -65,9 +65,10 @@ class RadixTree(ShrinkingTrie):
         slots = node.slots
         if not (cursor.offset == len(slots) == node.written and node.locks == 1 and node.parent) or node.children:
             return None
-        slot = self.pool.append(slots[-1])
+        pool = self.pool
+        slot = pool.append(slots[-1])
         if slot is not None:
-            if slot % self.pool.block_size == 0:
+            if not slot % pool.block_size:
                 node.blocks += 1
                 self.locked_blocks += 1
             node.ids.append(token)
