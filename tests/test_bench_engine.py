@@ -40,8 +40,8 @@ def whole_run() -> list[dict[str, object]]:
         row("ours, offline", "W4", 1.0, output_tokens_per_s=50.0),
         row("ours, stream", "W4", 1.0, output_tokens_per_s=40.0, ttft_p50=0.5, ttft_p99=0.9),
         row("ours, static batching", "W4", 1.0, ttft_p50=2.0, ttft_p99=3.0),
-        row("ours, FCFS", "W4", 1.0, **slow),
-        row("ours, priority", "W4", 1.0, latency_p99_high=3.0),
+        row("ours, rush, FCFS", "W4", 1.0, **slow),
+        row("ours, rush, priority", "W4", 1.0, latency_p99_high=3.0),
         {"model": "m", "system": "memory", "workload": "W4", "tokens": 100, "contiguous_tokens": 250, "live": 4},
     ]
     return rows

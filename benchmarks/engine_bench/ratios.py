@@ -38,7 +38,7 @@ def ratios(rows: Sequence[Row], model: str, floors: Mapping[str, float]) -> Rati
     out["w1_transformers"] = _rounded(peer_ratio(found, "transformers", "W1"))
     memory = _row(found, "memory", "W4")
     static, stream = _row(found, "ours, static batching", "W4"), _row(found, "ours, stream", "W4")
-    fcfs, urgent = _row(found, "ours, FCFS", "W4"), _row(found, "ours, priority", "W4")
+    fcfs, urgent = _row(found, "ours, rush, FCFS", "W4"), _row(found, "ours, rush, priority", "W4")
     offline = _row(found, "ours, offline", "W4")
     out["kv_waste"] = _over(_of(memory, "contiguous_tokens"), _of(memory, "tokens"))
     out["ttft_static_batching"] = _over(_of(static, "ttft_p50"), _of(stream, "ttft_p50"))
