@@ -12,7 +12,7 @@ from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent, StepEvent
 from lampc.backend.job import Drawn, Ids, Job, check_request
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
-from lampc.backend.pins import Pins
+from lampc.backend.pins import Pins, check_pin
 from lampc.backend.plan import Plan
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
@@ -79,6 +79,7 @@ class EngineCore:
         self._finished: list[Handle] = []
         self._deadlines = Deadlines()
         self._stepping = False
+        self._torn = False  # what happened in a step was not all written down
         self._fixed = False  # a plan is made and not yet run: nobody else may change anything
         self._steps = self._prompt = self._computed = self._cached = 0
         self._generated = self._forward = self._preemptions = self._done = self._requests = 0
@@ -113,8 +114,8 @@ class EngineCore:
         handle = Handle(self._ids.next(), request, on_token)
         job = Job(handle, self._tokenizer, self._info)
         job.times.arrived = now = self._clock()
-        self._jobs[handle.id] = job
         self._scheduler.waiting.add(job)
+        self._jobs[handle.id] = job
         self._requests += 1
         if request.deadline is not None:
             self._deadlines.add(handle.id, request.deadline)
@@ -125,13 +126,18 @@ class EngineCore:
     def step(self) -> list[Handle]:
         """One batch through the model; returns the requests that finished since the last step.
 
-        Raises BackendError if called from a hook, a callback or a runner of this engine.
+        Raises BackendError if called from a hook, a callback or a runner of this engine, or after an interrupt
+        (Ctrl-C, for one) in the midst of the engine's books. One that comes while the model computes takes the whole
+        step back, and it can be run again.
         """
         if self._stepping:
             raise BackendError("the engine is within a step; a hook or callback must not call step or run")
-        self._stepping = True
+        if self._torn:
+            raise BackendError("a step of this engine was interrupted halfway; close it, and load another one")
+        self._stepping = self._torn = True
         try:
             self._step()
+            self._torn = False
         finally:
             self._stepping = self._fixed = False
         finished, self._finished = self._finished, []
@@ -156,8 +162,7 @@ class EngineCore:
         `next_use` says when it is needed next after that, see `Request`.
         """
         self._open()
-        if ttl is not None and not ttl >= 0:
-            raise ValueError(f"ttl is {ttl!r}; give seconds from 0, or None")
+        check_pin(ttl, next_use)
         return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use)
 
     def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
@@ -215,10 +220,16 @@ class EngineCore:
 
     def close(self) -> None:
         """Aborts what runs and gives all memory back. The engine cannot be used afterwards. Twice is fine."""
-        for job in list(self._jobs.values()):
-            self._finish(job, "abort")
-        self._pins.clear()
-        self._tree.clear()
+        if self._torn and not self._stepping:  # its books are of no use
+            for job in self._jobs.values():
+                metrics = self._recorder.finished(job.times, self._clock(), "abort", job.cached)
+                job.handle.completion = job.complete("abort", None, metrics)
+            self._jobs.clear()
+        else:
+            for job in list(self._jobs.values()):
+                self._finish(job, "abort")
+            self._pins.clear()
+            self._tree.clear()
         self._runner = None
 
     # -- inside ----------------------------------------------------------------------------------------
@@ -252,6 +263,7 @@ class EngineCore:
             return
         except BaseException:  # an interrupt: the step did not happen, and can be run again
             self._scheduler.roll_back(plan)
+            self._torn = False
             raise
         now = self._clock()
         self._recorder.busy(start, now)
@@ -322,6 +334,8 @@ class EngineCore:
         try:
             job.handle.push(token)
         except Exception as error:  # code of the user, which may raise anything
+            if job.handle.completion is not None:  # and may have ended the request before
+                return False
             self._finish(job, "error", f"on_token failed: {type(error).__name__}: {error}")
         return job.handle.completion is None
 

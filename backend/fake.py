@@ -42,8 +42,8 @@ class _FakeRunner:
             job.script = job.output.tokens + self._tokenizer.encode(text)
         return job.script
 
-    def execute(self, plan: Plan) -> list[Drawn]:
-        drawn = []
+    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
+        drawn: list[Drawn | int] = []
         for want in plan.wants:
             job = want.job
             token: int | None = None
@@ -51,6 +51,10 @@ class _FakeRunner:
                 script, at = self._script(job), len(job.output.tokens)
                 # Past the reply, and with no end-of-sequence id to say so, the reply repeats.
                 token = script[at] if at < len(script) else self._end(script, at, job)
+            if plan.plain:
+                assert token is not None
+                drawn.append(token)
+                continue
             known: tuple[int, ...] = ()
             if job.wants_logprobs:
                 known = job.follow[want.start + 1 : want.start + 1 + len(want.rows)]

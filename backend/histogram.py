@@ -51,7 +51,7 @@ class Distribution:
 class Histogram:
     """Counts observations into buckets with the given upper bounds (inclusive)."""
 
-    __slots__ = ("_bounds", "_counts", "_total")
+    __slots__ = ("_bounds", "_counts", "_last", "_place", "_total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         if list(bounds) != sorted(set(bounds)) or not bounds or not all(map(isfinite, bounds)):
@@ -59,14 +59,15 @@ class Histogram:
         self._bounds = bounds
         self._counts = [0] * (len(bounds) + 1)
         self._total = 0.0
+        self._last, self._place = 0.0, bisect_left(bounds, 0.0)  # values come in runs: all that a step ends at once
 
-    def observe(self, value: float, count: int = 1) -> None:
-        """So many more."""
-        self._counts[bisect_left(self._bounds, value)] += count
-        self._total += value * count
+    def observe(self, value: float) -> None:
+        """One more."""
+        if value != self._last:
+            self._last, self._place = value, bisect_left(self._bounds, value)
+        self._counts[self._place] += 1
+        self._total += value
 
-    def read(self, value: float = 0.0, count: int = 0) -> Distribution:
-        """What was observed so far, and `value` so many times more."""
-        counts = list(self._counts)
-        counts[bisect_left(self._bounds, value)] += count
-        return Distribution(self._bounds, tuple(counts), self._total + value * count)
+    def read(self) -> Distribution:
+        """What was observed so far."""
+        return Distribution(self._bounds, tuple(self._counts), self._total)

@@ -109,7 +109,6 @@ class Recorder:
         self._e2e = Histogram(WAIT_BOUNDS)
         self._finished: dict[Finish, int] = dict.fromkeys(("stop", "length", "abort", "error", "timeout"), 0)
         self._now, self._sums = -1.0, self._window.at(clock())  # of the last token
-        self._gap, self._gaps = 0.0, 0  # seen so often since, and not yet in `_itl`
         self._device_s = 0.0
         self.failed_steps = 0
         self.refused = 0
@@ -148,10 +147,7 @@ class Recorder:
         times.last = now
         if gap > times.longest:
             times.longest = gap
-        if gap != self._gap:  # those that had a token in the same step have the same
-            self._itl.observe(self._gap, self._gaps)
-            self._gap, self._gaps = gap, 0
-        self._gaps += 1
+        self._itl.observe(gap)
         return False
 
     def finished(self, times: Times, now: float, finish: Finish, cached: int) -> RequestMetrics:
@@ -200,6 +196,6 @@ class Recorder:
             finished=MappingProxyType(dict(self._finished)),
             queue=self._queue.read(),
             ttft=self._ttft.read(),
-            itl=self._itl.read(self._gap, self._gaps),  # changes nothing: any thread may ask
+            itl=self._itl.read(),
             e2e=self._e2e.read(),
         )

@@ -23,6 +23,7 @@ from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.attention import NativeAttention, supported
+from lampc.backend.pins import check_pin
 from lampc.backend.plan import Want
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
@@ -256,6 +257,7 @@ class NaiveEngine:
 
     def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
         """A reference that requests can grow from; nothing is kept."""
+        check_pin(ttl, next_use)
         ref = PrefixRef(next(self._refs), tuple(ids))
         self._held[ref.id] = ref
         return ref

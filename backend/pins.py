@@ -107,3 +107,10 @@ def _check(**times: float | None) -> None:
     for name, value in times.items():
         if value is not None and not (isinstance(value, int | float) and value == value):
             raise ValueError(f"{name} is {value!r}; give a number, or None")
+
+
+def check_pin(ttl: float | None, next_use: float | None) -> None:
+    """Raises ValueError if one of them is not a number, or `ttl` is below 0."""
+    _check(ttl=ttl, next_use=next_use)
+    if ttl is not None and ttl < 0:
+        raise ValueError(f"ttl is {ttl!r}; give seconds from 0, or None")

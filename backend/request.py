@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Literal
+from math import isnan
+from numbers import Integral, Real
+from typing import Any, Literal
 
 from lampc.backend.metrics import RequestMetrics
 
@@ -47,10 +49,10 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):
-            if not _is(getattr(self, name), int, float):
+            if not _is(getattr(self, name), Real):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a number")
         for name in ("top_k", "max_tokens", "min_tokens"):
-            if not _is(getattr(self, name), int):
+            if not _is(getattr(self, name), Integral):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a whole number")
         if not isinstance(self.ignore_eos, bool):
             raise ValueError(f"ignore_eos is {self.ignore_eos!r}; give True or False")
@@ -68,12 +70,20 @@ class Sampling:
             raise ValueError(f"min_tokens is {self.min_tokens}; give 0 up to max_tokens, which is {self.max_tokens}")
         if not isinstance(self.stop, tuple) or not all(isinstance(s, str) and s for s in self.stop):
             raise ValueError(f"stop is {self.stop!r}; give a tuple of non-empty strings")
-        if not isinstance(self.stop_ids, tuple) or not all(_is(i, int) and i >= 0 for i in self.stop_ids):
+        if not isinstance(self.stop_ids, tuple) or not all(_is(i, Integral) and i >= 0 for i in self.stop_ids):
             raise ValueError(f"stop_ids is {self.stop_ids!r}; give a tuple of token ids")
 
 
-def _is(value: object, *kinds: type) -> bool:
-    return isinstance(value, kinds) and not isinstance(value, bool)
+def _is(value: object, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _is_float(value: Any) -> bool:
+    """Whether a number fits into a float, and is not NaN."""
+    try:
+        return not isnan(float(value))
+    except OverflowError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,12 +132,15 @@ class Request:
         if self.parent is None and not self.prompt:
             raise ValueError("the prompt is empty; give at least one token id (a bos token, for instance)")
         # What is compared must be comparable: a queue in disorder would hurt others.
+        for name in ("prompt", "forced", "score"):
+            if not isinstance(getattr(self, name), tuple):
+                raise ValueError(f"{name} is a {type(getattr(self, name)).__name__}; give a tuple of token ids")
         for name in ("key", "priority", "top_logprobs"):
-            if not _is(getattr(self, name), int):
+            if not _is(getattr(self, name), Integral):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a whole number")
         for name in ("deadline", "next_use"):
             value = getattr(self, name)
-            if value is not None and (not _is(value, int, float) or value != value):
+            if value is not None and not (_is(value, Real) and _is_float(value)):
                 raise ValueError(f"{name} is {value!r}; give a number, or None")
         if not 0 <= self.key < 1 << 64:
             raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")

@@ -10,7 +10,7 @@ from lampc.backend.attention import make_attention
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
-from lampc.backend.models.registry import Greedy, Model
+from lampc.backend.models.registry import Model, greedy
 from lampc.backend.models.rows import Rows
 from lampc.backend.plan import Plan
 from lampc.backend.sampler import drawn, resolve
@@ -24,7 +24,7 @@ class TorchRunner:
         self, model: Model, rows: Rows, slots: int, device: torch.device, dtype: torch.dtype, int8: bool = False
     ) -> None:
         self._model = model
-        self._greedy = model if isinstance(model, Greedy) else None
+        self._greedy = greedy(model)
         self._inputs = _Inputs(0, device)
         self._rows = rows
         self._device = device

@@ -4,7 +4,7 @@ One token budget a step, no phases. Running requests that generate come first, o
 goes to prompts, in chunks, in the order of the policy; then waiting requests are admitted while the forecast says
 that their blocks will do to the end. Where no more may run, the policy may let one that waits take a place. A
 request whose tokens somebody else has written, or writes in this very step, goes on after them; one whose last
-token is in this step already reads the same row.
+token is in a chunk of this step already reads the same row.
 
 When blocks run out all the same, the request that is cheapest to recompute is preempted: what others share with it
 stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes last, so everybody ends.

@@ -54,7 +54,10 @@ class Model(Protocol):
 
 @runtime_checkable
 class Greedy(Protocol):
-    """What a model may offer beside `forward`: greedy steps then hold no logits, which are large."""
+    """What a model may offer beside `forward`: greedy steps then need no logits, which are large.
+
+    Kernels find them without writing any; see `greedy` for when it is used.
+    """
 
     def likeliest(
         self, ids: "torch.Tensor", positions: "torch.Tensor", attend: "Attend", rows: "torch.Tensor"
@@ -64,6 +67,16 @@ class Greedy(Protocol):
         The first of equals; NaN counts as the largest.
         """
         ...
+
+
+def greedy(model: Model) -> Greedy | None:
+    """The model, if it offers `likeliest` for its own `forward`: a subclass may have changed one of the two only."""
+    for kind in type(model).__mro__:
+        if "likeliest" in vars(kind):
+            return model if isinstance(model, Greedy) else None
+        if "forward" in vars(kind):
+            return None
+    return None
 
 
 class ModelClass(Protocol):

@@ -16,6 +16,7 @@ from lampc.backend.tiles import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
 _PLAN_HEAD, _PLAN_QUERY = 5, 10  # numbers that a plan takes at most
+_ORDER_HEAD = 2  # numbers before two for each span
 _STORE = 4 * 8  # bytes of a layer's four addresses
 
 
@@ -106,7 +107,7 @@ class NativeAttention:
     def _room_for(self, queries: int) -> None:
         """Memory for the order and the plans of so many."""
         self._room = queries
-        self._order = np.zeros(1 + 2 * queries, np.int64)
+        self._order = np.zeros(_ORDER_HEAD + 2 * queries, np.int64)
         self._order_at = _address(self._order)
         windows = dict.fromkeys(self._windows)
         self._plans = {window: np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64) for window in windows}

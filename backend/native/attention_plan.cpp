@@ -27,31 +27,45 @@ bool before(const Span& a, const Span& b) {
 
 }  // namespace
 
-// spans [count][4]: first row, position of the first query, number of queries, address of the slots. Writes their number,
-// the places of spans in an order in which contexts that begin alike are neighbours, and their addresses. What the last
-// step wrote is kept if the addresses are the same: while requests decode their order holds, and to find it anew would
-// read all their slots.
-API void attention_order(const Span* spans, int64_t count, int64_t* order) {
-    int64_t *places = order + 1, *paths = places + count;
-    bool known = *order == count;
-    for (int64_t i = 0; known && i < count; i++) known = paths[i] == (int64_t)spans[i].slots;
-    if (known) return;
-    *order = count;
+// What attention_order writes: this, places [count] of spans in an order in which contexts that begin alike are
+// neighbours, and the addresses [count] of their slots.
+struct Order {
+    int64_t count;
+    int64_t left;  // steps for which it may be kept
+
+    int64_t* places() { return (int64_t*)(this + 1); }
+    int64_t* paths() { return places() + count; }
+};
+
+// spans [count][4]: first row, position of the first query, number of queries, address of the slots. While the same
+// requests decode their order holds, and to find it anew would read all their slots; so it is kept for the length of a
+// chunk. By then contexts that were too short to be told apart may have grown, or other ones taken their memory.
+API void attention_order(const Span* spans, int64_t count, Order* order) {
+    bool decoding = true, same = order->count == count && order->left > 0;
+    for (int64_t i = 0; i < count; i++) {
+        decoding = decoding && spans[i].count == 1;
+        same = same && order->paths()[i] == (int64_t)spans[i].slots;
+    }
+    if (same && decoding) {
+        order->left--;
+        return;
+    }
+    *order = {count, decoding ? CHUNK : 0};
+    int64_t *places = order->places(), *paths = order->paths();
     for (int64_t i = 0; i < count; i++) places[i] = i, paths[i] = (int64_t)spans[i].slots;
     std::stable_sort(places, places + count, [&](int64_t a, int64_t b) { return before(spans[a], spans[b]); });
 }
 
 // Of spans in that order; window 0: none. Writes tiles of at most `shape->size` queries, the dearest first;
 // 5 + 10 * queries numbers are room enough.
-API void attention_plan(const Span* spans, int64_t count, const int64_t* order, int64_t window, const Shape* shape,
-                        Plan* plan) {
+API void attention_plan(const Span* spans, int64_t count, Order* order, int64_t window, const Shape* shape, Plan* plan) {
     int64_t queries = 0, size = shape->size;
     for (int64_t i = 0; i < count; i++) queries += spans[i].count;
     *plan = {(queries + size - 1) / size, queries, 0, 0, 0};
     Tile* tile = (Tile*)plan->tile();
     Query* query = (Query*)plan->query();
     for (int64_t s = 0; s < count; s++) {
-        const Span& span = spans[order[1 + s]];
+        const Span& span = spans[order->places()[s]];
         for (int64_t i = 0; i < span.count; i++) {
             int64_t position = span.start + i, first = window ? std::max<int64_t>(0, position - window + 1) : 0;
             *query++ = {span.row + i, position, first, span.slots};

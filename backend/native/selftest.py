@@ -54,6 +54,9 @@ def _decoder(library: Library) -> bool:
             q, k, v = run.queries(0)
             run.finish(0, q + torch.cat([k, v], 1))
             found.append(run.logits(torch.arange(9)))
+        ids, top = run.likeliest(torch.arange(9))
+        if not torch.equal(top, found[1].amax(1)) or not torch.equal(ids, found[1].argmax(1)):
+            return False
         if not torch.allclose(found[0], found[1], rtol=close, atol=close):
             return False
     return True
@@ -64,21 +67,21 @@ def _attention(library: Library) -> bool:
     from lampc.backend.kv_cache import KVCache
     from lampc.backend.tiles import Span
 
-    heads, kv_heads, dim, rows = 6, 2, 40, 70
+    heads, kv_heads, dim, rows, before = 6, 2, 40, 70, 1030  # what is there before is more than one segment
     noise = torch.Generator().manual_seed(0)
     drawn = [torch.randn(rows, n, dim, generator=noise) for n in (heads, kv_heads, kv_heads)]
-    slots = torch.randperm(rows, generator=noise).numpy()
-    for dtype, int8, close in (
-        (torch.float32, False, 1e-5),
-        (torch.bfloat16, False, 2e-2),
-        (torch.float32, True, 1e-5),
-    ):
+    known = [torch.randn(before, kv_heads, dim, generator=noise) for _ in range(2)]
+    slots = torch.randperm(before + rows, generator=noise).numpy()
+    for (dtype, close), int8 in itertools.product(((torch.float32, 1e-5), (torch.bfloat16, 2e-2)), (False, True)):
         q, k, v = (x.to(dtype) for x in drawn)
         found = []
         for native in (None, library):
-            cache = KVCache(rows, 1, kv_heads, dim, q.device, dtype, int8)
-            step = make_attention(cache, heads, [50], False, native).step([Span(0, 0, rows, slots)], slots)
-            found.append(step(0, q, k, v).float())
-        if not torch.allclose(found[0], found[1], rtol=close, atol=close):
+            cache = KVCache(before + rows, 2, kv_heads, dim, q.device, dtype, int8)
+            attention = make_attention(cache, heads, [50, None], False, native)
+            step = attention.step([Span(0, before, rows, slots)], slots[before:])
+            for layer in range(2):
+                cache.write(layer, torch.from_numpy(slots[:before]), *(x.to(dtype) for x in known))
+                found.append(step(layer, q, k, v).float())
+        if not all(torch.allclose(*pair, rtol=close, atol=close) for pair in zip(found[:2], found[2:], strict=True)):
             return False
     return True

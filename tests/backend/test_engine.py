@@ -293,6 +293,45 @@ def test_an_interrupted_step_can_be_run_again() -> None:
     assert engine.stats().computed_tokens == len("one more")
 
 
+def test_an_engine_that_was_interrupted_in_its_books_says_so_and_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = FakeEngine(reply=lambda p: "a long reply")
+    first = engine.submit(request("one"))
+    engine.step()
+    second = engine.submit(request("two"))
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine._scheduler, "_admit", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            engine.step()
+    with pytest.raises(BackendError, match="interrupted halfway"):
+        engine.step()
+    engine.close()
+    engine.close()
+    for handle in (first, second):
+        assert handle.completion is not None
+        assert handle.completion.finish == "abort"
+    assert engine.idle
+
+
+@pytest.mark.parametrize("end", ["abort", "close"])
+def test_a_callback_may_end_its_own_request_and_fail(end: str) -> None:
+    engine = FakeEngine(reply=lambda p: "reply")
+
+    def both(handle: Handle, token: int) -> None:
+        engine.abort(handle) if end == "abort" else engine.close()
+        raise RuntimeError("and then")
+
+    first, second = engine.submit(request("x"), both), engine.submit(request("y"))
+    engine.run()
+    assert first.completion is not None
+    assert second.completion is not None
+    assert first.completion.finish == "abort"
+    assert second.completion.text == ("reply" if end == "abort" else "")
+
+
 def test_callbacks_may_abort_and_may_fail() -> None:
     engine = FakeEngine(reply=lambda p: "a long reply")
 

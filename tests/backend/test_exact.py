@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from lampc.backend.api import TokenEngine
 from lampc.backend.core import EngineCore
 from lampc.backend.load import load_engine
+from lampc.backend.models import registry
+from lampc.backend.models.llama import Llama
 from lampc.backend.request import Completion, Request, Sampling
 
 pytestmark = pytest.mark.usefixtures("numerics")
@@ -187,3 +189,20 @@ def test_fast_mode_is_close(tiny: Path) -> None:
     scored = [Request(tuple(range(3, 90)), score=tuple(range(100, 130)))]
     exact, fast = finish(load_engine(tiny), scored)[0], finish(load_engine(tiny, exact=False), scored)[0]
     assert exact.logprobs == pytest.approx(fast.logprobs, abs=1e-4)
+
+
+class Fond(Llama):
+    """Changes what `forward` gives, and knows nothing of `likeliest`."""
+
+    def forward(self, *arguments: Any) -> torch.Tensor:
+        logits = super().forward(*arguments).clone()
+        logits[:, 5] = 1e6
+        return logits
+
+
+def test_a_model_that_changes_its_logits_is_believed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(registry._BUILT_IN, "LlamaForCausalLM", f"{__name__}:Fond")
+    sampling = Sampling(max_tokens=4, ignore_eos=True)
+    for engine in (load_engine(tiny), load_engine(tiny, native=False)):
+        for request in (Request((7, 8, 9), sampling), Request((7, 8, 9), sampling, logprobs=True)):
+            assert finish(engine, [request])[0].tokens == (5, 5, 5, 5)

@@ -264,7 +264,7 @@ def planned(kernels: Library, spans: Sequence[Span], size: int, window: int = 0,
     given = np.array([(s.first, s.start, s.count, s.slots.ctypes.data) for s in spans], np.int64)
     shape = np.array([4, 2, 8, SLOTS, 0, 0, size, threads])
     room = np.zeros(5 + 10 * sum(s.count for s in spans), np.int64)
-    order = np.zeros(1 + 2 * len(spans), np.int64)
+    order = np.zeros(2 + 2 * len(spans), np.int64)
     kernels.function("attention_order", POINTER, SIZE, POINTER)(given.ctypes.data, len(spans), order.ctypes.data)
     make = kernels.function("attention_plan", POINTER, SIZE, POINTER, SIZE, POINTER, POINTER)
     make(given.ctypes.data, len(spans), order.ctypes.data, window, shape.ctypes.data, room.ctypes.data)
@@ -356,25 +356,40 @@ def test_the_order_of_a_step_is_kept_while_the_same_requests_decode(kernels: Lib
     families = [np.arange(80 * i, 80 * i + 64) for i in range(3)]
     paths = [np.concatenate([families[i % 3], 300 + 40 * i + np.arange(40)]) for i in range(9)]
 
-    def step(some: list[NDArray[np.int64]], position: int) -> None:
-        spans = [Span(i, position, 1, path) for i, path in enumerate(some)]
-        q = torch.randn(len(some), 4, 16, generator=noise)
-        k, v = torch.randn(2, len(some), 2, 16, generator=noise)
-        slots = np.array([path[position] for path in some])
+    def step(some: list[NDArray[np.int64]], position: int, starts: Sequence[int] = ()) -> None:
+        """Positions up to `position` of each; from `starts` on, else that one alone."""
+        firsts = list(starts) or [position] * len(some)
+        counts = [position + 1 - first for first in firsts]
+        rows = [sum(counts[:i]) for i in range(len(some))]
+        spans = [Span(*numbers, path) for *numbers, path in zip(rows, firsts, counts, some, strict=True)]
+        q = torch.randn(sum(counts), 4, 16, generator=noise)
+        k, v = torch.randn(2, sum(counts), 2, 16, generator=noise)
+        slots = np.concatenate([path[first : position + 1] for first, path in zip(firsts, some, strict=True)])
+        slots[slots < 300] = -1  # shared ones stay as they are
         found = attention.step(spans, slots)(0, q, k, v).clone()
         fresh = NativeAttention(kernels, cache, 4, [None], size=3).step(spans, slots)(0, q, k, v)
         assert torch.equal(found, fresh)
 
-    for position in range(90, 96):
-        step(paths, position)
-        rows = attention._order[1:10].tolist()
+    def changes() -> int:
+        """Neighbours of different families."""
+        rows = attention._order[2:11].tolist()
         assert sorted(rows) == list(range(9))
-        assert len([i for i in range(1, 9) if rows[i] % 3 != rows[i - 1] % 3]) == 2
-    step(paths[1:], 96)
-    step(paths[::-1], 97)
-    step(paths[::-1], 98)
-    attention.step([Span(0, 0, 9, paths[0])], np.full(9, -1))
-    step(paths, 99)
+        return len([i for i in range(1, 9) if rows[i] % 3 != rows[i - 1] % 3])
+
+    step(paths, 69, [0, 0, 0, *[64] * 6])  # leaders with their prompts, whose beginnings see no whole chunk
+    for position in range(70, 76):
+        step(paths, position)
+        assert changes() == 2
+    step(paths[1:], 76)
+    step(paths[::-1], 77)
+    step(paths[::-1], 78)
+    for position in range(40, 103):  # too short at first to be told apart
+        step(paths, position)
+    assert changes() != 2
+    step(paths, 103)
+    step(paths, 103)
+    step(paths, 103)
+    assert changes() == 2
 
 
 @pytest.mark.usefixtures("threads")

@@ -5,6 +5,7 @@ import subprocess
 import sys
 from typing import Any
 
+import numpy as np
 import pytest
 
 import lampc.backend
@@ -50,6 +51,8 @@ def test_request_is_checked() -> None:
         ({"key": 1.5}, "key is 1.5"),
         ({"top_logprobs": True}, "top_logprobs is True"),
         ({"deadline": math.nan}, "deadline is nan; give a number, or None"),
+        ({"deadline": 10**400}, "deadline is 10"),
+        ({"forced": [1, 2]}, "forced is a list; give a tuple of token ids"),
         ({"deadline": "soon"}, "deadline is 'soon'"),
         ({"next_use": "soon"}, "next_use is 'soon'"),
         ({"next_use": math.nan}, "next_use is nan"),
@@ -102,3 +105,11 @@ def test_import_pulls_in_no_torch() -> None:
         "lampc.backend.FakeEngine(); sys.exit('torch' in sys.modules or 'transformers' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], env={"PYTHONPATH": "src"}).returncode == 0
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    request = Request((1,), key=np.uint64(7), priority=np.int64(3), deadline=np.float32(2.5))  # type: ignore[arg-type]
+    assert (request.key, request.priority, request.deadline) == (7, 3, 2.5)
+    assert Sampling(top_k=np.int32(4), temperature=np.float64(0.5)).top_k == 4  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="prompt is a list"):
+        Request([1, 2])  # type: ignore[arg-type]
