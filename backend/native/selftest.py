@@ -81,7 +81,7 @@ def _attention(library: Library) -> bool:
             step = attention.step([Span(0, before, rows, slots)], slots[before:])
             for layer in range(2):
                 cache.write(layer, torch.from_numpy(slots[:before]), *(x.to(dtype) for x in known))
-                found.append(step(layer, q, k, v).float())
+                found.append(step(layer, q, k, v).double())
         if not all(torch.allclose(*pair, rtol=close, atol=close) for pair in zip(found[:2], found[2:], strict=True)):
             return False
     return True
