@@ -138,6 +138,9 @@ class EngineCore:
         try:
             self._step()
             self._torn = False
+        except Exception:
+            self._torn = False  # whoever raises it knows what it leaves
+            raise
         finally:
             self._stepping = self._fixed = False
         finished, self._finished = self._finished, []
