@@ -37,10 +37,20 @@ class Attention(Protocol):
 
 
 def make_attention(
-    cache: KVCache, heads: int, windows: Sequence[int | None], exact: bool, native: Library | None
+    cache: KVCache,
+    heads: int,
+    windows: Sequence[int | None],
+    exact: bool,
+    native: Library | None,
+    triton: bool = False,
 ) -> Attention:
-    """By native kernels if they are given and compute with such a cache, else by torch; `windows` has an entry per
-    layer. Native kernels are exact either way."""
+    """By Triton's kernels if they are asked for, by native ones if they are given and compute with such a cache, else
+    by torch; `windows` has an entry per layer. Native kernels are exact either way. Raises ValueError if Triton's do
+    not compute with such a cache."""
+    if triton:
+        from lampc.backend.kernels.paged import TritonAttention  # nobody else pays for triton
+
+        return TritonAttention(cache, heads, windows, exact)
     if native is not None and supported(cache):
         return NativeAttention(native, cache, heads, windows)
     return TorchAttention(cache, heads, windows, exact)

@@ -11,6 +11,7 @@ from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.engine import PagedEngine
 from lampc.backend.errors import CheckpointError
 from lampc.backend.hooks import Hook
+from lampc.backend.kernel_choice import Backend, check_backend, choose_kernels, usual_device
 from lampc.backend.kv_cache import bytes_per_token
 from lampc.backend.memory import available_bytes, default_kv_tokens
 from lampc.backend.models.checkpoint import Checkpoint
@@ -19,7 +20,6 @@ from lampc.backend.models.registry import Model, check_model, resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 from lampc.backend.naive import NaiveEngine
-from lampc.backend.native import library
 from lampc.backend.parallel.outline import Outline
 from lampc.backend.tokenizer import Tokenizer, read_json
 
@@ -30,10 +30,10 @@ def load_engine(
     folder: Path | str,
     *,
     kind: Literal["paged", "naive"] = "paged",
-    device: str = "cpu",
+    device: str | None = None,
     dtype: str = "float32",
     exact: bool = True,
-    native: bool | Literal["auto"] = "auto",
+    backend: Backend = "auto",
     kv_dtype: Literal["auto", "int8"] = "auto",
     weight_dtype: Literal["auto", "int8"] = "auto",
     context_length: int | None = None,
@@ -58,8 +58,11 @@ def load_engine(
     who of them goes first, see `lampc.backend.policies`, and at most `patience` later ones pass one. `hooks` hear
     of every transition of a request (`lampc.backend.hooks`). `dtype` is what weights are cast to and K/V
     kept in, however they are stored. `context_length`, in tokens, by default the model's, may be less, or more
-    up to what its rope scaling stretches to. `native`: whether to use the kernels of
-    `lampc.backend.native`; "auto" does if they were built, and the environment does not say LAMPC_NATIVE=0.
+    up to what its rope scaling stretches to. `backend` is what computes: "torch" alone; "native", the kernels of
+    `lampc.backend.native` for CPUs; or "triton", attention by `lampc.backend.kernels` on a GPU, or on the CPU in
+    Triton's interpreter if the environment says TRITON_INTERPRET=1, and torch for the rest. "auto" is "native" if its
+    kernels were built, and the environment does not say LAMPC_NATIVE=0, else "torch". `device`, "cpu" or "cuda", is by
+    default the CPU, for "triton" what its kernels run on.
     `kv_dtype` "int8" keeps K/V in eight bits with a scale per token and head (`lampc.backend.kv_cache`): about half
     of bfloat16's memory, a quarter of float32's, and not quite the same results. `weight_dtype` "int8" does so with
     the weights of linear layers, the output projection among them, with a scale per output (`lampc.backend.int8`);
@@ -79,6 +82,8 @@ def load_engine(
         raise ValueError(f"kind is {kind!r}; choose 'paged' or 'naive'")
     if context_length is not None and context_length < 1:
         raise ValueError(f"context_length is {context_length}; give a positive number of tokens")
+    check_backend(backend, kind)
+    device = device or usual_device(backend)
     if kind == "naive" and device != "cpu":
         raise ValueError("the naive engine runs on the CPU only; leave device='cpu'")
     if tensor_parallel is not None:
@@ -97,8 +102,8 @@ def load_engine(
     tokenizer = Tokenizer.load(folder)
     weights = Weights(folder)
     where, number = torch.device(device), _DTYPES[dtype]
-    kernels = library.choose(native, where, number)
-    rows = Rows(exact, native=kernels, int8=weight_dtype == "int8")
+    kernels = choose_kernels(backend, where, number)
+    rows = Rows(exact, native=kernels.native, int8=weight_dtype == "int8", triton=kernels.triton)
     model: Model | Outline
     if tensor_parallel is None:
         model = whole = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length))
@@ -119,7 +124,7 @@ def load_engine(
     # Some rope scalings depend on the context; kernels round in other places than torch does.
     more: tuple[str, ...] = (
         str(model.context_length),
-        "torch" if kernels is None else kernels.digest,
+        kernels.digest,
         kv_dtype,
         weight_dtype,
         *_numerics(),
@@ -147,7 +152,8 @@ def load_engine(
             device=where.type,
             dtype=dtype,
             exact=exact,
-            kernels=None if kernels is None else kernels.digest,
+            backend=kernels.backend,
+            kernels=kernels.digest,
             int8=int8,
             int8_weights=rows.int8,
             context_length=context_length,

@@ -29,7 +29,7 @@ class TorchRunner:
         self._rows = rows
         self._device = device
         cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype, int8)
-        self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native)
+        self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native, rows.triton)
 
     @torch.inference_mode()
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:

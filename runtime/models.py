@@ -291,14 +291,15 @@ class ModelPool:
     def get(self, name: str, module: Module | None = None) -> Model:
         """The model that `@name` stands for in `module`. Raises ModelError or the engine's own errors."""
         definition = module.lookup(name) if module is not None else None
-        options: dict[str, Any] = dict(self.options)
+        options: dict[str, Any] = {}
         if self.override is not None:
             source: Any = self.override
         elif isinstance(definition, DefModel):
             source = definition.source
-            options.update(thaw(definition.options))
+            options = thaw(definition.options)
         else:
             source = FIREFLY
+        options = {**options, **self.options}  # who runs a program knows where
         key = json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}")
         if key not in self._models:
             self._models[key] = self._make(name, source, options)
@@ -311,6 +312,11 @@ class ModelPool:
         if text.startswith(("http://", "https://")):
             from lampc.runtime.providers import OpenAIClient
 
+            if found := " and ".join(f"`{k}`" for k in _LOCAL_OPTIONS if k in options):
+                raise ModelError(
+                    f"model `{name}` is an endpoint and computes elsewhere: {found} can only be said of a model on "
+                    "this machine; leave it out, or name a checkpoint folder"
+                )
             return RemoteModel(OpenAIClient(text, str(options.get("model", ""))), name)
         from lampc.backend import load_engine
 
@@ -326,9 +332,11 @@ class ModelPool:
         if unknown:
             raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
         kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
-        engine = load_engine(
-            folder, kind=kind, exact=self.exact, prefix_cache=self.prefix_cache, hooks=(_StepHook(self),), **wanted
-        )
+        wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache, "hooks": (_StepHook(self),)}
+        try:
+            engine = load_engine(folder, kind=kind, **wanted)
+        except ValueError as e:
+            raise ModelError(f"{folder}: {e}") from e
         model = LocalModel(engine, name)
         self._bytes += size  # only now: what failed to load takes no room
         return model
@@ -372,7 +380,8 @@ class _StepHook:
             )
 
 
-_ENGINE_OPTIONS = ("device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
+_LOCAL_OPTIONS = ("backend", "tensor_parallel")
+_ENGINE_OPTIONS = (*_LOCAL_OPTIONS, "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
 
 
 def firefly_folder() -> Path:

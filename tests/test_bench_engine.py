@@ -132,7 +132,7 @@ def test_fewer_requests_are_scaled_and_compared_with_ours_on_all() -> None:
 def test_other_settings_are_those_that_the_engine_has() -> None:
     known = systems.load_options()
     assert systems.variants()["ours, fast mode"] == {"exact": False}
-    assert systems.variants()["ours, torch only, fast mode"] == {"native": False, "exact": False}
+    assert systems.variants()["ours, torch only, fast mode"] == {"backend": "torch", "exact": False}
     assert systems.variants()["ours, int8 weights (other ids)"] == {"weight_dtype": "int8"}
     assert systems.variants()["ours, int8 KV (other ids)"] == {"kv_dtype": "int8"}
     assert all(set(options) <= known for options in systems.variants().values())

@@ -4,8 +4,10 @@ With `exact` a row's bits depend on its query and its context alone: one kind of
 taken in chunks counted from position 0, and chunks are added up from the first to the last, in whichever launch.
 """
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
 from lampc.backend.kernels.worktable import Planner, WorkTable
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
+from lampc.backend.native.build import NoKernels
 from lampc.backend.tiles import Span, score_scale
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -27,6 +30,33 @@ _PROCESSORS = 132  # where the interpreter has none
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter."""
     return not isinstance(attend_rows, triton.JITFunction)
+
+
+def digest(device: torch.device) -> str:
+    """Names what decides how results are rounded there: the sources, triton, and what runs them.
+
+    Raises NoKernels if nothing does.
+    """
+    if interpreted():
+        if device.type != "cpu":
+            raise NoKernels(
+                f"TRITON_INTERPRET is set, and Triton's interpreter computes on the cpu, not on {device}; "
+                "unset it, or leave the device out"
+            )
+        runs = f"numpy {np.__version__}"
+    elif not torch.cuda.is_available():
+        raise NoKernels(
+            "Triton's kernels need a GPU, and torch sees none here; set TRITON_INTERPRET=1 to have Triton's "
+            "interpreter run them on the CPU, slowly, or choose another backend"
+        )
+    elif device.type != "cuda":
+        raise NoKernels(f"Triton's kernels compute on cuda, not on {device}; leave the device out")
+    else:
+        runs = "sm_{}{}".format(*torch.cuda.get_device_capability(device))
+    sources = hashlib.sha256()
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        sources.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
+    return f"triton {triton.__version__}, {runs}, {sources.hexdigest()[:16]}"
 
 
 def supported(cache: KVCache) -> bool:
@@ -104,7 +134,8 @@ class TritonAttention:
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             # All K/V of the step are stored before any is read: rows may build on rows of the same step.
             cache.write(layer, store, k, v)
-            return self._run(layer, q, ready[self._windows[layer]])
+            with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # where Triton launches
+                return self._run(layer, q, ready[self._windows[layer]])
 
         return attend
 

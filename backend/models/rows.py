@@ -24,14 +24,23 @@ _LARGEST = 512
 class Rows:
     """The row scheme of one engine. `exact` False lets every call through; `packed` False leaves weights plain.
 
-    `native` are the kernels to compute with, None for torch's. `int8` keeps weights of layers in eight bits.
+    `native` are the kernels to compute with, None for torch's. `int8` keeps weights of layers in eight bits. `triton`:
+    attention is by its kernels.
     """
 
-    def __init__(self, exact: bool, packed: bool = True, native: Library | None = None, int8: bool = False) -> None:
+    def __init__(
+        self,
+        exact: bool,
+        packed: bool = True,
+        native: Library | None = None,
+        int8: bool = False,
+        triton: bool = False,
+    ) -> None:
         self.exact = exact
         self.packed = packed
         self.native = native
         self.int8 = int8
+        self.triton = triton
         self.memory = None if native is None else Memory(native)
         self._verdicts: dict[tuple[int, ...], bool] = {}
 

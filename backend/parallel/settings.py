@@ -10,9 +10,10 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`device` is "cpu" or "cuda"; `slots` the size of the KV cache in tokens, on each rank; `kernels` the digest of
-    native kernels, or None; `int8` says it of K/V; `threads` those of each rank; `timeout_s` how long one may keep the
-    others waiting; `halve_from` how many rows a step must have to be computed in two halves.
+    """`device` is "cpu" or "cuda"; `slots` the size of the KV cache in tokens, on each rank; `backend` and `kernels`
+    are as in `lampc.backend.kernel_choice`, the latter a digest; `int8` says it of K/V; `threads` those of each rank;
+    `timeout_s` how long one may keep the others waiting; `halve_from` how many rows a step must have to be computed in
+    two halves.
     """
 
     folder: str
@@ -20,7 +21,8 @@ class Settings:
     device: str
     dtype: str
     exact: bool
-    kernels: str | None
+    backend: str
+    kernels: str
     int8: bool
     int8_weights: bool
     context_length: int | None

@@ -27,8 +27,8 @@ class Shards:
     ranks: int
 
     def __post_init__(self) -> None:
-        if not 1 <= self.ranks <= VIRTUAL or VIRTUAL % self.ranks:
-            raise ValueError(f"tensor_parallel is {self.ranks}; choose 1, 2, 4 or 8")
+        if not isinstance(self.ranks, int) or not 1 <= self.ranks <= VIRTUAL or VIRTUAL % self.ranks:
+            raise ValueError(f"tensor_parallel is {self.ranks!r}; choose 1, 2, 4 or 8")
 
     def pieces(self, size: int) -> list[Part]:
         """This rank's shards of `size` rows or columns, one after the other."""

@@ -6,12 +6,12 @@ import torch
 
 from lampc.backend.attention import make_attention
 from lampc.backend.errors import BackendError
+from lampc.backend.kernel_choice import choose_kernels
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.registry import resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
-from lampc.backend.native import library
 from lampc.backend.parallel.group import Group
 from lampc.backend.parallel.halves import halved, together
 from lampc.backend.parallel.join import own_device
@@ -31,10 +31,12 @@ class Share:
         folder, device, dtype = Path(settings.folder), own_device(settings, rank), DTYPES[settings.dtype]
         path = folder / "config.json"
         config = read_json(path)
-        kernels = library.choose(settings.kernels is not None, device, dtype)
-        if kernels is not None and kernels.digest != settings.kernels:
-            raise BackendError(f"rank {rank} has other native kernels than the first rank; build them again")
-        self._rows = Rows(settings.exact, native=kernels, int8=settings.int8_weights)
+        kernels = choose_kernels(settings.backend, device, dtype)
+        if kernels.digest != settings.kernels:
+            what = f"rank {rank} has other {kernels.backend} kernels than the first rank"
+            raise BackendError(f"{what}; install, or build, the same for all")
+        native, triton = kernels.native, kernels.triton
+        self._rows = Rows(settings.exact, native=native, int8=settings.int8_weights, triton=triton)
         self._device = device
         self._halve_from = max(2, settings.halve_from)
         shards = Shards(rank, settings.ranks)
@@ -50,7 +52,8 @@ class Share:
         o = self.outline = self._model.outline
         self._widths = [Shards(i, settings.ranks).width(o.vocab_size) for i in range(settings.ranks)]
         cache = KVCache(settings.slots, o.layers, o.kv_heads, o.head_dim, device, dtype, settings.int8)
-        self._attention = [make_attention(cache, o.heads, o.windows, settings.exact, kernels) for _ in range(2)]
+        more = settings.exact, native, triton
+        self._attention = [make_attention(cache, o.heads, o.windows, *more) for _ in range(2)]
 
     def padded(self, rows: int) -> int:
         """How many rows a step of `rows` rows is computed with."""

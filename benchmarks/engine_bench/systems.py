@@ -119,8 +119,8 @@ def variants() -> dict[str, dict[str, Any]]:
 
     candidates: dict[str, dict[str, Any]] = {
         "ours, fast mode": {"exact": False},
-        "ours, torch only": {"native": False},
-        "ours, torch only, fast mode": {"native": False, "exact": False},  # beside the last: the price of exact mode
+        "ours, torch only": {"backend": "torch"},
+        "ours, torch only, fast mode": {"backend": "torch", "exact": False},  # beside the last: the price of exact mode
         "ours, no prefix cache": {"prefix_cache": False},
     }
     for name, hint in get_type_hints(load_engine).items():

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+
 if TYPE_CHECKING:
     from lampc.backend import TokenEngine
     from lampc.runtime.batch import Figures
@@ -31,6 +33,8 @@ def batch(
     retry: Annotated[bool, typer.Option("--retry", help="Run again what failed or met its timeout.")] = False,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over: forget the results of an earlier run.")] = False,
     window: Annotated[int, typer.Option("--window", min=1, help="Requests held in memory at a time.")] = 256,
+    backend: Backend = None,
+    tensor_parallel: TensorParallel = None,
 ) -> None:
     """Run every request of a JSONL file through a model on this machine.
 
@@ -67,7 +71,7 @@ def batch(
     from lampc.runtime.progress import Progress
 
     defaults = {"seed": seed, **_parsed(settings, "--set")}
-    options = _parsed(engine, "--engine")
+    options = _parsed(engine, "--engine") | engine_options(backend, tensor_parallel)
     _check(defaults, options)
     if not file.is_file():
         raise CommandError(f"{file}: no such file; give a JSONL file (it is read twice, so no pipe)")

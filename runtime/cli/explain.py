@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
@@ -23,6 +25,8 @@ def explain(
     rows: Annotated[int, typer.Option("--rows", help="How many rows at most.")] = 100,
     program: Annotated[str | None, typer.Option("--program", help="Which program of the file.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Plan for this model.")] = None,
+    backend: Backend = None,
+    tensor_parallel: TensorParallel = None,
 ) -> None:
     """Explain a diagnostic code, a pass, or the plan of a program.
 
@@ -48,7 +52,7 @@ def explain(
         return
     if not Path(what).suffix:
         raise CommandError(f"`{what}` is no code (L0204), no pass ({', '.join(PASSES)}) and no file")
-    plan(Path(what), analyze, data, split, rows, program, model)
+    plan(Path(what), analyze, data, split, rows, program, model, engine_options(backend, tensor_parallel))
 
 
 def code(name: str) -> str:
@@ -95,7 +99,14 @@ def pass_text(name: str) -> str:
 
 
 def plan(
-    file: Path, analyze: bool, data: Path | None, split: str, most: int, program: str | None, model: str | None
+    file: Path,
+    analyze: bool,
+    data: Path | None,
+    split: str,
+    most: int,
+    program: str | None,
+    model: str | None,
+    options: dict[str, Any],
 ) -> None:
     """Print the plan of a program, and with `analyze` what a run of it did."""
     from lampc.runtime.cli.failure import CommandError
@@ -109,7 +120,7 @@ def plan(
         assert loaded.unit.dynamic is not None
         raise CommandError(f"{loaded.unit.dynamic.line()}\nits calls are only known when it runs: use lampc run")
     chosen, source = _rows(loaded, data, split, most, func.symbol)
-    with Session(model=model, base=loaded.base) as session:
+    with Session(model=model, base=loaded.base, model_options=options) as session:
         planned = estimate(session, loaded.module, chosen, func.symbol, loaded.assignment, loaded.base)
         typer.echo(f"{file}: {func.symbol} on {source}")
         _lowered(session, loaded)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
@@ -34,6 +36,8 @@ def optimize(
         str | None, typer.Option("--metric", help="In place of the declared one (exact_match, f1, m:f).")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
+    backend: Backend = None,
+    tensor_parallel: TensorParallel = None,
 ) -> None:
     """Improve a program against its metric.
 
@@ -68,7 +72,7 @@ def optimize(
     writable(target, "--save" if save else "the tuned program,")
     if fresh:
         forget(folder)
-    _optimize(loaded, task, folder, target, model, seed)
+    _optimize(loaded, task, folder, target, model, seed, engine_options(backend, tensor_parallel))
 
 
 def forget(folder: Path) -> None:
@@ -85,7 +89,9 @@ def forget(folder: Path) -> None:
         lock.release()
 
 
-def _optimize(loaded: Loaded, task: Task, folder: Path, target: Path, model: str | None, seed: int) -> None:
+def _optimize(
+    loaded: Loaded, task: Task, folder: Path, target: Path, model: str | None, seed: int, options: dict[str, Any]
+) -> None:
     from lampc.runtime.driver import optimize as drive
     from lampc.runtime.progress import Progress
     from lampc.runtime.records import Recording
@@ -95,7 +101,7 @@ def _optimize(loaded: Loaded, task: Task, folder: Path, target: Path, model: str
 
     with (
         Store(folder / "journal.store") as store,
-        Session(model=model, base=loaded.base, store=store, seed=seed) as session,
+        Session(model=model, base=loaded.base, store=store, seed=seed, model_options=options) as session,
     ):
         if store.recovered:
             typer.echo(f"{store.path}: {store.recovered} damaged records were left out", err=True)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
     from lampc.runtime.types import Outcome, Row, Usage
@@ -27,6 +29,8 @@ def run(
         str | None, typer.Option("--model", help="firefly, a checkpoint folder, or the URL of an endpoint.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
+    backend: Backend = None,
+    tensor_parallel: TensorParallel = None,
 ) -> None:
     """Run a program and print its outputs as JSON.
 
@@ -38,6 +42,7 @@ def run(
       lampc run classify.lmp --input text="The tea was cold."
       lampc run qa.lmp --data questions.csv --out answers.jsonl
       lampc run qa.lmp -i question="Who?" --model http://localhost:8000/v1
+      lampc run qa.lmp --data questions.csv --model path/to/checkpoint --tensor-parallel 2
     """
     from lampc.runtime.cli.failure import CommandError, clip
     from lampc.runtime.cli.sources import entry, load, one_row, parse_inputs
@@ -52,7 +57,7 @@ def run(
     rows = table(loaded, data, program) if data is not None else [one_row(parse_inputs(inputs, func))]
     if out is not None:
         writable(out, "--out")
-    outcomes, usage = _run(loaded, rows, program, model, seed, out)
+    outcomes, usage = _run(loaded, rows, program, model, seed, out, engine_options(backend, tensor_parallel))
     for o in outcomes:
         refuse_objects(o, loaded)
     failed = [o.error for o in outcomes if o.error is not None]
@@ -76,7 +81,13 @@ def run(
 
 
 def _run(
-    loaded: Loaded, rows: list[Row], program: str | None, model: str | None, seed: int, out: Path | None
+    loaded: Loaded,
+    rows: list[Row],
+    program: str | None,
+    model: str | None,
+    seed: int,
+    out: Path | None,
+    options: dict[str, Any],
 ) -> tuple[list[Outcome], Usage]:
     from lampc.runtime.cli.failure import on_interrupt
     from lampc.runtime.progress import Progress
@@ -92,7 +103,7 @@ def _run(
         on_interrupt(lambda: f"{done} of {len(rows)} rows were done; with --out FILE a stopped run can go on")
     with (
         Store(_journal(out) if out is not None else None) as store,
-        Session(model=model, base=loaded.base, store=store, seed=seed) as session,
+        Session(model=model, base=loaded.base, store=store, seed=seed, model_options=options) as session,
         Progress(session.bus) as progress,
     ):
 

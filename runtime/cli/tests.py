@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+
 
 def declared_tests(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Programs that declare tests.")],
@@ -16,6 +18,8 @@ def declared_tests(
     ] = None,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Show outputs and calls of every test.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
+    backend: Backend = None,
+    tensor_parallel: TensorParallel = None,
 ) -> None:
     """Run the tests declared in programs.
 
@@ -34,10 +38,11 @@ def declared_tests(
 
     started = time.perf_counter()
     passed = failed = 0
+    options = engine_options(backend, tensor_parallel)
     for file in files:
         loaded = load(file)
         wanted = [t for t in loaded.unit.tests if keyword.lower() in t.name.lower()]
-        with Session(model=model, base=loaded.base, seed=seed) as session:
+        with Session(model=model, base=loaded.base, seed=seed, model_options=options) as session:
             for case in wanted:
                 result = run_test(loaded.unit, case, session)
                 passed, failed = passed + result.passed, failed + (not result.passed)

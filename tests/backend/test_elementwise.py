@@ -98,10 +98,10 @@ def test_the_engine_is_exact_with_four_threads(tmp_path: Path) -> None:
             Request(tuple((7 * i + 3 * k) % 290 for k in range(180 + i)), Sampling(max_tokens=3), prompt_logprobs=True)
             for i in range(5)
         ]
-        naive = load_engine(folder, kind="naive", native=False)
+        naive = load_engine(folder, kind="naive", backend="torch")
         alone = [answer(finish(naive, [request])[0]) for request in requests]
         for options in ({}, {"max_batch_tokens": 997}, {"chunk": 37}):
-            engine = load_engine(folder, native=False, kv_tokens=2048, **options)  # type: ignore[arg-type]
+            engine = load_engine(folder, backend="torch", kv_tokens=2048, **options)  # type: ignore[arg-type]
             assert [answer(c) for c in finish(engine, requests)] == alone
             engine.close()
     finally:

@@ -203,6 +203,6 @@ class Fond(Llama):
 def test_a_model_that_changes_its_logits_is_believed(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(registry._BUILT_IN, "LlamaForCausalLM", f"{__name__}:Fond")
     sampling = Sampling(max_tokens=4, ignore_eos=True)
-    for engine in (load_engine(tiny), load_engine(tiny, native=False)):
+    for engine in (load_engine(tiny), load_engine(tiny, backend="torch")):
         for request in (Request((7, 8, 9), sampling), Request((7, 8, 9), sampling, logprobs=True)):
             assert finish(engine, [request])[0].tokens == (5, 5, 5, 5)

@@ -90,7 +90,7 @@ def test_the_number_of_threads_changes_nothing(
     found = []
     for count in (3, 1):
         torch.set_num_threads(count)
-        engine = load_engine(folder, native=True, dtype=dtype, kv_tokens=KV, **INT8)
+        engine = load_engine(folder, backend="native", dtype=dtype, kv_tokens=KV, **INT8)
         found.append(answers(finish(engine, asked)))
         engine.close()
     assert found[0] == found[1]
@@ -118,20 +118,20 @@ def test_close_to_full_precision_and_the_kernel_to_its_twin(
     folder = save(name, tmp_path)
     scored = [Request(tuple(range(3, 120)), score=tuple(range(100, 130)))]
 
-    def logprobs(native: bool, **options: Any) -> torch.Tensor:
-        engine = load_engine(folder, native=native, kv_tokens=KV, **options)
+    def logprobs(backend: Any, **options: Any) -> torch.Tensor:
+        engine = load_engine(folder, backend=backend, kv_tokens=KV, **options)
         found = finish(engine, scored)[0].logprobs
         engine.close()
         assert found is not None
         return torch.tensor(found)
 
-    full, twin = logprobs(False), logprobs(False, dtype=dtype, **INT8)
+    full, twin = logprobs("torch"), logprobs("torch", dtype=dtype, **INT8)
     assert not torch.equal(full, twin)
     errors = (twin - full).abs()  # in nats; measured: 0.55 at most, 0.11 in the mean, with bfloat16's own
     assert errors.max() < 0.7
     assert errors.mean() < 0.15
     if dtype != "float16":
-        kernel = logprobs(True, dtype=dtype, **INT8)
+        kernel = logprobs("native", dtype=dtype, **INT8)
         assert (kernel - twin).abs().max() < (1e-4 if dtype == "float32" else 0.4)  # measured: 1e-5 and 0.27
 
 

@@ -60,8 +60,8 @@ def test_zeros_and_what_is_not_finite() -> None:
 @pytest.mark.parametrize(("dtype", "per_head"), [("float32", 32), ("bfloat16", 16)])
 def test_bytes_per_token_are_those_that_the_cache_takes(tiny: Path, dtype: str, per_head: int) -> None:
     heads = 2 * 2 * 2  # layers, K and V, K/V heads; D is 8
-    wide = load_engine(tiny, dtype=dtype, native=False).info
-    narrow = load_engine(tiny, dtype=dtype, kv_dtype="int8", native=False).info
+    wide = load_engine(tiny, dtype=dtype, backend="torch").info
+    narrow = load_engine(tiny, dtype=dtype, kv_dtype="int8", backend="torch").info
     assert wide.kv_bytes_per_token == heads * per_head
     assert narrow.kv_bytes_per_token == heads * (8 + 4)
     cache = KVCache(98, 2, 2, 8, CPU, torch.float32, int8=True)
@@ -75,16 +75,16 @@ def test_unknown_formats_raise(tiny: Path) -> None:
         load_engine(tiny, kv_dtype="int4")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("native", [False, True])
+@pytest.mark.parametrize("backend", ["torch", "native"])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_paged_equals_naive_however_it_is_run(
-    tiny: Path, dtype: str, native: bool, request: pytest.FixtureRequest
+    tiny: Path, dtype: str, backend: str, request: pytest.FixtureRequest
 ) -> None:
-    if native:
+    if backend == "native":
         request.getfixturevalue("kernels")
 
     def load(**options: object) -> TokenEngine:
-        return load_engine(tiny, dtype=dtype, native=native, kv_dtype="int8", **options)  # type: ignore[arg-type]
+        return load_engine(tiny, dtype=dtype, backend=backend, kv_dtype="int8", **options)  # type: ignore[arg-type]
 
     expected = [answer(c) for c in finish(load(kind="naive"), requests())]
     for options in ({}, {"chunk": 7, "prefix_cache": False}, {"kv_tokens": 400, "block_size": 4, "max_running": 3}):
@@ -96,13 +96,13 @@ def test_paged_equals_naive_however_it_is_run(
 def test_close_to_full_precision_and_the_kernel_to_its_twin(tiny: Path, kernels: Library) -> None:
     scored = [Request(tuple(range(3, 120)), score=tuple(range(100, 130)))]
 
-    def logprobs(native: bool, **options: str) -> tuple[float, ...]:
-        found = finish(load_engine(tiny, native=native, **options), scored)[0].logprobs  # type: ignore[arg-type]
+    def logprobs(backend: str, **options: str) -> tuple[float, ...]:
+        found = finish(load_engine(tiny, backend=backend, **options), scored)[0].logprobs  # type: ignore[arg-type]
         assert found is not None
         return found
 
-    full = logprobs(False)
-    twin, kernel = logprobs(False, kv_dtype="int8"), logprobs(True, kv_dtype="int8")
+    full = logprobs("torch")
+    twin, kernel = logprobs("torch", kv_dtype="int8"), logprobs("native", kv_dtype="int8")
     assert twin != full
     errors = (torch.tensor(twin) - torch.tensor(full)).abs()  # in nats; measured: 0.183 at most, 0.032 in the mean
     assert errors.max() < 0.25

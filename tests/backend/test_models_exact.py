@@ -61,14 +61,14 @@ def test_odd_heads_are_computed_by_torch_in_both_engines(dtype: str, tmp_path: P
     folder, asked = save("gpt2-odd-heads", tmp_path), requests()
     found = {}
     for kind in ("paged", "naive"):
-        for native in (True, False):
-            engine = load_engine(folder, kind=kind, native=native, dtype=dtype, kv_tokens=KV)  # type: ignore[arg-type]
-            found[kind, native] = finish(engine, asked)
+        for backend in ("native", "torch"):
+            engine = load_engine(folder, kind=kind, backend=backend, dtype=dtype, kv_tokens=KV)  # type: ignore[arg-type]
+            found[kind, backend] = finish(engine, asked)
             engine.close()
-    for native in (True, False):
-        assert answers(found["paged", native]) == answers(found["naive", native])
+    for backend in ("native", "torch"):
+        assert answers(found["paged", backend]) == answers(found["naive", backend])
     # Of the first token: what follows depends on it.
-    first = [[c.logprobs[0] for c in found["naive", native] if c.logprobs] for native in (True, False)]
+    first = [[c.logprobs[0] for c in found["naive", backend] if c.logprobs] for backend in ("native", "torch")]
     assert first[0] == pytest.approx(first[1], abs=1e-3 if dtype == "float32" else 0.1)
 
 

@@ -405,9 +405,9 @@ def test_an_engine_whose_threads_share_a_context_is_exact(kernels: Library, kv_d
     found = []
     for count, options in ((1, {}), (2, {"chunk": 700}), (4, {"max_batch_tokens": 900})):
         torch.set_num_threads(count)
-        engine = load_engine(folder, native=True, kv_tokens=8000, kv_dtype=kv_dtype, **options)  # type: ignore[arg-type]
+        engine = load_engine(folder, backend="native", kv_tokens=8000, kv_dtype=kv_dtype, **options)  # type: ignore[arg-type]
         found += [[answer(c) for c in finish(engine, asked)], [answer(finish(engine, [r])[0]) for r in asked]]
         engine.close()
-    naive = load_engine(folder, kind="naive", native=True, kv_dtype=kv_dtype)  # type: ignore[arg-type]
+    naive = load_engine(folder, kind="naive", backend="native", kv_dtype=kv_dtype)  # type: ignore[arg-type]
     found.append([answer(finish(naive, [r])[0]) for r in asked])
     assert all(one == found[0] for one in found)

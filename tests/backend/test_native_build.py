@@ -38,7 +38,7 @@ def test_without_a_library_torch_computes(tiny: Path, empty_cache: Path) -> None
     load_engine(tiny).close()
     assert not empty_cache.exists()  # loading never builds
     with pytest.raises(NoKernels, match=r"not built yet .*python -m lampc\.backend\.native builds them"):
-        load_engine(tiny, native=True)
+        load_engine(tiny, backend="native")
 
 
 def test_who_chooses(kernels: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,15 +59,15 @@ def test_who_chooses(kernels: Library, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_digest_says_which_numerics_are_used(kernels: Library, tiny: Path) -> None:
-    engines = [load_engine(tiny, native=native) for native in (True, True, False)]
+    engines = [load_engine(tiny, backend=backend) for backend in ("native", "native", "torch")]
     digests = [engine.info.digest for engine in engines]
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("native", [False, "auto"])
-def test_the_digest_names_torch_and_the_cpu(tiny: Path, monkeypatch: pytest.MonkeyPatch, native: Any) -> None:
+@pytest.mark.parametrize("backend", ["torch", "auto"])
+def test_the_digest_names_torch_and_the_cpu(tiny: Path, monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
     def digest() -> str:
-        return load_engine(tiny, native=native).info.digest
+        return load_engine(tiny, backend=backend).info.digest
 
     here = digest()
     assert digest() == here

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from lampc.backend.errors import CheckpointError
+from lampc.frontend.lmp import compile_lmp
 from lampc.runtime.models import ModelError, ModelPool
 from tests.backend.checkpoints import save_checkpoint
 
@@ -24,4 +25,13 @@ def test_a_model_that_could_not_be_loaded_takes_no_room(tmp_path: Path) -> None:
     assert pool.get("main").target.info.name == "main"
     with pytest.raises(ModelError, match="do not fit beside"):
         pool._make("other", str(folder), {})
+    pool.close()
+
+
+def test_what_a_session_says_counts_more_than_a_definition() -> None:
+    module = compile_lmp('model main = engine("firefly", backend: "torch", tensor_parallel: 16);\n').module
+    with pytest.raises(ModelError, match="firefly: tensor_parallel is 16; choose 1, 2, 4 or 8"):
+        ModelPool().get("main", module)
+    pool = ModelPool(options={"tensor_parallel": 1})
+    assert pool.get("main", module).target.info.name == "main"
     pool.close()

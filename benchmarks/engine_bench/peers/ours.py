@@ -96,10 +96,11 @@ class Ours:
 def _native(options: dict[str, Any], dtype: str) -> bool:
     """Whether this engine computes with native kernels."""
     try:
-        from lampc.backend.native import library
+        from lampc.backend.kernel_choice import choose_kernels
     except ImportError:
         return False
-    return library.choose(options.get("native", "auto"), torch.device("cpu"), getattr(torch, dtype)) is not None
+    backend = options.get("backend", "auto")
+    return choose_kernels(backend, torch.device("cpu"), getattr(torch, dtype)).native is not None
 
 
 def _ids(handle: Handle) -> list[int]:

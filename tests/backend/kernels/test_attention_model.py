@@ -46,7 +46,7 @@ class Loader:
 
     def __call__(self, folder: Path, **options: Any) -> PagedEngine:
         self._patch()
-        engine = load_engine(folder, native=False, kv_tokens=1024, **options)
+        engine = load_engine(folder, backend="torch", kv_tokens=1024, **options)
         assert isinstance(engine, PagedEngine)
         return engine
 
@@ -69,7 +69,7 @@ def ids(completions: list[Completion]) -> list[Any]:
 
 @pytest.mark.parametrize("options", [{}, {"kv_dtype": "int8"}, {"exact": False}])
 def test_the_ids_of_the_torch_path(tiny: Path, load: Loader, options: dict[str, Any]) -> None:
-    torch_engine = load_engine(tiny, native=False, kv_tokens=1024, **options)
+    torch_engine = load_engine(tiny, backend="torch", kv_tokens=1024, **options)
     expected = ids(finish(torch_engine, asked()))
     assert ids(finish(load(tiny, **options), asked())) == expected
     if options.get("exact", True):
@@ -78,7 +78,7 @@ def test_the_ids_of_the_torch_path(tiny: Path, load: Loader, options: dict[str, 
 
 def test_an_architecture_with_windows(load: Loader, tmp_path: Path) -> None:
     folder = save("mistral", tmp_path)
-    expected = ids(finish(load_engine(folder, native=False, kv_tokens=1024), asked()))
+    expected = ids(finish(load_engine(folder, backend="torch", kv_tokens=1024), asked()))
     assert ids(finish(load(folder), asked())) == expected
 
 

@@ -1,0 +1,41 @@
+"""Options of commands that run models on this machine: what computes them, and over how many processes."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated, Any
+
+import typer
+
+
+class BackendName(StrEnum):
+    """What `load_engine` takes as `backend`, said again because its module takes long to import."""
+
+    AUTO = "auto"
+    TORCH = "torch"
+    NATIVE = "native"
+    TRITON = "triton"
+
+
+Backend = Annotated[
+    BackendName | None,
+    typer.Option(
+        "--backend",
+        help="What computes models on this machine: torch alone; native, kernels for CPUs; triton, attention on a GPU "
+        "(without one, TRITON_INTERPRET=1 has it interpreted, slowly); auto, native if they are built, else torch.",
+    ),
+]
+TensorParallel = Annotated[
+    int | None,
+    typer.Option(
+        "--tensor-parallel",
+        metavar="N",
+        help="Split models on this machine over N processes: 1, 2, 4 or 8. Outputs are the same for any N.",
+    ),
+]
+
+
+def engine_options(backend: BackendName | None, tensor_parallel: int | None) -> dict[str, Any]:
+    """Those that were given, as `load_engine` and `Session.model_options` take them."""
+    given = {"backend": None if backend is None else backend.value, "tensor_parallel": tensor_parallel}
+    return {name: value for name, value in given.items() if value is not None}

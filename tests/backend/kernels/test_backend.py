@@ -1,0 +1,87 @@
+"""`load_engine(backend="triton")`: one rank or several, the same bits; what it cannot do, and why."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lampc.backend.kernels import paged
+from lampc.backend.kernels.paged import TritonAttention
+from lampc.backend.load import load_engine
+from lampc.backend.native.build import NoKernels
+from lampc.backend.parallel.engine import ParallelEngine
+from lampc.backend.runner import TorchRunner
+from tests.backend.checkpoints import save_checkpoint
+from tests.backend.kernels.test_attention_model import asked, ids
+from tests.backend.test_exact import finish
+from tests.backend.test_models_exact import answers
+
+KV = 1024
+
+
+@pytest.fixture(autouse=True)
+def interpreted(device: torch.device) -> None:
+    if device.type != "cpu":
+        pytest.skip("about the CPU's interpreter")
+
+
+def test_the_engine_attends_by_triton(tiny: Path) -> None:
+    engine = load_engine(tiny, backend="triton", kv_tokens=KV)
+    runner = engine._runner
+    assert isinstance(runner, TorchRunner)
+    assert isinstance(runner._attention, TritonAttention)
+    plain = load_engine(tiny, backend="torch", kv_tokens=KV)
+    requests = asked()[2:]
+    assert ids(finish(engine, requests)) == ids(finish(plain, requests))
+    assert engine.info.digest != plain.info.digest
+
+
+@pytest.mark.parametrize("kv_heads", [1, 2])
+def test_two_ranks_give_the_bits_of_one(kv_heads: int, tmp_path: Path) -> None:
+    """A single K/V head is kept by both, and fewer query heads then share a tile."""
+    folder = save_checkpoint(tmp_path, num_key_value_heads=kv_heads)
+    requests, found, digests = asked()[2:], [], set()
+    for ranks in (1, 2):
+        engine = load_engine(folder, backend="triton", tensor_parallel=ranks, kv_tokens=KV)
+        assert isinstance(engine, ParallelEngine)
+        assert all(isinstance(one, TritonAttention) for one in engine.parallel.share._attention)
+        found.append(answers(finish(engine, requests)))
+        digests.add(engine.info.digest)
+        engine.close()
+    assert found[0] == found[1]
+    assert len(digests) == 1
+    torch_engine = load_engine(folder, backend="torch", tensor_parallel=1, kv_tokens=KV)
+    assert ids(finish(torch_engine, requests)) == [tokens for _, tokens, _ in found[0]]
+    assert torch_engine.info.digest not in digests
+    torch_engine.close()
+
+
+def test_the_digest_names_sources_and_what_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu = torch.device("cpu")
+    here = paged.digest(cpu)
+    assert paged.digest(cpu) == here
+    for file in Path(paged.__file__).parent.glob("*.py"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(paged, "__file__", str(tmp_path / "paged.py"))
+    assert paged.digest(cpu) == here
+    with (tmp_path / "attention.py").open("a") as file:
+        file.write("\n")
+    other = paged.digest(cpu)
+    monkeypatch.undo()
+    monkeypatch.setattr(paged.triton, "__version__", "0.0.1")
+    assert len({here, other, paged.digest(cpu)}) == 3
+
+
+def test_what_cannot_be(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ValueError, match="backend is 'tritn'; choose one of auto, torch, native, triton"):
+        load_engine(tiny, backend="tritn")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="the naive engine has no Triton kernels"):
+        load_engine(tiny, kind="naive", backend="triton")
+    with pytest.raises(NoKernels, match=r"TRITON_INTERPRET is set, and .* on the cpu, not on cuda; unset it"):
+        load_engine(tiny, device="cuda", backend="triton")
+    monkeypatch.setattr(paged, "interpreted", lambda: False)
+    with pytest.raises(NoKernels, match="need a GPU, and torch sees none here; set TRITON_INTERPRET=1"):
+        load_engine(tiny, backend="triton")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(NoKernels, match="compute on cuda, not on cpu; leave the device out"):
+        load_engine(tiny, device="cpu", backend="triton")
