@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Protocol
 
 from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.block_pool import BlockPool
@@ -13,19 +12,11 @@ from lampc.backend.job import Drawn, Ids, Job, check_request
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.pins import Pins, check_pin
-from lampc.backend.plan import Plan
+from lampc.backend.plan import Plan, Runner
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.scheduler import Scheduler
 from lampc.backend.tokenizer import TextTokenizer
-
-
-class Runner(Protocol):
-    """Executes a plan: stores K/V of its rows, returns one `Drawn` per want, in order, or its token alone."""
-
-    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
-        """One step. Any exception means that nothing of the plan counts."""
-        ...
 
 
 class EngineCore:

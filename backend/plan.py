@@ -1,9 +1,11 @@
 """One step, as the scheduler hands it to whoever computes it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from lampc.backend.errors import OutOfBlocks
-from lampc.backend.job import Job
+from lampc.backend.job import Drawn, Job
 
 
 @dataclass(slots=True)
@@ -70,3 +72,11 @@ class Plan:
         """The jobs that have rows in the step, each once."""
         others = (x.job for part in (self.other_chunks, self.other_wants) for x in part)
         return list({id(job): job for job in (*self.decoding, *others)}.values())
+
+
+class Runner(Protocol):
+    """Executes a plan: stores K/V of its rows, returns one `Drawn` per want, in order, or its token alone."""
+
+    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
+        """One step. Any exception means that nothing of the plan counts."""
+        ...
