@@ -17,7 +17,7 @@ from lampc.backend.sampler import resolve
 
 
 class ParallelRunner:
-    """See `lampc.backend.core.Runner`. `failure` says what ended it, once something has.
+    """See `lampc.backend.plan.Runner`. `failure` says what ended it, once something has.
 
     `control` is None where there is one rank; `ranks` is None where somebody else started them. A step either happens
     on all ranks or is the last one: whatever is raised in the middle of it ends the ranks.
