@@ -20,7 +20,8 @@ from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.native.attention import NativeAttention, supported
 from lampc.backend.native.library import Library
-from lampc.backend.tiles import CHUNK, Group, Span, Tiler, padded_rows, score_scale
+from lampc.backend.spans import Span
+from lampc.backend.tiles import CHUNK, Group, Tiler, padded_rows, score_scale
 
 _TILE_ROWS = 64  # query rows (tokens times heads per K/V head) of a large tile, about
 

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from lampc.backend.api import EngineInfo, EngineStats
+from lampc.backend.audit import audit
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.errors import BackendError, EngineClosed, QueueFull
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent, StepEvent
@@ -157,6 +158,7 @@ class EngineCore:
         """
         self._open()
         check_pin(ttl, next_use)
+        self._scheduler.lanes.settle()
         return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use)
 
     def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
@@ -195,18 +197,7 @@ class EngineCore:
 
     def check(self) -> None:
         """Raises AssertionError if blocks leaked or reference counts are wrong."""
-        cursors = [job.cursor for job in self._jobs.values() if job.cursor is not None]
-        self._tree.check(cursors + self._pins.cursors())
-        queued = [*self._scheduler.waiting, *self._scheduler.running]
-        assert {id(job) for job in queued} == {id(job) for job in self._jobs.values()}, "a job is lost"
-        for job in self._scheduler.waiting:
-            assert job.cursor is None
-            assert job.handle.state in (State.WAITING, State.PREEMPTED)
-        for job in self._scheduler.running:
-            assert job.cursor is not None
-            assert job.handle.state in (State.PREFILLING, State.RUNNING)
-            slots = self._tree.slots(job.cursor)
-            assert job.slots[: len(slots)].tolist() == slots, "a job's slots are stale"
+        audit(self._tree, self._pins, self._scheduler, self._jobs)
 
     def reset_cache(self) -> None:
         """Drops everything cached that no request or retained prefix holds."""
@@ -215,6 +206,7 @@ class EngineCore:
     def close(self) -> None:
         """Aborts what runs and gives all memory back. The engine cannot be used afterwards. Twice is fine."""
         if self._torn and not self._stepping:  # its books are of no use
+            self._scheduler.lanes.tell()
             for job in self._jobs.values():
                 metrics = self._recorder.finished(job.times, self._clock(), "abort", job.cached)
                 job.handle.completion = job.complete("abort", None, metrics)
@@ -262,16 +254,24 @@ class EngineCore:
         now = self._clock()
         self._recorder.busy(start, now)
         self._account(plan, start, now)
+        row = len(plan.decoding)
+        heard = self._scheduler.lanes.take(drawn[:row], now, self._recorder) if row else []
+        self._generated += row
         for job in plan.prefilled:
             if job.handle.state is State.PREFILLING:
                 self._move(job, "running", State.RUNNING, now)
         self._fixed = False
         self._tell()
-        self._take(plan.wanting, drawn, now)
+        for job, result in heard:
+            if job.handle.completion is None:  # a hook or a callback may have ended it within this step
+                self._take(job, result)
+        for want, result in zip(plan.other_wants, drawn[row:], strict=True):
+            if want.job.handle.completion is None:
+                self._take(want.job, result, now)
         self._scheduler.observe(now - start)
 
     def _admitted(self, job: Job) -> None:
-        self._pins.follow()
+        self._follow()
         if job.handle.state is State.WAITING:
             self._prompt += job.prompt_len
         now = self._clock()
@@ -294,34 +294,37 @@ class EngineCore:
             event = StepEvent(now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used)
             self._hooks.add(event, [job.handle for job in about])
 
-    def _take(self, jobs: list[Job], drawn: Sequence[Drawn | int], now: float) -> None:
-        recorder = self._recorder
-        for job, result in zip(jobs, drawn, strict=True):
-            handle = job.handle
-            if handle.completion is not None:  # ended by a hook or callback within this step
-                continue
-            token: int | None
-            if isinstance(result, int):
-                token = result
-            else:
-                token = result.token
-                job.record(result)
-            if token is not None:
-                self._generated += 1
-                first = recorder.token(job.times, now)
-                if job.output.push(token):
-                    job.ids.append(token)
-                    if handle.on_token is None:
-                        handle.sent.append(token)
-                    elif not self._deliver(job, token):
-                        continue
-                if first:
-                    self._note("first_token", handle, handle.state, now)
-                    self._tell()
-                    if handle.completion is not None:
-                        continue
-            if job.output.done or not job.plain:
-                self._end(job, token)
+    def _take(self, job: Job, result: Drawn | int, now: float | None = None) -> None:
+        """What was drawn for a job; `now` if that is not recorded yet."""
+        handle = job.handle
+        token: int | None
+        if isinstance(result, int):
+            token = result
+        else:
+            token = result.token
+            job.record(result)
+        if token is not None:
+            first = now is not None and self._recorder.token(job.times, now)
+            self._generated += now is not None
+            if job.output.push(token):
+                job.ids.append(token)
+                if handle.on_token is None:
+                    handle.sent_before.append(token)
+                elif not self._deliver(job, token):
+                    return
+            if first:
+                self._note("first_token", handle, handle.state, now)
+                self._tell()
+                if handle.completion is not None:
+                    return
+        if job.output.done or not job.plain:
+            self._end(job, token)
+
+    def _follow(self) -> None:
+        """Retained prefixes move on to what has come into the tree."""
+        if self._pins.waiting:
+            self._scheduler.lanes.settle()
+        self._pins.follow()
 
     def _deliver(self, job: Job, token: int) -> bool:
         """Hands a token to the user; False if the request is over then."""
@@ -342,7 +345,8 @@ class EngineCore:
 
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:
         handle, now = job.handle, self._clock()
-        self._pins.follow()
+        self._scheduler.lanes.leave(job)
+        self._follow()
         if finish in ("stop", "length") and not job.output.certain:
             self._scheduler.lengths.add(len(job.output.tokens))
         self._scheduler.remove(job, job.request.next_use)

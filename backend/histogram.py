@@ -61,12 +61,12 @@ class Histogram:
         self._total = 0.0
         self._last, self._place = 0.0, bisect_left(bounds, 0.0)  # values come in runs: all that a step ends at once
 
-    def observe(self, value: float) -> None:
-        """One more."""
+    def observe(self, value: float, count: int = 1) -> None:
+        """One more, or several alike."""
         if value != self._last:
             self._last, self._place = value, bisect_left(self._bounds, value)
-        self._counts[self._place] += 1
-        self._total += value
+        self._counts[self._place] += count
+        self._total += count * value
 
     def read(self) -> Distribution:
         """What was observed so far."""

@@ -1,5 +1,6 @@
 """A request inside an engine: the ids it knows, where it stands in the tree, what it has cost."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import count
 from typing import Any
@@ -32,6 +33,7 @@ class Job:
         "follow",
         "handle",
         "ids",
+        "lane",
         "logprobs",
         "output",
         "plain",
@@ -95,6 +97,7 @@ class Job:
         self.unpassed = 0  # admissions that did not pass it, beyond those that did not pass the one before it
         self.stalled = 0  # steps in a row in which it wanted rows and got none
         self.promised = 0  # blocks that were left to it when it was admitted
+        self.lane: Lane | None = None
 
     @property
     def next_logits(self) -> int:
@@ -125,13 +128,20 @@ class Job:
             self._room(2 * len(slots))
         self.slots[: len(slots)] = slots
 
-    def add_slot(self, position: int, slot: int) -> None:
-        """The slot of one more token."""
-        if position >= self.slots.size:
+    def add_slots(self, start: int, slots: Sequence[int]) -> None:
+        """Slots of the tokens from `start` on."""
+        end = start + len(slots)
+        if end > self.slots.size:
             known = self.slots
-            self._room(max(64, 2 * position))
+            self._room(max(64, 2 * end))
             self.slots[: known.size] = known
-        self.slots[position] = slot
+        self.slots[start:end] = slots
+
+    def hear(self, tokens: list[int]) -> None:
+        """Several tokens were generated, none of which ends it."""
+        self.ids += tokens
+        self.output.tokens += tokens
+        self.handle.sent_before += tokens
 
     def _room(self, count: int) -> None:
         self.slots: NDArray[np.int64] = np.zeros(count, np.int64)
@@ -171,6 +181,22 @@ class Job:
             top_logprobs=tuple(self.top[start:end]) if request.top_logprobs else None,
             metrics=metrics,
         )
+
+
+class Lane:
+    """Where a job is among those that generate, see `lampc.backend.lanes`.
+
+    `at` is its place. It has heard of its tokens of all steps before `heard`; in those from `timed` on it was there
+    in the step before, too.
+    """
+
+    __slots__ = ("at", "heard", "job", "timed")
+
+    def __init__(self, job: Job, at: int, step: int) -> None:
+        self.job = job
+        self.at = at
+        self.heard = step
+        self.timed = step + 1
 
 
 @dataclass(slots=True)  # not frozen: one is made per request and step

@@ -150,6 +150,15 @@ class Recorder:
         self._itl.observe(gap)
         return False
 
+    def tokens(self, now: float, gap: float, count: int) -> None:
+        """So many requests got a token, none of them its first, `gap` seconds after the one before."""
+        if not count:
+            return
+        if now != self._now:
+            self._now, self._sums = now, self._window.at(now)
+        self._sums[_GENERATED] += count
+        self._itl.observe(gap, count)
+
     def finished(self, times: Times, now: float, finish: Finish, cached: int) -> RequestMetrics:
         """A request is over."""
         self._finished[finish] += 1

@@ -27,7 +27,8 @@ from lampc.backend.pins import check_pin
 from lampc.backend.plan import Want
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
-from lampc.backend.tiles import CHUNK, Span, padded_rows, score_scale
+from lampc.backend.spans import Span
+from lampc.backend.tiles import CHUNK, padded_rows, score_scale
 from lampc.backend.tokenizer import TextTokenizer
 
 

@@ -100,6 +100,16 @@ class Output:
         return self._limit
 
     @property
+    def stop_ids(self) -> frozenset[int]:
+        """Ids that end it, or would if there were enough tokens."""
+        return self._stop_ids
+
+    @property
+    def quiet(self) -> bool:
+        """Whether the text is of no matter to where it ends."""
+        return self._stream is None
+
+    @property
     def certain(self) -> bool:
         """Whether there will be exactly `limit` tokens, whatever they are."""
         return not (self._stop_ids or self._stream) or self._sampling.min_tokens >= self._limit

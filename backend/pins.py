@@ -84,6 +84,11 @@ class Pins:
                 self._wait(number)
 
     @property
+    def waiting(self) -> bool:
+        """Whether any prefix is not all in the tree."""
+        return bool(self._open)
+
+    @property
     def timed(self) -> bool:
         """Whether any prefix is held for a limited time."""
         return bool(self._until)

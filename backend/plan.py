@@ -6,6 +6,7 @@ from typing import Protocol
 
 from lampc.backend.errors import OutOfBlocks
 from lampc.backend.job import Drawn, Job
+from lampc.backend.lanes import Lanes
 
 
 @dataclass(slots=True)
@@ -31,13 +32,13 @@ class Want:
 class Plan:
     """One step: rows are numbered in the order of the chunks.
 
-    `decoding` are jobs that compute their newest token, in `slots`, and want its logits: row i is that of decoding[i].
-    They are nearly all of nearly every step, so that no objects are made for them unless somebody asks. The others
-    come after them. `plain`: all that is wanted are the likeliest tokens.
+    `decoding` are jobs that compute their newest token and want its logits, as `lanes` has them: row i is that of
+    decoding[i]. They are nearly all of nearly every step, so that no objects are made for them unless somebody asks.
+    The others come after them. `plain`: all that is wanted are the likeliest tokens.
     """
 
+    lanes: Lanes
     decoding: list[Job] = field(default_factory=list)
-    slots: list[int] = field(default_factory=list)
     plain: bool = True
     other_chunks: list[Chunk] = field(default_factory=list)
     other_wants: list[Want] = field(default_factory=list)
@@ -55,18 +56,15 @@ class Plan:
     @property
     def chunks(self) -> list[Chunk]:
         """Everything that goes through the model, before what is drawn is added to the jobs."""
+        self.lanes.tell()
         ends = [len(job.ids) for job in self.decoding]
         return [Chunk(job, n - 1, n, n - 1) for job, n in zip(self.decoding, ends, strict=True)] + self.other_chunks
 
     @property
     def wants(self) -> list[Want]:
         """Everything that is wanted of it."""
+        self.lanes.tell()
         return [Want(job, len(job.ids) - 1, [i]) for i, job in enumerate(self.decoding)] + self.other_wants
-
-    @property
-    def wanting(self) -> list[Job]:
-        """The jobs of the wants."""
-        return self.decoding + [want.job for want in self.other_wants]
 
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""

@@ -77,6 +77,16 @@ class RadixTree(ShrinkingTrie):
             cursor.offset += 1
         return slot
 
+    def append_run(self, cursor: Cursor, ids: Sequence[int]) -> None:
+        """Several more tokens as by `append`, all of which are in the block of the one before them."""
+        if not ids:
+            return
+        node = cursor.node
+        node.ids += ids
+        node.slots += self.pool.extend(node.slots[-1], len(ids))
+        node.written += len(ids)
+        cursor.offset += len(ids)
+
     def extend(self, cursor: Cursor, ids: Sequence[int]) -> None:
         """Moves a cursor along `ids`, through tokens that are there and then through new ones.
 

@@ -186,10 +186,11 @@ class Completion:
 class Handle:
     """A submitted request, followed by its owner: state, completion and a stream of tokens.
 
-    `sent` are the tokens generated so far; a later stop string may still take the last ones back.
+    `on_token`, which hears of every token, is to be there before the first of them. `sent_before` and `unsent` are
+    for engines: tokens that the handle holds, and how to get those that came after them.
     """
 
-    __slots__ = ("_read", "completion", "id", "on_token", "request", "sent", "state")
+    __slots__ = ("_read", "completion", "id", "on_token", "request", "sent_before", "state", "unsent")
 
     def __init__(self, id: int, request: Request, on_token: Callable[["Handle", int], None] | None = None) -> None:
         self.id = id
@@ -197,7 +198,8 @@ class Handle:
         self.state = State.WAITING
         self.completion: Completion | None = None
         self.on_token = on_token
-        self.sent: list[int] = []
+        self.sent_before: list[int] = []
+        self.unsent: Callable[[], list[int]] | None = None
         self._read = 0
 
     @property
@@ -205,15 +207,21 @@ class Handle:
         """True once `completion` is there."""
         return self.completion is not None
 
+    @property
+    def sent(self) -> list[int]:
+        """The tokens generated so far; a later stop string may still take the last ones back."""
+        return self.sent_before if self.unsent is None else self.sent_before + self.unsent()
+
     def new_tokens(self) -> tuple[int, ...]:
         """Tokens generated since the last call. A later stop string may still take the last ones back."""
-        fresh = tuple(self.sent[self._read :])
-        self._read = len(self.sent)
+        sent = self.sent
+        fresh = tuple(sent[self._read :])
+        self._read = len(sent)
         return fresh
 
     def push(self, token: int) -> None:
         """For engines: a token was generated."""
-        self.sent.append(token)
+        self.sent_before.append(token)
         if self.on_token is not None:
             self.on_token(self, token)
 

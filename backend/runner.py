@@ -14,7 +14,7 @@ from lampc.backend.models.registry import Model, greedy
 from lampc.backend.models.rows import Rows
 from lampc.backend.plan import Plan
 from lampc.backend.sampler import drawn, resolve
-from lampc.backend.tiles import Spans
+from lampc.backend.spans import Spans
 
 
 class TorchRunner:
@@ -25,19 +25,22 @@ class TorchRunner:
     ) -> None:
         self._model = model
         self._greedy = greedy(model)
+        self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
+        self._inputs = _Inputs(0, device)
+        self._decoding = _Decoding(np.zeros((3, 0), np.int64), 0, 0, device)
         self._rows = rows
         self._device = device
         cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype, int8)
         self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native, rows.triton)
 
-    @torch.inference_mode()
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step."""
-        if plan.plain and self._greedy is not None:
+        if not plan.plain or self._greedy is None:
+            return resolve(plan.wants, self.logits(plan).cpu().numpy())
+        with self._inference:
             ids, tops = self._greedy.likeliest(*self._prepare(plan))
-            return drawn(ids.tolist(), tops.tolist())
-        return resolve(plan.wants, self.logits(plan).cpu().numpy())
+        return drawn(ids.tolist(), tops.tolist())
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> torch.Tensor:
@@ -46,22 +49,28 @@ class TorchRunner:
 
     def _prepare(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
         """Ids, positions, attention and the rows whose logits are wanted."""
+        if plan.other_wants or plan.other_chunks:
+            return self._mixed(plan)
+        lanes, rows = plan.lanes, len(plan.decoding)
+        if lanes.memory is not self._decoding.memory or rows != self._decoding.rows:
+            count = self._rows.padded(rows)
+            lanes.make_room(count)
+            self._decoding = _Decoding(lanes.memory, count, rows, self._device)
+        ids, positions, slots, wanted = self._decoding.inputs()
+        return ids, positions, self._attention.step(lanes.spans, slots), wanted
+
+    def _mixed(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
         count = self._rows.padded(plan.rows)
         if count > len(self._inputs.ids):
             self._inputs = _Inputs(2 * count, self._device)
-        inputs, decoding, others = self._inputs, plan.decoding, plan.other_chunks
+        inputs, lanes, others = self._inputs, plan.lanes, plan.other_chunks
         ids, positions, slots, wanted = inputs.ids, inputs.positions, inputs.slots, inputs.wanted
-        row = len(decoding)
-        ids[:row] = [job.ids[-1] for job in decoding]
-        positions[:row] = [len(job.ids) - 1 for job in decoding]
-        slots[:row] = plan.slots
+        rows = row = len(plan.decoding)
+        ids[:row], positions[:row], slots[:row] = lanes.memory[:, :row]
         slots[row:count] = -1
         wanted[:row] = inputs.range[:row]
         spans = inputs.spans[: row + len(others)]
-        spans[:row, 0] = inputs.range[:row]
-        spans[:row, 1] = positions[:row]
-        spans[:row, 2] = 1
-        spans[:row, 3] = [job.slots_at for job in decoding]
+        spans[:row] = lanes.spans.table
         for i, chunk in enumerate(others, row):
             job, start, end = chunk.job, chunk.start, chunk.end
             size = end - start
@@ -72,16 +81,31 @@ class TorchRunner:
             slots[row + first - start : row + size] = job.slots[first:end]
             row += size
         ids[row:count] = positions[row:count] = 0
-        paths = [job.slots for job in decoding] + [chunk.job.slots for chunk in others]
+        paths = [*lanes.spans.slots, *(chunk.job.slots for chunk in others)]
         attend = self._attention.step(Spans(spans, paths, plan.rows), slots[:count])
-        rows = len(decoding)
-        if plan.other_wants:
-            more = [r for want in plan.other_wants for r in want.rows]
-            if rows + len(more) > len(wanted):  # several requests may want the same row
-                wanted = inputs.want(rows + len(more))
-            wanted[rows : rows + len(more)] = more
-            rows += len(more)
-        return *inputs.first(count), attend, inputs.rows(rows)
+        more = [r for want in plan.other_wants for r in want.rows]
+        if rows + len(more) > len(wanted):  # several requests may want the same row
+            wanted = inputs.want(rows + len(more))
+        wanted[rows : rows + len(more)] = more
+        return *inputs.first(count), attend, inputs.rows(rows + len(more))
+
+
+class _Decoding:
+    """The inputs of steps in which `rows` requests decode and nothing else happens: the lanes' own memory."""
+
+    def __init__(self, memory: NDArray[np.int64], count: int, rows: int, device: torch.device) -> None:
+        self.memory = memory
+        self.rows = rows
+        self._host = torch.from_numpy(memory[:2, :count])
+        self._slots = memory[2, :count]
+        self._wanted = torch.arange(rows, device=device)
+        self._device = device
+        self._here = tuple(self._host) if device.type == "cpu" else None
+
+    def inputs(self) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.int64], torch.Tensor]:
+        """Ids, positions, slots to store to (-1: none), and the rows that are wanted."""
+        ids, positions = self._here or self._host.to(self._device)
+        return ids, positions, self._slots, self._wanted
 
 
 class _Inputs:

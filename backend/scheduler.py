@@ -20,6 +20,7 @@ from lampc.backend.errors import OutOfBlocks
 from lampc.backend.fitting import Forecast
 from lampc.backend.forecast import Lengths
 from lampc.backend.job import Job
+from lampc.backend.lanes import Lanes
 from lampc.backend.nodes import Cursor
 from lampc.backend.plan import Chunk, Plan, Want
 from lampc.backend.policies import make_policy
@@ -57,6 +58,7 @@ class Scheduler:
         self._policy = make_policy(policy, self.lengths, max_batch_tokens)
         self.waiting = Waiting(self._policy, patience)
         self.running: list[Job] = []  # by rank
+        self.lanes = Lanes(tree)
         self._suspects: deque[Job] = deque()
         self._budget = max_batch_tokens
         self._max_running = min(max_running, max_batch_tokens)
@@ -72,6 +74,7 @@ class Scheduler:
         if job.cursor is None:
             self.waiting.remove(job, admitted=False)
             return
+        self.lanes.leave(job)
         self._unrun(job)
         self._let_go(job, next_use, self.waiting.spent(job) if next_use is None else None)
 
@@ -92,7 +95,7 @@ class Scheduler:
         on_preempt: Callable[[Job], None] | None = None,
     ) -> Plan:
         """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller."""
-        plan = Plan()
+        plan = Plan(self.lanes)
         self._make_room(plan)
         short = bool(plan.preempted)
         if not short and not self._suspects:
@@ -116,26 +119,14 @@ class Scheduler:
 
     def _run(self, plan: Plan) -> None:
         """Rows for running jobs: first for those that generate, then for those that compute their prompt."""
-        append, decoding, slots = self.tree.append, plan.decoding, plan.slots
-        row, budget = plan.rows, self._budget
-        slow = []
-        for job in self.running:
-            # Nearly every row of every generation comes through here.
-            if job.fast and row < budget:
-                ids, cursor = job.ids, job.cursor
-                at = len(ids) - 1
-                if cursor.node.start + cursor.offset == at:  # type: ignore[union-attr]
-                    slot = append(cursor, ids[at])  # type: ignore[arg-type]
-                    if slot is not None:
-                        job.add_slot(at, slot)
-                        decoding.append(job)
-                        slots.append(slot)
-                        row += 1
-                        continue
-            slow.append(job)
-        plan.rows = row
-        plan.plain = all(job.plain for job in decoding)
-        slow.sort(key=_prefills)
+        lanes = self.lanes
+        lanes.advance()  # nearly every row of every generation
+        slow: list[Job] = []
+        if len(lanes.jobs) < len(self.running):
+            lanes.join([job for job in self.running if job.lane is None and job.fast])
+            slow = [job for job in self.running if job.lane is None]
+            slow.sort(key=_prefills)
+        plan.decoding, plan.rows, plan.plain = lanes.jobs, len(lanes.jobs), lanes.plain
         for job in slow:
             self._grow(job)
         late = []
@@ -160,7 +151,7 @@ class Scheduler:
         if count:
             self.tree.extend(job.cursor, job.ids[at:])
             if count == 1:
-                job.add_slot(at, job.cursor.node.slots[job.cursor.offset - 1])
+                job.add_slots(at, job.cursor.node.slots[job.cursor.offset - 1 :])
             else:
                 job.set_slots(self.tree.slots(job.cursor))
 
@@ -231,6 +222,8 @@ class Scheduler:
         """The step did not happen: nothing that it was to write is written, and nothing counts."""
         for job, watermark, cached, computed in reversed(plan.before):
             job.watermark, job.cached, job.computed = watermark, cached, computed
+        for job in plan.decoding:
+            self.lanes.leave(job)
         for chunk in plan.chunks:
             if chunk.job.cursor is not None and chunk.write_from < chunk.end:
                 self.tree.mark_unwritten(chunk.job.cursor, max(chunk.start, chunk.write_from))
@@ -240,10 +233,14 @@ class Scheduler:
     # -- blocks ----------------------------------------------------------------------------------------
 
     def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None) -> None:
+        settled = False
         while self.waiting and len(self.running) < self._max_running:
             job = self.waiting.first()
             if job in plan.preempted or self._refused == (job.handle.id, self.tree.releases):
                 return
+            if not settled:
+                self.lanes.settle()
+                settled = True
             try:
                 if not self._place(job):
                     self._refused = (job.handle.id, self.tree.releases)
@@ -290,6 +287,7 @@ class Scheduler:
         tree, running = self.tree, self.running
         if tree.pool.free >= len(running):
             return
+        self.lanes.settle()
         tree.evict(len(running))
         while tree.pool.free < len(running):
             needed = sum(self._growth(job) for job in running)
@@ -313,6 +311,7 @@ class Scheduler:
         first = self.waiting.first()
         if (first.handle.id, self.tree.releases) in (self._refused, self._keeps):
             return
+        self.lanes.settle()
         coming: list[tuple[Job, Cursor]] = []
         for job in list(islice(self.waiting, len(self.running))):
             victims = self._below(job)
@@ -371,6 +370,7 @@ class Scheduler:
 
     def _let_go(self, job: Job, next_use: float | None = None, spent: int | None = None) -> None:
         assert job.cursor is not None
+        self.lanes.leave(job)
         self.tree.release(job.cursor, next_use, spent)
         self._gone(job)
 

@@ -21,7 +21,8 @@ from lampc.backend.kernels.worktable import Planner, WorkTable
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.build import NoKernels
-from lampc.backend.tiles import Span, score_scale
+from lampc.backend.spans import Span
+from lampc.backend.tiles import score_scale
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PROCESSORS = 132  # where the interpreter has none

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 
 
 @dataclass(frozen=True, slots=True)

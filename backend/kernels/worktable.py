@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from lampc.backend.kernels.shape import Shape, Tile, Tiling
 from lampc.backend.kernels.sharing import Shared, shared_stretches
 from lampc.backend.kernels.splits import best_length, pieces
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 
 WORK = 8
 FIRST, MEMBERS, BEGIN, END, PLACE = range(5)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.library import POINTER, SIZE, Library
-from lampc.backend.tiles import Span, Spans
+from lampc.backend.spans import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
 _PLAN_HEAD, _PLAN_QUERY = 5, 10  # numbers that a plan takes at most
@@ -54,6 +54,7 @@ class NativeAttention:
         self._stores_at = _address(self._stores)
         self._room_for(64)
         self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
+        self._results = _Results(self._out, np.zeros(0, np.int64), 0)
         self._use_threads(torch.get_num_threads())
 
     def _use_threads(self, count: int) -> None:
@@ -67,6 +68,7 @@ class NativeAttention:
         self._memory_size(self._shape_at, _address(size))
         room = torch.empty(int(size[0]) * count + 64, dtype=torch.uint8)
         self._memory = room[-room.data_ptr() % 64 :]
+        self._memory_at = self._memory.data_ptr()
 
     def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
         """What the model calls once per layer; row i's K/V go to slots[i], those of slots below 0 nowhere.
@@ -80,25 +82,25 @@ class NativeAttention:
             spans = Spans.of(spans)
         if spans.queries > self._room:
             self._room_for(2 * spans.queries)
-        count, table, order = len(spans), _address(spans.table), self._order_at
+        count, table, order = len(spans), spans.table_at, self._order_at
         self._sort(table, count, order)
         for window, plan in self._plans_at.items():
             self._plan(table, count, order, window or 0, self._shape_at, plan)
-        if len(self._out) < rows:
-            self._out = torch.empty(rows, self._heads, self._cache.head_dim, dtype=self._cache.dtype)
-        out = self._out[:rows]
-        if spans.queries < rows:
-            out[spans.queries :] = 0  # whatever else they hold might not be finite
-        by_layer, shape, stores, memory = self._by_layer, self._shape_at, self._stores_at, self._memory.data_ptr()
-        to, result, row_size = _address(slots), out.data_ptr(), self._cache.head_dim
-        held = self, spans  # all that the kernel reads
+        if self._results.slots is not slots or self._results.queries != spans.queries:
+            if len(self._out) < rows:
+                self._out = torch.empty(rows, self._heads, self._cache.head_dim, dtype=self._cache.dtype)
+            self._results = _Results(self._out[:rows], slots, spans.queries)
+        out, to, result = self._results.rows, self._results.slots_at, self._results.rows_at
+        by_layer, shape, stores, memory = self._by_layer, self._shape_at, self._stores_at, self._memory_at
+        row_size = self._cache.head_dim
+        held = self, spans, slots  # all that the kernel reads
 
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             q, k, v = (x if x.stride()[1:] == (row_size, 1) else x.contiguous() for x in (q, k, v))
             held[0]._run(
                 *(shape, by_layer[layer], stores + layer * _STORE),
                 *(q.data_ptr(), q.stride(0), k.data_ptr(), k.stride(0), v.data_ptr(), v.stride(0)),
-                *(to, len(slots), result, memory),
+                *(to, rows, result, memory),
             )
             return out
 
@@ -113,6 +115,16 @@ class NativeAttention:
         self._plans = {window: np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64) for window in windows}
         self._plans_at = {window: _address(plan) for window, plan in self._plans.items()}
         self._by_layer = [self._plans_at[window] for window in self._windows]
+
+
+class _Results:
+    """Where a step's results go: the same place as long as steps are alike."""
+
+    def __init__(self, rows: torch.Tensor, slots: NDArray[np.int64], queries: int) -> None:
+        rows[queries:] = 0  # whatever else they hold might not be finite
+        self.rows, self.rows_at = rows, rows.data_ptr()
+        self.slots, self.slots_at = slots, _address(slots)
+        self.queries = queries
 
 
 def _address(array: NDArray[np.int64]) -> int:

@@ -65,7 +65,7 @@ def _decoder(library: Library) -> bool:
 def _attention(library: Library) -> bool:
     from lampc.backend.attention import make_attention
     from lampc.backend.kv_cache import KVCache
-    from lampc.backend.tiles import Span
+    from lampc.backend.spans import Span
 
     heads, kv_heads, dim, rows, before = 6, 2, 40, 70, 1030  # what is there before is more than one segment
     noise = torch.Generator().manual_seed(0)

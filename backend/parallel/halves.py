@@ -11,7 +11,7 @@ import torch
 
 from lampc.backend.parallel.outline import Pass
 from lampc.backend.parallel.step import Step
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 
 
 def together(passes: Sequence[Pass]) -> list[torch.Tensor]:

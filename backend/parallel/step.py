@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
 from lampc.backend.plan import Plan
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 
 Numbers = NDArray[np.int64]
 Wire = NDArray[np.int32]

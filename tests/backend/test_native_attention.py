@@ -17,7 +17,8 @@ from lampc.backend.load import load_engine
 from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.request import Request, Sampling
-from lampc.backend.tiles import CHUNK, Span
+from lampc.backend.spans import Span
+from lampc.backend.tiles import CHUNK
 from tests.backend.checkpoints import save_checkpoint
 from tests.backend.test_exact import answer, finish
 from tests.backend.test_tiles import contexts, siblings, spans_of, windows

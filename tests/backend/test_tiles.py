@@ -10,7 +10,8 @@ from lampc.backend.block_pool import BlockPool
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.naive import dense_attention
 from lampc.backend.radix import RadixTree
-from lampc.backend.tiles import CHUNK, Span, Tiler
+from lampc.backend.spans import Span
+from lampc.backend.tiles import CHUNK, Tiler
 
 CPU = torch.device("cpu")
 

@@ -13,7 +13,7 @@ from lampc.backend.kernels.paged import TritonAttention
 from lampc.backend.kernels.shape import Tile, Tiling
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.radix import RadixTree
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 
 SLOTS = 4096
 # Small, so that short contexts have several chunks and pieces; an interpreter's time goes by tiles.

@@ -14,7 +14,8 @@ from lampc.backend.kernels.paged import TritonAttention, interpreted
 from lampc.backend.kernels.shape import Shape, tiling
 from lampc.backend.kernels.worktable import BEGIN, END, MEMBERS
 from lampc.backend.kv_cache import KVCache
-from lampc.backend.tiles import Span, score_scale
+from lampc.backend.spans import Span
+from lampc.backend.tiles import score_scale
 from tests.backend.kernels.steps import EXACT, SLOTS, Contexts, Step, spans_of
 
 MIXED: Contexts = [

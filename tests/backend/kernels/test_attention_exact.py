@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from lampc.backend.kernels import worktable
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 from tests.backend.kernels.steps import EXACT, Contexts, Step, spans_of
 
 COMPANY: Contexts = [

@@ -14,7 +14,7 @@ from lampc.backend.kernels.accounting import account, merge_bytes
 from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
 from lampc.backend.kernels.splits import best_length
 from lampc.backend.kernels.worktable import BEGIN, END, FIRST, MEMBERS, PLACE, Planner, WorkTable
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 from tests.backend.kernels.steps import EXACT, FAST, SLOTS, spans_of
 from tests.backend.test_tiles import contexts
 

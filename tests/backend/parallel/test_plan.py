@@ -29,7 +29,7 @@ from lampc.backend.parallel.topology import (
     numbered,
 )
 from lampc.backend.request import Request, Sampling
-from lampc.backend.tiles import Span
+from lampc.backend.spans import Span
 from tests.backend.test_exact import finish
 from tests.backend.test_models import prompt
 from tests.backend.test_models_exact import KV

@@ -1,0 +1,26 @@
+"""Whether an engine's books are right: blocks, paths, queues. Tests ask after every step."""
+
+from collections.abc import Mapping
+
+from lampc.backend.job import Job
+from lampc.backend.pins import Pins
+from lampc.backend.radix import RadixTree
+from lampc.backend.request import State
+from lampc.backend.scheduler import Scheduler
+
+
+def audit(tree: RadixTree, pins: Pins, scheduler: Scheduler, jobs: Mapping[int, Job]) -> None:
+    """Raises AssertionError if blocks leaked, reference counts are wrong, or a job is lost."""
+    scheduler.lanes.settle()
+    tree.check([job.cursor for job in jobs.values() if job.cursor is not None] + pins.cursors())
+    queued = [*scheduler.waiting, *scheduler.running]
+    assert {id(job) for job in queued} == {id(job) for job in jobs.values()}, "a job is lost"
+    for job in scheduler.waiting:
+        assert job.cursor is None
+        assert job.handle.state in (State.WAITING, State.PREEMPTED)
+    for job in scheduler.running:
+        assert job.cursor is not None
+        assert job.handle.state in (State.PREFILLING, State.RUNNING)
+        slots = tree.slots(job.cursor)
+        assert job.slots[: len(slots)].tolist() == slots, "a job's slots are stale"
+    assert all(job.lane is not None and job.lane.at == at for at, job in enumerate(scheduler.lanes.jobs))

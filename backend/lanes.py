@@ -1,0 +1,235 @@
+"""Requests that generate, as columns of numbers.
+
+From one step to the next such a request changes by one token, one position and one slot. Here these are arrays with a
+place for each request, so that a step costs a few operations on arrays, however many requests there are: between two
+forward passes everything is out of the processor's caches, and what counts is how many places are looked at. The
+objects behind, jobs and nodes of the tree, hear of their tokens a block at a time, or when somebody is about to look
+at them.
+"""
+
+from collections.abc import Sequence
+from functools import partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lampc.backend.job import Drawn, Job, Lane
+from lampc.backend.metrics import Recorder
+from lampc.backend.radix import RadixTree
+from lampc.backend.spans import Spans
+
+Numbers = NDArray[np.int64]
+
+
+class Lanes:
+    """Jobs that compute their newest token in the next step and want its logits; row i of the step is that of jobs[i].
+
+    `memory`, int64 [3, at least len(jobs)]: the newest token of each, its position, and the slot it has once `advance`
+    was called; 0, 0 and -1 beyond the jobs, as in rows of padding. `spans` says the same of paths. `jobs` is never
+    changed in place.
+
+    A job is alone in the leaf of the tree that it lets grow. Whoever reads or changes paths or jobs calls `settle`
+    before; if he joins a leaf or hangs another below it, its job leaves by itself.
+    """
+
+    def __init__(self, tree: RadixTree) -> None:
+        self.jobs: list[Job] = []
+        self._tree = tree
+        self._block = tree.pool.block_size
+        self._step = 0  # how many there were
+        self._now = 0.0  # when the last one was
+        self._drawn: list[Sequence[int]] = [()] * self._block  # by each of the last ones
+        self._gaps = [0.0] * self._block  # and the time since the one before it
+        self._new: list[Lane] = []  # without a token since they are here
+        self._full: dict[int, list[Lane]] = {}  # by the step before which they need another block
+        self._over: dict[int, list[Lane]] = {}  # by the step whose token is their last
+        self._heard: dict[Lane, None] = {}  # those whose job must hear of every token
+        self._stops: set[int] = set()  # ids that end any of the others
+        self._seen = False  # somebody may have changed the tree
+        self._paths: list[Numbers] = []
+        self._size = 0
+        self.memory, self._table = np.zeros((3, 0), np.int64), np.zeros((0, 4), np.int64)
+        self.make_room(16)
+
+    @property
+    def plain(self) -> bool:
+        """Whether all that is wanted are the likeliest tokens."""
+        return all(lane.job.plain for lane in self._heard)
+
+    # -- a step ----------------------------------------------------------------------------------------
+
+    def advance(self) -> None:
+        """Gives each newest token its slot; a job for which that is not so simple leaves."""
+        if self._seen:
+            self._seen = False
+            for job in self.jobs:
+                if job.cursor.node.locks > 1 or job.cursor.node.children:  # type: ignore[union-attr]  # it runs
+                    self.leave(job)
+        for lane in self._full.pop(self._step, ()):
+            if lane.job.lane is lane:
+                self._next_block(lane)
+        count = len(self.jobs)
+        self._moving[:, :count] += 1
+        self._table[:count, 1] += 1
+
+    def join(self, jobs: Sequence[Job]) -> None:
+        """Takes in jobs that can go this way, those whose newest token is all that is missing in the tree."""
+        seated = list(self.jobs)
+        for job in jobs:
+            if self._seat(job, len(seated)):
+                seated.append(job)
+        if len(seated) > len(self.jobs):
+            self.jobs = seated
+            self._changed()
+
+    def take(self, drawn: Sequence[Drawn | int], now: float, recorder: Recorder) -> list[tuple[Job, Drawn | int]]:
+        """Keeps what was drawn for each. Gives those jobs, with what was drawn, that must hear of it now: they may be
+        over, or hear of every token. All is recorded."""
+        at, step = self._step % self._block, self._step
+        tokens: Sequence[int] = drawn  # type: ignore[assignment]  # either all are numbers or none
+        if not isinstance(drawn[0], int):
+            tokens = [one.token for one in drawn]  # type: ignore[union-attr, misc]  # all of them draw
+        self._ids[: len(tokens)] = tokens
+        self._drawn[at], self._gaps[at] = tokens, now - self._now
+        recorder.tokens(now, now - self._now, len(tokens) - len(self._new))
+        for lane in self._new:
+            times = lane.job.times
+            gap, lane.timed = now - times.last, step + 1
+            times.longest = max(times.longest, gap)
+            recorder.tokens(now, gap, 1)
+        self._new.clear()
+        self._step, self._now = step + 1, now
+        lanes = dict(self._heard)
+        lanes.update((lane, None) for lane in self._over.pop(step, ()) if lane.job.lane is lane)
+        if not self._stops.isdisjoint(tokens):
+            lanes.update((self.jobs[i].lane, None) for i, t in enumerate(tokens) if t in self._stops)  # type: ignore
+        for lane in lanes:
+            self._tell(lane, 1)
+        return [(lane.job, drawn[lane.at]) for lane in lanes]
+
+    # -- what others see -------------------------------------------------------------------------------
+
+    def make_room(self, size: int) -> None:
+        """Arrays for at least so many rows."""
+        if size <= self._size:
+            return
+        before = self._size
+        self._size = max(size, 2 * before)
+        rows, table = np.zeros((3, self._size), np.int64), np.zeros((self._size, 4), np.int64)
+        rows[2] = -1
+        table[:, 0], table[:, 2] = np.arange(self._size), 1
+        rows[:, :before], table[:before] = self.memory, self._table
+        self.memory, self._table, self._moving = rows, table, rows[1:]
+        self._ids, self._positions, self._slots = rows
+        self._changed()
+
+    def tell(self) -> None:
+        """All jobs hear of all their tokens."""
+        for job in self.jobs:
+            self._tell(job.lane)  # type: ignore[arg-type]
+
+    def settle(self) -> None:
+        """All jobs, and the tree, hear of all tokens, because somebody is about to look at them or change them."""
+        for job in self.jobs:
+            self._settle(job.lane)  # type: ignore[arg-type]
+        self._seen = True
+
+    def leave(self, job: Job) -> None:
+        """Lets a job go, if it is here; everybody has heard of all its tokens then."""
+        lane = job.lane
+        if lane is None:
+            return
+        self._settle(lane)
+        jobs, at = list(self.jobs), lane.at
+        last, path, end = jobs.pop(), self._paths.pop(), len(jobs)
+        if last is not job:
+            assert last.lane is not None
+            self._tell(last.lane)  # its tokens so far are found where it was
+            jobs[at], self._paths[at], last.lane.at = last, path, at
+            self.memory[:, at] = self.memory[:, end]
+            self._table[at, 1:] = self._table[end, 1:]
+        self.memory[:, end] = 0, 0, -1
+        self.jobs = jobs
+        self._changed()
+        job.lane = job.handle.unsent = None
+        self._heard.pop(lane, None)
+        if lane in self._new:
+            self._new.remove(lane)
+        if not jobs:
+            self._full.clear()
+            self._over.clear()
+            self._stops.clear()
+
+    def _changed(self) -> None:
+        count = len(self.jobs)
+        self.spans = Spans(self._table[:count], self._paths, count)
+
+    # -- one lane --------------------------------------------------------------------------------------
+
+    def _seat(self, job: Job, place: int) -> bool:
+        cursor, at, output = job.cursor, len(job.ids) - 1, job.output
+        assert cursor is not None
+        if not job.draws or cursor.length != at:
+            return False
+        slot = self._tree.append(cursor, job.ids[at])
+        if slot is None:
+            return False
+        self.make_room(place + 1)
+        self._paths.append(job.slots)
+        job.lane = lane = Lane(job, place, self._step)
+        self.memory[:, place] = job.ids[at], at, slot
+        self._table[place, 1] = at
+        self._reserve(lane, at, slot)
+        self._new.append(lane)
+        left = output.limit - len(output.tokens)
+        self._over.setdefault(self._step + left - 1, []).append(lane)
+        if job.plain and output.quiet and job.handle.on_token is None:
+            job.handle.unsent = partial(self._unheard, lane)
+            self._stops |= output.stop_ids
+        else:
+            self._heard[lane] = None
+        return True
+
+    def _next_block(self, lane: Lane) -> None:
+        self._settle(lane)
+        job = lane.job
+        at = len(job.ids) - 1
+        slot = self._tree.append(job.cursor, job.ids[at])  # type: ignore[arg-type]  # it runs
+        if slot is None:
+            self.leave(job)
+            return
+        self._slots[lane.at] = slot - 1
+        self._reserve(lane, at, slot)
+
+    def _reserve(self, lane: Lane, at: int, slot: int) -> None:
+        """The job's path leads on to the end of the block in which it has got a slot."""
+        job, left = lane.job, self._block - slot % self._block
+        job.add_slots(at, range(slot, slot + left))
+        self._paths[lane.at], self._table[lane.at, 3] = job.slots, job.slots_at
+        self._full.setdefault(self._step + left, []).append(lane)
+
+    def _unheard(self, lane: Lane, but: int = 0) -> list[int]:
+        """Tokens that the job has not heard of, but the last so many."""
+        at, block = lane.at, self._block
+        return [self._drawn[step % block][at] for step in range(lane.heard, self._step - but)]
+
+    def _tell(self, lane: Lane, but: int = 0) -> None:
+        """The job hears of all its tokens `but` so many, of which it hears from others."""
+        if lane.heard == self._step:
+            return
+        times, block = lane.job.times, self._block
+        times.last = self._now
+        times.tokens += self._step - lane.heard
+        for step in range(max(lane.heard, lane.timed), self._step):
+            if self._gaps[step % block] > times.longest:
+                times.longest = self._gaps[step % block]
+        tokens = self._unheard(lane, but)
+        lane.heard = self._step
+        if tokens:
+            lane.job.hear(tokens)
+
+    def _settle(self, lane: Lane) -> None:
+        self._tell(lane)
+        job = lane.job
+        assert job.cursor is not None
+        self._tree.append_run(job.cursor, job.ids[job.cursor.length : int(self._positions[lane.at]) + 1])
