@@ -10,7 +10,7 @@ from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return,
 from lampc.ir.core import Op
 from lampc.ir.define import Body, Operand, Operands, Result, op
 from lampc.ir.effects import EFFECTS, Trait
-from lampc.ir.types import ANY, STR, ListOf, Record, Type, assignable, join
+from lampc.ir.types import ANY, STR, ListOf, MapOf, Record, Type, assignable, join
 
 # -- definitions --------------------------------------------------------------------------------------
 
@@ -126,14 +126,14 @@ class FieldOf(Op):
             return (t.get(self.field) or ANY,)
         if isinstance(t, ListOf) and isinstance(t.item, Record):
             return (ListOf(t.item.get(self.field) or ANY),)
-        return (ANY,)
+        return (t.item if isinstance(t, MapOf) else ANY,)
 
     def check(self) -> list[str]:
         t = self.record.type
         item = t.item if isinstance(t, ListOf) else t
         if isinstance(item, Record) and item.fields and item.get(self.field) is None:
             return [f"{t} has no field `{self.field}`"]
-        if not isinstance(item, Record) and item != ANY:
+        if not isinstance(item, Record) and item != ANY and not isinstance(t, MapOf):
             return [f"{t} has no fields"]
         return []
 

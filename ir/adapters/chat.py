@@ -15,7 +15,7 @@ from lampc.ir.adapters.compact import read
 from lampc.ir.attrs import thaw
 from lampc.ir.content import Demo, Field, Signature
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
-from lampc.ir.types import STR, Choice, ListOf, Maybe, Record, Scalar, Type
+from lampc.ir.types import STR, Choice, ListOf, MapOf, Maybe, Record, Scalar, Type
 
 _HEADER = re.compile(r"^\[\[ ## (\w+) ## \]\]")
 _INCOMPLETE = "This is an example of the task, though some input or output fields are not supplied."
@@ -153,6 +153,8 @@ def type_name(t: Type) -> str:
             return f"Literal[{', '.join(map(repr, options))}]"
         case ListOf(item):
             return f"list[{type_name(item)}]"
+        case MapOf(item, key):
+            return f"dict[{type_name(key)}, {type_name(item)}]"
         case Maybe(item):
             return f"Union[{type_name(item)}, NoneType]"
         case Record():
@@ -174,6 +176,8 @@ def schema(t: Type) -> dict[str, Any]:
             return {"type": "array", "items": schema(item)}
         case Maybe(item):
             return {"anyOf": [schema(item), {"type": "null"}]}
+        case MapOf(item):
+            return {"type": "object", "additionalProperties": schema(item)}
         case Record(()):
             return {"type": "object", "additionalProperties": True}
         case Record(fields):
