@@ -1,34 +1,28 @@
-"""DSPy's names over the runtime: `configure`, `context`, `LM`, `Evaluate`, `LabeledFewShot`, `BootstrapFewShot`.
+"""DSPy's names over the runtime: `configure`, `context`, `LM`, `LabeledFewShot`, `BootstrapFewShot`.
 
 Thin: each turns examples into rows and a program into a unit, and hands both to a session.
 """
 
 from __future__ import annotations
 
-import csv
-import inspect
-import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampc.frontend.python.data import MetricFunction
-from lampc.frontend.python.example import Example, Prediction
+from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.tracing import trace
-from lampc.ir import Assignment, Draw, Key, Sampling, Unit, thaw
+from lampc.ir import Assignment, Draw, Key, Sampling, thaw
 from lampc.ir import Module as IRModule
 from lampc.ir.adapters import Bound
-from lampc.ir.prog import DefRetriever, Func
+from lampc.ir.prog import DefRetriever
 from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
-from lampc.runtime.host_sources import host_identity
-from lampc.runtime.types import Row, TraceStep
+from lampc.runtime.evaluation.rows import row_metric, rows_of
+from lampc.runtime.types import Row
 
 if TYPE_CHECKING:
     from lampc.passes.optimize import Strategy
-    from lampc.runtime.metrics import RowMetric
     from lampc.runtime.session import Session
 
 
@@ -136,91 +130,6 @@ def session_of(what: str) -> Session:
     return runner.session
 
 
-class EvaluationResult(Prediction):
-    """`score` (0 to 100, two decimals) and `results`: (example, prediction, score) of each row."""
-
-    def __init__(self, score: float, results: list[tuple[Example, Prediction, float]]) -> None:
-        super().__init__(score=score, results=results)
-
-    def __repr__(self) -> str:
-        return f"EvaluationResult(score={self.score}, results=<{len(self.results)} rows>)"
-
-
-class Evaluate:
-    """Score a program on examples: `Evaluate(devset=rows, metric=f)(program)`.
-
-    Rows run together in the configured session. A row that fails scores `failure_score`; the rest is never
-    lost: `max_errors` raises only after all rows have run. Threads and tables of DSPy are accepted and not needed.
-    """
-
-    def __init__(
-        self,
-        *,
-        devset: Sequence[Example],
-        metric: Callable[..., Any] | None = None,
-        num_threads: int | None = None,
-        display_progress: bool = False,
-        display_table: bool | int = False,
-        max_errors: int | None = None,
-        provide_traceback: bool | None = None,
-        failure_score: float = 0.0,
-        save_as_csv: str | None = None,
-        save_as_json: str | None = None,
-        **_: Any,
-    ) -> None:
-        self.devset, self.metric = devset, metric
-        self.max_errors, self.failure_score = max_errors, failure_score
-        self.save_as_csv, self.save_as_json = save_as_csv, save_as_json
-
-    def __call__(
-        self,
-        program: Any,
-        metric: Callable[..., Any] | None = None,
-        devset: Sequence[Example] | None = None,
-        num_threads: int | None = None,
-        display_progress: bool | None = None,
-        display_table: bool | int | None = None,
-        callback_metadata: dict[str, Any] | None = None,
-        save_as_csv: str | None = None,
-        save_as_json: str | None = None,
-    ) -> EvaluationResult:
-        """Raises ValueError for no rows or no metric, RuntimeError once `max_errors` rows have failed."""
-        from lampc.runtime.evaluate import evaluate
-
-        wanted = metric or self.metric
-        examples = list(self.devset if devset is None else devset)
-        if wanted is None:
-            raise ValueError("Evaluate needs a metric")
-        if not examples:
-            raise ValueError("Evaluate needs at least one example")
-        unit = trace(program)
-        rows = rows_of(examples, unit)
-        session = session_of("Evaluate")
-        found = evaluate(
-            session, unit, rows, row_metric(wanted, unit), entry=unit.entry, failure_score=self.failure_score
-        )
-        if self.max_errors is not None and len(found.errors) >= self.max_errors > 0:
-            raise RuntimeError(f"{len(found.errors)} of {len(rows)} rows failed; the last: {found.errors[-1]}")
-        results = [
-            (e, Prediction(o.value or {}), s) for e, o, s in zip(examples, found.outcomes, found.scores, strict=True)
-        ]
-        result = EvaluationResult(round(found.score, 2), results)
-        _write(result, save_as_csv or self.save_as_csv, save_as_json or self.save_as_json)
-        return result
-
-
-def _write(result: EvaluationResult, to_csv: str | None, to_json: str | None) -> None:
-    records = [{**e.toDict(), **{f"pred_{k}": v for k, v in p.items()}, "score": s} for e, p, s in result.results]
-    if to_json:
-        Path(to_json).write_text(json.dumps(records, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    if to_csv:
-        names = list(dict.fromkeys(k for r in records for k in r))
-        with Path(to_csv).open("w", newline="", encoding="utf-8") as f:
-            writer = csv.DictWriter(f, names)
-            writer.writeheader()
-            writer.writerows(records)
-
-
 class LabeledFewShot:
     """Labelled examples as demos: `LabeledFewShot(k=16).compile(student, trainset=rows)`."""
 
@@ -326,36 +235,3 @@ def apply(module: Module, assignment: Assignment, *, demos_only: bool = False) -
         text = assignment.get(f"{symbol}.instruction")
         if text is not None and not demos_only:
             predictor.signature = predictor.signature.with_instructions(text)
-
-
-def rows_of(examples: Sequence[Any], unit: Unit) -> list[Row]:
-    """Examples as rows; one that does not say its inputs gives those that the program takes."""
-    entry = unit.module.lookup(unit.entry)
-    takes = [a.hint for a in entry.body.args] if isinstance(entry, Func) else None
-    out = []
-    for i, e in enumerate(examples):
-        example = e if isinstance(e, Example) else Example(e)
-        if example._input_keys is None:
-            if takes is None:
-                raise ValueError("say which names are inputs: example.with_inputs('question')")
-            example = example.with_inputs(*(k for k in example if k in takes))
-        out.append(Row(str(i), example.inputs().toDict(), example.labels().toDict()))
-    return out
-
-
-def row_metric(metric: Callable[..., Any], unit: Unit) -> RowMetric:
-    """A metric of DSPy's form (example, prediction, trace=None), or one declared with `@lampc.metric`."""
-    from lampc.runtime.metrics import RowMetric, build_metric
-
-    if isinstance(metric, MetricFunction) and metric.compares():
-        return build_metric(metric.function, unit)
-    traced = len(inspect.signature(metric).parameters) > 2
-
-    def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
-        example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
-        steps = [(t.predictor, t.inputs, Prediction(t.outputs)) for t in trace] if trace is not None else None
-        more = (steps,) if traced else ()
-        value = metric(example, Prediction(outputs), *more)
-        return value["score"] if isinstance(value, Prediction) else value
-
-    return RowMetric(getattr(metric, "__name__", "metric"), score, host_identity(metric))

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from lampc.frontend.python.signature import Signature, ensure_signature, make_signature
     from lampc.frontend.python.tracing import trace
     from lampc.ir.diag import CompileError
-    from lampc.runtime.dspy_api import LM, BootstrapFewShot, Evaluate, LabeledFewShot, configure, context
+    from lampc.runtime.dspy_api import LM, BootstrapFewShot, LabeledFewShot, configure, context
+    from lampc.runtime.evaluation.evaluate import Evaluate
     from lampc.runtime.session import Session
 
 __version__ = "0.1.0"
@@ -46,7 +47,8 @@ _PYTHON = {
     "tracing": ["trace"],
 }
 _RUNTIME = {
-    "dspy_api": ["BootstrapFewShot", "Evaluate", "LM", "LabeledFewShot", "configure", "context"],
+    "dspy_api": ["BootstrapFewShot", "LM", "LabeledFewShot", "configure", "context"],
+    "evaluation.evaluate": ["Evaluate"],
     "session": ["Session"],
 }
 _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
