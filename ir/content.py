@@ -19,7 +19,9 @@ class Shape:
     `schema` (JSON), `literal` and `enum` (one of `options`, JSON values; an enum's members are called `names`),
     `text` (as a str), `code` (text, perhaps in a fence), `history` (turns of the conversation, no value of the
     message), `custom` (JSON, or the text itself where that does not fit). `schema` is the JSON schema of values,
-    keys in the order "type", then alphabetical. `about` describes the custom types in it: (name, description).
+    keys in the order in which pydantic gives them (adapters sort where a prompt wants that). `about` describes the
+    custom types in it: (name, description). `sketch` is the schema in few tokens, for the layout `baml`: see
+    `lampc.frontend.python.sketch`.
     """
 
     name: str
@@ -28,6 +30,7 @@ class Shape:
     names: tuple[str, ...] = ()
     schema: Attr = None
     about: tuple[tuple[str, str], ...] = ()
+    sketch: str = ""
 
 
 @attribute("field")
