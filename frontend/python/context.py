@@ -21,6 +21,7 @@ from lampc.frontend.python.source import Source, source_of
 from lampc.frontend.python.traced import Frame, Traced, as_json
 from lampc.ir import Diagnostic, Label, Op, Region, Span, Symbol, freeze, prog
 from lampc.ir.hostref import host_ref, is_closure
+from lampc.ir.modelnames import model_name
 from lampc.ir.types import ANY, Record, Type, assignable
 
 _ASKING = (Predict, Module, Program, Retriever, Tool)
@@ -68,7 +69,7 @@ class Context:
         for symbol, predictor in predictor_symbols(module):
             self.take(predictor, f"{prefix}.{symbol}" if prefix else symbol, prefix or type(module).__name__)
         for name, part in module.named_sub_modules():
-            path = name.removeprefix("self").strip(".")
+            path = name.removeprefix("self").strip(".").replace("[", ".").replace("]", "")
             self.paths.setdefault(id(part), ".".join(p for p in (prefix, path) if p))
 
     def predictor(self, predictor: Predict, tracer: Any) -> str:
@@ -209,8 +210,8 @@ class Context:
         ops = []
         for symbol, thing in sorted(self.used.items(), key=lambda kv: int(kv[1].serial)):
             ops.append(definition(symbol, thing))
-            if isinstance(thing, Predict) and thing.lm and thing.lm != "main":
-                models[thing.lm] = None
+            if isinstance(thing, Predict) and (model := model_name(thing.lm)) != "main":
+                models[model] = None
         for name in models:
             yield prog.DefModel.make(symbol=_identifier(name), kind=_kind(name), source=name)
         yield from ops
@@ -220,10 +221,10 @@ def definition(symbol: str, thing: Any) -> Op:
     """The definition of a predictor, retriever, tool or tuned value."""
     match thing:
         case Predict():
-            model = Symbol(_identifier(thing.lm) if thing.lm else "main")
+            model = Symbol(_identifier(model_name(thing.lm)))
             return prog.DefPredictor.make(
                 symbol=symbol, loc=thing.loc, signature=thing.ir_signature(), demos=demo_set(thing.demos),
-                layout=thing.layout, model=model,
+                layout=thing.layout_in_force(), model=model,
             )  # fmt: skip
         case Retriever():
             return thing.definition()

@@ -41,7 +41,7 @@ def test_names() -> None:
     assert [n for n, _ in m.named_predictors()] == NAMES
     assert [n for n, _ in predictor_symbols(m)] == ["cot", "steps.0", "steps.1", "table.k", "sub.ask"]
     assert [n for n, _ in m.cot.predict.named_predictors()] == ["self"]
-    assert [n for n, _ in m.named_sub_modules()][:3] == ["self", "self.cot", "self.steps[0]"]
+    assert [n for n, _ in m.named_sub_modules()][:4] == ["self", "self.cot", "self.sub", "self.again"]
     assert len(m.predictors()) == len(m.parameters()) == 5
 
 
