@@ -12,12 +12,13 @@ from typing import Any
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.base import FunctionState
 from lampc.frontend.python.codes import Untraceable
-from lampc.frontend.python.declare import Retriever, Tool, Tune, params_of, returns_of
+from lampc.frontend.python.declare import Retriever, Tune, params_of, returns_of
 from lampc.frontend.python.liveness import shared, walk_block
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.source import Source, source_of
+from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.traced import Frame, Traced, as_json
 from lampc.ir import Diagnostic, Label, Op, Region, Span, Symbol, freeze, prog
 from lampc.ir.hostref import host_ref, is_closure
@@ -230,8 +231,8 @@ def definition(symbol: str, thing: Any) -> Op:
             return thing.definition()
         case Tool():
             return prog.DefTool.make(
-                symbol=symbol, loc=thing.loc, ref=host_ref(thing.function), params=params_of(thing.function),
-                returns=returns_of(thing.function), effect=thing.effect,
+                symbol=symbol, loc=thing.loc, ref=host_ref(thing.func), params=params_of(thing.func),
+                returns=returns_of(thing.func), effect=thing.effect,
             )  # fmt: skip
         case Tune():
             choices = tuple(freeze(as_json(c)) for c in thing.choices)

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
-    from lampc.frontend.python.declare import Retrieve, argmax, pure, retriever, tool, tune, unordered, vote
+    from lampc.frontend.python.declare import Retrieve, argmax, retriever, tune, vote
     from lampc.frontend.python.declare import vote as majority
     from lampc.frontend.python.example import Completions, Example, Prediction
     from lampc.frontend.python.fields import InputField, OutputField
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
     from lampc.frontend.python.signature import Signature, ensure_signature, make_signature
+    from lampc.frontend.python.tools.calls import ToolCallResults, ToolCalls
+    from lampc.frontend.python.tools.tool import Tool, pure, tool, unordered
     from lampc.frontend.python.tracing import trace
     from lampc.ir.diag import CompileError
     from lampc.runtime.dspy_api import LM, BootstrapFewShot, LabeledFewShot, configure, context
@@ -36,7 +38,7 @@ __version__ = "0.1.0"
 
 _PYTHON = {
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
-    "declare": ["Retrieve", "argmax", "pure", "retriever", "tool", "tune", "unordered", "vote"],
+    "declare": ["Retrieve", "argmax", "retriever", "tune", "vote"],
     "example": ["Completions", "Example", "Prediction"],
     "fields": ["InputField", "OutputField"],
     "load": ["load_python"],
@@ -44,6 +46,8 @@ _PYTHON = {
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
     "signature": ["Signature", "ensure_signature", "make_signature"],
+    "tools.calls": ["ToolCallResults", "ToolCalls"],
+    "tools.tool": ["Tool", "pure", "tool", "unordered"],
     "tracing": ["trace"],
 }
 _RUNTIME = {
@@ -89,6 +93,9 @@ __all__ = [
     "Retrieve",
     "Session",
     "Signature",
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
     "argmax",
     "configure",
     "context",
