@@ -20,8 +20,9 @@ class Shape:
     `text` (as a str), `code` (text, perhaps in a fence), `history` (turns of the conversation, no value of the
     message), `custom` (JSON, or the text itself where that does not fit). `schema` is the JSON schema of values,
     keys in the order in which pydantic gives them (adapters sort where a prompt wants that). `about` describes the
-    custom types in it: (name, description). `sketch` is the schema in few tokens, for the layout `baml`: see
-    `lampc.frontend.python.sketch`.
+    custom types in it: (name, description). `sketch` is the schema in few tokens, for the layout `baml`, and
+    `nested` says that `xml` writes a value as elements within its element: both as
+    `lampc.frontend.python.telling` finds them.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Shape:
     schema: Attr = None
     about: tuple[tuple[str, str], ...] = ()
     sketch: str = ""
+    nested: bool = False
 
 
 @attribute("field")
