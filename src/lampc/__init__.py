@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from lampc.ir.diag import CompileError
     from lampc.runtime.dspy_api import LM, BootstrapFewShot, LabeledFewShot, configure, context
     from lampc.runtime.evaluation.evaluate import Evaluate
+    from lampc.runtime.mcp import MCPError, MCPServer
     from lampc.runtime.session import Session
 
 __version__ = "0.1.0"
@@ -53,6 +54,7 @@ _PYTHON = {
 _RUNTIME = {
     "dspy_api": ["BootstrapFewShot", "LM", "LabeledFewShot", "configure", "context"],
     "evaluation.evaluate": ["Evaluate"],
+    "mcp": ["MCPError", "MCPServer"],
     "session": ["Session"],
 }
 _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
@@ -86,6 +88,8 @@ __all__ = [
     "Example",
     "InputField",
     "LabeledFewShot",
+    "MCPError",
+    "MCPServer",
     "Module",
     "OutputField",
     "Predict",

@@ -2,13 +2,40 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+from typing import Any, Protocol
 
 from lampc.frontend.python.tools.schema import from_input_schema
 from lampc.frontend.python.tools.tool import Tool, unordered
 
 
-def mcp_tool(session: Any, tool: Any, result_mode: str) -> Tool:
+class Client(Protocol):
+    """What calls the tools of an MCP server."""
+
+    async def call_tool(self, name: str, arguments: dict[str, Any] | None = None) -> Any: ...
+
+
+class OnItsLoop:
+    """A client that belongs to the event loop it was made in; calls from other loops are taken there."""
+
+    def __init__(self, session: Client) -> None:
+        self.session = session
+        try:
+            self.loop: asyncio.AbstractEventLoop | None = asyncio.get_running_loop()
+        except RuntimeError:
+            self.loop = None
+
+    async def call_tool(self, name: str, arguments: dict[str, Any] | None = None) -> Any:
+        """Raises RuntimeError if the client's loop is gone."""
+        if self.loop is None or self.loop is asyncio.get_running_loop():
+            return await self.session.call_tool(name, arguments=arguments)
+        if not self.loop.is_running():
+            raise RuntimeError(f"tool `{name}`: the event loop of its MCP session runs no more")
+        work = asyncio.run_coroutine_threadsafe(self.session.call_tool(name, arguments=arguments), self.loop)
+        return await asyncio.wrap_future(work)
+
+
+def mcp_tool(session: Client, tool: Any, result_mode: str, *, blocking: bool = False) -> Tool:
     """See `Tool.from_mcp_tool`. A tool that its server calls read-only may be called in any order."""
     if result_mode not in ("text", "structured"):
         raise ValueError(f"Unsupported MCP result mode: {result_mode!r}; there are 'text' and 'structured'")
@@ -17,10 +44,10 @@ def mcp_tool(session: Any, tool: Any, result_mode: str) -> Tool:
     async def call(**kwargs: Any) -> Any:
         return mcp_result(await session.call_tool(tool.name, arguments=kwargs), result_mode)
 
-    call.__name__ = tool.name
+    _called(call, "mcp_tool", tool.name)
     if _field(_field(tool, "annotations", "annotations"), "read_only_hint", "readOnlyHint"):
         unordered(call)
-    return Tool(call, tool.name, tool.description, schemas, types, described)
+    return Tool(call, tool.name, tool.description, schemas, types, described, blocking=blocking)
 
 
 def mcp_result(result: Any, result_mode: str = "text") -> Any:
@@ -49,10 +76,15 @@ def langchain_tool(tool: Any) -> Tool:
         except Exception as e:
             raise RuntimeError(f"Failed to call LangChain tool {tool.name}: {e!s}") from e
 
-    call.__name__ = tool.name
+    _called(call, "langchain_tool", tool.name)
     schemas, _, described = from_input_schema(model.model_json_schema())
     types = {n: Any if f.annotation is None else f.annotation for n, f in model.model_fields.items()}
     return Tool(call, tool.name, tool.description, schemas, types, described)
+
+
+def _called(function: Any, maker: str, name: str) -> None:
+    """Give a function the tool's name: journals know it by that."""
+    function.__name__, function.__qualname__ = name, f"{maker}.<locals>.{name}"
 
 
 def _field(thing: Any, *names: str) -> Any:

@@ -194,10 +194,11 @@ class Tool:
         """The tool of an MCP server. `session` is any client with an async `call_tool`.
 
         `structured` gives a result's structured content where there is any. Raises ValueError for another mode.
+        A session that was opened in an event loop is used in that loop, also by calls from other threads.
         """
-        from lampc.frontend.python.tools.foreign import mcp_tool
+        from lampc.frontend.python.tools.foreign import OnItsLoop, mcp_tool
 
-        return mcp_tool(session, tool, result_mode)
+        return mcp_tool(OnItsLoop(session), tool, result_mode, blocking=True)
 
     @classmethod
     def from_langchain(cls, tool: Any) -> Tool:
