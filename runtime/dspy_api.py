@@ -5,7 +5,6 @@ Thin: each turns examples into rows and a program into a unit, and hands both to
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -13,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.tracing import trace
-from lampc.ir import Assignment, Draw, Key, Sampling, thaw
+from lampc.ir import Assignment, thaw
 from lampc.ir import Module as IRModule
-from lampc.ir.adapters import Bound
 from lampc.ir.prog import DefRetriever
 from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
+from lampc.runtime.dispatch import Together
 from lampc.runtime.evaluation.rows import row_metric, rows_of
 from lampc.runtime.types import Row
 
@@ -39,13 +38,13 @@ class LM:
         return f"LM({self.model!r})"
 
 
-class DefaultRunner:
+class DefaultRunner(Together):
     """Answers calls made outside of any run, in a session that is opened by the first of them."""
 
     def __init__(self, model: Any, options: Mapping[str, Any]) -> None:
+        super().__init__()
         self.model, self.options = model, dict(options)
         self._session: Session | None = None
-        self._counts: Counter[str] = Counter()
 
     @property
     def session(self) -> Session:
@@ -56,17 +55,9 @@ class DefaultRunner:
         return self._session
 
     def close(self) -> None:
+        self.close_dispatcher()
         if self._session is not None:
             self._session.close()
-
-    def predict(
-        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key
-    ) -> tuple[dict[str, Any], str]:
-        site = key.path[-1]
-        spot = Key((f"{site}#{self._counts[site]}",))
-        self._counts[site] += 1
-        outputs, text = self.session.predict(bound, inputs, sampling, Draw(self.session.seed, spot))
-        return dict(outputs), text
 
     def retrieve(self, name: str, query: str, k: int) -> list[str]:
         raise NoSession(f"retriever `{name}`")

@@ -10,6 +10,7 @@ one pool of models and one prefix cache.
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -71,6 +72,7 @@ class Session:
             bus=self.bus,
         )
         self.desk = CallDesk(self.store, self.bus)
+        self.lock = threading.RLock()  # one thread at a time works in a session
         self._executables: dict[tuple[str, str, Assignment], Executable] = {}
         self._retrievers: dict[tuple[str, str], Retriever] = {}
         self._seconds = 0.0
@@ -110,6 +112,16 @@ class Session:
 
         A failing row is an outcome with an error. What is finished when this is interrupted is in the store.
         """
+        with self.lock:
+            return self._run_cells(program, cells, entry, on_done)
+
+    def _run_cells(
+        self,
+        program: Unit | Module,
+        cells: Sequence[Cell],
+        entry: str | None,
+        on_done: Callable[[int, Outcome], None] | None,
+    ) -> list[Outcome]:
         started = time.perf_counter()
         try:
             if isinstance(program, Unit) and program.dynamic is not None:

@@ -64,7 +64,7 @@ def remember(record: CallRecord) -> None:
     for module in callers.get():
         kept = vars(module).get("_calls")
         if kept is None or kept.maxlen != size:
-            kept = module._calls = deque(kept or (), maxlen=size)
+            kept = vars(module)["_calls"] = deque(kept or (), maxlen=size)
         kept.append(record)
 
 
