@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lampc import evaluate
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
     from lampc.frontend.python.declare import Retrieve, argmax, retriever, tune, vote
@@ -64,9 +65,12 @@ _HOMES |= {
     "majority": ("lampc.frontend.python.declare", "vote"),
     "test": ("lampc.frontend.python.data", "case"),
 }
+_MODULES = frozenset({"evaluate"})
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"lampc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"lampc has no `{name}`")
     home, own = _HOMES[name]
@@ -105,6 +109,7 @@ __all__ = [
     "context",
     "dataset",
     "ensure_signature",
+    "evaluate",
     "exact_match",
     "f1",
     "load_python",

@@ -74,10 +74,10 @@ def test_evaluate(tmp_path: Path) -> None:
     assert found.results[0][1].label == "cba"
     assert json.loads(to.read_text())[0] == {
         "text": "abc",
-        "label": "cba",
+        "example_label": "cba",
         "size": 3,
         "pred_label": "cba",
-        "score": 1.0,
+        "exact": True,
     }
 
 
