@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lampc import evaluate
+    from lampc import datasets, evaluate
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
     from lampc.frontend.python.declare import Retrieve, argmax, retriever, tune, vote
@@ -65,7 +65,7 @@ _HOMES |= {
     "majority": ("lampc.frontend.python.declare", "vote"),
     "test": ("lampc.frontend.python.data", "case"),
 }
-_MODULES = frozenset({"evaluate"})
+_MODULES = frozenset({"datasets", "evaluate"})
 
 
 def __getattr__(name: str) -> Any:
@@ -108,6 +108,7 @@ __all__ = [
     "configure",
     "context",
     "dataset",
+    "datasets",
     "ensure_signature",
     "evaluate",
     "exact_match",
