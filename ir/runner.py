@@ -66,12 +66,17 @@ class BatchRunner(Protocol):
         ...
 
 
+Choose = Callable[[list[Any]], int | None]
+"""Which of several pieces counts, by what they gave; None for none of them."""
+
+
 @runtime_checkable
 class GatherRunner(Protocol):
     """A runner that runs several pieces of plain code at once, their LM calls in common batches."""
 
-    def gather(self, pieces: Sequence[Callable[[], Any]]) -> list[Any]:
-        """What each piece gave, or the exception that ended it, in order."""
+    def gather(self, pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) -> list[Any]:
+        """What each piece gave, or the exception that ended it, in order. With `choose`, only the calls of the piece
+        that it chooses belong to the row's trace."""
         ...
 
 
@@ -118,12 +123,12 @@ def runner(what: str = "an LM call") -> Runner:
     return found
 
 
-def gather(pieces: Sequence[Callable[[], Any]]) -> list[Any]:
+def gather(pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) -> list[Any]:
     """What each piece of plain code gave, or the exception that ended it: together where the runner can, else one
     after another."""
     at = find_runner()
     if isinstance(at, GatherRunner):
-        return at.gather(pieces)
+        return at.gather(pieces, choose)
     out: list[Any] = []
     for piece in pieces:
         try:

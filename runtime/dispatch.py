@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
+from lampc.ir.runner import Choose
 from lampc.runtime.eager import SessionCompleter
-from lampc.runtime.strands import Book, Choose, EagerAnswer, EagerCall, Strand, Threads, Weaver
+from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver
 
 if TYPE_CHECKING:
     from lampc.runtime.session import Session

@@ -17,7 +17,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from lampc.ir import Assignment, Draw, Key, Sampling, thaw
 from lampc.ir.adapters import Bound
-from lampc.ir.runner import current_runner
+from lampc.ir.runner import Choose, current_runner
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.places import user_line_here
 from lampc.runtime.tool_journal import ToolJournal
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from lampc.ir.prog import DefRetriever
 
 _THREADS = 8
-Choose = Callable[[list[Any]], int | None]
-"""Which of several pieces counts, by what they gave: the trace of that one is kept."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,14 +16,20 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lampc import datasets, evaluate
+    from lampc.frontend.python.calllog import inspect_history
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
     from lampc.frontend.python.declare import Retrieve, argmax, retriever, tune, vote
-    from lampc.frontend.python.declare import vote as majority
     from lampc.frontend.python.example import Completions, Example, Prediction
     from lampc.frontend.python.fields import InputField, OutputField
     from lampc.frontend.python.load import load_python
     from lampc.frontend.python.module import Module
+    from lampc.frontend.python.modules.best_of_n import BestOfN
+    from lampc.frontend.python.modules.comparison import MultiChainComparison
+    from lampc.frontend.python.modules.knn import KNN
+    from lampc.frontend.python.modules.majority import majority
+    from lampc.frontend.python.modules.parallel import Parallel
+    from lampc.frontend.python.modules.react import ReAct
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
     from lampc.frontend.python.signature import Signature, ensure_signature, make_signature
@@ -39,12 +45,19 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PYTHON = {
+    "calllog": ["inspect_history"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
     "declare": ["Retrieve", "argmax", "retriever", "tune", "vote"],
     "example": ["Completions", "Example", "Prediction"],
     "fields": ["InputField", "OutputField"],
     "load": ["load_python"],
     "module": ["Module"],
+    "modules.best_of_n": ["BestOfN"],
+    "modules.comparison": ["MultiChainComparison"],
+    "modules.knn": ["KNN"],
+    "modules.majority": ["majority"],
+    "modules.parallel": ["Parallel"],
+    "modules.react": ["ReAct"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
     "signature": ["Signature", "ensure_signature", "make_signature"],
@@ -62,7 +75,6 @@ _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() f
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
 _HOMES |= {
     "CompileError": ("lampc.ir.diag", "CompileError"),
-    "majority": ("lampc.frontend.python.declare", "vote"),
     "test": ("lampc.frontend.python.data", "case"),
 }
 _MODULES = frozenset({"datasets", "evaluate"})
@@ -83,7 +95,9 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "KNN",
     "LM",
+    "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
     "CompileError",
@@ -95,9 +109,12 @@ __all__ = [
     "MCPError",
     "MCPServer",
     "Module",
+    "MultiChainComparison",
     "OutputField",
+    "Parallel",
     "Predict",
     "Prediction",
+    "ReAct",
     "Retrieve",
     "Session",
     "Signature",
@@ -113,6 +130,7 @@ __all__ = [
     "evaluate",
     "exact_match",
     "f1",
+    "inspect_history",
     "load_python",
     "majority",
     "make_signature",
