@@ -34,12 +34,21 @@ if TYPE_CHECKING:
     from lampc.frontend.python.program import program
     from lampc.frontend.python.signature import Signature, ensure_signature, make_signature
     from lampc.frontend.python.tools.calls import ToolCallResults, ToolCalls
+    from lampc.frontend.python.tools.interpreter import (
+        CodeExecutionError,
+        CodeInterpreter,
+        CodeInterpreterError,
+        FinalOutput,
+    )
+    from lampc.frontend.python.tools.interpreter import interpreter_factory as resolve_interpreter_factory
     from lampc.frontend.python.tools.tool import Tool, pure, tool, unordered
     from lampc.frontend.python.tracing import trace
     from lampc.ir.diag import CompileError
     from lampc.runtime.dspy_api import LM, BootstrapFewShot, LabeledFewShot, configure, context
     from lampc.runtime.evaluation.evaluate import Evaluate
     from lampc.runtime.mcp import MCPError, MCPServer
+    from lampc.runtime.sandbox.limits import SandboxLimits
+    from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
 
 __version__ = "0.1.0"
@@ -62,6 +71,7 @@ _PYTHON = {
     "program": ["program"],
     "signature": ["Signature", "ensure_signature", "make_signature"],
     "tools.calls": ["ToolCallResults", "ToolCalls"],
+    "tools.interpreter": ["CodeExecutionError", "CodeInterpreter", "CodeInterpreterError", "FinalOutput"],
     "tools.tool": ["Tool", "pure", "tool", "unordered"],
     "tracing": ["trace"],
 }
@@ -69,12 +79,15 @@ _RUNTIME = {
     "dspy_api": ["BootstrapFewShot", "LM", "LabeledFewShot", "configure", "context"],
     "evaluation.evaluate": ["Evaluate"],
     "mcp": ["MCPError", "MCPServer"],
+    "sandbox.limits": ["SandboxLimits"],
+    "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
 }
 _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
 _HOMES |= {
     "CompileError": ("lampc.ir.diag", "CompileError"),
+    "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
 _MODULES = frozenset({"datasets", "evaluate"})
@@ -100,10 +113,14 @@ __all__ = [
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
+    "CodeExecutionError",
+    "CodeInterpreter",
+    "CodeInterpreterError",
     "CompileError",
     "Completions",
     "Evaluate",
     "Example",
+    "FinalOutput",
     "InputField",
     "LabeledFewShot",
     "MCPError",
@@ -114,8 +131,10 @@ __all__ = [
     "Parallel",
     "Predict",
     "Prediction",
+    "PythonInterpreter",
     "ReAct",
     "Retrieve",
+    "SandboxLimits",
     "Session",
     "Signature",
     "Tool",
@@ -139,6 +158,7 @@ __all__ = [
     "optimize",
     "program",
     "pure",
+    "resolve_interpreter_factory",
     "retriever",
     "test",
     "tool",
