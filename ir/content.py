@@ -116,13 +116,18 @@ class DemoSet:
 
 @attribute("sampling")
 class Sampling:
-    """How tokens are drawn: greedy at temperature 0. `n` is the number of samples wanted of one prompt."""
+    """How tokens are drawn: greedy at temperature 0. `max_tokens` 0 is as many as the model may write.
+
+    A model may have defaults of its own, which stand in for options that equal the ones here; `firm` names those that
+    were said although they equal them.
+    """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
+    firm: tuple[str, ...] = ()
 
 
 @attribute("key")

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Value
 from lampc.ir.adapters import Bound
-from lampc.runtime.calls import CallDesk
+from lampc.runtime.calls import Client
 from lampc.runtime.compile import Executable, RegionPlan
-from lampc.runtime.models import Model
+from lampc.runtime.modelview import ModelView
 from lampc.runtime.types import Cell, Outcome, TraceStep
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ Done = Callable[[list[Any]], None]
 class ContextValue:
     """A value of type `kv`: a model and the ids of a prefix."""
 
-    model: Model
+    model: ModelView
     ids: tuple[int, ...]
 
 
@@ -80,8 +80,8 @@ class Block:
 class Services:
     """What tasks may call: models and retrievers by name, and the desk for LM calls."""
 
-    desk: CallDesk
-    model: Callable[[str], Model]
+    desk: Client
+    model: Callable[[str], ModelView]
     retriever: Callable[[Executable, str], Retriever]
     base: Path
     seed: int

@@ -1,7 +1,7 @@
 """Calls from outside of any run: by one piece of code, by several at once, by threads and by tasks of asyncio.
 
-A session does its work in one thread at a time. Whoever finds it free works in its own thread; whatever arrives
-meanwhile, from any number of threads and tasks, is taken by the dispatcher's thread and goes out together.
+Threads that ask at the same time are answered together by the session's desk. Tasks of asyncio hand their calls to the
+dispatcher's thread, those that wait at the same time as one order.
 """
 
 from __future__ import annotations
@@ -32,19 +32,13 @@ class Dispatcher:
 
     def __init__(self, session: Session) -> None:
         self.completer = SessionCompleter(session)
-        self.lock = session.lock
         self._orders: queue.SimpleQueue[_Order | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
     def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
-        """Answers in order: here and now if nobody else is at work, else with what others ask for."""
-        if self.lock.acquire(blocking=False):
-            try:
-                return self.completer.complete(calls)
-            finally:
-                self.lock.release()
-        return self.submit(calls).result()
+        """Answers in order, worked out together with what other threads ask for (see `lampc.runtime.calls`)."""
+        return self.completer.complete(calls)
 
     def submit(self, calls: Sequence[EagerCall]) -> Future[list[EagerAnswer]]:
         """The same without waiting."""
@@ -52,7 +46,7 @@ class Dispatcher:
         self._orders.put((calls, future))
         with self._starting:
             if self._thread is None:
-                self._thread = threading.Thread(target=_serve, args=(self._orders, self.completer, self.lock))
+                self._thread = threading.Thread(target=_serve, args=(self._orders, self.completer))
                 self._thread.name, self._thread.daemon = "lampc-dispatch", True
                 self._thread.start()
         return future
@@ -67,20 +61,19 @@ class Dispatcher:
                 self._thread = None
 
 
-def _serve(orders: queue.SimpleQueue[_Order | None], completer: SessionCompleter, lock: Any) -> None:
+def _serve(orders: queue.SimpleQueue[_Order | None], completer: SessionCompleter) -> None:
     """Take orders until None: all that have come, together."""
     going = True
     while going:
         batch = [orders.get()]
-        with lock:
-            while True:
-                try:
-                    batch.append(orders.get_nowait())
-                except queue.Empty:
-                    break
-            going = None not in batch
-            taken = [o for o in batch if o is not None and o[1].set_running_or_notify_cancel()]
-            _answer(taken, completer)
+        while True:
+            try:
+                batch.append(orders.get_nowait())
+            except queue.Empty:
+                break
+        going = None not in batch
+        taken = [o for o in batch if o is not None and o[1].set_running_or_notify_cancel()]
+        _answer(taken, completer)
 
 
 def _answer(taken: Sequence[_Order], completer: SessionCompleter) -> None:
@@ -96,7 +89,7 @@ def _answer(taken: Sequence[_Order], completer: SessionCompleter) -> None:
 
 
 class Together:
-    """What a runner of a session answers calls with. Subclasses say which `session`."""
+    """What a runner of a session answers calls with. Subclasses say which (`root`)."""
 
     _dispatcher: Dispatcher | None = None
     _book: Book | None = None
@@ -104,7 +97,7 @@ class Together:
     _windows: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, Window]
 
     @property
-    def session(self) -> Session:
+    def root(self) -> Session:
         raise NotImplementedError
 
     def __init__(self) -> None:
@@ -115,7 +108,7 @@ class Together:
     def dispatcher(self) -> Dispatcher:
         with self._mutex:
             if self._dispatcher is None:
-                self._dispatcher = Dispatcher(self.session)
+                self._dispatcher = Dispatcher(self.root)
             return self._dispatcher
 
     def close_dispatcher(self) -> None:
@@ -126,7 +119,7 @@ class Together:
         """The book of all calls outside of runs, and how often `what` was asked before."""
         with self._mutex:
             if self._book is None:
-                self._book = Book(self.session.seed)
+                self._book = Book(self.root.seed)
             return self._book, self._book.count((), what)
 
     def predict(
@@ -223,6 +216,8 @@ class Together:
 class _Dispatched:
     """A completer for strands outside of runs."""
 
+    lm = None
+
     def __init__(self, dispatcher: Dispatcher) -> None:
         self.dispatcher = dispatcher
 
@@ -230,5 +225,4 @@ class _Dispatched:
         return self.dispatcher.complete(calls)
 
     def retrieve(self, definition: Any, query: str, k: int) -> list[str]:
-        with self.dispatcher.lock:
-            return self.dispatcher.completer.retrieve(definition, query, k)
+        return self.dispatcher.completer.retrieve(definition, query, k)

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import digest
 from lampc.ir.adapters import ParseFailure, parse_answer
+from lampc.ir.errors import LMError
+from lampc.ir.settings import settings
 from lampc.ir.unit import Unit
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hosts import plain
@@ -36,13 +38,14 @@ class SessionCompleter:
 
     def __init__(self, session: Session) -> None:
         self.session = session
+        self.lm = settings.get("lm")
 
     def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
         found = self.session.answered([(c.bound, c.inputs, c.sampling, c.draw) for c in calls])
         out = []
         for call, (a, usage) in zip(calls, found, strict=True):
             if a.error:
-                out.append(EagerAnswer(error=RowFailure(a.error, kind="model"), usage=usage))
+                out.append(EagerAnswer(error=a.exception or RowFailure(a.error, kind="model"), usage=usage))
                 continue
             try:
                 out.append(EagerAnswer(dict(parse_answer(call.bound, a.text)), a.text, usage=usage))
@@ -137,6 +140,8 @@ def row_error(error: Exception, row: str) -> RowError:
     where = user_line(traceback.extract_tb(error.__traceback__))
     if isinstance(error, RowFailure):
         return RowError(error.message, where, row, error.kind)
+    if isinstance(error, LMError):
+        return RowError(str(error), where, row, "model")
     return RowError(f"{type(error).__name__}: {error}", where, row, "host")
 
 

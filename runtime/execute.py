@@ -21,7 +21,8 @@ from lampc.runtime.blocks import Block, ContextValue, Done, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.interp import arguments, entry_function, host_call, passages
-from lampc.runtime.models import Answer, Model
+from lampc.runtime.models import Answer
+from lampc.runtime.modelview import ModelView
 from lampc.runtime.ops import compute
 from lampc.runtime.types import Cell, Outcome, TraceStep, Usage
 
@@ -268,7 +269,7 @@ class Executor:
                 task.exe.statics[spot] = ids
         return ContextValue(context.model, context.ids + ids)
 
-    def _encode(self, model: Model, text: str) -> tuple[int, ...]:
+    def _encode(self, model: ModelView, text: str) -> tuple[int, ...]:
         spot = (model.target.info.digest, text)
         found = self._tokens.get(spot)
         if found is None:

@@ -6,9 +6,11 @@ definitions of the program or one override for all, and keeps local weights with
 
 from __future__ import annotations
 
+import copy
 import json
+import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from lampc.backend.hooks import Event
     from lampc.ir import Module, Target
     from lampc.runtime.events import EventBus
+    from lampc.runtime.modelview import ModelView
 
 
 class ModelError(Exception):
@@ -203,6 +206,10 @@ class LocalModel:
         self._pending = {}
         self._backlog.clear()
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._pending or self._backlog)
+
     def close(self) -> None:
         self.abort()
         self.engine.close()
@@ -263,15 +270,28 @@ class ModelPool:
         self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
         self.budget = budget
         self.options = options or {}
-        self._models: dict[str, Model] = {}
-        self._bytes = 0
+        self._views: dict[str, ModelView] = {}
+        self._named: dict[int, ModelView] = {}
+        self._shared = _Loaded()
+        self._generation = 0
 
-    def get(self, name: str, module: Module | None = None) -> Model:
+    def using(self, override: Any) -> ModelPool:
+        """The same models with another override."""
+        made = copy.copy(self)
+        made.override, made._views, made._named = override, {}, {}
+        return made
+
+    def get(self, name: str, module: Module | None = None) -> ModelView:
         """The model that `@name` stands for in `module`. Raises ModelError or the engine's own errors."""
+        if self._generation != self._shared.generation:
+            self._views, self._named, self._generation = {}, {}, self._shared.generation
         definition = module.lookup(name) if module is not None else None
         options: dict[str, Any] = {}
         declared = definition.source if isinstance(definition, DefModel) else name
         if (known := named_model(declared)) is not None:
+            found = self._named.get(id(known))
+            if found is not None and found.lm is known:
+                return found
             source: Any = known  # set on a predictor as an object: who does that means this one
         elif self.override is not None:
             source = self.override
@@ -281,15 +301,69 @@ class ModelPool:
         else:
             source = FIREFLY
         options = {**options, **self.options}  # who runs a program knows where
-        key = json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}")
-        if key not in self._models:
-            self._models[key] = self._make(name, source, options)
-        return self._models[key]
+        spot = _spot(source, options)
+        view = self._views.get(spot)
+        if view is None:
+            view = self._views[spot] = self._view(name, source, options)
+        if known is not None:
+            self._named[id(known)] = view
+        return view
+
+    def _view(self, name: str, source: Any, options: dict[str, Any]) -> ModelView:
+        from lampc.runtime.lm import LM, BaseLM
+        from lampc.runtime.modelview import ModelView
+
+        if not isinstance(source, BaseLM):
+            return ModelView(self._model(name, source, options))
+        where: Any = source
+        if isinstance(source, LM):
+            where, own = source.source()
+            options = {**own, **options}
+        model = self._model(name, where, options)
+        remote = not model.target.local
+        further = source.further()
+        if further and not remote:
+            raise ModelError(
+                f"model {source.model!r} runs on this machine and has no option {next(iter(further))!r}; known are "
+                f"temperature, top_k, top_p, max_tokens, stop, {', '.join(_ENGINE_OPTIONS)}"
+            )
+        defaults = source.defaults()
+        if remote:
+            defaults.setdefault("max_tokens", 0)
+        extra = json.dumps(further, sort_keys=True, default=_schema) if further else ""
+        return ModelView(model, defaults, extra, source.cache, source)
+
+    def _model(self, name: str, source: Any, options: dict[str, Any]) -> Model:
+        spot, loaded = _spot(source, options), self._shared
+        with loaded.mutex:
+            if spot not in loaded.models:
+                loaded.models[spot] = self._make(name, source, options)
+            if spot in loaded.sizes:
+                loaded.sizes[spot] = loaded.sizes.pop(spot)
+            return loaded.models[spot]
+
+    def _make_room(self, size: int) -> None:
+        """Give local models back that nobody is using, as long as `size` bytes more do not fit."""
+        loaded = self._shared
+        for spot, held in list(loaded.sizes.items()):
+            model = loaded.models.get(spot)
+            if loaded.bytes + size <= self.budget:
+                return
+            if isinstance(model, LocalModel) and not model.busy:
+                del loaded.models[spot], loaded.sizes[spot]
+                loaded.bytes -= held
+                loaded.generation += 1
+                model.close()
 
     def _make(self, name: str, source: Any, options: dict[str, Any]) -> Model:
         if not isinstance(source, str | Path):
             return self._object(name, source)
         text = str(source)
+        if text.startswith("litellm:"):
+            from lampc.runtime.providers.litellm import LiteLLMClient
+            from lampc.runtime.remote import RemoteModel
+
+            return RemoteModel(LiteLLMClient(text.removeprefix("litellm:"), **options), name)
         if text.startswith(("http://", "https://")):
             if found := " and ".join(f"`{k}`" for k in _LOCAL_OPTIONS if k in options):
                 raise ModelError(
@@ -301,9 +375,10 @@ class ModelPool:
 
         folder = firefly_folder() if text == FIREFLY else self._folder(Path(text))
         size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-        if self._bytes + size > self.budget:
+        self._make_room(size)
+        if self._shared.bytes + size > self.budget:
             raise ModelError(
-                f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._bytes >> 20} MiB loaded, "
+                f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._shared.bytes >> 20} MiB loaded, "
                 f"within {self.budget >> 20} MiB; use fewer models at once or raise the budget"
             )
         wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
@@ -317,7 +392,8 @@ class ModelPool:
         except ValueError as e:
             raise ModelError(f"{folder}: {e}") from e
         model = LocalModel(engine, name)
-        self._bytes += size  # only now: what failed to load takes no room
+        self._shared.bytes += size  # only now: what failed to load takes no room
+        self._shared.sizes[_spot(source, options)] = size
         return model
 
     def _endpoint(self, name: str, url: str, options: dict[str, Any]) -> Model:
@@ -352,10 +428,35 @@ class ModelPool:
         )
 
     def close(self) -> None:
-        for model in self._models.values():
+        with self._shared.mutex:
+            models, self._shared.models = self._shared.models, {}
+            self._shared.sizes, self._shared.bytes = {}, 0
+            self._shared.generation += 1
+        for model in models.values():
             model.close()
-        self._models = {}
-        self._bytes = 0
+
+
+class _Loaded:
+    """What pools that share their models have in common."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {}
+        self.sizes: dict[str, int] = {}  # bytes of local models, the longest unused first
+        self.bytes = 0
+        self.generation = 0  # grows whenever models are given back
+        self.mutex = threading.RLock()
+
+
+def _spot(source: Any, options: dict[str, Any]) -> str:
+    return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
+
+
+def _schema(value: Any) -> Any:
+    """Classes of pydantic among an endpoint's options, as the JSON schemas that they stand for."""
+    if hasattr(value, "model_json_schema"):
+        schema = value.model_json_schema()
+        return {"type": "json_schema", "json_schema": {"name": value.__name__, "schema": schema, "strict": True}}
+    raise ModelError(f"an option of an endpoint must be JSON, not {type(value).__name__}")
 
 
 class _StepHook:

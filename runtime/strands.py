@@ -17,7 +17,9 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from lampc.ir import Assignment, Draw, Key, Sampling, thaw
 from lampc.ir.adapters import Bound
+from lampc.ir.modelnames import model_name
 from lampc.ir.runner import Choose, current_runner
+from lampc.ir.settings import settings
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.places import user_line_here
 from lampc.runtime.tool_journal import ToolJournal
@@ -51,7 +53,8 @@ class EagerAnswer:
 
 
 class Completer(Protocol):
-    """What answers the calls of all strands."""
+    """What answers the calls of all strands. If it has an `lm`, that is the setting that calls without a model of
+    their own go by already: a `context` inside of the code may set another."""
 
     def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
         """Answers in the order of the calls; a failure is an answer, not an exception."""
@@ -165,6 +168,9 @@ class Strand:
     ) -> list[tuple[dict[str, Any], str]]:
         """`n` draws of one call, asked for together."""
         bound = rebound(bound, self.book.assignment)
+        lm = settings.get("lm") if bound.model == "main" else None
+        if lm is not None and lm is not getattr(self.completer, "lm", None):
+            bound = replace(bound, model=model_name(lm))
         where = user_line_here()
         book, site = self.book, key.path[-1]
         spot = Key((*self.scope, f"{site}#{book.count(self.scope, site)}"))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
@@ -61,6 +61,21 @@ def telling(kind: str, instance: Any, inputs: Mapping[str, Any], callbacks: tupl
         ACTIVE_CALL_ID.reset(token)
         for c in callbacks:
             _tell(c, f"on_{kind}_end", call_id=call_id, outputs=told.outputs, exception=failed)
+
+
+def begin(
+    kind: str, instance: Any, inputs: Mapping[str, Any], callbacks: tuple[Any, ...]
+) -> Callable[[Any, BaseException | None], None]:
+    """As `telling`, for calls that do not end where they began: give what it returns the outputs or the error."""
+    call_id = uuid.uuid4().hex
+    for c in callbacks:
+        _tell(c, f"on_{kind}_start", call_id=call_id, instance=instance, inputs=dict(inputs))
+
+    def end(outputs: Any, exception: BaseException | None) -> None:
+        for c in callbacks:
+            _tell(c, f"on_{kind}_end", call_id=call_id, outputs=outputs, exception=exception)
+
+    return end
 
 
 def _tell(callback: Any, handler: str, **arguments: Any) -> None:

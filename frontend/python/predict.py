@@ -6,7 +6,7 @@ import itertools
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from lampc.frontend.python.calllog import CallRecord, remember
 from lampc.frontend.python.example import Example, Prediction
@@ -14,6 +14,7 @@ from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module, Parameter
 from lampc.frontend.python.signature import ensure_signature
+from lampc.frontend.python.values.plain import plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
@@ -26,11 +27,26 @@ logger = logging.getLogger(__name__)
 serials = itertools.count()
 """Numbers declarations in the order in which they are made."""
 
+_UNSAID = Sampling()
 _SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop")
 _OTHER = ("n", "rollout_id", "max_completion_tokens", "num_generations", "cache")
 
 
-class Predict(Module, Parameter):
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from lampc.frontend.python.typed import Answer
+
+    A = TypeVar("A", default=Any)
+    S = TypeVar("S", bound=Answer)
+else:
+    from typing import TypeVar
+
+    A = TypeVar("A")
+    S = TypeVar("S")
+
+
+class Predict(Module, Parameter, Generic[A]):
     """Ask a model to fill the outputs of a signature.
 
     `config` takes `temperature top_k top_p max_tokens stop n rollout_id`; `layout` names an adapter ("": that of the
@@ -39,6 +55,24 @@ class Predict(Module, Parameter):
     With `n` the answers are drawn as forks of one prompt, together. Their temperature is 0.7 unless one above 0.15
     is asked for. Calls that differ in `rollout_id` alone are different draws.
     """
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: Predict[S],
+            signature: type[S],
+            callbacks: Any = None,
+            *,
+            layout: str = "",
+            symbol: str = "",
+            **config: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Predict[Prediction], signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "",
+            **config: Any,
+        ) -> None: ...  # fmt: skip
 
     def __init__(
         self, signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "", **config: Any
@@ -79,11 +113,12 @@ class Predict(Module, Parameter):
         name = self.symbol or chosen.name or "predict"
         return Bound(name, chosen, chosen.instruction, shown, self.layout_in_force(), model_name(lm or self.lm))
 
-    def forward(self, **inputs: Any) -> Prediction:
+    def forward(self, **inputs: Any) -> A:
         """One call, or `n` of them: then attributes give the first, `.completions` all."""
         config = {**settings.sampling, **self.config, **_checked(inputs.pop("config", None) or {})}
-        bound = self.bound(inputs.pop("signature", None), inputs.pop("demos", None), inputs.pop("lm", None))
-        values = check_inputs(bound.signature, bound.name, inputs)
+        signature = ensure_signature(inputs.pop("signature", None)) or self.signature
+        bound = self.bound(signature, inputs.pop("demos", None), inputs.pop("lm", None))
+        values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
         key = call_key(bound.name, config)
@@ -92,17 +127,17 @@ class Predict(Module, Parameter):
         else:
             found = [ask.predict(bound, values, sampling, key) for _ in range(n)]
         remember(CallRecord(bound, values, tuple(text for _, text in found)))
-        return Prediction.from_completions([outputs for outputs, _ in found], self.signature)
+        return cast(A, Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> A:
         if args:
             self._refuse()
-        return super().__call__(**kwargs)
+        return cast(A, super().__call__(**kwargs))
 
-    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+    async def acall(self, *args: Any, **kwargs: Any) -> A:
         if args:
             self._refuse()
-        return await super().acall(**kwargs)
+        return cast(A, await super().acall(**kwargs))
 
     def _refuse(self) -> None:
         names = ", ".join(f"{n}=..." for n in self.signature.input_fields)
@@ -132,8 +167,24 @@ class Predict(Module, Parameter):
         return f"Predict({self.signature!r})"
 
 
-class ChainOfThought(Module):
+class ChainOfThought(Module, Generic[A]):
     """A predictor that first writes its `reasoning`."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: ChainOfThought[S],
+            signature: type[S],
+            rationale_field: Any = None,
+            rationale_field_type: Any = str,
+            **config: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: ChainOfThought[Prediction], signature: Any, rationale_field: Any = None,
+            rationale_field_type: Any = str, **config: Any,
+        ) -> None: ...  # fmt: skip
 
     def __init__(
         self, signature: Any, rationale_field: Any = None, rationale_field_type: Any = str, **config: Any
@@ -144,10 +195,15 @@ class ChainOfThought(Module):
             getattr(rationale_field, "annotation", rationale_field_type) if rationale_field else rationale_field_type
         )
         extended = ensure_signature(signature).prepend("reasoning", field, type_)
-        self.predict = Predict(extended, **config)
+        self.predict: Predict[A] = Predict(extended, **config)
 
-    def forward(self, **inputs: Any) -> Any:
+    def forward(self, **inputs: Any) -> A:
         return self.predict(**inputs)
+
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> A: ...
+        async def acall(self, *args: Any, **kwargs: Any) -> A: ...
 
 
 def call_key(name: str, config: Mapping[str, Any]) -> Key:
@@ -164,7 +220,8 @@ def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
         options.setdefault("max_tokens", config["max_completion_tokens"])
     if "stop" in options:
         options["stop"] = (options["stop"],) if isinstance(options["stop"], str) else tuple(options["stop"])
-    sampling = Sampling(**options)
+    said = tuple(k for k, v in options.items() if v == getattr(_UNSAID, k))
+    sampling = Sampling(**options, firm=said)
     if n > 1 and sampling.temperature <= 0.15:
         sampling = replace(sampling, temperature=0.7)
     if "temperature" in options:
@@ -173,14 +230,14 @@ def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
 
 
 def demo_set(demos: Any) -> DemoSet:
-    """Examples, dicts or demos as the IR has them. Raises TypeError for values that are not JSON."""
+    """Examples, dicts or demos as the IR has them."""
     if isinstance(demos, DemoSet):
         return demos
     out = []
     for d in demos:
         values = d.toDict() if isinstance(d, Example) else dict(d)
         augmented = bool(values.pop("augmented", False))
-        kept = {k: v for k, v in values.items() if not k.startswith("dspy_")}
+        kept = {k: plain(v) for k, v in values.items() if not k.startswith("dspy_")}
         out.append(Demo(freeze(kept), augmented))
     return DemoSet(tuple(out))
 

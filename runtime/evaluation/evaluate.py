@@ -165,7 +165,7 @@ class Evaluate:
 
 def _session(unit: Unit) -> Session:
     """The configured session; where none is, and the program asks no model that is known of, one without a model."""
-    from lampc.runtime.dspy_api import session_of
+    from lampc.runtime.configure import session_of
     from lampc.runtime.session import Session
 
     try:

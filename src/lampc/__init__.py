@@ -44,12 +44,39 @@ if TYPE_CHECKING:
     from lampc.frontend.python.tools.tool import Tool, pure, tool, unordered
     from lampc.frontend.python.tracing import trace
     from lampc.ir.diag import CompileError
-    from lampc.runtime.dspy_api import LM, BootstrapFewShot, LabeledFewShot, configure, context
+    from lampc.ir.errors import (
+        ContextWindowExceededError,
+        DSPyError,
+        LMAuthError,
+        LMBillingError,
+        LMCollectionLimitError,
+        LMConfigurationError,
+        LMError,
+        LMInvalidRequestError,
+        LMLockTimeoutError,
+        LMNotConfiguredError,
+        LMProviderError,
+        LMRateLimitError,
+        LMServerError,
+        LMStreamAssemblyError,
+        LMTimeoutError,
+        LMTransportError,
+        LMUnexpectedError,
+        LMUnsupportedFeatureError,
+        LMUnsupportedModelError,
+        is_retryable_lm_error,
+    )
+    from lampc.ir.settings import settings
+    from lampc.ir.usage import UsageTracker, track_usage
+    from lampc.runtime.cache import configure_cache
+    from lampc.runtime.configure import configure, context, load_settings
     from lampc.runtime.evaluation.evaluate import Evaluate
+    from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
     from lampc.runtime.sandbox.limits import SandboxLimits
     from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
+    from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
 
 __version__ = "0.1.0"
 
@@ -76,15 +103,45 @@ _PYTHON = {
     "tracing": ["trace"],
 }
 _RUNTIME = {
-    "dspy_api": ["BootstrapFewShot", "LM", "LabeledFewShot", "configure", "context"],
+    "cache": ["configure_cache"],
+    "configure": ["configure", "context", "load_settings"],
+    "lm": ["LM", "BaseLM"],
+    "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
     "evaluation.evaluate": ["Evaluate"],
     "mcp": ["MCPError", "MCPServer"],
     "sandbox.limits": ["SandboxLimits"],
     "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
 }
+_IR = {
+    "errors": [
+        "ContextWindowExceededError",
+        "DSPyError",
+        "LMAuthError",
+        "LMBillingError",
+        "LMCollectionLimitError",
+        "LMConfigurationError",
+        "LMError",
+        "LMInvalidRequestError",
+        "LMLockTimeoutError",
+        "LMNotConfiguredError",
+        "LMProviderError",
+        "LMRateLimitError",
+        "LMServerError",
+        "LMStreamAssemblyError",
+        "LMTimeoutError",
+        "LMTransportError",
+        "LMUnexpectedError",
+        "LMUnsupportedFeatureError",
+        "LMUnsupportedModelError",
+        "is_retryable_lm_error",
+    ],
+    "settings": ["settings"],
+    "usage": ["UsageTracker", "track_usage"],
+}
 _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
+_HOMES |= {n: (f"lampc.ir.{m}", n) for m, names in _IR.items() for n in names}
 _HOMES |= {
     "CompileError": ("lampc.ir.diag", "CompileError"),
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
@@ -110,6 +167,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "KNN",
     "LM",
+    "BaseLM",
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
@@ -118,10 +176,29 @@ __all__ = [
     "CodeInterpreterError",
     "CompileError",
     "Completions",
+    "ContextWindowExceededError",
+    "DSPyError",
     "Evaluate",
     "Example",
     "FinalOutput",
     "InputField",
+    "LMAuthError",
+    "LMBillingError",
+    "LMCollectionLimitError",
+    "LMConfigurationError",
+    "LMError",
+    "LMInvalidRequestError",
+    "LMLockTimeoutError",
+    "LMNotConfiguredError",
+    "LMProviderError",
+    "LMRateLimitError",
+    "LMServerError",
+    "LMStreamAssemblyError",
+    "LMTimeoutError",
+    "LMTransportError",
+    "LMUnexpectedError",
+    "LMUnsupportedFeatureError",
+    "LMUnsupportedModelError",
     "LabeledFewShot",
     "MCPError",
     "MCPServer",
@@ -140,8 +217,10 @@ __all__ = [
     "Tool",
     "ToolCallResults",
     "ToolCalls",
+    "UsageTracker",
     "argmax",
     "configure",
+    "configure_cache",
     "context",
     "dataset",
     "datasets",
@@ -150,7 +229,9 @@ __all__ = [
     "exact_match",
     "f1",
     "inspect_history",
+    "is_retryable_lm_error",
     "load_python",
+    "load_settings",
     "majority",
     "make_signature",
     "metric",
@@ -160,9 +241,11 @@ __all__ = [
     "pure",
     "resolve_interpreter_factory",
     "retriever",
+    "settings",
     "test",
     "tool",
     "trace",
+    "track_usage",
     "tune",
     "unordered",
     "vote",

@@ -1,124 +1,23 @@
-"""DSPy's names over the runtime: `configure`, `context`, `LM`, `LabeledFewShot`, `BootstrapFewShot`.
+"""DSPy's optimizers over the runtime: `LabeledFewShot`, `BootstrapFewShot`.
 
 Thin: each turns examples into rows and a program into a unit, and hands both to a session.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.tracing import trace
 from lampc.ir import Assignment, thaw
-from lampc.ir import Module as IRModule
-from lampc.ir.prog import DefRetriever
-from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
-from lampc.runtime.dispatch import Together
+from lampc.runtime.configure import session_of
 from lampc.runtime.evaluation.rows import row_metric, rows_of
-from lampc.runtime.types import Row
+from lampc.runtime.lm import LM
 
 if TYPE_CHECKING:
     from lampc.passes.optimize import Strategy
-    from lampc.runtime.session import Session
-
-
-class LM:
-    """A model by its name: `firefly`, a checkpoint folder, or the URL of an OpenAI-compatible endpoint.
-
-    `options` go to the model (for an endpoint: `model`, `timeout`, ...).
-    """
-
-    def __init__(self, model: str, **options: Any) -> None:
-        self.model, self.options = model, options
-
-    def __repr__(self) -> str:
-        return f"LM({self.model!r})"
-
-
-class DefaultRunner(Together):
-    """Answers calls made outside of any run, in a session that is opened by the first of them."""
-
-    def __init__(self, model: Any, options: Mapping[str, Any]) -> None:
-        super().__init__()
-        self.model, self.options = model, dict(options)
-        self._session: Session | None = None
-
-    @property
-    def session(self) -> Session:
-        if self._session is None:
-            from lampc.runtime.session import Session
-
-            self._session = Session(model=self.model, **self.options)
-        return self._session
-
-    def close(self) -> None:
-        self.close_dispatcher()
-        if self._session is not None:
-            self._session.close()
-
-    def retrieve(self, name: str, query: str, k: int) -> list[str]:
-        raise NoSession(f"retriever `{name}`")
-
-    def retrieve_from(self, definition: DefRetriever, query: str, k: int) -> list[str]:
-        holder = IRModule()
-        holder.add(definition)
-        return self.session.retriever(holder, definition.symbol).search(query, k)
-
-    def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
-        """All rows of a program at once."""
-        rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
-        return [
-            o.value if o.value is not None else RowFailed(str(o.error)) for o in self.session.run(trace(program), rows)
-        ]
-
-
-class RowFailed(Exception):
-    """A row of a batch failed; the message says why and where."""
-
-
-def configure(*, model: Any = None, lm: Any = None, **options: Any) -> None:
-    """Say which model answers from now on, in all threads; the one before is given back.
-
-    `model` (or DSPy's `lm`) is `firefly`, a checkpoint folder, the URL of an endpoint, an `LM` or an engine.
-    `options` are those of `Session`: `seed`, `exact`, `store`, `base`, ... Nothing is opened before the first call.
-    """
-    before = set_default_runner(_runner(model, lm, options))
-    if isinstance(before, DefaultRunner):
-        before.close()
-
-
-@contextmanager
-def context(*, model: Any = None, lm: Any = None, **options: Any) -> Iterator[None]:
-    """As `configure`, for the calls made inside of the block by this thread or task."""
-    made = _runner(model, lm, options)
-    token = current_runner.set(made)
-    try:
-        yield
-    finally:
-        current_runner.reset(token)
-        made.close()
-
-
-def _runner(model: Any, lm: Any, options: dict[str, Any]) -> DefaultRunner:
-    chosen = model if model is not None else lm
-    if isinstance(chosen, LM):
-        if chosen.options:
-            options = {**options, "model_options": {**chosen.options, **options.get("model_options", {})}}
-        chosen = chosen.model
-    if chosen is None:
-        raise ValueError('say which model: lampc.configure(model="firefly")')
-    return DefaultRunner(chosen, options)
-
-
-def session_of(what: str) -> Session:
-    """The session of the configured model. Raises NoSession."""
-    runner = find_runner()
-    if not isinstance(runner, DefaultRunner):
-        raise NoSession(what)
-    return runner.session
 
 
 class LabeledFewShot:
