@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import types
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, is_typeddict
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 _WORDS: dict[Any, str] = {str: "string", int: "int", float: "float", bool: "boolean"}
 _INDENT = "  "
@@ -93,7 +93,12 @@ def _nests(annotation: Any) -> bool:
     item = get_args(annotation)[0] if origin is list and get_args(annotation) else annotation
     if inspect.isclass(item) and _of_ours(item):
         return False
-    return origin in (list, dict) or is_typeddict(annotation) or is_model(annotation)
+    return origin in (list, dict) or _is_typed_dict(annotation) or is_model(annotation)
+
+
+def _is_typed_dict(annotation: Any) -> bool:
+    """Of `typing`, or of typing_extensions, whose own are others before Python 3.13."""
+    return isinstance(annotation, type) and issubclass(annotation, dict) and hasattr(annotation, "__total__")
 
 
 def _of_ours(cls: type) -> bool:
