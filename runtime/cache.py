@@ -76,7 +76,10 @@ class DiskCache:
             now = time.time()
             if now - row[1] > _FRESH:
                 db.execute("UPDATE calls SET used = ? WHERE key = ?", (now, key))
-            record = json.loads(row[0])
+            try:
+                record = json.loads(row[0])
+            except ValueError:
+                return None
             return record if isinstance(record, dict) else None
         return None
 
@@ -120,15 +123,24 @@ class DiskCache:
                 self._db.close()
             self._db = None
 
+    def __del__(self) -> None:
+        with contextlib.suppress(Exception):
+            self.close()
+
     # -- inside ---------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
     def _guarded(self, create: bool = False) -> Iterator[sqlite3.Connection | None]:
         """The database under the lock; what goes wrong with it is told once and is no error."""
         with self._mutex:
+            db = None
             try:
-                yield None if self._broken else self._open(create)
-            except (sqlite3.Error, OSError, ValueError) as e:
+                db = None if self._broken else self._open(create)
+            except (sqlite3.Error, OSError) as e:
+                self._trouble(e)
+            try:
+                yield db
+            except (sqlite3.Error, OSError) as e:
                 self._trouble(e)
 
     def _open(self, create: bool) -> sqlite3.Connection | None:
