@@ -124,11 +124,14 @@ class SignatureMeta(type):
     # -- values ---------------------------------------------------------------------------------------
 
     def lower(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
-        """Inputs as JSON, by name; a missing one that has a default gets it, one that may be None is None."""
-        out = {n: plain(v) for n, v in inputs.items()}
-        for name, info in cls.input_fields.items():
-            if name not in out and info.optional():
-                out[name] = None if info.is_required() else plain(info.get_default())
+        """Inputs as JSON, by name; a missing one that has a default gets it. Names of no inputs stay as they are."""
+        out = dict(inputs)
+        for name, info in cls._kept("inputs", lambda: list(cls.input_fields.items())):
+            if name in out:
+                if type(out[name]) is not str:
+                    out[name] = plain(out[name])
+            elif not info.is_required():
+                out[name] = plain(info.get_default())
         return out
 
     def lift(cls, outputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -235,6 +238,16 @@ class Signature(_Base, metaclass=SignatureMeta):
     #     answer: str = lampc.OutputField(desc="one to five words")
     _fields: ClassVar[dict[str, FieldInfo]] = {}
     _instruction: ClassVar[str | None] = None
+
+    if TYPE_CHECKING:
+
+        def __new__(  # type: ignore[misc]
+            cls,
+            signature: str | Mapping[str, Any],
+            instructions: str | None = None,
+            signature_name: str = _NAME,
+            custom_types: Mapping[str, Any] | None = None,
+        ) -> Any: ...
 
 
 def make_signature(
