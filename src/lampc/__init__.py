@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from lampc.frontend.python.load import load_python
     from lampc.frontend.python.module import Module
     from lampc.frontend.python.modules.best_of_n import BestOfN
+    from lampc.frontend.python.modules.code_act import CodeAct
+    from lampc.frontend.python.modules.code_thought import ProgramOfThought
     from lampc.frontend.python.modules.comparison import MultiChainComparison
     from lampc.frontend.python.modules.knn import KNN
     from lampc.frontend.python.modules.majority import majority
@@ -89,6 +91,8 @@ _PYTHON = {
     "load": ["load_python"],
     "module": ["Module"],
     "modules.best_of_n": ["BestOfN"],
+    "modules.code_act": ["CodeAct"],
+    "modules.code_thought": ["ProgramOfThought"],
     "modules.comparison": ["MultiChainComparison"],
     "modules.knn": ["KNN"],
     "modules.majority": ["majority"],
@@ -171,6 +175,7 @@ __all__ = [
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
+    "CodeAct",
     "CodeExecutionError",
     "CodeInterpreter",
     "CodeInterpreterError",
@@ -208,6 +213,7 @@ __all__ = [
     "Parallel",
     "Predict",
     "Prediction",
+    "ProgramOfThought",
     "PythonInterpreter",
     "ReAct",
     "Retrieve",
