@@ -241,7 +241,7 @@ class Signature(_Base, metaclass=SignatureMeta):
 
     if TYPE_CHECKING:
 
-        def __new__(  # type: ignore[misc]
+        def __new__(
             cls,
             signature: str | Mapping[str, Any],
             instructions: str | None = None,

@@ -15,13 +15,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lampc import datasets, evaluate
+    from lampc import datasets, evaluate, experimental
     from lampc.frontend.python.calllog import inspect_history
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
     from lampc.frontend.python.declare import Retrieve, argmax, retriever, tune, vote
     from lampc.frontend.python.example import Completions, Example, Prediction
-    from lampc.frontend.python.fields import InputField, OutputField
+    from lampc.frontend.python.fields import InputField, OutputField, infer_prefix
     from lampc.frontend.python.load import load_python
     from lampc.frontend.python.module import Module
     from lampc.frontend.python.modules.best_of_n import BestOfN
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.modules.react import ReAct
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
-    from lampc.frontend.python.signature import Signature, ensure_signature, make_signature
+    from lampc.frontend.python.signature import Signature, SignatureMeta, ensure_signature, make_signature
     from lampc.frontend.python.tools.calls import ToolCallResults, ToolCalls
     from lampc.frontend.python.tools.interpreter import (
         CodeExecutionError,
@@ -45,6 +45,13 @@ if TYPE_CHECKING:
     from lampc.frontend.python.tools.interpreter import interpreter_factory as resolve_interpreter_factory
     from lampc.frontend.python.tools.tool import Tool, pure, tool, unordered
     from lampc.frontend.python.tracing import trace
+    from lampc.frontend.python.types.audio import Audio
+    from lampc.frontend.python.types.base import Type
+    from lampc.frontend.python.types.code import Code
+    from lampc.frontend.python.types.file import File
+    from lampc.frontend.python.types.history import History
+    from lampc.frontend.python.types.image import Image
+    from lampc.frontend.python.types.reasoning import Reasoning
     from lampc.ir.diag import CompileError
     from lampc.ir.errors import (
         ContextWindowExceededError,
@@ -87,7 +94,7 @@ _PYTHON = {
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
     "declare": ["Retrieve", "argmax", "retriever", "tune", "vote"],
     "example": ["Completions", "Example", "Prediction"],
-    "fields": ["InputField", "OutputField"],
+    "fields": ["InputField", "OutputField", "infer_prefix"],
     "load": ["load_python"],
     "module": ["Module"],
     "modules.best_of_n": ["BestOfN"],
@@ -100,11 +107,18 @@ _PYTHON = {
     "modules.react": ["ReAct"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
-    "signature": ["Signature", "ensure_signature", "make_signature"],
+    "signature": ["Signature", "SignatureMeta", "ensure_signature", "make_signature"],
     "tools.calls": ["ToolCallResults", "ToolCalls"],
     "tools.interpreter": ["CodeExecutionError", "CodeInterpreter", "CodeInterpreterError", "FinalOutput"],
     "tools.tool": ["Tool", "pure", "tool", "unordered"],
     "tracing": ["trace"],
+    "types.audio": ["Audio"],
+    "types.base": ["Type"],
+    "types.code": ["Code"],
+    "types.file": ["File"],
+    "types.history": ["History"],
+    "types.image": ["Image"],
+    "types.reasoning": ["Reasoning"],
 }
 _RUNTIME = {
     "cache": ["configure_cache"],
@@ -151,7 +165,7 @@ _HOMES |= {
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
-_MODULES = frozenset({"datasets", "evaluate"})
+_MODULES = frozenset({"datasets", "evaluate", "experimental"})
 
 
 def __getattr__(name: str) -> Any:
@@ -171,10 +185,12 @@ def __dir__() -> list[str]:
 __all__ = [
     "KNN",
     "LM",
+    "Audio",
     "BaseLM",
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
+    "Code",
     "CodeAct",
     "CodeExecutionError",
     "CodeInterpreter",
@@ -185,7 +201,10 @@ __all__ = [
     "DSPyError",
     "Evaluate",
     "Example",
+    "File",
     "FinalOutput",
+    "History",
+    "Image",
     "InputField",
     "LMAuthError",
     "LMBillingError",
@@ -216,13 +235,16 @@ __all__ = [
     "ProgramOfThought",
     "PythonInterpreter",
     "ReAct",
+    "Reasoning",
     "Retrieve",
     "SandboxLimits",
     "Session",
     "Signature",
+    "SignatureMeta",
     "Tool",
     "ToolCallResults",
     "ToolCalls",
+    "Type",
     "UsageTracker",
     "argmax",
     "configure",
@@ -233,7 +255,9 @@ __all__ = [
     "ensure_signature",
     "evaluate",
     "exact_match",
+    "experimental",
     "f1",
+    "infer_prefix",
     "inspect_history",
     "is_retryable_lm_error",
     "load_python",

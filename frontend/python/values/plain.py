@@ -29,6 +29,8 @@ def plain(value: Any) -> Any:
     if isinstance(value, enum.Enum):
         return plain(value.value)
     if is_custom(kind):
+        if hasattr(value, "lowered"):
+            return plain(value.lowered())
         made = value.format()
         return media(made) if isinstance(made, list) else plain(made)
     if hasattr(value, "toDict"):
