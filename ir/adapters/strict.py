@@ -17,7 +17,7 @@ from lampc.ir.adapters.lax import Unfit, fit, resolved, short
 from lampc.ir.adapters.schema import is_text, json_schema, options_of
 from lampc.ir.adapters.values import unwritable
 from lampc.ir.content import Field, Signature
-from lampc.ir.hostvalues import has_hosts, settled
+from lampc.ir.hostvalues import settled
 
 LONGEST = 1 << 20
 """Characters of a text that are searched for JSON: more than that is no answer of a model."""
@@ -55,11 +55,10 @@ def embedded_object(text: str) -> str | None:
 def accept(value: Any, field: Field) -> Any:
     """The value of a field out of text, or out of JSON that an answer holds. Raises Unfit."""
     made = _accept(value, field)
-    if has_hosts(field.type):
-        try:
-            made = settled(made, field.type)
-        except ValueError as e:
-            raise Unfit(str(e)) from None
+    try:
+        made = settled(made, field.type)
+    except ValueError as e:
+        raise Unfit(str(e)) from None
     if why := unwritable(made, field.name):
         raise Unfit(why)
     return made
