@@ -114,6 +114,25 @@ def _join(sep: str, items: Sequence[Any]) -> str:
     return sep.join(_text(i) for i in items)
 
 
+def _numbered(records: Sequence[Any]) -> dict[str, Any]:
+    return {f"{name}_{i}": value for i, record in enumerate(records) for name, value in record.items()}
+
+
+def _blocks(record: Any, layout: str) -> str:
+    from lampc.ir.adapters.blocks import blocks  # adapters stand above this file
+
+    return blocks(record, layout)
+
+
+def _best(rewards: Sequence[Any], bound: Any) -> int:
+    """Null rewards are those of attempts that failed."""
+    there = [i for i, r in enumerate(rewards) if r is not None]
+    if not there:
+        raise ValueError("every attempt failed")
+    reached = (i for i in there if bound is not None and rewards[i] >= bound)
+    return next(reached, max(there, key=lambda i: (rewards[i], -i)))
+
+
 _add("add", 2, _plus, operator.add, "sum; concatenation of strings and of lists")
 _add("sub", 2, _numeric, operator.sub, "difference")
 _add("mul", 2, _numeric, operator.mul, "product")
@@ -187,6 +206,9 @@ _add(
     lambda a: [[i, x] for i, x in enumerate(a)],
     "pairs of index and item",
 )
+_add("numbered", 1, lambda t: ANY, _numbered, "fields of records in one record, numbered: `a_0`, `b_0`, `a_1`, ...")
+_add("blocks", 2, STR, _blocks, "fields of a record as a layout shows them to a model: blocks(record, layout)")
+_add("best", 2, INT, _best, "index of the first reward that reaches a bound, else of the highest: best(rewards, bound)")
 
 
 def result_type(name: str, types: Sequence[Type]) -> Type:

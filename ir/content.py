@@ -3,21 +3,71 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
-from lampc.ir.attrs import Attr, Obj, attribute
-from lampc.ir.types import Record, Type
+from lampc.ir.attrs import Attr, Obj, attribute, thaw
+from lampc.ir.limits import beyond
+from lampc.ir.types import Maybe, Record, Type, mismatch
+
+
+@attribute("shape")
+class Shape:
+    """How a field's type stands in prompts, where its IR type does not say it all: types of Python that are more
+    than their values, as models, enums, unions and types with a text of their own.
+
+    `name` is the type as Python writes it (`list[Passage]`). `form` says how a value is asked for and read:
+    `schema` (JSON), `literal` and `enum` (one of `options`, JSON values; an enum's members are called `names`),
+    `text` (as a str), `code` (text, perhaps in a fence), `history` (turns of the conversation, no value of the
+    message), `custom` (JSON, or the text itself where that does not fit). `schema` is the JSON schema of values,
+    keys in the order in which pydantic gives them (adapters sort where a prompt wants that). `about` describes the
+    custom types in it: (name, description). `sketch` is the schema in few tokens, for the layout `baml`, and
+    `nested` says that `xml` writes a value as elements within its element: both as
+    `lampc.frontend.python.telling` finds them.
+    """
+
+    name: str
+    form: str = "schema"
+    options: tuple[Attr, ...] = ()
+    names: tuple[str, ...] = ()
+    schema: Attr = None
+    about: tuple[tuple[str, str], ...] = ()
+    sketch: str = ""
+    nested: bool = False
 
 
 @attribute("field")
 class Field:
-    """One typed field of a signature. `desc` and `constraints` are prose for the prompt; `max_tokens`
-    bounds what is generated for an output (0: the call's own bound)."""
+    """One typed field of a signature. `desc` and `constraints` are prose for the prompt, `limits` the constraints
+    that values are held to (`ge = 0`, see `lampc.ir.limits`); `max_tokens` bounds what is generated for an output
+    (0: the call's own bound). `default` holds what an output is that the model left out: one value or none.
+    """
 
     name: str
     type: Type
     desc: str = ""
     constraints: str = ""
     max_tokens: int = 0
+    shape: Shape | None = None
+    limits: Obj = Obj()
+    default: tuple[Attr, ...] = ()
+
+    def optional(self) -> bool:
+        """Whether the model may leave this output out."""
+        return bool(self.default) or isinstance(self.type, Maybe)
+
+    def absent(self) -> Any:
+        """The plain value of an optional output that the model left out."""
+        return thaw(self.default[0]) if self.default else None
+
+    def misfit(self, value: Any) -> str | None:
+        """Why a plain value is none of this field, by type, options and limits; None if it is one."""
+        if why := mismatch(value, self.type):
+            return why
+        if self.shape is not None and self.shape.options and value is not None:
+            known = [thaw(o) for o in self.shape.options]
+            if not any(type(value) is type(o) and value == o for o in known):
+                return f"{value!r} is none of {', '.join(map(str, known))}"
+        return beyond(value, self.limits)
 
 
 @attribute("signature")
@@ -66,13 +116,18 @@ class DemoSet:
 
 @attribute("sampling")
 class Sampling:
-    """How tokens are drawn: greedy at temperature 0. `n` is the number of samples wanted of one prompt."""
+    """How tokens are drawn: greedy at temperature 0. `max_tokens` 0 is as many as the model may write.
+
+    A model may have defaults of its own, which stand in for options that equal the ones here; `firm` names those that
+    were said although they equal them.
+    """
 
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
+    firm: tuple[str, ...] = ()
 
 
 @attribute("key")

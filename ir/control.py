@@ -6,7 +6,7 @@ from lampc.ir.attrs import Attr
 from lampc.ir.core import Op
 from lampc.ir.define import Bodies, Body, Operand, Operands, Result, Results, op
 from lampc.ir.effects import Trait
-from lampc.ir.types import ANY, BOOL, INT, Choice, ListOf, Type, assignable, join
+from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, Maybe, Type, assignable, join
 
 
 @op("prog.map", traits=[Trait.PURE])
@@ -108,6 +108,27 @@ class Match(Op):
         if isinstance(t, Choice) and len(self.arms) == len(self.cases):
             found += [f"case {o!r} is not handled" for o in t.options if o not in self.cases]
         return found
+
+
+@op("prog.try", traits=[Trait.PURE])
+class Try(Op):
+    """Run the region; what fails in it does not fail the row.
+
+    The region takes no arguments and ends in `prog.yield`. Results: the values yielded, each null if the region
+    failed, then the message of the failure that stands first in program order, null if there was none.
+    """
+
+    body: Body
+    outs: Results
+
+    def infer(self) -> tuple[Type, ...] | None:
+        end = self.body.terminator
+        return (*(v.type for v in end.operands), Maybe(STR)) if end else None
+
+    def check(self) -> list[str]:
+        if not isinstance(self.body.terminator, Yield):
+            return ["the region of a try ends with `prog.yield`"]
+        return ["the region of a try takes no arguments"] if self.body.args else []
 
 
 @op("prog.vote", traits=[Trait.PURE])

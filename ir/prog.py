@@ -6,11 +6,11 @@ from lampc.ir.attrs import Attr, Obj, Symbol
 from lampc.ir.builtins import result_type
 from lampc.ir.content import DemoSet as Demos
 from lampc.ir.content import Field, HostRef, Key, Sampling, Signature
-from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return, Vote, Yield
+from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return, Try, Vote, Yield
 from lampc.ir.core import Op
 from lampc.ir.define import Body, Operand, Operands, Result, op
 from lampc.ir.effects import EFFECTS, Trait
-from lampc.ir.types import ANY, STR, ListOf, Record, Type, assignable, join
+from lampc.ir.types import ANY, STR, ListOf, MapOf, Record, Type, assignable, join
 
 # -- definitions --------------------------------------------------------------------------------------
 
@@ -126,14 +126,14 @@ class FieldOf(Op):
             return (t.get(self.field) or ANY,)
         if isinstance(t, ListOf) and isinstance(t.item, Record):
             return (ListOf(t.item.get(self.field) or ANY),)
-        return (ANY,)
+        return (t.item if isinstance(t, MapOf) else ANY,)
 
     def check(self) -> list[str]:
         t = self.record.type
         item = t.item if isinstance(t, ListOf) else t
         if isinstance(item, Record) and item.fields and item.get(self.field) is None:
             return [f"{t} has no field `{self.field}`"]
-        if not isinstance(item, Record) and item != ANY:
+        if not isinstance(item, Record) and item != ANY and not isinstance(t, MapOf):
             return [f"{t} has no fields"]
         return []
 
@@ -237,11 +237,16 @@ class Retrieve(Op):
 
 @op("prog.tool", traits=[Trait.CALLS])
 class Tool(Op):
-    """Call a tool. `effect` is copied from its definition."""
+    """Call a tool. `effect` is copied from its definition.
+
+    With `observed` the only operand is a record of arguments by name, which are checked and cast as the tool
+    declares them, and an error is a result too: the text that an agent is told.
+    """
 
     tool: Symbol
     effect: str = "effect"
     returns: Type = ANY
+    observed: bool = False
     args: Operands
     out: Result
 
@@ -273,5 +278,5 @@ class Py(Op):
 __all__ = [
     "Apply", "Argmax", "Assert", "Call", "Const", "DefModel", "DefPredictor",
     "DefRetriever", "DefTool", "DefTune", "FieldOf", "Func", "If", "Loop", "MakeList", "Map", "Match",
-    "Next", "Pack", "Predict", "Py", "Retrieve", "Return", "Tool", "Tune", "Vote", "Yield",
+    "Next", "Pack", "Predict", "Py", "Retrieve", "Return", "Tool", "Try", "Tune", "Vote", "Yield",
 ]  # fmt: skip

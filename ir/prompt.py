@@ -3,11 +3,11 @@
     Prompt = tuple of Turn          Turn = (role, segments)
     segment = Text | Guide | Instruction | Demos | Input | Output
 
-A turn of role `demos` holds one `Demos` segment and stands for as many user/assistant turns as there are
-demos. `Instruction` and `Demos` name the predictor whose parameter fills them, so one prompt serves every
-candidate. A *joint* is the place where two segments meet: *hard* joints are tokenised apart (there is a
-special token on one side), *soft* ones together; turns always meet at hard joints if the chat template
-puts a special token there (`lampc.ir.protocols.Glue`).
+A turn of role `demos` holds one `Demos` segment and stands for as many user/assistant turns as there are demos; one of
+role `history` holds one `Input` segment, whose value is the conversation so far. `Instruction` and `Demos` name the
+predictor whose parameter fills them, so one prompt serves every candidate. A *joint* is the place where two segments
+meet: *hard* joints are tokenised apart (there is a special token on one side), *soft* ones together; turns always meet
+at hard joints if the chat template puts a special token there (`lampc.ir.protocols.Glue`).
 """
 
 from __future__ import annotations
@@ -68,9 +68,13 @@ class Output:
 Segment: TypeAlias = Text | Guide | Instruction | Demos | Input | Output
 
 
+MANY = ("demos", "history")
+"""Roles of turns that stand for any number of user and assistant turns."""
+
+
 @attribute("turn")
 class Turn:
-    """One message: a role (`system`, `user`, `assistant`, or `demos`) and its segments."""
+    """One message: a role (`system`, `user`, `assistant`, or one of `MANY`) and its segments."""
 
     role: str
     segments: tuple[Segment, ...]

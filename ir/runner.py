@@ -7,7 +7,7 @@ nothing is set, which is what `lampc.configure(...)` does. Nothing here knows of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -66,6 +66,29 @@ class BatchRunner(Protocol):
         ...
 
 
+Choose = Callable[[list[Any]], int | None]
+"""Which of several pieces counts, by what they gave; None for none of them."""
+
+
+@runtime_checkable
+class GatherRunner(Protocol):
+    """A runner that runs several pieces of plain code at once, their LM calls in common batches."""
+
+    def gather(self, pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) -> list[Any]:
+        """What each piece gave, or the exception that ended it, in order. With `choose`, only the calls of the piece
+        that it chooses belong to the row's trace."""
+        ...
+
+
+@runtime_checkable
+class AwaitingRunner(Protocol):
+    """A runner for tasks of asyncio."""
+
+    def awaiting(self, piece: Callable[[], Any]) -> Awaitable[Any]:
+        """Run plain code such that its LM calls suspend this task only, and go out with those of other tasks."""
+        ...
+
+
 class NoSession(Exception):
     """An LM call was made where nothing can answer it."""
 
@@ -98,3 +121,18 @@ def runner(what: str = "an LM call") -> Runner:
     if found is None:
         raise NoSession(what)
     return found
+
+
+def gather(pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) -> list[Any]:
+    """What each piece of plain code gave, or the exception that ended it: together where the runner can, else one
+    after another."""
+    at = find_runner()
+    if isinstance(at, GatherRunner):
+        return at.gather(pieces, choose)
+    out: list[Any] = []
+    for piece in pieces:
+        try:
+            out.append(piece())
+        except Exception as e:
+            out.append(e)
+    return out

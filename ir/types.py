@@ -24,7 +24,7 @@ class Type:
 
 @dataclass(frozen=True, slots=True)
 class Scalar(Type):
-    """One of `str`, `int`, `float`, `bool`, `any` (any JSON value) and `none`."""
+    """One of `str`, `int`, `float`, `bool`, `any` (any JSON value), `none` and `media` (see `lampc.ir.media`)."""
 
     kind: str
 
@@ -34,12 +34,13 @@ class Scalar(Type):
 
 @dataclass(frozen=True, slots=True)
 class Choice(Type):
-    """A closed set of strings: `choice["a", "b"]`."""
+    """A closed set of strings: `choice["a", "b"]`. `host` as in `Record`: `choice "m:Mood"["a", "b"]`."""
 
     options: tuple[str, ...]
+    host: str = ""
 
     def __str__(self) -> str:
-        return f"choice[{', '.join(json.dumps(o, ensure_ascii=False) for o in self.options)}]"
+        return f"choice{self.host and ' '}{_host(self)}[{', '.join(_quoted(o) for o in self.options)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,16 +64,32 @@ class Maybe(Type):
 
 
 @dataclass(frozen=True, slots=True)
-class Record(Type):
-    """Named fields in order: `{answer: str, hops: int}`. Two records are equal if their fields are.
+class MapOf(Type):
+    """Values by names that are not known before: `map[int]`, or `map[choice["a", "b"], int]` where keys are bounded.
 
-    `{}` is a record of any fields.
+    Keys are strings in the value, as in JSON; `key` says what they spell.
+    """
+
+    item: Type
+    key: Type = Scalar("str")
+
+    def __str__(self) -> str:
+        return f"map[{self.item}]" if self.key == STR else f"map[{self.key}, {self.item}]"
+
+
+@dataclass(frozen=True, slots=True)
+class Record(Type):
+    """Named fields in order: `{answer: str, hops: int}`; `{}` is a record of any fields.
+
+    `host` names the Python class (`module:qualname`) whose objects such values are on the Python side:
+    `"m:Passage"{title: str}`. It says nothing about the values themselves.
     """
 
     fields: tuple[tuple[str, Type], ...]
+    host: str = ""
 
     def __str__(self) -> str:
-        return "{" + ", ".join(f"{_field_name(n)}: {t}" for n, t in self.fields) + "}"
+        return _host(self) + "{" + ", ".join(f"{_field_name(n)}: {t}" for n, t in self.fields) + "}"
 
     def names(self) -> tuple[str, ...]:
         return tuple(n for n, _ in self.fields)
@@ -91,13 +108,21 @@ class Context(Type):
 
 
 def _field_name(name: str) -> str:
-    return name if _WORD.match(name) else json.dumps(name, ensure_ascii=False)
+    return name if _WORD.match(name) else _quoted(name)
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _host(t: Record | Choice) -> str:
+    return _quoted(t.host) if t.host else ""
 
 
 STR, INT, FLOAT, BOOL = Scalar("str"), Scalar("int"), Scalar("float"), Scalar("bool")
-ANY, NONE = Scalar("any"), Scalar("none")
+ANY, NONE, MEDIA = Scalar("any"), Scalar("none"), Scalar("media")
 KV = Context()
-SCALARS: dict[str, Scalar] = {t.kind: t for t in (STR, INT, FLOAT, BOOL, ANY, NONE)}
+SCALARS: dict[str, Scalar] = {t.kind: t for t in (STR, INT, FLOAT, BOOL, ANY, NONE, MEDIA)}
 
 
 def spelled(t: Type, inside: bool = False) -> str:
@@ -106,6 +131,8 @@ def spelled(t: Type, inside: bool = False) -> str:
     match t:
         case ListOf(item):
             return f"list[{spelled(item)}]"
+        case MapOf(item):
+            return f"map[{spelled(item)}]"
         case Maybe(item):
             return spelled(item, True) + "?"
         case Record(fields):
@@ -120,7 +147,7 @@ def assignable(source: Type, target: Type) -> bool:
     """Whether a value of type `source` may stand where `target` is expected.
 
     `any` goes both ways (it is checked at run time), an int is a float, a choice is a str and a wider
-    choice, `none` and T are `opt[T]`; lists and records follow their parts.
+    choice, `none` and T are `opt[T]`; lists, maps and records follow their parts, whatever their host class is.
     """
     if source == target or ANY in (source, target):
         return True
@@ -139,8 +166,12 @@ def assignable(source: Type, target: Type) -> bool:
             return True
         case _, Maybe(b):
             return assignable(source, b)
-        case ListOf(a), ListOf(b):
+        case (ListOf(a), ListOf(b)) | (MapOf(a), MapOf(b)):
             return assignable(a, b)
+        case (Record(()), MapOf()) | (MapOf(), Record(())):
+            return True
+        case Record(a), MapOf(b):
+            return all(assignable(t, b) for _, t in a)
         case (Record(()), Record()) | (Record(), Record(())):
             return True  # a record of no declared fields is any record: checked at run time
         case Record(a), Record(b):
@@ -164,6 +195,8 @@ def join(types: list[Type]) -> Type:
             out = Maybe(t if out == NONE else out)
         elif isinstance(out, ListOf) and isinstance(t, ListOf):
             out = ListOf(join([out.item, t.item]))
+        elif isinstance(out, MapOf) and isinstance(t, MapOf):
+            out = MapOf(join([out.item, t.item]))
         else:
             return ANY
     return out
@@ -195,6 +228,8 @@ def mismatch(value: Any, expected: Type) -> str | None:
     match expected:
         case Scalar("any"):
             return None
+        case Scalar("media"):
+            ok = is_media(value)
         case Scalar("none"):
             ok = value is None
         case Scalar("str"):
@@ -213,6 +248,10 @@ def mismatch(value: Any, expected: Type) -> str | None:
             ok = isinstance(value, list | tuple)
             if ok:
                 return next((f"item {i}: {m}" for i, v in enumerate(value) if (m := mismatch(v, item))), None)
+        case MapOf(item, key):
+            ok = isinstance(value, dict)
+            if ok:
+                return next((f"key {k!r}: {m}" for k, v in value.items() if (m := _entry(k, v, key, item))), None)
         case Record(fields):
             ok = isinstance(value, dict)
             if ok:
@@ -223,3 +262,24 @@ def mismatch(value: Any, expected: Type) -> str | None:
                         return f"field `{name}`: {m}"
                 return None
     return None if ok else f"expected {spelled(expected)}, got {value!r}"
+
+
+def _entry(name: Any, value: Any, key: Type, item: Type) -> str | None:
+    """Why an entry of a map is none. A key is text that spells a value of the key's type."""
+    if not isinstance(name, str):
+        return f"keys are texts, got {name!r}"
+    if key in (INT, FLOAT, BOOL):
+        try:
+            spelt = json.loads(name.lower())
+        except ValueError:
+            spelt = None
+        if m := mismatch(spelt, key):
+            return m
+    elif key != STR and (m := mismatch(name, key)):
+        return m
+    return mismatch(value, item)
+
+
+def is_media(value: Any) -> bool:
+    """Whether a plain value stands for content that is no text: `{"$media": [part, ...]}`."""
+    return isinstance(value, dict) and len(value) == 1 and isinstance(value.get("$media"), list | tuple)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Value
 from lampc.ir.adapters import Bound
-from lampc.runtime.calls import CallDesk
+from lampc.runtime.calls import Client
 from lampc.runtime.compile import Executable, RegionPlan
-from lampc.runtime.models import Model
+from lampc.runtime.modelview import ModelView
 from lampc.runtime.types import Cell, Outcome, TraceStep
 
 if TYPE_CHECKING:
+    from lampc.runtime.failures import RowFailure
     from lampc.runtime.retrievers import Retriever
 
 Done = Callable[[list[Any]], None]
@@ -25,17 +26,44 @@ Done = Callable[[list[Any]], None]
 class ContextValue:
     """A value of type `kv`: a model and the ids of a prefix."""
 
-    model: Model
+    model: ModelView
     ids: tuple[int, ...]
 
 
 @dataclass(slots=True, eq=False)
-class Task:
-    """One cell under way. `pending` counts its calls that are out, `queued` its ops that are ready.
+class Scope:
+    """What fails together: a whole task, or one activation of a `prog.try`, whose `outer` scope goes on.
 
-    `failed` is the place of the failure that is first in program order: what stands before it is still run, so that
-    which failure is told does not depend on which answer came first. `over` once nothing more is run.
+    `pending` counts calls and inner scopes that are under way, `queued` ops that are ready. `failed` is the place of
+    the `failure` that is first in program order: what stands before it is still run, so that which failure is told
+    does not depend on which answer came first. `over` once nothing more is run; `ended` is called if it fails, or if
+    nobody wants it any more.
     """
+
+    task: Task
+    outer: Scope | None = None
+    at: tuple[Block, int] | None = None
+    ended: Callable[[], None] | None = None
+    over: bool = False
+    failed: tuple[int, ...] | None = None
+    failure: RowFailure | None = None
+    pending: int = 0
+    queued: int = 0
+
+    def wants(self, block: Block, i: int) -> bool:
+        """Whether op `i` of `block` is to be run."""
+        if self.over or (self.failed is not None and (*block.order, i) >= self.failed):
+            return False
+        return self.outer is None or self.outer.wants(block, i)
+
+    def wanted(self) -> bool:
+        """Whether the scope around it still waits for it."""
+        return self.outer is None or (self.at is not None and self.outer.wants(*self.at))
+
+
+@dataclass(slots=True, eq=False)
+class Task:
+    """One cell under way."""
 
     index: int
     cell: Cell
@@ -44,21 +72,13 @@ class Task:
     candidate: str
     outcome: Outcome
     steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
-    over: bool = False
-    failed: tuple[int, ...] | None = None
-    pending: int = 0
-    queued: int = 0
-
-    def wants(self, block: Block, i: int) -> bool:
-        """Whether op `i` of `block` is to be run."""
-        return not self.over and (self.failed is None or (*block.order, i) < self.failed)
 
 
 @dataclass(slots=True, eq=False)
 class Block:
     """One activation of a region. `order` places it among all of the task, for traces in program order."""
 
-    task: Task
+    scope: Scope
     plan: RegionPlan
     env: dict[Value, Any]
     parent: Block | None
@@ -67,6 +87,10 @@ class Block:
     order: tuple[int, ...]
     waits: list[int]
     done: Done
+
+    @property
+    def task(self) -> Task:
+        return self.scope.task
 
     def get(self, value: Value) -> Any:
         block: Block = self
@@ -80,8 +104,8 @@ class Block:
 class Services:
     """What tasks may call: models and retrievers by name, and the desk for LM calls."""
 
-    desk: CallDesk
-    model: Callable[[str], Model]
+    desk: Client
+    model: Callable[[str], ModelView]
     retriever: Callable[[Executable, str], Retriever]
     base: Path
     seed: int

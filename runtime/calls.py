@@ -1,19 +1,28 @@
-"""The path of one LM call: is it known, is it under way, else to the model; then to disk and to whoever waits."""
+"""The path of one LM call: is it known, is it under way, else to the model; then to disk and to whoever waits.
+
+One desk serves a session from any number of threads. Whoever waits for an answer of an engine drives the engine for
+all who wait, so calls of different threads are run together; answers of endpoints arrive by themselves.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import threading
+import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.models import Answer, Model, ModelCall
+from lampc.runtime.modelview import ModelView, view_of
 from lampc.runtime.plan import SharedPrefixes
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
+    from lampc.runtime.cache import CallCache
     from lampc.runtime.events import EventBus
     from lampc.runtime.store import Store
 
@@ -25,30 +34,269 @@ ROLLOUT_TEMPERATURE = 1.0
 class CallDesk:
     """Takes calls, answers each once. Equal calls (same `CallKey`) are computed once and journaled.
 
-    A call is finished when it is in the store: a run killed later will find it there.
+    A call is finished when it is in the store: a run killed later will find it there. `window` is how many seconds
+    calls of other threads are waited for before an idle engine is given work; `batches` counts how many calls went to
+    models together.
     """
 
-    def __init__(self, store: Store, bus: EventBus, *, record_prompts: int = 4_000_000) -> None:
-        self.store = store
-        self.bus = bus
+    def __init__(
+        self,
+        store: Store,
+        bus: EventBus,
+        cache: CallCache | None = None,
+        *,
+        record_prompts: int = 4_000_000,
+        window: float = 0.0,
+    ) -> None:
+        self.store, self.bus, self.cache = store, bus, cache
+        self.window = window
         self.usage = Usage()
         self.by_node: dict[str, Usage] = {}
         self.prompts: list[tuple[int, ...]] = []
         self.written: list[tuple[int, ...]] = []
+        self.batches: Counter[int] = Counter()
         self._room = record_prompts
+        self._turn = threading.Condition(threading.RLock())
+        self._dropped = 0  # how often everything was dropped
+        self._driven = False  # whether a thread drives the engines just now
         self._queue: dict[Model, list[ModelCall]] = {}
         self._open: dict[str, tuple[Model, ModelCall]] = {}
+        self._stepped: Counter[Model] = Counter()  # calls at models that must be driven
         self._shared: dict[Model, SharedPrefixes] = {}
-        self._ready: list[tuple[Deliver, Answer, Usage]] = []
 
     @property
     def complete_prompts(self) -> bool:
         """Whether `prompts` holds every computed prompt and `written` its answer, so that the bound can be given."""
         return self._room >= 0
 
+    @property
+    def idle(self) -> bool:
+        return not self._open
+
+    def abort(self) -> None:
+        """Drop everything that is not finished, and let shared prefixes go."""
+        with self._turn:
+            for model in {id(m): m for m, _ in self._open.values()}.values():
+                model.abort()
+            for shared in self._shared.values():
+                shared.close()
+            self._queue, self._open = {}, {}
+            self._stepped.clear()
+            self._dropped += 1
+            self._turn.notify_all()
+
+    # -- asking ---------------------------------------------------------------------------------------
+
+    def ask(
+        self,
+        client: Client,
+        view: ModelView,
+        sampling: Sampling,
+        draw: Draw,
+        waiting: Waiting,
+        ids: tuple[int, ...],
+        messages: tuple[tuple[str, str], ...],
+        score: tuple[int, ...],
+    ) -> None:
+        """Take a call for a client. What is known is answered at once."""
+        model = view.model
+        prompt = _digest(ids, messages, score, view.extra)
+        sampling = view.sampling(sampling)
+        if draw.sample and sampling.temperature == 0.0:
+            # passes merge equal greedy calls, so their further rollouts are one draw too, whatever the call site
+            sampling = replace(sampling, temperature=ROLLOUT_TEMPERATURE)
+            draw = replace(draw, key=Key((prompt,)), indices=())
+        key = CallKey.of(model.target.info.digest, model.mode, prompt, sampling, draw)
+        name = key.digest()
+        known = self._known(name) if view.cached else None
+        if known is not None:
+            self._settle(waiting, known, Usage.stored(known.prompt_tokens), ids, messages)
+            return
+        with self._turn:
+            if view.cached and name in self._open:
+                self._open[name][1].waiting.append(waiting)
+                return
+            if not view.cached:
+                name = f"{name}/{id(waiting)}"
+            call = ModelCall(
+                key,
+                sampling,
+                draw.bits() if sampling.temperature else 0,
+                ids,
+                messages,
+                score,
+                waiting.node,
+                view.extra,
+            )
+            call.name, call.cached = name, view.cached
+            call.waiting.append(waiting)
+            self._open[name] = (model, call)
+            self._queue.setdefault(model, []).append(call)
+
+    def _known(self, name: str) -> Answer | None:
+        if self.cache is not None and (found := self.cache.get(name)) is not None:
+            return found
+        record = self.store.get("call", name)
+        return Answer.from_record(record) if record is not None else None
+
+    # -- waiting --------------------------------------------------------------------------------------
+
+    def serve(self, client: Client) -> None:
+        """Work, or wait for others who do, until the client has an answer or nothing more to wait for."""
+        self._send(pushes=True)
+        while True:
+            with self._turn:
+                if client.dropped != self._dropped:
+                    client.open, client.dropped = 0, self._dropped
+                if client.ready or not client.open:
+                    return
+                if self._driven or not (self._stepped or any(not _pushes(m) for m in self._queue)):
+                    self._turn.wait()
+                    continue
+                self._driven = True
+            try:
+                self._drive()
+            finally:
+                with self._turn:
+                    self._driven = False
+                    self._turn.notify_all()
+
+    def _drive(self) -> None:
+        if self.window and not self._stepped:
+            self._gather()
+        self._send(pushes=False)
+        for model in [m for m, n in self._stepped.items() if n]:
+            for call, answer in model.advance():
+                self._answered(model, call, answer)
+
+    def _gather(self) -> None:
+        """Wait a moment for calls of other threads, as long as more of them come."""
+        known = -1
+        while (waiting := sum(map(len, self._queue.values()))) > known:
+            known = waiting
+            time.sleep(self.window)
+
+    def _send(self, pushes: bool) -> None:
+        """Hand queued calls to models: to those that answer by themselves, or to those that are driven."""
+        with self._turn:
+            if not self._queue:
+                return
+            going = {m: calls for m, calls in self._queue.items() if _pushes(m) == pushes}
+            for model, calls in going.items():
+                del self._queue[model]
+                if not pushes:
+                    self._stepped[model] += len(calls)
+        for model, calls in going.items():
+            if model.target.local:
+                calls = self._shared.setdefault(model, SharedPrefixes(model)).plan(calls)
+            if pushes:
+                model.on_answer = self._answered  # type: ignore[attr-defined]
+            self.batches[len(calls)] += 1
+            model.submit(calls)
+            self.bus.emit("request.submit", count=len(calls), model=model.target.info.name)
+
+    # -- answers --------------------------------------------------------------------------------------
+
+    def _answered(self, model: Model, call: ModelCall, answer: Answer) -> None:
+        with self._turn:
+            if self._open.pop(call.name, None) is None:
+                return  # dropped meanwhile
+            if not _pushes(model):
+                self._stepped[model] -= 1
+                if not self._stepped[model]:
+                    del self._stepped[model]
+            if model in self._shared:
+                self._shared[model].done(call)
+            if answer.computed_tokens or not answer.error:
+                self._room -= len(call.ids) + len(answer.ids)
+                if self._room >= 0 and call.ids:
+                    self.prompts.append(call.ids)
+                    self.written.append(answer.ids)
+        if not answer.error and call.cached:
+            if self.cache is not None:
+                self.cache.put(call.name, answer)
+            if self.cache is None or self.store.path is not None:
+                self.store.put("call", call.name, answer.record())
+        self.bus.emit(
+            "request.done",
+            node=call.node,
+            finish=answer.finish,
+            generated=answer.generated_tokens,
+            prompt=answer.prompt_tokens,
+            computed=answer.computed_tokens,
+            cached=answer.cached_tokens,
+        )
+        usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
+        for waiting in call.waiting:
+            self._settle(waiting, answer, usage, call.ids, call.messages)
+            # whoever asked for the same call gets it for nothing
+            usage = Usage.stored(answer.prompt_tokens)
+
+    def _settle(self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any) -> None:
+        with self._turn:
+            self.usage += usage
+            self.by_node[waiting.node] = self.by_node.get(waiting.node, Usage()) + usage
+            self.bus.emit("node.end", node=waiting.node, **({"error": answer.error} if answer.error else {}))
+            if waiting.watch is not None:
+                waiting.watch(answer, usage, ids, messages)
+            waiting.client.ready.append((waiting.deliver, answer, usage))
+            if waiting.client.waits:
+                self._turn.notify_all()
+
+
+class Waiting:
+    """Who waits for a call: a client, what it wants called with the answer, and who watches its model."""
+
+    __slots__ = ("client", "deliver", "node", "watch")
+
+    def __init__(self, client: Client, deliver: Deliver, node: str, watch: Any) -> None:
+        self.client, self.deliver, self.node, self.watch = client, deliver, node, watch
+
+
+class Client:
+    """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
+
+    __slots__ = ("desk", "dropped", "open", "ready", "waits")
+
+    def __init__(self, desk: CallDesk) -> None:
+        self.desk = desk
+        self.dropped = desk._dropped
+        self.open = 0
+        self.waits = False
+        self.ready: list[tuple[Deliver, Answer, Usage]] = []
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            self.abort()
+
+    def abort(self) -> None:
+        """Drop what this client still waits for. Calls that others wait for, too, go on."""
+        with self.desk._turn:
+            for _, call in self.desk._open.values():
+                call.waiting = [w for w in call.waiting if w.client is not self]
+            self.open, self.ready = 0, []
+            if not any(call.waiting for _, call in self.desk._open.values()):
+                self.desk.abort()
+
+    def finish(self) -> None:
+        """Wait for everything asked for."""
+        while not self.idle:
+            self.advance()
+
+    @property
+    def bus(self) -> EventBus:
+        return self.desk.bus
+
+    @property
+    def idle(self) -> bool:
+        return not (self.open or self.ready)
+
     def request(
         self,
-        model: Model,
+        model: Model | ModelView,
         sampling: Sampling,
         draw: Draw,
         deliver: Deliver,
@@ -60,94 +308,31 @@ class CallDesk:
     ) -> None:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`."""
-        self.bus.emit("node.start", node=node, row=draw.row)
-        prompt = _digest(ids, messages, score)
-        if draw.sample and sampling.temperature == 0.0:
-            # passes merge equal greedy calls, so their further rollouts are one draw too, whatever the call site
-            sampling = replace(sampling, temperature=ROLLOUT_TEMPERATURE)
-            draw = replace(draw, key=Key((prompt,)), indices=())
-        key = CallKey.of(model.target.info.digest, model.mode, prompt, sampling, draw)
-        name = key.digest()
-        record = self.store.get("call", name)
-        if record is not None:
-            answer = Answer.from_record(record)
-            self._finish(node, deliver, answer, Usage.stored(answer.prompt_tokens))
-            return
-        if name in self._open:
-            self._open[name][1].waiting.append((deliver, node))
-            return
-        call = ModelCall(key, sampling, draw.bits() if sampling.temperature else 0, ids, messages, score, node)
-        call.waiting.append((deliver, node))
-        self._open[name] = (model, call)
-        self._queue.setdefault(model, []).append(call)
-
-    @property
-    def idle(self) -> bool:
-        return not (self._open or self._ready)
+        self.desk.bus.emit("node.start", node=node, row=draw.row)
+        view = view_of(model)
+        watch = view.begin(sampling, ids, messages) if view.watched else None
+        self.open += 1
+        self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch), ids, messages, score)
 
     def advance(self) -> None:
         """Hand queued calls to their models, let models work, deliver what is finished."""
-        self._flush()
-        if not self._ready:
-            models = {id(m): m for m, _ in self._open.values()}
-            for model in models.values():
-                for call, answer in model.advance():
-                    self._answered(model, call, answer)
-        ready, self._ready = self._ready, []
+        if not self.ready:
+            self.waits = True
+            self.desk.serve(self)
+            self.waits = False
+        with self.desk._turn:
+            ready, self.ready = self.ready, []
+            self.open -= len(ready)
         for deliver, answer, usage in ready:
             deliver(answer, usage)
 
-    def _flush(self) -> None:
-        for model, calls in self._queue.items():
-            if model.target.local:
-                shared = self._shared.setdefault(model, SharedPrefixes(model))
-                calls = shared.plan(calls)
-            model.submit(calls)
-            self.bus.emit("request.submit", count=len(calls), model=model.target.info.name)
-        self._queue = {}
 
-    def _answered(self, model: Model, call: ModelCall, answer: Answer) -> None:
-        name = call.key.digest()
-        del self._open[name]
-        if model in self._shared:
-            self._shared[model].done(call)
-        if not answer.error:
-            self.store.put("call", name, answer.record())
-        if answer.computed_tokens or not answer.error:
-            self._room -= len(call.ids) + len(answer.ids)
-            if self._room >= 0:
-                self.prompts.append(call.ids)
-                self.written.append(answer.ids)
-        self.bus.emit(
-            "request.done",
-            node=call.node,
-            finish=answer.finish,
-            generated=answer.generated_tokens,
-            prompt=answer.prompt_tokens,
-            computed=answer.computed_tokens,
-            cached=answer.cached_tokens,
-        )
-        usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
-        for deliver, node in call.waiting:
-            self._finish(node, deliver, answer, usage)
-            usage = Usage.stored(answer.prompt_tokens)  # whoever asked for the same call gets it for nothing
-
-    def _finish(self, node: str, deliver: Deliver, answer: Answer, usage: Usage) -> None:
-        self.usage += usage
-        self.by_node[node] = self.by_node.get(node, Usage()) + usage
-        self.bus.emit("node.end", node=node, **({"error": answer.error} if answer.error else {}))
-        self._ready.append((deliver, answer, usage))
-
-    def abort(self) -> None:
-        """Drop everything that is not finished, and let shared prefixes go."""
-        for model in {id(m): m for m, _ in self._open.values()}.values():
-            model.abort()
-        for shared in self._shared.values():
-            shared.close()
-        self._queue, self._open, self._ready = {}, {}, []
+def _pushes(model: Model) -> bool:
+    """Whether answers of a model arrive by themselves."""
+    return getattr(model, "pushes", False)
 
 
-def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int]) -> str:
+def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int], extra: str) -> str:
     text = json.dumps(messages) if messages else ",".join(map(str, ids))
-    text += "".join(f"|{i}" for i in score)
+    text += "".join(f"|{i}" for i in score) + (f"\n{extra}" if extra else "")
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lampc.ir import Module, Obj, Region
 from lampc.ir.adapters import bind_predictors
-from lampc.ir.prog import Call, Func, If, Loop, Map, Match, Predict
+from lampc.ir.prog import Call, Func, If, Loop, Map, Match, Predict, Try
 from lampc.passes.optimize import (
     CallJob,
     CallResult,
@@ -155,4 +155,6 @@ def _calls(region: Region, functions: dict[str, Func], inside: tuple[str, ...]) 
                 total += bodies[0].times(Range(1, op.max))
             case Map():
                 total += bodies[0].times(Range(0, None))
+            case Try():
+                total += bodies[0].either(Range(0, 0))
     return total

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.ir import Assignment, Draw, Field, Module, Sampling, thaw
 from lampc.ir.adapters import Bound, adapter, bind_prompt
 from lampc.ir.prog import Py, Tool
-from lampc.ir.types import Choice, ListOf, Maybe, Record, Scalar, Type
+from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Scalar, Type
 from lampc.runtime.compile import simplified
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import interpret
@@ -136,6 +136,8 @@ def guess(type: Type) -> Any:
             return [guess(item)]
         case Maybe(item):
             return guess(item)
+        case MapOf(item):
+            return {WORDS: guess(item)}
         case Record(fields):
             return {n: guess(t) for n, t in fields}
     return WORDS

@@ -15,13 +15,14 @@ from typing import Any
 from lampc.ir import Assignment, Draw, Key, Op, Region, Sampling, Value, digest
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_predictors, bind_prompt
 from lampc.ir.kv import Extend, Generate, Root, Score
-from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
+from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool, Try
 from lampc.ir.requests import Parse, RequestOp
-from lampc.runtime.blocks import Block, ContextValue, Done, Services, Task
+from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.interp import arguments, entry_function, host_call, passages
-from lampc.runtime.models import Answer, Model
+from lampc.runtime.models import Answer
+from lampc.runtime.modelview import ModelView
 from lampc.runtime.ops import compute
 from lampc.runtime.types import Cell, Outcome, TraceStep, Usage
 
@@ -57,10 +58,10 @@ class Executor:
                 self._start(Task(index, cell, exe, bound, candidate, outcomes[index]))
             while self.ready:
                 block, i = self.ready.popleft()
-                block.task.queued -= 1
-                if block.task.wants(block, i):
+                block.scope.queued -= 1
+                if block.scope.wants(block, i):
                     self._step(block, i)
-                self._settle(block.task)
+                self._settle(block.scope)
             if self.live and (not waiting or self.live >= self.max_live):
                 if desk.idle:
                     raise RuntimeError("live tasks wait for nothing: a bug in the lowered program")
@@ -73,36 +74,42 @@ class Executor:
         self.live += 1
         self.services.desk.bus.emit("row.start", row=task.cell.row.id, rollout=task.cell.rollout)
         func = task.exe.func
+        scope = Scope(task)
+        scope.ended = lambda: self._end(task)
         try:
             values = arguments(func, task.cell.row.inputs)
         except RowFailure as e:
-            self._fail(task, (), e)
-            self._settle(task)
+            self._fail(scope, (), e)
+            self._settle(scope)
             return
         env = dict(zip(func.body.args, values, strict=True))
-        self._enter(task, func.body, env, None, (), (), (), lambda out: self._succeed(task, out[0]))
+        self._enter(scope, func.body, env, None, (), (), (), lambda out: self._succeed(scope, out[0]))
 
-    def _succeed(self, task: Task, value: Any) -> None:
+    def _succeed(self, scope: Scope, value: Any) -> None:
         outputs = value if isinstance(value, dict) else {"value": value}
         why = unwritable_output(outputs)
         if why:
             raise RowFailure(why)
-        task.outcome.value = outputs
-        self._end(task)
+        scope.task.outcome.value = outputs
+        scope.over = True
+        self._end(scope.task)
 
-    def _fail(self, task: Task, at: tuple[int, ...], failure: RowFailure) -> None:
+    def _fail(self, scope: Scope, at: tuple[int, ...], failure: RowFailure) -> None:
         """The op at `at` failed; of several failures the first in program order is kept."""
-        if task.failed is None or at < task.failed:
-            task.failed = at
-            task.outcome.error = failure.row_error(task.cell.row.id)
+        if scope.failed is None or at < scope.failed:
+            scope.failed, scope.failure = at, failure
+            if scope.outer is None:
+                scope.task.outcome.error = failure.row_error(scope.task.cell.row.id)
 
-    def _settle(self, task: Task) -> None:
-        """End a failed row once nothing of it is under way, so that its usage is whole."""
-        if task.failed is not None and not (task.over or task.pending or task.queued):
-            self._end(task)
+    def _settle(self, scope: Scope) -> None:
+        """End a failed scope once nothing of it is under way, so that usage is whole."""
+        if scope.over or scope.pending or scope.queued or (scope.failed is None and scope.wanted()):
+            return
+        scope.over = True
+        assert scope.ended is not None
+        scope.ended()
 
     def _end(self, task: Task) -> None:
-        task.over = True
         self.live -= 1
         task.steps.sort(key=lambda s: s[0])
         task.outcome.trace = [step for _, step in task.steps]
@@ -113,7 +120,7 @@ class Executor:
 
     def _enter(
         self,
-        task: Task,
+        scope: Scope,
         region: Region,
         env: dict[Value, Any],
         parent: Block | None,
@@ -122,8 +129,8 @@ class Executor:
         order: tuple[int, ...],
         done: Done,
     ) -> None:
-        plan = task.exe.plan(region)
-        block = Block(task, plan, env, parent, path, indices, order, list(plan.waits), done)
+        plan = scope.task.exe.plan(region)
+        block = Block(scope, plan, env, parent, path, indices, order, list(plan.waits), done)
         for i, count in enumerate(plan.waits):
             if not count:
                 self._queue(block, i)
@@ -146,7 +153,7 @@ class Executor:
             self._queue(block, i)
 
     def _queue(self, block: Block, i: int) -> None:
-        block.task.queued += 1
+        block.scope.queued += 1
         self.ready.append((block, i))
 
     # -- ops ----------------------------------------------------------------------------------------
@@ -160,7 +167,7 @@ class Executor:
                 return
             self._run_op(block, i, op, args)
         except RowFailure as e:
-            self._fail(block.task, (*block.order, i), e.at(op))
+            self._fail(block.scope, (*block.order, i), e.at(op))
 
     def _run_op(self, block: Block, i: int, op: Op, args: list[Any]) -> None:
         match op:
@@ -187,12 +194,14 @@ class Executor:
                 self._map(block, i, op, args[0])
             case Loop():
                 self._iterate(block, i, op, args, 0)
+            case Try():
+                self._try(block, i, op)
             case Call():
                 func = entry_function(block.task.exe.module, op.callee.name)
                 env = dict(zip(func.body.args, args, strict=True))
                 path = block.path + op.key.path
                 done: Done = lambda out: self._resolve(block, i, out)  # noqa: E731
-                self._enter(block.task, func.body, env, None, path, block.indices, (*block.order, i), done)
+                self._enter(block.scope, func.body, env, None, path, block.indices, (*block.order, i), done)
             case Retrieve():
                 found = self.services.retriever(block.task.exe, op.retriever.name)
                 self._resolve(block, i, [found.search(args[0], passages(op, args, block.task.exe.module))])
@@ -213,7 +222,29 @@ class Executor:
         def done(out: list[Any]) -> None:
             self._resolve(block, i, out)
 
-        self._enter(block.task, region, {}, block, block.path, block.indices, (*block.order, i), done)
+        self._enter(block.scope, region, {}, block, block.path, block.indices, (*block.order, i), done)
+
+    def _try(self, block: Block, i: int, op: Try) -> None:
+        outer = block.scope
+        scope = Scope(block.task, outer, (block, i))
+        outer.pending += 1
+
+        def ended() -> None:
+            outer.pending -= 1
+            if outer.wants(block, i):
+                message = scope.failure.message if scope.failure is not None else ""
+                self._resolve(block, i, [*([None] * (len(op.outs) - 1)), message])
+            self._settle(outer)
+
+        def done(out: list[Any]) -> None:
+            scope.over = True
+            outer.pending -= 1
+            if outer.wants(block, i):
+                self._resolve(block, i, [*out, None])
+            self._settle(outer)
+
+        scope.ended = ended
+        self._enter(scope, op.body, {}, block, block.path, block.indices, (*block.order, i), done)
 
     def _map(self, block: Block, i: int, op: Map, items: Sequence[Any]) -> None:
         out: list[Any] = [None] * len(items)
@@ -234,7 +265,7 @@ class Executor:
                     launch(n + 1)
 
             env = {op.body.args[0]: items[n], op.body.args[1]: n}
-            self._enter(block.task, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
+            self._enter(block.scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
 
         for n in range(1 if ordered else len(items)):
             launch(n)
@@ -250,7 +281,7 @@ class Executor:
                 self._iterate(block, i, op, rest[:count], n + 1)
 
         env = dict(zip(op.body.args, [*carried, n], strict=True))
-        self._enter(block.task, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
+        self._enter(block.scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
 
     # -- LM calls -----------------------------------------------------------------------------------
 
@@ -268,7 +299,7 @@ class Executor:
                 task.exe.statics[spot] = ids
         return ContextValue(context.model, context.ids + ids)
 
-    def _encode(self, model: Model, text: str) -> tuple[int, ...]:
+    def _encode(self, model: ModelView, text: str) -> tuple[int, ...]:
         spot = (model.target.info.digest, text)
         found = self._tokens.get(spot)
         if found is None:
@@ -285,7 +316,7 @@ class Executor:
             grown = ContextValue(context.model, context.ids + answer.ids)
             self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
 
-        block.task.pending += 1
+        block.scope.pending += 1
         self.services.desk.request(
             context.model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
         )
@@ -305,7 +336,7 @@ class Executor:
             ids = self._encode(context.model, option)
             draw = Draw(self.services.seed, Key(()), block.indices, block.task.cell.row.id)
             done = functools.partial(deliver, n=n)
-            block.task.pending += 1
+            block.scope.pending += 1
             self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids)
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
@@ -318,7 +349,7 @@ class Executor:
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))
-        block.task.pending += 1
+        block.scope.pending += 1
         self.services.desk.request(
             model,
             op.sampling,
@@ -331,14 +362,14 @@ class Executor:
 
     def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
         """Book the answer to op `i`, and go on with it if it is still wanted."""
-        task = block.task
-        task.outcome.usage += usage
-        task.pending -= 1
+        scope = block.scope
+        scope.task.outcome.usage += usage
+        scope.pending -= 1
         if answer.error:
-            self._fail(task, (*block.order, i), RowFailure(answer.error, block.plan.region.ops[i], "model"))
-        elif task.wants(block, i):
+            self._fail(scope, (*block.order, i), RowFailure(answer.error, block.plan.region.ops[i], "model"))
+        elif scope.wants(block, i):
             resume()
-        self._settle(task)
+        self._settle(scope)
 
     def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> dict[str, Any]:
         text, *inputs = args

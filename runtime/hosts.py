@@ -1,4 +1,5 @@
-"""Calling the user's Python: host references resolved to functions, once."""
+"""Calling the user's Python: host references resolved to functions, once. Code that models write goes elsewhere: to
+the sandbox, which every program that runs here finds."""
 
 from __future__ import annotations
 
@@ -11,9 +12,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from lampc.frontend.python.tools.interpreter import provide_interpreter
 from lampc.ir import HostRef
 from lampc.ir.types import Type, mismatch
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.sandbox.monty import PythonInterpreter
+
+provide_interpreter(PythonInterpreter)
 
 
 class HostError(Exception):

@@ -28,11 +28,13 @@ from lampc.ir.prog import (
     Retrieve,
     Return,
     Tool,
+    Try,
     Yield,
 )
 from lampc.ir.types import mismatch
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hosts import call_host
+from lampc.runtime.observed import observe_host
 from lampc.runtime.ops import compute
 from lampc.runtime.types import TraceStep
 
@@ -157,6 +159,11 @@ class _Run:
                 return [self.map(op, args[0], env, path, indices)]
             case Loop():
                 return self.loop(op, args, env, path, indices)
+            case Try():
+                try:
+                    return [*self.region(op.body, env, path, indices), None]
+                except RowFailure as e:
+                    return [*([None] * (len(op.outs) - 1)), e.message]
             case Call():
                 func = entry_function(self.module, op.callee.name)
                 return [self.call(func, args, path + op.key.path, indices)]
@@ -227,6 +234,8 @@ def host_call(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) ->
         definition = module.lookup(op.tool.name)
         if not isinstance(definition, DefTool):
             raise RowFailure(f"there is no tool `{op.tool.name}`", op)
+        if op.observed:
+            return observe_host(definition, args[0], base)
         return call_host(definition.ref, args, {}, op.returns, base)
     split = len(args) - len(op.keywords)
     return call_host(op.ref, args[:split], dict(zip(op.keywords, args[split:], strict=True)), op.returns, base)

@@ -6,25 +6,26 @@ definitions of the program or one override for all, and keeps local weights with
 
 from __future__ import annotations
 
-import hashlib
+import copy
 import json
+import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from lampc.ir import CallKey, ModelInfo, Sampling, thaw
+from lampc.ir.modelnames import named_model
 from lampc.ir.prog import DefModel
-from lampc.runtime.target import LocalTarget, RemoteTarget
+from lampc.runtime.target import LocalTarget
 
 if TYPE_CHECKING:
     from lampc.backend import Handle, PrefixRef, Request, TokenEngine
     from lampc.backend.hooks import Event
     from lampc.ir import Module, Target
     from lampc.runtime.events import EventBus
-    from lampc.runtime.providers import ChatAnswer
+    from lampc.runtime.modelview import ModelView
 
 
 class ModelError(Exception):
@@ -35,7 +36,9 @@ class ModelError(Exception):
 class Answer:
     """A finished call. `ids` are the generated token ids (local models). Token counts are this call's own.
 
-    `score` is the log-probability, in nats, of the continuation that a scoring call asked about.
+    `score` is the log-probability, in nats, of the continuation that a scoring call asked about. Endpoints may also
+    give `tool_calls` (as they send them), `reasoning`, and `choices` (texts) where several were asked for. Of a call
+    that failed `error` says why, `exception` is what was raised, if anything.
     """
 
     text: str
@@ -48,10 +51,14 @@ class Answer:
     error: str = ""
     stored: bool = False
     score: float = 0.0
+    tool_calls: tuple[dict[str, Any], ...] = ()
+    reasoning: str = ""
+    choices: tuple[str, ...] = ()
+    exception: Exception | None = None
 
     def record(self) -> dict[str, Any]:
         """What the store keeps."""
-        return {
+        kept: dict[str, Any] = {
             "text": self.text,
             "ids": list(self.ids),
             "finish": self.finish,
@@ -59,6 +66,13 @@ class Answer:
             "generated_tokens": self.generated_tokens,
             "score": self.score,
         }
+        if self.tool_calls:
+            kept["tool_calls"] = list(self.tool_calls)
+        if self.reasoning:
+            kept["reasoning"] = self.reasoning
+        if self.choices:
+            kept["choices"] = list(self.choices)
+        return kept
 
     @staticmethod
     def from_record(record: dict[str, Any]) -> Answer:
@@ -72,6 +86,9 @@ class Answer:
             record["generated_tokens"],
             stored=True,
             score=record["score"],
+            tool_calls=tuple(record.get("tool_calls", ())),
+            reasoning=record.get("reasoning", ""),
+            choices=tuple(record.get("choices", ())),
         )
 
 
@@ -79,7 +96,8 @@ class Answer:
 class ModelCall:
     """One call. Local: `ids` is the whole prompt. Remote: `messages`. `draw` are 64 random bits.
 
-    With `score`, nothing is generated: these ids are scored as the continuation of the prompt.
+    With `score`, nothing is generated: these ids are scored as the continuation of the prompt. `extra` are further
+    options for an endpoint, a JSON object as text. `name` is what the desk knows the call by.
     """
 
     key: CallKey
@@ -89,11 +107,18 @@ class ModelCall:
     messages: tuple[tuple[str, str], ...] = ()
     score: tuple[int, ...] = ()
     node: str = ""
+    extra: str = ""
+    name: str = ""
+    cached: bool = True
     waiting: list[Any] = field(default_factory=list)
 
 
 class Model(Protocol):
-    """A model that takes calls and gives answers as they finish."""
+    """A model that takes calls and gives answers as they finish.
+
+    One whose answers arrive by themselves says so by `pushes = True`, and hands each to its attribute `on_answer`
+    instead of giving it from `advance`.
+    """
 
     @property
     def target(self) -> Target: ...
@@ -155,7 +180,7 @@ class LocalModel:
                 self._backlog.appendleft(call)
                 return
             except (BackendError, ValueError) as e:
-                self._failed.append((call, Answer("", finish="error", error=str(e))))
+                self._failed.append((call, failed(_as_lm_error(e, self.target.info.name))))
                 continue
             self._pending[handle.id] = (handle, call)
 
@@ -181,6 +206,10 @@ class LocalModel:
         self._pending = {}
         self._backlog.clear()
 
+    @property
+    def busy(self) -> bool:
+        return bool(self._pending or self._backlog)
+
     def close(self) -> None:
         self.abort()
         self.engine.close()
@@ -202,60 +231,16 @@ def _answer(handle: Handle) -> Answer:
     )
 
 
-class RemoteModel:
-    """An OpenAI-compatible endpoint. What it computes or reuses it does not say: all prompt tokens count."""
+def failed(error: Exception) -> Answer:
+    """The answer of a call that ended in an exception."""
+    return Answer("", finish="error", error=str(error), exception=error)
 
-    mode = "remote"
 
-    def __init__(self, client: Any, name: str) -> None:
-        self.client = client
-        digest = hashlib.blake2b(f"{client.base_url} {client.model}".encode(), digest_size=16).hexdigest()
-        self.target: Target = RemoteTarget(ModelInfo(name, digest, 1 << 20))
-        self._pending: dict[Future[ChatAnswer], ModelCall] = {}
+def _as_lm_error(error: Exception, model: str) -> Exception:
+    from lampc.backend.errors import ContextTooLong
+    from lampc.ir.errors import ContextWindowExceededError
 
-    def submit(self, calls: Sequence[ModelCall]) -> None:
-        for call in calls:
-            s = call.sampling
-            future = self.client.submit(
-                [{"role": r, "content": c} for r, c in call.messages],
-                temperature=s.temperature,
-                top_p=s.top_p,
-                max_tokens=s.max_tokens,
-                stop=list(s.stop),
-                seed=call.draw % (1 << 31),
-            )
-            self._pending[future] = call
-
-    def advance(self) -> list[tuple[ModelCall, Answer]]:
-        if not self._pending:
-            return []
-        done, _ = wait(self._pending, return_when=FIRST_COMPLETED)
-        out = []
-        for future in [f for f in self._pending if f in done]:
-            call = self._pending.pop(future)
-            try:
-                a = future.result()
-            except Exception as e:
-                out.append((call, Answer("", finish="error", error=str(e))))
-                continue
-            n = a.prompt_tokens
-            out.append((call, Answer(a.text, (), a.finish, n, n, 0, a.completion_tokens)))
-        return out
-
-    def retain(self, ids: tuple[int, ...]) -> None:
-        return None
-
-    def release(self, ref: PrefixRef) -> None:
-        return None
-
-    def abort(self) -> None:
-        for future in self._pending:
-            future.cancel()
-        self._pending = {}
-
-    def close(self) -> None:
-        self.abort()
-        self.client.close()
+    return ContextWindowExceededError(str(error), model=model) if isinstance(error, ContextTooLong) else error
 
 
 FIREFLY = "firefly"
@@ -285,46 +270,115 @@ class ModelPool:
         self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
         self.budget = budget
         self.options = options or {}
-        self._models: dict[str, Model] = {}
-        self._bytes = 0
+        self._views: dict[str, ModelView] = {}
+        self._named: dict[int, ModelView] = {}
+        self._shared = _Loaded()
+        self._generation = 0
 
-    def get(self, name: str, module: Module | None = None) -> Model:
+    def using(self, override: Any) -> ModelPool:
+        """The same models with another override."""
+        made = copy.copy(self)
+        made.override, made._views, made._named = override, {}, {}
+        return made
+
+    def get(self, name: str, module: Module | None = None) -> ModelView:
         """The model that `@name` stands for in `module`. Raises ModelError or the engine's own errors."""
+        if self._generation != self._shared.generation:
+            self._views, self._named, self._generation = {}, {}, self._shared.generation
         definition = module.lookup(name) if module is not None else None
         options: dict[str, Any] = {}
-        if self.override is not None:
-            source: Any = self.override
+        declared = definition.source if isinstance(definition, DefModel) else name
+        if (known := named_model(declared)) is not None:
+            found = self._named.get(id(known))
+            if found is not None and found.lm is known:
+                return found
+            source: Any = known  # set on a predictor as an object: who does that means this one
+        elif self.override is not None:
+            source = self.override
         elif isinstance(definition, DefModel):
             source = definition.source
             options = thaw(definition.options)
         else:
             source = FIREFLY
         options = {**options, **self.options}  # who runs a program knows where
-        key = json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}")
-        if key not in self._models:
-            self._models[key] = self._make(name, source, options)
-        return self._models[key]
+        spot = _spot(source, options)
+        view = self._views.get(spot)
+        if view is None:
+            view = self._views[spot] = self._view(name, source, options)
+        if known is not None:
+            self._named[id(known)] = view
+        return view
+
+    def _view(self, name: str, source: Any, options: dict[str, Any]) -> ModelView:
+        from lampc.runtime.lm import LM, BaseLM
+        from lampc.runtime.modelview import ModelView
+
+        if not isinstance(source, BaseLM):
+            return ModelView(self._model(name, source, options))
+        where: Any = source
+        if isinstance(source, LM):
+            where, own = source.source()
+            options = {**own, **options}
+        model = self._model(name, where, options)
+        remote = not model.target.local
+        further = source.further()
+        if further and not remote:
+            raise ModelError(
+                f"model {source.model!r} runs on this machine and has no option {next(iter(further))!r}; known are "
+                f"temperature, top_k, top_p, max_tokens, stop, {', '.join(_ENGINE_OPTIONS)}"
+            )
+        defaults = source.defaults()
+        if remote:
+            defaults.setdefault("max_tokens", 0)
+        extra = json.dumps(further, sort_keys=True, default=_schema) if further else ""
+        return ModelView(model, defaults, extra, source.cache, source)
+
+    def _model(self, name: str, source: Any, options: dict[str, Any]) -> Model:
+        spot, loaded = _spot(source, options), self._shared
+        with loaded.mutex:
+            if spot not in loaded.models:
+                loaded.models[spot] = self._make(name, source, options)
+            if spot in loaded.sizes:
+                loaded.sizes[spot] = loaded.sizes.pop(spot)
+            return loaded.models[spot]
+
+    def _make_room(self, size: int) -> None:
+        """Give local models back that nobody is using, as long as `size` bytes more do not fit."""
+        loaded = self._shared
+        for spot, held in list(loaded.sizes.items()):
+            model = loaded.models.get(spot)
+            if loaded.bytes + size <= self.budget:
+                return
+            if isinstance(model, LocalModel) and not model.busy:
+                del loaded.models[spot], loaded.sizes[spot]
+                loaded.bytes -= held
+                loaded.generation += 1
+                model.close()
 
     def _make(self, name: str, source: Any, options: dict[str, Any]) -> Model:
         if not isinstance(source, str | Path):
-            return LocalModel(source, name)
+            return self._object(name, source)
         text = str(source)
-        if text.startswith(("http://", "https://")):
-            from lampc.runtime.providers import OpenAIClient
+        if text.startswith("litellm:"):
+            from lampc.runtime.providers.litellm import LiteLLMClient
+            from lampc.runtime.remote import RemoteModel
 
+            return RemoteModel(LiteLLMClient(text.removeprefix("litellm:"), **options), name)
+        if text.startswith(("http://", "https://")):
             if found := " and ".join(f"`{k}`" for k in _LOCAL_OPTIONS if k in options):
                 raise ModelError(
                     f"model `{name}` is an endpoint and computes elsewhere: {found} can only be said of a model on "
                     "this machine; leave it out, or name a checkpoint folder"
                 )
-            return RemoteModel(OpenAIClient(text, str(options.get("model", ""))), name)
+            return self._endpoint(name, text, options)
         from lampc.backend import load_engine
 
         folder = firefly_folder() if text == FIREFLY else self._folder(Path(text))
         size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-        if self._bytes + size > self.budget:
+        self._make_room(size)
+        if self._shared.bytes + size > self.budget:
             raise ModelError(
-                f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._bytes >> 20} MiB loaded, "
+                f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._shared.bytes >> 20} MiB loaded, "
                 f"within {self.budget >> 20} MiB; use fewer models at once or raise the budget"
             )
         wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
@@ -338,8 +392,31 @@ class ModelPool:
         except ValueError as e:
             raise ModelError(f"{folder}: {e}") from e
         model = LocalModel(engine, name)
-        self._bytes += size  # only now: what failed to load takes no room
+        self._shared.bytes += size  # only now: what failed to load takes no room
+        self._shared.sizes[_spot(source, options)] = size
         return model
+
+    def _endpoint(self, name: str, url: str, options: dict[str, Any]) -> Model:
+        from lampc.runtime.providers import OpenAIClient
+        from lampc.runtime.remote import CLIENT_OPTIONS, RemoteModel
+
+        unknown = sorted(set(options) - set(CLIENT_OPTIONS) - {"model"})
+        if unknown:
+            known = ", ".join(("model", *CLIENT_OPTIONS))
+            raise ModelError(f"model `{name}` is an endpoint; it has no option {unknown[0]!r}, there are {known}")
+        told = {k: v for k, v in options.items() if k in CLIENT_OPTIONS}
+        return RemoteModel(OpenAIClient(url, str(options.get("model", "")), **told), name)
+
+    def _object(self, name: str, source: Any) -> Model:
+        """A model given as an object: an engine of ours, something with DSPy's `forward`, a function of messages."""
+        if hasattr(source, "target"):
+            made: Model = source
+            return made
+        if hasattr(source, "submit") and hasattr(source, "step"):
+            return LocalModel(source, name)
+        from lampc.runtime.inprocess import HostModel
+
+        return HostModel(source, name)
 
     def _folder(self, path: Path) -> Path:
         for folder in (path, self.base / path):
@@ -351,10 +428,35 @@ class ModelPool:
         )
 
     def close(self) -> None:
-        for model in self._models.values():
+        with self._shared.mutex:
+            models, self._shared.models = self._shared.models, {}
+            self._shared.sizes, self._shared.bytes = {}, 0
+            self._shared.generation += 1
+        for model in models.values():
             model.close()
-        self._models = {}
-        self._bytes = 0
+
+
+class _Loaded:
+    """What pools that share their models have in common."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {}
+        self.sizes: dict[str, int] = {}  # bytes of local models, the longest unused first
+        self.bytes = 0
+        self.generation = 0  # grows whenever models are given back
+        self.mutex = threading.RLock()
+
+
+def _spot(source: Any, options: dict[str, Any]) -> str:
+    return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
+
+
+def _schema(value: Any) -> Any:
+    """Classes of pydantic among an endpoint's options, as the JSON schemas that they stand for."""
+    if hasattr(value, "model_json_schema"):
+        schema = value.model_json_schema()
+        return {"type": "json_schema", "json_schema": {"name": value.__name__, "schema": schema, "strict": True}}
+    raise ModelError(f"an option of an endpoint must be JSON, not {type(value).__name__}")
 
 
 class _StepHook:

@@ -10,6 +10,8 @@ one pool of models and one prefix cache.
 from __future__ import annotations
 
 import contextlib
+import copy
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -21,13 +23,16 @@ from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling, parse_
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
 from lampc.runtime.blocks import Services
-from lampc.runtime.calls import CallDesk
+from lampc.runtime.cache import CallCache, default_cache
+from lampc.runtime.calls import CallDesk, Client
 from lampc.runtime.compile import Executable, lower, structural
 from lampc.runtime.events import EventBus
 from lampc.runtime.execute import Executor
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.models import Answer, ModelPool
+from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
+from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.retrievers import Retriever, build_retriever
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome, Row, Usage
@@ -39,7 +44,11 @@ class Session:
     `model` stands for every model of the programs that run: `firefly`, a checkpoint folder, the URL of an
     OpenAI-compatible endpoint, or an engine object. `base` is where relative paths of a program start.
     `store` journals finished calls (in memory if None). `exact` asks for outputs that do not depend on
-    scheduling. Raises the errors of the parts it opens, when they are first used.
+    scheduling. `cache` answers calls that any run made before (None: the one of `configure_cache`, without a store
+    at least one in memory). `window` is how many seconds an idle engine waits for calls of other threads.
+
+    Any number of threads may use a session; what they ask for at the same time runs together. Raises the errors of
+    the parts it opens, when they are first used.
     """
 
     def __init__(
@@ -55,6 +64,8 @@ class Session:
         engine: str = "paged",
         max_live: int = 1024,
         model_options: Mapping[str, Any] | None = None,
+        cache: CallCache | None = None,
+        window: float = 0.0,
     ) -> None:
         self.base = base
         self.seed = seed
@@ -70,9 +81,13 @@ class Session:
             options=dict(model_options or {}),
             bus=self.bus,
         )
-        self.desk = CallDesk(self.store, self.bus)
+        if cache is None:
+            cache = default_cache(memory=store is None)
+        self.desk = CallDesk(self.store, self.bus, cache, window=window)
+        self.lock = threading.RLock()  # for what is made once and kept
         self._executables: dict[tuple[str, str, Assignment], Executable] = {}
         self._retrievers: dict[tuple[str, str], Retriever] = {}
+        self._views: dict[int, Session] = {}
         self._seconds = 0.0
 
     def __enter__(self) -> Session:
@@ -85,6 +100,19 @@ class Session:
         """Give models back. The store stays open: it belongs to the caller."""
         self.desk.abort()
         self.models.close()
+
+    def using(self, model: Any) -> Session:
+        """This session with another model for all programs: desk, models, caches and history are shared."""
+        with self.lock:
+            found = self._views.get(id(model))
+            if found is None or found.models.override is not model:
+                if len(self._views) >= 64:
+                    self._views.clear()
+                found = copy.copy(self)
+                found.models = self.models.using(model)
+                found._executables = {}
+                self._views[id(model)] = found
+            return found
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -120,16 +148,14 @@ class Session:
             name = entry or (program.entry if isinstance(program, Unit) else None)
             made = {id(c.assignment): c.assignment for c in cells}
             lowered = {i: self.executable(module, name, a) for i, a in made.items()}
-            return self._executor(module).run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
-        except BaseException:
-            self.desk.abort()
-            raise
+            with Client(self.desk) as client:
+                return self._executor(module, client).run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
         finally:
             self._seconds += time.perf_counter() - started
 
-    def _executor(self, module: Module) -> Executor:
+    def _executor(self, module: Module, client: Client | None = None) -> Executor:
         services = Services(
-            self.desk,
+            client or Client(self.desk),
             lambda name: self.models.get(name, module),
             lambda exe, name: self.retriever(exe.module, name),
             self.base,
@@ -141,10 +167,11 @@ class Session:
         """The lowered program for the structural part of a candidate (layouts, models), made once."""
         shape = structural(module, assignment or Assignment())
         spot = (module.digest(), entry or "", shape)
-        if spot not in self._executables:
-            lowered = lower(module, lambda name: self.target(module, name), shape)
-            self._executables[spot] = Executable(lowered, entry)
-        return self._executables[spot]
+        with self.lock:
+            if spot not in self._executables:
+                lowered = lower(module, lambda name: self.target(module, name), shape)
+                self._executables[spot] = Executable(lowered, entry)
+            return self._executables[spot]
 
     def target(self, module: Module, name: str = "main") -> Target:
         """What programs are lowered for."""
@@ -169,25 +196,49 @@ class Session:
     def answered(self, calls: Sequence[tuple[Bound, Mapping[str, Any], Sampling, Draw]]) -> list[tuple[Answer, Usage]]:
         """The same, each answer with what it cost: nothing, if an earlier or equal call gave it."""
         answers: list[tuple[Answer, Usage] | None] = [None] * len(calls)
-        for i, (bound, inputs, sampling, draw) in enumerate(calls):
-            model = self.models.get(bound.model)
-            prompt = adapter(bound.layout).render(bound.signature, bound.name)
-            values = [inputs.get(f.name) for f in bound.signature.inputs]
-            turns = bind_prompt(prompt, bound, values, model.target.quote)
-            ids: tuple[int, ...] = ()
-            if model.target.local:
-                assert model.target.tokens is not None
-                ids = tuple(model.target.tokens.encode(model.target.render_chat(turns)))
-
-            def deliver(answer: Answer, usage: Usage, i: int = i) -> None:
-                answers[i] = answer, usage
-
-            messages = () if ids else tuple(turns)
-            drawn = call_sampling(bound.signature, sampling)
-            self.desk.request(model, drawn, draw, deliver, ids=ids, messages=messages, node=bound.name)
-        while any(a is None for a in answers):
-            self.desk.advance()
+        with Client(self.desk) as client:
+            for i, (bound, inputs, sampling, draw) in enumerate(calls):
+                model = self.models.get(bound.model)
+                prompt = adapter(bound.layout).render(bound.signature, bound.name)
+                values = [inputs.get(f.name) for f in bound.signature.inputs]
+                turns = bind_prompt(prompt, bound, values, model.target.quote)
+                drawn = call_sampling(bound.signature, sampling)
+                self._request(client, answers, i, model, turns, drawn, draw, bound.name)
+            client.finish()
         return [a for a in answers if a is not None]
+
+    def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Sampling, draws: Sequence[Draw]) -> list[Answer]:
+        """Answers to a conversation, one for each draw, errors inside them."""
+        answers: list[tuple[Answer, Usage] | None] = [None] * len(draws)
+        model = self.models.get("main")
+        turns = [turn_of(m) for m in messages]
+        if model.target.local:
+            turns = [text_turn(t, model.target.info.name) for t in turns]
+        with Client(self.desk) as client:
+            for i, draw in enumerate(draws):
+                self._request(client, answers, i, model, turns, sampling, draw, "lm")
+            client.finish()
+        return [a[0] for a in answers if a is not None]
+
+    def _request(
+        self,
+        client: Client,
+        answers: list[tuple[Answer, Usage] | None],
+        i: int,
+        model: ModelView,
+        turns: Sequence[tuple[str, str]],
+        sampling: Sampling,
+        draw: Draw,
+        node: str,
+    ) -> None:
+        def deliver(answer: Answer, usage: Usage) -> None:
+            answers[i] = answer, usage
+
+        ids: tuple[int, ...] = ()
+        if model.target.local:
+            assert model.target.tokens is not None
+            ids = tuple(model.target.tokens.encode(model.target.render_chat(turns)))
+        client.request(model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node)
 
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
@@ -195,7 +246,7 @@ class Session:
         """One LM call and its outputs. Raises ParseFailure, or RowFailure if the model fails."""
         (answer,) = self.complete([(bound, inputs, sampling, draw)])
         if answer.error:
-            raise RowFailure(answer.error, kind="model")
+            raise answer.exception or RowFailure(answer.error, kind="model")
         return parse_answer(bound, answer.text), answer.text
 
     def runner(self, module: Module) -> SessionRunner:

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lampc.ir import Derived, Loc, Obj, Span, Symbol, freeze
 from lampc.ir.adapters import ADAPTERS
-from lampc.ir.content import Assignment, Demo, DemoSet, Field, HostRef, Key, Sampling, Signature
+from lampc.ir.content import Assignment, Demo, DemoSet, Field, HostRef, Key, Sampling, Shape, Signature
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Run, Text, Turn
-from lampc.ir.types import ANY, BOOL, FLOAT, INT, KV, NONE, STR, Choice, ListOf, Maybe, Record, Type
+from lampc.ir.types import ANY, BOOL, FLOAT, INT, KV, MEDIA, NONE, STR, Choice, ListOf, MapOf, Maybe, Record, Type
 
 Draw = Callable[[st.SearchStrategy[Any]], Any]
 
@@ -22,16 +22,18 @@ words = st.sampled_from(
 texts = st.one_of(words, st.text(max_size=20))
 names = st.from_regex(r"[a-z][a-z0-9_]{0,6}", fullmatch=True)
 symbols = st.one_of(names, st.text(min_size=1, max_size=6)).map(Symbol)
+hosts = st.sampled_from(["", "", "pack.mod:Outer.Inner", "odd name"])
 types: st.SearchStrategy[Type] = st.recursive(
     st.one_of(
-        st.sampled_from([STR, INT, FLOAT, BOOL, ANY, NONE]),
-        st.lists(texts, max_size=3).map(lambda o: Choice(tuple(o))),
+        st.sampled_from([STR, INT, FLOAT, BOOL, ANY, NONE, MEDIA]),
+        st.builds(Choice, st.lists(texts, max_size=3).map(tuple), hosts),
         st.just(KV),
     ),
     lambda inner: st.one_of(
         inner.map(ListOf),
         inner.map(Maybe),
-        st.lists(st.tuples(st.one_of(names, texts), inner), max_size=3).map(lambda f: Record(tuple(f))),
+        st.builds(MapOf, inner, st.sampled_from([STR, INT, Choice(("a", "b"))])),
+        st.builds(Record, st.lists(st.tuples(st.one_of(names, texts), inner), max_size=3).map(tuple), hosts),
     ),
     max_leaves=5,
 )
@@ -48,7 +50,20 @@ samplings = st.builds(
     st.lists(texts, max_size=2).map(tuple),
 )
 keys = st.lists(texts, min_size=1, max_size=3).map(lambda p: Key(tuple(p)))
-fields = st.builds(Field, names, types, texts, texts, st.integers(0, 99))
+shapes = st.builds(
+    Shape,
+    texts,
+    st.sampled_from(["schema", "literal", "enum", "custom"]),
+    st.lists(scalars, max_size=3).map(tuple),
+    st.lists(texts, max_size=2).map(tuple),
+    json_values.map(freeze),
+    st.lists(st.tuples(texts, texts), max_size=2).map(tuple),
+)
+limits = st.dictionaries(st.sampled_from(["ge", "lt"]), st.integers(-9, 9)).map(freeze)
+defaults = st.lists(json_values.map(freeze), max_size=1).map(tuple)
+fields = st.builds(
+    Field, names, types, texts, texts, st.integers(0, 99), st.one_of(st.none(), shapes), limits, defaults
+)
 demos = st.builds(Demo, st.dictionaries(names, json_values, max_size=3).map(freeze), st.booleans())
 raw_signatures = st.builds(
     Signature, st.lists(fields, max_size=3).map(tuple), st.lists(fields, max_size=3).map(tuple), texts, texts
@@ -91,7 +106,7 @@ locations: st.SearchStrategy[Loc] = st.recursive(
 
 FIELD_TYPES: tuple[Type, ...] = (
     STR, INT, BOOL, FLOAT, ListOf(STR), ListOf(INT), Choice(("yes", "no")), Maybe(STR), Maybe(INT),
-    ListOf(Record((("name", STR), ("n", INT)))), Record((("name", STR), ("tags", ListOf(STR)))),
+    ListOf(Record((("name", STR), ("n", INT)))), Record((("name", STR), ("tags", ListOf(STR)))), MapOf(INT),
 )  # fmt: skip
 
 
@@ -104,6 +119,8 @@ def values_of(t: Type) -> st.SearchStrategy[Any]:
             return st.lists(values_of(item), max_size=3)
         case Maybe(item):
             return st.one_of(st.none(), values_of(item))
+        case MapOf(item):
+            return st.dictionaries(names, values_of(item), max_size=2)
         case Record(parts):
             return st.fixed_dictionaries({n: values_of(x) for n, x in parts})
     return {

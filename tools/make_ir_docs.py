@@ -59,9 +59,14 @@ With `locs=True` each op is followed by `loc([path, line, column, end line, end 
 | `none` | the absent value |
 | `choice["a", "b"]` | one of these strings |
 | `list[T]` | a list |
+| `map[T]` `map[K, T]` | values by names not known before; `K` says what the names spell |
 | `opt[T]` | `T` or `none` |
 | `{a: T, b: U}` | a record of these fields; `{}` is a record of any fields |
+| `media` | content that is no text: `{"$media": [part, ...]}`, parts as chat messages have them |
 | `kv` | a context: a token prefix together with its keys and values |
+
+`"module:Class"{a: T}` and `choice "module:Class"["a", "b"]` name the Python class whose objects such values are on the
+Python side; that says nothing about the values themselves.
 """
 
 

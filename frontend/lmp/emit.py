@@ -238,7 +238,7 @@ class _Emitter:
         if op.model.name != "main":
             text += f" @model({identifier(op.model.name)})"
         text += layout_text(op.layout)
-        if op.sampling != Sampling():
+        if replace(op.sampling, firm=()) != Sampling():
             raise NotSayable(f"sampling{sampling_text(op.sampling)} of the definition of `@{op.symbol}`", op)
         if op.frozen:
             text += " @frozen" if op.frozen == PARAMETERS else f" @frozen({', '.join(op.frozen)})"

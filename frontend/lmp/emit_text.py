@@ -92,7 +92,7 @@ def sampling_text(sampling: Sampling) -> str:
     parts = []
     for name in Sampling.__dataclass_fields__:
         value = getattr(sampling, name)
-        if value != getattr(plain, name):
+        if value != getattr(plain, name) and name != "firm":
             parts.append(f"{name}: {literals.show(list(value) if isinstance(value, tuple) else value)}")
     return f" @sample({', '.join(parts)})" if parts else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from lampc.ir import ANY, Choice, ListOf, Maybe, Record, Scalar, Span, Type, Value
+from lampc.ir import ANY, Choice, ListOf, MapOf, Maybe, Record, Scalar, Span, Type, Value
 from lampc.ir.types import assignable, join, mismatch, spelled, type_of
 
 
@@ -62,7 +62,7 @@ def _holds_any(types: list[Type]) -> bool:
 
 def _parts(t: Type) -> list[Type]:
     match t:
-        case ListOf(item) | Maybe(item):
+        case ListOf(item) | Maybe(item) | MapOf(item):
             return [t, *_parts(item)]
         case Record(fields):
             return [t, *(p for _, f in fields for p in _parts(f))]

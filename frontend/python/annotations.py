@@ -11,12 +11,11 @@ from collections import ChainMap
 from collections.abc import Mapping
 from typing import Any, ForwardRef, Literal, Union, cast, get_args, get_origin, is_typeddict
 
-from lampc.ir.types import ANY, BOOL, FLOAT, INT, NONE, STR, Choice, ListOf, Maybe, Record, Type, join, type_of
-
-
-class BadType(Exception):
-    """An annotation that no field can have; the message says what and what to write instead."""
-
+from lampc.frontend.python.values.foreign import accepts, build, is_custom
+from lampc.frontend.python.values.names import BadType, of_text
+from lampc.frontend.python.values.plain import plain
+from lampc.ir.hostvalues import HostClass, register
+from lampc.ir.types import ANY, BOOL, FLOAT, INT, NONE, STR, Choice, ListOf, MapOf, Maybe, Record, Type, join, type_of
 
 _PLAIN: dict[Any, Type] = {
     str: STR,
@@ -27,34 +26,46 @@ _PLAIN: dict[Any, Type] = {
     type(None): NONE,
     Any: ANY,
     object: ANY,
-    dict: ANY,
+    dict: MapOf(ANY),
     list: ListOf(ANY),
     tuple: ListOf(ANY),
     set: ListOf(ANY),
     frozenset: ListOf(ANY),
 }
 _LISTS = (list, tuple, set, frozenset)
+_TEXTS = frozenset(
+    {
+        "bytes", "complex", "datetime.datetime", "datetime.date", "datetime.time", "datetime.timedelta", "uuid.UUID",
+        "decimal.Decimal", "pathlib.Path", "pathlib.PurePath", "re.Pattern",
+    }
+)  # fmt: skip
+"""Classes of the standard library whose objects JSON spells as texts."""
 
 
 def to_type(annotation: Any, names: Mapping[str, Any] | None = None) -> Type:
     """The IR type of an annotation; strings in it are looked up in `names`. Raises BadType."""
-    return _Reader(names or {}, ()).read(annotation)
+    return TypeReader(names or {}).read(annotation)
 
 
-class _Reader:
-    def __init__(self, names: Mapping[str, Any], open_classes: tuple[type, ...]) -> None:
+class TypeReader:
+    """Reads one annotation. Afterwards `native` says that values of it are the JSON values themselves, `held` that
+    a program's graph can stand for them (objects of classes as records that name their class)."""
+
+    def __init__(self, names: Mapping[str, Any], open_classes: tuple[type, ...] = ()) -> None:
         self.names = names
         self.open = open_classes
+        self.native = self.held = True
 
     def read(self, annotation: Any) -> Type:
         if isinstance(annotation, ForwardRef):
             annotation = annotation.__forward_arg__
         if isinstance(annotation, str):
-            annotation = evaluate(annotation, self.names)
+            annotation = of_text(annotation, self.names)
         if isinstance(annotation, Type):
             return annotation
         try:
             if annotation in _PLAIN:
+                self.native &= annotation not in (tuple, set, frozenset)
                 return _PLAIN[annotation]
         except TypeError:
             pass
@@ -63,82 +74,135 @@ class _Reader:
             return self.generic(annotation, origin, get_args(annotation))
         if isinstance(annotation, type):
             return self.klass(annotation)
+        if isinstance(annotation, typing.TypeVar):
+            return self.foreign()
         raise BadType(f"`{show(annotation)}` is not a type that a field can have")
 
     def generic(self, annotation: Any, origin: Any, args: tuple[Any, ...]) -> Type:
         if origin is Literal:
+            self.native &= not any(isinstance(a, enum.Enum) for a in args)
             return literal(args)
         if origin in (Union, types.UnionType):
             return self.union(args)
         if origin is typing.Annotated:
+            self.native = False
             return self.read(args[0])
         if origin in _LISTS or origin in _ABSTRACT:
+            self.native &= origin is list
             items = [self.read(a) for a in args if a is not Ellipsis]
             return ListOf(join(items))
         if isinstance(origin, type) and issubclass(origin, Mapping):
-            return ANY
+            key, item = (self.read(a) for a in args) if len(args) == 2 else (STR, ANY)
+            self.native &= origin is dict and key == STR
+            self.held &= key == STR
+            return MapOf(item, key)
+        if accepts(annotation):
+            return self.klass(origin, annotation) if isinstance(origin, type) else self.foreign()
         raise BadType(f"`{show(annotation)}` is not a type that a field can have")
 
     def union(self, args: tuple[Any, ...]) -> Type:
         parts = [self.read(a) for a in args if a not in (None, type(None))]
-        if all(isinstance(p, Choice) for p in parts):
-            whole: Type = Choice(tuple(dict.fromkeys(o for p in parts if isinstance(p, Choice) for o in p.options)))
+        if all(p == parts[0] for p in parts):
+            whole = parts[0]
+        elif all(isinstance(p, Choice) for p in parts):
+            whole = Choice(tuple(dict.fromkeys(o for p in parts if isinstance(p, Choice) for o in p.options)))
         else:
-            whole = parts[0] if all(p == parts[0] for p in parts) else ANY
+            whole = ANY
+        self.held &= self.native or len(parts) == 1
         return Maybe(whole) if len(parts) < len(args) and whole != ANY else whole
 
-    def klass(self, cls: type) -> Type:
+    def foreign(self) -> Type:
+        """A type that only its own library reads."""
+        self.native = self.held = False
+        return ANY
+
+    def klass(self, cls: type, annotation: Any = None) -> Type:
         if issubclass(cls, enum.Enum):
-            return Choice(tuple(str(m.value) for m in cls))
+            return self.enumeration(cls)
+        self.native = False
+        if is_custom(cls):
+            self.held = False
+            return cast(Type, getattr(cls, "__ir_type__", ANY))
+        if f"{cls.__module__}.{cls.__qualname__}".removeprefix("builtins.") in _TEXTS:
+            self.held = False
+            return STR
+        if issubclass(cls, tuple) and hasattr(cls, "_fields"):
+            self.held = False
+            return ListOf(join([self.read(a) for a in getattr(cls, "__annotations__", {}).values()]))
         if cls in self.open:
-            raise BadType(f"`{cls.__name__}` contains itself")
+            self.held = False
+            return ANY  # a type inside itself: types of the IR are finite
         fields = _fields_of(cls)
         if fields is None:
+            if accepts(annotation or cls):
+                return self.foreign()
             raise BadType(
                 f"`{cls.__name__}` is not a type that a field can have: use a builtin, Literal, an Enum, "
-                "a dataclass or a TypedDict"
+                "a dataclass, a TypedDict or a pydantic model"
             )
         module = sys.modules.get(cls.__module__)
         known = ChainMap(vars(module) if module else {}, cast(Any, self.names))
-        inner = _Reader(known, (*self.open, cls))
-        return Record(tuple((n, inner.read(a)) for n, a in fields.items()))
+        inner = TypeReader(known, (*self.open, cls))
+        made = tuple((n, inner.read(a)) for n, a in fields.items())
+        if is_typeddict(cls):
+            self.held &= inner.held and inner.native
+            return Record(made)
+        return Record(made, register(HostClass(cls, lambda v: build(cls, v), plain)))
+
+    def enumeration(self, cls: type[enum.Enum]) -> Type:
+        self.native = False
+        values = [m.value for m in cls]
+        if all(isinstance(v, str) for v in values):
+            return Choice(tuple(map(str, values)), register(HostClass(cls, lambda v: member(cls, v), plain)))
+        self.held = False
+        try:
+            return join([type_of(v) for v in values])
+        except TypeError:
+            return ANY
 
 
 _ABSTRACT = {get_origin(t) for t in (typing.Sequence[int], typing.Iterable[int], typing.Collection[int])}
 
 
 def _fields_of(cls: type) -> dict[str, Any] | None:
-    """Annotations by field name of a dataclass, TypedDict, NamedTuple or pydantic model; else None."""
+    """Annotations by field name of a dataclass, TypedDict or pydantic model; else None."""
     if dataclasses.is_dataclass(cls):
         return {f.name: f.type for f in dataclasses.fields(cls)}
-    if is_typeddict(cls):
-        return dict(cls.__annotations__)
-    if issubclass(cls, tuple) and hasattr(cls, "_fields"):
-        return {n: getattr(cls, "__annotations__", {}).get(n, Any) for n in cls._fields}
+    if is_typeddict(cls) or (issubclass(cls, dict) and hasattr(cls, "__total__")):
+        return {n: _item(a) for n, a in cls.__annotations__.items()}
     if hasattr(cls, "model_fields") and isinstance(cls.model_fields, dict):
         return {n: f.annotation for n, f in cls.model_fields.items()}
     return None
 
 
+def _item(annotation: Any) -> Any:
+    """The annotation of a TypedDict's item: one that may be absent is one that may be None."""
+    if get_origin(annotation) is typing.Required:
+        return get_args(annotation)[0]
+    if get_origin(annotation) is typing.NotRequired:
+        return typing.Optional[get_args(annotation)[0]]  # noqa: UP045 - works for all values
+    return annotation
+
+
 def literal(values: tuple[Any, ...]) -> Type:
-    """The type of `Literal[...]`: a choice of strings, else the type of the values. Raises BadType."""
-    if values and all(isinstance(v, str) for v in values):
-        return Choice(tuple(values))
-    kinds = {type(v.value if isinstance(v, enum.Enum) else v) for v in values}
-    if len(kinds) == 1 and kinds <= {int, bool, float}:
-        return type_of(values[0])
-    if values and all(isinstance(v, enum.Enum) for v in values):
-        return Choice(tuple(str(v.value) for v in values))
-    raise BadType(f"Literal[{', '.join(map(repr, values))}]: all values must be strings, or all numbers")
+    """The type of `Literal[...]`: a choice of strings, else the narrowest type of the values. Raises BadType."""
+    plain = [v.value if isinstance(v, enum.Enum) else v for v in values]
+    if not all(v is None or isinstance(v, str | int | bool | float) for v in plain):
+        raise BadType(f"Literal[{', '.join(map(repr, values))}]: values are strings, numbers, truth values or None")
+    texts = tuple(v for v in plain if isinstance(v, str))
+    rest = [v for v in plain if v is not None]
+    inner: Type = Choice(texts) if len(texts) == len(rest) > 0 else join([type_of(v) for v in rest])
+    return Maybe(inner) if len(rest) < len(plain) and inner != ANY else inner
 
 
-def evaluate(text: str, names: Mapping[str, Any]) -> Any:
-    """Evaluate the text of an annotation; `typing` and builtins are known. Raises BadType."""
-    scope = ChainMap({"typing": typing}, cast(Any, names), vars(typing))
-    try:
-        return eval(text, {}, scope)
-    except Exception as e:
-        raise BadType(f"type `{text}` cannot be read: {e}") from e
+def member(cls: type[enum.Enum], value: Any) -> enum.Enum:
+    """The member of an enum by its value as JSON has it, else by its name. Raises ValueError."""
+    for m in cls:
+        if m is value or plain(m.value) == value:
+            return m
+    if isinstance(value, str) and value in cls.__members__:
+        return cls[value]
+    raise ValueError(f"{value!r} is none of {', '.join(str(m.value) for m in cls)}")
 
 
 def show(annotation: Any) -> str:
@@ -146,8 +210,4 @@ def show(annotation: Any) -> str:
     return annotation.__name__ if isinstance(annotation, type) else str(annotation).replace("typing.", "")
 
 
-def default_of(t: Type) -> Any:
-    """The value of an output that the model left out: null where the type allows it. Raises BadType."""
-    if isinstance(t, Maybe) or t == NONE:
-        return None
-    raise BadType(f"{t} has no default")
+__all__ = ["BadType", "TypeReader", "literal", "member", "show", "to_type"]

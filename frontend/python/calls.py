@@ -12,7 +12,7 @@ from typing import Any
 from lampc.frontend.python import methods
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
-from lampc.frontend.python.declare import Retrieve, Retriever, Tool, Tune, argmax, effect_of, returns_of, vote
+from lampc.frontend.python.declare import Retrieve, Retriever, Tune, argmax, returns_of, vote
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS
@@ -20,6 +20,7 @@ from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict, check_inputs, demo_set, sampling_of
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.source import source_of
+from lampc.frontend.python.tools.tool import Tool, effect_of
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
 from lampc.ir import CompileError, HostRef, Key, Region, Symbol, prog
 from lampc.ir.hostref import host_ref
@@ -172,7 +173,7 @@ class Calls(Expressions):
 
     def tool(self, tool: Tool, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Traced:
         try:
-            bound = inspect.signature(tool.function).bind(*args, **kwargs)
+            bound = inspect.signature(tool.func).bind(*args, **kwargs)
         except TypeError as e:
             raise self.fail(node, f"tool `{tool.name}`: {e}") from None
         bound.apply_defaults()
@@ -180,7 +181,7 @@ class Calls(Expressions):
             raise self.stop("L0712", node, f"tool `{tool.name}` has parameters that can only be given by name")
         self.context.use(tool)
         values = [self.lift(v, node) for v in bound.args]
-        returns = returns_of(tool.function)
+        returns = returns_of(tool.func)
         made = self.emit(prog.Tool, *values, node=node, tool=Symbol(tool.name), effect=tool.effect, returns=returns)
         return Traced(made.result)
 

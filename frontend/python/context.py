@@ -12,15 +12,17 @@ from typing import Any
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.base import FunctionState
 from lampc.frontend.python.codes import Untraceable
-from lampc.frontend.python.declare import Retriever, Tool, Tune, params_of, returns_of
+from lampc.frontend.python.declare import Retriever, Tune, params_of, returns_of
 from lampc.frontend.python.liveness import shared, walk_block
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.source import Source, source_of
+from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.traced import Frame, Traced, as_json
 from lampc.ir import Diagnostic, Label, Op, Region, Span, Symbol, freeze, prog
 from lampc.ir.hostref import host_ref, is_closure
+from lampc.ir.modelnames import model_name
 from lampc.ir.types import ANY, Record, Type, assignable
 
 _ASKING = (Predict, Module, Program, Retriever, Tool)
@@ -68,7 +70,7 @@ class Context:
         for symbol, predictor in predictor_symbols(module):
             self.take(predictor, f"{prefix}.{symbol}" if prefix else symbol, prefix or type(module).__name__)
         for name, part in module.named_sub_modules():
-            path = name.removeprefix("self").strip(".")
+            path = name.removeprefix("self").strip(".").replace("[", ".").replace("]", "")
             self.paths.setdefault(id(part), ".".join(p for p in (prefix, path) if p))
 
     def predictor(self, predictor: Predict, tracer: Any) -> str:
@@ -209,8 +211,8 @@ class Context:
         ops = []
         for symbol, thing in sorted(self.used.items(), key=lambda kv: int(kv[1].serial)):
             ops.append(definition(symbol, thing))
-            if isinstance(thing, Predict) and thing.lm and thing.lm != "main":
-                models[thing.lm] = None
+            if isinstance(thing, Predict) and (model := model_name(thing.lm)) != "main":
+                models[model] = None
         for name in models:
             yield prog.DefModel.make(symbol=_identifier(name), kind=_kind(name), source=name)
         yield from ops
@@ -220,17 +222,17 @@ def definition(symbol: str, thing: Any) -> Op:
     """The definition of a predictor, retriever, tool or tuned value."""
     match thing:
         case Predict():
-            model = Symbol(_identifier(thing.lm) if thing.lm else "main")
+            model = Symbol(_identifier(model_name(thing.lm)))
             return prog.DefPredictor.make(
                 symbol=symbol, loc=thing.loc, signature=thing.ir_signature(), demos=demo_set(thing.demos),
-                layout=thing.layout, model=model,
+                layout=thing.layout_in_force(), model=model,
             )  # fmt: skip
         case Retriever():
             return thing.definition()
         case Tool():
             return prog.DefTool.make(
-                symbol=symbol, loc=thing.loc, ref=host_ref(thing.function), params=params_of(thing.function),
-                returns=returns_of(thing.function), effect=thing.effect,
+                symbol=symbol, loc=thing.loc, ref=host_ref(thing.func), params=params_of(thing.func),
+                returns=returns_of(thing.func), effect=thing.effect,
             )  # fmt: skip
         case Tune():
             choices = tuple(freeze(as_json(c)) for c in thing.choices)

@@ -1,12 +1,11 @@
-"""Declarations beside predictors: retrievers, tools, tuned values, and what a Python function may do."""
+"""Declarations beside predictors: retrievers and tuned values; and what a function's annotations say of it."""
 
 from __future__ import annotations
 
-import functools
 import inspect
 import operator
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.collect import declared
@@ -16,27 +15,8 @@ from lampc.frontend.python.module import Parameter
 from lampc.frontend.python.predict import serials
 from lampc.ir import Field
 from lampc.ir.prog import DefRetriever
-from lampc.ir.runner import DefinedRetrieval, ToolRunner, current_runner, find_runner, runner
+from lampc.ir.runner import DefinedRetrieval, current_runner, runner
 from lampc.ir.types import ANY, Type, type_of
-
-_F = TypeVar("_F", bound=Callable[..., Any])
-
-
-def pure(function: _F) -> _F:
-    """Declare that a function has no effect and depends on its arguments only: calls may be merged or moved."""
-    function.__lampc_effect__ = "pure"  # type: ignore[attr-defined]
-    return function
-
-
-def unordered(function: _F) -> _F:
-    """Declare that the order of calls of a function does not matter."""
-    function.__lampc_effect__ = "unordered"  # type: ignore[attr-defined]
-    return function
-
-
-def effect_of(function: Any) -> str:
-    """`pure`, `unordered` or `effect` (what is not declared)."""
-    return str(getattr(inspect.unwrap(function), "__lampc_effect__", "effect"))
 
 
 def returns_of(function: Any) -> Type:
@@ -107,40 +87,6 @@ class Retrieve(Parameter):
 
     def __call__(self, query: str, k: int | None = None) -> Prediction:
         return Prediction(passages=self.retriever.search(query, self.k if k is None else k))
-
-
-class Tool:
-    """A Python function with a declared effect. Made by `@lampc.tool`.
-
-    `blocking` says that it waits for the outside (a network, a disk): then it runs on a thread.
-    """
-
-    def __init__(self, function: Callable[..., Any], name: str, effect: str, blocking: bool) -> None:
-        functools.update_wrapper(self, function)
-        self.function, self.name, self.effect, self.blocking = function, name, effect, blocking
-        self.serial = next(serials)
-        self.loc = here()
-        declared(self)
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        at = find_runner()
-        if isinstance(at, ToolRunner):
-            return at.tool(self.name, self.effect, self._timed(), args, kwargs)
-        return self.function(*args, **kwargs)
-
-    def _timed(self) -> Callable[..., Any]:
-        if self.blocking:
-            self.function.__lampc_blocking__ = True  # type: ignore[attr-defined]
-        return self.function
-
-
-def tool(
-    function: Callable[..., Any] | None = None, *, name: str = "", effect: str = "", blocking: bool = False
-) -> Any:
-    """Declare a tool: `@lampc.tool` or `@lampc.tool(effect="pure")`. Effects: pure, unordered, effect."""
-    if function is None:
-        return lambda f: tool(f, name=name, effect=effect, blocking=blocking)
-    return Tool(function, name or function.__name__, effect or effect_of(function), blocking)
 
 
 class Tune:

@@ -13,7 +13,7 @@ from lampc.frontend.python.loops import Iteration
 from lampc.frontend.python.traced import Completions, Local, Traced, Unusable, is_static
 from lampc.ir import HostRef, Region, Value, prog
 from lampc.ir.harmless import harmless
-from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, Record, Type, spelled
+from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, MapOf, Record, Type, spelled
 
 _BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
     ast.Add: ("add", operator.add),
@@ -92,8 +92,10 @@ class Expressions(Displays):
             if isinstance(t, Record) and t.get(name) is None:
                 if name == "completions":
                     return Traced(self.emit(prog.MakeList, value.value, node=node).result)
+                if t.host:
+                    raise self.stop("L0712", node, f"`{name}` of an object of class `{t.host.rpartition(':')[2]}`")
                 raise self.fail(node, f"there is no field `{name}`; there are {', '.join(t.names())}")
-            if not (column or isinstance(t, Record) or t == ANY):
+            if not (column or isinstance(t, Record | MapOf) or t == ANY):
                 raise self.stop("L0712", node, f"attribute `{name}` of a value of type {spelled(t)}")
             return self.get(value, name, node)
         if not is_static(value):
@@ -115,6 +117,8 @@ class Expressions(Displays):
             value = Traced(self.first(value, node))
         if isinstance(value, Traced) and isinstance(index, str):
             return self.attribute(value, index, node)
+        if isinstance(value, Traced) and isinstance(value.type, MapOf) and value.type.key != STR:
+            raise self.stop("L0712", node, f"a key of a value of type {spelled(value.type)}")
         if not isinstance(value, Traced) and is_static(index):
             plain = index.value if isinstance(index, Tune) else index
             try:

@@ -15,10 +15,11 @@ from lampc.frontend.python.codes import Untraceable, wrong
 from lampc.frontend.python.collect import collecting
 from lampc.frontend.python.context import Context
 from lampc.frontend.python.data import Case, Data, MetricFunction, Split, Wish, program_name, source_text
-from lampc.frontend.python.declare import Retriever, Tool
+from lampc.frontend.python.declare import Retriever
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import Program
+from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.tracing import build
 from lampc.ir import ANY, CompileError, Span, Unit
 from lampc.ir.hostref import host_ref

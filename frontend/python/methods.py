@@ -10,7 +10,7 @@ from lampc.frontend.python.base import Base
 from lampc.frontend.python.liveness import MUTATORS as CHANGING
 from lampc.frontend.python.traced import Completions, Local, Traced, WithIndex, is_static
 from lampc.ir import HostRef, prog
-from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, Record, Type, spelled
+from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, MapOf, Record, Type, spelled
 
 _DIRECT = {
     "lower": 0, "upper": 0, "strip": 0, "startswith": 1, "endswith": 1, "count": 1, "replace": 2,
@@ -48,9 +48,10 @@ def traced(t: Any, receiver: Any, name: str, args: list[Any], kwargs: dict[str, 
         return t.host(f"builtins:str.{name}", [receiver, *args], node, _TEXT_RESULTS.get(name, STR) if text else ANY)
     if name in ("index", "copy") and (isinstance(own, ListOf) or isinstance(receiver, list | tuple)):
         return t.host(f"builtins:list.{name}", [receiver, *args], node, INT if name == "index" else own or ANY)
-    if name == "get" and own == ANY and 1 <= len(args) <= 2:
+    open_ = own == ANY or isinstance(own, MapOf)
+    if name == "get" and open_ and 1 <= len(args) <= 2:
         return t.apply("get", receiver, *args, *([None] if len(args) == 1 else []), node=node)
-    if name == "toDict" and own == ANY:
+    if name == "toDict" and open_:
         return receiver
     raise t.stop("L0712", node, f"method `{name}` of a value of type {own or type(receiver).__name__}")
 

@@ -1,16 +1,18 @@
-"""Modules: objects that hold predictors, with `forward`; their parameters, copies and saved state."""
+"""Modules: objects that hold predictors, with `forward`; their parameters, names and copies."""
 
 from __future__ import annotations
 
 import copy
-import json
-import os
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TextIO
 
+from lampc.frontend.python import state as states
+from lampc.frontend.python.callbacks import active, telling
+from lampc.frontend.python.calllog import CallHistory, callers, show
 from lampc.frontend.python.example import Example, Prediction
-from lampc.ir.runner import BatchRunner, find_runner
+from lampc.ir.runner import AwaitingRunner, BatchRunner, find_runner
 
 
 class Parameter:
@@ -32,16 +34,48 @@ class Module:
     """
 
     _compiled: bool = False
-    callbacks: Any = None
+    callbacks: Sequence[Any] = ()
+    history: Any = CallHistory()
 
-    def __init__(self, callbacks: Any = None) -> None:
-        self.callbacks = callbacks
+    def __init__(self, callbacks: Sequence[Any] | None = None) -> None:
+        self.callbacks = list(callbacks or ())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no `forward`")
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    async def aforward(self, *args: Any, **kwargs: Any) -> Any:
+        """`forward`, its LM calls awaited: tasks that wait at the same time are answered in one batch."""
+        at = find_runner()
+        if isinstance(at, AwaitingRunner):
+            return await at.awaiting(lambda: self.forward(*args, **kwargs))
         return self.forward(*args, **kwargs)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        token = callers.set((*callers.get(), self))
+        try:
+            if told := active(self):
+                with telling("module", self, _named(args, kwargs), told) as end:
+                    end.outputs = out = self.forward(*args, **kwargs)
+                return out
+            return self.forward(*args, **kwargs)
+        finally:
+            callers.reset(token)
+
+    async def acall(self, *args: Any, **kwargs: Any) -> Any:
+        """As calling, for `await`: many at a time (`asyncio.gather`) share batches."""
+        token = callers.set((*callers.get(), self))
+        try:
+            if told := active(self):
+                with telling("module", self, _named(args, kwargs), told) as end:
+                    end.outputs = out = await self.aforward(*args, **kwargs)
+                return out
+            return await self.aforward(*args, **kwargs)
+        finally:
+            callers.reset(token)
+
+    def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
+        """Print the last `n` calls that were made by this module or inside of it."""
+        show(self.__dict__.get("_calls", ()), n, file)
 
     # -- what it is made of ---------------------------------------------------------------------------
 
@@ -74,18 +108,30 @@ class Module:
     def predictors(self) -> list[Any]:
         return [p for _, p in self.named_predictors()]
 
-    def named_sub_modules(self, type_: type | None = None) -> Iterator[tuple[str, Module]]:
-        """(name, module) of this module and all inside it, breadth first, each once."""
-        queue: list[tuple[str, Module]] = [("self", self)]
-        seen: set[int] = set()
+    def named_sub_modules(self, type_: type | None = None, skip_compiled: bool = False) -> Iterator[tuple[str, Any]]:
+        """(name, module) of this module and all inside it, breadth first, each once: `self.steps[0]`, `self.d[k]`.
+
+        Lists and dicts are searched at any depth; `type_` selects, `skip_compiled` leaves out what is in frozen ones.
+        """
+        wanted = type_ or Module
+        queue: deque[tuple[str, Any]] = deque([("self", self)])
+        seen = {id(self)}
         while queue:
-            name, module = queue.pop(0)
-            if id(module) in seen:
+            name, item = queue.popleft()
+            if isinstance(item, wanted):
+                yield name, item
+            if isinstance(item, Module):
+                inner = [] if skip_compiled and item._compiled else [(f"{name}.{n}", v) for n, v in vars(item).items()]
+            elif isinstance(item, list | tuple):
+                inner = [(f"{name}[{i}]", v) for i, v in enumerate(item)]
+            elif isinstance(item, dict):
+                inner = [(f"{name}[{k}]", v) for k, v in item.items()]
+            else:
                 continue
-            seen.add(id(module))
-            if type_ is None or isinstance(module, type_):
-                yield name, module
-            queue += [(f"{name}.{n}", m) for n, m in _members(module) if isinstance(m, Module)]
+            for n, v in inner:
+                if isinstance(v, Module | list | tuple | dict | wanted) and id(v) not in seen:
+                    seen.add(id(v))
+                    queue.append((n, v))
 
     def map_named_predictors(self, func: Callable[[Any], Any]) -> Self:
         """Put `func(predictor)` in the place of each predictor."""
@@ -93,38 +139,37 @@ class Module:
             _put(self, name, func(predictor))
         return self
 
-    def set_model(self, model: str | None) -> None:
-        """Let every predictor ask this model (a name of the session's models)."""
+    def set_lm(self, lm: Any) -> None:
+        """Let every predictor ask this model: an `LM`, or a name of the session's models."""
         for predictor in self.predictors():
-            predictor.lm = model
+            predictor.lm = lm
 
-    set_lm = set_model
+    set_model = set_lm
 
     def get_lm(self) -> Any:
-        """The model that all predictors ask. Raises ValueError if they differ."""
-        models = {p.lm for p in self.predictors()}
-        if len(models) == 1:
-            return models.pop()
-        raise ValueError("the predictors of this module ask different models")
+        """The model that all predictors ask. Raises ValueError if they differ, or if there is none."""
+        models = {id(p.lm): p.lm for p in self.predictors()}
+        if len(models) == 1 or (models and len({repr(m) for m in models.values()}) == 1):
+            return next(iter(models.values()))
+        what = "ask different models" if models else "are none"
+        raise ValueError(f"the predictors of this module {what}: there is no one model to name")
 
     # -- copies ---------------------------------------------------------------------------------------
 
     def deepcopy(self) -> Self:
-        """A copy that shares nothing changeable with this one (what cannot be copied is shared)."""
-        made = type(self).__new__(type(self))
-        for name, value in vars(self).items():
-            if isinstance(value, Module):
-                vars(made)[name] = value.deepcopy()
-                continue
-            try:
-                vars(made)[name] = copy.deepcopy(value)
-            except Exception:
-                vars(made)[name] = value
-        return made
+        """A copy that shares nothing changeable with this one: what cannot be copied, and models, are shared."""
+        return copy.deepcopy(self)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        made = memo[id(self)] = self.deepcopy()
+        made = type(self).__new__(type(self))
+        memo[id(self)] = made
+        for name, value in vars(self).items():
+            if name != "_calls":
+                vars(made)[name] = value if name == "lm" else _copied(value, memo)
         return made
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k not in ("_calls", "callbacks")}
 
     def reset_copy(self) -> Self:
         """A copy in which every parameter has forgotten what it learnt."""
@@ -137,36 +182,19 @@ class Module:
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """What was learnt, by predictor name: demos, instructions, field texts, model."""
-        return {name: p.dump_state() for name, p in self.named_predictors()}
+        return states.dump_state(self, json_mode)
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Any:
         """Take over a dumped state. Raises KeyError or ValueError, and then changes nothing."""
-        predictors = self.named_predictors()
-        for name, predictor in predictors:
-            if name not in state:
-                raise KeyError(f"the saved state has nothing for predictor `{name}`")
-            predictor.deepcopy().load_state(state[name])
-        for name, predictor in predictors:
-            predictor.load_state(state[name])
+        states.load_state(self, state, allow_unsafe_lm_state=allow_unsafe_lm_state)
 
     def save(self, path: str | Path) -> None:
         """Write the state as JSON. Raises ValueError for another ending than `.json`."""
-        target = Path(path)
-        if target.suffix != ".json":
-            raise ValueError(f"{target}: state is saved as JSON, end the name in .json")
-        state = {**self.dump_state(), "metadata": {"dependency_versions": _versions()}}
-        text = json.dumps(state, indent=2, ensure_ascii=False) + "\n"
-        temporary = target.with_suffix(".json.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, target)
+        states.save_state(self, path)
 
-    def load(self, path: str | Path) -> None:
-        """Read a state that `save` wrote. Raises ValueError, naming the file, if it is none."""
-        try:
-            state = json.loads(Path(path).read_text(encoding="utf-8"))
-        except ValueError as e:
-            raise ValueError(f"{path}: not a saved state: {e}") from None
-        self.load_state(state)
+    def load(self, path: str | Path, allow_unsafe_lm_state: bool = False) -> None:
+        """Read a state that `save` (or DSPy) wrote. Raises ValueError, naming the file, if it is none."""
+        states.read_state(self, path, allow_unsafe_lm_state=allow_unsafe_lm_state)
 
     # -- many rows ------------------------------------------------------------------------------------
 
@@ -210,6 +238,21 @@ def _attempt(module: Module, row: dict[str, Any]) -> Any:
         return e
 
 
+def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as callbacks are told of them."""
+    return {**({"args": args} if args else {}), **kwargs}
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy; of what cannot be copied, the thing itself."""
+    try:
+        return copy.deepcopy(value, memo)
+    except Exception:
+        if type(value) in (list, tuple):
+            return type(value)(_copied(v, memo) for v in value)
+        return {k: _copied(v, memo) for k, v in value.items()} if type(value) is dict else value
+
+
 def _members(module: Module) -> Iterator[tuple[str, Any]]:
     """(name, value) of attributes, those in lists, tuples and dicts too (one level)."""
     for name, value in vars(module).items():
@@ -223,31 +266,23 @@ def _members(module: Module) -> Iterator[tuple[str, Any]]:
 
 def _put(module: Module, path: str, value: Any) -> None:
     """Set what `path` (as `named_parameters` writes it) names."""
-    head, _, rest = path.partition(".")
-    name, bracket, key = head.partition("[")
-    if rest:
-        target = dict(_members(module))[head]
-        _put(target, rest, value)
-    elif bracket:
-        holder = getattr(module, name)
-        index: Any = key[:-1].strip("'") if isinstance(holder, dict) else int(key[:-1])
-        if isinstance(holder, tuple):
-            holder = list(holder)
-            setattr(module, name, holder)
-        holder[index] = value
-    else:
+    members = dict(_members(module))
+    if path not in members:
+        head = next(n for n, v in members.items() if path.startswith(f"{n}.") and isinstance(v, Module))
+        _put(members[head], path.removeprefix(f"{head}."), value)
+        return
+    name, bracket, key = path.partition("[")
+    if not bracket:
         setattr(module, name, value)
-
-
-def _versions() -> dict[str, str]:
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        own = version("lampc")
-    except PackageNotFoundError:
-        own = "0"
-    return {"python": platform.python_version(), "lampc": own}
+        return
+    holder = getattr(module, name)
+    if isinstance(holder, dict):
+        holder[next(k for k in holder if f"'{k}']" == key)] = value
+        return
+    if isinstance(holder, tuple):
+        holder = list(holder)
+        setattr(module, name, holder)
+    holder[int(key[:-1])] = value
 
 
 def predictor_symbols(module: Module) -> list[tuple[str, Any]]:

@@ -3,36 +3,79 @@
 from __future__ import annotations
 
 import itertools
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
+from lampc.frontend.python.calllog import CallRecord, remember
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module, Parameter
 from lampc.frontend.python.signature import ensure_signature
+from lampc.frontend.python.values.plain import plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
+from lampc.ir.modelnames import model_name
 from lampc.ir.runner import ManyRunner, runner
+from lampc.ir.settings import settings
+
+logger = logging.getLogger(__name__)
 
 serials = itertools.count()
 """Numbers declarations in the order in which they are made."""
 
+_UNSAID = Sampling()
 _SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop")
-_OTHER = ("n", "rollout_id")
+_OTHER = ("n", "rollout_id", "max_completion_tokens", "num_generations", "cache")
 
 
-class Predict(Module, Parameter):
+if TYPE_CHECKING:
+    from typing_extensions import TypeVar
+
+    from lampc.frontend.python.typed import Answer
+
+    A = TypeVar("A", default=Any)
+    S = TypeVar("S", bound=Answer)
+else:
+    from typing import TypeVar
+
+    A = TypeVar("A")
+    S = TypeVar("S")
+
+
+class Predict(Module, Parameter, Generic[A]):
     """Ask a model to fill the outputs of a signature.
 
-    `config` takes `temperature top_k top_p max_tokens stop n`; `layout` names an adapter. Calls take the
-    inputs by name, and `signature= demos= config= lm=` for that call only.
+    `config` takes `temperature top_k top_p max_tokens stop n rollout_id`; `layout` names an adapter ("": that of the
+    settings). Calls take the inputs by name, and `signature= demos= config= lm=` for that call only.
+
+    With `n` the answers are drawn as forks of one prompt, together. Their temperature is 0.7 unless one above 0.15
+    is asked for. Calls that differ in `rollout_id` alone are different draws.
     """
 
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: Predict[S],
+            signature: type[S],
+            callbacks: Any = None,
+            *,
+            layout: str = "",
+            symbol: str = "",
+            **config: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: Predict[Prediction], signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "",
+            **config: Any,
+        ) -> None: ...  # fmt: skip
+
     def __init__(
-        self, signature: Any, callbacks: Any = None, *, layout: str = "compact", symbol: str = "", **config: Any
+        self, signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "", **config: Any
     ) -> None:
         super().__init__(callbacks)
         self.signature = ensure_signature(signature)
@@ -44,10 +87,10 @@ class Predict(Module, Parameter):
         self.reset()
 
     def reset(self) -> None:
-        self.demos: list[Any] = []
+        self.lm: Any = None
         self.traces: list[Any] = []
         self.train: list[Any] = []
-        self.lm: str | None = None
+        self.demos: list[Any] = []
 
     def update_config(self, **config: Any) -> None:
         self.config = {**self.config, **_checked(config)}
@@ -59,79 +102,126 @@ class Predict(Module, Parameter):
         signature: IRSignature = self.signature.ir()
         return signature
 
-    def bound(self, signature: Any = None, demos: Any = None, lm: str | None = None) -> Bound:
+    def layout_in_force(self) -> str:
+        """The adapter's name: this predictor's own, else that of the settings, else `compact`."""
+        return self.layout or settings.layout or "compact"
+
+    def bound(self, signature: Any = None, demos: Any = None, lm: Any = None) -> Bound:
         """The parameters of a call as they are now."""
         chosen = ensure_signature(signature).ir() if signature is not None else self.ir_signature()
         shown = demo_set(self.demos if demos is None else demos)
-        model = lm or self.lm or "main"
-        return Bound(self.symbol or chosen.name or "predict", chosen, chosen.instruction, shown, self.layout, model)
+        name = self.symbol or chosen.name or "predict"
+        return Bound(name, chosen, chosen.instruction, shown, self.layout_in_force(), model_name(lm or self.lm))
 
-    def forward(self, **inputs: Any) -> Prediction:
+    def forward(self, **inputs: Any) -> A:
         """One call, or `n` of them: then attributes give the first, `.completions` all."""
-        config = {**self.config, **_checked(inputs.pop("config", None) or {})}
-        bound = self.bound(inputs.pop("signature", None), inputs.pop("demos", None), inputs.pop("lm", None))
-        values = check_inputs(bound.signature, bound.name, inputs)
+        config = {**settings.sampling, **self.config, **_checked(inputs.pop("config", None) or {})}
+        signature = ensure_signature(inputs.pop("signature", None)) or self.signature
+        bound = self.bound(signature, inputs.pop("demos", None), inputs.pop("lm", None))
+        values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
-        key = Key((bound.name,))
+        key = call_key(bound.name, config)
         if isinstance(ask, ManyRunner):
-            rows = [outputs for outputs, _ in ask.predict_many(bound, values, sampling, key, n)]
+            found = ask.predict_many(bound, values, sampling, key, n)
         else:
-            rows = [ask.predict(bound, values, sampling, key)[0] for _ in range(n)]
-        return Prediction.from_completions(rows)
+            found = [ask.predict(bound, values, sampling, key) for _ in range(n)]
+        remember(CallRecord(bound, values, tuple(text for _, text in found)))
+        return cast(A, Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature))
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: Any, **kwargs: Any) -> A:
         if args:
-            names = ", ".join(f"{n}=..." for n in self.signature.input_fields)
-            raise TypeError(f"a predictor takes its inputs by name: ({names})")
-        return self.forward(**kwargs)
+            self._refuse()
+        return cast(A, super().__call__(**kwargs))
+
+    async def acall(self, *args: Any, **kwargs: Any) -> A:
+        if args:
+            self._refuse()
+        return cast(A, await super().acall(**kwargs))
+
+    def _refuse(self) -> None:
+        names = ", ".join(f"{n}=..." for n in self.signature.input_fields)
+        raise TypeError(f"a predictor takes its inputs by name: ({names})")
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """In the form that DSPy saves."""
-        demos = [dict(d.toDict() if isinstance(d, Example) else d) for d in self.demos]
+        state = getattr(self.lm, "dump_state", None)
         return {
-            "traces": [],
-            "train": [],
-            "demos": demos,
+            "traces": list(self.traces),
+            "train": list(self.train),
+            "demos": [dict(d.toDict() if isinstance(d, Example) else d) for d in self.demos],
             "signature": self.signature.dump_state(),
-            "lm": self.lm,
+            "lm": state() if state is not None else self.lm,
         }
 
-    def load_state(self, state: Mapping[str, Any]) -> None:
+    def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Predict:
+        """Take over one predictor's part of a saved state. Raises KeyError or ValueError for another form."""
         self.signature = self.signature.load_state(state["signature"])
         self.demos = [Example(d) for d in state["demos"]]
+        self.traces, self.train = list(state.get("traces", ())), list(state.get("train", ()))
         model = state.get("lm")
         self.lm = model.get("model") if isinstance(model, Mapping) else model
+        return self
 
     def __repr__(self) -> str:
         return f"Predict({self.signature!r})"
 
 
-class ChainOfThought(Module):
+class ChainOfThought(Module, Generic[A]):
     """A predictor that first writes its `reasoning`."""
+
+    if TYPE_CHECKING:
+
+        @overload
+        def __init__(
+            self: ChainOfThought[S],
+            signature: type[S],
+            rationale_field: Any = None,
+            rationale_field_type: Any = str,
+            **config: Any,
+        ) -> None: ...
+        @overload
+        def __init__(
+            self: ChainOfThought[Prediction], signature: Any, rationale_field: Any = None,
+            rationale_field_type: Any = str, **config: Any,
+        ) -> None: ...  # fmt: skip
 
     def __init__(
         self, signature: Any, rationale_field: Any = None, rationale_field_type: Any = str, **config: Any
     ) -> None:
         super().__init__()
         field = rationale_field or OutputField(desc="${reasoning}")
-        extended = ensure_signature(signature).prepend("reasoning", field, rationale_field_type)
-        self.predict = Predict(extended, **config)
+        type_ = (
+            getattr(rationale_field, "annotation", rationale_field_type) if rationale_field else rationale_field_type
+        )
+        extended = ensure_signature(signature).prepend("reasoning", field, type_)
+        self.predict: Predict[A] = Predict(extended, **config)
 
-    def forward(self, **inputs: Any) -> Any:
+    def forward(self, **inputs: Any) -> A:
         return self.predict(**inputs)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        return self.predict(*args, **kwargs)
+    if TYPE_CHECKING:
+
+        def __call__(self, *args: Any, **kwargs: Any) -> A: ...
+        async def acall(self, *args: Any, **kwargs: Any) -> A: ...
+
+
+def call_key(name: str, config: Mapping[str, Any]) -> Key:
+    """The call site that draws come from; `rollout_id` makes another one of it."""
+    rollout = config.get("rollout_id")
+    return Key((name,) if rollout is None else (f"{name}@{rollout}",))
 
 
 def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
-    """(number of samples, how to draw them). More than one sample needs a temperature: then at least 0.7."""
-    n = int(config.get("n", 1))
+    """(number of samples, how to draw them). More than one sample needs a temperature: at 0.15 or less it is 0.7."""
+    n = int(config.get("n") or config.get("num_generations") or 1)
     options = {k: v for k, v in config.items() if k in _SAMPLING and v is not None}
+    if config.get("max_completion_tokens"):
+        options.setdefault("max_tokens", config["max_completion_tokens"])
     if "stop" in options:
         options["stop"] = (options["stop"],) if isinstance(options["stop"], str) else tuple(options["stop"])
-    sampling = Sampling(**options)
+    said = tuple(k for k, v in options.items() if v == getattr(_UNSAID, k))
+    sampling = Sampling(**options, firm=said)
     if n > 1 and sampling.temperature <= 0.15:
         sampling = replace(sampling, temperature=0.7)
     if "temperature" in options:
@@ -140,26 +230,32 @@ def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
 
 
 def demo_set(demos: Any) -> DemoSet:
-    """Examples, dicts or demos as the IR has them. Raises TypeError for values that are not JSON."""
+    """Examples, dicts or demos as the IR has them."""
     if isinstance(demos, DemoSet):
         return demos
     out = []
     for d in demos:
         values = d.toDict() if isinstance(d, Example) else dict(d)
         augmented = bool(values.pop("augmented", False))
-        kept = {k: v for k, v in values.items() if not k.startswith("dspy_")}
+        kept = {k: plain(v) for k, v in values.items() if not k.startswith("dspy_")}
         out.append(Demo(freeze(kept), augmented))
     return DemoSet(tuple(out))
 
 
 def check_inputs(signature: IRSignature, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs in the order of the signature. Raises TypeError, naming what is missing or too many."""
+    """The inputs in the order of the signature; what may be null and is not given is null.
+
+    What the signature does not have is left out, with a warning in the log: rows carry more columns than are asked
+    for. Raises TypeError, naming what is missing.
+    """
     names = [f.name for f in signature.inputs]
-    missing = [n for n in names if n not in given]
+    missing = [f.name for f in signature.inputs if f.name not in given and not f.optional()]
     extra = [n for n in given if n not in names]
-    if missing or extra:
+    if missing:
         raise TypeError(input_trouble(name, names, missing, extra))
-    return {n: given[n] for n in names}
+    if extra:
+        logger.warning("%s", input_trouble(name, names, [], extra))
+    return {f.name: given[f.name] if f.name in given else f.absent() for f in signature.inputs}
 
 
 def input_trouble(name: str, names: list[str], missing: list[str], extra: list[str]) -> str:

@@ -8,13 +8,14 @@ from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
 from lampc.frontend.python.context import Context, definition
-from lampc.frontend.python.declare import Retriever, Tool, Tune
+from lampc.frontend.python.declare import Retriever, Tune
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict, sampling_of
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.rounds import Rounds
 from lampc.frontend.python.source import outer_names
+from lampc.frontend.python.tools.tool import Tool
 from lampc.ir import Key, Region, Symbol, Unit, prog
 from lampc.ir import Module as IRModule
 

@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Protocol
 
 from lampc.ir.content import Demo, Field, Signature
+from lampc.ir.errors import DSPyError
 from lampc.ir.prompt import Prompt
 
 
-class ParseFailure(Exception):
-    """The model's text does not give the outputs. `text` is what it wrote, `partial` what could be read."""
+class ParseFailure(DSPyError, ValueError):
+    """The model's text does not give the outputs. `text` is what it wrote, `partial` what could be read.
 
-    def __init__(self, message: str, text: str, partial: dict[str, Any]) -> None:
+    DSPy calls it AdapterParseError, and its parts `lm_response` and `parsed_result`.
+    """
+
+    def __init__(self, message: str, text: str, partial: Mapping[str, Any]) -> None:
         super().__init__(message)
         self.text = text
-        self.partial = partial
+        self.partial = dict(partial)
+        self.adapter_name = ""
+        self.signature: Any = None
+
+    @property
+    def lm_response(self) -> str:
+        return self.text
+
+    @property
+    def parsed_result(self) -> dict[str, Any]:
+        return self.partial
 
 
 class Adapter(Protocol):
-    """Pure functions of frozen content: no model, no state."""
+    """Pure functions of frozen content: no model, no state. `strict` ones read answers as DSPy does, no further."""
 
     name: str
+    strict: bool
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
         """The prompt of a call, with slots for the predictor's instruction and demos and for the inputs."""
@@ -36,6 +52,10 @@ class Adapter(Protocol):
 
     def order(self, signature: Signature, demos: tuple[Demo, ...]) -> tuple[Demo, ...]:
         """The demos in the order in which the prompt has them."""
+        ...
+
+    def history(self, signature: Signature, value: Any) -> list[tuple[str, str]]:
+        """Turns (role, text) of a conversation so far."""
         ...
 
     def value(self, value: Any, field: Field) -> str:

@@ -10,10 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lampc.ir.adapters.registry import adapter
+from lampc.ir.adapters.schema import is_history
 from lampc.ir.content import Assignment, DemoSet, Sampling, Signature
 from lampc.ir.core import Module
 from lampc.ir.prog import DefPredictor
-from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
+from lampc.ir.prompt import MANY, Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,18 @@ def demo_turns(segment: Demos, bound: Bound, quote: Quote = verbatim) -> list[tu
     return [(role, quote(text)) for d in demos for role, text in how.demo(bound.signature, d)]
 
 
+def shown_turns(
+    segment: Segment, bound: Bound, inputs: Sequence[Any], quote: Quote = verbatim
+) -> list[tuple[str, str]]:
+    """The turns that a segment stands for, quoted; none for a segment that is text of one turn."""
+    if isinstance(segment, Demos):
+        return demo_turns(segment, bound, quote)
+    if isinstance(segment, Input) and is_history(segment.field):
+        turns = adapter(segment.adapter).history(bound.signature, inputs[segment.index])
+        return [(role, quote(text)) for role, text in turns]
+    return []
+
+
 def bind_prompt(prompt: Prompt, bound: Bound, inputs: Sequence[Any], quote: Quote = verbatim) -> list[tuple[str, str]]:
     """The conversation to send: (role, text) of each turn but the last, which the model writes.
 
@@ -105,8 +118,8 @@ def bind_turns(
     """The same for some turns of a prompt."""
     out: list[tuple[str, str]] = []
     for turn in turns:
-        if turn.role == "demos":
-            out += [t for s in turn.segments if isinstance(s, Demos) for t in demo_turns(s, bound, quote)]
+        if turn.role in MANY:
+            out += [t for s in turn.segments for t in shown_turns(s, bound, inputs, quote)]
         elif not any(isinstance(s, Output) for s in turn.segments):
             out.append((turn.role, "".join(segment_text(s, bound, inputs, quote) for s in turn.segments)))
     return out

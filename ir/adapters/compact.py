@@ -11,11 +11,17 @@ A list of strings is one `- item` a line; other structured values are JSON.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lampc.ir.adapters.base import ParseFailure
+from lampc.ir.adapters.dialogue import turns_of
+from lampc.ir.adapters.schema import is_history
+from lampc.ir.adapters.tolerant import read_tolerantly
 from lampc.ir.adapters.values import Uncastable, cast, hint, plain
+from lampc.ir.attrs import thaw
 from lampc.ir.content import Demo, Field, Signature
+from lampc.ir.media import marked
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
 from lampc.ir.types import STR, ListOf, Maybe
 
@@ -24,45 +30,60 @@ class Compact:
     """See the module's text."""
 
     name = "compact"
+    strict = False
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
+        turns = [
+            Turn("system", (Instruction(predictor, self.name), Guide(_guide(signature)))),
+            Turn("demos", (Demos(predictor, self.name),)),
+        ]
         user: list[Segment] = []
         for i, f in enumerate(signature.inputs):
-            user += [Text(("\n" if i else "") + f"{f.name}: "), Input(i, f, self.name)]
-        return Prompt(
-            (
-                Turn("system", (Instruction(predictor, self.name), Guide(_guide(signature)))),
-                Turn("demos", (Demos(predictor, self.name),)),
-                Turn("user", tuple(_merged(user))),
-                Turn("assistant", (Output(tuple(f.name for f in signature.outputs)),)),
-            )
-        )
+            if is_history(f):
+                turns.append(Turn("history", (Input(i, f, self.name),)))
+            else:
+                user += [Text(("\n" if user else "") + f"{f.name}: "), Input(i, f, self.name)]
+        turns.append(Turn("user", tuple(_merged(user))))
+        turns.append(Turn("assistant", (Output(tuple(f.name for f in signature.outputs)),)))
+        return Prompt(tuple(turns))
 
     def instruction(self, text: str) -> str:
         return text.strip() + "\n" if text.strip() else ""
 
     def demo(self, signature: Signature, demo: Demo) -> list[tuple[str, str]]:
-        given = [f for f in signature.inputs if f.name in demo.values]
-        made = [f for f in signature.outputs if f.name in demo.values]
+        values: dict[str, Any] = thaw(demo.values)
+        given = [f for f in signature.inputs if f.name in values and not is_history(f)]
+        made = [f for f in signature.outputs if f.name in values]
         if not given or not made:
             return []
-        return [("user", self._lines(given, demo)), ("assistant", self._lines(made, demo))]
+        return [("user", self._lines(given, values)), ("assistant", self._lines(made, values))]
 
     def order(self, signature: Signature, demos: tuple[Demo, ...]) -> tuple[Demo, ...]:
         return demos
 
-    def _lines(self, fields: list[Field], demo: Demo) -> str:
-        from lampc.ir.attrs import thaw
+    def history(self, signature: Signature, value: Any) -> list[tuple[str, str]]:
+        out = []
+        for message in turns_of(value):
+            for role, fields in (("user", signature.inputs), ("assistant", signature.outputs)):
+                if shown := [f for f in fields if f.name in message and not is_history(f)]:
+                    out.append((role, self._lines(shown, message)))
+        return out
 
-        return "\n".join(_joined(f.name, self.value(thaw(demo.values[f.name]), f)) for f in fields)
+    def _lines(self, fields: list[Field], values: Mapping[str, Any]) -> str:
+        return "\n".join(_joined(f.name, self.value(values[f.name], f)) for f in fields)
 
     def value(self, value: Any, field: Field) -> str:
         item = field.type.item if isinstance(field.type, Maybe) else field.type
+        value = marked(value)
         if isinstance(item, ListOf) and item.item == STR and isinstance(value, list):
             return "".join(f"\n- {plain(v)}" for v in value) or "\n- none"
         return plain(value)
 
     def parse(self, signature: Signature, text: str) -> dict[str, Any]:
+        return read_tolerantly(self.accept, signature, text)
+
+    def accept(self, signature: Signature, text: str) -> dict[str, Any]:
+        """Outputs written in this layout. Raises ParseFailure."""
         names = [f.name for f in signature.outputs]
         heads = re.compile(r"^\s*(" + "|".join(map(re.escape, names)) + r")\s*:", re.MULTILINE)
         parts: dict[str, str] = {}
@@ -80,8 +101,8 @@ def read(signature: Signature, parts: dict[str, str], text: str) -> dict[str, An
     out: dict[str, Any] = {}
     for f in signature.outputs:
         if f.name not in parts:
-            if isinstance(f.type, Maybe):
-                out[f.name] = None
+            if f.optional():
+                out[f.name] = f.absent()
                 continue
             raise ParseFailure(f"output `{f.name}` is missing", text, out)
         try:

@@ -1,17 +1,42 @@
-"""Adapters by name."""
+"""Adapters by name. Those that DSPy has exist twice: `chat_dspy` reads answers as DSPy does and no further."""
 
 from __future__ import annotations
 
+from difflib import get_close_matches
+
+from lampc.ir.adapters.baml import Baml
 from lampc.ir.adapters.base import Adapter
 from lampc.ir.adapters.chat import Chat
 from lampc.ir.adapters.compact import Compact
+from lampc.ir.adapters.json_ import Json
+from lampc.ir.adapters.two_step import LAST, TwoStep
+from lampc.ir.adapters.xml import Xml
 
-ADAPTERS: dict[str, Adapter] = {a.name: a for a in (Compact(), Chat())}
+STRICT = "_dspy"
+"""Ends the names of layouts that read and repair as DSPy does."""
+
+_KINDS = {"chat": Chat, "json": Json, "xml": Xml, "baml": Baml, "two_step": TwoStep}
+ADAPTERS: dict[str, Adapter] = {
+    "compact": Compact(),
+    **{n: kind(n) for n, kind in _KINDS.items()},
+    **{n + STRICT: kind(n + STRICT, True) for n, kind in _KINDS.items()},
+}
+"""What a program may choose."""
+_ALL = {**ADAPTERS, LAST: TwoStep(LAST, last=True)}
 
 
 def adapter(name: str) -> Adapter:
     """The adapter called `name`. Raises ValueError listing the known ones."""
     try:
-        return ADAPTERS[name]
+        return _ALL[name]
     except KeyError:
-        raise ValueError(f"there is no layout `{name}`; known: {', '.join(sorted(ADAPTERS))}") from None
+        near = get_close_matches(name, ADAPTERS, 1)
+        hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(ADAPTERS))}"
+        raise ValueError(f"there is no layout `{name}`; {hint}") from None
+
+
+def layout_for(name: str, compat: str = "") -> str:
+    """The layout that stands for `name` under a `compat` setting (`dspy-3.4` or none). Raises ValueError."""
+    if not compat.startswith("dspy") or name.endswith(STRICT) or name + STRICT not in ADAPTERS:
+        return adapter(name).name
+    return name + STRICT

@@ -15,7 +15,7 @@ from lampc.ir.core import Module, Op, Region, Value
 from lampc.ir.define import OPS
 from lampc.ir.diag import CompileError, Diagnostic, Label, Source
 from lampc.ir.loc import UNKNOWN, Derived, Loc, Span
-from lampc.ir.types import KV, NONE, SCALARS, Choice, ListOf, Maybe, Record, Type
+from lampc.ir.types import KV, NONE, SCALARS, Choice, ListOf, MapOf, Maybe, Record, Type
 
 
 @functools.cache
@@ -157,13 +157,18 @@ class _Reader:
         kids = node.children
         match node.data:
             case "choice":
-                return Choice(tuple(json.loads(k, strict=False) for k in kids))
+                options, host = _hosted(kids)
+                return Choice(tuple(json.loads(k, strict=False) for k in options), host)
             case "list_of":
                 return ListOf(self.type(kids[0]))
+            case "map_of":
+                *key, item = (self.type(k) for k in kids)
+                return MapOf(item, *key)
             case "maybe":
                 return Maybe(self.type(kids[0]))
             case "record":
-                return Record(tuple((_name(f.children[0]), self.type(f.children[1])) for f in kids))
+                parts, host = _hosted(kids)
+                return Record(tuple((_name(f.children[0]), self.type(f.children[1])) for f in parts), host)
             case "none_type":
                 return NONE
         name = str(kids[0])
@@ -172,6 +177,13 @@ class _Reader:
         if name not in SCALARS:
             raise self.fail(f"there is no type `{name}`", kids[0])
         return SCALARS[name]
+
+
+def _hosted(kids: list[Any]) -> tuple[list[Any], str]:
+    """The parts of a type, and the Python class that is named before them."""
+    if kids and isinstance(kids[0], Tree) and kids[0].data == "host":
+        return kids[1:], _unquoted(str(kids[0].children[0]))
+    return kids, ""
 
 
 def _name(node: Any) -> str:

@@ -10,30 +10,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from lampc.ir.adapters import Bound, demo_turns, segment_text
-from lampc.ir.adapters.bind import bind_turns
-from lampc.ir.prompt import Demos, Output, Prompt, Run, Segment, Text, Turn
+from lampc.ir.adapters import Bound, segment_text
+from lampc.ir.adapters.bind import bind_turns, shown_turns
+from lampc.ir.adapters.schema import is_history
+from lampc.ir.prompt import MANY, Demos, Input, Output, Prompt, Run, Segment, Text, Turn
 from lampc.ir.protocols import Glue, Target
 
 
 def cut(prompt: Prompt, glue: Glue | None) -> tuple[Run, ...]:
     """The runs of a prompt under a chat template.
 
-    One run for each turn, the demos together in one; the first also holds what opens the conversation, the last what
-    asks for the answer. A template that cannot be cut into turns gives a single run of the whole prompt.
+    One run for each turn, the demos together in one, and the history; the first also holds what opens the conversation,
+    the last what asks for the answer. A template that cannot be cut into turns gives a single run of the whole prompt.
     """
     turns = [t for t in prompt.turns if not any(isinstance(s, Output) for s in t.segments)]
     if glue is None or not _cuts(turns, glue):
         return (Run(turns=prompt.turns),)
-    parts = [_Part(glue.begin)] if turns and turns[0].role == "demos" else []
+    parts = [_Part(glue.begin)] if turns and turns[0].role in MANY else []
     for turn in turns:
         begin = glue.begin if not parts else ""
-        if turn.role == "demos":
-            parts.append(_Part("", turn.segments))
+        if turn.role in MANY:
+            parts.append(_Part("", turn.segments, many=True))
         else:
             before, after = dict(glue.before)[turn.role], dict(glue.after)[turn.role]
             parts.append(_Part(begin + before, turn.segments, after, glue.hard))
-    if not parts or parts[-1].is_demos():
+    if not parts or parts[-1].many:
         parts.append(_Part(""))
     parts[-1] = replace(parts[-1], tail=parts[-1].tail + glue.generation)
     if not glue.hard:
@@ -49,14 +50,12 @@ class _Part:
     content: tuple[Segment, ...] = ()
     tail: str = ""
     hard: bool = False
-
-    def is_demos(self) -> bool:
-        return any(isinstance(s, Demos) for s in self.content)
+    many: bool = False
 
     def segments(self, trim: bool) -> tuple[Segment, ...]:
         """The run's segments; where contents are stripped, glue stays apart from content, even if empty."""
         head, tail = Text(self.head, self.hard), Text(self.tail)
-        if trim and self.content and not self.is_demos():
+        if trim and self.content and not self.many:
             return (head, *_merged(self.content), tail)
         return _merged((head, *self.content, tail))
 
@@ -72,8 +71,8 @@ def run_text(run: Run, bound: Bound, inputs: Sequence[Any], target: Target) -> s
     if glue is None:
         raise ValueError("this run was cut for a chat template that wraps each turn alone; the target's does not")
     texts = [
-        "".join(glue.wrap(role, text) for role, text in demo_turns(s, bound, target.quote))
-        if isinstance(s, Demos)
+        "".join(glue.wrap(role, text) for role, text in shown_turns(s, bound, inputs, target.quote))
+        if isinstance(s, Demos) or (isinstance(s, Input) and is_history(s.field))
         else segment_text(s, bound, inputs, target.quote)
         for s in run.segments
     ]
@@ -84,7 +83,7 @@ def run_text(run: Run, bound: Bound, inputs: Sequence[Any], target: Target) -> s
 
 def _cuts(turns: Sequence[Turn], glue: Glue) -> bool:
     """Whether the template's turns can be told apart for this prompt."""
-    roles = {r for t in turns for r in (("user", "assistant") if t.role == "demos" else (t.role,))}
+    roles = {r for t in turns for r in (("user", "assistant") if t.role in MANY else (t.role,))}
     return all(map(glue.knows, roles)) and (glue.hard or not glue.trim)
 
 

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from lampc.runtime.cli.batch import batch
+from lampc.runtime.cli.cache import cache
 from lampc.runtime.cli.check import check
 from lampc.runtime.cli.demo import demo
 from lampc.runtime.cli.explain import explain
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain,
     "graph": graph,
     "demo": demo,
+    "cache": cache,
 }
 
 for _name, _command in COMMANDS.items():

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
-from lampc.runtime.providers.errors import ProviderError
+from lampc.ir.errors import LMConfigurationError
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Address:
 def read_address(text: str) -> Address:
     """Read a base URL. `/v1` may be left out where the URL has no path; `/chat/completions` may stand at its end.
 
-    Raises ProviderError for what is no http(s) URL.
+    Raises LMConfigurationError for what is no http(s) URL.
     """
     try:
         parts = urlsplit(text.strip())
@@ -36,7 +36,7 @@ def read_address(text: str) -> Address:
         parts, host, port = urlsplit(""), "", None
     if parts.scheme not in ("http", "https") or not host:
         shown = re.sub(r"//[^/@]*@", "//", text).partition("?")[0]
-        raise ProviderError(f"{shown!r} is no URL of an endpoint; write it like http://127.0.0.1:8000/v1")
+        raise LMConfigurationError(f"{shown!r} is no URL of an endpoint; write it like http://127.0.0.1:8000/v1")
     path = re.sub(r"/(chat/)?completions$", "", parts.path.rstrip("/")) or "/v1"
     shown_host = f"[{host}]" if ":" in host else host
     url = f"{parts.scheme}://{shown_host}{f':{port}' if port else ''}{path}"
@@ -62,7 +62,7 @@ def _loopback(host: str) -> bool:
 def find_key(address: Address, env: Mapping[str, str] | None = None) -> str:
     """The API key for an endpoint, or empty: LAMPC_API_KEY, else OPENAI_API_KEY.
 
-    The latter is meant for one service; it is not sent unencrypted to other machines. Raises ProviderError for a
+    The latter is meant for one service; it is not sent unencrypted to other machines. Raises LMConfigurationError for a
     key that cannot be a header.
     """
     env = os.environ if env is None else env
@@ -72,5 +72,5 @@ def find_key(address: Address, env: Mapping[str, str] | None = None) -> str:
         name = "OPENAI_API_KEY"
         key = env.get(name, "").strip()
     if not (key.isascii() and key.isprintable()):
-        raise ProviderError(f"{name} holds characters that cannot be in a key; set it again")
+        raise LMConfigurationError(f"{name} holds characters that cannot be in a key; set it again")
     return key

@@ -1,4 +1,4 @@
-"""What can go wrong with an endpoint: one line each, with what, which URL, and how to mend it.
+"""What can go wrong with an endpoint, as DSPy's errors: one line each, with what, which URL, and how to mend it.
 
 No message holds an API key: what a server says is shown with keys blotted out, and URLs without user, password
 and query.
@@ -10,6 +10,18 @@ import json
 import re
 from typing import Any
 
+from lampc.ir.errors import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMError,
+    LMInvalidRequestError,
+    LMRateLimitError,
+    LMServerError,
+    LMTimeoutError,
+    LMUnsupportedModelError,
+)
+
 _KEY_LIKE = re.compile(r"\b(sk|pk|key|Bearer)[-_ ][\w*.\-]{6,}")
 _CONTEXT = re.compile(
     r"context[ _-]?(length|window|size)|maximum context|too many (input )?tokens|prompt is too long|"
@@ -17,36 +29,8 @@ _CONTEXT = re.compile(
     re.IGNORECASE,
 )
 
-BUSY = frozenset({408, 409, 425, 429, 500, 502, 503, 504, 520, 522, 524, 529})
-"""Statuses after which the same request may well succeed."""
-
-
-class ProviderError(Exception):
-    """An endpoint did not answer as asked. `status` is the HTTP status, or 0 if there was none."""
-
-    def __init__(self, message: str, status: int = 0) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class UnreachableError(ProviderError):
-    """No connection, no answer in time, or a server that stays busy, after all retries."""
-
-
-class AccessError(ProviderError):
-    """The key is missing, wrong, not allowed here, or has no credit left."""
-
-
-class ContextError(ProviderError):
-    """The prompt, with the answer asked for, is longer than the model's context."""
-
-
-class RefusedError(ProviderError):
-    """The endpoint does not know the path or the model, or refuses the request as it is."""
-
-
-class BadAnswer(ProviderError):
-    """The answer is not a chat completion."""
+_LATE = frozenset({408, 504, 522, 524})
+_FAILING = frozenset({409, 425, 500, 502, 503, 520, 529})
 
 
 def server_message(body: bytes, key: str) -> str:
@@ -80,26 +64,41 @@ def error_code(body: bytes) -> str:
         return ""
 
 
-def from_status(status: int, body: bytes, url: str, model: str, key: str) -> ProviderError:
+def from_status(
+    status: int, body: bytes, url: str, model: str, key: str, *, request_id: str = "", retry_after: float | None = None
+) -> LMError:
     """The error that an answer other than 200 stands for."""
     said, code = server_message(body, key), error_code(body)
     tail = f" ({said})" if said else ""
+    kind: type[LMError]
     if status == 401:
         how = "the key is not accepted" if key else "a key is needed"
-        return AccessError(f"{url}: {how}; set LAMPC_API_KEY or OPENAI_API_KEY{tail}", status)
-    if status in (402, 403) or code == "insufficient_quota":
-        return AccessError(f"{url}: not allowed with this key, or no credit left{tail}", status)
-    if status in (400, 413, 422) and (_CONTEXT.search(said) or code == "context_length_exceeded"):
-        return ContextError(
-            f"{url}: the prompt is too long for model {model!r}; shorten it, or lower max_tokens{tail}", status
-        )
-    if status == 404:
-        return RefusedError(
-            f"{url}: no such path, or no model {model!r}; check the URL (it usually ends in /v1) and the model{tail}",
-            status,
-        )
-    if 300 <= status < 400:
-        return RefusedError(f"{url}: redirects elsewhere (HTTP {status}); give the final URL", status)
-    if status in BUSY:
-        return UnreachableError(f"{url}: the server is busy or failing (HTTP {status}); try again later{tail}", status)
-    return RefusedError(f"{url}: the request was refused (HTTP {status}){tail}", status)
+        kind, what = LMAuthError, f"{how}; set LAMPC_API_KEY or OPENAI_API_KEY"
+    elif status == 402 or code == "insufficient_quota":
+        kind, what = LMBillingError, "no credit left"
+    elif status == 403:
+        kind, what = LMAuthError, "not allowed with this key"
+    elif status in (400, 413, 422) and (_CONTEXT.search(said) or code == "context_length_exceeded"):
+        kind = ContextWindowExceededError
+        what = f"the prompt is too long for model {model!r}; shorten it, or lower max_tokens"
+    elif status == 404:
+        kind = LMUnsupportedModelError
+        what = f"no such path, or no model {model!r}; check the URL (it usually ends in /v1) and the model"
+    elif 300 <= status < 400:
+        kind, what = LMInvalidRequestError, f"redirects elsewhere (HTTP {status}); give the final URL"
+    elif status == 429:
+        kind, what = LMRateLimitError, "the server is busy or failing (HTTP 429); try again later"
+    elif status in _LATE | _FAILING:
+        kind = LMTimeoutError if status in _LATE else LMServerError
+        what = f"the server is busy or failing (HTTP {status}); try again later"
+    else:
+        kind, what = LMInvalidRequestError, f"the request was refused (HTTP {status})"
+    return kind(
+        f"{url}: {what}{tail}",
+        model=model or None,
+        provider="openai",
+        provider_code=code or None,
+        status=status,
+        request_id=request_id or None,
+        retry_after=retry_after,
+    )

@@ -7,37 +7,28 @@ were submitted. Cancelling a future ends its request.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import email.utils
 import json
-import random
 import re
-import threading
-import time
 import weakref
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import Any
 
-import httpx
-
-from lampc.runtime.providers.address import find_key, read_address
-from lampc.runtime.providers.answer import ChatAnswer, read_answer
-from lampc.runtime.providers.errors import (
-    BadAnswer,
-    ProviderError,
-    RefusedError,
-    UnreachableError,
-    blot,
-    from_status,
+from lampc.ir.errors import (
+    LMError,
+    LMInvalidRequestError,
+    LMTransportError,
+    LMUnexpectedError,
+    LMUnsupportedModelError,
 )
+from lampc.runtime.providers.address import find_key, read_address
+from lampc.runtime.providers.answer import Assembly, ChatAnswer, from_data, parse_json, read_answer
+from lampc.runtime.providers.limits import RateLimit, expected_tokens
+from lampc.runtime.providers.looping import LoopThread
+from lampc.runtime.providers.transport import Transport
 
-T = TypeVar("T")
-
-MAX_ANSWER = 16 << 20
-"""Longest answer in bytes."""
-LONGEST_WAIT = 120.0
-"""Seconds. A server that asks for more patience than this is given up."""
+Message = Mapping[str, Any]
 
 
 class OpenAIClient:
@@ -45,8 +36,9 @@ class OpenAIClient:
 
     `model` may be empty if the server serves exactly one. `timeout` bounds each attempt, in seconds, from first to
     last byte. A failed attempt (no connection, timeout, HTTP 429 or 5xx) is repeated up to `max_retries` times, after
-    what `Retry-After` says or a growing pause. Proxies of the environment are used, except for this machine itself.
-    Raises ProviderError for a URL that is none; calls raise subclasses of it.
+    what `Retry-After` says or a growing pause. `requests_per_minute` and `tokens_per_minute` hold calls back before
+    the server must. Proxies of the environment are used, except for this machine itself. `body` is added to every
+    request. Raises LMConfigurationError for a URL that is none; calls raise LMError.
     """
 
     def __init__(
@@ -54,31 +46,40 @@ class OpenAIClient:
         base_url: str,
         model: str = "",
         *,
+        api_key: str = "",
         timeout: float = 60.0,
-        max_concurrency: int = 8,
+        max_concurrency: int = 16,
         max_retries: int = 3,
         backoff: float = 0.5,
+        requests_per_minute: float = 0,
+        tokens_per_minute: float = 0,
+        headers: Mapping[str, str] | None = None,
+        body: Mapping[str, Any] | None = None,
     ) -> None:
         if timeout <= 0 or max_concurrency < 1 or max_retries < 0:
             raise ValueError("timeout and max_concurrency must be positive, max_retries 0 or more")
         self._address = read_address(base_url)
-        self._key = find_key(self._address)
         self._model = model
-        self.timeout = timeout
         self.max_concurrency = max_concurrency
-        self.max_retries = max_retries
-        self.backoff = backoff
-        self._resume = 0.0  # a server that asked for patience asked it of all calls
-        self._renamed = False  # some models know max_tokens as max_completion_tokens
-        self._seedless = False
-        self._loop = asyncio.new_event_loop()
-        self._slots = asyncio.Semaphore(max_concurrency)
-        self._http: list[httpx.AsyncClient] = []  # made in the loop, on first use
-        self._thread = threading.Thread(
-            target=_serve, args=(self._loop, self._http), name="lampc-endpoint", daemon=True
+        self.limit = RateLimit(requests_per_minute, tokens_per_minute)
+        self._body = dict(body or {})
+        self._transport = Transport(
+            self._address,
+            api_key or find_key(self._address),
+            timeout=timeout,
+            max_retries=max_retries,
+            backoff=backoff,
+            connections=max_concurrency,
+            headers=headers,
         )
-        self._thread.start()
-        self._finish = weakref.finalize(self, _stop, self._loop, self._thread)
+        self._renamed = False  # some models know max_tokens as max_completion_tokens
+        self._without: set[str] = set()  # and some refuse these
+        self._waiting: deque[_Call] = deque()
+        self._arrived: deque[_Call] = deque()
+        self._running = 0
+        self._thread = LoopThread(self, "lampc-endpoint")
+        self._thread.ends.append(self._transport.close)
+        self._gate = asyncio.Lock()  # calls pass a rate limit in order
 
     @property
     def base_url(self) -> str:
@@ -87,43 +88,59 @@ class OpenAIClient:
 
     @property
     def model(self) -> str:
-        """The model's name; asked of the server if none was given. Raises ProviderError."""
+        """The model's name; asked of the server if none was given. Raises LMError."""
         if not self._model:
             self._model = self._ask(self._only_model()).result()
+        self._transport.model = self._model
         return self._model
 
-    def submit(
-        self,
-        messages: Sequence[dict[str, str]],
-        *,
-        temperature: float = 0.0,
-        top_p: float = 1.0,
-        max_tokens: int = 64,
-        stop: Sequence[str] = (),
-        seed: int | None = None,
-    ) -> Future[ChatAnswer]:
-        """Ask for a completion. The future gives the answer, or raises ProviderError."""
-        body: dict[str, Any] = {
-            "model": self.model,
-            "messages": list(messages),
-            "temperature": temperature,
-            "max_tokens": max_tokens,
-        }
-        if top_p < 1.0:
-            body["top_p"] = top_p
-        if stop:
-            body["stop"] = list(stop)
-        if seed is not None:
-            body["seed"] = seed
-        return self._ask(self._complete(body))
+    def submit(self, messages: Sequence[Message], **options: Any) -> Future[ChatAnswer]:
+        """Ask for a completion. The future gives the answer, or raises LMError.
 
-    def complete(self, messages: Sequence[dict[str, str]], **options: Any) -> ChatAnswer:
+        Options are `temperature top_p max_tokens stop seed` and whatever else the endpoint knows (`tools`,
+        `response_format`, `n`, ...). What is None, or says nothing (`max_tokens` 0, `top_p` 1), is not sent.
+        """
+        call = _Call(self, messages, request_body(self.model, messages, {**self._body, **options}))
+        self._arrived.append(call)
+        if not self._thread.alive or not self._thread.call(_take, weakref.ref(self)):
+            raise self._closed()
+        return call
+
+    def complete(self, messages: Sequence[Message], **options: Any) -> ChatAnswer:
         """`submit`, and wait for the answer."""
         return self.submit(messages, **options).result()
 
+    async def acomplete(self, messages: Sequence[Message], **options: Any) -> ChatAnswer:
+        """`submit`, and wait for the answer in an event loop of the caller's."""
+        return await asyncio.wrap_future(self.submit(messages, **options))
+
+    def stream(self, messages: Sequence[Message], **options: Any) -> Iterator[str | ChatAnswer]:
+        """The answer's text piece by piece, then the whole `ChatAnswer`. Raises LMError."""
+        body = {**request_body(self.model, messages, {**self._body, **options}), "stream": True}
+        body.setdefault("stream_options", {"include_usage": True})
+        pieces = self._stream(body)
+        try:
+            while True:
+                item = self._ask(_next(pieces)).result()
+                if item is None:
+                    return
+                yield item
+        finally:
+            if self._thread.alive:
+                self._ask(pieces.aclose()).result()  # type: ignore[attr-defined]
+
+    def embed(self, texts: Sequence[str], **options: Any) -> list[list[float]]:
+        """Vectors of texts, in their order, from `/embeddings`. Raises LMError."""
+        found: list[list[float]] = self._ask(
+            self._embed({"model": self.model, "input": list(texts), **options})
+        ).result()
+        return found
+
     def close(self) -> None:
         """End all requests; their futures are cancelled. Twice is fine."""
-        self._finish()
+        self._thread.close()
+        while self._arrived or self._waiting:
+            (self._arrived or self._waiting).popleft().cancel()
 
     def __enter__(self) -> OpenAIClient:
         return self
@@ -136,145 +153,175 @@ class OpenAIClient:
 
     # -- in the loop's thread -------------------------------------------------------------------------
 
-    def _ask(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        if self._finish.alive:
-            with contextlib.suppress(RuntimeError):  # closed meanwhile
-                return asyncio.run_coroutine_threadsafe(work, self._loop)
-        work.close()
-        raise ProviderError(f"{self.base_url}: the client is closed")
+    def _closed(self) -> LMError:
+        return LMTransportError(f"{self.base_url}: the client is closed")
 
-    async def _complete(self, body: dict[str, Any]) -> ChatAnswer:
+    def _ask(self, work: Any) -> Future[Any]:
+        future = self._thread.run(work)
+        if future is None:
+            raise self._closed()
+        return future
+
+    def _launch(self) -> None:
+        """Start what may run now."""
+        while self._arrived:
+            self._waiting.append(self._arrived.popleft())
+        while self._waiting and self._running < self.max_concurrency:
+            call = self._waiting.popleft()
+            if not call.done():
+                self._running += 1
+                call.task = self._thread.loop.create_task(self._answer(call))
+
+    async def _answer(self, call: _Call) -> None:
+        try:
+            answer = await self._complete(call)
+            if not call.done():
+                call.set_result(answer)
+        except asyncio.CancelledError:
+            call.cancel()
+            raise
+        except BaseException as e:
+            if not call.done():
+                call.set_exception(e)
+        finally:
+            self._running -= 1
+            self._launch()
+
+    async def _complete(self, call: _Call) -> ChatAnswer:
+        url, expected = f"{self.base_url}/chat/completions", 0
+        if self.limit:
+            expected = await self._pass(call)
+        while True:
+            try:
+                content = json.dumps(self._dialect(call.body)).encode("ascii")
+                answer = read_answer(await self._transport.send("POST", url, content), url)
+            except LMInvalidRequestError as e:
+                if not self._learn(str(e), call.body):
+                    raise
+                continue
+            if self.limit:
+                self.limit.correct(expected, answer.prompt_tokens + answer.completion_tokens)
+            return answer
+
+    async def _pass(self, call: _Call) -> int:
+        """Wait until the rate limit lets the call through; gives the tokens it was taken for."""
+        expected = expected_tokens(call.messages, int(call.body.get("max_tokens") or 0))
+        async with self._gate:
+            while (pause := self.limit.wait()) > 0:
+                await asyncio.sleep(pause)
+            self.limit.take(expected)
+        return expected
+
+    async def _stream(self, body: dict[str, Any]) -> AsyncIterator[str | ChatAnswer]:
         url = f"{self.base_url}/chat/completions"
-        async with self._slots:
-            while True:
-                tried = self._renamed, self._seedless
-                try:
-                    return read_answer(await self._send("POST", url, self._dialect(body)), url)
-                except RefusedError as e:
-                    self._learn(str(e))
-                    if tried == (self._renamed, self._seedless):
-                        raise
+        while True:
+            parts = Assembly(url)
+            try:
+                async for data in self._transport.events(url, json.dumps(self._dialect(body)).encode("ascii")):
+                    if b'"chat.completion"' in data:  # whole, from a server that does not stream
+                        answer = from_data(parse_json(data, url), url)
+                        yield answer.text
+                        yield answer
+                        return
+                    if text := parts.add(data):
+                        yield text
+                yield parts.answer()
+                return
+            except LMInvalidRequestError as e:
+                if not self._learn(str(e), body):
+                    raise
 
     def _dialect(self, body: dict[str, Any]) -> dict[str, Any]:
         """The request in the words that this server was found to know."""
-        body = dict(body)
-        if self._renamed:
+        if not (self._renamed or self._without):
+            return body
+        body = {k: v for k, v in body.items() if k not in self._without}
+        if self._renamed and "max_tokens" in body:
             body["max_completion_tokens"] = body.pop("max_tokens")
-        if self._seedless:
-            body.pop("seed", None)
         return body
 
-    def _learn(self, complaint: str) -> None:
-        """Remember if a refusal names a field that can be said otherwise or left out."""
-        self._renamed |= "max_completion_tokens" in complaint
-        self._seedless |= re.search(r"\bseed\b", complaint) is not None
+    def _learn(self, complaint: str, body: Mapping[str, Any]) -> bool:
+        """Whether a refusal names a field that can be said otherwise or left out; it is remembered."""
+        if "max_completion_tokens" in complaint and "max_tokens" in body and not self._renamed:
+            self._renamed = True
+            return True
+        for name in _OPTIONAL:
+            if name in body and name not in self._without and re.search(rf"\b{name}\b", complaint):
+                self._without.add(name)
+                return True
+        return False
 
     async def _only_model(self) -> str:
         url = f"{self.base_url}/models"
         try:
-            found = json.loads(await self._send("GET", url, None))
+            found = json.loads(await self._transport.send("GET", url, None))
             names = [str(entry["id"]) for entry in found["data"]]
         except (ValueError, KeyError, TypeError):
-            raise BadAnswer(f"{url}: no list of models; give the model's name, or check the URL", 200) from None
+            raise LMUnexpectedError(
+                f"{url}: no list of models; give the model's name, or check the URL", status=200
+            ) from None
         if len(names) != 1:
             listed = ", ".join(names[:8]) + (", …" if len(names) > 8 else "")
-            raise RefusedError(f"{url}: {len(names)} models are served; give the name of one ({listed or 'none'})")
+            raise LMUnsupportedModelError(
+                f"{url}: {len(names)} models are served; give the name of one ({listed or 'none'})"
+            )
         return names[0]
 
-    async def _send(self, method: str, url: str, body: dict[str, Any] | None) -> bytes:
-        """The body of the answer to a request, after as many attempts as it takes and may have."""
-        for attempt in range(self.max_retries + 1):
-            await asyncio.sleep(max(0.0, self._resume - time.monotonic()))
-            patience: float | None = None
-            try:
-                status, headers, content = await self._once(method, url, body)
-                if status == 200:
-                    return content
-                failure = from_status(status, content, url, self._model, self._key)
-                if not isinstance(failure, UnreachableError):
-                    raise failure
-                patience = _retry_after(headers.get("retry-after", ""))
-            except TimeoutError:
-                failure = UnreachableError(f"{url}: no answer within {self.timeout:g} s; is the server overloaded?")
-            except httpx.TransportError as e:
-                said = blot(str(e), self._key) or type(e).__name__
-                failure = UnreachableError(f"{url}: no connection ({said}); is the server running?")
-            if patience is not None and patience > LONGEST_WAIT:
-                raise UnreachableError(f"{failure}; it asks to wait {patience:.0f} s", failure.status)
-            if attempt < self.max_retries:
-                if patience is not None:
-                    self._resume = max(self._resume, time.monotonic() + patience)
-                else:
-                    await asyncio.sleep(min(self.backoff * 2**attempt, 30.0) * random.uniform(0.5, 1.0))
-        raise UnreachableError(f"{failure} ({self.max_retries + 1} attempts)", failure.status)
-
-    async def _once(self, method: str, url: str, body: dict[str, Any] | None) -> tuple[int, httpx.Headers, bytes]:
-        content = None if body is None else json.dumps(body).encode("ascii")
-        received = bytearray()
+    async def _embed(self, body: dict[str, Any]) -> list[list[float]]:
+        url = f"{self.base_url}/embeddings"
+        data = parse_json(await self._transport.send("POST", url, json.dumps(body).encode("ascii")), url)
         try:
-            async with asyncio.timeout(self.timeout), self._client().stream(method, url, content=content) as response:
-                async for piece in response.aiter_bytes():
-                    received += piece
-                    if len(received) > MAX_ANSWER:
-                        raise BadAnswer(f"{url}: the answer is longer than {MAX_ANSWER >> 20} MiB")
-                return response.status_code, response.headers, bytes(received)
-        except httpx.TimeoutException:
-            raise TimeoutError from None
-        except (httpx.DecodingError, httpx.InvalidURL) as e:
-            raise BadAnswer(f"{url}: the answer cannot be read: {blot(str(e), self._key)}") from None
-
-    def _client(self) -> httpx.AsyncClient:
-        if not self._http:
-            headers = {"content-type": "application/json", "accept": "application/json"}
-            if self._key:
-                headers["authorization"] = f"Bearer {self._key}"
-            a = self._address
-            self._http.append(
-                httpx.AsyncClient(
-                    headers=headers,
-                    params=a.query,
-                    auth=(a.user, a.password) if a.user and not self._key else None,
-                    timeout=httpx.Timeout(self.timeout, connect=min(self.timeout, 15.0)),
-                    limits=httpx.Limits(max_connections=self.max_concurrency),
-                    trust_env=not a.loopback,
-                )
-            )
-        return self._http[0]
+            rows = sorted(data["data"], key=lambda entry: entry.get("index", 0))
+            vectors = [[float(x) for x in entry["embedding"]] for entry in rows]
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise LMUnexpectedError(f"{url}: the answer holds no embeddings", status=200) from None
+        if len(vectors) != len(body["input"]):
+            raise LMUnexpectedError(f"{url}: {len(vectors)} embeddings for {len(body['input'])} texts", status=200)
+        return vectors
 
 
-def _retry_after(value: str) -> float | None:
-    """Seconds that a `Retry-After` header asks for: a number, or a date. None if it says nothing."""
-    try:
-        seconds = float(value)
-    except ValueError:
-        try:
-            seconds = email.utils.parsedate_to_datetime(value).timestamp() - time.time()
-        except (ValueError, OverflowError):
-            return None
-    return max(0.0, seconds) if seconds == seconds else None
+_OPTIONAL = ("seed", "temperature", "stream_options", "top_p")
+"""Fields that some models refuse; a call without them still means the same, or nearly."""
 
 
-def _serve(loop: asyncio.AbstractEventLoop, http: list[httpx.AsyncClient]) -> None:
-    """The life of the loop's thread: until it is stopped, and what then remains to be ended."""
-
-    async def end() -> None:
-        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        for client in http:
-            await client.aclose()
-        await asyncio.sleep(0)
-
-    asyncio.set_event_loop(loop)
-    loop.run_forever()
-    loop.run_until_complete(end())
-    loop.run_until_complete(loop.shutdown_asyncgens())  # of answers that were not read to their end
-    loop.close()
+def request_body(model: str, messages: Sequence[Message], options: Mapping[str, Any]) -> dict[str, Any]:
+    """The body of a chat request: options that say nothing are left out."""
+    body: dict[str, Any] = {"model": model, "messages": list(messages)}
+    for name, value in options.items():
+        if value is None or (name == "max_tokens" and value == 0) or (name == "top_p" and value == 1.0):
+            continue
+        if name == "stop":
+            value = [value] if isinstance(value, str) else list(value)
+            if not value:
+                continue
+        body[name] = value
+    return body
 
 
-def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread) -> None:
-    with contextlib.suppress(RuntimeError):  # closed already
-        loop.call_soon_threadsafe(loop.stop)
-    if threading.current_thread() is not thread:
-        thread.join(10.0)
+class _Call(Future[ChatAnswer]):
+    """A call and its future: cancelling it ends the request."""
+
+    def __init__(self, client: OpenAIClient, messages: Sequence[Message], body: dict[str, Any]) -> None:
+        super().__init__()
+        self.messages, self.body = messages, body
+        self.task: asyncio.Task[None] | None = None
+        self._loop = client._thread
+
+    def cancel(self) -> bool:
+        cancelled = super().cancel()
+        if cancelled and self.task is not None:
+            self._loop.call(self.task.cancel)
+        return cancelled
+
+
+def _take(client: weakref.ref[OpenAIClient]) -> None:
+    found = client()
+    if found is not None:
+        found._launch()
+
+
+async def _next(pieces: AsyncIterator[Any]) -> Any:
+    return await anext(pieces, None)
+
+
+__all__ = ["OpenAIClient", "request_body"]

@@ -15,50 +15,162 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from lampc import datasets, evaluate, experimental
+    from lampc.frontend.python.calllog import inspect_history
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
-    from lampc.frontend.python.declare import Retrieve, argmax, pure, retriever, tool, tune, unordered, vote
-    from lampc.frontend.python.declare import vote as majority
+    from lampc.frontend.python.declare import Retrieve, argmax, retriever, tune, vote
     from lampc.frontend.python.example import Completions, Example, Prediction
-    from lampc.frontend.python.fields import InputField, OutputField
+    from lampc.frontend.python.fields import InputField, OutputField, infer_prefix
     from lampc.frontend.python.load import load_python
     from lampc.frontend.python.module import Module
+    from lampc.frontend.python.modules.best_of_n import BestOfN
+    from lampc.frontend.python.modules.code_act import CodeAct
+    from lampc.frontend.python.modules.code_thought import ProgramOfThought
+    from lampc.frontend.python.modules.comparison import MultiChainComparison
+    from lampc.frontend.python.modules.knn import KNN
+    from lampc.frontend.python.modules.majority import majority
+    from lampc.frontend.python.modules.parallel import Parallel
+    from lampc.frontend.python.modules.react import ReAct
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
-    from lampc.frontend.python.signature import Signature, ensure_signature, make_signature
+    from lampc.frontend.python.signature import Signature, SignatureMeta, ensure_signature, make_signature
+    from lampc.frontend.python.tools.calls import ToolCallResults, ToolCalls
+    from lampc.frontend.python.tools.interpreter import (
+        CodeExecutionError,
+        CodeInterpreter,
+        CodeInterpreterError,
+        FinalOutput,
+    )
+    from lampc.frontend.python.tools.interpreter import interpreter_factory as resolve_interpreter_factory
+    from lampc.frontend.python.tools.tool import Tool, pure, tool, unordered
     from lampc.frontend.python.tracing import trace
+    from lampc.frontend.python.types.audio import Audio
+    from lampc.frontend.python.types.base import Type
+    from lampc.frontend.python.types.code import Code
+    from lampc.frontend.python.types.file import File
+    from lampc.frontend.python.types.history import History
+    from lampc.frontend.python.types.image import Image
+    from lampc.frontend.python.types.reasoning import Reasoning
     from lampc.ir.diag import CompileError
-    from lampc.runtime.dspy_api import LM, BootstrapFewShot, Evaluate, LabeledFewShot, configure, context
+    from lampc.ir.errors import (
+        ContextWindowExceededError,
+        DSPyError,
+        LMAuthError,
+        LMBillingError,
+        LMCollectionLimitError,
+        LMConfigurationError,
+        LMError,
+        LMInvalidRequestError,
+        LMLockTimeoutError,
+        LMNotConfiguredError,
+        LMProviderError,
+        LMRateLimitError,
+        LMServerError,
+        LMStreamAssemblyError,
+        LMTimeoutError,
+        LMTransportError,
+        LMUnexpectedError,
+        LMUnsupportedFeatureError,
+        LMUnsupportedModelError,
+        is_retryable_lm_error,
+    )
+    from lampc.ir.settings import settings
+    from lampc.ir.usage import UsageTracker, track_usage
+    from lampc.runtime.cache import configure_cache
+    from lampc.runtime.configure import configure, context, load_settings
+    from lampc.runtime.evaluation.evaluate import Evaluate
+    from lampc.runtime.lm import LM, BaseLM
+    from lampc.runtime.mcp import MCPError, MCPServer
+    from lampc.runtime.sandbox.limits import SandboxLimits
+    from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
+    from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
 
 __version__ = "0.1.0"
 
 _PYTHON = {
+    "calllog": ["inspect_history"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
-    "declare": ["Retrieve", "argmax", "pure", "retriever", "tool", "tune", "unordered", "vote"],
+    "declare": ["Retrieve", "argmax", "retriever", "tune", "vote"],
     "example": ["Completions", "Example", "Prediction"],
-    "fields": ["InputField", "OutputField"],
+    "fields": ["InputField", "OutputField", "infer_prefix"],
     "load": ["load_python"],
     "module": ["Module"],
+    "modules.best_of_n": ["BestOfN"],
+    "modules.code_act": ["CodeAct"],
+    "modules.code_thought": ["ProgramOfThought"],
+    "modules.comparison": ["MultiChainComparison"],
+    "modules.knn": ["KNN"],
+    "modules.majority": ["majority"],
+    "modules.parallel": ["Parallel"],
+    "modules.react": ["ReAct"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
-    "signature": ["Signature", "ensure_signature", "make_signature"],
+    "signature": ["Signature", "SignatureMeta", "ensure_signature", "make_signature"],
+    "tools.calls": ["ToolCallResults", "ToolCalls"],
+    "tools.interpreter": ["CodeExecutionError", "CodeInterpreter", "CodeInterpreterError", "FinalOutput"],
+    "tools.tool": ["Tool", "pure", "tool", "unordered"],
     "tracing": ["trace"],
+    "types.audio": ["Audio"],
+    "types.base": ["Type"],
+    "types.code": ["Code"],
+    "types.file": ["File"],
+    "types.history": ["History"],
+    "types.image": ["Image"],
+    "types.reasoning": ["Reasoning"],
 }
 _RUNTIME = {
-    "dspy_api": ["BootstrapFewShot", "Evaluate", "LM", "LabeledFewShot", "configure", "context"],
+    "cache": ["configure_cache"],
+    "configure": ["configure", "context", "load_settings"],
+    "lm": ["LM", "BaseLM"],
+    "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
+    "evaluation.evaluate": ["Evaluate"],
+    "mcp": ["MCPError", "MCPServer"],
+    "sandbox.limits": ["SandboxLimits"],
+    "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
+}
+_IR = {
+    "errors": [
+        "ContextWindowExceededError",
+        "DSPyError",
+        "LMAuthError",
+        "LMBillingError",
+        "LMCollectionLimitError",
+        "LMConfigurationError",
+        "LMError",
+        "LMInvalidRequestError",
+        "LMLockTimeoutError",
+        "LMNotConfiguredError",
+        "LMProviderError",
+        "LMRateLimitError",
+        "LMServerError",
+        "LMStreamAssemblyError",
+        "LMTimeoutError",
+        "LMTransportError",
+        "LMUnexpectedError",
+        "LMUnsupportedFeatureError",
+        "LMUnsupportedModelError",
+        "is_retryable_lm_error",
+    ],
+    "settings": ["settings"],
+    "usage": ["UsageTracker", "track_usage"],
 }
 _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
+_HOMES |= {n: (f"lampc.ir.{m}", n) for m, names in _IR.items() for n in names}
 _HOMES |= {
     "CompileError": ("lampc.ir.diag", "CompileError"),
-    "majority": ("lampc.frontend.python.declare", "vote"),
+    "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
+_MODULES = frozenset({"datasets", "evaluate", "experimental"})
 
 
 def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return import_module(f"lampc.{name}")
     if name not in _HOMES:
         raise AttributeError(f"lampc has no `{name}`")
     home, own = _HOMES[name]
@@ -71,30 +183,85 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "KNN",
     "LM",
+    "Audio",
+    "BaseLM",
+    "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
+    "Code",
+    "CodeAct",
+    "CodeExecutionError",
+    "CodeInterpreter",
+    "CodeInterpreterError",
     "CompileError",
     "Completions",
+    "ContextWindowExceededError",
+    "DSPyError",
     "Evaluate",
     "Example",
+    "File",
+    "FinalOutput",
+    "History",
+    "Image",
     "InputField",
+    "LMAuthError",
+    "LMBillingError",
+    "LMCollectionLimitError",
+    "LMConfigurationError",
+    "LMError",
+    "LMInvalidRequestError",
+    "LMLockTimeoutError",
+    "LMNotConfiguredError",
+    "LMProviderError",
+    "LMRateLimitError",
+    "LMServerError",
+    "LMStreamAssemblyError",
+    "LMTimeoutError",
+    "LMTransportError",
+    "LMUnexpectedError",
+    "LMUnsupportedFeatureError",
+    "LMUnsupportedModelError",
     "LabeledFewShot",
+    "MCPError",
+    "MCPServer",
     "Module",
+    "MultiChainComparison",
     "OutputField",
+    "Parallel",
     "Predict",
     "Prediction",
+    "ProgramOfThought",
+    "PythonInterpreter",
+    "ReAct",
+    "Reasoning",
     "Retrieve",
+    "SandboxLimits",
     "Session",
     "Signature",
+    "SignatureMeta",
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
+    "Type",
+    "UsageTracker",
     "argmax",
     "configure",
+    "configure_cache",
     "context",
     "dataset",
+    "datasets",
     "ensure_signature",
+    "evaluate",
     "exact_match",
+    "experimental",
     "f1",
+    "infer_prefix",
+    "inspect_history",
+    "is_retryable_lm_error",
     "load_python",
+    "load_settings",
     "majority",
     "make_signature",
     "metric",
@@ -102,10 +269,13 @@ __all__ = [
     "optimize",
     "program",
     "pure",
+    "resolve_interpreter_factory",
     "retriever",
+    "settings",
     "test",
     "tool",
     "trace",
+    "track_usage",
     "tune",
     "unordered",
     "vote",

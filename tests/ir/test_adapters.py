@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lampc.ir import STR, Choice, Field, ListOf, Maybe, Record, Signature, Type, freeze
+from lampc.ir import STR, Choice, Field, ListOf, MapOf, Maybe, Record, Signature, Type, freeze
 from lampc.ir.adapters import ADAPTERS, ParseFailure, adapter
 from lampc.ir.adapters.values import Uncastable, cast
 from lampc.ir.content import Demo
@@ -27,15 +27,22 @@ def answers(t: Type) -> st.SearchStrategy[Any]:
             return st.one_of(st.none(), answers(item))
         case Record(parts):
             return st.fixed_dictionaries({n: answers(x) for n, x in parts})
+        case MapOf(item, key):
+            keys = plain_texts if key == STR else answers(key).map(str)
+            return st.dictionaries(keys, answers(item), max_size=3)
         case Choice(options):
             return st.sampled_from(options)
     kinds = {"int": st.integers(), "float": st.floats(-9, 9), "bool": st.booleans()}
     return kinds.get(str(t), plain_texts)
 
 
-@pytest.mark.parametrize("layout", ADAPTERS)
+READABLE = [n for n, a in ADAPTERS.items() if not a.strict and n != "two_step"]
+"""Those that read on where DSPy refuses: it reads the text that it writes for None as a text."""
+
+
+@pytest.mark.parametrize("layout", READABLE)
 def test_an_adapter_reads_what_it_writes(layout: str) -> None:
-    @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def law(data: st.DataObject) -> None:
         signature = data.draw(signatures(FIELD_TYPES))
@@ -107,7 +114,7 @@ def test_answers_that_cannot_be_read_say_why(text: str, wanted: Type, why: str) 
         cast(text, wanted)
 
 
-@pytest.mark.parametrize("layout", ADAPTERS)
+@pytest.mark.parametrize("layout", READABLE)
 def test_a_missing_output_is_named_and_what_was_read_is_kept(layout: str) -> None:
     signature = Signature((Field("q", STR),), (Field("a", STR), Field("b", INT), Field("c", Maybe(STR))))
     (_, (_, said)) = adapter(layout).demo(signature, Demo(freeze({"q": "x", "a": "red", "b": 1, "c": None})))

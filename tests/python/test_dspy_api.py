@@ -74,10 +74,10 @@ def test_evaluate(tmp_path: Path) -> None:
     assert found.results[0][1].label == "cba"
     assert json.loads(to.read_text())[0] == {
         "text": "abc",
-        "label": "cba",
+        "example_label": "cba",
         "size": 3,
         "pred_label": "cba",
-        "score": 1.0,
+        "exact": True,
     }
 
 
@@ -149,12 +149,13 @@ def test_dynamic_programs_run_in_a_session() -> None:
 def test_context_is_inside_only() -> None:
     with lampc.context(model=FakeEngine(reply=lambda prompt: "label: other\nsize: 1")):
         assert Backwards()(text="abc").label == "other"
-    assert Backwards()(text="abc").label == "cba"
+    assert Backwards()(text="xyz").label == "zyx"
 
 
 def test_nothing_configured() -> None:
-    set_default_runner(None)
+    lampc.settings.reset()
     with pytest.raises(NoSession, match="Evaluate: no model is set"):
         lampc.Evaluate(devset=WORDS, metric=exact)(Backwards())
-    with pytest.raises(ValueError, match="say which model"):
-        lampc.configure()
+    lampc.settings.reset()
+    with pytest.raises(NoSession, match="no model is set"):
+        Backwards()(text="abc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime  # noqa: F401 - found by the texts of signatures
 import enum
 import time
 from typing import Any, Literal, Optional, TypedDict
@@ -10,7 +11,21 @@ from typing import Any, Literal, Optional, TypedDict
 import pytest
 
 import lampc
-from lampc.ir import ANY, BOOL, FLOAT, INT, STR, Choice, CompileError, Field, ListOf, Maybe, Record
+from lampc.ir import (
+    ANY,
+    BOOL,
+    FLOAT,
+    INT,
+    STR,
+    Choice,
+    CompileError,
+    Field,
+    ListOf,
+    MapOf,
+    Maybe,
+    Record,
+    Shape,
+)
 
 
 class Mood(enum.Enum):
@@ -40,6 +55,21 @@ class QA(lampc.Signature):
     answer: Literal["yes", "no"] = lampc.OutputField(desc="${answer}", max_tokens=4)
 
 
+@dataclasses.dataclass
+class Person:
+    name: str
+    boss: Person | None = None
+
+
+class Level(enum.IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+MOOD = Choice(("good", "bad"), f"{__name__}:Mood")
+PASSAGE = Record((("title", STR), ("lines", ListOf(INT))), f"{__name__}:Passage")
+
+
 def types(text: str, **custom: Any) -> dict[str, Any]:
     return {n: f.type for n, f in lampc.make_signature(text, custom_types=custom).fields.items()}
 
@@ -56,15 +86,23 @@ def test_string_form() -> None:
     [
         ("Optional[list[str]]", Maybe(ListOf(STR))),
         ("List[int]", ListOf(INT)),
-        ("dict[str, int]", ANY),
+        ("dict[str, int]", MapOf(INT)),
+        ("dict[int, str]", MapOf(STR, INT)),
+        ("dict", MapOf(ANY)),
         ("tuple[int, int]", ListOf(INT)),
         ("typing.Any", ANY),
-        ("Mood", Choice(("good", "bad"))),
+        ("Mood", MOOD),
+        ("Level", INT),
         ("Literal[1, 2]", INT),
         ("Literal['a'] | Literal['b']", Choice(("a", "b"))),
-        ("Passage", Record((("title", STR), ("lines", ListOf(INT))))),
-        ("Pair", Record((("left", STR), ("right", Record((("title", STR), ("lines", ListOf(INT)))))))),
+        ("Literal['x', 1]", ANY),
+        ("Literal['x', None]", Maybe(Choice(("x",)))),
+        ("Passage", PASSAGE),
+        ("Pair", Record((("left", STR), ("right", PASSAGE)))),
+        ("Person", Record((("name", STR), ("boss", ANY)), f"{__name__}:Person")),
         ("int | str", ANY),
+        ("bytes", STR),
+        ("datetime.datetime", STR),
     ],
 )
 def test_types(annotation: str, wanted: Any) -> None:
@@ -83,7 +121,7 @@ def test_class_form() -> None:
     assert s.name == "QA"
     assert s.instruction == "Answer the question.\n\nBe brief."
     assert s.inputs[0] == Field("question", STR, "what is asked")
-    assert s.inputs[1].type == ListOf(Record((("title", STR), ("lines", ListOf(INT)))))
+    assert s.inputs[1] == Field("passages", ListOf(PASSAGE), shape=Shape("list[Passage]"))
     assert s.outputs == (Field("answer", Choice(("yes", "no")), max_tokens=4),)
     assert list(QA.input_fields) == ["question", "passages"]
     assert QA.output_fields["answer"].json_schema_extra["__dspy_field_type"] == "output"
@@ -111,7 +149,9 @@ def test_editing_gives_new_signatures() -> None:
     assert list(first.fields) == ["a", "b", "c"]
     assert first.instructions == "Do it."
     assert first.equals(lampc.Signature("a, b -> c", "Do it."))
-    assert not first.equals(lampc.Signature("b, a -> c", "Do it."))
+    assert first.equals(lampc.Signature("b, a -> c", "Do it."))
+    assert not first.equals(lampc.Signature("a, b -> d", "Do it."))
+    assert not first.equals("a, b -> c")
     with pytest.raises(ValueError, match="no place"):
         first.insert(5, "z", lampc.InputField())
 
@@ -141,10 +181,14 @@ def test_state() -> None:
         ("a, a -> c", "L0701", "two fields called `a`"),
         ("a -> a", "L0701", "two fields called `a`"),
         ("a=1 -> b", "L0701", "nothing else"),
-        ("-> b", "L0701", "no inputs"),
+        ("a ->", "L0701", "no outputs"),
         ("a: Foo -> b", "L0702", "name 'Foo' is not defined"),
-        ("a: bytes -> b", "L0702", "`bytes` is not a type"),
-        ("a: Literal['x', 1] -> b", "L0702", "all values must be strings"),
+        ("a: bytearray -> b", "L0702", "`bytearray` is not a type"),
+        ("a: list[Foo] -> b", "L0702", "name 'Foo' is not defined"),
+        ("a: (lambda: 1) -> b", "L0702", "is no type"),
+        ("a: open('x') -> b", "L0702", "is no type"),
+        ("a: enum.Nothing -> b", "L0702", "`enum` has no `Nothing`"),
+        ("a: nowhere.Nothing -> b", "L0702", "no module or name `nowhere`"),
     ],
 )
 def test_errors(text: str, code: str, message: str) -> None:
@@ -176,4 +220,4 @@ def test_unused_imports_of_annotations_work() -> None:
         a: Optional[Mood] = lampc.InputField()  # noqa: UP045 - the old form must work
         b: Any = lampc.OutputField()
 
-    assert Late.ir().inputs[0].type == Maybe(Choice(("good", "bad")))
+    assert Late.ir().inputs[0].type == Maybe(MOOD)

@@ -314,7 +314,8 @@ def test_several_draws() -> None:
 
 
 def test_tools() -> None:
-    @lampc.tool(effect="unordered")
+    @lampc.tool
+    @lampc.unordered
     def lookup(name: str, times: int = 2) -> list[str]:
         return [name] * times
 

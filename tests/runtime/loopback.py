@@ -38,6 +38,16 @@ class Reply:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
+def events(*chunks: dict[str, Any] | str, seconds: float = 0.0, done: bool = True) -> Reply:
+    """A stream of server-sent events; texts become chunks with that content."""
+    made = [
+        c if isinstance(c, dict) else {"object": "chat.completion.chunk", "choices": [{"delta": {"content": c}}]}
+        for c in chunks
+    ]
+    lines = [f"data: {json.dumps(c)}\n\n" for c in made] + (["data: [DONE]\n\n"] if done else [])
+    return Reply(200, "".join(lines).encode(), {"content-type": "text/event-stream"}, seconds)
+
+
 def failure(status: int, message: str = "", code: str = "", **headers: str) -> Reply:
     """An error as such servers send it; `retry_after="1"` becomes the header `retry-after`."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -90,6 +100,14 @@ class Loopback:
                     self.send(failure(413, "too long"))
                     return
                 body = self.rfile.read(length)
+                if self.path.partition("?")[0] == "/v1/embeddings":
+                    if owner.script and (scripted := owner.script.popleft()) is not None:
+                        self.send(scripted)
+                        return
+                    texts = json.loads(body)["input"]
+                    made = [{"index": i, "embedding": [float(len(t)), 1.0]} for i, t in enumerate(texts)]
+                    self.send(Reply(200, {"data": made[::-1]}))
+                    return
                 if self.path.partition("?")[0] != "/v1/chat/completions":
                     self.send(failure(404, f"no path {self.path}"))
                     return
@@ -162,7 +180,8 @@ class Loopback:
         finish = "stop"
         if callable(self._answer):
             text = self._answer(messages)
-            prompt, generated = sum(len(m["content"].split()) for m in messages), len(text.split())
+            prompt = sum(len(m["content"].split()) for m in messages if isinstance(m["content"], str))
+            generated = len(text.split())
         else:
             text, finish, prompt, generated = self._generate(self._answer, body)
         return {

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from lampc.backend import FakeEngine
-from lampc.runtime.providers import ProviderError
+from lampc.ir.errors import LMError
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from tests.runtime.loopback import Loopback, Messages, failure
@@ -111,7 +111,7 @@ def test_nobody_at_the_address() -> None:
         Session(model="http://127.0.0.1:9/v1", model_options={"model": "m"}) as session,
         pytest.MonkeyPatch.context() as patch,
     ):
-        patch.setattr("lampc.runtime.providers.openai.random.uniform", lambda low, high: 0.0)
+        patch.setattr("lampc.runtime.providers.transport.random.uniform", lambda low, high: 0.0)
         (outcome,) = session.run(CALL, rows(TEXTS[:1]))
     assert outcome.error is not None
     assert "no connection" in outcome.error.message
@@ -120,7 +120,7 @@ def test_nobody_at_the_address() -> None:
 
 def test_a_server_of_many_models_wants_a_name() -> None:
     with Loopback(lambda m: "x", models=("a", "b")) as server:
-        with Session(model=server.url) as session, pytest.raises(ProviderError, match="give the name of one"):
+        with Session(model=server.url) as session, pytest.raises(LMError, match="give the name of one"):
             session.run(CALL, rows(TEXTS[:1]))
         with Session(model=server.url, model_options={"model": "b"}) as session:
             session.run(CALL, rows(TEXTS[:1]))

@@ -22,9 +22,12 @@ def test_a_model_that_could_not_be_loaded_takes_no_room(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"tokenizer\.json"):
         pool.get("main")
     tokenizer.write_text(kept)
-    assert pool.get("main").target.info.name == "main"
+    first = pool.get("main").model
+    assert first.target.info.name == "main"
+    other = pool.using("firefly")
     with pytest.raises(ModelError, match="do not fit beside"):
-        pool._make("other", str(folder), {})
+        other.get("main")
+    assert pool.get("main").model is not first, "it was given back to make room, and is loaded again"
     pool.close()
 
 

@@ -14,15 +14,20 @@ from email.utils import formatdate
 import pytest
 
 from lampc.backend import FakeEngine
-from lampc.runtime.providers import (
-    AccessError,
-    BadAnswer,
-    ContextError,
-    OpenAIClient,
-    ProviderError,
-    RefusedError,
-    UnreachableError,
+from lampc.ir.errors import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMBillingError,
+    LMCollectionLimitError,
+    LMConfigurationError,
+    LMError,
+    LMInvalidRequestError,
+    LMTimeoutError,
+    LMTransportError,
+    LMUnexpectedError,
+    LMUnsupportedModelError,
 )
+from lampc.runtime.providers import OpenAIClient
 from lampc.runtime.providers.address import find_key, read_address
 from tests.runtime.loopback import Loopback, Messages, Reply, failure
 
@@ -75,7 +80,7 @@ def test_an_answer_with_its_counts(server: Loopback) -> None:
 def test_what_is_not_asked_for_is_not_sent(server: Loopback) -> None:
     with client(server) as c:
         c.complete(ASK)
-    assert set(server.requests[0]) == {"model", "messages", "temperature", "max_tokens"}
+    assert set(server.requests[0]) == {"model", "messages"}
 
 
 def test_many_calls_keep_their_answers_and_stay_within_the_bound() -> None:
@@ -109,7 +114,7 @@ def test_several_models_need_a_name() -> None:
     with (
         Loopback(echo, models=("a", "b")) as server,
         OpenAIClient(server.url) as c,
-        pytest.raises(RefusedError, match=r"2 models are served; give the name of one \(a, b\)"),
+        pytest.raises(LMUnsupportedModelError, match=r"2 models are served; give the name of one \(a, b\)"),
     ):
         c.submit(ASK)
 
@@ -136,7 +141,7 @@ def test_urls_in_the_forms_people_write(written: str, url: str) -> None:
 
 @pytest.mark.parametrize("written", ["", "host/v1", "ftp://host", "http://", "http://[::1", "http://h:99999999"])
 def test_what_is_no_url_is_said(written: str) -> None:
-    with pytest.raises(ProviderError, match="no URL of an endpoint; write it like"):
+    with pytest.raises(LMConfigurationError, match="no URL of an endpoint; write it like"):
         OpenAIClient(written)
 
 
@@ -156,7 +161,7 @@ def test_which_key_goes_where() -> None:
     assert find_key(read_address("https://host"), one) == "theirs"
     assert find_key(read_address("http://localhost:1"), one) == "theirs"
     assert find_key(read_address("http://host"), one) == ""
-    with pytest.raises(ProviderError, match="LAMPC_API_KEY holds characters") as caught:
+    with pytest.raises(LMConfigurationError, match="LAMPC_API_KEY holds characters") as caught:
         find_key(read_address("https://host"), {"LAMPC_API_KEY": "a\nsecret"})
     assert "secret" not in str(caught.value)
 
@@ -173,7 +178,7 @@ def test_the_key_is_sent_and_never_shown(
         c.complete(ASK)
         shown = [repr(c), str(vars(c).get("_address"))]
         for _ in range(2):
-            with pytest.raises(ProviderError) as caught:
+            with pytest.raises(LMError) as caught:
                 c.complete(ASK)
             shown.append(f"{caught.value} {caught.value!r} {caught.value.__cause__!r}")
     assert server.headers[0]["authorization"] == f"Bearer {KEY}"
@@ -210,7 +215,7 @@ def test_a_torn_answer_is_asked_for_again(server: Loopback) -> None:
 
 def test_retries_end(server: Loopback) -> None:
     server.script.extend([failure(503, "warming up")] * 9)
-    with client(server, max_retries=2) as c, pytest.raises(UnreachableError) as caught:
+    with client(server, max_retries=2) as c, pytest.raises(LMError) as caught:
         c.complete(ASK)
     assert len(server.requests) == 3
     assert caught.value.status == 503
@@ -241,7 +246,7 @@ def test_retry_after_holds_back_all_calls() -> None:
 @pytest.mark.parametrize("after", ["100000", "inf"])
 def test_too_long_a_wait_is_an_error(server: Loopback, after: str) -> None:
     server.script.append(failure(429, "later", retry_after=after))
-    with client(server) as c, pytest.raises(UnreachableError, match="asks to wait"):
+    with client(server) as c, pytest.raises(LMError, match="asks to wait"):
         c.complete(ASK)
 
 
@@ -254,7 +259,7 @@ def test_senseless_retry_after_is_passed_over(server: Loopback, after: str) -> N
 
 def test_a_silent_server_times_out(server: Loopback) -> None:
     server.script.append(Reply(seconds=20.0))
-    with client(server, timeout=0.2, max_retries=0) as c, pytest.raises(UnreachableError, match=r"within 0\.2 s"):
+    with client(server, timeout=0.2, max_retries=0) as c, pytest.raises(LMTimeoutError, match=r"within 0\.2 s"):
         c.complete(ASK)
 
 
@@ -264,7 +269,7 @@ def test_nobody_there() -> None:
         port = free.getsockname()[1]
     with (
         OpenAIClient(f"http://127.0.0.1:{port}", "m", max_retries=1, backoff=0.01) as c,
-        pytest.raises(UnreachableError, match=r"no connection .* is the server running\? \(2 attempts\)"),
+        pytest.raises(LMTransportError, match=r"no connection .* is the server running\? \(2 attempts\)"),
     ):
         c.complete(ASK)
 
@@ -277,29 +282,29 @@ TOO_LONG = "This model's maximum context length is 4096 tokens."
 @pytest.mark.parametrize(
     ("reply", "kind", "said"),
     [
-        (failure(401), AccessError, "a key is needed; set LAMPC_API_KEY"),
-        (failure(403, "no"), AccessError, "not allowed"),
-        (failure(429, "pay first", "insufficient_quota"), AccessError, "no credit left (pay first)"),
-        (failure(404, "what?"), RefusedError, "no model 'loop'; check the URL (it usually ends in /v1)"),
-        (failure(400, "bad temperature"), RefusedError, "refused (HTTP 400) (bad temperature)"),
-        (failure(400, TOO_LONG), ContextError, "too long for model 'loop'; shorten it"),
-        (failure(400, "no", "context_length_exceeded"), ContextError, "too long"),
-        (Reply(307, b"", {"location": "http://x/"}), RefusedError, "redirects elsewhere (HTTP 307)"),
-        (Reply(400, {"detail": [{"msg": "odd"}]}), RefusedError, "refused (HTTP 400) ([{'msg': 'odd'}])"),
-        (Reply(400, b"\xff\xfe"), RefusedError, "refused (HTTP 400)"),
-        (Reply(200, b"<html>hello</html>"), BadAnswer, "the answer is a web page"),
-        (Reply(200, b"{"), BadAnswer, "the answer is not JSON"),
-        (Reply(200, b"[]"), BadAnswer, "has no `choices`"),
-        (Reply(200, {"choices": []}), BadAnswer, "has no `choices`"),
-        (Reply(200, {"choices": [{}]}), BadAnswer, "has no `message`"),
-        (Reply(200, {"choices": [{"message": {"content": 5}}]}), BadAnswer, "content is int, not text"),
-        (Reply(200, b"x" * (17 << 20)), BadAnswer, "longer than 16 MiB"),
-        (Reply(200, b"no gzip at all" * 9, {"content-encoding": "gzip"}), BadAnswer, "cannot be read"),
+        (failure(401), LMAuthError, "a key is needed; set LAMPC_API_KEY"),
+        (failure(403, "no"), LMAuthError, "not allowed"),
+        (failure(429, "pay first", "insufficient_quota"), LMBillingError, "no credit left (pay first)"),
+        (failure(404, "what?"), LMUnsupportedModelError, "no model 'loop'; check the URL (it usually ends in /v1)"),
+        (failure(400, "bad temperature"), LMInvalidRequestError, "refused (HTTP 400) (bad temperature)"),
+        (failure(400, TOO_LONG), ContextWindowExceededError, "too long for model 'loop'; shorten it"),
+        (failure(400, "no", "context_length_exceeded"), ContextWindowExceededError, "too long"),
+        (Reply(307, b"", {"location": "http://x/"}), LMInvalidRequestError, "redirects elsewhere (HTTP 307)"),
+        (Reply(400, {"detail": [{"msg": "odd"}]}), LMInvalidRequestError, "refused (HTTP 400) ([{'msg': 'odd'}])"),
+        (Reply(400, b"\xff\xfe"), LMInvalidRequestError, "refused (HTTP 400)"),
+        (Reply(200, b"<html>hello</html>"), LMUnexpectedError, "the answer is a web page"),
+        (Reply(200, b"{"), LMUnexpectedError, "the answer is not JSON"),
+        (Reply(200, b"[]"), LMUnexpectedError, "has no `choices`"),
+        (Reply(200, {"choices": []}), LMUnexpectedError, "has no `choices`"),
+        (Reply(200, {"choices": [{}]}), LMUnexpectedError, "has no `message`"),
+        (Reply(200, {"choices": [{"message": {"content": 5}}]}), LMUnexpectedError, "content is int, not text"),
+        (Reply(200, b"x" * (17 << 20)), LMCollectionLimitError, "longer than 16 MiB"),
+        (Reply(200, b"no gzip at all" * 9, {"content-encoding": "gzip"}), LMUnexpectedError, "cannot be read"),
     ],
 )
 def test_errors_name_what_where_and_how(server: Loopback, reply: Reply, kind: type[Exception], said: str) -> None:
     server.script.append(reply)
-    with client(server) as c, pytest.raises(ProviderError) as caught:
+    with client(server) as c, pytest.raises(LMError) as caught:
         c.complete(ASK)
     assert type(caught.value) is kind
     assert said in str(caught.value)
@@ -352,7 +357,7 @@ def test_closing_ends_what_is_under_way() -> None:
         for future in futures:
             with pytest.raises(CancelledError):
                 future.result()
-        with pytest.raises(ProviderError, match="client is closed"):
+        with pytest.raises(LMError, match="client is closed"):
             c.submit(ASK)
 
 

@@ -1,0 +1,222 @@
+"""Adapters as objects, under DSPy's names: what `lampc.configure(adapter=...)` takes, and prompts without a model.
+
+    adapter = lampc.JSONAdapter()
+    adapter.format(signature, demos, inputs)      the messages of a call
+    adapter.parse(signature, completion)          its outputs
+
+Each stands for a layout of `lampc.ir.adapters`, which is what programs name and run with; here only Python values are
+turned into plain ones, and back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any, ClassVar
+
+from lampc.frontend.python.predict import demo_set
+from lampc.frontend.python.signature import ensure_signature
+from lampc.frontend.python.values.plain import plain
+from lampc.ir import Demo, DemoSet, freeze
+from lampc.ir import Signature as IRSignature
+from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
+from lampc.ir.adapters.dialogue import Dialogue
+from lampc.ir.adapters.registry import layout_for
+from lampc.ir.adapters.schema import is_history
+from lampc.ir.media import split
+from lampc.ir.settings import settings
+
+Message = dict[str, Any]
+
+
+class Adapter:
+    """Base of the adapters. `compat="dspy-3.4"` reads answers as DSPy does and no further; by default that of the
+    settings. `callbacks` are told of every format and parse; native function calling and native responses are the
+    business of the provider, so what is said of them is kept and otherwise of no effect on texts.
+    """
+
+    layout: ClassVar[str] = ""
+    asks_always: ClassVar[bool] = False
+    """Whether there is a user's message even if nothing stands in it."""
+
+    def __init__(
+        self,
+        callbacks: Sequence[Any] | None = None,
+        use_native_function_calling: bool = False,
+        native_response_types: Sequence[Any] | None = None,
+        parallel_tool_calls: bool | None = None,
+        *,
+        compat: str | None = None,
+    ) -> None:
+        if not self.layout:
+            raise TypeError("choose one of ChatAdapter, JSONAdapter, XMLAdapter, BAMLAdapter and TwoStepAdapter")
+        self.callbacks = list(callbacks or [])
+        self.use_native_function_calling = use_native_function_calling
+        self.native_response_types = list(native_response_types or [])
+        self.parallel_tool_calls = parallel_tool_calls
+        self.compat = compat
+
+    @property
+    def name(self) -> str:
+        """The layout that programs run with."""
+        return layout_for(self.layout, self.compat if self.compat is not None else settings.compat)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}()"
+
+    # -- whole prompts ------------------------------------------------------------------------------------
+
+    def format(
+        self, signature: Any, demos: Sequence[Any] | None = None, inputs: Mapping[str, Any] | None = None
+    ) -> list[Message]:
+        """The messages of a call. Inputs that are not given are left out of the last one."""
+        made = _ir(signature)
+        given = {k: plain(v) for k, v in (inputs or {}).items()}
+        shown = replace(made, inputs=tuple(f for f in made.inputs if f.name in given or is_history(f)))
+        how = adapter(self.name)
+        whole, last = how.render(made, "p"), how.render(shown, "p")
+        turns = (*whole.turns[:2], *last.turns[2:])
+        bound = Bound("p", made, made.instruction, _demos(demos or []), self.name, "main")
+        values = [given.get(f.name) for f in shown.inputs]
+        bound_turns = bind_prompt(replace(whole, turns=turns), bound, values)
+        return [_message(role, text) for role, text in bound_turns if text or role != "user" or self.asks_always]
+
+    def parse(self, signature: Any, completion: str) -> dict[str, Any]:
+        """The outputs in a completion, as Python values. Raises AdapterParseError."""
+        made = ensure_signature(signature)
+        try:
+            found: dict[str, Any] = made.lift(adapter(self.name).parse(made.ir(), completion))
+        except ParseFailure as e:
+            e.adapter_name, e.signature = type(self).__name__, made
+            raise
+        return found
+
+    def format_finetune_data(
+        self, signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any], outputs: Mapping[str, Any]
+    ) -> dict[str, list[Message]]:
+        """A call and its answer as a line of chat fine-tuning data."""
+        said = {"role": "assistant", "content": self.format_assistant_message_content(signature, outputs)}
+        return {"messages": [*self.format(signature, demos, inputs), said]}
+
+    # -- parts of them ------------------------------------------------------------------------------------
+
+    def format_system_message(self, signature: Any) -> str:
+        made = _ir(signature)
+        return self._how.structure(made) + self._how.instruction(made.instruction)
+
+    def format_user_message_content(
+        self, signature: Any, inputs: Mapping[str, Any], prefix: str = "", suffix: str = "", main_request: bool = False
+    ) -> str:
+        text = self._how.user(_ir(signature), {k: plain(v) for k, v in inputs.items()}, prefix, main_request)
+        return f"{text}\n\n{suffix}".strip() if suffix else text
+
+    def format_assistant_message_content(
+        self, signature: Any, outputs: Mapping[str, Any], missing_field_message: str | None = None
+    ) -> str:
+        values = {k: plain(v) for k, v in outputs.items()}
+        return self._how.answer(_ir(signature), values, missing_field_message)
+
+    def format_demos(self, signature: Any, demos: Sequence[Any]) -> list[Message]:
+        made = _ir(signature)
+        ordered = self._how.order(made, _demos(demos).items)
+        return [_message(role, text) for d in ordered for role, text in self._how.demo(made, d)]
+
+    def format_conversation_history(
+        self, signature: Any, history_field_name: str, inputs: Mapping[str, Any]
+    ) -> list[Message]:
+        turns = self._how.history(_ir(signature), plain(inputs.get(history_field_name)))
+        return [_message(role, text) for role, text in turns]
+
+    def user_message_output_requirements(self, signature: Any) -> str:
+        return self._how.reminder(_ir(signature))
+
+    @property
+    def _how(self) -> Dialogue:
+        found = adapter(self.name)
+        assert isinstance(found, Dialogue)
+        return found
+
+
+class ChatAdapter(Adapter):
+    """Fields under markers `[[ ## name ## ]]`. With `use_json_adapter_fallback`, an answer that cannot be read is
+    asked for again: once, showing the model what is wrong (under `compat`, as JSON, as DSPy does)."""
+
+    layout = "chat"
+
+    def __init__(
+        self,
+        callbacks: Sequence[Any] | None = None,
+        use_native_function_calling: bool = False,
+        native_response_types: Sequence[Any] | None = None,
+        use_json_adapter_fallback: bool = True,
+        parallel_tool_calls: bool | None = None,
+        *,
+        compat: str | None = None,
+    ) -> None:
+        super().__init__(
+            callbacks, use_native_function_calling, native_response_types, parallel_tool_calls, compat=compat
+        )
+        self.use_json_adapter_fallback = use_json_adapter_fallback
+
+
+class JSONAdapter(ChatAdapter):
+    """Inputs under markers, outputs as one JSON object."""
+
+    layout = "json"
+
+    def __init__(
+        self,
+        callbacks: Sequence[Any] | None = None,
+        use_native_function_calling: bool = True,
+        parallel_tool_calls: bool | None = None,
+        *,
+        compat: str | None = None,
+    ) -> None:
+        super().__init__(callbacks, use_native_function_calling, parallel_tool_calls=parallel_tool_calls, compat=compat)
+
+
+class BAMLAdapter(JSONAdapter):
+    """As JSON, with the types of outputs told by a compact schema."""
+
+    layout = "baml"
+
+
+class XMLAdapter(ChatAdapter):
+    """Fields in XML elements."""
+
+    layout = "xml"
+
+
+class TwoStepAdapter(Adapter):
+    """The model answers as it likes; a second call, to `extraction_model`, picks the outputs out of its answer."""
+
+    layout = "two_step"
+    asks_always = True
+
+    def __init__(self, extraction_model: Any = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.extraction_model = extraction_model
+
+
+def _ir(signature: Any) -> IRSignature:
+    made = signature if isinstance(signature, IRSignature) else ensure_signature(signature).ir()
+    assert isinstance(made, IRSignature)
+    return made
+
+
+def _demos(demos: Sequence[Any]) -> DemoSet:
+    if isinstance(demos, DemoSet):
+        return demos
+    return DemoSet(
+        tuple(d if isinstance(d, Demo) else _demo(d) for d in demos),
+    )
+
+
+def _demo(demo: Any) -> Demo:
+    if isinstance(demo, Mapping):
+        return Demo(freeze({k: plain(v) for k, v in demo.items()}))
+    return demo_set([demo]).items[0]
+
+
+def _message(role: str, text: str) -> Message:
+    return {"role": role, "content": split(text) if role == "user" else text}

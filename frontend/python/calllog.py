@@ -1,0 +1,93 @@
+"""The calls that a module remembers, for a person who wants to see what was sent.
+
+Only parameters, inputs and answers are kept; the messages are rendered when they are looked at.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import deque
+from collections.abc import Iterable, Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TextIO
+
+from lampc.ir.adapters import Bound, adapter, bind_prompt
+from lampc.ir.settings import settings
+
+if TYPE_CHECKING:
+    from lampc.frontend.python.module import Module
+
+callers: ContextVar[tuple[Module, ...]] = ContextVar("lampc_callers", default=())
+"""The modules whose `forward` is under way here, outermost first."""
+
+
+@dataclass(frozen=True, slots=True)
+class CallRecord:
+    """One call of a predictor: its parameters, inputs, and the texts that came back."""
+
+    bound: Bound
+    inputs: Mapping[str, Any]
+    outputs: tuple[str, ...]
+
+    @property
+    def messages(self) -> list[dict[str, str]]:
+        """What was sent, as chat messages."""
+        b = self.bound
+        values = [self.inputs.get(f.name) for f in b.signature.inputs]
+        turns = bind_prompt(adapter(b.layout).render(b.signature, b.name), b, values)
+        return [{"role": role, "content": content} for role, content in turns]
+
+    def __getitem__(self, name: str) -> Any:
+        """DSPy's form of an entry is a dict: `entry["messages"]`, `entry["outputs"]`, `entry["model"]`."""
+        match name:
+            case "messages":
+                return self.messages
+            case "outputs":
+                return list(self.outputs)
+            case "model":
+                return self.bound.model
+            case "prompt":
+                return None
+        raise KeyError(name)
+
+
+_recent: deque[CallRecord] = deque(maxlen=100)
+
+
+def remember(record: CallRecord) -> None:
+    """Note a call with the process and with every module that is under way here."""
+    size = settings.history_size
+    if size <= 0:
+        return
+    _recent.append(record)
+    for module in callers.get():
+        kept = vars(module).get("_calls")
+        if kept is None or kept.maxlen != size:
+            kept = vars(module)["_calls"] = deque(kept or (), maxlen=size)
+        kept.append(record)
+
+
+class CallHistory:
+    """The attribute `history` of a module, unless a class of the user's has one of its own."""
+
+    def __get__(self, module: Module | None, owner: type | None = None) -> Any:
+        return self if module is None else list(vars(module).get("_calls", ()))
+
+
+def inspect_history(n: int = 1, file: TextIO | None = None) -> None:
+    """Print the last `n` calls of this process."""
+    show(_recent, n, file)
+
+
+def show(records: Iterable[CallRecord], n: int, file: TextIO | None) -> None:
+    """Print the last `n` records: every message by role, then what the model wrote."""
+    out = file or sys.stdout
+    bold, plain = ("\x1b[1m", "\x1b[0m") if file is None and out.isatty() else ("", "")
+    for record in list(records)[-n:] if n > 0 else []:
+        for message in record.messages:
+            print(f"{bold}{message['role'].capitalize()} message:{plain}\n\n{message['content'].strip()}\n", file=out)
+        first, *others = record.outputs or ("",)
+        print(f"{bold}Response:{plain}\n\n{first.strip()}\n", file=out)
+        if others:
+            print(f"(and {len(others)} other completions)\n", file=out)

@@ -1,0 +1,90 @@
+"""`BestOfN`: several attempts of a module, and the best by a reward."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+from lampc.frontend.python.example import Prediction
+from lampc.frontend.python.module import Module
+from lampc.ir.runner import gather
+from lampc.ir.settings import settings
+
+logger = logging.getLogger(__name__)
+
+Reward = Callable[[dict[str, Any], Prediction], float]
+
+
+class BestOfN(Module):
+    """Up to `N` attempts of `module`: the first whose reward reaches `threshold`, else the one of highest reward.
+
+    Attempts are drawn at temperature 1 (unless a predictor has its own), each under a `rollout_id` of its own. All
+    run together, as forks of one prefix; under the setting `compat="dspy-3.4"` one after another until one reaches
+    the threshold. An attempt that raises counts as none; more than `fail_count` (by default `N`) of them end the call.
+    """
+
+    def __init__(
+        self, module: Module, N: int, reward_fn: Reward, threshold: float, fail_count: int | None = None
+    ) -> None:
+        super().__init__()
+        if N < 1:
+            raise ValueError(f"BestOfN makes at least one attempt, not {N}")
+        self.module = module
+        self.reward_fn = reward_fn
+        self.threshold = threshold
+        self.N = N
+        self.fail_count = fail_count or N
+
+    def forward(self, **kwargs: Any) -> Any:
+        if settings.compat.startswith("dspy"):
+            return self._one_by_one(kwargs)
+        tries = [lambda i=i: self.attempt(i, kwargs) for i in range(self.N)]
+        found = gather(tries, self.chosen)
+        raise_beyond(found, self.fail_count)
+        best = self.chosen(found)
+        return None if best is None else found[best][0]
+
+    def attempt(self, number: int, kwargs: dict[str, Any]) -> tuple[Any, float]:
+        """(prediction, reward) of one attempt."""
+        with settings.context(sampling=attempt_sampling(number)):
+            prediction = self.module(**kwargs)
+        return prediction, self.reward_fn(kwargs, prediction)
+
+    def chosen(self, found: list[Any]) -> int | None:
+        """Which of the attempts counts; None if all failed."""
+        return best(found, self.threshold)
+
+    def _one_by_one(self, kwargs: dict[str, Any]) -> Any:
+        found: list[Any] = []
+        for i in range(self.N):
+            found += gather([lambda i=i: self.attempt(i, kwargs)])  # type: ignore[misc]
+            raise_beyond(found, self.fail_count)
+            if not isinstance(found[-1], Exception) and found[-1][1] >= self.threshold:
+                break
+        chosen = self.chosen(found)
+        return None if chosen is None else found[chosen][0]
+
+
+def attempt_sampling(number: int) -> dict[str, Any]:
+    """Defaults of sampling in one of several attempts: they are to differ."""
+    start = int(settings.sampling.get("rollout_id") or 0)
+    return {**settings.sampling, "temperature": 1.0, "rollout_id": start + number}
+
+
+def best(found: list[Any], threshold: float | None) -> int | None:
+    """The first (prediction, reward) that reaches the threshold, else the first of the highest reward."""
+    good = [(i, f[1]) for i, f in enumerate(found) if not isinstance(f, Exception)]
+    reached = [i for i, reward in good if threshold is not None and reward >= threshold]
+    if reached:
+        return reached[0]
+    return max(good, key=lambda pair: pair[1])[0] if good else None
+
+
+def raise_beyond(found: list[Any], allowed: int) -> None:
+    """Log the attempts that failed; raise the last if there are more than are allowed."""
+    failed = [f for f in found if isinstance(f, Exception)]
+    for e in failed:
+        logger.warning("an attempt failed: %s: %s", type(e).__name__, e)
+    if len(failed) > allowed:
+        raise failed[-1]

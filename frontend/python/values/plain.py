@@ -1,0 +1,48 @@
+"""Python values as JSON, the way prompts write them and programs keep them."""
+
+from __future__ import annotations
+
+import enum
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from lampc.frontend.python.values.foreign import dump, is_custom
+from lampc.ir.media import media
+from lampc.ir.types import is_media
+
+_AS_IT_IS = (str, int, float, bool, type(None))
+
+
+def plain(value: Any) -> Any:
+    """A value as JSON: enum members as their values, tuples and sets as lists, objects as pydantic dumps them.
+
+    Content that is no text becomes `{"$media": [part, ...]}`. What has no JSON of its own is its text, as in DSPy.
+    """
+    kind = type(value)
+    if kind in _AS_IT_IS:
+        return value
+    if kind in (list, tuple):
+        return [plain(v) for v in value]
+    if kind is dict:
+        return value if is_media(value) else {_key(k): plain(v) for k, v in value.items()}
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if is_custom(kind):
+        if hasattr(value, "lowered"):
+            return plain(value.lowered())
+        made = value.format()
+        return media(made) if isinstance(made, list) else plain(made)
+    if hasattr(value, "toDict"):
+        return plain(value.toDict())
+    if isinstance(value, set | frozenset):
+        return [plain(v) for v in value]
+    found = dump(value)
+    return str(value) if isinstance(found, float) and not math.isfinite(found) else found
+
+
+def _key(key: Any) -> str:
+    """The key of a dict as JSON has it."""
+    if isinstance(key, str) and not isinstance(key, enum.Enum):
+        return key
+    return str(next(iter(dump({key: None})), key)) if not isinstance(key, Mapping) else str(key)

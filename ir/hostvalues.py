@@ -1,0 +1,93 @@
+"""Values whose type names a Python class (`Record.host`, `Choice.host`): what the class makes of them.
+
+The IR knows classes by name alone. Whoever reads an annotation registers the class's face here, so that a parser can
+ask the class whether it takes a value, and a value can become an object where it leaves the program for Python.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Type
+
+
+@dataclass(frozen=True, slots=True)
+class HostClass:
+    """`lift` makes an object of a plain value (raising ValueError, with the reason, for one it does not take), `lower`
+    makes a plain value of an object."""
+
+    cls: type
+    lift: Callable[[Any], Any]
+    lower: Callable[[Any], Any]
+
+
+_LIVE: dict[str, HostClass] = {}
+
+
+def host_name(cls: type) -> str:
+    """The name of a class in types: `module:qualname`; classes made inside of functions get one each."""
+    name = f"{cls.__module__}:{cls.__qualname__}"
+    known = _LIVE.get(name)
+    return name if known is None or known.cls is cls else f"{name}#{id(cls):x}"
+
+
+def register(host: HostClass) -> str:
+    """Let values of this class be lifted and lowered; gives its name."""
+    name = host_name(host.cls)
+    _LIVE.setdefault(name, host)
+    return name
+
+
+def host_class(name: str) -> HostClass | None:
+    """The class of this process that `name` stands for, or None."""
+    return _LIVE.get(name)
+
+
+def lifted(value: Any, type: Type) -> Any:
+    """A plain value with objects in the place of what their classes stand for; classes that are not known here are
+    left as they are. Raises ValueError for what a class does not take."""
+    match type:
+        case Record(host=name) | Choice(host=name) if name:
+            host = _LIVE.get(name)
+            return value if host is None or value is None else host.lift(value)
+        case Record(fields) if isinstance(value, dict):
+            inner = {n: lifted(value[n], t) for n, t in fields if n in value}
+            return {**value, **inner}
+        case ListOf(item) if isinstance(value, list):
+            return [lifted(v, item) for v in value]
+        case MapOf(item) if isinstance(value, dict):
+            return {k: lifted(v, item) for k, v in value.items()}
+        case Maybe(item):
+            return None if value is None else lifted(value, item)
+    return value
+
+
+def settled(value: Any, type: Type) -> Any:
+    """The plain value as the classes in its type have it (defaults filled in, validators run). Raises ValueError."""
+    match type:
+        case Record(host=name) if name and name in _LIVE and value is not None:
+            host = _LIVE[name]
+            return host.lower(host.lift(value))
+        case Record(fields) if isinstance(value, dict):
+            return {**value, **{n: settled(value[n], t) for n, t in fields if n in value}}
+        case ListOf(item) if isinstance(value, list):
+            return [settled(v, item) for v in value]
+        case MapOf(item) if isinstance(value, dict):
+            return {k: settled(v, item) for k, v in value.items()}
+        case Maybe(item):
+            return None if value is None else settled(value, item)
+    return value
+
+
+def has_hosts(type: Type) -> bool:
+    """Whether a type names a Python class."""
+    match type:
+        case Record(host=name) | Choice(host=name) if name:
+            return True
+        case Record(fields):
+            return any(has_hosts(t) for _, t in fields)
+        case ListOf(item) | MapOf(item) | Maybe(item):
+            return has_hosts(item)
+    return False

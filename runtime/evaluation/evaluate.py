@@ -1,0 +1,215 @@
+"""`Evaluate`: a program scored on examples, all rows in one batch."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lampc.frontend.python.example import Example, Prediction
+from lampc.ir import Unit
+from lampc.ir.prog import DefPredictor
+from lampc.ir.runner import NoSession, current_runner
+from lampc.ir.settings import settings
+from lampc.runtime.evaluation.compare import Comparison, compare
+from lampc.runtime.evaluation.result import EvaluationResult
+from lampc.runtime.evaluation.rows import Metric, metric_name, rows_of, scorer, unit_of
+from lampc.runtime.evaluation.scoring import Scored, Scoring
+from lampc.runtime.types import Cell, Outcome, Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.session import Session
+
+
+class TooManyErrors(RuntimeError):
+    """At least `max_errors` rows failed. All rows were run: `result` holds every one of them."""
+
+    def __init__(self, result: EvaluationResult) -> None:
+        errors = result.errors
+        super().__init__(f"{len(errors)} of {len(result.results)} rows failed; the last: {list(errors.values())[-1]}")
+        self.result = result
+
+
+class Evaluate:
+    """Score a program on examples: `Evaluate(devset=rows, metric=f)(program)`.
+
+    All rows run together in the configured session; a metric that asks models (a judge) has its calls fused too.
+    `metric(example, prediction)` gives a number, true or false, a prediction with `score` and `feedback`, or is a
+    coroutine function. A row that fails scores `failure_score` and is in `result.errors`; the run goes on. With
+    `max_errors`, TooManyErrors is raised once all rows have run. Nothing has a time limit of its own.
+    `num_threads` is for metrics that wait for the outside; calls of models need no threads.
+    """
+
+    def __init__(
+        self,
+        *,
+        devset: Sequence[Example],
+        metric: Metric | None = None,
+        num_threads: int | None = None,
+        display_progress: bool = False,
+        display_table: bool | int = False,
+        max_errors: int | None = None,
+        provide_traceback: bool | None = None,
+        failure_score: float = 0.0,
+        save_as_csv: str | None = None,
+        save_as_json: str | None = None,
+        **more: Any,
+    ) -> None:
+        if "return_outputs" in more:
+            raise ValueError("`return_outputs` is gone: the outputs are always in `result.results`")
+        if more:
+            raise TypeError(f"Evaluate has no option `{next(iter(more))}`")
+        self.devset, self.metric, self.num_threads = devset, metric, num_threads
+        self.display_progress, self.display_table = display_progress, display_table
+        self.max_errors, self.provide_traceback, self.failure_score = max_errors, provide_traceback, failure_score
+        self.save_as_csv, self.save_as_json = save_as_csv, save_as_json
+
+    def __call__(
+        self,
+        program: Any,
+        metric: Metric | None = None,
+        devset: Sequence[Example] | None = None,
+        num_threads: int | None = None,
+        display_progress: bool | None = None,
+        display_table: bool | int | None = None,
+        callback_metadata: dict[str, Any] | None = None,
+        save_as_csv: str | None = None,
+        save_as_json: str | None = None,
+    ) -> EvaluationResult:
+        """Raises ValueError for no rows or no metric, TooManyErrors once `max_errors` rows have failed."""
+        wanted = metric or self.metric
+        examples = list(self.devset if devset is None else devset)
+        if wanted is None:
+            raise ValueError("Evaluate needs a metric: Evaluate(devset=rows, metric=f)")
+        if not examples:
+            raise ValueError("Evaluate needs at least one example")
+        result = self._run(
+            program,
+            wanted,
+            examples,
+            threads=num_threads or self.num_threads or int(settings.num_threads),
+            progress=self.display_progress if display_progress is None else display_progress,
+        )
+        to_csv, to_json = save_as_csv or self.save_as_csv, save_as_json or self.save_as_json
+        if to_csv:
+            result.to_csv(to_csv)
+        if to_json:
+            result.to_json(to_json)
+        table = self.display_table if display_table is None else display_table
+        if table:
+            result.show(None if table is True else int(table))
+        if self.max_errors is not None and len(result.errors) >= self.max_errors > 0:
+            raise TooManyErrors(result)
+        return result
+
+    async def acall(self, program: Any, **options: Any) -> EvaluationResult:
+        """The same without blocking the event loop: the rows run on a thread."""
+        return await asyncio.to_thread(self, program, **options)
+
+    def compare(self, before: Any, after: Any, *, level: float = 0.95, seed: int = 0, **options: Any) -> Comparison:
+        """Score two programs on the same rows, and compare them row by row."""
+        return compare(self(before, **options), self(after, **options), level=level, seed=seed)
+
+    def _run(
+        self, program: Any, metric: Metric, examples: list[Example], *, threads: int, progress: bool
+    ) -> EvaluationResult:
+        from lampc.runtime.progress import Progress
+
+        unit, name = unit_of(program), metric_name(metric)
+        session = _session(unit)
+        rows = rows_of(examples, unit)
+        watch = _Watch(session, len(rows))
+        scoring = Scoring(
+            scorer(metric, unit),
+            metric,
+            name,
+            session,
+            threads=threads,
+            failure_score=self.failure_score,
+            tracebacks=bool(settings.provide_traceback if self.provide_traceback is None else self.provide_traceback),
+            heard=watch.scored,
+        )
+        scored: list[Scored | None] = [None] * len(rows)
+        calls: list[dict[str, int]] = [{}] * len(rows)
+        given: dict[str, Any] = {}
+
+        def finished(index: int, outcome: Outcome) -> None:
+            if scored[index] is not None:
+                return
+            calls[index] = dict(Counter(t.predictor for t in outcome.trace))
+            row = outcome.cell.row.id
+            prediction = given.pop(row) if row in given else Prediction(outcome.value or {})
+            watch.ran()
+            scored[index] = scoring.take(outcome, examples[index], prediction)
+
+        before = dict(session.usage_by_node)
+        with Progress(session.bus, quiet=not progress):
+            with session.measured() as used:
+                outcomes = session.run_cells(
+                    _keeping(unit, program, given), [Cell(r) for r in rows], unit.entry, finished
+                )
+            for i, outcome in enumerate(outcomes):
+                finished(i, outcome)
+            nodes = {n: u - before.get(n, Usage()) for n, u in session.usage_by_node.items()}
+            scoring.finish()
+        done = [s for s in scored if s is not None]
+        total = sum(s.score for s in done)
+        result = EvaluationResult(round(100 * total / len(done), 2), [(s.example, s.prediction, s.value) for s in done])
+        result._scored, result._calls, result._metric = done, calls, name
+        result._usage, result._metric_usage = used[0], scoring.usage
+        result._by_node = {n: u for n, u in nodes.items() if u.calls}
+        return result
+
+
+def _session(unit: Unit) -> Session:
+    """The configured session; where none is, and the program asks no model that is known of, one without a model."""
+    from lampc.runtime.configure import session_of
+    from lampc.runtime.session import Session
+
+    try:
+        return session_of("Evaluate")
+    except NoSession:
+        if any(isinstance(op, DefPredictor) for op in unit.module.body.ops):
+            raise
+        return Session()
+
+
+class _Watch:
+    """Tells how far an evaluation is: rows that have run, then rows that are scored, with the mean so far."""
+
+    def __init__(self, session: Session, total: int) -> None:
+        self.session, self.total = session, total
+        self.rows, self.done, self.failed, self.sum = 0, 0, 0, 0.0
+
+    def ran(self) -> None:
+        self.rows += 1
+        if self.done < self.rows - 1:  # scores come later than rows
+            self._tell("rows", self.rows)
+
+    def scored(self, row: Scored) -> None:
+        self.done += 1
+        self.failed += row.error is not None
+        self.sum += row.score
+        self._tell("evaluate", self.done)
+
+    def _tell(self, label: str, done: int) -> None:
+        note = f"mean {100 * self.sum / self.done:.1f}" if self.done else ""
+        more = {"errors": self.failed} if self.failed else {}
+        self.session.bus.emit("progress", label=label, done=done, total=self.total, note=note, **more)
+
+
+def _keeping(unit: Unit, program: Any, given: dict[str, Any]) -> Unit:
+    """A unit that runs as plain Python also hands over, by row, what the program returned: its values may be objects,
+    which outputs by name cannot hold."""
+    if unit.dynamic is None or unit.host_entry is None:
+        return unit
+
+    def entry(**inputs: Any) -> dict[str, Any]:
+        row = getattr(current_runner.get(), "book").row  # noqa: B009
+        given[row] = program(**inputs)
+        return {}
+
+    entry.__lampc_place__ = getattr(unit.host_entry, "__lampc_place__", "")  # type: ignore[attr-defined]
+    return replace(unit, host_entry=entry)

@@ -1,0 +1,105 @@
+"""Between examples and rows: programs, examples and metrics as users hand them over, as a session takes them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from lampc.frontend.python.data import MetricFunction
+from lampc.frontend.python.example import Example, Prediction
+from lampc.frontend.python.tracing import outputs, trace
+from lampc.ir import Diagnostic, Unit
+from lampc.ir import Module as IRModule
+from lampc.ir.prog import Func
+from lampc.runtime.host_sources import host_identity
+from lampc.runtime.hosts import plain
+from lampc.runtime.metrics import RowMetric, build_metric
+from lampc.runtime.types import Row, TraceStep
+
+Metric = Callable[..., Any]
+"""(example, prediction, trace=None), or (gold, pred) where declared with `@lampc.metric`; a coroutine function too."""
+
+
+def unit_of(program: Any) -> Unit:
+    """A program as a unit; any other callable runs row by row as it is. Raises TypeError for what cannot be called."""
+    try:
+        return trace(program)
+    except TypeError:
+        if not callable(program):
+            raise
+    name = type(program).__name__
+    note = Diagnostic("L0711", f"`{name}` is an object that is called as it is", severity="note")
+    made = Unit(IRModule(), name, dynamic=note)
+    made.host_entry = lambda **inputs: outputs(program(**inputs))
+    return made
+
+
+def rows_of(examples: Sequence[Any], unit: Unit) -> list[Row]:
+    """Examples as rows; one that does not say its inputs gives those that the program takes.
+
+    Raises ValueError where neither says which names are inputs.
+    """
+    entry = unit.module.lookup(unit.entry)
+    takes = [a.hint for a in entry.body.args] if isinstance(entry, Func) else None
+    out = []
+    for i, e in enumerate(examples):
+        example = e if isinstance(e, Example) else Example(e)
+        keys = example._input_keys
+        if keys is None and takes is None:
+            raise ValueError(f"example {i} does not say which names are inputs: example.with_inputs('question')")
+        wanted = takes if keys is None else keys
+        assert wanted is not None
+        values = plain(example.toDict())
+        inputs = {k: v for k, v in values.items() if k in wanted}
+        out.append(Row(str(i), inputs, {k: v for k, v in values.items() if k not in inputs}))
+    return out
+
+
+def metric_name(metric: Metric) -> str:
+    """The name of a function, or of the class of another callable."""
+    return str(getattr(metric, "__name__", "") or type(metric).__name__)
+
+
+def scorer(metric: Metric, unit: Unit) -> Callable[[Row, Example, Any], Any]:
+    """What a metric gives for one row, as it gave it: a number, a prediction with a score, or a coroutine."""
+    if isinstance(metric, MetricFunction) and metric.compares():
+        compare = build_metric(metric.function, unit)
+        return lambda row, example, prediction: compare.score(row, plain(outputs(prediction)), None)
+    function = metric.function if isinstance(metric, MetricFunction) else metric
+    more = (None,) * max(0, _required(function) - 2)
+    return lambda row, example, prediction: function(example, prediction, *more)
+
+
+def _required(function: Metric) -> int:
+    """How many positional arguments a function cannot do without."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return 2
+    return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
+
+
+def row_metric(metric: Metric, unit: Unit) -> RowMetric:
+    """A metric of DSPy's form (example, prediction, trace=None), or one declared with `@lampc.metric`, for optimizers.
+
+    A coroutine is run to its end on the spot.
+    """
+    if isinstance(metric, MetricFunction) and metric.compares():
+        return build_metric(metric.function, unit)
+    traced = len(inspect.signature(metric).parameters) > 2
+
+    def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
+        example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
+        steps = [(t.predictor, t.inputs, Prediction(t.outputs)) for t in trace] if trace is not None else None
+        more = (steps,) if traced else ()
+        value = metric(example, Prediction(outputs), *more)
+        if inspect.iscoroutine(value):
+            from lampc.runtime.evaluation.coroutines import run_together
+
+            (value,) = run_together([value])
+            if isinstance(value, Exception):
+                raise value
+        return value["score"] if isinstance(value, Prediction) else value
+
+    return RowMetric(metric_name(metric), score, host_identity(metric))

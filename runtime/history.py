@@ -1,0 +1,90 @@
+"""What an LM remembers of its calls, kept small and shown when somebody looks."""
+
+from __future__ import annotations
+
+import json
+import sys
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TextIO
+
+from lampc.ir import Sampling
+
+if TYPE_CHECKING:
+    from lampc.runtime.lm import BaseLM
+    from lampc.runtime.models import Answer
+    from lampc.runtime.modelview import ModelView
+
+
+@dataclass(slots=True)
+class CallEntry:
+    """One call: what was sent (ids for a model on this machine, messages for an endpoint) and what came back."""
+
+    lm: BaseLM
+    view: ModelView
+    sampling: Sampling
+    ids: tuple[int, ...]
+    turns: tuple[tuple[str, str], ...]
+    answer: Answer
+    stored: bool
+    time: float
+    uuid: str = field(default="")
+
+    def as_dict(self) -> dict[str, Any]:
+        """The entry under DSPy's names."""
+        from lampc.runtime.lm import counts, shown
+
+        if not self.uuid:
+            self.uuid = str(uuid.uuid4())
+        s = self.view.sampling(self.sampling)
+        return {
+            "prompt": None,
+            "messages": self._messages(),
+            "kwargs": {"temperature": s.temperature, "max_tokens": s.max_tokens or None, **_extra(self.view)},
+            "outputs": [shown(self.answer)],
+            "usage": {} if self.stored else counts(self.answer),
+            "cost": 0.0 if self.stored else self.lm.cost(self.answer),
+            "timestamp": datetime.fromtimestamp(self.time, UTC).isoformat(),
+            "uuid": self.uuid,
+            "model": self.lm.model,
+            "model_type": self.lm.model_type,
+            "error": self.answer.error or None,
+        }
+
+    def _messages(self) -> list[dict[str, Any]]:
+        from lampc.runtime.remote import message
+
+        if self.turns:
+            return [message(*turn) for turn in self.turns]
+        tokens = self.view.target.tokens
+        text = tokens.decode(list(self.ids)) if tokens is not None else ""
+        return [{"role": "prompt", "content": text}]
+
+
+def _extra(view: ModelView) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(view.extra) if view.extra else {}
+    return found
+
+
+def print_entries(entries: Sequence[Mapping[str, Any]], file: TextIO | None = None) -> None:
+    """Print entries: every message by role, then what the model wrote."""
+    out = file or sys.stdout
+    for entry in entries:
+        print(f"\n[{entry['timestamp']}] {entry['model']}\n", file=out)
+        for message in entry["messages"]:
+            print(f"{message['role'].capitalize()} message:\n\n{_text(message.get('content'))}\n", file=out)
+        for output in entry["outputs"]:
+            text = output["text"] if isinstance(output, dict) else output
+            print(f"Response:\n\n{text.strip()}\n", file=out)
+            for call in output.get("tool_calls", ()) if isinstance(output, dict) else ():
+                print(f"Tool call: {call['function']['name']}({call['function']['arguments']})\n", file=out)
+        if entry["error"]:
+            print(f"Error:\n\n{entry['error']}\n", file=out)
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, list):
+        return "\n".join(p["text"] if p.get("type") == "text" else f"<{p.get('type')}>" for p in content).strip()
+    return str(content or "").strip()

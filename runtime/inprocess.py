@@ -1,0 +1,105 @@
+"""A model that is Python code of this process: a function of messages, or an object with DSPy's `forward`."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir import ModelInfo
+from lampc.ir.media import split
+from lampc.runtime.models import Answer, ModelCall, ModelError, failed
+from lampc.runtime.providers.answer import from_data
+from lampc.runtime.remote import message, read
+from lampc.runtime.target import RemoteTarget
+
+if TYPE_CHECKING:
+    from lampc.backend import PrefixRef
+    from lampc.ir import Target
+
+_numbers = itertools.count()
+
+
+class HostModel:
+    """`source` is called with the messages (`{"role", "content"}`), or its `forward(messages=..., **options)` is.
+
+    It gives a text, a list of texts, or a chat completion (a dict, or an object with `choices`). What it raises ends
+    the call. Calls are made one after another, in the thread that waits for them. Raises ModelError for a source that
+    can do neither.
+    """
+
+    mode = "remote"
+
+    def __init__(self, source: Any, name: str) -> None:
+        if not (callable(source) or hasattr(source, "forward")):
+            raise ModelError(
+                f"model `{name}`: {type(source).__name__} is no model; give a name, an engine, an LM, "
+                "or a function of messages"
+            )
+        self.source = source
+        self._forward = getattr(source, "forward", None)
+        digest = hashlib.blake2b(f"host {name} {next(_numbers)}".encode(), digest_size=16).hexdigest()
+        self.target: Target = RemoteTarget(ModelInfo(str(getattr(source, "model", name)), digest, 1 << 20))
+        self._pending: deque[ModelCall] = deque()
+
+    def submit(self, calls: Sequence[ModelCall]) -> None:
+        self._pending += calls
+
+    def advance(self) -> list[tuple[ModelCall, Answer]]:
+        out = []
+        while self._pending:
+            call = self._pending.popleft()
+            out.append((call, self._answer(call)))
+        return out
+
+    def _answer(self, call: ModelCall) -> Answer:
+        messages = [{"role": r, "content": split(c)} if r != "message" else message(r, c) for r, c in call.messages]
+        try:
+            if self._forward is None:
+                return answer_of(self.source(messages), messages)
+            s = call.sampling
+            options: dict[str, Any] = {"temperature": s.temperature, "max_tokens": s.max_tokens or None}
+            if s.stop:
+                options["stop"] = list(s.stop)
+            if call.extra:
+                options.update(json.loads(call.extra))
+            return answer_of(self._forward(prompt=None, messages=messages, **options), messages)
+        except Exception as e:
+            return failed(e)
+
+    def retain(self, ids: tuple[int, ...]) -> None:
+        return None
+
+    def release(self, ref: PrefixRef) -> None:
+        return None
+
+    def abort(self) -> None:
+        self._pending.clear()
+
+    def close(self) -> None:
+        self.abort()
+
+
+def answer_of(given: Any, messages: Sequence[dict[str, Any]]) -> Answer:
+    """What a function gave, as an answer. Raises LMUnexpectedError for what is none."""
+    if isinstance(given, str):
+        return Answer(given)
+    if isinstance(given, Sequence) and given and isinstance(given[0], str):
+        return Answer(given[0], choices=tuple(given) if len(given) > 1 else ())
+    return read(from_data(plain(given), "the model"))
+
+
+def plain(value: Any) -> Any:
+    """An object of a client library as JSON has it."""
+    if hasattr(value, "model_dump"):
+        return value.model_dump()
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(v) for v in value]
+    if hasattr(value, "__dict__") and not isinstance(value, type):
+        return {k: plain(v) for k, v in vars(value).items() if not k.startswith("_")}
+    return value

@@ -1,0 +1,351 @@
+"""`LM`: a model by its name, with DSPy's constructor and calls; `BaseLM` for models written in Python."""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from lampc.frontend.python.callbacks import active, begin
+from lampc.ir import Draw, Key, Sampling
+from lampc.ir.errors import LMUnexpectedError
+from lampc.ir.settings import settings
+from lampc.runtime.history import CallEntry, print_entries
+
+if TYPE_CHECKING:
+    from lampc.runtime.models import Answer
+    from lampc.runtime.modelview import ModelView, Watch
+    from lampc.runtime.session import Session
+    from lampc.runtime.types import Usage
+
+_SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop")
+_CONNECTION = {
+    "api_key": "api_key",
+    "timeout": "timeout",
+    "headers": "headers",
+    "extra_headers": "headers",
+    "max_concurrency": "max_concurrency",
+    "requests_per_minute": "requests_per_minute",
+    "rpm": "requests_per_minute",
+    "tokens_per_minute": "tokens_per_minute",
+    "tpm": "tokens_per_minute",
+}
+"""Options of the connection under the names that users have for them."""
+_LOCAL = ("backend", "tensor_parallel", "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
+
+
+class BaseLM:
+    """Base of models that are Python code: override `forward(prompt=None, messages=None, **kwargs)`.
+
+    It gives a text, or a chat completion as OpenAI's client does (an object or a dict with `choices`).
+    """
+
+    def __init__(
+        self,
+        model: str,
+        model_type: str = "chat",
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        cache: bool = True,
+        callbacks: Sequence[Any] | None = None,
+        num_retries: int = 3,
+        **kwargs: Any,
+    ) -> None:
+        if not isinstance(model, str) or not model:
+            raise ValueError("model must be a non-empty text")
+        if isinstance(num_retries, bool) or not isinstance(num_retries, int) or num_retries < 0:
+            raise ValueError("num_retries must be a whole number, 0 or more")
+        if model_type not in ("chat", "text", "responses"):
+            raise ValueError(f"model_type is chat, text or responses, not {model_type!r}")
+        self.model, self.model_type, self.cache = model, model_type, cache
+        self.callbacks = list(callbacks or ())
+        self.num_retries = num_retries
+        self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
+        self._entries: deque[CallEntry] = deque(maxlen=int(settings.max_history_size))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.model!r})"
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        return self  # a copy of a program asks the same model
+
+    # -- calls ----------------------------------------------------------------------------------------
+
+    def __call__(
+        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> list[Any]:
+        """Texts of the answers; an answer with tool calls, reasoning or log-probabilities is a dict of them.
+
+        `kwargs` are sampling options for this call (`temperature max_tokens top_p stop n rollout_id cache`), others
+        go to the endpoint as they are. Raises LMError.
+        """
+        return [shown(a) for a in self._ask(prompt, messages, kwargs)]
+
+    async def acall(
+        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> list[Any]:
+        """As calling, for `await`."""
+        return await asyncio.to_thread(self, prompt, messages, **kwargs)
+
+    def _ask(
+        self, prompt: str | None, messages: Sequence[Mapping[str, Any]] | None, kwargs: dict[str, Any]
+    ) -> list[Answer]:
+        from lampc.runtime.configure import current_session
+
+        if (prompt is None) == (messages is None):
+            raise TypeError("an LM is given a prompt or messages")
+        given = [{"role": "user", "content": prompt}] if messages is None else [dict(m) for m in messages]
+        n = int(kwargs.pop("n", None) or self.kwargs.get("n") or 1)
+        rollout = kwargs.pop("rollout_id", self.kwargs.get("rollout_id"))
+        lm = self if not kwargs else self.copy(**kwargs)
+        lm._entries = self._entries
+        session: Session = current_session(f"LM {self.model!r}").using(lm)
+        key = Key(("lm",) if rollout is None else (f"lm@{rollout}",))
+        sampling = Sampling()
+        view = session.models.get("main")
+        if n > 1 and view.sampling(sampling).temperature <= 0.15:
+            sampling = Sampling(temperature=0.7)
+        answers = session.chat(given, sampling, [Draw(session.seed, key, (i,) if n > 1 else ()) for i in range(n)])
+        for answer in answers:
+            if answer.error:
+                raise answer.exception or LMUnexpectedError(answer.error, model=self.model)
+        return answers
+
+    def stream(
+        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> Iterator[str]:
+        """The answer's text, piece by piece. Only endpoints stream; elsewhere it comes in one piece. Raises LMError."""
+        from lampc.runtime.configure import current_session
+
+        given = [{"role": "user", "content": prompt}] if messages is None else [dict(m) for m in messages]
+        lm = self.copy(**kwargs) if kwargs else self
+        view = current_session(f"LM {self.model!r}").using(lm).models.get("main")
+        client = getattr(view.model, "client", None)
+        if client is None:
+            yield from (str(t) for t in self(messages=given, **kwargs)[:1])
+            return
+        s = view.sampling(Sampling())
+        options = {"temperature": s.temperature, "max_tokens": s.max_tokens, "top_p": s.top_p, "stop": s.stop}
+        options.update(json.loads(view.extra or "{}"))
+        yield from (piece for piece in client.stream(given, **options) if isinstance(piece, str))
+
+    # -- what is remembered ---------------------------------------------------------------------------
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """The last calls, oldest first, at most `settings.max_history_size` of them."""
+        return [e.as_dict() for e in self._entries]
+
+    def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
+        """Print the last `n` calls of this model."""
+        print_entries(self.history[-n:] if n > 0 else [], file)
+
+    def watch(self, view: ModelView, sampling: Sampling, ids: Any, messages: Any, started: float) -> Watch:
+        """Called as a call begins; what it gives is called at its end."""
+        told = active(self)
+        end = begin("lm", self, {"messages": [{"role": r, "content": c} for r, c in messages]}, told) if told else None
+        tracker = settings.get("usage_tracker")
+        keep = not settings.get("disable_history")
+
+        def finish(answer: Answer, usage: Usage, ids: Any, messages: Any) -> None:
+            if keep:
+                self._entries.append(
+                    CallEntry(self, view, sampling, ids, messages, answer, bool(usage.stored_calls), started)
+                )
+            if tracker is not None and not usage.stored_calls and not answer.error:
+                tracker.add_usage(self.model, counts(answer))
+            if end is not None:
+                end([shown(answer)] if not answer.error else None, answer.exception)
+
+        return finish
+
+    def cost(self, answer: Answer) -> float | None:
+        """What an answer cost, by the price the LM was given; None without one, 0 for an answer from a cache."""
+        price = self.kwargs.get("price")
+        if price is None:
+            return None
+        from lampc.runtime.providers.prices import price_of
+
+        table = price_of(price)
+        assert table is not None
+        if answer.stored:
+            return 0.0
+        return table.cost(answer.prompt_tokens, answer.generated_tokens, answer.cached_tokens)
+
+    # -- copies and state -----------------------------------------------------------------------------
+
+    def copy(self, **kwargs: Any) -> Self:
+        """The same model with other options; None takes an option away."""
+        made = copy.copy(self)
+        made.kwargs = {**self.kwargs}
+        made._entries = deque(maxlen=self._entries.maxlen)
+        made.__dict__.pop("_lampc_name", None)
+        for name, value in kwargs.items():
+            if name in ("model", "cache", "num_retries", "callbacks", "model_type"):
+                setattr(made, name, value)
+            elif value is None and name not in ("temperature", "max_tokens"):
+                made.kwargs.pop(name, None)
+            else:
+                made.kwargs[name] = value
+        return made
+
+    def dump_state(self) -> dict[str, Any]:
+        """In the form that DSPy saves; keys and prices are left out."""
+        kept = {k: v for k, v in self.kwargs.items() if k not in ("api_key", "price", "headers", "extra_headers")}
+        return {
+            "model": self.model,
+            "model_type": self.model_type,
+            "cache": self.cache,
+            "num_retries": self.num_retries,
+            **kept,
+        }
+
+    # -- for sessions ---------------------------------------------------------------------------------
+
+    def defaults(self) -> dict[str, Any]:
+        """Sampling options that stand in for what calls do not say."""
+        out = {k: self.kwargs[k] for k in _SAMPLING if self.kwargs.get(k) is not None}
+        if (bound := self.kwargs.get("max_completion_tokens")) is not None:
+            out.setdefault("max_tokens", bound)
+        if "stop" in out:
+            out["stop"] = (out["stop"],) if isinstance(out["stop"], str) else tuple(out["stop"])
+        if "temperature" in out:
+            out["temperature"] = float(out["temperature"])
+        return out
+
+    def further(self) -> dict[str, Any]:
+        """Options that go to an endpoint with every call."""
+        own = {*_SAMPLING, *_CONNECTION, *_LOCAL, *_NOT_SENT}
+        return {k: v for k, v in self.kwargs.items() if k not in own and v is not None}
+
+
+_NOT_SENT = (
+    "n",
+    "rollout_id",
+    "max_completion_tokens",
+    "price",
+    "api_base",
+    "base_url",
+    "max_retries",
+    "finetuning_model",
+    "launch_kwargs",
+    "train_kwargs",
+)
+
+
+class LM(BaseLM):
+    """A model by its name: `firefly`, a checkpoint folder, the URL of an OpenAI-compatible endpoint, or
+    `provider/model`.
+
+    With `api_base` the calls go there, and `openai/name` asks it for `name`. Without, `openai/...` goes to OpenAI, any
+    other provider through litellm if that is installed. `temperature`, `max_tokens`, `stop` and so on stand in for
+    what predictors do not say. Of the connection: `api_key timeout num_retries headers max_concurrency
+    requests_per_minute tokens_per_minute`. `price` is (prompt, completion[, cached]) per million tokens. What is left
+    is sent with every request. `engine` is an object that answers: an engine, or a function of messages.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        model_type: str = "chat",
+        temperature: float | None = None,
+        max_tokens: int | None = None,
+        cache: bool = True,
+        callbacks: Sequence[Any] | None = None,
+        num_retries: int = 3,
+        provider: Any = None,
+        finetuning_model: str | None = None,
+        launch_kwargs: dict[str, Any] | None = None,
+        train_kwargs: dict[str, Any] | None = None,
+        use_developer_role: bool = False,
+        engine: Any = "auto",
+        async_engine: Any = None,
+        prompt_cache: Any = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(model, model_type, temperature, max_tokens, cache, callbacks, num_retries, **kwargs)
+        self.provider = provider
+        self.finetuning_model = finetuning_model
+        self.launch_kwargs, self.train_kwargs = launch_kwargs or {}, train_kwargs or {}
+        self.use_developer_role = use_developer_role
+        self.engine = engine
+        if isinstance(engine, str) and engine not in ("auto", "litellm", "openai"):
+            raise ValueError(f"engine is auto, openai, litellm or an object that answers, not {engine!r}")
+
+    def source(self) -> tuple[Any, dict[str, Any]]:
+        """What a pool makes this model of: (source, options). Raises LMConfigurationError."""
+        if not isinstance(self.engine, str):
+            return self.engine, {}
+        base = self.kwargs.get("api_base") or self.kwargs.get("base_url")
+        url, name = route(self.model, base, self.engine)
+        if not url:
+            return name, {k: v for k, v in self.kwargs.items() if k in _LOCAL and v is not None}
+        options = {_CONNECTION[k]: v for k, v in self.kwargs.items() if k in _CONNECTION and v is not None}
+        options["max_retries"] = self.num_retries
+        return url, {**options, **({"model": name} if name else {})}
+
+    def dump_state(self) -> dict[str, Any]:
+        return {
+            **super().dump_state(),
+            "finetuning_model": self.finetuning_model,
+            "launch_kwargs": self.launch_kwargs,
+            "train_kwargs": self.train_kwargs,
+        }
+
+    @classmethod
+    def load_state(cls, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> LM:
+        """The LM of a saved state. Addresses in it are dropped unless `allow_unsafe_lm_state`."""
+        unsafe = () if allow_unsafe_lm_state else ("api_base", "base_url", "model_list")
+        return cls(**{k: v for k, v in state.items() if k not in unsafe and not k.startswith("_")})
+
+
+OPENAI_URL = "https://api.openai.com/v1"
+_SPEAKS_OPENAI = ("openai/", "hosted_vllm/", "text-completion-openai/", "litellm_proxy/", "custom_openai/")
+LITELLM = "litellm:"
+
+
+def route(model: str, base: str | None, engine: str = "auto") -> tuple[str, str]:
+    """(URL, model's name there) of an endpoint, or ("", name) of a model on this machine.
+
+    Models that litellm is to reach have `litellm:` as their URL.
+    """
+    import os
+    from pathlib import Path
+
+    bare = next((model[len(p) :] for p in _SPEAKS_OPENAI if model.startswith(p)), "")
+    if base and engine != "litellm":
+        return base, bare or model
+    if model.startswith(("http://", "https://")):
+        return model, ""
+    if model == "firefly" or "/" not in model or Path(model).is_dir() or model.startswith((".", "/", "~")):
+        if engine == "litellm":
+            return LITELLM, model
+        return "", model
+    if model.startswith("openai/") and engine != "litellm":
+        return os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or OPENAI_URL, bare
+    return LITELLM + (base or ""), model
+
+
+def counts(answer: Answer) -> dict[str, Any]:
+    """Token counts under OpenAI's names."""
+    return {
+        "prompt_tokens": answer.prompt_tokens,
+        "completion_tokens": answer.generated_tokens,
+        "total_tokens": answer.prompt_tokens + answer.generated_tokens,
+        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
+    }
+
+
+def shown(answer: Answer) -> Any:
+    """A text, or a dict where there is more than text."""
+    if not (answer.tool_calls or answer.reasoning):
+        return answer.text
+    out: dict[str, Any] = {"text": answer.text}
+    if answer.reasoning:
+        out["reasoning_content"] = answer.reasoning
+    if answer.tool_calls:
+        out["tool_calls"] = list(answer.tool_calls)
+    return out

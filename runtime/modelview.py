@@ -1,0 +1,81 @@
+"""A model as one `LM` sees it: with defaults of its own, further options, and somebody who watches its calls."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir import Sampling, Target
+from lampc.runtime.models import Answer, Model
+from lampc.runtime.types import Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.lm import BaseLM
+
+_UNSAID = Sampling()
+Watch = Callable[[Answer, Usage, tuple[int, ...], tuple[tuple[str, str], ...]], None]
+
+
+class ModelView:
+    """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
+    the endpoint with every call. With `cached` False calls are neither looked up nor kept."""
+
+    __slots__ = ("_made", "cached", "defaults", "extra", "lm", "model")
+
+    def __init__(
+        self,
+        model: Model,
+        defaults: Mapping[str, Any] | None = None,
+        extra: str = "",
+        cached: bool = True,
+        lm: BaseLM | None = None,
+    ) -> None:
+        self.model, self.defaults, self.extra = model, dict(defaults or {}), extra
+        self.cached, self.lm = cached, lm
+        self._made: dict[Sampling, Sampling] = {}
+
+    @property
+    def target(self) -> Target:
+        return self.model.target
+
+    @property
+    def mode(self) -> str:
+        return self.model.mode
+
+    def sampling(self, wanted: Sampling) -> Sampling:
+        """A call's sampling with the defaults of this model where the call says nothing."""
+        if not self.defaults:
+            return wanted
+        found = self._made.get(wanted)
+        if found is None:
+            changes = {
+                name: value
+                for name, value in self.defaults.items()
+                if name not in wanted.firm and getattr(wanted, name) == getattr(_UNSAID, name)
+            }
+            found = self._made[wanted] = replace(wanted, **changes) if changes else wanted
+        return found
+
+    @property
+    def watched(self) -> bool:
+        return self.lm is not None
+
+    def begin(self, sampling: Sampling, ids: Any, messages: Any) -> Watch:
+        """Tell the LM that a call begins; the result is to be told its end."""
+        assert self.lm is not None
+        return self.lm.watch(self, sampling, ids, messages, time.time())
+
+    def retain(self, ids: tuple[int, ...]) -> Any:
+        return self.model.retain(ids)
+
+    def release(self, ref: Any) -> None:
+        self.model.release(ref)
+
+
+def view_of(model: Model | ModelView) -> ModelView:
+    """The view itself, or a plain one of a model."""
+    if isinstance(model, ModelView):
+        return model
+    return ModelView(model)

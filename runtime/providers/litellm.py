@@ -1,0 +1,123 @@
+"""Models of other providers, through litellm: with the face of `OpenAIClient`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+from lampc.ir.errors import (
+    ContextWindowExceededError,
+    LMAuthError,
+    LMError,
+    LMInvalidRequestError,
+    LMNotConfiguredError,
+    LMRateLimitError,
+    LMServerError,
+    LMTimeoutError,
+    LMTransportError,
+    LMUnexpectedError,
+    LMUnsupportedModelError,
+)
+from lampc.runtime.providers.answer import ChatAnswer, from_data
+from lampc.runtime.providers.errors import blot
+from lampc.runtime.providers.looping import LoopThread
+from lampc.runtime.providers.openai import request_body
+
+
+class LiteLLMClient:
+    """`model` is litellm's `provider/model`. At most `max_concurrency` calls are under way at a time; litellm repeats
+    failed ones. Raises LMNotConfiguredError if litellm is not installed; calls raise LMError."""
+
+    def __init__(
+        self,
+        base_url: str,
+        model: str,
+        *,
+        api_key: str = "",
+        timeout: float = 600.0,
+        max_concurrency: int = 16,
+        max_retries: int = 3,
+        headers: Mapping[str, str] | None = None,
+        **others: Any,
+    ) -> None:
+        try:
+            import litellm
+        except ImportError:
+            raise LMNotConfiguredError(
+                f"model {model!r} needs litellm: pip install 'lampc[litellm]'; or give the URL of an "
+                "OpenAI-compatible endpoint as api_base",
+                model=model,
+            ) from None
+        if others:
+            raise LMNotConfiguredError(f"model {model!r} goes through litellm, which has no option {min(others)!r}")
+        litellm.telemetry = False
+        litellm.drop_params = True  # a provider that knows no `seed` is asked without
+        self._complete = litellm.acompletion
+        self.model, self._url, self._key = model, base_url, api_key
+        self._options: dict[str, Any] = {"timeout": timeout, "num_retries": max_retries}
+        for name, value in (("api_base", base_url), ("api_key", api_key), ("extra_headers", dict(headers or {}))):
+            if value:
+                self._options[name] = value
+        self._slots = asyncio.Semaphore(max_concurrency)
+        self._thread = LoopThread(self, "lampc-litellm")
+
+    @property
+    def base_url(self) -> str:
+        return f"litellm {self._url}".strip()
+
+    def submit(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Future[ChatAnswer]:
+        """Ask for a completion. The future gives the answer, or raises LMError."""
+        future = self._thread.run(self._answer(request_body(self.model, messages, options)))
+        if future is None:
+            raise LMTransportError(f"{self.model}: the client is closed")
+        return future
+
+    def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatAnswer:
+        """`submit`, and wait for the answer."""
+        return self.submit(messages, **options).result()
+
+    def stream(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Iterator[str | ChatAnswer]:
+        """The whole answer as one piece, then the `ChatAnswer`."""
+        answer = self.complete(messages, **options)
+        yield answer.text
+        yield answer
+
+    async def _answer(self, body: dict[str, Any]) -> ChatAnswer:
+        async with self._slots:
+            try:
+                found = await self._complete(**body, **self._options)
+            except Exception as e:
+                raise as_lm_error(e, self.model, self._key) from e
+        return from_data(found.model_dump(), self.model)
+
+    def close(self) -> None:
+        """End all requests. Twice is fine."""
+        self._thread.close()
+
+
+_KINDS: tuple[tuple[str, type[LMError]], ...] = (
+    ("ContextWindowExceededError", ContextWindowExceededError),
+    ("AuthenticationError", LMAuthError),
+    ("PermissionDeniedError", LMAuthError),
+    ("NotFoundError", LMUnsupportedModelError),
+    ("RateLimitError", LMRateLimitError),
+    ("Timeout", LMTimeoutError),
+    ("APIConnectionError", LMTransportError),
+    ("InternalServerError", LMServerError),
+    ("ServiceUnavailableError", LMServerError),
+    ("BadRequestError", LMInvalidRequestError),
+)
+
+
+def as_lm_error(error: Exception, model: str, key: str = "") -> LMError:
+    """litellm's exceptions under our names, by the name of their class or of a class above it."""
+    names = {c.__name__ for c in type(error).__mro__}
+    kind = next((k for name, k in _KINDS if name in names), LMUnexpectedError)
+    status = getattr(error, "status_code", None)
+    with contextlib.suppress(TypeError, ValueError):
+        status = int(status) if status is not None else None
+    said = " ".join(blot(str(error), key).split())[:400]
+    return kind(f"{model}: {said}", model=model, provider="litellm", status=status)

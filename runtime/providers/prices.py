@@ -1,0 +1,34 @@
+"""What calls cost, by a table that the user gives: there is none built in, prices change too often to be right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """Per million tokens, in any currency. `cached` is for prompt tokens that the endpoint had in its own cache
+    (as `prompt` if not said)."""
+
+    prompt: float
+    completion: float
+    cached: float | None = None
+
+    def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
+        cached = self.prompt if self.cached is None else self.cached
+        fresh = prompt_tokens - cached_tokens
+        return (fresh * self.prompt + cached_tokens * cached + completion_tokens * self.completion) / 1e6
+
+
+def price_of(value: Any) -> Price | None:
+    """A price as written: a Price, (prompt, completion[, cached]), or a mapping of these names. Raises ValueError."""
+    if value is None or isinstance(value, Price):
+        return value
+    try:
+        return Price(**value) if isinstance(value, Mapping) else Price(*map(float, value))
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"a price is (prompt, completion) or (prompt, completion, cached) per million tokens, not {value!r}"
+        ) from None

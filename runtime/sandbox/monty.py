@@ -1,0 +1,294 @@
+"""`PythonInterpreter`: code that a model wrote, in Monty, an interpreter of Python written in Rust.
+
+Every interpreter is a process of its own that holds no file, no connection and no environment; what code wants of
+the outside it asks of this process, which answers for tools and SUBMIT and for nothing else. See docs/sandbox.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+import keyword
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from typing import Any, Self
+
+from lampc.frontend.python.tools.interpreter import CodeExecutionError, CodeInterpreterError, FinalOutput
+from lampc.runtime.sandbox.launcher import launcher
+from lampc.runtime.sandbox.limits import SandboxLimits
+from lampc.runtime.sandbox.values import inside, outside, size
+
+_SAVED = 4 << 20
+"""States larger than this are not kept for the case that later code breaks the interpreter: saving them is slow."""
+
+
+class PythonInterpreter:
+    """A sandbox for Python. Names that code binds live until `shutdown`; use by one thread at a time.
+
+    `tools` are functions of this process that code may call. `output_fields` (`[{"name": "answer"}, ...]`) are the
+    parameters of SUBMIT; without them it takes one value, the field `output`. `seed` starts its random numbers.
+    """
+
+    execution_instructions = (
+        "Python runs in a sandbox with an interpreter that covers most of the language. Not available: classes that "
+        "inherit, `yield`, `del`, decorators of methods, files, network, processes, packages that are not built in. "
+        "Call the functions you are given in loops and comprehensions, not through `map` or `key=`. "
+        "Modules: asyncio base64 bisect collections copy csv dataclasses datetime decimal functools hashlib itertools "
+        "json math os.path pathlib random re sys time typing unicodedata. State persists across executions."
+    )
+
+    def __init__(
+        self,
+        tools: Mapping[str, Callable[..., Any]] | None = None,
+        output_fields: Sequence[Mapping[str, Any]] | None = None,
+        *,
+        limits: SandboxLimits | None = None,
+        seed: int = 0,
+    ) -> None:
+        self.tools: dict[str, Callable[..., Any]] = dict(tools or {})
+        self.output_fields = output_fields
+        self.limits = limits or SandboxLimits()
+        self.seed = seed
+        self._open: ExitStack | None = None
+        self._session: Any = None
+        self._saved: bytes | None = b""
+        self._ended = False
+        self._busy = False
+
+    def __repr__(self) -> str:
+        return f"PythonInterpreter(tools={list(self.tools)}, limits={self.limits})"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.shutdown()
+
+    def __call__(self, code: str, variables: dict[str, Any] | None = None) -> Any:
+        return self.execute(code, variables)
+
+    # -- the session ----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start the process, if it is not there. Raises CodeInterpreterError after `shutdown`."""
+        if self._ended:
+            raise CodeInterpreterError("this interpreter was shut down; make a new one")
+        if self._session is None:
+            self._connect()
+
+    def shutdown(self) -> None:
+        """End the process. What code had bound is gone."""
+        self._ended = True
+        self._disconnect()
+
+    def _connect(self) -> None:
+        monty = _library()
+        limits = self.limits
+        with ExitStack() as opened:
+            pool = opened.enter_context(
+                monty.Monty(
+                    binary_path=launcher(_binary(), limits.memory),
+                    max_processes=1,
+                    max_checkouts_per_worker=1,
+                    request_timeout=limits.seconds + 5,
+                )
+            )
+            session = pool.checkout(
+                limits={
+                    "max_feed_duration_secs": limits.seconds,
+                    "max_memory": limits.memory,
+                    "max_recursion_depth": limits.depth,
+                    "max_suspensions": limits.calls,
+                },
+                os_policy={"sleep": "zero", "random_start": {"seed": self.seed}},
+                assert_message_annotations=False,
+            )
+            self._session = opened.enter_context(session)
+            self._open = opened.pop_all()
+
+    def _disconnect(self) -> None:
+        opened, self._open, self._session = self._open, None, None
+        if opened is not None:
+            with contextlib.suppress(Exception):  # its process may be gone already
+                opened.close()
+
+    # -- execution ------------------------------------------------------------------------------------------
+
+    def execute(self, code: str, variables: dict[str, Any] | None = None) -> Any:
+        """See `CodeInterpreter.execute`. After code that ran out of time or broke the process, the session is again
+        as it was before that code."""
+        if self._busy:
+            raise CodeInterpreterError("an interpreter cannot be used by a tool that its own code called")
+        given = self._variables(variables or {})
+        self.start()
+        self._busy = True
+        try:
+            return self._executed(code, given)
+        finally:
+            self._busy = False
+
+    def _variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
+        for name in variables:
+            if not name.isidentifier() or keyword.iskeyword(name) or name == "SUBMIT" or name in self.tools:
+                raise CodeInterpreterError(f"Invalid variable name: '{name}'")
+        return {name: inside(value) for name, value in variables.items()}
+
+    def _executed(self, code: str, given: dict[str, Any]) -> Any:
+        monty = _library()
+        printed = monty.CollectString(max_bytes=self.limits.output)
+        try:
+            final, value = self._driven(code, given, printed)
+        except monty.MontySyntaxError as e:
+            raise SyntaxError(f"Invalid Python syntax. message: {e.display('msg')}{_line(e)}") from None
+        except monty.MontyRuntimeError as e:
+            raise CodeExecutionError(self._failed(e)) from None
+        except monty.MontyConversionError as e:
+            raise CodeInterpreterError(f"a value cannot be taken into the sandbox: {e}") from None
+        except (monty.MontyCrashedError, monty.MontyDisconnectError) as e:
+            raise CodeExecutionError(f"the interpreter was ended: {e}{self._restored()}") from None
+        except BaseException:  # an interrupt, or a tool's row that is ended: the code stands half done
+            self._disconnect()
+            self._ended = True
+            raise
+        if not self._save(given):
+            raise CodeExecutionError(f"MemoryError: the names that the code bound take too much{self._restored()}")
+        if final is not None:
+            return final
+        result = printed.output if value is None else outside(value)
+        if result == "":
+            return result
+        if (length := size(result)) > self.limits.output:
+            raise CodeExecutionError(
+                f"MemoryError: the result is {length} characters long, {self.limits.output} may be"
+            )
+        return result
+
+    def _driven(self, code: str, given: dict[str, Any], printed: Any) -> tuple[FinalOutput | None, Any]:
+        """Run code, answering what it asks for; (what it submitted, the value of its last expression)."""
+        monty = _library()
+        final: FinalOutput | None = None
+        try:
+            at = self._session.feed_start(code, inputs=given, print_callback=printed)
+            while not isinstance(at, monty.MontyComplete):
+                if isinstance(at, monty.NameLookupSnapshot):
+                    known = at.object_id is None and (at.variable_name in self.tools or at.variable_name == "SUBMIT")
+                    at = at.resume(value=_callable(at.variable_name)) if known else at.resume()
+                elif not isinstance(at, monty.FunctionSnapshot):
+                    raise CodeInterpreterError("the code waits for what nobody will answer")
+                elif at.is_os_function:
+                    at = at.resume_not_handled()
+                elif at.function_name == "SUBMIT" and "SUBMIT" not in self.tools:
+                    answer, submitted = self._submitted(at.args, at.kwargs)
+                    final = final or submitted
+                    at = at.resume(answer)
+                else:
+                    at = at.resume(self._called(at.function_name, at.args, at.kwargs))
+        except monty.MontyRuntimeError:
+            if final is None:
+                raise
+            return final, None
+        return final, at.output
+
+    def _submitted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], FinalOutput | None]:
+        """What a call of SUBMIT is answered with, and the outputs, if they are what was asked for."""
+        names = [str(f["name"]) for f in self.output_fields] if self.output_fields else ["output"]
+        signature = inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
+        try:
+            values = signature.bind(*args, **kwargs).arguments
+        except TypeError as e:
+            return {"exception": TypeError(f"SUBMIT({', '.join(names)}): {e}")}, None
+        # no `except Exception` of the code stops this one
+        return {"exception": SystemExit("submitted")}, FinalOutput({n: outside(v) for n, v in values.items()})
+
+    def _called(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """What a call of a tool is answered with; what the tool raises is an error in the code."""
+        tool = self.tools.get(name)
+        if tool is None:
+            return {"exception": NameError(f"name '{name}' is not defined")}
+        try:
+            result = tool(*map(outside, args), **{k: outside(v) for k, v in kwargs.items()})
+            if inspect.iscoroutine(result):
+                result = _awaited(result)
+            return {"return_value": inside(result)}
+        except Exception as e:
+            return {"exception": RuntimeError(f"{type(e).__name__}: {e}")}
+
+    def _failed(self, error: Any) -> str:
+        """What is said of code that failed. Where it broke a limit, its heap is in no known state or leaves no room
+        to go on: then the session starts anew."""
+        said = str(error.display("type-msg"))
+        if said.startswith("TimeoutError: ") and "limit exceeded" in said:
+            return f"TimeoutError: the code took more than {self.limits.seconds:g} s{self._restored()}"
+        if said.startswith("MemoryError: ") and said.endswith(f" > {self.limits.output} bytes"):
+            return f"MemoryError: the code printed more than {self.limits.output} bytes{self._restored()}"
+        if said.startswith("MemoryError: "):
+            return f"MemoryError: the code took more than {self.limits.memory >> 20} MiB{self._restored()}"
+        return f"{said}{_line(error)}"
+
+    def _save(self, given: Mapping[str, Any]) -> bool:
+        """Keep the state, if that is quick. False if there is no memory left to write it down."""
+        if sum(size(v) for v in given.values()) > _SAVED:
+            self._saved = None
+            return True
+        try:
+            state = self._session.dump()
+        except _library().MontyError:
+            return False
+        self._saved = state if len(state) <= _SAVED else None
+        return True
+
+    def _restored(self) -> str:
+        """Start anew from the last state that was kept; says what is left of it."""
+        self._disconnect()
+        self._connect()
+        if self._saved:
+            self._session.load_session(self._saved)
+            return "; all names are as they were before this code"
+        return "; all names of earlier code are gone" if self._saved is None else ""
+
+
+def _library() -> Any:
+    try:
+        import pydantic_monty
+    except ImportError:
+        raise CodeInterpreterError(
+            "running code needs the sandbox's interpreter: pip install 'lampc[sandbox]', or pass an "
+            "interpreter_factory of your own"
+        ) from None
+    return pydantic_monty
+
+
+def _binary() -> str:
+    from pydantic_monty._binary import find_monty_binary
+
+    try:
+        return find_monty_binary()
+    except FileNotFoundError as e:
+        raise CodeInterpreterError(f"the sandbox's interpreter is not installed whole: {e}") from None
+
+
+def _callable(name: str) -> Callable[..., None]:
+    """What stands in the sandbox for a function of this process."""
+
+    def function(*args: Any, **kwargs: Any) -> None:
+        raise NotImplementedError(name)
+
+    function.__name__ = function.__qualname__ = name
+    return function
+
+
+def _awaited(work: Any) -> Any:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    work.close()
+    raise RuntimeError("an async tool cannot be called by code while an event loop runs in this thread")
+
+
+def _line(error: Any) -> str:
+    """Where in the code an error arose, if it has several lines."""
+    frames = error.traceback()
+    return f" (line {frames[-1].line})" if frames else ""

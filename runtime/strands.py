@@ -1,0 +1,317 @@
+"""Plain code under way: pieces that suspend where they call a model, so that the calls of many go out together.
+
+A strand is a greenlet and the runner that predictors, retrievers and tools find inside of it. It waits for calls, for
+a thread, or for strands that it forked. Strands of one weaver never run in parallel, so programs need no locks.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Protocol
+
+from greenlet import GreenletExit, getcurrent, greenlet
+
+from lampc.ir import Assignment, Draw, Key, Sampling, thaw
+from lampc.ir.adapters import Bound
+from lampc.ir.modelnames import model_name
+from lampc.ir.runner import Choose, current_runner
+from lampc.ir.settings import settings
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.places import user_line_here
+from lampc.runtime.tool_journal import ToolJournal
+from lampc.runtime.types import TraceStep, Usage
+
+if TYPE_CHECKING:
+    from lampc.ir.prog import DefRetriever
+
+_THREADS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class EagerCall:
+    """One LM call that a strand waits for. `on_text` is given pieces of the answer while it is written."""
+
+    bound: Bound
+    inputs: Mapping[str, Any]
+    sampling: Sampling
+    draw: Draw
+    on_text: Callable[[str], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EagerAnswer:
+    """Its answer: outputs and the model's text, or the exception that ends the row."""
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+    error: Exception | None = None
+    usage: Usage = Usage(calls=1)
+
+
+class Completer(Protocol):
+    """What answers the calls of all strands. If it has an `lm`, that is the setting that calls without a model of
+    their own go by already: a `context` inside of the code may set another."""
+
+    def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
+        """Answers in the order of the calls; a failure is an answer, not an exception."""
+        ...
+
+    def retrieve(self, definition: DefRetriever, query: str, k: int) -> list[str]: ...
+
+
+@dataclass(slots=True)
+class Book:
+    """What the strands of one row share: where its draws come from, its candidate, what it used, its tool journal."""
+
+    seed: int = 0
+    row: str = ""
+    rollout: int = 0
+    assignment: Assignment = Assignment()
+    tools: ToolJournal | None = None
+    usage: Usage = Usage()
+    counts: Counter[tuple[tuple[str, ...], str]] = field(default_factory=Counter)
+
+    def count(self, scope: tuple[str, ...], what: str) -> int:
+        """How often `what` was asked in `scope` before."""
+        n = self.counts[scope, what]
+        self.counts[scope, what] += 1
+        return n
+
+
+class Threads:
+    """Threads for tools that wait for the outside, made when one is needed."""
+
+    def __init__(self) -> None:
+        self._pool: ThreadPoolExecutor | None = None
+
+    def run(self, task: Callable[[], Any]) -> Future[Any]:
+        if self._pool is None:
+            self._pool = ThreadPoolExecutor(_THREADS, thread_name_prefix="lampc-tool")
+        return self._pool.submit(task)
+
+    def close(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._pool = None
+
+
+class Strand:
+    """One piece of plain code. `scope` names it among the strands of its row; draws are keyed by it.
+
+    While it waits, one of `calls`, `future` and `forks` says for what. Once `done`, it has a `value` or an `error`.
+    """
+
+    def __init__(
+        self,
+        piece: Callable[[], Any],
+        book: Book,
+        completer: Completer,
+        threads: Threads,
+        scope: tuple[str, ...] = (),
+        *,
+        hub: greenlet | None = None,
+    ) -> None:
+        self.piece, self.book, self.scope = piece, book, scope
+        self.completer, self.threads = completer, threads
+        self.calls: list[EagerCall] = []
+        self.future: Future[Any] | None = None
+        self.forks: list[Strand] = []
+        self.steps: list[TraceStep] = []
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.done = False
+        self.task = greenlet(self._body, hub or getcurrent())
+        self.task.gr_context = contextvars.copy_context()
+
+    def resume(self, value: Any = None) -> None:
+        """Let the code go on until it waits again or ends."""
+        self.calls, self.future, self.forks = [], None, []
+        self.task.switch(value)
+        self.done = self.task.dead
+
+    def kill(self) -> None:
+        """End the code where it stands; `finally` blocks of it run."""
+        if self.task:
+            self.task.throw(GreenletExit)
+
+    def _body(self, _: Any) -> None:
+        current_runner.set(self)
+        try:
+            self.value = self.piece()
+        except GreenletExit:
+            raise
+        except Exception as e:
+            self.error = e
+
+    def _suspend(self) -> Any:
+        if getcurrent() is not self.task:
+            raise RuntimeError(
+                "a predictor was called from a thread of the program's own; call it from the function itself "
+                "(the calls of all rows are batched anyway)"
+            )
+        assert self.task.parent is not None
+        return self.task.parent.switch()
+
+    # -- what predictors, retrievers and tools ask for ------------------------------------------------------
+
+    def predict(
+        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key
+    ) -> tuple[dict[str, Any], str]:
+        return self.predict_many(bound, inputs, sampling, key, 1)[0]
+
+    def predict_many(
+        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key, n: int
+    ) -> list[tuple[dict[str, Any], str]]:
+        """`n` draws of one call, asked for together."""
+        bound = rebound(bound, self.book.assignment)
+        lm = settings.get("lm") if bound.model == "main" else None
+        if lm is not None and lm is not getattr(self.completer, "lm", None):
+            bound = replace(bound, model=model_name(lm))
+        where = user_line_here()
+        book, site = self.book, key.path[-1]
+        spot = Key((*self.scope, f"{site}#{book.count(self.scope, site)}"))
+        draws = [Draw(book.seed, spot, (i,) if n > 1 else (), book.row, book.rollout) for i in range(n)]
+        self.calls = [EagerCall(bound, dict(inputs), sampling, d) for d in draws]
+        answers: list[EagerAnswer] = self._suspend()
+        out = []
+        for a in answers:
+            book.usage += a.usage
+            if a.error is not None:
+                raise a.error
+            self.steps.append(TraceStep(bound.name, dict(inputs), dict(a.outputs), a.text, where))
+            out.append((dict(a.outputs), a.text))
+        return out
+
+    def gather(self, pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) -> list[Any]:
+        """Run pieces of code at once: what each gave, or its exception. Only the trace of the chosen one is kept."""
+        if not pieces:
+            return []
+        number = self.book.count(self.scope, "fork")
+        self.forks = [
+            Strand(
+                p, self.book, self.completer, self.threads, (*self.scope, f"fork#{number}/{i}"), hub=self.task.parent
+            )
+            for i, p in enumerate(pieces)
+        ]
+        forks = self.forks
+        self._suspend()
+        out = [f.value if f.error is None else f.error for f in forks]
+        chosen = choose(out) if choose is not None else None
+        for i, f in enumerate(forks):
+            if choose is None or i == chosen:
+                self.steps += f.steps
+        return out
+
+    def retrieve(self, name: str, query: str, k: int) -> list[str]:
+        raise RowFailure(f"retriever `{name}` was not declared with lampc.retriever(...)", kind="host")
+
+    def retrieve_from(self, definition: DefRetriever, query: str, k: int) -> list[str]:
+        return self.completer.retrieve(definition, query, k)
+
+    def tuned(self, name: str, default: Any) -> Any:
+        return thaw(self.book.assignment.get(name, default))
+
+    def tool(
+        self, name: str, effect: str, run: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]
+    ) -> Any:
+        """Call a tool, unless the journal knows what it returned to this call."""
+        number = self.book.count(self.scope, f"tool {name}")
+        site = "/".join((*self.scope, f"{name}#{number}"))
+        journal = self.book.tools
+        entry = journal.entry(site, run, args, kwargs) if journal is not None else None
+        if entry is not None and entry.known:
+            return entry.value
+        if getattr(run, "__lampc_blocking__", False):
+            self.future = future = self.threads.run(lambda: run(*args, **kwargs))
+            self._suspend()
+            value = future.result()
+        else:
+            value = run(*args, **kwargs)
+        return value if entry is None else entry.keep(value)
+
+
+class Weaver:
+    """Runs strands: each as far as it goes, then the calls of all together."""
+
+    def __init__(self, completer: Completer) -> None:
+        self.completer = completer
+        self.threads = Threads()
+        self._live: dict[Strand, tuple[int, ...]] = {}
+        self._parents: dict[Strand, Strand] = {}
+        self._ready: deque[tuple[Strand, Any]] = deque()
+
+    def spawn(self, piece: Callable[[], Any], book: Book, index: int, scope: tuple[str, ...] = ()) -> Strand:
+        """A new strand; `index` places its calls among those of the others."""
+        strand = Strand(piece, book, self.completer, self.threads, scope)
+        self._add(strand, (index,))
+        return strand
+
+    def _add(self, strand: Strand, order: tuple[int, ...]) -> None:
+        self._live[strand] = order
+        self._ready.append((strand, None))
+
+    def run(self, refill: Callable[[], bool], ended: Callable[[Strand], None]) -> None:
+        """Run until nothing is left. `refill` may spawn more and says whether any were; `ended` is told of each."""
+        try:
+            while refill() or self._live:
+                while self._ready:
+                    self._resume(*self._ready.popleft(), ended)
+                if self._live and not refill():
+                    self._ready.extend(self._answers())
+        finally:
+            for strand in self._live:
+                strand.kill()
+            self.threads.close()
+
+    def _resume(self, strand: Strand, value: Any, ended: Callable[[Strand], None]) -> None:
+        strand.resume(value)
+        for i, fork in enumerate(strand.forks):
+            self._parents[fork] = strand
+            self._add(fork, (*self._live[strand], i))
+        if not strand.done:
+            return
+        del self._live[strand]
+        parent = self._parents.pop(strand, None)
+        if parent is None:
+            ended(strand)
+        elif all(f.done for f in parent.forks):
+            self._ready.append((parent, None))
+
+    def _answers(self) -> list[tuple[Strand, Any]]:
+        """What strands that wait may go on with: calls first, all at once, then tools that are ready."""
+        waiting = sorted(self._live, key=self._live.__getitem__)
+        asking = [s for s in waiting if s.calls]
+        if asking:
+            found = iter(self.completer.complete([c for s in asking for c in s.calls]))
+            return [(s, [next(found) for _ in s.calls]) for s in asking]
+        pending = {s.future: s for s in waiting if s.future is not None}
+        if not pending:
+            return []
+        ready, _ = wait(list(pending), return_when=FIRST_COMPLETED)
+        return [(s, None) for f, s in pending.items() if f in ready]
+
+
+def weave(completer: Completer, pieces: Iterable[Callable[[], Any]], book: Book, scope: tuple[str, ...]) -> list[Any]:
+    """Run pieces of plain code at once; what each gave, or the exception that ended it, in order."""
+    weaver = Weaver(completer)
+    strands = [weaver.spawn(p, book, i, (*scope, str(i))) for i, p in enumerate(pieces)]
+    weaver.run(lambda: False, lambda _: None)
+    return [s.value if s.error is None else s.error for s in strands]
+
+
+def rebound(bound: Bound, assignment: Assignment) -> Bound:
+    """The parameters of a call under a candidate: what it does not assign stays as the program has it."""
+    if not assignment.values:
+        return bound
+    n = bound.name
+    return replace(
+        bound,
+        instruction=assignment.get(f"{n}.instruction", bound.instruction),
+        demos=assignment.get(f"{n}.demos", bound.demos),
+        layout=assignment.get(f"{n}.layout", bound.layout),
+        model=assignment.get(f"{n}.model", bound.model),
+    )

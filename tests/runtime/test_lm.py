@@ -1,0 +1,396 @@
+"""`LM`, `configure`, `context`: which model answers, with which options, and what is remembered of it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import io
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+import lampc
+from lampc.ir.settings import settings
+from lampc.runtime.configure import as_lm, default_runner
+from lampc.runtime.lm import LITELLM, OPENAI_URL, route
+from lampc.runtime.models import ModelError
+from tests.runtime.loopback import Loopback, events, failure
+
+END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
+
+
+@pytest.fixture(autouse=True)
+def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    for name in ("OPENAI_API_KEY", "OPENAI_BASE_URL", "OPENAI_API_BASE", "LAMPC_API_KEY", "LAMPC_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    settings.reset()
+    yield
+    settings.reset()
+    default_runner().close()
+    lampc.configure(seed=0, cache=None)
+
+
+def qa() -> Any:
+    return lampc.Predict("question -> answer", layout="compact")
+
+
+def says(text: str) -> Any:
+    return lambda messages: f"answer: {text}"
+
+
+# -- names ----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "base", "expected"),
+    [
+        ("firefly", None, ("", "firefly")),
+        ("tests", None, ("", "tests")),
+        ("./some/folder", None, ("", "./some/folder")),
+        ("http://127.0.0.1:1/v1", None, ("http://127.0.0.1:1/v1", "")),
+        ("openai/gpt-x", None, (OPENAI_URL, "gpt-x")),
+        ("openai/gpt-x", "http://h/v1", ("http://h/v1", "gpt-x")),
+        ("hosted_vllm/meta/llama", "http://h/v1", ("http://h/v1", "meta/llama")),
+        ("meta/llama", "http://h/v1", ("http://h/v1", "meta/llama")),
+        ("anthropic/c", None, (LITELLM, "anthropic/c")),
+    ],
+)
+def test_where_a_model_is(model: str, base: str | None, expected: tuple[str, str]) -> None:
+    assert route(model, base) == expected
+
+
+def test_forms_of_a_model() -> None:
+    assert as_lm("firefly").model == "firefly"
+    lm = lampc.LM("x")
+    assert as_lm(lm) is lm
+    assert as_lm(says("a")).model == "lambda"
+    with pytest.raises(TypeError, match="a model is a name, an LM, an engine or a function of messages, not int"):
+        as_lm(3)
+
+
+def test_wrong_arguments() -> None:
+    for arguments, said in [
+        ({"model": ""}, "non-empty"),
+        ({"model": "x", "num_retries": -1}, "num_retries"),
+        ({"model": "x", "model_type": "song"}, "model_type is chat"),
+        ({"model": "x", "engine": "steam"}, "engine is auto"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            lampc.LM(**arguments)
+
+
+def test_an_option_that_the_bundled_model_does_not_have() -> None:
+    lampc.configure(lm=lampc.LM("firefly", reasoning_effort="high"))
+    with pytest.raises(ModelError, match="runs on this machine and has no option 'reasoning_effort'"):
+        qa()(question="x")
+
+
+# -- options ----------------------------------------------------------------------------------------------
+
+
+def test_an_lm_s_options_stand_in_for_what_calls_do_not_say() -> None:
+    with Loopback(lambda m: "answer: yes") as server:
+        lampc.configure(
+            lm=lampc.LM(
+                "openai/m", api_base=server.url, api_key="k", temperature=0.9, max_tokens=77, user="u", stop="#"
+            )
+        )
+        qa()(question="a")
+        qa()(question="b", config={"temperature": 0.0, "max_tokens": 9})
+        lampc.configure(lm=lampc.LM("m", base_url=server.url))
+        qa()(question="c")
+    first, second, third = server.requests
+    assert (first["temperature"], first["max_tokens"], first["stop"], first["user"]) == (0.9, 77, ["#"], "u")
+    assert (second["temperature"], second["max_tokens"]) == (0.0, 9), "what a call says counts, also if it is usual"
+    assert first["model"] == third["model"] == "m"
+    assert "max_tokens" not in third
+    assert server.headers[0]["authorization"] == "Bearer k"
+
+
+def test_calling_a_model_itself() -> None:
+    parts = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url"}]}]
+    with Loopback(lambda m: str(m[-1]["content"]).upper()) as server:
+        lm = lampc.LM("m", api_base=server.url)
+        assert lm("hi") == ["HI"]
+        assert lm(
+            messages=[{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url"}]}], cache=False
+        )
+        assert len(lm("yo", n=3, temperature=1.0)) == 3
+        assert asyncio.run(lm.acall("async")) == ["ASYNC"]
+        with pytest.raises(TypeError, match="a prompt or messages"):
+            lm()
+    assert [r["messages"][0]["content"] for r in server.requests[2:5]] == ["yo"] * 3
+    assert len({r["seed"] for r in server.requests[2:5]}) == 3
+    assert server.requests[1]["messages"] == parts
+
+
+def test_streaming() -> None:
+    with Loopback(lambda m: "whole", script=[events("a", "b", END)]) as server:
+        lm = lampc.LM("m", api_base=server.url)
+        assert list(lm.stream("x")) == ["a", "b"]
+    assert list(lampc.LM("f", engine=lambda m: "whole").stream("x")) == ["whole"]
+
+
+def test_errors_of_an_endpoint_can_be_caught_by_name() -> None:
+    replies = [failure(400, "maximum context length is 5", "context_length_exceeded"), failure(401)]
+    with Loopback(lambda m: "x", script=replies) as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url, num_retries=0))
+        with pytest.raises(lampc.ContextWindowExceededError):
+            qa()(question="x")
+        with pytest.raises(lampc.LMAuthError):
+            lampc.settings.lm("x")
+
+
+def test_a_prompt_that_is_too_long_for_the_bundled_model() -> None:
+    with pytest.raises(lampc.ContextWindowExceededError):
+        lampc.LM("firefly")("word " * 20000)
+
+
+def test_models_in_python() -> None:
+    class Echo(lampc.BaseLM):
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            return {
+                "choices": [{"message": {"content": f"answer: {kwargs['temperature']} {kwargs['seed']}"}}],
+                "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+            }
+
+    lm = Echo("echo", temperature=0.25, seed=7)
+    lampc.configure(lm=lm)
+    with lampc.track_usage() as used:
+        assert qa()(question="x").answer == "0.25 7"
+    assert used.get_total_tokens()["echo"]["total_tokens"] == 5
+    lampc.configure(lm=lambda messages: "answer: " + messages[-1]["role"])
+    assert qa()(question="x").answer == "user"
+
+    def broken(messages: Any) -> Any:
+        raise lampc.LMRateLimitError("slowly")
+
+    lampc.configure(lm=broken)
+    with pytest.raises(lampc.LMRateLimitError, match="slowly"):
+        qa()(question="x")
+
+
+def test_each_predictor_may_have_its_own() -> None:
+    lampc.configure(lm=says("one"))
+    two = lampc.LM("two", engine=says("two"))
+    a, b = qa(), qa()
+    b.lm = two
+    assert (a(question="x").answer, b(question="x").answer, a(question="x", lm=two).answer) == ("one", "two", "two")
+    assert len(two.history) == 2
+
+
+def test_the_session_is_one_and_shares_what_it_knows() -> None:
+    calls = []
+
+    def once(messages: Any) -> str:
+        calls.append(1)
+        return "answer: x"
+
+    lm = lampc.LM("once", engine=once)
+    lampc.configure(lm=lm)
+    root = default_runner().root
+    qa()(question="x")
+    with lampc.context(lm=says("other")):
+        assert default_runner().root is root
+        with lampc.context(lm=lm):
+            assert qa()(question="x").answer == "x"
+    assert calls == [1]
+
+
+# -- what is remembered -----------------------------------------------------------------------------------
+
+
+def test_history_is_kept_and_bounded() -> None:
+    lampc.configure(lm=lampc.LM("h", engine=says("yes"), price=(1.0, 2.0)), max_history_size=3)
+    lm = lampc.LM("h", engine=says("yes"), temperature=0.5)
+    lampc.configure(lm=lm)
+    for i in range(5):
+        qa()(question=f"q{i}")
+    assert len(lm.history) == 3
+    entry = lm.history[-1]
+    assert "q4" in entry["messages"][-1]["content"]
+    assert (entry["outputs"], entry["model"], entry["kwargs"]["temperature"]) == (["answer: yes"], "h", 0.5)
+    out = io.StringIO()
+    lm.inspect_history(n=2, file=out)
+    assert "q3" in out.getvalue()
+    assert "q2" not in out.getvalue()
+    with lampc.context(disable_history=True):
+        qa()(question="silent")
+    assert "silent" not in lm.history[-1]["messages"][-1]["content"]
+
+
+def test_cost_by_the_price_that_is_given() -> None:
+    with Loopback(lambda m: "two words") as server:
+        lm = lampc.LM("m", api_base=server.url, price=(1_000_000, 2_000_000))
+        lm("three little words")
+        lm("three little words")
+    first, again = lm.history
+    assert (first["usage"]["prompt_tokens"], first["cost"]) == (3, 3 + 2 * 2)
+    assert (again["usage"], again["cost"]) == ({}, 0.0), "what is known costs nothing"
+
+
+def test_usage_of_a_block_and_of_the_blocks_in_it() -> None:
+    with Loopback(lambda m: "answer: two words") as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url))
+        with lampc.track_usage() as outer:
+            qa()(question="a")
+            with lampc.track_usage() as inner:
+                qa()(question="b")
+            qa()(question="b")
+    assert inner.get_total_tokens()["m"]["completion_tokens"] == 3
+    assert outer.get_total_tokens()["m"]["completion_tokens"] == 6, "a call that was answered before uses nothing"
+
+
+def test_callbacks_hear_of_calls() -> None:
+    heard: list[Any] = []
+
+    class Listen:
+        def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:
+            heard.append((call_id, instance.model, inputs["messages"][-1]["role"]))
+
+        def on_lm_end(self, call_id: str, outputs: Any, exception: Any) -> None:
+            heard.append((call_id, outputs, exception))
+
+    lm = lampc.LM("l", engine=says("yes"), callbacks=[Listen()])
+    lampc.configure(lm=lm)
+    qa()(question="x")
+    (first, model, role), (second, outputs, exception) = heard
+    assert (first, model, role, outputs, exception) == (second, "l", "user", ["answer: yes"], None)
+
+
+def test_state_of_an_lm_holds_no_key() -> None:
+    lm = lampc.LM("openai/m", temperature=0.3, api_key="secret", api_base="http://evil", price=(1, 2))
+    state = lm.dump_state()
+    assert "secret" not in str(state)
+    assert state["temperature"] == 0.3
+    assert lampc.LM.load_state(state).kwargs.get("api_base") is None
+    assert lampc.LM.load_state(state, allow_unsafe_lm_state=True).kwargs["api_base"] == "http://evil"
+    assert lm.copy(temperature=0.9, rollout_id=3).kwargs["temperature"] == 0.9
+    assert lm.kwargs["temperature"] == 0.3
+
+
+# -- settings ---------------------------------------------------------------------------------------------
+
+
+def test_threads_see_the_block_they_were_started_in() -> None:
+    lampc.configure(lm=says("global"))
+    seen: dict[str, str] = {}
+
+    def note(name: str) -> None:
+        seen[name] = qa()(question="x").answer
+
+    def run(name: str) -> threading.Thread:
+        t = threading.Thread(target=note, args=(name,))
+        t.start()
+        return t
+
+    with lampc.context(lm=says("block")):
+        inside = run("inside")
+        with lampc.context(lm=says("inner")):
+            inner = run("inner")
+        inside.join()
+        inner.join()
+    run("outside").join()
+    assert seen == {"inside": "block", "inner": "inner", "outside": "global"}
+
+
+def test_configure_inside_of_a_block_and_from_another_thread() -> None:
+    with lampc.context(lm=says("block")):
+        lampc.configure(num_threads=3)
+        assert settings.num_threads == 3
+        t = threading.Thread(target=lambda: lampc.configure(num_threads=4))
+        t.start()
+        t.join()
+        assert settings.num_threads == 4
+    assert settings.lm is None
+    with pytest.raises(AttributeError, match="there is no setting `frobs`"):
+        settings.frobs  # noqa: B018
+    assert settings.get("frobs", 1) == 1
+    assert "frobs" not in settings
+
+
+def test_tasks_keep_their_own() -> None:
+    lampc.configure(lm=says("global"))
+
+    async def one(name: str) -> str:
+        with lampc.context(lm=says(name)):
+            await asyncio.sleep(0.01)
+            found = await qa().acall(question="x")
+            return str(found.answer)
+
+    async def all_of_them() -> list[str]:
+        return await asyncio.gather(*(one(f"t{i}") for i in range(8)))
+
+    assert asyncio.run(all_of_them()) == [f"t{i}" for i in range(8)]
+
+
+def test_a_context_inside_of_a_program() -> None:
+    strong = lampc.LM("strong", engine=says("strong"))
+
+    class Two(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = qa(), qa()
+
+        def forward(self, question: str) -> Any:
+            first = self.a(question=question)
+            with lampc.context(lm=strong):
+                second = self.b(question=question)
+            return lampc.Prediction(answer=first.answer + " " + second.answer)
+
+    lampc.configure(lm=says("weak"))
+    assert Two()(question="x").answer == "weak strong"
+    assert [p.answer for p in Two().batch([{"question": "x"}, {"question": "y"}])] == ["weak strong"] * 2
+
+
+def test_a_copied_context_outlives_its_block_without_it() -> None:
+    with lampc.context(num_threads=77):
+        kept = contextvars.copy_context()
+    assert kept.run(lambda: settings.num_threads) == 8
+
+
+def test_settings_as_a_file(tmp_path: Any) -> None:
+    from lampc.runtime.configure import save_settings
+
+    lampc.configure(lm=lampc.LM("openai/m", temperature=0.5, api_key="secret"), num_threads=5)
+    save_settings(str(tmp_path / "s.json"))
+    assert "secret" not in (tmp_path / "s.json").read_text()
+    found = lampc.load_settings(str(tmp_path / "s.json"))
+    assert (found["lm"].kwargs["temperature"], found["num_threads"]) == (0.5, 5)
+
+
+def test_threads_are_answered_together() -> None:
+    with Loopback(lambda m: "answer: x", seconds=0.05) as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url))
+        done: list[str] = []
+        threads = [threading.Thread(target=lambda i=i: done.append(qa()(question=f"q{i}").answer)) for i in range(12)]
+        for t in threads:
+            t.start()
+        for t in threads:
+            t.join(20)
+    assert done == ["x"] * 12
+    assert server.peak > 6
+
+
+# -- litellm ----------------------------------------------------------------------------------------------
+
+
+def test_without_litellm_the_error_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "litellm", None)
+    with pytest.raises(lampc.LMNotConfiguredError, match=r"pip install 'lampc\[litellm\]'"):
+        lampc.LM("anthropic/some")("x")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_through_litellm() -> None:
+    pytest.importorskip("litellm")
+    with Loopback(lambda m: "answer: yes", script=[failure(429, "slow"), None]) as server:
+        lm = lampc.LM("openai/m", engine="litellm", api_base=server.url, api_key="k", num_retries=1)
+        lampc.configure(lm=lm)
+        assert qa()(question="x").answer == "yes"
+        server.script.append(failure(401, "no"))
+        with pytest.raises(lampc.LMAuthError):
+            lm("x", cache=False, num_retries=0)
