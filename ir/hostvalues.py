@@ -81,13 +81,18 @@ def settled(value: Any, type: Type) -> Any:
     return value
 
 
-def has_hosts(type: Type) -> bool:
-    """Whether a type names a Python class."""
+def hosts_of(type: Type) -> tuple[str, ...]:
+    """Names of the Python classes that values of a type become where they leave a program, outermost only."""
     match type:
         case Record(host=name) | Choice(host=name) if name:
-            return True
+            return (name,)
         case Record(fields):
-            return any(has_hosts(t) for _, t in fields)
+            return tuple(n for _, t in fields for n in hosts_of(t))
         case ListOf(item) | MapOf(item) | Maybe(item):
-            return has_hosts(item)
-    return False
+            return hosts_of(item)
+    return ()
+
+
+def has_hosts(type: Type) -> bool:
+    """Whether a type names a Python class."""
+    return bool(hosts_of(type))

@@ -22,6 +22,7 @@ from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_
 from lampc.ir.settings import settings
 from lampc.runtime.dispatch import Together
 from lampc.runtime.lm import LM
+from lampc.runtime.objects import keeping, outputs_of
 from lampc.runtime.types import Row
 
 if TYPE_CHECKING:
@@ -96,8 +97,11 @@ class DefaultRunner(Together):
     def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
         """All rows of a program at once."""
         rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
-        outcomes = self.session.run(trace(program), rows)
-        return [o.value if o.value is not None else RowFailed(str(o.error)) for o in outcomes]
+        given: dict[str, Any] = {}
+        unit = trace(program)
+        outcomes = self.session.run(keeping(unit, program, given), rows)
+        made = [given.get(o.cell.row.id) or outputs_of(unit, o) for o in outcomes]
+        return [RowFailed(str(o.error)) if o.error else m for o, m in zip(outcomes, made, strict=True)]
 
 
 class RowFailed(Exception):

@@ -34,6 +34,7 @@ from lampc.ir.prog import (
 from lampc.ir.types import mismatch
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hosts import call_host
+from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
 from lampc.runtime.ops import compute
 from lampc.runtime.types import TraceStep
@@ -236,6 +237,8 @@ def host_call(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) ->
             raise RowFailure(f"there is no tool `{op.tool.name}`", op)
         if op.observed:
             return observe_host(definition, args[0], base)
+        args = [with_objects(a, v.type, base) for a, v in zip(args, op.operands, strict=True)]
         return call_host(definition.ref, args, {}, op.returns, base)
+    args = [with_objects(a, v.type, base) for a, v in zip(args, op.operands, strict=True)]
     split = len(args) - len(op.keywords)
     return call_host(op.ref, args[:split], dict(zip(op.keywords, args[split:], strict=True)), op.returns, base)

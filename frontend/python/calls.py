@@ -24,7 +24,7 @@ from lampc.frontend.python.tools.tool import Tool, effect_of
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
 from lampc.ir import CompileError, HostRef, Key, Region, Symbol, prog
 from lampc.ir.hostref import host_ref
-from lampc.ir.types import ANY, INT, Type, assignable, mismatch, spelled
+from lampc.ir.types import ANY, INT, STR, Type, assignable, mismatch, spelled
 
 _PURE_MODULES = frozenset(
     {"math", "cmath", "json", "re", "string", "textwrap", "difflib", "statistics", "unicodedata", "operator", "html"}
@@ -128,11 +128,16 @@ class Calls(Expressions):
         inputs = [self.lift(values[f.name], node) for f in signature.inputs]
         for f, v in zip(signature.inputs, inputs, strict=True):
             literal = values[f.name]
+            if f.type == STR:
+                continue  # anything may be written where text is asked for
             wrong = mismatch(as_json(literal), f.type) if is_static(literal) and not isinstance(literal, Tune) else None
             if wrong:
                 raise self.fail(node, f"input `{f.name}` of `{symbol}`: {wrong}")
             if not assignable(v.type, f.type):
                 raise self.fail(node, f"input `{f.name}` of `{symbol}` is {spelled(f.type)}, got {spelled(v.type)}")
+        for name, info in predictor.signature.output_fields.items():
+            if info.reading is not None and not info.reading.held:
+                raise self.stop("L0713", node, f"output `{name}` of `{symbol}` is an object that the IR cannot hold")
         key = self.state.key(symbol)
         more: dict[str, Any] = {"predictor": Symbol(symbol), "signature": signature, "sampling": sampling, "key": key}
         if n == 1:

@@ -13,6 +13,7 @@ from lampc.frontend.python.loops import Iteration
 from lampc.frontend.python.traced import Completions, Local, Traced, Unusable, is_static
 from lampc.ir import HostRef, Region, Value, prog
 from lampc.ir.harmless import harmless
+from lampc.ir.hostvalues import has_hosts
 from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, MapOf, Record, Type, spelled
 
 _BINARY: dict[type[ast.operator], tuple[str, Callable[[Any, Any], Any]]] = {
@@ -308,6 +309,8 @@ class Expressions(Displays):
     def text(self, value: Any, node: ast.AST) -> Any:
         """`value` as Python's `str` writes it, or itself where built-in joining writes the same."""
         lifted = self.lift(value, node)
+        if has_hosts(lifted.type):
+            return self.host("builtins:str", [Traced(lifted)], node, STR)
         if lifted.type in (STR, INT) or isinstance(lifted.type, Choice):
             return Traced(lifted)
         return self.apply("pystr", Traced(lifted), node=node)

@@ -10,6 +10,7 @@ from lampc.frontend.python.base import Base
 from lampc.frontend.python.liveness import MUTATORS as CHANGING
 from lampc.frontend.python.traced import Completions, Local, Traced, WithIndex, is_static
 from lampc.ir import HostRef, prog
+from lampc.ir.hostvalues import has_hosts
 from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, MapOf, Record, Type, spelled
 
 _DIRECT = {
@@ -43,6 +44,8 @@ def traced(t: Any, receiver: Any, name: str, args: list[Any], kwargs: dict[str, 
         return t.apply("split", receiver, *args, node=node)
     if _DIRECT.get(name) == len(args):
         return t.apply(name, receiver, *args, node=node)
+    if own is not None and has_hosts(own) and not isinstance(own, ListOf | MapOf):
+        raise t.stop("L0712", node, f"method `{name}` of an object of a class")
     text = own == STR or isinstance(own, Choice) or isinstance(receiver, str)
     if (text or own == ANY) and callable(getattr(str, name, None)) and not name.startswith("_"):
         return t.host(f"builtins:str.{name}", [receiver, *args], node, _TEXT_RESULTS.get(name, STR) if text else ANY)
@@ -118,10 +121,12 @@ def _len(t: Base, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any
     return t.apply("len", value, node=node) if isinstance(value, Traced) else len(value)
 
 
-def _str(t: Base, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
+def _str(t: Any, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
     if not args or is_static(args):
         return str(*args)
     value = t.lift(args[0], node)
+    if has_hosts(value.type):
+        return t.host("builtins:str", [Traced(value)], node, STR)
     if value.type == STR or isinstance(value.type, Choice):
         return Traced(value)
     return t.apply("str" if value.type in (INT, FLOAT) else "pystr", Traced(value), node=node)
@@ -173,6 +178,8 @@ def _isinstance(t: Base, args: list[Any], kwargs: dict[str, Any], node: ast.AST)
     value, kinds = args
     if not isinstance(value, Traced):
         return isinstance(value, kinds)
+    if has_hosts(value.type):
+        raise t.stop("L0712", node, "`isinstance` of an object of a class")
     known: dict[Type, type] = {STR: str, INT: int, FLOAT: float, BOOL: bool}
     actual = known.get(value.type) or (str if isinstance(value.type, Choice) else None)
     actual = actual or (list if isinstance(value.type, ListOf) else None)

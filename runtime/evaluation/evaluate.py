@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example, Prediction
 from lampc.ir import Unit
 from lampc.ir.prog import DefPredictor
-from lampc.ir.runner import NoSession, current_runner
+from lampc.ir.runner import NoSession
 from lampc.ir.settings import settings
 from lampc.runtime.evaluation.compare import Comparison, compare
 from lampc.runtime.evaluation.result import EvaluationResult
 from lampc.runtime.evaluation.rows import Metric, metric_name, rows_of, scorer, unit_of
 from lampc.runtime.evaluation.scoring import Scored, Scoring
+from lampc.runtime.objects import keeping, outputs_of
 from lampc.runtime.types import Cell, Outcome, Usage
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ class Evaluate:
                 return
             calls[index] = dict(Counter(t.predictor for t in outcome.trace))
             row = outcome.cell.row.id
-            prediction = given.pop(row) if row in given else Prediction(outcome.value or {})
+            prediction = given.pop(row) if row in given else Prediction(outputs_of(unit, outcome))
             watch.ran()
             scored[index] = scoring.take(outcome, examples[index], prediction)
 
@@ -148,7 +148,7 @@ class Evaluate:
         with Progress(session.bus, quiet=not progress):
             with session.measured() as used:
                 outcomes = session.run_cells(
-                    _keeping(unit, program, given), [Cell(r) for r in rows], unit.entry, finished
+                    keeping(unit, program, given), [Cell(r) for r in rows], unit.entry, finished
                 )
             for i, outcome in enumerate(outcomes):
                 finished(i, outcome)
@@ -198,18 +198,3 @@ class _Watch:
         note = f"mean {100 * self.sum / self.done:.1f}" if self.done else ""
         more = {"errors": self.failed} if self.failed else {}
         self.session.bus.emit("progress", label=label, done=done, total=self.total, note=note, **more)
-
-
-def _keeping(unit: Unit, program: Any, given: dict[str, Any]) -> Unit:
-    """A unit that runs as plain Python also hands over, by row, what the program returned: its values may be objects,
-    which outputs by name cannot hold."""
-    if unit.dynamic is None or unit.host_entry is None:
-        return unit
-
-    def entry(**inputs: Any) -> dict[str, Any]:
-        row = getattr(current_runner.get(), "book").row  # noqa: B009
-        given[row] = program(**inputs)
-        return {}
-
-    entry.__lampc_place__ = getattr(unit.host_entry, "__lampc_place__", "")  # type: ignore[attr-defined]
-    return replace(unit, host_entry=entry)

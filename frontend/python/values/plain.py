@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 from collections.abc import Mapping
@@ -39,6 +40,17 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     found = dump(value)
     return str(value) if isinstance(found, float) and not math.isfinite(found) else found
+
+
+def is_modelled(value: Any) -> bool:
+    """Whether an object is of a kind that fields may have: a model, dataclass, enum member, set, date, ..."""
+    return (
+        isinstance(value, enum.Enum | set | frozenset | bytes)
+        or is_custom(type(value))
+        or hasattr(type(value), "__pydantic_serializer__")
+        or dataclasses.is_dataclass(value)
+        or type(value).__module__ in ("datetime", "decimal", "uuid", "pathlib")
+    )
 
 
 def _key(key: Any) -> str:

@@ -1,0 +1,64 @@
+"""Where values leave a program for the user's Python: JSON becomes objects of the classes that its types name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import Unit
+from lampc.ir.hostvalues import host_class, hosts_of, lifted
+from lampc.ir.prog import Func
+from lampc.ir.runner import current_runner
+from lampc.ir.types import Type
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.types import Outcome
+
+
+def with_objects(value: Any, type: Type, base: Path = Path(".")) -> Any:
+    """A value with objects in the place of what their classes stand for. Raises RowFailure for one that its class
+    does not take. A class that cannot be found is no error: the value is then the JSON that it was."""
+    names = hosts_of(type)
+    if not names:
+        return value
+    for name in names:
+        if host_class(name) is None:
+            _find(name, base)
+    try:
+        return lifted(value, type)
+    except ValueError as e:
+        raise RowFailure(str(e), kind="value") from None
+
+
+def _find(name: str, base: Path) -> None:
+    """Register a class that a saved program names."""
+    from lampc.frontend.python.annotations import BadType, to_type
+    from lampc.runtime.hosts import HostError, resolve
+
+    try:
+        to_type(resolve(name, base))
+    except (HostError, BadType):
+        return
+
+
+def outputs_of(unit: Unit, outcome: Outcome) -> dict[str, Any]:
+    """The outputs of a row that was run as a graph, as Python's objects."""
+    value: Mapping[str, Any] = outcome.value or {}
+    func = unit.module.lookup(unit.entry) if unit.dynamic is None else None
+    return dict(with_objects(value, func.returns)) if isinstance(func, Func) else dict(value)
+
+
+def keeping(unit: Unit, program: Any, given: dict[str, Any]) -> Unit:
+    """A unit that runs as plain Python also hands over, by row, what the program returned: its values may be objects,
+    which outputs by name cannot hold."""
+    if unit.dynamic is None or unit.host_entry is None:
+        return unit
+
+    def entry(**inputs: Any) -> dict[str, Any]:
+        row = getattr(current_runner.get(), "book").row  # noqa: B009
+        given[row] = program(**inputs)
+        return {}
+
+    entry.__lampc_place__ = getattr(unit.host_entry, "__lampc_place__", "")  # type: ignore[attr-defined]
+    return replace(unit, host_entry=entry)
