@@ -9,6 +9,7 @@ from lampc.ir.adapters.base import Adapter
 from lampc.ir.adapters.chat import Chat
 from lampc.ir.adapters.compact import Compact
 from lampc.ir.adapters.json_ import Json
+from lampc.ir.adapters.raw import Raw
 from lampc.ir.adapters.two_step import LAST, TwoStep
 from lampc.ir.adapters.xml import Xml
 
@@ -22,7 +23,7 @@ ADAPTERS: dict[str, Adapter] = {
     **{n + STRICT: kind(n + STRICT, True) for n, kind in _KINDS.items()},
 }
 """What a program may choose."""
-_ALL = {**ADAPTERS, LAST: TwoStep(LAST, last=True)}
+_ALL = {**ADAPTERS, LAST: TwoStep(LAST, last=True), Raw.name: Raw()}
 
 
 def adapter(name: str) -> Adapter:

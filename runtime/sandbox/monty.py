@@ -13,7 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
-from lampc.frontend.python.tools.interpreter import CodeExecutionError, CodeInterpreterError, FinalOutput
+from lampc.frontend.python.tools.interpreter import (
+    SANDBOX_RULES,
+    CodeExecutionError,
+    CodeInterpreterError,
+    FinalOutput,
+)
 from lampc.runtime.sandbox.launcher import launcher
 from lampc.runtime.sandbox.limits import SandboxLimits
 from lampc.runtime.sandbox.values import inside, outside, size
@@ -29,13 +34,7 @@ class PythonInterpreter:
     parameters of SUBMIT; without them it takes one value, the field `output`. `seed` starts its random numbers.
     """
 
-    execution_instructions = (
-        "Python runs in a sandbox with an interpreter that covers most of the language. Not available: classes that "
-        "inherit, `yield`, `del`, decorators of methods, files, network, processes, packages that are not built in. "
-        "Call the functions you are given in loops and comprehensions, not through `map` or `key=`. "
-        "Modules: asyncio base64 bisect collections copy csv dataclasses datetime decimal functools hashlib itertools "
-        "json math os.path pathlib random re sys time typing unicodedata. State persists across executions."
-    )
+    execution_instructions = SANDBOX_RULES
 
     def __init__(
         self,

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from lampc.frontend.python.module import Module
     from lampc.frontend.python.modules.best_of_n import BestOfN
     from lampc.frontend.python.modules.code_act import CodeAct
+    from lampc.frontend.python.modules.code_repl import SandboxSerializable
+    from lampc.frontend.python.modules.code_rlm import RLM
     from lampc.frontend.python.modules.code_thought import ProgramOfThought
     from lampc.frontend.python.modules.comparison import MultiChainComparison
     from lampc.frontend.python.modules.knn import KNN
@@ -99,6 +101,8 @@ _PYTHON = {
     "module": ["Module"],
     "modules.best_of_n": ["BestOfN"],
     "modules.code_act": ["CodeAct"],
+    "modules.code_repl": ["SandboxSerializable"],
+    "modules.code_rlm": ["RLM"],
     "modules.code_thought": ["ProgramOfThought"],
     "modules.comparison": ["MultiChainComparison"],
     "modules.knn": ["KNN"],
@@ -185,6 +189,7 @@ def __dir__() -> list[str]:
 __all__ = [
     "KNN",
     "LM",
+    "RLM",
     "Audio",
     "BaseLM",
     "BestOfN",
@@ -238,6 +243,7 @@ __all__ = [
     "Reasoning",
     "Retrieve",
     "SandboxLimits",
+    "SandboxSerializable",
     "Session",
     "Signature",
     "SignatureMeta",

@@ -28,6 +28,7 @@ class Plain:
     def __init__(self) -> None:
         self.tools: dict[str, Callable[..., Any]] = {}
         self.names: dict[str, Any] = {}
+        self.output_fields: Any = None
         self.open = True
         Plain.made.append(self)
 
@@ -42,8 +43,10 @@ class Plain:
         said = io.StringIO()
         submitted: list[Any] = []
 
-        def submit(output: Any) -> None:
-            submitted.append({"output": output})
+        names = [f["name"] for f in self.output_fields or [{"name": "output"}]]
+
+        def submit(*args: Any, **kwargs: Any) -> None:
+            submitted.append({**dict(zip(names, args, strict=False)), **kwargs})
             raise SystemExit
 
         self.names.update({**self.tools, **(variables or {}), "SUBMIT": submit})

@@ -65,6 +65,15 @@ class CodeInterpreter(Protocol):
 
 InterpreterFactory: TypeAlias = Callable[[], CodeInterpreter]
 
+SANDBOX_RULES = (
+    "Python runs in a sandbox with an interpreter that covers most of the language. Not available: classes that "
+    "inherit, `yield`, `del`, decorators of methods, files, network, processes, packages that are not built in. "
+    "Call the functions you are given in loops and comprehensions, not through `map` or `key=`. "
+    "Modules: asyncio base64 bisect collections copy csv dataclasses datetime decimal functools hashlib itertools "
+    "json math os.path pathlib random re sys time typing unicodedata. State persists across executions."
+)
+"""What a model is told that writes code for the sandbox."""
+
 _provided: list[InterpreterFactory] = []
 
 
