@@ -50,7 +50,9 @@ class Predict(Module, Parameter, Generic[A]):
     """Ask a model to fill the outputs of a signature.
 
     `config` takes `temperature top_k top_p max_tokens stop n rollout_id`; `layout` names an adapter ("": that of the
-    settings). Calls take the inputs by name, and `signature= demos= config= lm=` for that call only.
+    settings), or `template` is a prompt in Jinja2 (a text, chat messages, or `lampc.Template`), which is translated:
+    CompileError says line and column of what cannot be. Calls take the inputs by name, and `signature= demos= config=
+    lm=` for that call only.
 
     With `n` the answers are drawn as forks of one prompt, together. Their temperature is 0.7 unless one above 0.15
     is asked for. Calls that differ in `rollout_id` alone are different draws.
@@ -75,11 +77,12 @@ class Predict(Module, Parameter, Generic[A]):
         ) -> None: ...  # fmt: skip
 
     def __init__(
-        self, signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "", **config: Any
-    ) -> None:
+        self, signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "", template: Any = None,
+        **config: Any,
+    ) -> None:  # fmt: skip
         super().__init__(callbacks)
         self.signature = ensure_signature(signature)
-        self.layout = layout
+        self.layout = layout if template is None else layout_of(template, self.signature.ir())
         self.symbol = symbol
         self.config = _checked(config)
         self.serial = next(serials)
@@ -210,6 +213,15 @@ def call_key(name: str, config: Mapping[str, Any]) -> Key:
     """The call site that draws come from; `rollout_id` makes another one of it."""
     rollout = config.get("rollout_id")
     return Key((name,) if rollout is None else (f"{name}@{rollout}",))
+
+
+def layout_of(template: Any, signature: IRSignature) -> str:
+    """The layout that a template of the user's own makes. Raises CompileError, ValueError."""
+    from lampc.ir.templates import Template
+
+    made = Template.of(template)
+    made.check(signature)
+    return made.layout()
 
 
 def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:

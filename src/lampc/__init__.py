@@ -78,6 +78,7 @@ if TYPE_CHECKING:
         is_retryable_lm_error,
     )
     from lampc.ir.settings import settings
+    from lampc.ir.templates.template import Template
     from lampc.ir.usage import UsageTracker, track_usage
     from lampc.runtime.cache import configure_cache
     from lampc.runtime.configure import configure, context, load_settings
@@ -159,6 +160,7 @@ _IR = {
         "is_retryable_lm_error",
     ],
     "settings": ["settings"],
+    "templates.template": ["Template"],
     "usage": ["UsageTracker", "track_usage"],
 }
 _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
@@ -247,6 +249,7 @@ __all__ = [
     "Session",
     "Signature",
     "SignatureMeta",
+    "Template",
     "Tool",
     "ToolCallResults",
     "ToolCalls",
