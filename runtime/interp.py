@@ -32,7 +32,7 @@ from lampc.ir.prog import (
     Yield,
 )
 from lampc.ir.types import mismatch
-from lampc.runtime.failures import RowFailure, unwritable_output
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
 from lampc.runtime.hosts import call_host
 from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
@@ -186,8 +186,10 @@ class _Run:
         draw = Draw(self.seed, Key(path + op.key.path), indices, self.row)
         try:
             outputs, text = self.runner.predict(bound, inputs, op.sampling, draw)
+        except RowFailure:
+            raise
         except ParseFailure as e:
-            raise RowFailure(f"{bound.name}: {e}; the model wrote {e.text[:200]!r}", kind="parse") from e
+            raise UnreadableAnswer(bound.name, e) from e
         if self.trace is not None:
             self.trace.append(TraceStep(bound.name, inputs, dict(outputs), text, str(op.loc.origin() or "")))
         return dict(outputs)

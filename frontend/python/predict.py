@@ -18,6 +18,7 @@ from lampc.frontend.python.values.plain import plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
+from lampc.ir.adapters.registry import layout_for
 from lampc.ir.modelnames import model_name
 from lampc.ir.runner import ManyRunner, runner
 from lampc.ir.settings import settings
@@ -106,8 +107,12 @@ class Predict(Module, Parameter, Generic[A]):
         return signature
 
     def layout_in_force(self) -> str:
-        """The adapter's name: this predictor's own, else that of the settings, else `compact`."""
-        return self.layout or settings.layout or "compact"
+        """The adapter's name: this predictor's own, else that of the settings, else what the configured model is best
+        asked in (DSPy's default, `chat`, if it does not say), and without a model `compact`. Under the setting
+        `compat` its strict form."""
+        lm = settings.lm
+        default = "compact" if lm is None else getattr(lm, "default_layout", "chat")
+        return layout_for(self.layout or settings.layout or default, settings.compat)
 
     def bound(self, signature: Any = None, demos: Any = None, lm: Any = None) -> Bound:
         """The parameters of a call as they are now."""
