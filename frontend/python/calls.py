@@ -129,7 +129,7 @@ class Calls(Expressions):
         for f, v in zip(signature.inputs, inputs, strict=True):
             literal = values[f.name]
             if f.type == STR:
-                continue  # anything may be written where text is asked for
+                continue  # a prompt writes any value as text
             wrong = mismatch(as_json(literal), f.type) if is_static(literal) and not isinstance(literal, Tune) else None
             if wrong:
                 raise self.fail(node, f"input `{f.name}` of `{symbol}`: {wrong}")

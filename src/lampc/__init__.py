@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from lampc.frontend.python.modules.code_act import CodeAct
     from lampc.frontend.python.modules.code_repl import SandboxSerializable
     from lampc.frontend.python.modules.code_rlm import RLM
+    from lampc.frontend.python.modules.code_repl import SandboxSerializable
+    from lampc.frontend.python.modules.code_rlm import RLM
     from lampc.frontend.python.modules.code_thought import ProgramOfThought
     from lampc.frontend.python.modules.comparison import MultiChainComparison
     from lampc.frontend.python.modules.knn import KNN
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.types.history import History
     from lampc.frontend.python.types.image import Image
     from lampc.frontend.python.types.reasoning import Reasoning
+    from lampc.ir.adapters.base import ParseFailure as AdapterParseError
     from lampc.ir.diag import CompileError
     from lampc.ir.errors import (
         ContextWindowExceededError,
@@ -83,6 +86,8 @@ if TYPE_CHECKING:
     from lampc.runtime.cache import configure_cache
     from lampc.runtime.configure import configure, context, load_settings
     from lampc.runtime.evaluation.evaluate import Evaluate
+    from lampc.runtime.interop.engine import DspyEngine
+    from lampc.runtime.interop.modules import from_dspy
     from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
     from lampc.runtime.sandbox.limits import SandboxLimits
@@ -93,6 +98,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PYTHON = {
+    "adapters": ["Adapter", "BAMLAdapter", "ChatAdapter", "JSONAdapter", "TwoStepAdapter", "XMLAdapter"],
     "calllog": ["inspect_history"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
     "declare": ["Retrieve", "argmax", "retriever", "tune", "vote"],
@@ -128,6 +134,8 @@ _PYTHON = {
 _RUNTIME = {
     "cache": ["configure_cache"],
     "configure": ["configure", "context", "load_settings"],
+    "interop.engine": ["DspyEngine"],
+    "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
     "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
     "evaluation.evaluate": ["Evaluate"],
@@ -167,6 +175,7 @@ _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() f
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
 _HOMES |= {n: (f"lampc.ir.{m}", n) for m, names in _IR.items() for n in names}
 _HOMES |= {
+    "AdapterParseError": ("lampc.ir.adapters.base", "ParseFailure"),
     "CompileError": ("lampc.ir.diag", "CompileError"),
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
@@ -192,11 +201,15 @@ __all__ = [
     "KNN",
     "LM",
     "RLM",
+    "Adapter",
+    "AdapterParseError",
     "Audio",
+    "BAMLAdapter",
     "BaseLM",
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
+    "ChatAdapter",
     "Code",
     "CodeAct",
     "CodeExecutionError",
@@ -206,6 +219,7 @@ __all__ = [
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
+    "DspyEngine",
     "Evaluate",
     "Example",
     "File",
@@ -213,6 +227,7 @@ __all__ = [
     "History",
     "Image",
     "InputField",
+    "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
     "LMCollectionLimitError",
@@ -253,8 +268,10 @@ __all__ = [
     "Tool",
     "ToolCallResults",
     "ToolCalls",
+    "TwoStepAdapter",
     "Type",
     "UsageTracker",
+    "XMLAdapter",
     "argmax",
     "configure",
     "configure_cache",
@@ -266,6 +283,7 @@ __all__ = [
     "exact_match",
     "experimental",
     "f1",
+    "from_dspy",
     "infer_prefix",
     "inspect_history",
     "is_retryable_lm_error",
