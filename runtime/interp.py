@@ -33,7 +33,7 @@ from lampc.ir.prog import (
 )
 from lampc.ir.types import mismatch
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
-from lampc.runtime.hosts import call_host
+from lampc.runtime.hosts import call_host, plain
 from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
 from lampc.runtime.ops import compute
@@ -97,7 +97,7 @@ def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
     """Values of the parameters in order. Raises RowFailure naming a parameter that is missing or mistyped."""
     out = []
     for arg in func.body.args:
-        value = inputs.get(arg.hint)
+        value = plain(inputs.get(arg.hint))
         if arg.hint not in inputs and mismatch(None, arg.type):
             raise RowFailure(f"input `{arg.hint}` is missing", func)
         why = mismatch(value, arg.type)

@@ -35,9 +35,13 @@ def read_calls(session: Session, calls: Sequence[PredictorCall]) -> list[Reading
     """Make calls together and read their answers; readings in the order of the calls, failures inside them."""
     out = [Reading() for _ in calls]
     rounds: list[list[Round]] = []
-    for bound, inputs, _, _ in calls:
-        rounds.append([first_round(bound, inputs, session.models.get(bound.model).target.quote)])
-    open_ = list(range(len(calls)))
+    for reading, (bound, inputs, _, _) in zip(out, calls, strict=True):
+        try:
+            rounds.append([first_round(bound, inputs, session.models.get(bound.model).target.quote)])
+        except RowFailure as e:
+            reading.error = e
+            rounds.append([])
+    open_ = [i for i, r in enumerate(rounds) if r]
     while open_:
         asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1) for i in open_]
         answers = _ask(session, asked)
