@@ -97,8 +97,9 @@ class Names:
             inner: Any = given.__func__
             return type(given)(self.function(inner))
         if isinstance(given, property):
-            parts: list[Any] = [given.fget, given.fset, given.fdel]
-            return property(*(f and self.function(f) for f in parts))
+            parts: tuple[Any, Any, Any] = (given.fget, given.fset, given.fdel)
+            get, put, delete = (f and self.function(f) for f in parts)
+            return property(get, put, delete)
         return self.convert(given)
 
 
