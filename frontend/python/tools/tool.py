@@ -6,12 +6,14 @@ import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, overload
+from typing import Any, ClassVar, Literal, TypeVar, get_args, overload
 
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.predict import serials
 from lampc.ir.runner import ToolRunner, find_runner
+from lampc.ir.types import ANY
+from lampc.ir.types import Type as IRType
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -43,6 +45,9 @@ class Tool:
     for each other. What it may do besides returning a value is declared on the function: `@lampc.pure` or
     `@lampc.unordered`.
     """
+
+    __ir_type__: ClassVar[IRType] = ANY
+    __prompt_form__: ClassVar[str] = "custom"
 
     def __init__(
         self,
@@ -183,6 +188,24 @@ class Tool:
         if twice := [n for n in names[: len(args)] if n in kwargs]:
             raise TypeError(f"tool `{self.name}` was given `{twice[0]}` twice")
         return {**dict(zip(names, args, strict=False)), **kwargs}
+
+    # -- as the type of a field: `tools: list[lampc.Tool]` ---------------------------------------------------
+
+    @classmethod
+    def description(cls) -> str:
+        return ""
+
+    @classmethod
+    def extract_custom_type_from_annotation(cls, annotation: Any) -> list[type]:
+        found = [annotation] if isinstance(annotation, type) and issubclass(annotation, cls) else []
+        return found + [t for a in get_args(annotation) for t in cls.extract_custom_type_from_annotation(a)]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        text = core_schema.plain_serializer_function_ser_schema(str)
+        return core_schema.is_instance_schema(cls, serialization=text)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tool:
         return self  # nothing in it changes, and a function is copied as itself
