@@ -33,7 +33,7 @@ from lampc.ir.prog import (
 )
 from lampc.ir.types import mismatch
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
-from lampc.runtime.hosts import call_host, plain
+from lampc.runtime.hosts import call_host, call_tool, plain
 from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
 from lampc.runtime.ops import compute
@@ -240,7 +240,7 @@ def host_call(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) ->
         if op.observed:
             return observe_host(definition, args[0], base)
         args = [with_objects(a, v.type, base) for a, v in zip(args, op.operands, strict=True)]
-        return call_host(definition.ref, args, {}, op.returns, base)
+        return call_tool(definition.ref, definition.symbol, args, op.returns, base)
     args = [with_objects(a, v.type, base) for a, v in zip(args, op.operands, strict=True)]
     split = len(args) - len(op.keywords)
     return call_host(op.ref, args[:split], dict(zip(op.keywords, args[split:], strict=True)), op.returns, base)

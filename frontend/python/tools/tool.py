@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, get_args, overload
 
 from lampc.frontend.python.collect import declared
@@ -132,15 +132,15 @@ class Tool:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Its result. An async function is run to its end; where a loop runs in this thread, `acall` is for that."""
-        given = self._by_name(args, kwargs)
+        given = self.by_name(args, kwargs)
         at = find_runner()
         if isinstance(at, ToolRunner):
             return at.tool(self.name, self.effect, self._runnable, (), given)
-        return self._run(given)
+        return self.run(given)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Its result, in a running loop; a function that is not async is called as it is."""
-        result = self.func(**self._arguments.parsed(self._by_name(args, kwargs)))
+        result = self.func(**self._arguments.parsed(self.by_name(args, kwargs)))
         return await result if inspect.isawaitable(result) else result
 
     @functools.cached_property
@@ -154,7 +154,7 @@ class Tool:
         """What a runner calls: it carries the function's identity, and whether it blocks."""
 
         def run(**given: Any) -> Any:
-            return self._run(given)
+            return self.run(given)
 
         inner = self._code
         if inspect.ismethod(inner):
@@ -166,7 +166,9 @@ class Tool:
         run.__lampc_blocking__ = self.blocking  # type: ignore[attr-defined]
         return run
 
-    def _run(self, given: Mapping[str, Any]) -> Any:
+    def run(self, given: Mapping[str, Any]) -> Any:
+        """Check and cast arguments and call the function, without asking any runner. Raises ValueError, and whatever
+        the function raises."""
         result = self.func(**self._arguments.parsed(given))
         if not inspect.iscoroutine(result):
             return result
@@ -179,7 +181,8 @@ class Tool:
             f"tool `{self.name}` is async and an event loop is running in this thread: `await tool.acall(...)` instead"
         )
 
-    def _by_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by their names. Raises TypeError for too many, or one given twice."""
         if not args:
             return dict(kwargs)
         names = list(self.args)
