@@ -38,6 +38,7 @@ class Writer:
     def __init__(self, module: Module, bound: dict[str, Bound], host: Callable[[str, Op], str]) -> None:
         self.module, self.bound, self.host = module, bound, host
         self.lines: list[str] = []
+        self.outer: set[str] = set()  # names of the file that no local may hide
         self._depth = 0
         self._names: dict[Value, str] = {}
         self._taken: set[str] = set()
@@ -45,7 +46,7 @@ class Writer:
 
     def function(self, func: prog.Func, name: str) -> list[str]:
         """A `def` of a function. Raises NotExportable."""
-        self.lines, self._names, self._taken = [], {}, {"ask", "inputs", name}
+        self.lines, self._names, self._taken = [], {}, {name, *self.outer}
         self._uses = {}
         for op in func.walk():
             for v in op.operands:
@@ -60,6 +61,16 @@ class Writer:
         self._say(f"return {value}")
         self._depth = 0
         return self.lines
+
+    def hosted(self, op: Op) -> str:
+        """The name of the Python function that an op calls. Raises NotExportable."""
+        if isinstance(op, prog.Py):
+            return self.host(op.ref.target, op)
+        assert isinstance(op, prog.Tool)
+        definition = self.module.lookup(op.tool.name)
+        if not isinstance(definition, prog.DefTool):
+            raise self._stop(op, f"the tool `{op.tool.name}`")
+        return self.host(definition.ref.target, op)
 
     # -- regions --------------------------------------------------------------------------------------
 
@@ -130,17 +141,14 @@ class Writer:
             case prog.Call():
                 return f"{function_name(op.callee.name)}({', '.join(args)})"
             case prog.Tool():
-                definition = self.module.lookup(op.tool.name)
-                if not isinstance(definition, prog.DefTool):
-                    raise self._stop(op, f"the tool `{op.tool.name}`")
-                name = self.host(definition.ref.target, op)
+                name = self.hosted(op)
                 if op.observed:
                     return f'observe({name}, "{op.tool.name}", {args[0]})'
                 return f"{name}({', '.join(args)})"
             case prog.Py():
                 split = len(args) - len(op.keywords)
                 named = [f"{k}={v}" for k, v in zip(op.keywords, args[split:], strict=True)]
-                return f"{self.host(op.ref.target, op)}({', '.join([*args[:split], *named])})"
+                return f"{self.hosted(op)}({', '.join([*args[:split], *named])})"
             case prog.Vote():
                 return f"majority({args[0]})"
             case prog.Argmax():

@@ -24,6 +24,11 @@ class Sources:
         self._values: dict[str, Any] = {}
         self._held: list[Any] = []
 
+    @property
+    def names(self) -> set[str]:
+        """What the file's top level is going to call things."""
+        return {*self._values, *(line.split()[-1].partition(".")[0] for line in self.imports)}
+
     def add(self, function: Callable[..., Any], where: str = "") -> str:
         """Take a function in; gives the expression that calls for it. Raises NotExportable."""
         inner: Any = inspect.unwrap(getattr(function, "func", None) or getattr(function, "function", None) or function)
@@ -35,8 +40,6 @@ class Sources:
             return self._builtin(inner, module, name, where)
         if not isinstance(inner, FunctionType):
             raise NotExportable(f"`{name or inner!r}` is no plain function", where)
-        if module == "lampc" or module.startswith("lampc."):
-            raise NotExportable(f"`{name}`, which is part of lampc", where)
         if _installed(module):
             self._import(f"import {module}")
             return f"{module}.{name}"
@@ -124,6 +127,8 @@ def _installed(module: str) -> bool:
     import sysconfig
     from pathlib import Path
 
+    if module.partition(".")[0] == "lampc":
+        return False  # its functions are copied like the user's own
     if module in sys.builtin_module_names or module.partition(".")[0] in sys.stdlib_module_names:
         return module != "__main__"
     found = sys.modules.get(module)

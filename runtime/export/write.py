@@ -68,6 +68,9 @@ def export(
 
     writer = Writer(module, bound, host)
     needed = _reached(module, func)
+    for op in (o for f in needed for o in f.walk() if isinstance(o, prog.Tool | prog.Py)):
+        writer.hosted(op)
+    writer.outer = sources.names
     functions = [writer.function(f, function_name(f.symbol)) for f in needed]
     used = {op.predictor.name for f in needed for op in f.walk() if isinstance(op, prog.Predict)}
     prompts = {"model": model, "predictors": {n: prompt_of(b) for n, b in bound.items() if n in used}}

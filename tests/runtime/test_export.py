@@ -131,9 +131,8 @@ def test_a_loop_that_ends_early(tmp_path: Path) -> None:
 
 
 def test_an_agent(tmp_path: Path) -> None:
-    unit = trace(programs.agent())
-    if unit.dynamic is not None:
-        pytest.skip(f"agents run as plain Python here: {unit.dynamic.message}")
+    with lampc.context(layout="chat"):
+        unit = trace(programs.agent())
     same(unit, QUESTIONS[:2], "chat", tmp_path)
 
 
