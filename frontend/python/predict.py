@@ -13,6 +13,7 @@ from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module, Parameter
+from lampc.frontend.python.modules.hints import hinted
 from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.values.plain import plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
@@ -127,6 +128,7 @@ class Predict(Module, Parameter, Generic[A]):
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         bound = self.bound(signature, inputs.pop("demos", None), inputs.pop("lm", None))
         values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
+        bound = hinted(self, bound, values)
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
         key = call_key(bound.name, config)
@@ -135,7 +137,11 @@ class Predict(Module, Parameter, Generic[A]):
         else:
             found = [ask.predict(bound, values, sampling, key) for _ in range(n)]
         remember(CallRecord(bound, values, tuple(text for _, text in found)))
-        return cast(A, Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature))
+        made = Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature)
+        if (trace := settings.trace) is not None:
+            given = {k: v for k, v in values.items() if k in inputs or k not in signature.input_fields}
+            trace.append((self, {**inputs, **given}, made))
+        return cast(A, made)
 
     def __call__(self, *args: Any, **kwargs: Any) -> A:
         if args:

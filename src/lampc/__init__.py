@@ -28,14 +28,13 @@ if TYPE_CHECKING:
     from lampc.frontend.python.modules.code_act import CodeAct
     from lampc.frontend.python.modules.code_repl import SandboxSerializable
     from lampc.frontend.python.modules.code_rlm import RLM
-    from lampc.frontend.python.modules.code_repl import SandboxSerializable
-    from lampc.frontend.python.modules.code_rlm import RLM
     from lampc.frontend.python.modules.code_thought import ProgramOfThought
     from lampc.frontend.python.modules.comparison import MultiChainComparison
     from lampc.frontend.python.modules.knn import KNN
     from lampc.frontend.python.modules.majority import majority
     from lampc.frontend.python.modules.parallel import Parallel
     from lampc.frontend.python.modules.react import ReAct
+    from lampc.frontend.python.modules.refine import Refine
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
     from lampc.frontend.python.signature import Signature, SignatureMeta, ensure_signature, make_signature
@@ -116,6 +115,7 @@ _PYTHON = {
     "modules.majority": ["majority"],
     "modules.parallel": ["Parallel"],
     "modules.react": ["ReAct"],
+    "modules.refine": ["Refine"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
     "signature": ["Signature", "SignatureMeta", "ensure_signature", "make_signature"],
@@ -134,15 +134,15 @@ _PYTHON = {
 _RUNTIME = {
     "cache": ["configure_cache"],
     "configure": ["configure", "context", "load_settings"],
+    "evaluation.evaluate": ["Evaluate"],
     "interop.engine": ["DspyEngine"],
     "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
-    "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
-    "evaluation.evaluate": ["Evaluate"],
     "mcp": ["MCPError", "MCPServer"],
     "sandbox.limits": ["SandboxLimits"],
     "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
+    "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
 }
 _IR = {
     "errors": [
@@ -258,6 +258,7 @@ __all__ = [
     "PythonInterpreter",
     "ReAct",
     "Reasoning",
+    "Refine",
     "Retrieve",
     "SandboxLimits",
     "SandboxSerializable",

@@ -83,7 +83,7 @@ class HandlerAsks(Ask):
 def model(messages: list[dict[str, str]]) -> Any:
     text = messages[-1]["content"].split("\n")[1]
     name = "b" if "`b`" in messages[0]["content"] else "a"
-    if "bad" in text and name == "a" or "worse" in text:
+    if ("bad" in text and name == "a") or "worse" in text:
         return "unreadable"
     return {name: text.upper()}
 

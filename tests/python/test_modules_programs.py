@@ -1,4 +1,4 @@
-"""Programs in DSPy's public style (`tests/dspy_programs`), unmodified: under the real DSPy, and with lampc in its place.
+"""Programs in DSPy's public style (`tests/dspy_programs`), unmodified: under the real DSPy, and with lampc for it.
 
 Each is run as plain code, and as its graph: same prompts, same answers. A program whose `MODE` is `static` has every LM
 call as a `prog.predict` in the graph; one of mode `eager: <why>` runs as plain Python whose calls go out in batches.
@@ -110,6 +110,6 @@ def _runner() -> Any:
 
 def test_most_programs_are_static() -> None:
     modes = {name: load(name, lampc).MODE for name in NAMES}
-    assert len(modes) >= 24
+    assert len(modes) == 25
     assert sum(m == "static" for m in modes.values()) >= 18
     assert all(m == "static" or m.startswith("eager: ") for m in modes.values())
