@@ -38,7 +38,7 @@ class SignatureMeta(type):
         parents = [b for b in bases if isinstance(b, SignatureMeta)]
         doc = body.get("__doc__")
         if doc is None:
-            said = [b.instructions for b in parents if b._fields or b._instruction]
+            said = [b._instruction or b.instructions for b in parents if b._fields or b._instruction]
             doc = said[-1] if said else None
         _set(made, "_instruction", doc)
         _set(made, "_fields", _declared(made, parents, body))
