@@ -12,7 +12,7 @@ from typing import Any
 from lampc.frontend.python import lowered, methods
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
-from lampc.frontend.python.declare import Retrieve, Retriever, Tune, argmax, returns_of, vote
+from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS, shared
@@ -20,6 +20,7 @@ from lampc.frontend.python.module import Module
 from lampc.frontend.python.modules.parallel import Parallel
 from lampc.frontend.python.predict import ChainOfThought, Predict, check_inputs, demo_set, sampling_of
 from lampc.frontend.python.program import Program
+from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import source_of
 from lampc.frontend.python.tools.tool import Tool, effect_of
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
@@ -81,7 +82,7 @@ class Calls(Expressions):
             case Retriever():
                 return self.retrieve(function, args, kwargs, node)
             case Retrieve():
-                found = self.retrieve(function.retriever, args, {"k": function.k, **kwargs}, node)
+                found = self.retrieve(function.retriever, args, {"k": function.asked, **kwargs}, node, detail=False)
                 return self.pack({"passages": found}, node)
             case Tool():
                 return self.tool(function, args, kwargs, node)
@@ -181,15 +182,23 @@ class Calls(Expressions):
             return self.inline(getattr(type(module), "_graph", type(module).forward), [module], kwargs, node)
         return self.call(module, [], kwargs, node)
 
-    def retrieve(self, retriever: Retriever, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Traced:
+    def retrieve(
+        self,
+        retriever: Retriever,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        node: ast.AST,
+        detail: bool | None = None,
+    ) -> Traced:
+        symbol = self.context.retriever(retriever, self)
         given = dict(zip(("query", "k"), args, strict=False)) | kwargs
         if len(args) > 2 or set(given) - {"query", "k"} or "query" not in given:
-            raise self.fail(node, f"retriever `{retriever.name}` takes query and k")
-        self.context.use(retriever)
+            raise self.fail(node, f"retriever `{symbol}` takes query and k")
         query = self.lift(given["query"], node)
-        k = given.get("k")
+        k = given.get("k", retriever.k if isinstance(retriever.k, Tune) else None)
         rest = [] if k is None else [self.lift(k, node)]
-        made = self.emit(prog.Retrieve, query, *rest, node=node, retriever=Symbol(retriever.name))
+        whole = bool(retriever.gives) if detail is None else detail
+        made = self.emit(prog.Retrieve, query, *rest, node=node, retriever=Symbol(symbol), detail=whole)
         return Traced(made.result)
 
     def tool(self, tool: Tool, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Traced:
@@ -249,8 +258,10 @@ class Calls(Expressions):
 
     def _method(self, method: types.MethodType, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
         owner: Any = method.__self__
-        if isinstance(owner, Retriever):
-            return self.retrieve(owner, args, kwargs, node)
+        if isinstance(owner, Retrieve) and method.__name__ in ("forward", "__call__"):
+            return self.call(owner, args, kwargs, node)
+        if isinstance(owner, Retriever) and method.__name__ in ("search", "forward", "__call__"):
+            return self.retrieve(owner, args, kwargs, node, False if method.__name__ == "search" else None)
         if isinstance(owner, Module) and method.__name__ in ("forward", "__call__"):
             return self.call(owner, args, kwargs, node)
         if isinstance(owner, Tune):
