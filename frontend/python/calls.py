@@ -140,10 +140,12 @@ class Calls(Expressions):
             if f.type == STR:
                 continue  # a prompt writes any value as text
             wrong = mismatch(as_json(literal), f.type) if is_static(literal) and not isinstance(literal, Tune) else None
-            if wrong:
-                raise self.fail(node, f"input `{f.name}` of `{symbol}`: {wrong}")
+            if wrong:  # as plain Python any value is written, as DSPy has it
+                raise self.stop("L0712", node, f"input `{f.name}` of `{symbol}`: {wrong}")
             if not assignable(v.type, f.type):
-                raise self.fail(node, f"input `{f.name}` of `{symbol}` is {spelled(f.type)}, got {spelled(v.type)}")
+                raise self.stop(
+                    "L0712", node, f"input `{f.name}` of `{symbol}` is {spelled(f.type)}, got {spelled(v.type)}"
+                )
         for name, info in predictor.signature.output_fields.items():
             if info.reading is not None and not info.reading.held:
                 raise self.stop("L0713", node, f"output `{name}` of `{symbol}` is an object that the IR cannot hold")
@@ -365,13 +367,15 @@ def _all_static(args: list[Any], kwargs: dict[str, Any]) -> bool:
 
 
 def _records(value: Any) -> bool:
-    """Whether records of the program are among the arguments: a Python function would want their attributes."""
+    """Whether records of the program are among the arguments: a Python function would want their attributes. Those
+    that stand for objects of a class become them on the way."""
     if isinstance(value, Completions):
         return True
     if isinstance(value, list | tuple | dict):
         return any(map(_records, value.values() if isinstance(value, dict) else value))
     t = value.type if isinstance(value, Traced) else None
-    return isinstance(t.item if isinstance(t, ListOf) else t, Record)
+    item = t.item if isinstance(t, ListOf) else t
+    return isinstance(item, Record) and not item.host
 
 
 def _hashable(value: Any) -> bool:
