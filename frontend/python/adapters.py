@@ -21,7 +21,7 @@ from lampc.ir import Demo, DemoSet, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.dialogue import Dialogue
-from lampc.ir.adapters.registry import layout_for
+from lampc.ir.adapters.registry import ONCE, layout_for
 from lampc.ir.adapters.schema import is_history
 from lampc.ir.media import split
 from lampc.ir.settings import settings
@@ -157,6 +157,11 @@ class ChatAdapter(Adapter):
             callbacks, use_native_function_calling, native_response_types, parallel_tool_calls, compat=compat
         )
         self.use_json_adapter_fallback = use_json_adapter_fallback
+
+    @property
+    def name(self) -> str:
+        again = self.use_json_adapter_fallback or self.layout not in ("chat", "xml")
+        return super().name + ("" if again else ONCE)
 
 
 class JSONAdapter(ChatAdapter):

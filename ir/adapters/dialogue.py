@@ -29,12 +29,14 @@ _RESULTS = Signature((Field("tool_call_results", ANY, shape=Shape("ToolCallResul
 class Dialogue:
     """Base of those layouts; what is specific to one is in the methods that raise NotImplementedError here.
 
-    `strict` layouts read answers as DSPy does and no further.
+    `strict` layouts read answers as DSPy does and no further; those that ask `once` do not ask again for an answer
+    that cannot be read.
     """
 
-    def __init__(self, name: str, strict: bool = False) -> None:
+    def __init__(self, name: str, strict: bool = False, once: bool = False) -> None:
         self.name = name
         self.strict = strict
+        self.once = once
 
     # -- of each layout -----------------------------------------------------------------------------------
 

@@ -1,4 +1,5 @@
-"""Adapters by name. Those that DSPy has exist twice: `chat_dspy` reads answers as DSPy does and no further."""
+"""Adapters by name. Those that DSPy has exist twice: `chat_dspy` reads answers as DSPy does and no further. `chat` and
+`xml` also exist as `chat_once` and so on, which do not ask again for an answer that cannot be read."""
 
 from __future__ import annotations
 
@@ -15,12 +16,15 @@ from lampc.ir.adapters.xml import Xml
 
 STRICT = "_dspy"
 """Ends the names of layouts that read and repair as DSPy does."""
+ONCE = "_once"
+"""Ends the names of layouts that ask once."""
 
 _KINDS = {"chat": Chat, "json": Json, "xml": Xml, "baml": Baml, "two_step": TwoStep}
 ADAPTERS: dict[str, Adapter] = {
     "compact": Compact(),
     **{n: kind(n) for n, kind in _KINDS.items()},
     **{n + STRICT: kind(n + STRICT, True) for n, kind in _KINDS.items()},
+    **{n + s + ONCE: _KINDS[n](n + s + ONCE, bool(s), True) for n in ("chat", "xml") for s in ("", STRICT)},
 }
 """What a program may choose."""
 _ALL = {**ADAPTERS, LAST: TwoStep(LAST, last=True), Raw.name: Raw()}
@@ -42,6 +46,11 @@ def adapter(name: str) -> Adapter:
         near = get_close_matches(name, ADAPTERS, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(ADAPTERS))}"
         raise ValueError(f"there is no layout `{name}`; {hint}") from None
+
+
+def kind_of(name: str) -> str:
+    """The layout whose texts `name` has. Raises ValueError."""
+    return adapter(name).name.removesuffix(ONCE).removesuffix(STRICT)
 
 
 def layout_for(name: str, compat: str = "") -> str:

@@ -4,6 +4,7 @@
     chat json xml baml     the same conversation, the answer, and what is wrong with it: once
     two_step               always a call that picks the outputs out of the answer, then as `chat`
     *_dspy                 what DSPy does: once more, asked for as JSON (`json` and `baml`: nothing)
+    *_once                 nothing
     compact                nothing: the layout is for small models, which were not taught to mend their answers
 
 Everything that runs programs asks here, and draws the answers of round n with the call's own key and `again(draw, n)`,
@@ -54,7 +55,7 @@ def next_round(first: Bound, done: Sequence[Round], failure: ParseFailure, quote
     steps = 1 if isinstance(how, TwoStep) else 0
     if steps and n == 1:
         return _extracting(first, failure.text, how.strict, quote)
-    if n != steps + 1 or not isinstance(how, Dialogue):
+    if n != steps + 1 or not isinstance(how, Dialogue) or how.once:
         return None
     if how.strict:
         if last.bound.layout in ("json" + STRICT, "baml" + STRICT):
@@ -68,7 +69,7 @@ def most_rounds(layout: str) -> int:
     how = adapter(layout)
     if not isinstance(how, Dialogue):
         return 1
-    return least_rounds(layout) + (0 if layout in ("json" + STRICT, "baml" + STRICT) else 1)
+    return least_rounds(layout) + (0 if how.once or layout in ("json" + STRICT, "baml" + STRICT) else 1)
 
 
 def least_rounds(layout: str) -> int:

@@ -36,7 +36,7 @@ def answers(t: Type) -> st.SearchStrategy[Any]:
     return kinds.get(str(t), plain_texts)
 
 
-READABLE = [n for n, a in ADAPTERS.items() if not a.strict and n != "two_step"]
+READABLE = [n for n, a in ADAPTERS.items() if not a.strict and n not in ("two_step", "raw")]
 """Those that read on where DSPy refuses: it reads the text that it writes for None as a text."""
 
 

@@ -61,7 +61,7 @@ def test_the_model_is_shown_what_is_wrong_and_answers_again(layout: str) -> None
 
 
 @pytest.mark.parametrize(
-    "layout", [*GOOD, "two_step", "chat_dspy", "xml_dspy", "json_dspy", "two_step_dspy", "compact"]
+    "layout", [*GOOD, "two_step", "chat_dspy", "xml_dspy", "json_dspy", "two_step_dspy", "compact", "chat_once"]
 )
 def test_after_that_the_row_fails_and_keeps_the_raw_text(layout: str) -> None:
     lm = DummyLM(lambda messages: "quite a lot")
@@ -145,6 +145,13 @@ def test_eager_code_may_catch_the_error_under_dspys_name() -> None:
         lampc.Predict("text -> n: int", layout="chat")(text="x")
     assert caught.value.lm_response == "quite a lot"
     assert "quite a lot" in str(caught.value)
+
+
+def test_an_adapter_without_fallback_asks_once() -> None:
+    assert lampc.ChatAdapter(use_json_adapter_fallback=False).name == "chat_once"
+    assert lampc.XMLAdapter(use_json_adapter_fallback=False, compat="dspy-3.4").name == "xml_dspy_once"
+    assert most_rounds("chat_once") == 1
+    assert lampc.JSONAdapter().name == "json"
 
 
 def test_no_layout_asks_for_ever() -> None:
