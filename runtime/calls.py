@@ -6,11 +6,12 @@ all who wait, so calls of different threads are run together; answers of endpoin
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lampc.runtime.store import Store
 
 Deliver = Callable[[Answer, Usage], None]
+OnText = Callable[[str], None]
 ROLLOUT_TEMPERATURE = 1.0
 """Temperature of the second and later rollouts of a greedy call: equal draws would be of no use."""
 
@@ -54,6 +56,7 @@ class CallDesk:
         self.prompts: list[tuple[int, ...]] = []
         self.written: list[tuple[int, ...]] = []
         self.batches: Counter[int] = Counter()
+        self._heard: dict[Draw, OnText] = {}
         self._room = record_prompts
         self._turn = threading.Condition(threading.RLock())
         self._dropped = 0  # how often everything was dropped
@@ -83,6 +86,18 @@ class CallDesk:
             self._stepped.clear()
             self._dropped += 1
             self._turn.notify_all()
+
+    @contextlib.contextmanager
+    def hearing(self, listeners: Mapping[Draw, OnText]) -> Iterator[None]:
+        """Give the text of these draws' answers to listeners while it is written, inside of the block."""
+        with self._turn:
+            self._heard.update(listeners)
+        try:
+            yield
+        finally:
+            with self._turn:
+                for draw in listeners:
+                    self._heard.pop(draw, None)
 
     # -- asking ---------------------------------------------------------------------------------------
 
@@ -244,12 +259,15 @@ class CallDesk:
 
 
 class Waiting:
-    """Who waits for a call: a client, what it wants called with the answer, and who watches its model."""
+    """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
+    its text while it is written."""
 
-    __slots__ = ("client", "deliver", "node", "watch")
+    __slots__ = ("client", "deliver", "node", "on_text", "watch")
 
-    def __init__(self, client: Client, deliver: Deliver, node: str, watch: Any) -> None:
-        self.client, self.deliver, self.node, self.watch = client, deliver, node, watch
+    def __init__(
+        self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None
+    ) -> None:
+        self.client, self.deliver, self.node, self.watch, self.on_text = client, deliver, node, watch, on_text
 
 
 class Client:
@@ -310,8 +328,9 @@ class Client:
         self.desk.bus.emit("node.start", node=node, row=draw.row)
         view = view_of(model)
         watch = view.begin(sampling, ids, messages) if view.watched else None
+        on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1
-        self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch), ids, messages, score)
+        self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch, on_text), ids, messages, score)
 
     def advance(self) -> None:
         """Hand queued calls to their models, let models work, deliver what is finished."""

@@ -18,7 +18,7 @@ from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
 from lampc.ir.runner import Choose
 from lampc.runtime.eager import SessionCompleter
-from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver
+from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver, calls_of
 
 if TYPE_CHECKING:
     from lampc.ir.lookup import Hit, Lookup
@@ -137,7 +137,7 @@ class Together:
         book, number = self._counted(key.path[-1])
         spot = Key((f"{key.path[-1]}#{number}",))
         draws = [Draw(book.seed, spot, (i,) if n > 1 else ()) for i in range(n)]
-        answers = self.dispatcher.complete([EagerCall(bound, inputs, sampling, d) for d in draws])
+        answers = self.dispatcher.complete(calls_of(bound, inputs, sampling, draws))
         for a in answers:
             if a.error is not None:
                 raise a.error

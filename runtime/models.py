@@ -10,7 +10,7 @@ import copy
 import json
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -23,6 +23,7 @@ from lampc.runtime.target import LocalTarget
 if TYPE_CHECKING:
     from lampc.backend import Handle, PrefixRef, Request, TokenEngine
     from lampc.backend.hooks import Event
+    from lampc.backend.output import TextPieces
     from lampc.ir import Module, Target
     from lampc.runtime.events import EventBus
     from lampc.runtime.modelview import ModelView
@@ -112,6 +113,11 @@ class ModelCall:
     cached: bool = True
     waiting: list[Any] = field(default_factory=list)
 
+    @property
+    def listeners(self) -> list[Callable[[str], None]]:
+        """Who is given the answer's text while it is written."""
+        return [w.on_text for w in self.waiting if getattr(w, "on_text", None) is not None]
+
 
 class Model(Protocol):
     """A model that takes calls and gives answers as they finish.
@@ -156,6 +162,7 @@ class LocalModel:
             engine.tokenizer,
         )
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
+        self._pieces: dict[int, TextPieces] = {}
         self._failed: list[tuple[ModelCall, Answer]] = []
         self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
 
@@ -167,6 +174,7 @@ class LocalModel:
         from lampc.backend import BackendError, Request
         from lampc.backend import Sampling as EngineSampling
         from lampc.backend.errors import QueueFull
+        from lampc.backend.output import TextPieces
 
         while self._backlog:
             call = self._backlog.popleft()
@@ -184,16 +192,32 @@ class LocalModel:
                 self._failed.append((call, failed(_as_lm_error(e, self.target.info.name))))
                 continue
             self._pending[handle.id] = (handle, call)
+            if call.listeners:
+                self._pieces[handle.id] = TextPieces(drawn, self.engine.tokenizer)
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
         self._feed()
         out, self._failed = self._failed, []
         if not self._pending:
             return out
-        for handle in self.engine.step():
+        ended = self.engine.step()
+        for i in list(self._pieces):
+            self._tell(i)
+        for handle in ended:
             if handle.id in self._pending:
                 out.append((self._pending.pop(handle.id)[1], _answer(handle)))
         return out
+
+    def _tell(self, i: int) -> None:
+        """Give those who listen to a request the text that is new and sure."""
+        handle, call = self._pending[i]
+        pieces = self._pieces[i]
+        text = "".join(map(pieces.push, handle.new_tokens()))
+        if handle.completion is not None:
+            text += pieces.end(handle.completion.text)
+            del self._pieces[i]
+        for listener in call.listeners if text else ():
+            listener(text)
 
     def call_of(self, handle: Handle) -> ModelCall | None:
         """The call that a request of the engine is of, as long as it is under way."""
@@ -209,7 +233,7 @@ class LocalModel:
     def abort(self) -> None:
         for handle, _ in self._pending.values():
             self.engine.abort(handle)
-        self._pending = {}
+        self._pending, self._pieces = {}, {}
         self._backlog.clear()
 
     @property

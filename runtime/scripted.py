@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -101,6 +102,9 @@ class DummyLM:
                 out.append((call, Answer("", finish="error", error=f"{type(e).__name__}: {e}")))
                 continue
             self.calls.append((messages, text))
+            for listener in call.listeners:
+                for piece in re.findall(r"\s*\S+|\s+", text):
+                    listener(piece)
             n = sum(len(m["content"].split()) for m in messages)
             out.append((call, Answer(text, (), "stop", n, n, 0, len(text.split()))))
         return out

@@ -53,6 +53,12 @@ class EagerAnswer:
     usage: Usage = Usage(calls=1)
 
 
+def calls_of(bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draws: Sequence[Draw]) -> list[EagerCall]:
+    """Draws of one call; the first is listened to, if anybody listens here."""
+    on_text = settings.get("on_text")
+    return [EagerCall(bound, inputs, sampling, d, None if i else on_text) for i, d in enumerate(draws)]
+
+
 class Completer(Protocol):
     """What answers the calls of all strands. If it has an `lm`, that is the setting that calls without a model of
     their own go by already: a `context` inside of the code may set another."""
@@ -179,7 +185,7 @@ class Strand:
         book, site = self.book, key.path[-1]
         spot = Key((*self.scope, f"{site}#{book.count(self.scope, site)}"))
         draws = [Draw(book.seed, spot, (i,) if n > 1 else (), book.row, book.rollout) for i in range(n)]
-        self.calls = [EagerCall(bound, dict(inputs), sampling, d) for d in draws]
+        self.calls = calls_of(bound, dict(inputs), sampling, draws)
         answers: list[EagerAnswer] = self._suspend()
         out = []
         for a in answers:

@@ -132,10 +132,13 @@ class Predict(Module, Parameter, Generic[A]):
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
         key = call_key(bound.name, config)
-        if hasattr(ask, "predict_many"):  # what ManyRunner says; asking a protocol takes ten times as long
-            found = ask.predict_many(bound, values, sampling, key, n)
+        sink = settings.send_stream
+        if sink is None:
+            found = _drawn(ask, bound, values, sampling, key, n)
         else:
-            found = [ask.predict(bound, values, sampling, key) for _ in range(n)]
+            with sink.calling(self, bound, values) as ended:
+                found = _drawn(ask, bound, values, sampling, key, n)
+                ended([text for _, text in found])
         remember(CallRecord(bound, values, tuple(text for _, text in found)))
         made = Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature)
         if (trace := settings.trace) is not None:
@@ -218,6 +221,14 @@ class ChainOfThought(Module, Generic[A]):
 
         def __call__(self, *args: Any, **kwargs: Any) -> A: ...
         async def acall(self, *args: Any, **kwargs: Any) -> A: ...
+
+
+def _drawn(ask: Any, bound: Bound, values: dict[str, Any], sampling: Sampling, key: Key, n: int) -> list[Any]:
+    """(outputs, text) of `n` draws of a call."""
+    if hasattr(ask, "predict_many"):  # what ManyRunner says; asking a protocol takes ten times as long
+        found: list[Any] = ask.predict_many(bound, values, sampling, key, n)
+        return found
+    return [ask.predict(bound, values, sampling, key) for _ in range(n)]
 
 
 def call_key(name: str, config: Mapping[str, Any]) -> Key:

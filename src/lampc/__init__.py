@@ -96,6 +96,7 @@ if TYPE_CHECKING:
     from lampc.runtime.sandbox.limits import SandboxLimits
     from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
+    from lampc.runtime.streaming import streamify
     from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
 
 __version__ = "0.1.0"
@@ -143,13 +144,14 @@ _RUNTIME = {
     "interop.engine": ["DspyEngine"],
     "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
+    "mcp": ["MCPError", "MCPServer"],
     "retrieval.colbert": ["ColBERTv2"],
     "retrieval.embedder": ["Embedder"],
     "retrieval.embeddings": ["Embeddings", "EmbeddingsWithScores"],
-    "mcp": ["MCPError", "MCPServer"],
     "sandbox.limits": ["SandboxLimits"],
     "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
+    "streaming": ["streamify"],
     "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
 }
 _IR = {
@@ -188,7 +190,7 @@ _HOMES |= {
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
-_MODULES = frozenset({"datasets", "evaluate", "experimental", "retrievers"})
+_MODULES = frozenset({"datasets", "evaluate", "experimental", "retrievers", "streaming"})
 
 
 def __getattr__(name: str) -> Any:
@@ -313,6 +315,8 @@ __all__ = [
     "retriever",
     "retrievers",
     "settings",
+    "streamify",
+    "streaming",
     "test",
     "tool",
     "trace",

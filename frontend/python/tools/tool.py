@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, get_args, overload
 
+from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.predict import serials
@@ -133,6 +134,13 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Its result. An async function is run to its end; where a loop runs in this thread, `acall` is for that."""
         given = self.by_name(args, kwargs)
+        if told := active(self):
+            with telling("tool", self, given, told) as end:
+                end.outputs = out = self._called(given)
+            return out
+        return self._called(given)
+
+    def _called(self, given: dict[str, Any]) -> Any:
         at = find_runner()
         if isinstance(at, ToolRunner):
             return at.tool(self.name, self.effect, self._runnable, (), given)
