@@ -315,6 +315,10 @@ def params_text(fields: object) -> str:
 
 
 def field_text(f: Field) -> str:
+    """A field's declaration. Raises NotSayable for what only Python says of a type: classes, defaults, limits."""
+    if f.shape is not None or f.limits or f.default:
+        what = f"the type `{f.shape.name}`" if f.shape is not None else "a default or a limit"
+        raise NotSayable(f"{what} of field `{f.name}`, which Python says")
     text = f"{identifier(f.name)}: {type_text(f.type)}"
     if f.max_tokens:
         text += f" @max({f.max_tokens})"
