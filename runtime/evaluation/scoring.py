@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from lampc.runtime.session import Session
 
 WAITING_SECONDS = 0.01
-"""A metric whose call takes this long, most of it without computing, waits for the outside."""
+WAITING_CALLS = 3
+"""A metric waits for the outside if that many calls in a row take so long, most of it without computing."""
 
 
 @dataclass(slots=True)
@@ -81,6 +82,7 @@ class Scoring:
         self._asks = isinstance(metric, Module)
         self._aside: list[Scored] = []
         self._coroutines: list[tuple[Scored, Any]] = []
+        self._waited = 0
         self._pool: ThreadPoolExecutor | None = None
         self._futures: list[tuple[Scored, Future[Any]]] = []
 
@@ -99,7 +101,8 @@ class Scoring:
             wall, computing = time.perf_counter(), time.thread_time()
             self._settle(made, lambda: self._watched(made))
             wall, computing = time.perf_counter() - wall, time.thread_time() - computing
-            if wall > WAITING_SECONDS and computing < wall / 2 and self.threads > 1:
+            self._waited = self._waited + 1 if wall > WAITING_SECONDS and computing < wall / 2 else 0
+            if self._waited >= WAITING_CALLS and self.threads > 1:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="lampc-metric")
         return made
 

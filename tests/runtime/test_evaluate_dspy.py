@@ -17,6 +17,7 @@ import pytest
 
 import lampc
 from lampc.backend import FakeEngine
+from lampc.frontend.python.callbacks import BaseCallback
 from lampc.ir.adapters import adapter, bind_prompt
 from lampc.ir.runner import NoSession, set_default_runner
 from lampc.runtime.configure import session_of
@@ -216,6 +217,36 @@ def test_acall_leaves_the_loop_free() -> None:
 
     whole, one = asyncio.run(main())
     assert (whole.score, one.score) == (50.0, 100.0)
+
+
+def test_callbacks_are_told_as_in_dspy() -> None:
+    def run(package: Any) -> list[Any]:
+        heard: list[Any] = []
+
+        class Listener(package.utils.callback.BaseCallback if package is dspy else BaseCallback):  # type: ignore[misc]
+            def on_evaluate_start(self, call_id: str, instance: Any, inputs: Any) -> None:
+                heard.append(("start", type(instance).__name__, sorted(inputs), inputs.get("callback_metadata")))
+
+            def on_evaluate_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
+                heard.append(("end", outputs and outputs.score, type(exception).__name__))
+
+        examples = [package.Example(text="a").with_inputs("text")]
+        measure = package.Evaluate(devset=examples, metric=lambda e, p: 1.0, num_threads=1)
+        with package.context(callbacks=[Listener()]):
+            measure(package_program(package), callback_metadata={"step": 1})
+            with pytest.raises(ValueError, match="at least one example"):
+                measure(package_program(package), devset=[])
+        return heard
+
+    def package_program(package: Any) -> Any:
+        class Echo(package.Module):  # type: ignore[misc,name-defined]
+            def forward(self, text: str) -> Any:
+                with threading.Lock():
+                    return package.Prediction(label=text)
+
+        return Echo()
+
+    assert run(lampc) == run(dspy)
 
 
 def test_what_is_missing_is_said() -> None:
