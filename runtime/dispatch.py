@@ -177,7 +177,10 @@ class Together:
                 elif strand.calls:
                     value = await self._windowed(strand.calls)
                 elif strand.future is not None:
-                    await asyncio.wait([asyncio.wrap_future(strand.future)])
+                    waiting = asyncio.wrap_future(strand.future)
+                    await asyncio.wait([waiting])
+                    if not waiting.cancelled():
+                        waiting.exception()  # the strand is told of it; nobody else has to be
                 else:
                     await asyncio.gather(*(self._drive(f) for f in strand.forks))
         finally:

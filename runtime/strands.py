@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lampc.ir.prog import DefRetriever
 
 _THREADS = 8
+_AT_ONCE = 0.05
+"""Seconds that all wait for a task put aside: calls that come soon after still go out with those of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +252,17 @@ class Strand:
         else:
             value = run(*args, **kwargs)
         return value if entry is None else entry.keep(value)
+
+
+    def aside(self, task: Callable[[], Any]) -> Any:
+        """Run a task on a thread; if it is not done at once, the other strands go on meanwhile."""
+        if getcurrent() is not self.task:
+            return task()
+        future = self.threads.run(task)
+        if not wait([future], _AT_ONCE).done:
+            self.future = future
+            self._suspend()
+        return future.result()
 
 
 class Weaver:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import inspect
 import keyword
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
@@ -19,6 +20,7 @@ from lampc.frontend.python.tools.interpreter import (
     CodeInterpreterError,
     FinalOutput,
 )
+from lampc.ir.runner import aside
 from lampc.runtime.sandbox.launcher import launcher
 from lampc.runtime.sandbox.limits import SandboxLimits
 from lampc.runtime.sandbox.values import inside, outside, size
@@ -53,6 +55,8 @@ class PythonInterpreter:
         self._saved: bytes | None = b""
         self._ended = False
         self._busy = False
+        self._running = False
+        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"PythonInterpreter(tools={list(self.tools)}, limits={self.limits})"
@@ -76,9 +80,11 @@ class PythonInterpreter:
             self._connect()
 
     def shutdown(self) -> None:
-        """End the process. What code had bound is gone."""
-        self._ended = True
-        self._disconnect()
+        """End the process. What code had bound is gone. Code that still runs is ended by its limit of time."""
+        with self._lock:
+            self._ended, running = True, self._running
+        if not running:
+            self._disconnect()
 
     def _connect(self) -> None:
         monty = _library()
@@ -146,8 +152,7 @@ class PythonInterpreter:
         except (monty.MontyCrashedError, monty.MontyDisconnectError) as e:
             raise CodeExecutionError(f"the interpreter was ended: {e}{self._restored()}") from None
         except BaseException:  # an interrupt, or a tool's row that is ended: the code stands half done
-            self._disconnect()
-            self._ended = True
+            self.shutdown()
             raise
         if not self._save(given):
             raise CodeExecutionError(f"MemoryError: the names that the code bound take too much{self._restored()}")
@@ -167,26 +172,41 @@ class PythonInterpreter:
         monty = _library()
         final: FinalOutput | None = None
         try:
-            at = self._session.feed_start(code, inputs=given, print_callback=printed)
+            at = self._aside(self._session.feed_start, code, inputs=given, print_callback=printed)
             while not isinstance(at, monty.MontyComplete):
                 if isinstance(at, monty.NameLookupSnapshot):
                     known = at.object_id is None and (at.variable_name in self.tools or at.variable_name == "SUBMIT")
-                    at = at.resume(value=_callable(at.variable_name)) if known else at.resume()
+                    at = self._aside(at.resume, **({"value": _callable(at.variable_name)} if known else {}))
                 elif not isinstance(at, monty.FunctionSnapshot):
                     raise CodeInterpreterError("the code waits for what nobody will answer")
                 elif at.is_os_function:
-                    at = at.resume_not_handled()
+                    at = self._aside(at.resume_not_handled)
                 elif at.function_name == "SUBMIT" and "SUBMIT" not in self.tools:
                     answer, submitted = self._submitted(at.args, at.kwargs)
                     final = final or submitted
-                    at = at.resume(answer)
+                    at = self._aside(at.resume, answer)
                 else:
-                    at = at.resume(self._called(at.function_name, at.args, at.kwargs))
+                    at = self._aside(at.resume, self._called(at.function_name, at.args, at.kwargs))
         except monty.MontyRuntimeError:
             if final is None:
                 raise
             return final, None
         return final, at.output
+
+    def _aside(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Let code go on to where it next asks for something; other rows go on meanwhile."""
+
+        def task() -> Any:
+            try:
+                return run(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self._running, late = False, self._ended
+                if late:  # whoever waited for this was ended meanwhile
+                    self._disconnect()
+
+        self._running = True
+        return aside(task)
 
     def _submitted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], FinalOutput | None]:
         """What a call of SUBMIT is answered with, and the outputs, if they are what was asked for."""
