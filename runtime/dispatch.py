@@ -173,7 +173,7 @@ class Together:
                 if strand.done:
                     return
                 if strand.wanted is not None:
-                    (value,) = await asyncio.to_thread(self.dispatcher.completer.lookup, [strand.wanted])
+                    value = await asyncio.to_thread(self._looked_up, strand.wanted)
                 elif strand.calls:
                     value = await self._windowed(strand.calls)
                 elif strand.future is not None:
@@ -185,6 +185,13 @@ class Together:
                     await asyncio.gather(*(self._drive(f) for f in strand.forks))
         finally:
             strand.kill()
+
+    def _looked_up(self, ask: Lookup) -> list[Hit] | Exception:
+        """What one task looks up, searched for with what other threads look up meanwhile."""
+        try:
+            return self.root.retrieval.one(ask)
+        except Exception as e:
+            return e
 
     def _windowed(self, calls: Sequence[EagerCall]) -> asyncio.Future[list[EagerAnswer]]:
         """Join what the other tasks of this loop ask for, until all that can run have run."""

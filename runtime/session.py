@@ -255,9 +255,9 @@ class Session:
             raise found.error
         return found.outputs, found.text
 
-    def runner(self, module: Module) -> SessionRunner:
-        """What `interpret` needs to run `module` in this session."""
-        return SessionRunner(self, module)
+    def runner(self, program: Unit | Module) -> SessionRunner:
+        """What `interpret` needs to run a program's module in this session."""
+        return SessionRunner(self, program)
 
     # -- accounts -------------------------------------------------------------------------------------
 
@@ -287,9 +287,10 @@ class Session:
 class SessionRunner:
     """One LM call or retrieval at a time, for the reference interpreter and eager code."""
 
-    def __init__(self, session: Session, module: Module) -> None:
+    def __init__(self, session: Session, program: Unit | Module) -> None:
         self.session = session
-        self.module = module
+        self.module = program.module if isinstance(program, Unit) else program
+        self.brought = program.retrievers if isinstance(program, Unit) else {}
 
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
@@ -300,7 +301,7 @@ class SessionRunner:
         return self.session.retriever(self.module, name).search(query, k)
 
     def lookup(self, ask: Lookup) -> list[Hit]:
-        return self.session.retrieval.one(ask)
+        return self.session.retrieval.one(replace(ask, store=self.brought.get(ask.definition.symbol)))
 
 
 __all__ = ["Session", "SessionRunner"]

@@ -185,7 +185,7 @@ def test_objects_that_bring_their_store() -> None:
     with Session(model=FakeEngine(reply=reply)) as session:
         (found,) = session.run(unit, rows("light"))
         assert found.value == wanted.toDict()
-        again = interpret(unit.module, {"question": "light"}, entry=unit.entry, runner=_Brought(session, unit))
+        again = interpret(unit.module, {"question": "light"}, entry=unit.entry, runner=session.runner(unit))
         assert again == found.value
     other = Counting(Vectors(CORPUS[::-1], letters))
     with Session(model=FakeEngine(reply=reply), retrievers={"search": other}) as session:
@@ -195,23 +195,6 @@ def test_objects_that_bring_their_store() -> None:
         assert found.value["context"][0] == wanted.context[0]
     copied = program.deepcopy()
     assert copied.search.store is program.search.store
-
-
-class _Brought:
-    """The interpreter's runner, with the stores of a unit."""
-
-    def __init__(self, session: Session, unit: Any) -> None:
-        self.session, self.unit = session, unit
-
-    def predict(self, *_: Any) -> Any:
-        raise AssertionError
-
-    def retrieve(self, name: str, query: str, k: int) -> list[str]:
-        raise AssertionError(name)
-
-    def lookup(self, ask: Any) -> list[Hit]:
-        hits: list[Hit] = self.unit.retrievers[ask.definition.symbol].search_many([ask.query], ask.k)[0]
-        return hits
 
 
 @pytest.mark.parametrize("program", [RAG, Eager])
@@ -283,6 +266,17 @@ def test_retrieve_as_in_dspy() -> None:
             assert contexts(session.run(unit, rows("x"))) == [["x 0", "x 1", "x 2"]]
     state = Program().retrieve.dump_state()
     assert state == {"k": 3}
+
+
+def test_the_interpreter_finds_what_the_executor_finds() -> None:
+    unit = trace(RAG())
+    stores = {"facts": BM25(CORPUS), "other": BM25(CORPUS[::-1])}
+    with Session(model=FakeEngine(reply=reply), retrievers=stores) as session:
+        for values in ({}, {"facts.k": 1}, {"facts.k": 3, "facts.store": "other"}):
+            chosen = Assignment().updated(**values)
+            (found,) = session.run(unit, ROWS[:1], assignment=chosen)
+            inputs, runner = ROWS[0].inputs, session.runner(unit)
+            assert interpret(unit.module, inputs, entry=unit.entry, runner=runner, assignment=chosen) == found.value
 
 
 def test_plain_calls_threads_and_tasks_are_searched_together() -> None:
