@@ -161,12 +161,13 @@ class Predict(Module, Parameter, Generic[A]):
         raise TypeError(f"a predictor takes its inputs by name: ({names})")
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
-        """In the form that DSPy saves."""
+        """In the form that DSPy saves; with `json_mode` objects in demos as their JSON."""
         state = getattr(self.lm, "dump_state", None)
+        demos = [dict(d.toDict() if isinstance(d, Example) else d) for d in self.demos]
         return {
             "traces": list(self.traces),
             "train": list(self.train),
-            "demos": [dict(d.toDict() if isinstance(d, Example) else d) for d in self.demos],
+            "demos": plain(demos) if json_mode else demos,
             "signature": self.signature.dump_state(),
             "lm": state() if state is not None else self.lm,
         }

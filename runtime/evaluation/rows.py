@@ -15,6 +15,7 @@ from lampc.ir.prog import Func
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
 from lampc.runtime.metrics import RowMetric, build_metric
+from lampc.runtime.objects import as_objects, steps_of
 from lampc.runtime.types import Row, TraceStep
 
 Metric = Callable[..., Any]
@@ -91,9 +92,8 @@ def row_metric(metric: Metric, unit: Unit) -> RowMetric:
 
     def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
         example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
-        steps = [(t.predictor, t.inputs, Prediction(t.outputs)) for t in trace] if trace is not None else None
-        more = (steps,) if traced else ()
-        value = metric(example, Prediction(outputs), *more)
+        more = (None if trace is None else steps_of(unit, trace),) if traced else ()
+        value = metric(example, Prediction(as_objects(unit, outputs)), *more)
         if inspect.iscoroutine(value):
             from lampc.runtime.evaluation.coroutines import run_together
 

@@ -276,3 +276,43 @@ def test_classes_of_a_saved_program_are_found_by_name(monkeypatch: pytest.Monkey
 def test_the_language_has_no_words_for_classes() -> None:
     with pytest.raises(CompileError, match="cannot say the type `Person` of field `person`"):
         emit_lmp(lampc.trace(Greeter()))
+
+
+class Loose(lampc.Module):
+    """Runs as plain Python: what it gives has no declared type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extract = lampc.Predict(Extract)
+
+    def forward(self, text: str) -> Any:
+        try:
+            found = self.extract(text=text)
+            return lampc.Prediction(person=found.person, moods=[found.mood], text=found.person.greeting())
+        finally:
+            pass
+
+
+@pytest.mark.parametrize("program", [Greeter, Loose])
+def test_optimizers_metrics_see_objects_and_demos_are_data(program: Any, tmp_path: Path) -> None:
+    seen = []
+
+    def metric(example: Any, prediction: Any, trace: Any = None) -> bool:
+        seen.append(prediction.person.greeting())
+        if trace:
+            seen.append(trace[0][2].passages[0].mood)
+        return True
+
+    rows = [lampc.Example(text="x").with_inputs("text")]
+    with lampc.context(lm=scripted, layout="chat"):
+        tuned = lampc.BootstrapFewShot(metric=metric, max_bootstrapped_demos=1, max_labeled_demos=0).compile(
+            program(), trainset=rows
+        )
+    assert set(seen) == {"Hello Ada", Mood.GOOD}
+    (demo,) = tuned.extract.demos
+    assert demo.person == ANSWER["person"]
+    tuned.extract.demos = [lampc.Example(text="x", person=Person(name="Ada", age=36), passages=[], mood=Mood.BAD)]
+    tuned.save(tmp_path / "state.json")
+    loaded = program()
+    loaded.load(tmp_path / "state.json")
+    assert loaded.extract.demos[0].toDict() == {"text": "x", **ANSWER, "passages": []}
