@@ -302,26 +302,39 @@ class ModelPool:
         self.options = options or {}
         self._views: dict[str, ModelView] = {}
         self._named: dict[int, ModelView] = {}
+        self._hits: dict[tuple[str, int], tuple[Module | None, str, Any, ModelView]] = {}
         self._shared = _Loaded()
         self._generation = 0
 
     def using(self, override: Any) -> ModelPool:
         """The same models with another override."""
         made = copy.copy(self)
-        made.override, made._views, made._named = override, {}, {}
+        made.override, made._views, made._named, made._hits = override, {}, {}, {}
         return made
 
     def get(self, name: str, module: Module | None = None) -> ModelView:
         """The model that `@name` stands for in `module`. Raises ModelError or the engine's own errors."""
         if self._generation != self._shared.generation:
-            self._views, self._named, self._generation = {}, {}, self._shared.generation
+            self._views, self._named, self._hits = {}, {}, {}
+            self._generation = self._shared.generation
+        hit = self._hits.get((name, id(module)))
+        if hit is not None and hit[0] is module and named_model(hit[1]) is hit[2]:
+            return hit[3]
+        view, declared, known = self._find(name, module)
+        if len(self._hits) >= 1024:
+            self._hits.clear()
+        self._hits[name, id(module)] = module, declared, known, view
+        return view
+
+    def _find(self, name: str, module: Module | None) -> tuple[ModelView, str, Any]:
+        """(the view, the name that is looked up, the object found by it or None)."""
         definition = module.lookup(name) if module is not None else None
         options: dict[str, Any] = {}
         declared = definition.source if isinstance(definition, DefModel) else name
         if (known := named_model(declared)) is not None:
             found = self._named.get(id(known))
             if found is not None and found.lm is known:
-                return found
+                return found, declared, known
             source: Any = known  # set on a predictor as an object: who does that means this one
         elif self.override is not None:
             source = self.override
@@ -337,7 +350,7 @@ class ModelPool:
             view = self._views[spot] = self._view(name, source, options)
         if known is not None:
             self._named[id(known)] = view
-        return view
+        return view, declared, known
 
     def _view(self, name: str, source: Any, options: dict[str, Any]) -> ModelView:
         from lampc.runtime.lm import LM, BaseLM
