@@ -123,6 +123,15 @@ class Together:
                 self._book = Book(self.root.seed)
             return self._book, self._book.count((), what)
 
+    def count_tokens(self, text: str) -> int | None:
+        """Tokens of a text for the model that is set; None if only an endpoint knows."""
+        tokens = self.session.models.get("main").target.tokens
+        return len(tokens.encode(text)) if tokens is not None else None
+
+    @property
+    def session(self) -> Session:
+        raise NotImplementedError
+
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key
     ) -> tuple[dict[str, Any], str]:

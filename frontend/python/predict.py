@@ -20,6 +20,7 @@ from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
 from lampc.ir.adapters.registry import layout_for
+from lampc.ir.adapters.schema import is_history
 from lampc.ir.modelnames import model_name
 from lampc.ir.runner import runner
 from lampc.ir.settings import settings
@@ -278,12 +279,17 @@ def demo_set(demos: Any) -> DemoSet:
 
 
 def check_inputs(signature: IRSignature, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs in the order of the signature; what may be null and is not given is null.
+    """The inputs in the order of the signature; what may be null and is not given is null, a conversation that is not
+    given is the one of the settings, or none.
 
     What the signature does not have is left out, with a warning in the log: rows carry more columns than are asked
     for. Raises TypeError, naming what is missing.
     """
     names = [f.name for f in signature.inputs]
+    for f in signature.inputs:
+        if f.name not in given and is_history(f):
+            talk = settings.get("conversation")
+            given = {**given, f.name: plain(talk) if talk is not None else {"messages": []}}
     missing = [f.name for f in signature.inputs if f.name not in given and not f.optional()]
     extra = [n for n in given if n not in names]
     if missing:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lampc import datasets, evaluate, experimental, retrievers
     from lampc.frontend.python.calllog import inspect_history
+    from lampc.frontend.python.conversation import Conversation, conversing
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
     from lampc.frontend.python.declare import argmax, tune, vote
@@ -104,6 +105,7 @@ __version__ = "0.1.0"
 _PYTHON = {
     "adapters": ["Adapter", "BAMLAdapter", "ChatAdapter", "JSONAdapter", "TwoStepAdapter", "XMLAdapter"],
     "calllog": ["inspect_history"],
+    "conversation": ["Conversation", "conversing"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
     "declare": ["argmax", "tune", "vote"],
     "example": ["Completions", "Example", "Prediction"],
@@ -229,6 +231,7 @@ __all__ = [
     "CompileError",
     "Completions",
     "ContextWindowExceededError",
+    "Conversation",
     "DSPyError",
     "DspyEngine",
     "Embedder",
@@ -291,6 +294,7 @@ __all__ = [
     "configure",
     "configure_cache",
     "context",
+    "conversing",
     "dataset",
     "datasets",
     "ensure_signature",
