@@ -426,8 +426,8 @@ class Executor:
         """The round that follows, if there is one; it draws as the call did whose answer could not be read."""
         asker = op.text.defining_op()
         unreadable = UnreadableAnswer(op.predictor.name, failure, op)
-        model = self.services.model(rounds[-1].bound.model)
-        following = next_round(rounds[0].bound, rounds, failure, model.target.quote)
+        model_of = self.services.model
+        following = next_round(rounds[0].bound, rounds, failure, lambda name: model_of(name).target.quote)
         if following is None or not isinstance(asker, RequestOp | Generate):
             raise unreadable
         scope = block.scope
@@ -449,7 +449,7 @@ class Executor:
 
         scope.pending += 1
         draw = again(self._draw(block, asker.key), len(rounds))
-        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name)
+        self._send(model_of(following.bound.model), following.turns, asker.sampling, draw, deliver, op.predictor.name)
 
 
 def _predictor_of(op: Extend, exe: Executable) -> str:

@@ -76,7 +76,7 @@ def _settle(
         return False
     except ParseFailure as e:
         reading.error = UnreadableAnswer(bound.name, e)
-        following = next_round(bound, rounds, e, session.models.get(bound.model).target.quote)
+        following = next_round(bound, rounds, e, lambda name: session.models.get(name).target.quote)
         if following is not None:
             rounds.append(following)
         return following is not None

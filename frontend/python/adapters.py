@@ -24,6 +24,7 @@ from lampc.ir.adapters.dialogue import Dialogue
 from lampc.ir.adapters.registry import ONCE, layout_for
 from lampc.ir.adapters.schema import is_history
 from lampc.ir.media import split
+from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
 
 Message = dict[str, Any]
@@ -193,7 +194,8 @@ class XMLAdapter(ChatAdapter):
 
 
 class TwoStepAdapter(Adapter):
-    """The model answers as it likes; a second call, to `extraction_model`, picks the outputs out of its answer."""
+    """The model answers as it likes; a second call, to `extraction_model` (by default the same), picks the outputs out
+    of its answer."""
 
     layout = "two_step"
     asks_always = True
@@ -201,6 +203,10 @@ class TwoStepAdapter(Adapter):
     def __init__(self, extraction_model: Any = None, **options: Any) -> None:
         super().__init__(**options)
         self.extraction_model = extraction_model
+
+    @property
+    def name(self) -> str:
+        return super().name + (f":{model_name(self.extraction_model)}" if self.extraction_model is not None else "")
 
 
 def _ir(signature: Any) -> IRSignature:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import functools
 from difflib import get_close_matches
 
 from lampc.ir.adapters.baml import Baml
@@ -40,6 +41,9 @@ def adapter(name: str) -> Adapter:
         from lampc.ir.templates.template import template_layout
 
         return template_layout(name)
+    kind, _, model = name.partition(":")
+    if model and kind in ("two_step", "two_step" + STRICT):
+        return _extracting(name, kind.endswith(STRICT), model)
     try:
         return _ALL[name]
     except KeyError:
@@ -48,9 +52,15 @@ def adapter(name: str) -> Adapter:
         raise ValueError(f"there is no layout `{name}`; {hint}") from None
 
 
+@functools.lru_cache(maxsize=64)
+def _extracting(name: str, strict: bool, model: str) -> Adapter:
+    """`two_step:small` asks the model `small` to pick the outputs out."""
+    return TwoStep(name, strict, extractor=model)
+
+
 def kind_of(name: str) -> str:
     """The layout whose texts `name` has. Raises ValueError."""
-    return adapter(name).name.removesuffix(ONCE).removesuffix(STRICT)
+    return adapter(name).name.partition(":")[0].removesuffix(ONCE).removesuffix(STRICT)
 
 
 def layout_for(name: str, compat: str = "") -> str:
