@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any, Self
 
+from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.tools.interpreter import (
     SANDBOX_RULES,
     CodeExecutionError,
@@ -45,11 +46,13 @@ class PythonInterpreter:
         *,
         limits: SandboxLimits | None = None,
         seed: int = 0,
+        callbacks: Sequence[Any] = (),
     ) -> None:
         self.tools: dict[str, Callable[..., Any]] = dict(tools or {})
         self.output_fields = output_fields
         self.limits = limits or SandboxLimits()
         self.seed = seed
+        self.callbacks = list(callbacks)
         self._open: ExitStack | None = None
         self._session: Any = None
         self._saved: bytes | None = b""
@@ -77,14 +80,16 @@ class PythonInterpreter:
         if self._ended:
             raise CodeInterpreterError("this interpreter was shut down; make a new one")
         if self._session is None:
-            self._connect()
+            with telling("interpreter_startup", self, {}, active(self)):
+                self._connect()
 
     def shutdown(self) -> None:
         """End the process. What code had bound is gone. Code that still runs is ended by its limit of time."""
         with self._lock:
             self._ended, running = True, self._running
-        if not running:
-            self._disconnect()
+        if not running and self._session is not None:
+            with telling("interpreter_shutdown", self, {}, active(self)):
+                self._disconnect()
 
     def _connect(self) -> None:
         monty = _library()
@@ -128,7 +133,9 @@ class PythonInterpreter:
         self.start()
         self._busy = True
         try:
-            return self._executed(code, given)
+            with telling("interpreter_execute", self, {"code": code, "variables": variables}, active(self)) as told:
+                told.outputs = self._executed(code, given)
+            return told.outputs
         finally:
             self._busy = False
 
@@ -224,11 +231,13 @@ class PythonInterpreter:
         tool = self.tools.get(name)
         if tool is None:
             return {"exception": NameError(f"name '{name}' is not defined")}
+        given = [outside(v) for v in args], {k: outside(v) for k, v in kwargs.items()}
+        inputs = {"tool_name": name, "args": given[0], "kwargs": given[1]}
         try:
-            result = tool(*map(outside, args), **{k: outside(v) for k, v in kwargs.items()})
-            if inspect.iscoroutine(result):
-                result = _awaited(result)
-            return {"return_value": inside(result)}
+            with telling("interpreter_tool_call", self, inputs, active(self)) as told:
+                result = tool(*given[0], **given[1])
+                told.outputs = _awaited(result) if inspect.iscoroutine(result) else result
+            return {"return_value": inside(told.outputs)}
         except Exception as e:
             return {"exception": RuntimeError(f"{type(e).__name__}: {e}")}
 

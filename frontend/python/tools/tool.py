@@ -135,7 +135,7 @@ class Tool:
         """Its result. An async function is run to its end; where a loop runs in this thread, `acall` is for that."""
         given = self.by_name(args, kwargs)
         if told := active(self):
-            with telling("tool", self, given, told) as end:
+            with telling("tool", self, {"kwargs": given}, told) as end:
                 end.outputs = out = self._called(given)
             return out
         return self._called(given)
@@ -148,8 +148,11 @@ class Tool:
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Its result, in a running loop; a function that is not async is called as it is."""
-        result = self.func(**self._arguments.parsed(self.by_name(args, kwargs)))
-        return await result if inspect.isawaitable(result) else result
+        given = self.by_name(args, kwargs)
+        with telling("tool", self, {"kwargs": given}, active(self)) as end:
+            result = self.func(**self._arguments.parsed(given))
+            end.outputs = await result if inspect.isawaitable(result) else result
+        return end.outputs
 
     @functools.cached_property
     def _arguments(self) -> Any:
