@@ -15,7 +15,7 @@ from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module, Parameter
 from lampc.frontend.python.modules.hints import hinted
 from lampc.frontend.python.signature import ensure_signature
-from lampc.frontend.python.values.plain import plain
+from lampc.frontend.python.values.plain import known_plain, plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
@@ -168,7 +168,7 @@ class Predict(Module, Parameter, Generic[A]):
         return {
             "traces": list(self.traces),
             "train": list(self.train),
-            "demos": plain(demos) if json_mode else demos,
+            "demos": known_plain(demos) if json_mode else demos,
             "signature": self.signature.dump_state(),
             "lm": state() if state is not None else self.lm,
         }

@@ -195,6 +195,7 @@ def test_errors(text: str, code: str, message: str) -> None:
     with pytest.raises(CompileError) as caught:
         lampc.Signature(text)
     (found,) = caught.value.diagnostics
+    assert isinstance(caught.value, ValueError)
     assert found.code == code
     assert message in found.message
     assert found.primary is not None
@@ -202,7 +203,7 @@ def test_errors(text: str, code: str, message: str) -> None:
 
 
 def test_class_form_errors() -> None:
-    with pytest.raises(CompileError, match="neither input nor output"):
+    with pytest.raises(TypeError, match="neither input nor output"):
 
         class Bad(lampc.Signature):
             question: str

@@ -42,7 +42,20 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(found, float) and not math.isfinite(found) else found
 
 
-def is_modelled(value: Any) -> bool:
+def known_plain(value: Any) -> Any:
+    """As `plain`, but what has no JSON of its own stays as it is, so that whoever cannot hold it can say so."""
+    if type(value) in _AS_IT_IS:
+        return value
+    if isinstance(value, list | tuple):
+        return [known_plain(v) for v in value]
+    if hasattr(value, "toDict"):
+        return known_plain(value.toDict())
+    if isinstance(value, dict):
+        return {k: known_plain(v) for k, v in value.items()}
+    return plain(value) if _is_modelled(value) else value
+
+
+def _is_modelled(value: Any) -> bool:
     """Whether an object is of a kind that fields may have: a model, dataclass, enum member, set, date, ..."""
     return (
         isinstance(value, enum.Enum | set | frozenset | bytes)
