@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.module import Module
-from lampc.ir.runner import current_runner
 from lampc.runtime.eager import EagerRun, SessionCompleter
 from lampc.runtime.evaluation.coroutines import run_together
+from lampc.runtime.evaluation.watch import AsksModel, watched
 from lampc.runtime.places import user_line
 from lampc.runtime.types import Cell, Outcome, Row, RowError, Usage
 
@@ -46,19 +46,6 @@ class Scored:
     value: Any
     score: float
     error: RowError | None = None
-
-
-class _AsksModel(BaseException):
-    """Raised by `_Watch` where a metric asks for a model; not an Exception, so that metrics do not catch it."""
-
-
-class _Watch:
-    """Stands in for the runner while a metric is called for the first time."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise _AsksModel
 
 
 class Scoring:
@@ -120,11 +107,8 @@ class Scoring:
             self._settle(made, lambda value=value: _raised(value))  # type: ignore[misc]
 
     def _watched(self, made: Scored) -> Any:
-        token = current_runner.set(_Watch())
-        try:
+        with watched():
             return self._score(made.row, made.example, made.prediction)
-        finally:
-            current_runner.reset(token)
 
     def _settle(self, made: Scored, value: Callable[[], Any]) -> None:
         """Take a metric's value, whatever it is."""
@@ -134,7 +118,7 @@ class Scoring:
                 self._coroutines.append((made, found))
                 return
             made.score, made.value = number(found), found
-        except _AsksModel:
+        except AsksModel:
             self._aside.append(made)
             self._asks = True
             return

@@ -174,6 +174,22 @@ def test_judges_ask_in_one_batch() -> None:
     assert found.scores == (pytest.approx(2 / 3),) * 4
 
 
+def test_judges_of_optimizers_ask_in_one_batch_too() -> None:
+    data = [lampc.Example(text=w, question="q", response="r").with_inputs("text") for w in ("abc", "ab", "xyz", "xy")]
+
+    class Answer(Turn):
+        def forward(self, text: str) -> lampc.Prediction:
+            return lampc.Prediction(response=self.turn(text=text).label)
+
+    optimizer = lampc.BootstrapFewShot(
+        metric=SemanticF1(threshold=0.5), max_bootstrapped_demos=2, max_labeled_demos=0, max_rounds=1
+    )
+    made = optimizer.compile(Answer(), trainset=data)
+    assert len(made.turn.demos) == 2
+    assert BATCHES
+    assert max(BATCHES) == min(BATCHES) >= 2  # the program's calls, then those of the judge
+
+
 def test_coroutines_run_together() -> None:
     live = most = 0
 
