@@ -24,7 +24,7 @@ from lampc.frontend.python.tools.interpreter import (
 from lampc.ir.runner import aside
 from lampc.runtime.sandbox.launcher import launcher
 from lampc.runtime.sandbox.limits import SandboxLimits
-from lampc.runtime.sandbox.values import inside, outside, size
+from lampc.runtime.sandbox.values import heavier, inside, outside
 
 _SAVED = 4 << 20
 """States larger than this are not kept for the case that later code breaks the interpreter: saving them is slow."""
@@ -168,10 +168,8 @@ class PythonInterpreter:
         result = printed.output if value is None else outside(value)
         if result == "":
             return result
-        if (length := size(result)) > self.limits.output:
-            raise CodeExecutionError(
-                f"MemoryError: the result is {length} characters long, {self.limits.output} may be"
-            )
+        if heavier(result, self.limits.output):
+            raise CodeExecutionError(f"MemoryError: the result is longer than {self.limits.output} characters")
         return result
 
     def _driven(self, code: str, given: dict[str, Any], printed: Any) -> tuple[FinalOutput | None, Any]:
@@ -255,8 +253,8 @@ class PythonInterpreter:
 
     def _save(self, given: Mapping[str, Any]) -> bool:
         """Keep the state, if that is quick. False if there is no memory left to write it down."""
-        if sum(size(v) for v in given.values()) > _SAVED:
-            self._saved = None
+        if self._saved is None or heavier(given, _SAVED):
+            self._saved = None  # from now on: a state that was large once is not written down after every step
             return True
         try:
             state = self._session.dump()
@@ -272,7 +270,8 @@ class PythonInterpreter:
         if self._saved:
             self._session.load_session(self._saved)
             return "; all names are as they were before this code"
-        return "; all names of earlier code are gone" if self._saved is None else ""
+        lost, self._saved = self._saved is None, b""
+        return "; all names of earlier code are gone" if lost else ""
 
 
 def _library() -> Any:

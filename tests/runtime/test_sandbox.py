@@ -251,3 +251,13 @@ def test_callbacks_are_told_of_start_code_tools_and_end() -> None:
         ("shutdown_start", {}, None),
         ("shutdown_end", None, None),
     ]
+
+
+def test_a_large_state_is_not_kept_for_after_a_broken_limit_and_that_is_said() -> None:
+    with PythonInterpreter(limits=SandboxLimits(seconds=0.3)) as box:
+        assert box("kept = len(text)", {"text": "x" * 5_000_000}) == ""
+        with pytest.raises(CodeExecutionError, match=r"more than 0.3 s; all names of earlier code are gone"):
+            box("while True:\n    pass")
+        with pytest.raises(CodeExecutionError, match="name 'kept' is not defined"):
+            box("kept")
+        assert box("len(text)", {"text": "y"}) == 1
