@@ -243,6 +243,17 @@ def test_usage_of_a_block_and_of_the_blocks_in_it() -> None:
     assert outer.get_total_tokens()["m"]["completion_tokens"] == 6, "a call that was answered before uses nothing"
 
 
+def test_a_prediction_tells_what_it_used() -> None:
+    with Loopback(lambda m: "answer: two words") as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url), track_usage=True)
+        used = lampc.ChainOfThought("question -> answer", layout="compact")
+        used.predict.signature = used.predict.signature.delete("reasoning")
+        assert used(question="a").get_lm_usage()["m"]["completion_tokens"] == 3
+        assert used(question="a").get_lm_usage() == {}, "known already"
+    lampc.configure(track_usage=False)
+    assert qa()(question="x", lm=lampc.LM("f", engine=says("x"))).get_lm_usage() is None
+
+
 def test_callbacks_hear_of_calls() -> None:
     heard: list[Any] = []
 
