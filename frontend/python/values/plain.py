@@ -24,11 +24,14 @@ def plain(value: Any) -> Any:
     if kind in _AS_IT_IS:
         return value
     if kind in (list, tuple):
-        return [plain(v) for v in value]
+        return [_part(v) for v in value]
     if kind is dict:
-        return value if is_media(value) else {_key(k): plain(v) for k, v in value.items()}
+        return value if is_media(value) else {_key(k): _part(v) for k, v in value.items()}
     if isinstance(value, enum.Enum):
         return plain(value.value)
+    for base in (str, int, float):
+        if isinstance(value, base):
+            return base(value)
     if is_custom(kind):
         if hasattr(value, "lowered"):
             return plain(value.lowered())
@@ -40,6 +43,11 @@ def plain(value: Any) -> Any:
         return [plain(v) for v in value]
     found = dump(value)
     return str(value) if isinstance(found, float) and not math.isfinite(found) else found
+
+
+def _part(value: Any) -> Any:
+    """A part of a list or dict: numbers that JSON does not have are null there, as pydantic writes them."""
+    return None if type(value) is float and not math.isfinite(value) else plain(value)
 
 
 def known_plain(value: Any) -> Any:
