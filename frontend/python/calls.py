@@ -18,7 +18,7 @@ from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS, shared
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.modules.parallel import Parallel
-from lampc.frontend.python.predict import ChainOfThought, Predict, check_inputs, demo_set, sampling_of
+from lampc.frontend.python.predict import ChainOfThought, Predict, as_given, check_inputs, demo_set, sampling_of
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import source_of
@@ -149,6 +149,7 @@ class Calls(Expressions):
         for name, info in predictor.signature.output_fields.items():
             if info.reading is not None and not info.reading.held:
                 raise self.stop("L0713", node, f"output `{name}` of `{symbol}` is an object that the IR cannot hold")
+        signature = as_given(signature, kwargs)
         key = self.state.key(symbol)
         more: dict[str, Any] = {"predictor": Symbol(symbol), "signature": signature, "sampling": sampling, "key": key}
         if n == 1:

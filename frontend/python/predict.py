@@ -129,6 +129,8 @@ class Predict(Module, Parameter, Generic[A]):
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         bound = self.bound(signature, inputs.pop("demos", None), inputs.pop("lm", None))
         values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
+        if len(inputs) < len(values):
+            bound = replace(bound, signature=as_given(bound.signature, inputs))
         bound = hinted(self, bound, values)
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
@@ -297,6 +299,14 @@ def check_inputs(signature: IRSignature, name: str, given: Mapping[str, Any]) ->
     if extra:
         logger.warning("%s", input_trouble(name, names, [], extra))
     return {f.name: given[f.name] if f.name in given else f.absent() for f in signature.inputs}
+
+
+def as_given(signature: IRSignature, given: Mapping[str, Any]) -> IRSignature:
+    """The signature of a call: inputs that may be null and are not given have no place in the message."""
+    if all(f.name in given or f.default or is_history(f) for f in signature.inputs):
+        return signature
+    told = (replace(f, given=f.name in given or bool(f.default) or is_history(f)) for f in signature.inputs)
+    return replace(signature, inputs=tuple(told))
 
 
 def input_trouble(name: str, names: list[str], missing: list[str], extra: list[str]) -> str:

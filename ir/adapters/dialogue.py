@@ -75,7 +75,7 @@ class Dialogue:
         for i, f in enumerate(signature.inputs):
             if is_history(f):
                 turns.append(Turn("history", (Input(i, f, self.name),)))
-            else:
+            elif f.given:
                 user += self.slot(i, f, first=not user)
         if self.reminder(signature):
             user.append(Text(("\n\n" if user else "") + self.reminder(signature)))

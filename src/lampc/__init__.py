@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.modules.majority import majority
     from lampc.frontend.python.modules.parallel import Parallel
     from lampc.frontend.python.modules.react import ReAct
+    from lampc.frontend.python.modules.react_v2 import ReActV2
     from lampc.frontend.python.modules.refine import Refine
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
@@ -122,6 +123,7 @@ _PYTHON = {
     "modules.majority": ["majority"],
     "modules.parallel": ["Parallel"],
     "modules.react": ["ReAct"],
+    "modules.react_v2": ["ReActV2"],
     "modules.refine": ["Refine"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
@@ -274,6 +276,7 @@ __all__ = [
     "ProgramOfThought",
     "PythonInterpreter",
     "ReAct",
+    "ReActV2",
     "Reasoning",
     "Refine",
     "Retrieve",
