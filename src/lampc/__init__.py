@@ -15,7 +15,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lampc import datasets, evaluate, experimental, retrievers
+    from lampc import (
+        adapters,
+        clients,
+        datasets,
+        evaluate,
+        experimental,
+        predict,
+        primitives,
+        retrievers,
+        signatures,
+        streaming,
+        teleprompt,
+        utils,
+    )
+    from lampc.frontend.python.awaiting import asyncify, syncify
     from lampc.frontend.python.calllog import inspect_history
     from lampc.frontend.python.conversation import Conversation, conversing
     from lampc.frontend.python.data import case as test
@@ -105,6 +119,7 @@ __version__ = "0.1.0"
 
 _PYTHON = {
     "adapters": ["Adapter", "BAMLAdapter", "ChatAdapter", "JSONAdapter", "TwoStepAdapter", "XMLAdapter"],
+    "awaiting": ["asyncify", "syncify"],
     "calllog": ["inspect_history"],
     "conversation": ["Conversation", "conversing"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
@@ -194,7 +209,22 @@ _HOMES |= {
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
-_MODULES = frozenset({"datasets", "evaluate", "experimental", "retrievers", "streaming"})
+_MODULES = frozenset(
+    {
+        "adapters",
+        "clients",
+        "datasets",
+        "evaluate",
+        "experimental",
+        "predict",
+        "primitives",
+        "retrievers",
+        "signatures",
+        "streaming",
+        "teleprompt",
+        "utils",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -293,7 +323,10 @@ __all__ = [
     "Type",
     "UsageTracker",
     "XMLAdapter",
+    "adapters",
     "argmax",
+    "asyncify",
+    "clients",
     "configure",
     "configure_cache",
     "context",
@@ -316,19 +349,25 @@ __all__ = [
     "metric",
     "normalize",
     "optimize",
+    "predict",
+    "primitives",
     "program",
     "pure",
     "resolve_interpreter_factory",
     "retriever",
     "retrievers",
     "settings",
+    "signatures",
     "streamify",
     "streaming",
+    "syncify",
+    "teleprompt",
     "test",
     "tool",
     "trace",
     "track_usage",
     "tune",
     "unordered",
+    "utils",
     "vote",
 ]
