@@ -43,7 +43,7 @@ def syncify(program: M, in_place: bool = True) -> M:
     def forward(*args: Any, **kwargs: Any) -> Any:
         return _run(lambda: made.aforward(*args, **kwargs))
 
-    made.forward = forward  # type: ignore[attr-defined]  # looked up on the object, as methods are
+    made.forward = forward  # type: ignore[method-assign]
     return made
 
 
