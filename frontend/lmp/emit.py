@@ -123,9 +123,10 @@ class _Emitter:
                 made = f"{identifier(op.kind)}({literals.quote(op.source)}{options})"
                 self.out.append(f"model {identifier(op.symbol)} = {made};")
             case prog.DefRetriever():
-                more = "" if op.field == "text" else f", field: {literals.quote(op.field)}"
-                more += "" if op.k == 3 else f", k: {op.k}"
-                made = f"{identifier(op.kind)}({literals.quote(op.source)}{more})"
+                said = [literals.quote(op.source)] if op.source else []
+                said += [] if op.field == "text" else [f"field: {literals.quote(op.field)}"]
+                said += [] if op.k == 3 else [f"k: {op.k}"]
+                made = f"{identifier(op.kind)}({', '.join(said)})"
                 self.out.append(f"retriever {identifier(op.symbol)} = {made};")
             case prog.DefTool():
                 head = f"tool {identifier(op.symbol)}{params_text(op.params)} -> {type_text(op.returns)}"

@@ -74,7 +74,7 @@ def register_codes() -> None:
     import importlib
     import pkgutil
 
-    for package in ("lampc.frontend", "lampc.passes"):
+    for package in ("lampc.frontend", "lampc.ir.templates", "lampc.passes"):
         root = importlib.import_module(package)
         for found in pkgutil.walk_packages(root.__path__, package + "."):
             importlib.import_module(found.name)

@@ -269,3 +269,23 @@ def test_any_text_is_rendered_as_jinja_does_or_refused(text: str) -> None:
         assert found == [("user", jinja2.Environment().from_string(text).render(row))]
         return
     assert all(d.primary is not None for d in refused)
+
+
+def test_rendering_on_the_command_line_shows_the_pieces(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from lampc.runtime.cli.app import app
+
+    (tmp_path / "p.py").write_text(
+        "import lampc\n"
+        "ask = lampc.Predict('context: list[str], question -> answer', "
+        "template='{% for p in context %}- {{ p }}\\n{% endfor %}Q: {{ question }}')\n"
+        "@lampc.program\ndef main(context: list[str], question: str):\n"
+        "    return {'answer': ask(context=context, question=question).answer}\n"
+    )
+    shown = CliRunner().invoke(app, ["render", str(tmp_path / "p.py"), "ask"])
+    assert "{% for p in context %}- {{ p }}\n{% endfor %}Q: {{ question }}" in shown.output
+    given_ = CliRunner().invoke(app, ["render", str(tmp_path / "p.py"), "ask", "--input", 'context=["a", "b"]'])
+    assert "- a\n- b\nQ: {{ question }}" in given_.output
+    explained = CliRunner().invoke(app, ["explain", "L0956"])
+    assert "a block depends on several slots" in explained.output

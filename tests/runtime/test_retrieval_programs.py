@@ -295,3 +295,22 @@ def test_plain_calls_threads_and_tasks_are_searched_together() -> None:
     finally:
         set_default_runner(None)
         settings.reset()
+
+
+def test_programs_are_written_and_read_as_lmp() -> None:
+    from lampc.frontend.lmp import compile_lmp, emit_lmp
+
+    facts = lampc.retriever("facts", k=2)
+    answer = lampc.Predict("context: list[str], question: str -> answer: str")
+
+    @lampc.program
+    def main(question: str) -> Any:
+        context = facts(question)
+        return {"context": context, "answer": answer(context=context, question=question).answer}
+
+    unit = trace(main)
+    text = emit_lmp(unit)
+    assert "retriever facts = bound(k: 2);" in text
+    with Session(model=FakeEngine(reply=reply), retrievers={"facts": BM25(CORPUS)}) as session:
+        again = compile_lmp(text)
+        assert contexts(session.run(again, ROWS)) == contexts(session.run(unit, ROWS))
