@@ -37,8 +37,17 @@ if TYPE_CHECKING:
     from lampc.frontend.python.declare import argmax, tune, vote
     from lampc.frontend.python.example import Completions, Example, Prediction
     from lampc.frontend.python.fields import InputField, OutputField, infer_prefix
+    from lampc.frontend.python.fields import InputField as OldInputField
+    from lampc.frontend.python.fields import OutputField as OldOutputField
     from lampc.frontend.python.load import load_python
+    from lampc.frontend.python.logs import (
+        disable_litellm_logging,
+        disable_logging,
+        enable_litellm_logging,
+        enable_logging,
+    )
     from lampc.frontend.python.module import Module
+    from lampc.frontend.python.module import Module as BaseModule
     from lampc.frontend.python.modules.best_of_n import BestOfN
     from lampc.frontend.python.modules.code_act import CodeAct
     from lampc.frontend.python.modules.code_repl import SandboxSerializable
@@ -127,6 +136,7 @@ _PYTHON = {
     "example": ["Completions", "Example", "Prediction"],
     "fields": ["InputField", "OutputField", "infer_prefix"],
     "load": ["load_python"],
+    "logs": ["disable_litellm_logging", "disable_logging", "enable_litellm_logging", "enable_logging"],
     "module": ["Module"],
     "modules.best_of_n": ["BestOfN"],
     "modules.code_act": ["CodeAct"],
@@ -204,6 +214,9 @@ _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() f
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
 _HOMES |= {n: (f"lampc.ir.{m}", n) for m, names in _IR.items() for n in names}
 _HOMES |= {
+    "BaseModule": ("lampc.frontend.python.module", "Module"),
+    "OldInputField": ("lampc.frontend.python.fields", "InputField"),
+    "OldOutputField": ("lampc.frontend.python.fields", "OutputField"),
     "AdapterParseError": ("lampc.ir.adapters.base", "ParseFailure"),
     "CompileError": ("lampc.ir.diag", "CompileError"),
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
@@ -250,6 +263,7 @@ __all__ = [
     "Audio",
     "BAMLAdapter",
     "BaseLM",
+    "BaseModule",
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
@@ -299,6 +313,8 @@ __all__ = [
     "MCPServer",
     "Module",
     "MultiChainComparison",
+    "OldInputField",
+    "OldOutputField",
     "OutputField",
     "Parallel",
     "Predict",
@@ -333,6 +349,10 @@ __all__ = [
     "conversing",
     "dataset",
     "datasets",
+    "disable_litellm_logging",
+    "disable_logging",
+    "enable_litellm_logging",
+    "enable_logging",
     "ensure_signature",
     "evaluate",
     "exact_match",
