@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import datetime  # noqa: F401 - found by the texts of signatures
 import enum
+import subprocess
+import sys
 import time
 from typing import Any, ClassVar, Literal, Optional, TypedDict
 
@@ -241,3 +243,14 @@ def test_unused_imports_of_annotations_work() -> None:
         b: Any = lampc.OutputField()
 
     assert Late.ir().inputs[0].type == Maybe(MOOD)
+
+
+def test_simple_signatures_load_neither_pydantic_nor_the_parser_of_ir() -> None:
+    program = """
+import sys, lampc
+p = lampc.Predict("q, c: list[str] -> a: Literal['x', 'y'], n: Optional[int], d: dict[str, float]")
+p.signature.ir(), p.signature.lift(p.signature.lower({"q": "x", "c": ["y"]}))
+print([m for m in ("pydantic", "lark", "torch", "numpy", "dspy") if m in sys.modules])
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=True)
+    assert run.stdout.strip() == "[]"
