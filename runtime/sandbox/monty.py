@@ -7,11 +7,13 @@ the outside it asks of this process, which answers for tools and SUBMIT and for 
 from __future__ import annotations
 
 import contextlib
+import functools
 import inspect
 import keyword
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any, Self
 
 from lampc.frontend.python.callbacks import active, telling
@@ -192,9 +194,10 @@ class PythonInterpreter:
                     at = self._aside(at.resume, answer)
                 else:
                     at = self._aside(at.resume, self._called(at.function_name, at.args, at.kwargs))
-        except monty.MontyRuntimeError:
+        except monty.MontyRuntimeError as e:
             if final is None:
                 raise
+            self._failed(e)  # it went on after SUBMIT: if it broke a limit, the session starts anew
             return final, None
         return final, at.output
 
@@ -285,13 +288,19 @@ def _library() -> Any:
     return pydantic_monty
 
 
+@functools.cache
 def _binary() -> str:
-    from pydantic_monty._binary import find_monty_binary
+    """The interpreter's program: the file that its package installed, whatever else is called so on the path."""
+    from importlib.metadata import PackageNotFoundError, files
 
     try:
-        return find_monty_binary()
-    except FileNotFoundError as e:
-        raise CodeInterpreterError(f"the sandbox's interpreter is not installed whole: {e}") from None
+        listed = files("pydantic-monty-runtime") or []
+    except PackageNotFoundError:
+        listed = []
+    found = [Path(str(f.locate())) for f in listed if f.name in ("monty", "monty.exe")]
+    if not found or not found[0].is_file():
+        raise CodeInterpreterError("the sandbox's program is missing: pip install --force-reinstall 'lampc[sandbox]'")
+    return str(found[0].resolve())
 
 
 def _callable(name: str) -> Callable[..., None]:

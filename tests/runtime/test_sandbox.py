@@ -261,3 +261,13 @@ def test_a_large_state_is_not_kept_for_after_a_broken_limit_and_that_is_said() -
         with pytest.raises(CodeExecutionError, match="name 'kept' is not defined"):
             box("kept")
         assert box("len(text)", {"text": "y"}) == 1
+
+
+def test_code_that_goes_on_after_submitting_is_still_bounded() -> None:
+    with PythonInterpreter(limits=SandboxLimits(seconds=0.3)) as box:
+        box("kept = 1")
+        code = "try:\n    SUBMIT(3)\nexcept BaseException:\n    pass\nlost = 1\nwhile True:\n    pass"
+        assert box(code) == FinalOutput({"output": 3})
+        assert box("kept") == 1
+        with pytest.raises(CodeExecutionError, match="name 'lost' is not defined"):
+            box("lost")
