@@ -176,3 +176,17 @@ def test_what_a_tool_raises_is_seen_by_the_agent() -> None:
     assert seen[0] == "Execution error in shout: ValueError: nothing to shout"
     assert seen[3:] == ["OK", "Completed."]
     assert all(s.startswith("Execution error in shout: ") for s in seen[1:3])
+
+
+def test_without_source_a_program_runs_as_plain_code_in_batches() -> None:
+    names: dict[str, Any] = {"lampc": lampc, "Ask": Ask}
+    code = "class Hidden(Ask):\n    def forward(self, q):\n        return lampc.Prediction(a=self.ask(q=q).a)\n"
+    exec(code, names)
+    with ours(model):
+        unit = trace(names["Hidden"]())
+        assert unit.dynamic is not None
+        assert unit.dynamic.code == "L0710"
+        runner: Any = find_runner()
+        outcomes = runner.session.run(unit, [Row(str(i), {"q": f"w{i}"}) for i in range(9)])
+        assert [o.value for o in outcomes] == [{"a": f"W{i}"} for i in range(9)]
+        assert lampc.settings.lm.batches == [9]
