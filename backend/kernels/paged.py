@@ -5,6 +5,7 @@ taken in chunks counted from position 0, and chunks are added up from the first 
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ import torch
 import triton
 from numpy.typing import NDArray
 
+from lampc.backend.kernels import accounting
 from lampc.backend.kernels.attention import attend_rows
 from lampc.backend.kernels.merge import merge_parts
 from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
@@ -21,6 +23,7 @@ from lampc.backend.kernels.worktable import Planner, WorkTable
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.build import NoKernels
+from lampc.backend.reads import Read
 from lampc.backend.spans import Span
 from lampc.backend.tiles import score_scale
 
@@ -139,6 +142,14 @@ class TritonAttention:
                 return self._run(layer, q, ready[self._windows[layer]])
 
         return attend
+
+    def reads(self, spans: Sequence[Span]) -> list[Read]:
+        """See `lampc.backend.reads`."""
+        rows, found = sum(span.count for span in spans), []
+        for window, layers in Counter(self._windows).items():
+            table = self.plan(spans, rows, window)
+            found += accounting.reads(table, spans, "triton work table", self._cache.key_bytes(layers))
+        return found
 
     def _upload(self, table: WorkTable) -> _OnDevice:
         arrays = [*(launch.work for launch in table.launches)]

@@ -13,6 +13,7 @@ from lampc.backend.parallel.launch import Ranks
 from lampc.backend.parallel.share import Share
 from lampc.backend.parallel.step import Writer, read
 from lampc.backend.plan import Plan
+from lampc.backend.reads import Read
 from lampc.backend.sampler import resolve
 
 
@@ -44,6 +45,10 @@ class ParallelRunner:
                 raise RankFailed(self.failure) from error
         assert logits is not None
         return resolve(plan.wants, logits.cpu().numpy())
+
+    def reads(self, plan: Plan) -> list[Read]:
+        """What the first rank reads for a plan; see `lampc.backend.reads`."""
+        return self.share.reads(read(plan, plan.rows)[0])
 
     def check(self) -> None:
         """Raises RankFailed if a rank has failed, also between steps."""

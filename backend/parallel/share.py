@@ -1,5 +1,6 @@
 """One rank's share of an engine: its weights, its K/V, and the steps that it computes together with the others."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,6 +21,7 @@ from lampc.backend.parallel.settings import DTYPES, Settings
 from lampc.backend.parallel.shards import Shards
 from lampc.backend.parallel.source import Source
 from lampc.backend.parallel.step import Step
+from lampc.backend.reads import Read
 from lampc.backend.tokenizer import read_json
 
 
@@ -62,7 +64,7 @@ class Share:
     @torch.inference_mode()
     def run(self, step: Step) -> torch.Tensor | None:
         """Stores K/V, and on the first rank gives logits [wanted, vocab], float32. Raises RankFailed."""
-        parts = halved(step, self._halve_from, self._rows.padded) if self.group.ranks > 1 else None
+        parts = self._halved(step)
         if parts is None:
             (logits,) = together([self.begin(step)])
         else:
@@ -70,6 +72,20 @@ class Share:
             found = together([self.begin(half, place) for place, half in enumerate(halves)])
             logits = torch.cat(found)[order.to(self._device)]
         return self.group.to_first(logits, self._widths)
+
+    def _halved(self, step: Step) -> tuple[list[Step], torch.Tensor] | None:
+        return halved(step, self._halve_from, self._rows.padded) if self.group.ranks > 1 else None
+
+    def reads(self, step: Step) -> list[Read]:
+        """What this rank reads in a step, halved or not; see `lampc.backend.reads`."""
+        parts = self._halved(step)
+        whole = {id(span.slots): i for i, span in enumerate(step.spans)}
+        found = []
+        for attention, part in zip(self._attention, [step] if parts is None else parts[0]):
+            for one in attention.reads(part.spans):
+                members = tuple((whole[id(part.spans[i].slots)], start, count) for i, start, count in one.members)
+                found.append(replace(one, members=members))
+        return found
 
     def begin(self, step: Step, place: int = 0) -> Pass:
         """A pass through the model; one with another `place` may go on in turns with it."""

@@ -16,6 +16,7 @@ from lampc.backend.parallel import group, join, team
 from lampc.backend.parallel.settings import Settings
 from lampc.backend.parallel.shards import VIRTUAL
 from lampc.backend.parallel.topology import Link, Way, bytes_sent
+from lampc.backend.reads import StepReads, watch_reads
 from lampc.backend.request import Request, Sampling
 from tests.backend.architectures import EVERY, save
 from tests.backend.checkpoints import save_checkpoint
@@ -85,6 +86,28 @@ def test_half_batches_have_the_same_bits(
         assert len(threads[0].steps) > 1.5 * engine.stats().steps
         for share in threads:
             assert share.group.sent == calculated(share, folder, 2, itemsize=4)
+
+
+def test_ranks_tell_what_they_read_in_halves(
+    threads: list[Noted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team, "Settings", partial(Settings, halve_from=6))
+    engine = load(save("llama", tmp_path), 2, kv_tokens=KV)
+    steps: list[StepReads] = []
+    watch_reads(engine, steps.append)
+    finish(engine, requests())
+    engine.close()
+    assert len(threads[0].steps) > engine.stats().steps == len(steps)  # halves, told as one step
+    for step in steps:
+        assert step.ranks == 2
+        met: dict[tuple[int, int], list[int]] = {}
+        for read in step.reads:
+            for span, start, count in read.members:
+                for position in range(start, start + count):
+                    met.setdefault((span, position), []).extend(range(read.begin, read.end))
+        wanted = {(i, p) for i, (_, start, count) in enumerate(step.spans) for p in range(start, start + count)}
+        assert met.keys() == wanted
+        assert all([key for key in sorted(keys) if key <= p] == list(range(p + 1)) for (_, p), keys in met.items())
 
 
 @pytest.mark.usefixtures("threads")
