@@ -58,7 +58,8 @@ class CallDesk:
         self.batches: Counter[int] = Counter()
         self._heard: dict[Draw, OnText] = {}
         self._room = record_prompts
-        self._turn = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._turn = threading.Condition(self._lock)
         self._dropped = 0  # how often everything was dropped
         self._driven = False  # whether a thread drives the engines just now
         self._queue: dict[Model, list[ModelCall]] = {}
@@ -77,7 +78,7 @@ class CallDesk:
 
     def abort(self) -> None:
         """Drop everything that is not finished, and let shared prefixes go."""
-        with self._turn:
+        with self._lock:
             for model in {id(m): m for m, _ in self._open.values()}.values():
                 model.abort()
             for shared in self._shared.values():
@@ -90,12 +91,12 @@ class CallDesk:
     @contextlib.contextmanager
     def hearing(self, listeners: Mapping[Draw, OnText]) -> Iterator[None]:
         """Give the text of these draws' answers to listeners while it is written, inside of the block."""
-        with self._turn:
+        with self._lock:
             self._heard.update(listeners)
         try:
             yield
         finally:
-            with self._turn:
+            with self._lock:
                 for draw in listeners:
                     self._heard.pop(draw, None)
 
@@ -126,7 +127,7 @@ class CallDesk:
         if known is not None:
             self._settle(waiting, known, Usage.stored(known.prompt_tokens), ids, messages)
             return
-        with self._turn:
+        with self._lock:
             if view.cached and name in self._open:
                 self._open[name][1].waiting.append(waiting)
                 return
@@ -159,7 +160,7 @@ class CallDesk:
         """Work, or wait for others who do, until the client has an answer or nothing more to wait for."""
         self._send(pushes=True)
         while True:
-            with self._turn:
+            with self._lock:
                 if client.dropped != self._dropped:
                     client.open, client.dropped = 0, self._dropped
                 if client.ready or not client.open:
@@ -171,7 +172,7 @@ class CallDesk:
             try:
                 self._drive()
             finally:
-                with self._turn:
+                with self._lock:
                     self._driven = False
                     self._turn.notify_all()
 
@@ -192,9 +193,9 @@ class CallDesk:
 
     def _send(self, pushes: bool) -> None:
         """Hand queued calls to models: to those that answer by themselves, or to those that are driven."""
-        with self._turn:
-            if not self._queue:
-                return
+        if not self._queue:
+            return
+        with self._lock:
             going = {m: calls for m, calls in self._queue.items() if _pushes(m) == pushes}
             for model, calls in going.items():
                 del self._queue[model]
@@ -212,7 +213,7 @@ class CallDesk:
     # -- answers --------------------------------------------------------------------------------------
 
     def _answered(self, model: Model, call: ModelCall, answer: Answer) -> None:
-        with self._turn:
+        with self._lock:
             if self._open.pop(call.name, None) is None:
                 return  # dropped meanwhile
             if not _pushes(model):
@@ -241,13 +242,13 @@ class CallDesk:
             cached=answer.cached_tokens,
         )
         usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
-        for waiting in call.waiting:
-            self._settle(waiting, answer, usage, call.ids, call.messages)
-            # whoever asked for the same call gets it for nothing
-            usage = Usage.stored(answer.prompt_tokens)
+        for i, waiting in enumerate(call.waiting):
+            # whoever else asked for the same call gets it for nothing
+            used = Usage.stored(answer.prompt_tokens) if i else usage
+            self._settle(waiting, answer, used, call.ids, call.messages)
 
     def _settle(self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any) -> None:
-        with self._turn:
+        with self._lock:
             self.usage += usage
             self.by_node[waiting.node] = self.by_node.get(waiting.node, Usage()) + usage
             self.bus.emit("node.end", node=waiting.node, **({"error": answer.error} if answer.error else {}))
@@ -291,7 +292,7 @@ class Client:
 
     def abort(self) -> None:
         """Drop what this client still waits for. Calls that others wait for, too, go on."""
-        with self.desk._turn:
+        with self.desk._lock:
             for _, call in self.desk._open.values():
                 call.waiting = [w for w in call.waiting if w.client is not self]
             self.open, self.ready = 0, []
@@ -338,7 +339,7 @@ class Client:
             self.waits = True
             self.desk.serve(self)
             self.waits = False
-        with self.desk._turn:
+        with self.desk._lock:
             ready, self.ready = self.ready, []
             self.open -= len(ready)
         for deliver, answer, usage in ready:
