@@ -10,15 +10,17 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.tools.interpreter import provide_interpreter
-from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.values.plain import known_plain
 from lampc.ir import HostRef
 from lampc.ir.types import Type, mismatch
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.sandbox.monty import PythonInterpreter
+
+if TYPE_CHECKING:
+    from lampc.frontend.python.tools.tool import Tool
 
 provide_interpreter(PythonInterpreter)
 
@@ -50,6 +52,8 @@ def resolved(ref: HostRef, base: Path) -> Callable[..., Any]:
 @functools.lru_cache(maxsize=256)
 def tool_of(function: Callable[..., Any], name: str) -> Tool:
     """The tool that a function is, or is made."""
+    from lampc.frontend.python.tools.tool import Tool
+
     return function if isinstance(function, Tool) else Tool(function, name)
 
 
