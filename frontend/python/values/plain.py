@@ -24,7 +24,7 @@ def plain(value: Any) -> Any:
     if kind in _AS_IT_IS:
         return value
     if kind in (list, tuple):
-        return [_part(v) for v in value]
+        return list(value) if set(map(type, value)) <= {str} else [_part(v) for v in value]
     if kind is dict:
         return value if is_media(value) else {_key(k): _part(v) for k, v in value.items()}
     if isinstance(value, enum.Enum):
@@ -55,7 +55,7 @@ def known_plain(value: Any) -> Any:
     if type(value) in _AS_IT_IS:
         return value
     if isinstance(value, list | tuple):
-        return [known_plain(v) for v in value]
+        return list(value) if set(map(type, value)) <= {str} else [known_plain(v) for v in value]
     if hasattr(value, "toDict"):
         return known_plain(value.toDict())
     if isinstance(value, dict):
