@@ -49,8 +49,9 @@ class _Scope:
     __slots__ = ("open", "outer", "values")
 
     def __init__(self, values: dict[str, Any], outer: _Scope | None) -> None:
-        self.values = values if outer is None else {**outer.values, **values}
-        self.outer, self.open = outer, True
+        self.values: dict[str, Any] = values if outer is None else {**outer.values, **values}
+        self.outer: _Scope | None = outer
+        self.open = True
 
 
 _scope: ContextVar[_Scope | None] = ContextVar("lampc_settings", default=None)
