@@ -27,7 +27,8 @@ class Embedder:
     """Vectors of texts, as DSPy's class of this name gives them: one row a text, one vector for a single text.
 
     `model` is a callable that takes a list of texts (`SentenceTransformer(...).encode`), or the name of a model behind
-    an OpenAI-compatible endpoint (`openai/text-embedding-3-small`, or any name with `api_base`). Texts go in batches
+    an OpenAI-compatible endpoint (`openai/text-embedding-3-small`, or any name with `api_base`); other providers'
+    (`cohere/...`) are asked through litellm (extra `litellm`). Texts go in batches
     of `batch_size`; with `caching`, a text is asked for once. `kwargs` go to the callable or into the request; for an
     endpoint `api_base`, `api_key`, `timeout` and `num_retries` say how to reach it. Raises ValueError for another
     kind of model or result, LMError where an endpoint fails.
@@ -89,8 +90,23 @@ class Embedder:
     def _compute(self, texts: list[str], options: dict[str, Any]) -> Any:
         if not isinstance(self.model, str):
             return self.model(texts, **options)
+        provider, slash, _ = self.model.partition("/")
+        if slash and provider != "openai" and not (options.get("api_base") or options.get("base_url")):
+            return self._by_litellm(texts, options)
         reach = {k: options.pop(k) for k in _REACH if k in options}
         return self._client(reach).embed(texts, **options)
+
+    def _by_litellm(self, texts: list[str], options: dict[str, Any]) -> Any:
+        """Vectors from a provider that speaks no OpenAI, as in DSPy."""
+        try:
+            import litellm
+        except ImportError:
+            raise ImportError(
+                f"the embedding model {self.model!r} is asked through litellm: pip install 'lampc[litellm]'; for an "
+                "OpenAI-compatible endpoint give api_base="
+            ) from None
+        found = litellm.embedding(model=self.model, input=texts, **options)
+        return [item["embedding"] for item in sorted(found.data, key=lambda item: int(item["index"]))]
 
     def _client(self, reach: dict[str, Any]) -> OpenAIClient:
         from lampc.runtime.providers.openai import OpenAIClient

@@ -87,11 +87,24 @@ def rendered(template: Template, row: dict[str, Any], demos: list[dict[str, Any]
     return bind_prompt(adapter(at.layout).render(SIGNATURE, "p"), at, [row[f.name] for f in SIGNATURE.inputs])
 
 
-@settings(max_examples=250, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8), ROWS, DEMOS, WORDS, st.booleans(), st.booleans())
-def test_texts_are_those_that_jinja_renders(
-    pieces: list[str], row: Any, demos: Any, instruction: str, trim: bool, lstrip: bool
-) -> None:
+TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8)
+CASES = st.tuples(TEXTS, ROWS, DEMOS, WORDS, st.booleans(), st.booleans())
+
+
+@settings(max_examples=200, deadline=None)
+@given(CASES)
+def test_texts_are_those_that_jinja_renders(case: Any) -> None:
+    same_as_jinja(*case)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(CASES)
+def test_ten_thousand_texts_are_those_that_jinja_renders(case: Any) -> None:
+    same_as_jinja(*case)
+
+
+def same_as_jinja(pieces: list[str], row: Any, demos: Any, instruction: str, trim: bool, lstrip: bool) -> None:
     text = "".join(pieces)
     template = Template(text, trim_blocks=trim, lstrip_blocks=lstrip)
     values = {**row, "demos": demos, "instruction": instruction, **described(SIGNATURE)}

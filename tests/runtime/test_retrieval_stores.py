@@ -257,6 +257,14 @@ def test_vectors_of_an_endpoint(server: str) -> None:
         lost.close()
 
 
+@pytest.mark.slow  # importing litellm takes seconds
+def test_vectors_through_litellm(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("litellm", reason="needs litellm")
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", f"{server}/v1")
+    assert Embedder("hosted_vllm/tiny")(["ab", "c"]).tolist() == letters(["ab", "c"]).tolist()
+    assert _Server.seen[-1]["model"] == "tiny"
+
+
 @pytest.mark.parametrize("post", [False, True])
 def test_colbert(server: str, post: bool) -> None:
     rm = ColBERTv2(f"{server}/api/search", post_requests=post)
