@@ -28,6 +28,12 @@ from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
 
 Message = dict[str, Any]
+_METHODS = (
+    "format", "parse", "format_system_message", "format_field_description", "format_field_structure",
+    "format_task_description", "format_user_message_content", "format_assistant_message_content", "format_demos",
+    "format_conversation_history", "user_message_output_requirements", "__call__", "acall",
+)  # fmt: skip
+"""What DSPy's adapters may override."""
 
 
 class Adapter:
@@ -37,6 +43,8 @@ class Adapter:
     """
 
     layout: ClassVar[str] = ""
+    changed: ClassVar[str] = ""
+    """The method of a user's subclass that no run would call."""
     asks_always: ClassVar[bool] = False
     """Whether there is a user's message even if nothing stands in it."""
 
@@ -57,9 +65,20 @@ class Adapter:
         self.parallel_tool_calls = parallel_tool_calls
         self.compat = compat
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ != __name__:
+            cls.changed = next((n for n in _METHODS if n in vars(cls)), cls.changed)
+
     @property
     def name(self) -> str:
-        """The layout that programs run with."""
+        """The layout that programs run with. Raises TypeError for a subclass that writes or reads in its own way."""
+        if self.changed:
+            raise TypeError(
+                f"`{type(self).__name__}` changes `{self.changed}`, but programs run with the layouts of "
+                "lampc.ir.adapters: write prompts of your own as a template (Predict(..., template=...)), or give a "
+                "class like lampc.ir.adapters.chat.Chat a name in lampc.ir.adapters.registry.ADAPTERS"
+            )
         return layout_for(self.layout, self.compat if self.compat is not None else settings.compat)
 
     def __repr__(self) -> str:

@@ -138,9 +138,9 @@ class Dialogue:
 
 
 def turns_of(value: Any) -> Sequence[Mapping[str, Any]]:
-    """The messages of a history."""
-    messages = value.get("messages", ()) if isinstance(value, Mapping) else value
-    return messages or ()
+    """The messages of a history; none of what is no history, as the placeholder of one."""
+    messages = value.get("messages") if isinstance(value, Mapping) else value
+    return [m for m in messages if isinstance(m, Mapping)] if isinstance(messages, list | tuple) else []
 
 
 def without_history(signature: Signature) -> Signature:

@@ -128,3 +128,17 @@ def test_the_parts_of_a_prompt_are_dspys(adapter: str) -> None:
         if adapter != "JSONAdapter":
             found[-1] += (made.format_finetune_data(s, [values], {"question": "q"}, values),)
     assert found[1] == found[0]
+
+
+def test_a_subclass_that_no_run_would_call_is_refused() -> None:
+    class Mine(lampc.ChatAdapter):
+        def format(self, signature: Any, demos: Any = None, inputs: Any = None) -> list[dict[str, Any]]:
+            return [{"role": "user", "content": "mine"}]
+
+    with pytest.raises(TypeError, match=r"`Mine` changes `format`.*template"):
+        lampc.configure(adapter=Mine())
+
+    class Named(lampc.ChatAdapter):
+        """Changes nothing that a prompt shows."""
+
+    assert Named().name == "chat"
