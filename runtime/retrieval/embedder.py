@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 KEPT = 100_000
 """Most vectors that an embedder keeps."""
-_numbers = itertools.count()
 
 
 class Embedding(Protocol):
@@ -46,7 +44,8 @@ class Embedder:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         self.model, self.batch_size, self.caching = model, batch_size, caching
         self.default_kwargs = kwargs
-        called = model if isinstance(model, str) else f"callable {next(_numbers)}"
+        # which callable it is shows in a corpus's vectors; a number would make later processes forget what was found
+        called = model if isinstance(model, str) else getattr(model, "__qualname__", type(model).__qualname__)
         self.identity = f"{called} {sorted((k, repr(v)) for k, v in kwargs.items() if k not in _REACH)}"
         self._known: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._mutex = threading.Lock()

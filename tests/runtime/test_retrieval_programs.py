@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -222,6 +225,22 @@ def test_k_store_and_query_are_parameters(program: Any) -> None:
         assert len(keys) == 3
     with Session(model=FakeEngine(reply=reply), retrievers={"facts": BM25(CORPUS[1:])}) as session:
         assert CellTable(session, unit, unit.entry).key(Cell(ROWS[0])) not in keys
+
+
+def test_what_was_found_is_known_to_later_processes() -> None:
+    """Identities follow from what is searched, not from the process that searches."""
+    code = (
+        "import numpy as np\nfrom lampc.retrievers import BM25, Embedder, Vectors\n"
+        "from lampc.runtime.retrieval.protocol import as_store\nimport textwrap\n"
+        "embed = Embedder(lambda texts: np.array([[len(t), 1.0] for t in texts]))\n"
+        "print(BM25(['a', 'b']).identity, Vectors(['a', 'bb'], embed).identity, as_store(textwrap.dedent).identity)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(lampc.__file__).parent.parent)}
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env) for _ in range(2)]
+    assert runs[0].stdout == runs[1].stdout != "", runs[0].stderr
+    embed = lampc.Embedder(letters)
+    assert Vectors(CORPUS, embed).identity != Vectors(CORPUS[1:], embed).identity
+    assert BM25(CORPUS).identity != BM25(CORPUS, b=0.5).identity
 
 
 def test_tuned_k_and_given_k() -> None:
