@@ -223,6 +223,7 @@ class BaseLM:
 
 
 _NOT_SENT = (
+    "structured_outputs",
     "n",
     "rollout_id",
     "max_completion_tokens",
@@ -243,7 +244,8 @@ class LM(BaseLM):
     With `api_base` the calls go there, and `openai/name` asks it for `name`. Without, `openai/...` goes to OpenAI, any
     other provider through litellm if that is installed. `temperature`, `max_tokens`, `stop` and so on stand in for
     what predictors do not say. Of the connection: `api_key timeout num_retries headers max_concurrency
-    requests_per_minute tokens_per_minute`. `price` is (prompt, completion[, cached]) per million tokens. What is left
+    requests_per_minute tokens_per_minute`. With `structured_outputs=True` calls in the JSON layout carry the schema of
+    their outputs as `response_format`. `price` is (prompt, completion[, cached]) per million tokens. What is left
     is sent with every request. `engine` is an object that answers: an engine, or a function of messages.
     """
 

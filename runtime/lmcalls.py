@@ -106,7 +106,7 @@ class LMCalls:
             self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [answer.text]))
 
         bound = block.task.bound[op.predictor.name]
-        model = self.services.model(bound.model)
+        model = self.services.model(bound.model).asking(bound.layout, bound.signature)
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         block.scope.pending += 1
         self._send(model, turns, op.sampling, self._draw(block, op.key), deliver, op.predictor.name)
@@ -186,7 +186,9 @@ class LMCalls:
 
         scope.pending += 1
         draw = again(self._draw(block, asker.key), len(rounds))
-        self._send(model_of(following.bound.model), following.turns, asker.sampling, draw, deliver, op.predictor.name)
+        b = following.bound
+        model = model_of(b.model).asking(b.layout, b.signature)
+        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name)
 
 
 def _predictor_of(op: Extend, exe: Executable) -> str:

@@ -53,7 +53,7 @@ def _ask(session: Session, asked: Sequence[tuple[Round, PredictorCall, int]]) ->
     answers: list[tuple[Answer, Usage] | None] = [None] * len(asked)
     with Client(session.desk) as client:
         for i, (round_, (bound, _, sampling, draw), n) in enumerate(asked):
-            model = session.models.get(round_.bound.model)
+            model = session.models.get(round_.bound.model).asking(round_.bound.layout, round_.bound.signature)
             drawn = call_sampling(bound.signature, sampling)
             session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name)
         client.finish()

@@ -109,6 +109,22 @@ def test_an_lm_s_options_stand_in_for_what_calls_do_not_say() -> None:
     assert server.headers[0]["authorization"] == "Bearer k"
 
 
+def test_json_answers_may_be_asked_for_by_schema() -> None:
+    with Loopback(lambda m: '{"answer": "x", "n": 3}') as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url, structured_outputs=True))
+        asking = lampc.Predict("question -> answer, n: int", layout="json")
+        assert asking(question="x").n == 3
+        assert asking.batch([{"question": "y"}])[0].n == 3
+        lampc.configure(lm=lampc.LM("m", api_base=server.url))
+        asking(question="z")
+        lampc.settings.lm("bare")
+    first, second, third, bare = server.requests
+    assert first["response_format"] == second["response_format"]
+    assert first["response_format"]["json_schema"]["schema"]["properties"]["n"] == {"type": "integer"}
+    assert "response_format" not in third
+    assert "response_format" not in bare
+
+
 def test_calling_a_model_itself() -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url"}]}]
     with Loopback(lambda m: str(m[-1]["content"]).upper()) as server:
