@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from lampc.backend.parallel.errors import RankFailed
 from lampc.backend.parallel.shards import tree
 from lampc.backend.parallel.topology import Topology, Way, choose
+from lampc.backend.parallel.trace import Trace
 
 T = TypeVar("T")
 Later = Callable[[], torch.Tensor]
@@ -62,6 +63,7 @@ class Group:
         self.sent = 0
         self.waited_s = 0.0
         self.ways: dict[Way, int] = {}
+        self.trace: Trace | None = None
         self._world, self._inner, self._outer = world, inner, outer
 
     def sum(self, x: torch.Tensor) -> torch.Tensor:
@@ -103,19 +105,20 @@ class Group:
         if world is None:
             return x
         if self.rank:
-            self._start(lambda: world.send([x.contiguous()], 0, 0), x.nbytes)()
+            self._start("logits", lambda: world.send([x.contiguous()], 0, 0), x.nbytes)()
             return None
         parts = [x]
         for rank in range(1, self.ranks):
             part = x.new_empty(len(x), widths[rank])
-            self._start(partial(world.recv, [part], rank, 0), 0)()
+            self._start("logits", partial(world.recv, [part], rank, 0), 0)()
             parts.append(part)
         return torch.cat(parts, dim=1)
 
     def _all_gather(self, among: Channel, x: torch.Tensor) -> Later:
         """[ranks, ...]"""
         out = x.new_empty(among.size() * x.numel())
-        wait = self._start(lambda: among._allgather_base(out, x.view(-1)), (among.size() - 1) * x.nbytes)
+        size = (among.size() - 1) * x.nbytes
+        wait = self._start("gather", lambda: among._allgather_base(out, x.view(-1)), size)
 
         def finish() -> torch.Tensor:
             wait()
@@ -130,7 +133,8 @@ class Group:
         if rest := -len(flat) % ranks:
             flat = pad(flat, (0, rest))
         out = torch.empty_like(flat)
-        wait = self._start(lambda: among.alltoall_base(out, flat, [], []), flat.nbytes // ranks * (ranks - 1))
+        size = flat.nbytes // ranks * (ranks - 1)
+        wait = self._start("scatter", lambda: among.alltoall_base(out, flat, [], []), size)
 
         def finish() -> torch.Tensor:
             wait()
@@ -138,14 +142,17 @@ class Group:
 
         return finish
 
-    def _start(self, exchange: Callable[[], Work], size: int) -> Callable[[], None]:
+    def _start(self, name: str, exchange: Callable[[], Work], size: int) -> Callable[[], None]:
         """Begins an exchange in which `size` bytes are sent; what it gives waits for it."""
         work = self._told(exchange)
         self.sent += size
+        until: Callable[[], object] = work.wait
+        if self.trace is not None:
+            until = self.trace.exchange(name, work, size)
 
         def wait() -> None:
             start = time.perf_counter()
-            self._told(work.wait)
+            self._told(until)
             self.waited_s += time.perf_counter() - start
 
         return wait

@@ -60,6 +60,8 @@ class ParallelRunner:
     def close(self) -> None:
         """Ends the other ranks. Twice is fine."""
         control, self._control = self._control, None
+        if control is not None:
+            self.share.end()
         if control is not None and self.failure is None:
             with contextlib.suppress(RankFailed):
                 control.stop()

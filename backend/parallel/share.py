@@ -21,12 +21,13 @@ from lampc.backend.parallel.settings import DTYPES, Settings
 from lampc.backend.parallel.shards import Shards
 from lampc.backend.parallel.source import Source
 from lampc.backend.parallel.step import Step
+from lampc.backend.parallel.trace import Trace
 from lampc.backend.reads import Read
 from lampc.backend.tokenizer import read_json
 
 
 class Share:
-    """`group` may be replaced by the one that connects the ranks after loading. `bytes_read` is of tensors."""
+    """Alone until it is told to `connect`. `bytes_read` is of tensors."""
 
     def __init__(self, settings: Settings, rank: int) -> None:
         """Reads this rank's weights. Raises what `load_engine` raises."""
@@ -43,6 +44,8 @@ class Share:
         self._halve_from = max(2, settings.halve_from)
         shards = Shards(rank, settings.ranks)
         self.group = Group()
+        self.trace = Trace(rank) if settings.trace else None
+        self._folder = Path(settings.trace)
         weights = Weights(folder)
         made = recipe(resolve(config, path), Fields(config, path), settings.context_length)
         source = Source(weights, shards, lambda x: self.group.begin(x), self._rows, device, dtype)
@@ -61,15 +64,31 @@ class Share:
         """How many rows a step of `rows` rows is computed with."""
         return self._rows.padded(rows)
 
-    @torch.inference_mode()
+    def connect(self, group: Group) -> None:
+        """Takes the group that connects the ranks."""
+        self.group = group
+        group.trace = self.trace
+
     def run(self, step: Step) -> torch.Tensor | None:
         """Stores K/V, and on the first rank gives logits [wanted, vocab], float32. Raises RankFailed."""
+        if self.trace is None:
+            return self._run(step)
+        with self.trace.step(len(step.ids)):
+            return self._run(step)
+
+    def end(self) -> None:
+        """There are no more steps: writes the trace, if there is one."""
+        if self.trace is not None:
+            self.trace.write(self._folder)
+
+    @torch.inference_mode()
+    def _run(self, step: Step) -> torch.Tensor | None:
         parts = self._halved(step)
         if parts is None:
-            (logits,) = together([self.begin(step)])
+            (logits,) = together([self.begin(step)], self.trace)
         else:
             halves, order = parts
-            found = together([self.begin(half, place) for place, half in enumerate(halves)])
+            found = together([self.begin(half, place) for place, half in enumerate(halves)], self.trace)
             logits = torch.cat(found)[order.to(self._device)]
         return self.group.to_first(logits, self._widths)
 
