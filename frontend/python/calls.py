@@ -86,8 +86,8 @@ class Calls(Expressions):
                 return self.pack({"passages": found}, node)
             case Tool():
                 return self.tool(function, args, kwargs, node)
-            case Module() if hasattr(function, "_graph"):
-                return self.inline(type(function)._graph, [function, *args], kwargs, node)
+            case Module() if (graph := self.context.graph_of(function)) is not None:
+                return self.inline(graph, [function, *args], kwargs, node)
             case Module() | Program():
                 return self.nested(function, args, kwargs, node)
             case Parallel():
@@ -182,7 +182,7 @@ class Calls(Expressions):
     def in_place(self, module: Any, kwargs: dict[str, Any], node: ast.AST) -> Any:
         """A module's call with its body here, so that what is drawn in it is drawn as said here."""
         if isinstance(module, Module) and not isinstance(module, Predict | ChainOfThought):
-            return self.inline(getattr(type(module), "_graph", type(module).forward), [module], kwargs, node)
+            return self.inline(self.context.graph_of(module) or type(module).forward, [module], kwargs, node)
         return self.call(module, [], kwargs, node)
 
     def retrieve(

@@ -79,6 +79,10 @@ class Context:
         self.used.setdefault(symbol, tool)
         return Symbol(symbol)
 
+    def graph_of(self, module: Module) -> Any:
+        """The graph that a library module is traced by, if it has one."""
+        return graph_of(module)
+
     def adopt(self, module: Module, prefix: str = "") -> None:
         """Name all predictors of a module, and its parts."""
         for symbol, predictor in predictor_symbols(module):
@@ -258,7 +262,17 @@ class Context:
 
 def forward_of(module: Module) -> Any:
     """The function that a module is traced by: a library module's graph, else its `forward`."""
-    return getattr(type(module), "_graph", type(module).forward)
+    return graph_of(module) or type(module).forward
+
+
+def graph_of(module: Any) -> Any:
+    """The graph that stands beside the `forward` of a module's class, if there is one: a subclass with a `forward` of
+    its own is traced by that, and so is one that overrides a method that the graph stands for."""
+    for cls in type(module).__mro__:
+        if "forward" in vars(cls):
+            own = all(getattr(type(module), n) is vars(cls)[n] for n in vars(cls).get("_graph_stands_for", ()))
+            return vars(cls).get("_graph") if own else None
+    return None
 
 
 def inputs_of(module: Any) -> dict[str, Type] | None:
@@ -273,7 +287,7 @@ def inputs_of(module: Any) -> dict[str, Type] | None:
     signature: Any = getattr(module, "signature", None)
     if hasattr(signature, "ir"):
         return {f.name: f.type for f in signature.ir().inputs}
-    if hasattr(module, "_graph"):
+    if graph_of(module) is not None:
         return inputs_of(getattr(module, "module", None))
     if not isinstance(module, Module):
         return None

@@ -190,3 +190,30 @@ def test_without_source_a_program_runs_as_plain_code_in_batches() -> None:
         outcomes = runner.session.run(unit, [Row(str(i), {"q": f"w{i}"}) for i in range(9)])
         assert [o.value for o in outcomes] == [{"a": f"W{i}"} for i in range(9)]
         assert lampc.settings.lm.batches == [9]
+
+
+class Twice(lampc.ReAct):
+    """A `forward` of its own around that of the library."""
+
+    def forward(self, **inputs: Any) -> Any:
+        first = super().forward(**inputs)
+        return lampc.Prediction(a="twice " + first.a)
+
+
+def test_a_subclass_is_traced_by_its_own_forward() -> None:
+    done = {"next_thought": "t", "next_tool_name": "finish", "next_tool_args": {}}
+    with ours(in_turn(done, {"reasoning": "r", "a": "x"})):
+        unit = trace(Twice("q -> a", tools=[shout]))
+        runner: Any = find_runner()
+        (outcome,) = runner.session.run(unit, [Row("0", {"q": "?"})])
+    assert outcome.value == {"a": "twice x"}
+
+
+def test_a_subclass_that_cuts_its_own_way_is_plain_code() -> None:
+    class Forgetful(lampc.ReAct):
+        def truncate_trajectory(self, trajectory: dict[str, Any]) -> dict[str, Any]:
+            return {}
+
+    with ours(model):
+        assert trace(Forgetful("q -> a", tools=[shout])).dynamic is not None
+        assert trace(lampc.ReAct("q -> a", tools=[shout])).dynamic is None
