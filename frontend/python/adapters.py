@@ -122,7 +122,8 @@ class Adapter:
 
     def format_system_message(self, signature: Any) -> str:
         made = _ir(signature)
-        return self._how.structure(made) + self._how.instruction(made.instruction)
+        how = self._how
+        return how.structure(made) + how.objective + how.instruction(made.instruction)
 
     def format_user_message_content(
         self, signature: Any, inputs: Mapping[str, Any], prefix: str = "", suffix: str = "", main_request: bool = False

@@ -33,6 +33,9 @@ class Dialogue:
     that cannot be read.
     """
 
+    objective = f"\n{OBJECTIVE}"
+    """What announces the instruction."""
+
     def __init__(self, name: str, strict: bool = False, once: bool = False) -> None:
         self.name = name
         self.strict = strict
@@ -68,7 +71,9 @@ class Dialogue:
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
         turns = [
-            Turn("system", (Guide(self.structure(told(signature))), Instruction(predictor, self.name))),
+            Turn(
+                "system", (Guide(self.structure(told(signature)) + self.objective), Instruction(predictor, self.name))
+            ),
             Turn("demos", (Demos(predictor, self.name),)),
         ]
         user: list[Segment] = []
@@ -89,7 +94,7 @@ class Dialogue:
         return [Text(head), Input(index, field, self.name), *([Text(self.tail(field))] if self.tail(field) else [])]
 
     def instruction(self, text: str) -> str:
-        return f"\n{OBJECTIVE}{indented(text)}"
+        return indented(text)
 
     def value(self, value: Any, field: Field) -> str:
         return written(value, field)

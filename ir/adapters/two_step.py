@@ -23,6 +23,8 @@ class TwoStep(Dialogue):
     """See the module's text. `extractor` names the model of the second call ("": that of the first); `last` renders
     the value that ends a message, behind which no white space is left."""
 
+    objective = ""
+
     def __init__(self, name: str, strict: bool = False, *, last: bool = False, extractor: str = "") -> None:
         super().__init__(name, strict)
         self.last = last
