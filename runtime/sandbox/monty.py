@@ -8,15 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import inspect
-import keyword
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
-from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.tools.interpreter import (
     SANDBOX_RULES,
     CodeExecutionError,
@@ -24,19 +21,20 @@ from lampc.frontend.python.tools.interpreter import (
     FinalOutput,
 )
 from lampc.ir.runner import aside
+from lampc.runtime.sandbox.base import Interpreter
 from lampc.runtime.sandbox.launcher import launcher
 from lampc.runtime.sandbox.limits import SandboxLimits
-from lampc.runtime.sandbox.values import heavier, inside, outside
+from lampc.runtime.sandbox.values import heavier, outside
 
 _SAVED = 4 << 20
 """States larger than this are not kept for the case that later code breaks the interpreter: saving them is slow."""
 
 
-class PythonInterpreter:
+class PythonInterpreter(Interpreter):
     """A sandbox for Python. Names that code binds live until `shutdown`; use by one thread at a time.
 
-    `tools` are functions of this process that code may call. `output_fields` (`[{"name": "answer"}, ...]`) are the
-    parameters of SUBMIT; without them it takes one value, the field `output`. `seed` starts its random numbers.
+    `seed` starts its random numbers. After code that broke a limit or the process, the session is again as it was
+    before that code.
     """
 
     execution_instructions = SANDBOX_RULES
@@ -50,48 +48,23 @@ class PythonInterpreter:
         seed: int = 0,
         callbacks: Sequence[Any] = (),
     ) -> None:
-        self.tools: dict[str, Callable[..., Any]] = dict(tools or {})
-        self.output_fields = output_fields
-        self.limits = limits or SandboxLimits()
+        super().__init__(tools, output_fields, limits=limits, callbacks=callbacks)
         self.seed = seed
-        self.callbacks = list(callbacks)
         self._open: ExitStack | None = None
         self._session: Any = None
         self._saved: bytes | None = b""
-        self._ended = False
-        self._busy = False
         self._running = False
         self._lock = threading.Lock()
 
-    def __repr__(self) -> str:
-        return f"PythonInterpreter(tools={list(self.tools)}, limits={self.limits})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-
-    def __call__(self, code: str, variables: dict[str, Any] | None = None) -> Any:
-        return self.execute(code, variables)
-
-    # -- the session ----------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Start the process, if it is not there. Raises CodeInterpreterError after `shutdown`."""
-        if self._ended:
-            raise CodeInterpreterError("this interpreter was shut down; make a new one")
-        if self._session is None:
-            with telling("interpreter_startup", self, {}, active(self)):
-                self._connect()
+    def _connected(self) -> bool:
+        return self._session is not None
 
     def shutdown(self) -> None:
-        """End the process. What code had bound is gone. Code that still runs is ended by its limit of time."""
+        """End the process. Code that still runs is ended by its limit of time."""
         with self._lock:
             self._ended, running = True, self._running
-        if not running and self._session is not None:
-            with telling("interpreter_shutdown", self, {}, active(self)):
-                self._disconnect()
+        if not running:
+            super().shutdown()
 
     def _connect(self) -> None:
         monty = _library()
@@ -123,29 +96,6 @@ class PythonInterpreter:
         if opened is not None:
             with contextlib.suppress(Exception):  # its process may be gone already
                 opened.close()
-
-    # -- execution ------------------------------------------------------------------------------------------
-
-    def execute(self, code: str, variables: dict[str, Any] | None = None) -> Any:
-        """See `CodeInterpreter.execute`. After code that ran out of time or broke the process, the session is again
-        as it was before that code."""
-        if self._busy:
-            raise CodeInterpreterError("an interpreter cannot be used by a tool that its own code called")
-        given = self._variables(variables or {})
-        self.start()
-        self._busy = True
-        try:
-            with telling("interpreter_execute", self, {"code": code, "variables": variables}, active(self)) as told:
-                told.outputs = self._executed(code, given)
-            return told.outputs
-        finally:
-            self._busy = False
-
-    def _variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        for name in variables:
-            if not name.isidentifier() or keyword.iskeyword(name) or name == "SUBMIT" or name in self.tools:
-                raise CodeInterpreterError(f"Invalid variable name: '{name}'")
-        return {name: inside(value) for name, value in variables.items()}
 
     def _executed(self, code: str, given: dict[str, Any]) -> Any:
         monty = _library()
@@ -188,12 +138,10 @@ class PythonInterpreter:
                     raise CodeInterpreterError("the code waits for what nobody will answer")
                 elif at.is_os_function:
                     at = self._aside(at.resume_not_handled)
-                elif at.function_name == "SUBMIT" and "SUBMIT" not in self.tools:
-                    answer, submitted = self._submitted(at.args, at.kwargs)
+                else:
+                    answer, submitted = self._answered(at)
                     final = final or submitted
                     at = self._aside(at.resume, answer)
-                else:
-                    at = self._aside(at.resume, self._called(at.function_name, at.args, at.kwargs))
         except monty.MontyRuntimeError as e:
             if final is None:
                 raise
@@ -216,31 +164,15 @@ class PythonInterpreter:
         self._running = True
         return aside(task)
 
-    def _submitted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], FinalOutput | None]:
-        """What a call of SUBMIT is answered with, and the outputs, if they are what was asked for."""
-        names = [str(f["name"]) for f in self.output_fields] if self.output_fields else ["output"]
-        signature = inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
+    def _answered(self, at: Any) -> tuple[dict[str, Any], FinalOutput | None]:
+        """What a call that code made is answered with, and the outputs if it submitted them."""
         try:
-            values = signature.bind(*args, **kwargs).arguments
-        except TypeError as e:
-            return {"exception": TypeError(f"SUBMIT({', '.join(names)}): {e}")}, None
-        # no `except Exception` of the code stops this one
-        return {"exception": SystemExit("submitted")}, FinalOutput({n: outside(v) for n, v in values.items()})
-
-    def _called(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """What a call of a tool is answered with; what the tool raises is an error in the code."""
-        tool = self.tools.get(name)
-        if tool is None:
-            return {"exception": NameError(f"name '{name}' is not defined")}
-        given = [outside(v) for v in args], {k: outside(v) for k, v in kwargs.items()}
-        inputs = {"tool_name": name, "args": given[0], "kwargs": given[1]}
-        try:
-            with telling("interpreter_tool_call", self, inputs, active(self)) as told:
-                result = tool(*given[0], **given[1])
-                told.outputs = _awaited(result) if inspect.iscoroutine(result) else result
-            return {"return_value": inside(told.outputs)}
-        except Exception as e:
-            return {"exception": RuntimeError(f"{type(e).__name__}: {e}")}
+            if at.function_name == "SUBMIT" and "SUBMIT" not in self.tools:
+                # no `except Exception` of the code stops this one
+                return {"exception": SystemExit("submitted")}, self._submitted(at.args, at.kwargs)
+            return {"return_value": self._called(at.function_name, at.args, at.kwargs)}, None
+        except (NameError, TypeError, RuntimeError) as e:
+            return {"exception": e}, None
 
     def _failed(self, error: Any) -> str:
         """What is said of code that failed. Where it broke a limit, its heap is in no known state or leaves no room
@@ -311,17 +243,6 @@ def _callable(name: str) -> Callable[..., None]:
 
     function.__name__ = function.__qualname__ = name
     return function
-
-
-def _awaited(work: Any) -> Any:
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    work.close()
-    raise RuntimeError("an async tool cannot be called by code while an event loop runs in this thread")
 
 
 def _line(error: Any) -> str:

@@ -119,6 +119,7 @@ if TYPE_CHECKING:
     from lampc.runtime.retrieval.embedder import Embedder
     from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
     from lampc.runtime.sandbox.limits import SandboxLimits
+    from lampc.runtime.sandbox.local import LocalInterpreter
     from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
     from lampc.runtime.streaming import streamify
@@ -178,6 +179,7 @@ _RUNTIME = {
     "retrieval.embedder": ["Embedder"],
     "retrieval.embeddings": ["Embeddings", "EmbeddingsWithScores"],
     "sandbox.limits": ["SandboxLimits"],
+    "sandbox.local": ["LocalInterpreter"],
     "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
     "streaming": ["streamify"],
@@ -309,6 +311,7 @@ __all__ = [
     "LMUnsupportedFeatureError",
     "LMUnsupportedModelError",
     "LabeledFewShot",
+    "LocalInterpreter",
     "MCPError",
     "MCPServer",
     "Module",

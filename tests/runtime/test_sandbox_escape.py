@@ -337,7 +337,7 @@ def test_the_second_wall_holds_a_program_that_is_no_interpreter_at_all(secret: P
     program = launcher(sys.executable, 16 << 20)
     written = tmp_path / "written"
     for code, said in {
-        "import os; print(dict(os.environ).keys() <= {'LC_CTYPE'})": "True",
+        "import os; print(dict(os.environ).keys() <= {'LC_CTYPE', 'PYTHONHASHSEED'})": "True",
         f"f = open({str(written)!r}, 'w')\nf.write('x')\nf.flush()": "",
         "x = bytearray(2 << 30)": "",
         "f = [open('/dev/null') for _ in range(100)]": "",
