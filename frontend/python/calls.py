@@ -13,6 +13,7 @@ from lampc.frontend.python import lowered, methods
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
 from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
+from lampc.frontend.python.entry import graph_of
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS, shared
@@ -86,7 +87,7 @@ class Calls(Expressions):
                 return self.pack({"passages": found}, node)
             case Tool():
                 return self.tool(function, args, kwargs, node)
-            case Module() if (graph := self.context.graph_of(function)) is not None:
+            case Module() if (graph := graph_of(function)) is not None:
                 return self.inline(graph, [function, *args], kwargs, node)
             case Module() | Program():
                 return self.nested(function, args, kwargs, node)
@@ -182,7 +183,7 @@ class Calls(Expressions):
     def in_place(self, module: Any, kwargs: dict[str, Any], node: ast.AST) -> Any:
         """A module's call with its body here, so that what is drawn in it is drawn as said here."""
         if isinstance(module, Module) and not isinstance(module, Predict | ChainOfThought):
-            return self.inline(self.context.graph_of(module) or type(module).forward, [module], kwargs, node)
+            return self.inline(graph_of(module) or type(module).forward, [module], kwargs, node)
         return self.call(module, [], kwargs, node)
 
     def retrieve(

@@ -135,7 +135,7 @@ def inputs_taken(program: Module) -> set[str]:
     """The names of a program's inputs, as far as they are known."""
     import inspect
 
-    from lampc.frontend.python.context import inputs_of
+    from lampc.frontend.python.entry import inputs_of
 
     known = inputs_of(program)
     if known is not None:
