@@ -10,6 +10,7 @@ from lampc.frontend.python.tools.interpreter import (
     FinalOutput,
 )
 from lampc.frontend.python.tools.interpreter import interpreter_factory as resolve_interpreter_factory
+from lampc.runtime.sandbox.local import LocalInterpreter
 from lampc.runtime.sandbox.monty import PythonInterpreter
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Completions",
     "Example",
     "FinalOutput",
+    "LocalInterpreter",
     "Module",
     "Prediction",
     "PythonInterpreter",
