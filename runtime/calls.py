@@ -6,12 +6,15 @@ all who wait, so calls of different threads are run together; answers of endpoin
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import functools
 import hashlib
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -154,6 +157,11 @@ class CallDesk:
         record = self.store.get("call", name)
         return Answer.from_record(record) if record is not None else None
 
+    def driven_for(self, client: Client) -> bool:
+        """Whether a client waits for a model that must be driven."""
+        with self._lock:
+            return any(not _pushes(m) and any(w.client is client for w in c.waiting) for m, c in self._open.values())
+
     # -- waiting --------------------------------------------------------------------------------------
 
     def serve(self, client: Client) -> None:
@@ -257,6 +265,8 @@ class CallDesk:
             waiting.client.ready.append((waiting.deliver, answer, usage))
             if waiting.client.waits:
                 self._turn.notify_all()
+            if waiting.client.wake is not None:
+                waiting.client.wake()
 
 
 class Waiting:
@@ -265,22 +275,21 @@ class Waiting:
 
     __slots__ = ("client", "deliver", "node", "on_text", "watch")
 
-    def __init__(
-        self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None
-    ) -> None:
+    def __init__(self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None) -> None:
         self.client, self.deliver, self.node, self.watch, self.on_text = client, deliver, node, watch, on_text
 
 
 class Client:
     """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
 
-    __slots__ = ("desk", "dropped", "open", "ready", "waits")
+    __slots__ = ("desk", "dropped", "open", "ready", "waits", "wake")
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
         self.dropped = desk._dropped
         self.open = 0
         self.waits = False
+        self.wake: Callable[[], object] | None = None  # told of every answer
         self.ready: list[tuple[Deliver, Answer, Usage]] = []
 
     def __enter__(self) -> Client:
@@ -333,6 +342,20 @@ class Client:
         self.open += 1
         self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch, on_text), ids, messages, score)
 
+    async def afinish(self) -> None:
+        """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        self.wake = lambda: loop.call_soon_threadsafe(arrived.set)
+        self.desk._send(pushes=True)
+        if self.desk.driven_for(self):
+            await loop.run_in_executor(waiting_threads(), self.finish)
+        while not self.idle:
+            if self.ready:
+                self.advance()
+                continue
+            await arrived.wait()
+            arrived.clear()
+
     def advance(self) -> None:
         """Hand queued calls to their models, let models work, deliver what is finished."""
         if not self.ready:
@@ -344,6 +367,12 @@ class Client:
             self.open -= len(ready)
         for deliver, answer, usage in ready:
             deliver(answer, usage)
+
+
+@functools.cache
+def waiting_threads() -> ThreadPoolExecutor:
+    """Threads for asynchronous calls that wait for an engine: the usual pool is too small to fill a batch."""
+    return ThreadPoolExecutor(128, thread_name_prefix="lampc-wait")
 
 
 def _pushes(model: Model) -> bool:

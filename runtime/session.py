@@ -214,15 +214,35 @@ class Session:
     def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Sampling, draws: Sequence[Draw]) -> list[Answer]:
         """Answers to a conversation, one for each draw, errors inside them."""
         answers: list[tuple[Answer, Usage] | None] = [None] * len(draws)
+        with Client(self.desk) as client:
+            self._chat(client, answers, messages, sampling, draws)
+            client.finish()
+        return [a[0] for a in answers if a is not None]
+
+    async def achat(
+        self, messages: Sequence[Mapping[str, Any]], sampling: Sampling, draws: Sequence[Draw]
+    ) -> list[Answer]:
+        """The same, for `await`."""
+        answers: list[tuple[Answer, Usage] | None] = [None] * len(draws)
+        with Client(self.desk) as client:
+            self._chat(client, answers, messages, sampling, draws)
+            await client.afinish()
+        return [a[0] for a in answers if a is not None]
+
+    def _chat(
+        self,
+        client: Client,
+        answers: list[tuple[Answer, Usage] | None],
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        draws: Sequence[Draw],
+    ) -> None:
         model = self.models.get("main")
         turns = [turn_of(m) for m in messages]
         if model.target.local:
             turns = [text_turn(t, model.target.info.name) for t in turns]
-        with Client(self.desk) as client:
-            for i, draw in enumerate(draws):
-                self.request(client, answers, i, model, turns, sampling, draw, "lm")
-            client.finish()
-        return [a[0] for a in answers if a is not None]
+        for i, draw in enumerate(draws):
+            self.request(client, answers, i, model, turns, sampling, draw, "lm")
 
     def request(
         self,

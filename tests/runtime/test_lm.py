@@ -401,6 +401,22 @@ def test_threads_are_answered_together() -> None:
     assert server.peak > 4
 
 
+def test_many_asynchronous_calls_are_under_way_at_once() -> None:
+    async def many(lm: Any, texts: list[str]) -> list[str]:
+        return [r[0] for r in await asyncio.gather(*(lm.acall(t) for t in texts))]
+
+    texts = [f"t{i}" for i in range(24)]
+    with Loopback(lambda m: str(m[-1]["content"]).upper(), seconds=0.2) as server:
+        assert asyncio.run(many(lampc.LM("m", api_base=server.url), texts)) == [t.upper() for t in texts]
+        assert server.peak > 8
+    lm = lampc.LM("f", engine=lambda messages: messages[-1]["content"] + "!")
+    assert asyncio.run(many(lm, texts)) == [t + "!" for t in texts]
+    assert asyncio.run(many(lm, texts)) == [t + "!" for t in texts], "known by now"
+    broken = lampc.LM("b", engine=lambda messages: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(broken.acall("x"))
+
+
 # -- litellm ----------------------------------------------------------------------------------------------
 
 
