@@ -100,7 +100,8 @@ class Evaluate:
         save_as_csv: Any, save_as_json: Any,
     ) -> EvaluationResult:  # fmt: skip
         wanted = metric or self.metric
-        examples = list(self.devset if devset is None else devset)
+        rows = self.devset if devset is None else devset
+        examples = [e if isinstance(e, Example) else Example(e) for e in rows]
         if wanted is None:
             raise ValueError("Evaluate needs a metric: Evaluate(devset=rows, metric=f)")
         if not examples:

@@ -90,6 +90,13 @@ def test_rows_are_one_batch_and_failures_are_rows(program: Any) -> None:
     assert repr(found) == "EvaluationResult(score=50.0, results=<list of 6 results>)"
 
 
+def test_plain_dicts_are_rows_of_a_compiled_program() -> None:
+    plain: Any = [r.toDict() for r in ROWS]
+    found = Evaluate(devset=plain, metric=exact)(Turn())
+    assert found.score == 50.0
+    assert found.records()[0]["example_label"] == "cba"
+
+
 def test_programs_that_run_as_python_hand_over_what_they_return() -> None:
     found = Evaluate(devset=ROWS[:1], metric=lambda e, p: p.made == (1, 2))(Eager())
     assert found.score == 100.0
@@ -172,6 +179,23 @@ def test_judges_ask_in_one_batch() -> None:
     assert len(found.errors) == 0
     assert BATCHES[0] == 4
     assert found.scores == (pytest.approx(2 / 3),) * 4
+
+
+def test_judges_that_are_awaited_ask_in_one_batch() -> None:
+    data = [lampc.Example(text=w, question="q", response="r").with_inputs("text") for w in ("abc", "ab", "xyz", "xy")]
+    judge = SemanticF1()
+
+    class Answer(Turn):
+        def forward(self, text: str) -> lampc.Prediction:
+            return lampc.Prediction(response=self.turn(text=text).label)
+
+    async def measure(example: Any, prediction: Any) -> Any:
+        return await judge.acall(example, prediction)
+
+    found = Evaluate(devset=data, metric=measure)(Answer())
+    assert found.score == 66.67
+    assert found.results[0][2].score == pytest.approx(2 / 3)
+    assert BATCHES == [4, 4]
 
 
 def test_judges_of_optimizers_ask_in_one_batch_too() -> None:
