@@ -7,6 +7,7 @@ from pathlib import Path
 from types import ModuleType
 
 import dspy
+import dspy.experimental  # a name of dspy once it is imported
 import pytest
 
 import lampc
