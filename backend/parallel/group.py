@@ -107,12 +107,29 @@ class Group:
         if self.rank:
             self._start("logits", lambda: world.send([x.contiguous()], 0, 0), x.nbytes)()
             return None
-        parts = [x]
-        for rank in range(1, self.ranks):
-            part = x.new_empty(len(x), widths[rank])
-            self._start("logits", partial(world.recv, [part], rank, 0), 0)()
-            parts.append(part)
-        return torch.cat(parts, dim=1)
+        return torch.cat([x, *self._received("logits", x, widths[1:])], dim=1)
+
+    def likeliest(self, x: torch.Tensor, widths: list[int]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """On the first rank, for each row of the ranks' logits [n, width] side by side the first of the largest: its
+        place, int64 [n], and itself, float32 [n]. None on the others, which send these two alone."""
+        tops, places = x.max(dim=1)
+        world = self._world
+        if world is None:
+            return places, tops
+        packed = torch.stack([places.int() + sum(widths[: self.rank]), tops.view(torch.int32)], dim=1)
+        if self.rank:
+            self._start("likeliest", lambda: world.send([packed], 0, 0), packed.nbytes)()
+            return None
+        return best(torch.stack([packed, *self._received("likeliest", packed, [2] * (self.ranks - 1))]))
+
+    def _received(self, name: str, like: torch.Tensor, widths: list[int]) -> list[torch.Tensor]:
+        """What ranks 1, 2, ... send to the first: [n, width] of each, otherwise `like` its own."""
+        world = self._world
+        assert world is not None
+        parts = [like.new_empty(len(like), width) for width in widths]
+        for rank, part in enumerate(parts, 1):
+            self._start(name, partial(world.recv, [part], rank, 0), 0)()
+        return parts
 
     def _all_gather(self, among: Channel, x: torch.Tensor) -> Later:
         """[ranks, ...]"""
@@ -163,3 +180,11 @@ class Group:
         except RuntimeError as error:
             what = str(error).split("] ", 1)[-1].splitlines()[0]
             raise RankFailed(f"rank {self.rank} lost the others: {what}") from error
+
+
+def best(found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of int32 [ranks, n, 2], ids and the bits of float32 logits: for each of n the first of the largest logits, its id
+    int64 [n] and itself float32 [n]. NaN counts as the largest."""
+    tops = found[:, :, 1].contiguous().view(torch.float32)
+    where = tops.argmax(0, keepdim=True)
+    return found[:, :, 0].gather(0, where)[0].long(), tops.gather(0, where)[0]

@@ -65,4 +65,4 @@ def _part(step: Step, first: int, end: int, padded: Callable[[int], int]) -> Ste
         a, b = max(span.first, first), min(span.first + span.count, end)
         if a < b:
             spans.append(Span(a - first, span.start + a - span.first, b - a, span.slots))
-    return Step(ids, positions, slots, wanted, spans)
+    return Step(ids, positions, slots, wanted, spans, step.plain)

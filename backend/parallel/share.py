@@ -1,5 +1,7 @@
 """One rank's share of an engine: its weights, its K/V, and the steps that it computes together with the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,26 +73,33 @@ class Share:
 
     def run(self, step: Step) -> torch.Tensor | None:
         """Stores K/V, and on the first rank gives logits [wanted, vocab], float32. Raises RankFailed."""
-        if self.trace is None:
-            return self._run(step)
-        with self.trace.step(len(step.ids)):
-            return self._run(step)
+        with self._step(step):
+            return self.group.to_first(self._logits(step), self._widths)
+
+    def likeliest(self, step: Step) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Stores K/V, and on the first rank gives the likeliest token of each wanted row, int64 [wanted], and its
+        logit, float32 [wanted]. Raises RankFailed."""
+        with self._step(step):
+            return self.group.likeliest(self._logits(step), self._widths)
 
     def end(self) -> None:
         """There are no more steps: writes the trace, if there is one."""
         if self.trace is not None:
             self.trace.write(self._folder)
 
-    @torch.inference_mode()
-    def _run(self, step: Step) -> torch.Tensor | None:
+    @contextmanager
+    def _step(self, step: Step) -> Iterator[None]:
+        with torch.inference_mode(), nullcontext() if self.trace is None else self.trace.step(len(step.ids)):
+            yield
+
+    def _logits(self, step: Step) -> torch.Tensor:
+        """[wanted, width] of this rank's tokens."""
         parts = self._halved(step)
         if parts is None:
-            (logits,) = together([self.begin(step)], self.trace)
-        else:
-            halves, order = parts
-            found = together([self.begin(half, place) for place, half in enumerate(halves)], self.trace)
-            logits = torch.cat(found)[order.to(self._device)]
-        return self.group.to_first(logits, self._widths)
+            return together([self.begin(step)], self.trace)[0]
+        halves, order = parts
+        found = together([self.begin(half, place) for place, half in enumerate(halves)], self.trace)
+        return torch.cat(found)[order.to(self._device)]
 
     def _halved(self, step: Step) -> tuple[list[Step], torch.Tensor] | None:
         return halved(step, self._halve_from, self._rows.padded) if self.group.ranks > 1 else None

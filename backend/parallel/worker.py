@@ -19,7 +19,11 @@ def serve(store: Store, rank: int, settings: Settings, watch: Callable[[], None]
     share.connect(group)
     reader = Reader()
     while len(wire := control.receive()):
-        share.run(reader.read(wire))
+        step = reader.read(wire)
+        if step.plain:
+            share.likeliest(step)
+        else:
+            share.run(step)
     share.end()
 
 
