@@ -253,7 +253,6 @@ class Strand:
             value = run(*args, **kwargs)
         return value if entry is None else entry.keep(value)
 
-
     def aside(self, task: Callable[[], Any]) -> Any:
         """Run a task on a thread; if it is not done at once, the other strands go on meanwhile."""
         if getcurrent() is not self.task:
