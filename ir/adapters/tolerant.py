@@ -145,7 +145,7 @@ def _inside(name: str, text: str) -> str | None:
 def _element_values(field: Field, inner: str) -> Iterator[Any]:
     """What elements within an element say, by the schema of the field."""
     schema = json_schema(field)
-    if "<" in inner:
+    if "<" in inner or not inner:
         with contextlib.suppress(ValueError):
             found = elements(f"<value>{inner}</value>")["value"]
             yield value_of(found, schema, schema.get("$defs", {}))
