@@ -5,8 +5,10 @@ taken in chunks counted from position 0, and chunks are added up from the first 
 """
 
 import hashlib
+import threading
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,11 +31,20 @@ from lampc.backend.tiles import score_scale
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PROCESSORS = 132  # where the interpreter has none
+_ALONE = threading.Lock()
 
 
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter."""
     return not isinstance(attend_rows, triton.JITFunction)
+
+
+def launching(q: torch.Tensor) -> AbstractContextManager[object]:
+    """Around launches for a tensor: its device is where Triton launches; of all threads one interprets at a time, since
+    the interpreter changes Triton's own modules while it runs a kernel."""
+    if interpreted():
+        return _ALONE
+    return torch.cuda.device_of(q)  # type: ignore[no-untyped-call]
 
 
 def digest(device: torch.device) -> str:
@@ -138,7 +149,7 @@ class TritonAttention:
         def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
             # All K/V of the step are stored before any is read: rows may build on rows of the same step.
             cache.write(layer, store, k, v)
-            with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # where Triton launches
+            with launching(q):
                 return self._run(layer, q, ready[self._windows[layer]])
 
         return attend
