@@ -28,7 +28,7 @@ marks = [(time.time(), time.process_time())]
 def mark(): marks.append((time.time(), time.process_time()))
 sys.path.insert(0, sys.argv[1])
 from lampc.backend import Engine
-from lampc.runtime.models import firefly_folder
+from lampc.runtime.pool import firefly_folder
 mark()
 import torch
 mark()

@@ -93,7 +93,7 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     folders = list(args.folder)
     if not folders:
-        from lampc.runtime.models import firefly_folder
+        from lampc.runtime.pool import firefly_folder
 
         shape = QWEN | {"num_hidden_layers": args.layers}
         folders = [firefly_folder(), make(cache.folder("models") / f"qwen-{args.layers}-layers-random", shape)]

@@ -39,7 +39,7 @@ from _common import ROOT, append, machine
 sys.path.insert(0, str(ROOT / "src"))
 
 from lampc.backend import Handle, QueueFull, Request, Sampling, State, TokenEngine, load_engine
-from lampc.runtime.models import firefly_folder
+from lampc.runtime.pool import firefly_folder
 
 HIGH, LOW = 1, 0
 TIMES = 10  # parts of the loaded phase in each of which low priority must move

@@ -246,7 +246,7 @@ def main() -> None:
     if args.loading:
         return loading(*args.loading)
     torch.set_num_threads(args.threads)
-    from lampc.runtime.models import firefly_folder
+    from lampc.runtime.pool import firefly_folder
 
     shape = QWEN | {"num_hidden_layers": args.layers}
     random_one = qwen() if shape == QWEN else make(cache.folder("models") / f"qwen-{args.layers}-layers-random", shape)

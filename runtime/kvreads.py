@@ -19,7 +19,8 @@ from lampc.ir import Module, Op, Value
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.prog import DefPredictor
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Segment, Shots
-from lampc.runtime.models import LocalModel, ModelCall
+from lampc.runtime.local import LocalModel
+from lampc.runtime.models import ModelCall
 
 if TYPE_CHECKING:
     from lampc.backend.reads import Read, StepReads

@@ -30,9 +30,10 @@ from lampc.runtime.compile import Executable, lower, structural
 from lampc.runtime.events import EventBus
 from lampc.runtime.execute import Executor
 from lampc.runtime.failures import RowFailure
-from lampc.runtime.models import Answer, ModelPool
+from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
+from lampc.runtime.pool import ModelPool
 from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.retrieval.desk import RetrievalDesk
 from lampc.runtime.retrieval.protocol import Store as PassageStore

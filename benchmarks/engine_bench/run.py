@@ -100,7 +100,7 @@ def _models(args: argparse.Namespace) -> list[Model]:
         folder = models.make(cache.folder("models") / "small-random", models.SMALL)
         known["tiny"] = Model("tiny", folder, "bfloat16", big=False)
     if "firefly" in args.models:
-        from lampc.runtime.models import firefly_folder
+        from lampc.runtime.pool import firefly_folder
 
         known["firefly"] = Model("firefly", Path(firefly_folder()), "float32", big=False)
     return [known[name] for name in args.models]

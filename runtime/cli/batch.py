@@ -154,7 +154,7 @@ def _check(defaults: dict[str, Any], options: dict[str, Any]) -> None:
 def _loaded(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
     from lampc.backend import load_engine
     from lampc.runtime.cli.failure import CommandError
-    from lampc.runtime.models import FIREFLY, firefly_folder
+    from lampc.runtime.pool import FIREFLY, firefly_folder
 
     if "://" in model:
         raise CommandError(f"{model}: lampc batch runs a model on this machine; give a checkpoint folder")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from lampc.backend import Engine
-from lampc.runtime.models import firefly_folder
+from lampc.runtime.pool import firefly_folder
 from tests.cli.conftest import Result
 
 Lampc = Callable[..., Result]

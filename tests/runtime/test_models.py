@@ -8,7 +8,8 @@ import pytest
 
 from lampc.backend.errors import CheckpointError
 from lampc.frontend.lmp import compile_lmp
-from lampc.runtime.models import ModelError, ModelPool
+from lampc.runtime.models import ModelError
+from lampc.runtime.pool import ModelPool
 from tests.backend.checkpoints import save_checkpoint
 
 

@@ -1,0 +1,134 @@
+"""An engine of ours as a model: calls become requests, finished requests become answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lampc.ir import ModelInfo
+from lampc.runtime.models import Answer, ModelCall, failed
+from lampc.runtime.target import LocalTarget
+
+if TYPE_CHECKING:
+    from lampc.backend import Handle, PrefixRef, TokenEngine
+    from lampc.backend.output import TextPieces
+    from lampc.ir import Target
+
+
+class LocalModel:
+    """An engine of ours."""
+
+    def __init__(self, engine: TokenEngine, name: str) -> None:
+        info = engine.info
+        self.engine = engine
+        self.mode = "exact" if info.exact else "fast"
+        self.target: Target = LocalTarget(
+            ModelInfo(name, info.digest, info.context_length, info.kv_bytes_per_token, info.vocab_size),
+            engine.tokenizer,
+        )
+        self._pending: dict[int, tuple[Handle, ModelCall]] = {}
+        self._pieces: dict[int, TextPieces] = {}
+        self._failed: list[tuple[ModelCall, Answer]] = []
+        self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
+
+    def submit(self, calls: Sequence[ModelCall]) -> None:
+        self._backlog += calls
+        self._feed()
+
+    def _feed(self) -> None:
+        from lampc.backend import BackendError, Request
+        from lampc.backend import Sampling as EngineSampling
+        from lampc.backend.errors import QueueFull
+        from lampc.backend.output import TextPieces
+
+        while self._backlog:
+            call = self._backlog.popleft()
+            s = call.sampling
+            try:
+                # the prompt may leave less room than asked: what fits is generated, as a length stop
+                room = self.target.info.context_length - len(call.ids)
+                most = max(min(s.max_tokens or room, room), 1)
+                drawn = EngineSampling(s.temperature, s.top_k, s.top_p, most, 0, s.stop)
+                handle = self.engine.submit(Request(call.ids, drawn, call.draw, score=call.score))
+            except QueueFull:
+                self._backlog.appendleft(call)
+                return
+            except (BackendError, ValueError) as e:
+                self._failed.append((call, failed(_as_lm_error(e, self.target.info.name))))
+                continue
+            self._pending[handle.id] = (handle, call)
+            if call.listeners:
+                self._pieces[handle.id] = TextPieces(drawn, self.engine.tokenizer)
+
+    def advance(self) -> list[tuple[ModelCall, Answer]]:
+        self._feed()
+        out, self._failed = self._failed, []
+        if not self._pending:
+            return out
+        ended = self.engine.step()
+        for i in list(self._pieces):
+            self._tell(i)
+        for handle in ended:
+            if handle.id in self._pending:
+                out.append((self._pending.pop(handle.id)[1], _answer(handle)))
+        return out
+
+    def _tell(self, i: int) -> None:
+        """Give those who listen to a request the text that is new and sure."""
+        handle, call = self._pending[i]
+        pieces = self._pieces[i]
+        text = "".join(map(pieces.push, handle.new_tokens()))
+        if handle.completion is not None:
+            text += pieces.end(handle.completion.text)
+            del self._pieces[i]
+        for listener in call.listeners if text else ():
+            listener(text)
+
+    def call_of(self, handle: Handle) -> ModelCall | None:
+        """The call that a request of the engine is of, as long as it is under way."""
+        found = self._pending.get(handle.id)
+        return found[1] if found is not None and found[0] is handle else None
+
+    def retain(self, ids: tuple[int, ...]) -> PrefixRef | None:
+        return self.engine.retain(ids)
+
+    def release(self, ref: PrefixRef) -> None:
+        self.engine.release(ref)
+
+    def abort(self) -> None:
+        for handle, _ in self._pending.values():
+            self.engine.abort(handle)
+        self._pending, self._pieces = {}, {}
+        self._backlog.clear()
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._pending or self._backlog)
+
+    def close(self) -> None:
+        self.abort()
+        self.engine.close()
+
+
+def _answer(handle: Handle) -> Answer:
+    c = handle.completion
+    assert c is not None
+    return Answer(
+        c.text,
+        c.tokens,
+        c.finish,
+        c.prompt_tokens,
+        c.computed_tokens,
+        c.cached_tokens,
+        len(c.tokens),
+        error=(c.error or c.finish) if c.finish in ("error", "timeout", "abort") else "",
+        score=sum(c.logprobs or ()),
+    )
+
+
+def _as_lm_error(error: Exception, model: str) -> Exception:
+    from lampc.backend.errors import ContextTooLong
+    from lampc.ir.errors import ContextWindowExceededError
+
+    return ContextWindowExceededError(str(error), model=model) if isinstance(error, ContextTooLong) else error

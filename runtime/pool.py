@@ -1,0 +1,284 @@
+"""The pool of models: made on first use, by the definitions of a program or one override for all, within one budget."""
+
+from __future__ import annotations
+
+import copy
+import json
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from lampc.ir import thaw
+from lampc.ir.modelnames import named_model
+from lampc.ir.prog import DefModel
+from lampc.runtime.local import LocalModel
+from lampc.runtime.models import Model, ModelError
+
+if TYPE_CHECKING:
+    from lampc.backend import Request
+    from lampc.backend.hooks import Event
+    from lampc.ir import Module
+    from lampc.runtime.events import EventBus
+    from lampc.runtime.modelview import ModelView
+
+FIREFLY = "firefly"
+
+
+class ModelPool:
+    """Models by name, made on first use. `override` (a source or an engine) stands for all of them.
+
+    `budget` bounds the bytes of local weights held at once; beyond it ModelError is raised.
+    """
+
+    def __init__(
+        self,
+        override: Any = None,
+        *,
+        base: Path = Path("."),
+        exact: bool = True,
+        prefix_cache: bool = True,
+        engine: str = "paged",
+        budget: int = 8 << 30,
+        options: dict[str, Any] | None = None,
+        bus: EventBus | None = None,
+    ) -> None:
+        self.override = override
+        self.bus = bus
+        self.base = base
+        self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
+        self.budget = budget
+        self.options = options or {}
+        self._views: dict[str, ModelView] = {}
+        self._named: dict[int, ModelView] = {}
+        self._hits: dict[tuple[str, int], tuple[Module | None, str, Any, ModelView]] = {}
+        self._shared = _Loaded()
+        self._generation = 0
+
+    def using(self, override: Any) -> ModelPool:
+        """The same models with another override."""
+        made = copy.copy(self)
+        made.override, made._views, made._named, made._hits = override, {}, {}, {}
+        return made
+
+    def get(self, name: str, module: Module | None = None) -> ModelView:
+        """The model that `@name` stands for in `module`. Raises ModelError or the engine's own errors."""
+        if self._generation != self._shared.generation:
+            self._views, self._named, self._hits = {}, {}, {}
+            self._generation = self._shared.generation
+        hit = self._hits.get((name, id(module)))
+        if hit is not None and hit[0] is module and named_model(hit[1]) is hit[2]:
+            return hit[3]
+        view, declared, known = self._find(name, module)
+        if len(self._hits) >= 1024:
+            self._hits.clear()
+        self._hits[name, id(module)] = module, declared, known, view
+        return view
+
+    def _find(self, name: str, module: Module | None) -> tuple[ModelView, str, Any]:
+        """(the view, the name that is looked up, the object found by it or None)."""
+        definition = module.lookup(name) if module is not None else None
+        options: dict[str, Any] = {}
+        declared = definition.source if isinstance(definition, DefModel) else name
+        if (known := named_model(declared)) is not None:
+            found = self._named.get(id(known))
+            if found is not None and found.lm is known:
+                return found, declared, known
+            source: Any = known  # set on a predictor as an object: who does that means this one
+        elif self.override is not None:
+            source = self.override
+        elif isinstance(definition, DefModel):
+            source = definition.source
+            options = thaw(definition.options)
+        else:
+            source = FIREFLY
+        options = {**options, **self.options}  # who runs a program knows where
+        spot = _spot(source, options)
+        view = self._views.get(spot)
+        if view is None:
+            view = self._views[spot] = self._view(name, source, options)
+        if known is not None:
+            self._named[id(known)] = view
+        return view, declared, known
+
+    def _view(self, name: str, source: Any, options: dict[str, Any]) -> ModelView:
+        from lampc.runtime.lm import LM, BaseLM
+        from lampc.runtime.modelview import ModelView
+
+        if not isinstance(source, BaseLM):
+            return ModelView(self._model(name, source, options))
+        where: Any = source
+        if isinstance(source, LM):
+            where, own = source.source()
+            options = {**own, **options}
+        model = self._model(name, where, options)
+        remote = not model.target.local
+        further = source.further()
+        if further and not remote:
+            raise ModelError(
+                f"model {source.model!r} runs on this machine and has no option {next(iter(further))!r}; known are "
+                f"temperature, top_k, top_p, max_tokens, stop, {', '.join(_ENGINE_OPTIONS)}"
+            )
+        defaults = source.defaults()
+        if remote:
+            defaults.setdefault("max_tokens", 0)
+        extra = json.dumps(further, sort_keys=True, default=_schema) if further else ""
+        return ModelView(model, defaults, extra, source.cache, source)
+
+    def _model(self, name: str, source: Any, options: dict[str, Any]) -> Model:
+        spot, loaded = _spot(source, options), self._shared
+        with loaded.mutex:
+            if spot not in loaded.models:
+                loaded.models[spot] = self._make(name, source, options)
+            if spot in loaded.sizes:
+                loaded.sizes[spot] = loaded.sizes.pop(spot)
+            return loaded.models[spot]
+
+    def _make_room(self, size: int) -> None:
+        """Give local models back that nobody is using, as long as `size` bytes more do not fit."""
+        loaded = self._shared
+        for spot, held in list(loaded.sizes.items()):
+            model = loaded.models.get(spot)
+            if loaded.bytes + size <= self.budget:
+                return
+            if isinstance(model, LocalModel) and not model.busy:
+                del loaded.models[spot], loaded.sizes[spot]
+                loaded.bytes -= held
+                loaded.generation += 1
+                model.close()
+
+    def _make(self, name: str, source: Any, options: dict[str, Any]) -> Model:
+        if not isinstance(source, str | Path):
+            return self._object(name, source)
+        text = str(source)
+        if text.startswith("litellm:"):
+            from lampc.runtime.providers.litellm import LiteLLMClient
+            from lampc.runtime.remote import RemoteModel
+
+            return RemoteModel(LiteLLMClient(text.removeprefix("litellm:"), **options), name)
+        if text.startswith(("http://", "https://")):
+            if found := " and ".join(f"`{k}`" for k in _LOCAL_OPTIONS if k in options):
+                raise ModelError(
+                    f"model `{name}` is an endpoint and computes elsewhere: {found} can only be said of a model on "
+                    "this machine; leave it out, or name a checkpoint folder"
+                )
+            return self._endpoint(name, text, options)
+        from lampc.backend import load_engine
+
+        folder = firefly_folder() if text == FIREFLY else self._folder(Path(text))
+        size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
+        self._make_room(size)
+        if self._shared.bytes + size > self.budget:
+            raise ModelError(
+                f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._shared.bytes >> 20} MiB loaded, "
+                f"within {self.budget >> 20} MiB; use fewer models at once or raise the budget"
+            )
+        wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
+        unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model"})
+        if unknown:
+            raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
+        kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
+        wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache, "hooks": (_StepHook(self),)}
+        try:
+            engine = load_engine(folder, kind=kind, **wanted)
+        except ValueError as e:
+            raise ModelError(f"{folder}: {e}") from e
+        model = LocalModel(engine, name)
+        self._shared.bytes += size  # only now: what failed to load takes no room
+        self._shared.sizes[_spot(source, options)] = size
+        return model
+
+    def _endpoint(self, name: str, url: str, options: dict[str, Any]) -> Model:
+        from lampc.runtime.providers import OpenAIClient
+        from lampc.runtime.remote import CLIENT_OPTIONS, RemoteModel
+
+        unknown = sorted(set(options) - set(CLIENT_OPTIONS) - {"model"})
+        if unknown:
+            known = ", ".join(("model", *CLIENT_OPTIONS))
+            raise ModelError(f"model `{name}` is an endpoint; it has no option {unknown[0]!r}, there are {known}")
+        told = {k: v for k, v in options.items() if k in CLIENT_OPTIONS}
+        return RemoteModel(OpenAIClient(url, str(options.get("model", "")), **told), name)
+
+    def _object(self, name: str, source: Any) -> Model:
+        """A model given as an object: an engine of ours, something with DSPy's `forward`, a function of messages."""
+        if hasattr(source, "target"):
+            made: Model = source
+            return made
+        if hasattr(source, "submit") and hasattr(source, "step"):
+            return LocalModel(source, name)
+        from lampc.runtime.inprocess import HostModel
+
+        return HostModel(source, name)
+
+    def _folder(self, path: Path) -> Path:
+        for folder in (path, self.base / path):
+            if folder.is_dir():
+                return folder
+        raise ModelError(
+            f"{path}: no such folder; give a checkpoint folder (config.json, model.safetensors, tokenizer.json), "
+            f"`{FIREFLY}`, or the URL of an endpoint"
+        )
+
+    def close(self) -> None:
+        with self._shared.mutex:
+            models, self._shared.models = self._shared.models, {}
+            self._shared.sizes, self._shared.bytes = {}, 0
+            self._shared.generation += 1
+        for model in models.values():
+            model.close()
+
+
+class _Loaded:
+    """What pools that share their models have in common."""
+
+    def __init__(self) -> None:
+        self.models: dict[str, Model] = {}
+        self.sizes: dict[str, int] = {}  # bytes of local models, the longest unused first
+        self.bytes = 0
+        self.generation = 0  # grows whenever models are given back
+        self.mutex = threading.RLock()
+
+
+def _spot(source: Any, options: dict[str, Any]) -> str:
+    return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
+
+
+def _schema(value: Any) -> Any:
+    """Classes of pydantic among an endpoint's options, as the JSON schemas that they stand for."""
+    if hasattr(value, "model_json_schema"):
+        schema = value.model_json_schema()
+        return {"type": "json_schema", "json_schema": {"name": value.__name__, "schema": schema, "strict": True}}
+    raise ModelError(f"an option of an endpoint must be JSON, not {type(value).__name__}")
+
+
+class _StepHook:
+    """Passes an engine's steps on to the pool's bus."""
+
+    def __init__(self, pool: ModelPool) -> None:
+        self._pool = pool
+
+    def on_submit(self, request: Request) -> Request:
+        return request
+
+    def on_event(self, event: Event) -> None:
+        from lampc.backend.hooks import StepEvent
+
+        bus = self._pool.bus
+        if bus is not None and isinstance(event, StepEvent):
+            bus.emit(
+                "step",
+                tokens=event.rows,
+                running=event.running,
+                waiting=event.waiting,
+                used_blocks=event.used_blocks,
+            )
+
+
+_LOCAL_OPTIONS = ("backend", "tensor_parallel")
+_ENGINE_OPTIONS = (*_LOCAL_OPTIONS, "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
+
+
+def firefly_folder() -> Path:
+    """Where the bundled model lies."""
+    from importlib.resources import files
+
+    return Path(str(files("lampc.runtime.firefly")))
