@@ -23,6 +23,7 @@ from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.dialogue import Dialogue
 from lampc.ir.adapters.registry import ONCE, layout_for
 from lampc.ir.adapters.schema import is_history
+from lampc.ir.adapters.wording import both_described
 from lampc.ir.media import split
 from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
@@ -125,6 +126,17 @@ class Adapter:
         how = self._how
         return how.structure(made) + how.objective + how.instruction(made.instruction)
 
+    def format_field_description(self, signature: Any) -> str:
+        return both_described(_ir(signature))
+
+    def format_field_structure(self, signature: Any) -> str:
+        made = _ir(signature)
+        return self._how.structure(made).removeprefix(both_described(made) + "\n")
+
+    def format_task_description(self, signature: Any) -> str:
+        made = _ir(signature)
+        return (self._how.objective + self._how.instruction(made.instruction)).removeprefix("\n")
+
     def format_user_message_content(
         self, signature: Any, inputs: Mapping[str, Any], prefix: str = "", suffix: str = "", main_request: bool = False
     ) -> str:
@@ -219,6 +231,9 @@ class TwoStepAdapter(Adapter):
 
     layout = "two_step"
     asks_always = True
+
+    def format_task_description(self, signature: Any) -> str:
+        return self.format_system_message(signature)
 
     def __init__(self, extraction_model: Any = None, **options: Any) -> None:
         super().__init__(**options)

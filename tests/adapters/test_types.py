@@ -119,6 +119,9 @@ def test_the_parts_of_a_prompt_are_dspys(adapter: str) -> None:
         found.append(
             (
                 made.format_system_message(s),
+                made.format_field_description(s),
+                made.format_field_structure(s),
+                made.format_task_description(s),
                 made.format_user_message_content(s, values, prefix="p", suffix="s", main_request=True),
                 made.format_assistant_message_content(s, values),
                 made.format_demos(s, [values, {"question": "only", "out_a": "this"}, {"question": "nothing"}]),
@@ -142,3 +145,8 @@ def test_a_subclass_that_no_run_would_call_is_refused() -> None:
         """Changes nothing that a prompt shows."""
 
     assert Named().name == "chat"
+
+
+def test_the_first_of_two_steps_describes_the_task_as_dspy_does() -> None:
+    theirs = dspy.TwoStepAdapter(dspy.LM("openai/x")).format_task_description(signature(dspy, question=str, out=int))
+    assert lampc.TwoStepAdapter().format_task_description(signature(lampc, question=str, out=int)) == theirs
