@@ -33,7 +33,8 @@ def explain(
 
     The plan says for each predictor how often it is called, how many prompt tokens that asks for, and the
     bound: how many of them must be computed if every shared prefix is computed once. Counts that hang on what
-    the model answers are estimates. --analyze runs the rows and prints what was really computed and reused.
+    the model answers are estimates. --analyze runs the rows and prints what was really computed and reused,
+    and for each kv.* op which kernel computed it, how many requests read together and which prefix they read once.
 
     \b
     Examples:
