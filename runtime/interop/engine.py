@@ -41,6 +41,7 @@ _ERRORS = {
     "not_configured": "NotConfiguredError",
 }
 """Our errors, by their codes, as the classes of DSPy's engine layer."""
+_MOST_SEEN = 1_000_000
 
 
 class DspyEngine:
@@ -94,6 +95,8 @@ class DspyEngine:
         number = 0
         if sampling.temperature:
             with self._mutex:
+                if len(self._seen) >= _MOST_SEEN:
+                    self._seen.clear()
                 number = self._seen[digest]
                 self._seen[digest] += 1
         return Draw(self.session.seed, Key(("dspy", digest)), (number,))

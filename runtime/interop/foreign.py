@@ -15,6 +15,8 @@ class ForeignLM(BaseLM):
         self.given = given
 
     def forward(self, prompt: Any = None, messages: Any = None, **options: Any) -> Any:
-        kept = {k: v for k, v in options.items() if v is not None and k not in self.given.kwargs}
-        kept.pop("temperature", None) if not options.get("temperature") else None
-        return [o if isinstance(o, str) else o.get("text", "") for o in self.given(messages=messages, **kept)]
+        own = self.given.kwargs
+        said = {k: v for k, v in options.items() if v is not None and own.get(k) is None}
+        if not said.get("temperature"):
+            said.pop("temperature", None)  # what DSPy's predictors do not say, its LM decides
+        return [o if isinstance(o, str) else o.get("text", "") for o in self.given(messages=messages, **said)]
