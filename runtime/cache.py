@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from lampc.ir.runner import find_runner
 from lampc.runtime.models import Answer
 
 logger = logging.getLogger("lampc")
@@ -280,7 +281,7 @@ def configure_cache(
     restrict_pickle: bool = True,
     safe_types: Any = None,
 ) -> CallCache:
-    """Say where answers of calls are kept from now on, under DSPy's names; sessions made before keep theirs.
+    """Say where answers of calls are kept from now on, under DSPy's names; sessions of the user's own keep theirs.
 
     `disk_cache_dir` is by default LAMPC_CACHE_DIR or the user's cache folder. Nothing here is ever pickled, whatever
     `restrict_pickle` and `safe_types` say. Raises ValueError for limits that cannot be.
@@ -292,6 +293,10 @@ def configure_cache(
     entries = MEMORY_ENTRIES if memory_max_entries is None else int(memory_max_entries)
     made = CallCache(disk, entries if enable_memory_cache else 0)
     _configured[0] = made
+    runner = find_runner()
+    session = getattr(runner, "_root", None)
+    if session is not None and getattr(runner, "options", {}).get("cache") is None:
+        session.desk.cache = made
     return made
 
 

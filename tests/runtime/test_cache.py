@@ -268,6 +268,15 @@ def test_a_later_session_asks_nobody(tmp_path: Path) -> None:
         assert len(server.requests) == 3, "another sampling is another call"
 
 
+def test_it_may_be_configured_when_calls_have_been_made(tmp_path: Path) -> None:
+    lampc.configure(lm=lambda messages: "answer: yes", cache=None)
+    asking = lampc.Predict("question -> answer", layout="compact")
+    asking(question="a")
+    configure_cache(disk_cache_dir=tmp_path)
+    asking(question="b")
+    assert DiskCache(tmp_path).stats()["records"] == 1
+
+
 def test_without_cache_every_call_is_made(tmp_path: Path) -> None:
     configure_cache(disk_cache_dir=tmp_path)
     with Loopback(lambda m: "answer: yes") as server:
