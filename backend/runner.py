@@ -1,6 +1,6 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -12,7 +12,7 @@ from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Model, greedy
 from lampc.backend.models.rows import Rows
-from lampc.backend.plan import Plan
+from lampc.backend.plan import Plan, Want
 from lampc.backend.sampler import drawn, resolve
 from lampc.backend.spans import Spans
 
@@ -25,6 +25,7 @@ class TorchRunner:
     ) -> None:
         self._model = model
         self._greedy = greedy(model)
+        self._resolve = _resolver(rows.triton)
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
         self._inputs = _Inputs(0, device)
@@ -37,7 +38,7 @@ class TorchRunner:
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step."""
         if not plan.plain or self._greedy is None:
-            return resolve(plan.wants, self.logits(plan).cpu().numpy())
+            return self._resolve(plan.wants, self.logits(plan))
         with self._inference:
             ids, tops = self._greedy.likeliest(*self._prepare(plan))
         return drawn(ids.tolist(), tops.tolist())
@@ -88,6 +89,15 @@ class TorchRunner:
             wanted = inputs.want(rows + len(more))
         wanted[rows : rows + len(more)] = more
         return *inputs.first(count), attend, inputs.rows(rows + len(more))
+
+
+def _resolver(triton: bool) -> Callable[[Sequence[Want], torch.Tensor], list[Drawn]]:
+    """What draws tokens from logits: on the device with Triton's kernels, else on the host."""
+    if triton:
+        from lampc.backend.kernels.drawing import DeviceSampler  # nobody else pays for triton
+
+        return DeviceSampler().resolve
+    return lambda wants, logits: resolve(wants, logits.cpu().numpy())
 
 
 class _Decoding:

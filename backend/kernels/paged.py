@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 
 from lampc.backend.kernels.attention import attend_rows
 from lampc.backend.kernels.merge import merge_parts
+from lampc.backend.kernels.rope_write import LayerCache, Rotation, rope_write
 from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
 from lampc.backend.kernels.worktable import Planner, WorkTable
 from lampc.backend.kv_cache import KVCache
-from lampc.backend.models.layers import Attend
 from lampc.backend.native.build import NoKernels
 from lampc.backend.spans import Span
 from lampc.backend.tiles import score_scale
@@ -99,7 +99,7 @@ class TritonAttention:
                 f"K/V are {cache.dtype} on {cache.device}; the kernels take float32, float16 and bfloat16 "
                 f"on {'cpu, interpreted' if interpreted() else 'cuda'}, fewer than 2 ** 31 values a head"
             )
-        self._cache = cache
+        self.cache = cache
         self._windows = windows
         self._heads = heads
         coded = cache.scales is not None
@@ -121,9 +121,9 @@ class TritonAttention:
         """The table that a step of so many rows is computed by in layers with this window."""
         return self._planner.plan(spans, rows, window)
 
-    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
+    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> "Attending":
         """See `lampc.backend.attention.Attention.step`."""
-        cache = self._cache
+        cache = self.cache
         tables = {window: self.plan(spans, len(slots), window) for window in dict.fromkeys(self._windows)}
         ready = {window: self._upload(table) for window, table in tables.items()}
         places = max(table.places for table in tables.values())
@@ -131,32 +131,35 @@ class TritonAttention:
             self._parts = self._parts.new_empty(2 * places, *self._parts.shape[1:])
             self._marks = self._marks.new_empty(2 * places, *self._marks.shape[1:])
         store = torch.from_numpy(np.where(slots < 0, cache.trash, slots)).to(cache.device)
+        return Attending(self, [ready[window] for window in self._windows], store)
 
-        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            # All K/V of the step are stored before any is read: rows may build on rows of the same step.
-            cache.write(layer, store, k, v)
-            with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # where Triton launches
-                return self._run(layer, q, ready[self._windows[layer]])
-
-        return attend
+    def write(
+        self, layer: int, qkv: torch.Tensor, positions: torch.Tensor, slots: torch.Tensor, rotation: Rotation
+    ) -> torch.Tensor:
+        """q [M, heads, D], normalised and rotated, of qkv [M, (heads + 2 kv_heads) * D], whose K/V go to `slots`."""
+        cache = self.cache
+        scales = None if cache.scales is None else cache.scales[layer]
+        return rope_write(
+            qkv, positions, slots, rotation, LayerCache(cache.data[layer], scales, cache.trash), self._heads
+        )
 
     def _upload(self, table: WorkTable) -> _OnDevice:
         arrays = [*(launch.work for launch in table.launches)]
         arrays += [table.members, table.positions, table.slots, table.merged]
         starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays)])  # aligned to 16 bytes
-        packed = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=self._cache.device.type == "cuda")
+        packed = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=self.cache.device.type == "cuda")
         whole = packed.numpy()
         for start, array in zip(starts, arrays):
             whole[start : start + array.size] = array.ravel()
-        there = packed.to(self._cache.device, non_blocking=True)
+        there = packed.to(self.cache.device, non_blocking=True)
         parts = [there[a : a + array.size].view(array.shape) for a, array in zip(starts.tolist(), arrays)]
         launches = [(launch.tile, work) for launch, work in zip(table.launches, parts)]
         members, positions, slots, merged = parts[-4:]
         return _OnDevice(launches, members, positions, slots, merged, table.window, int((table.positions >= 0).sum()))
 
-    def _run(self, layer: int, q: torch.Tensor, table: _OnDevice) -> torch.Tensor:
+    def run(self, layer: int, q: torch.Tensor, table: _OnDevice) -> torch.Tensor:
         """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no span."""
-        cache, shape = self._cache, self.shape
+        cache, shape = self.cache, self.shape
         dim = shape.head_dim
         if q.stride()[1:] != (dim, 1):
             q = q.contiguous()
@@ -194,6 +197,28 @@ class TritonAttention:
                 enable_fp_fusion=False,
             )
         return out
+
+
+class Attending:
+    """The attention of one step, see `lampc.backend.models.layers.Attend`; `tables` has an entry per layer."""
+
+    def __init__(self, of: TritonAttention, tables: Sequence[_OnDevice], slots: torch.Tensor) -> None:
+        self._of = of
+        self._tables = tables
+        self._slots = slots
+
+    # All K/V of the step are stored before any is read: rows may build on rows of the same step.
+
+    def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        self._of.cache.write(layer, self._slots, k, v)
+        with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # where Triton launches
+            return self._of.run(layer, q, self._tables[layer])
+
+    def rotated(self, layer: int, qkv: torch.Tensor, positions: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """The same for q, k and v [M, (heads + 2 kv_heads) * D] side by side, not yet normalised and rotated."""
+        with torch.cuda.device_of(qkv):  # type: ignore[no-untyped-call]
+            q = self._of.write(layer, qkv, positions, self._slots, rotation)
+            return self._of.run(layer, q, self._tables[layer])
 
 
 def _processors(device: torch.device) -> int:
