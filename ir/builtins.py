@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, Record, Type, join
+from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, MapOf, Record, Type, join
 
 
 class BuiltinError(Exception):
@@ -206,6 +206,9 @@ _add(
     lambda a: [[i, x] for i, x in enumerate(a)],
     "pairs of index and item",
 )
+_add("keys", 1, ListOf(STR), list, "names of the fields of a record, in order")
+_add("values", 1, lambda t: ListOf(t[0].item if isinstance(t[0], MapOf) else ANY), lambda d: list(d.values()), "fields")
+_add("items", 1, ListOf(ANY), lambda d: [[k, v] for k, v in d.items()], "pairs of name and field of a record")
 _add("numbered", 1, lambda t: ANY, _numbered, "fields of records in one record, numbered: `a_0`, `b_0`, `a_1`, ...")
 _add("blocks", 2, STR, _blocks, "fields of a record as a layout shows them to a model: blocks(record, layout)")
 _add("best", 2, INT, _best, "index of the first reward that reaches a bound, else of the highest: best(rewards, bound)")

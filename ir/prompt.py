@@ -1,7 +1,7 @@
 """Prompts as data: turns of typed segments.
 
     Prompt = tuple of Turn          Turn = (role, segments)
-    segment = Text | Guide | Instruction | Demos | Input | Output
+    segment = Text | Guide | Instruction | Demos | Shots | Input | Output
 
 A turn of role `demos` holds one `Demos` segment and stands for as many user/assistant turns as there are demos; one of
 role `history` holds one `Input` segment, whose value is the conversation so far. `Instruction` and `Demos` name the
@@ -49,6 +49,14 @@ class Demos:
     adapter: str
 
 
+@attribute("shots")
+class Shots:
+    """The predictor's demos as text inside of a turn, rendered by `adapter`."""
+
+    predictor: str
+    adapter: str
+
+
 @attribute("input")
 class Input:
     """A slot for operand `index` of the request, rendered by `adapter` as a value of `field`."""
@@ -65,7 +73,7 @@ class Output:
     fields: tuple[str, ...]
 
 
-Segment: TypeAlias = Text | Guide | Instruction | Demos | Input | Output
+Segment: TypeAlias = Text | Guide | Instruction | Demos | Shots | Input | Output
 
 
 MANY = ("demos", "history")

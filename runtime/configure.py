@@ -22,7 +22,7 @@ from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_
 from lampc.ir.settings import settings
 from lampc.runtime.dispatch import Together
 from lampc.runtime.lm import LM
-from lampc.runtime.objects import keeping, outputs_of
+from lampc.runtime.objects import keeping, outputs_of, suited
 from lampc.runtime.types import Row
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class DefaultRunner(Together):
         """All rows of a program at once."""
         rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
         given: dict[str, Any] = {}
-        unit = trace(program)
+        unit = suited(trace(program), program, rows)
         outcomes = self.session.run(keeping(unit, program, given), rows)
         made = [given.get(o.cell.row.id) or outputs_of(unit, o) for o in outcomes]
         return [RowFailed(str(o.error)) if o.error else m for o, m in zip(outcomes, made, strict=True)]

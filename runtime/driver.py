@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, DemoSet, Draw, Key, Obj, digest, freeze, thaw
-from lampc.ir.adapters import Bound, ParseFailure, parse_answer
+from lampc.ir.adapters import Bound
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
     CallJob,
@@ -46,6 +46,7 @@ from lampc.runtime.journal import (
     usage_record,
 )
 from lampc.runtime.metrics import MetricError, RowMetric
+from lampc.runtime.rounds import read_calls
 from lampc.runtime.types import Cell, Outcome, Row, RowError, Usage
 
 if TYPE_CHECKING:
@@ -312,12 +313,9 @@ class _Run:
             draw = Draw(self.session.seed, Key((_PROPOSER, key)), (), "", job.number)
             calls.append((bound, thaw(job.inputs), job.sampling, draw))
         results = []
-        for (bound, *_), answer in zip(calls, self.session.complete(calls) if calls else (), strict=True):
-            try:
-                outputs = freeze(dict(parse_answer(bound, answer.text))) if not answer.error else Obj()
-                results.append(CallResult(outputs, answer.text, answer.error or None))
-            except ParseFailure as e:
-                results.append(CallResult(Obj(), answer.text, str(e)))
+        for found in read_calls(self.session, calls):
+            outputs = freeze(found.outputs) if found.error is None else Obj()
+            results.append(CallResult(outputs, found.text, str(found.error) if found.error is not None else None))
         return results
 
     # -- accounts -----------------------------------------------------------------------------------

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from lampc.ir import Module, Obj, Region
 from lampc.ir.adapters import bind_predictors
-from lampc.ir.prog import Call, Func, If, Loop, Map, Match, Predict, Try
+from lampc.ir.adapters.rounds import least_rounds, most_rounds
+from lampc.ir.prog import Call, DefPredictor, Func, If, Loop, Map, Match, Predict, Try
 from lampc.passes.optimize import (
     CallJob,
     CallResult,
@@ -128,24 +129,28 @@ def rehearse(problem: Problem, steps: Sequence[Strategy], score: float) -> list[
 
 
 def calls_per_run(module: Module, entry: str | None) -> Range:
-    """LM calls of one run by the program's structure. An untraced program can make any number."""
+    """LM calls of one run by the program's structure; an answer that cannot be read is asked for again. An untraced
+    program can make any number."""
     functions = {op.symbol: op for op in module.body.ops if isinstance(op, Func)}
     if not functions:
         return Range(0, None)
-    return _calls(entry_function(module, entry).body, functions, ())
+    layouts = {op.symbol: op.layout for op in module.body.ops if isinstance(op, DefPredictor)}
+    return _calls(entry_function(module, entry).body, functions, layouts, ())
 
 
-def _calls(region: Region, functions: dict[str, Func], inside: tuple[str, ...]) -> Range:
+def _calls(region: Region, functions: dict[str, Func], layouts: dict[str, str], inside: tuple[str, ...]) -> Range:
     total = Range(0, 0)
     for op in region.ops:
-        bodies = [_calls(r, functions, inside) for r in op.regions]
+        bodies = [_calls(r, functions, layouts, inside) for r in op.regions]
         match op:
             case Predict():
-                total += Range(1, 1)
+                layout = layouts.get(op.predictor.name, "compact")
+                total += Range(least_rounds(layout), most_rounds(layout))
             case Call() if op.callee.name in functions:
                 name = op.callee.name
                 recursive = name in inside
-                total += Range(0, None) if recursive else _calls(functions[name].body, functions, (*inside, name))
+                body = functions[name].body
+                total += Range(0, None) if recursive else _calls(body, functions, layouts, (*inside, name))
             case If() | Match():
                 arms = bodies[0]
                 for other in bodies[1:]:

@@ -10,16 +10,17 @@ from __future__ import annotations
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import digest
-from lampc.ir.adapters import ParseFailure, parse_answer
 from lampc.ir.errors import LMError
 from lampc.ir.settings import settings
 from lampc.ir.unit import Unit
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hosts import plain
 from lampc.runtime.places import user_line
+from lampc.runtime.rounds import read_calls
 from lampc.runtime.strands import Book, Completer, EagerAnswer, EagerCall, Strand, Weaver
 from lampc.runtime.tool_journal import ToolJournal
 from lampc.runtime.types import Cell, Outcome, RowError
@@ -41,18 +42,8 @@ class SessionCompleter:
         self.lm = settings.get("lm")
 
     def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
-        found = self.session.answered([(c.bound, c.inputs, c.sampling, c.draw) for c in calls])
-        out = []
-        for call, (a, usage) in zip(calls, found, strict=True):
-            if a.error:
-                out.append(EagerAnswer(error=a.exception or RowFailure(a.error, kind="model"), usage=usage))
-                continue
-            try:
-                out.append(EagerAnswer(dict(parse_answer(call.bound, a.text)), a.text, usage=usage))
-            except ParseFailure as e:
-                message = f"{call.bound.name}: {e}; the model wrote {e.text[:200]!r}"
-                out.append(EagerAnswer({}, a.text, RowFailure(message, kind="parse"), usage))
-        return out
+        found = read_calls(self.session, [(c.bound, c.inputs, c.sampling, c.draw) for c in calls])
+        return [EagerAnswer(r.outputs, r.text, r.error, r.usage) for r in found]
 
     def retrieve(self, definition: DefRetriever, query: str, k: int) -> list[str]:
         from lampc.ir import Module
@@ -139,7 +130,7 @@ def row_error(error: Exception, row: str) -> RowError:
     """Why a row failed, at the innermost line that is the user's."""
     where = user_line(traceback.extract_tb(error.__traceback__))
     if isinstance(error, RowFailure):
-        return RowError(error.message, where, row, error.kind)
+        return replace(error.row_error(row), where=where)
     if isinstance(error, LMError):
         return RowError(str(error), where, row, "model")
     return RowError(f"{type(error).__name__}: {error}", where, row, "host")

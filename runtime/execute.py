@@ -10,16 +10,19 @@ from __future__ import annotations
 import functools
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lampc.ir import Assignment, Draw, Key, Op, Region, Sampling, Value, digest
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_predictors, bind_prompt
+from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool, Try
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
+from lampc.runtime.calls import Deliver
 from lampc.runtime.compile import Executable, is_ordered
-from lampc.runtime.failures import RowFailure, unwritable_output
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
 from lampc.runtime.interp import arguments, entry_function, host_call, passages
 from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
@@ -182,7 +185,7 @@ class Executor:
             case RequestOp():
                 self._request(block, i, op, args)
             case Parse():
-                self._resolve(block, i, [self._parse(block, i, op, args)])
+                self._parse(block, i, op, args)
             case If():
                 self._region(block, i, op.then if args[0] else op.orelse)
             case Match():
@@ -346,18 +349,24 @@ class Executor:
         bound = block.task.bound[op.predictor.name]
         model = self.services.model(bound.model)
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
+        block.scope.pending += 1
+        self._send(model, turns, op.sampling, self._draw(block, op.key), deliver, op.predictor.name)
+
+    def _send(
+        self,
+        model: ModelView,
+        turns: Sequence[tuple[str, str]],
+        sampling: Sampling,
+        draw: Draw,
+        deliver: Deliver,
+        node: str,
+    ) -> None:
+        """Ask for the answer to a conversation."""
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))
-        block.scope.pending += 1
         self.services.desk.request(
-            model,
-            op.sampling,
-            self._draw(block, op.key),
-            deliver,
-            ids=ids,
-            messages=() if ids else tuple(turns),
-            node=op.predictor.name,
+            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node
         )
 
     def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
@@ -371,17 +380,54 @@ class Executor:
             resume()
         self._settle(scope)
 
-    def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> dict[str, Any]:
-        text, *inputs = args
-        name = op.predictor.name
+    # -- answers --------------------------------------------------------------------------------------
+
+    def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> None:
+        text, *values = args
+        bound = replace(block.task.bound[op.predictor.name], signature=op.signature, layout=op.layout)
         try:
-            outputs = adapter(op.layout).parse(op.signature, text)
+            self._read(block, i, op, values, adapter(op.layout).parse(op.signature, text), text)
         except ParseFailure as e:
-            raise RowFailure(f"{name}: {e}; the model wrote {text[:200]!r}", op, "parse") from None
-        given = {f.name: v for f, v in zip(op.signature.inputs, inputs, strict=False)}
-        step = TraceStep(name, given, outputs, text, str(op.loc.origin() or ""))
+            inputs = dict(zip((f.name for f in op.signature.inputs), values, strict=False))
+            quote = self.services.model(bound.model).target.quote
+            self._ask_again(block, i, op, values, [first_round(bound, inputs, quote)], e)
+
+    def _read(self, block: Block, i: int, op: Parse, values: list[Any], outputs: dict[str, Any], text: str) -> None:
+        given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
+        step = TraceStep(op.predictor.name, given, outputs, text, str(op.loc.origin() or ""))
         block.task.steps.append(((*block.order, i), step))
-        return outputs
+        self._resolve(block, i, [outputs])
+
+    def _ask_again(
+        self, block: Block, i: int, op: Parse, values: list[Any], rounds: list[Round], failure: ParseFailure
+    ) -> None:
+        """The round that follows, if there is one; it draws as the call did whose answer could not be read."""
+        asker = op.text.defining_op()
+        unreadable = UnreadableAnswer(op.predictor.name, failure, op)
+        model = self.services.model(rounds[-1].bound.model)
+        following = next_round(rounds[0].bound, rounds, failure, model.target.quote)
+        if following is None or not isinstance(asker, RequestOp | Generate):
+            raise unreadable
+        scope = block.scope
+
+        def deliver(answer: Answer, usage: Usage) -> None:
+            scope.task.outcome.usage += usage
+            scope.pending -= 1
+            try:
+                if answer.error:
+                    raise unreadable
+                if scope.wants(block, i):
+                    try:
+                        self._read(block, i, op, values, following.read(answer.text), answer.text)
+                    except ParseFailure as e:
+                        self._ask_again(block, i, op, values, [*rounds, following], e)
+            except RowFailure as e:
+                self._fail(scope, (*block.order, i), e.at(op))
+            self._settle(scope)
+
+        scope.pending += 1
+        draw = again(self._draw(block, asker.key), len(rounds))
+        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name)
 
 
 def _predictor_of(op: Extend, exe: Executable) -> str:

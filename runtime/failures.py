@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lampc.ir.adapters import ParseFailure
 from lampc.ir.adapters.values import unwritable
 from lampc.runtime.types import RowError
 
@@ -28,7 +29,16 @@ class RowFailure(Exception):
 
     def row_error(self, row: str) -> RowError:
         span = self.op.loc.origin() if self.op is not None else None
-        return RowError(self.message, str(span) if span else "", row, self.kind)
+        return RowError(self.message, str(span) if span else "", row, self.kind, getattr(self, "text", ""))
+
+
+class UnreadableAnswer(RowFailure, ParseFailure):
+    """A model's answer to predictor `name` could not be read; `text` is all that it wrote."""
+
+    def __init__(self, name: str, failure: ParseFailure, op: Op | None = None) -> None:
+        message = f"{name}: {failure}; the model wrote {failure.text[:200]!r}"
+        ParseFailure.__init__(self, message, failure.text, failure.partial)
+        self.message, self.op, self.kind = message, op, "parse"
 
 
 def unwritable_output(value: Mapping[str, Any], *, objects: bool = False) -> str | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.frontend.python.tools.interpreter import provide_interpreter
+from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.values.plain import is_modelled
 from lampc.frontend.python.values.plain import plain as as_json
 from lampc.ir import HostRef
@@ -30,12 +31,33 @@ class HostError(Exception):
 
 def call_host(ref: HostRef, args: Sequence[Any], kwargs: dict[str, Any], returns: Type, base: Path) -> Any:
     """Call the function; its result must be of type `returns`. Raises RowFailure."""
+    function = resolved(ref, base)
+    return _returned(ref, functools.partial(function, *args, **kwargs), returns)
+
+
+def call_tool(ref: HostRef, name: str, args: Sequence[Any], returns: Type, base: Path) -> Any:
+    """The same for a tool, which checks and casts its arguments as it does outside of graphs. Raises RowFailure."""
+    tool = tool_of(resolved(ref, base), name)
+    return _returned(ref, lambda: tool.run(tool.by_name(args, {})), returns)
+
+
+def resolved(ref: HostRef, base: Path) -> Callable[..., Any]:
+    """The function. Raises RowFailure."""
     try:
-        function = resolve(ref.target, base)
+        return resolve(ref.target, base)
     except HostError as e:
         raise RowFailure(str(e), kind="host") from None
+
+
+@functools.lru_cache(maxsize=256)
+def tool_of(function: Callable[..., Any], name: str) -> Tool:
+    """The tool that a function is, or is made."""
+    return function if isinstance(function, Tool) else Tool(function, name)
+
+
+def _returned(ref: HostRef, call: Callable[[], Any], returns: Type) -> Any:
     try:
-        value = function(*args, **kwargs)
+        value = call()
     except Exception as e:
         raise RowFailure(f"{ref.target}: {type(e).__name__}: {e}", kind="host") from e
     value = plain(value)

@@ -32,8 +32,8 @@ from lampc.ir.prog import (
     Yield,
 )
 from lampc.ir.types import mismatch
-from lampc.runtime.failures import RowFailure, unwritable_output
-from lampc.runtime.hosts import call_host
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
+from lampc.runtime.hosts import call_host, call_tool, plain
 from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
 from lampc.runtime.ops import compute
@@ -97,7 +97,7 @@ def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
     """Values of the parameters in order. Raises RowFailure naming a parameter that is missing or mistyped."""
     out = []
     for arg in func.body.args:
-        value = inputs.get(arg.hint)
+        value = plain(inputs.get(arg.hint))
         if arg.hint not in inputs and mismatch(None, arg.type):
             raise RowFailure(f"input `{arg.hint}` is missing", func)
         why = mismatch(value, arg.type)
@@ -186,8 +186,10 @@ class _Run:
         draw = Draw(self.seed, Key(path + op.key.path), indices, self.row)
         try:
             outputs, text = self.runner.predict(bound, inputs, op.sampling, draw)
+        except RowFailure:
+            raise
         except ParseFailure as e:
-            raise RowFailure(f"{bound.name}: {e}; the model wrote {e.text[:200]!r}", kind="parse") from e
+            raise UnreadableAnswer(bound.name, e) from e
         if self.trace is not None:
             self.trace.append(TraceStep(bound.name, inputs, dict(outputs), text, str(op.loc.origin() or "")))
         return dict(outputs)
@@ -238,7 +240,7 @@ def host_call(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) ->
         if op.observed:
             return observe_host(definition, args[0], base)
         args = [with_objects(a, v.type, base) for a, v in zip(args, op.operands, strict=True)]
-        return call_host(definition.ref, args, {}, op.returns, base)
+        return call_tool(definition.ref, definition.symbol, args, op.returns, base)
     args = [with_objects(a, v.type, base) for a, v in zip(args, op.operands, strict=True)]
     split = len(args) - len(op.keywords)
     return call_host(op.ref, args[:split], dict(zip(op.keywords, args[split:], strict=True)), op.returns, base)

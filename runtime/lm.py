@@ -275,6 +275,12 @@ class LM(BaseLM):
         if isinstance(engine, str) and engine not in ("auto", "litellm", "openai"):
             raise ValueError(f"engine is auto, openai, litellm or an object that answers, not {engine!r}")
 
+    @property
+    def default_layout(self) -> str:
+        """The adapter of predictors where nobody names one: DSPy's default, but `compact` for engines of ours, of
+        which the bundled model is one."""
+        return "compact" if self.model == "firefly" or hasattr(self.engine, "tokenizer") else "chat"
+
     def source(self) -> tuple[Any, dict[str, Any]]:
         """What a pool makes this model of: (source, options). Raises LMConfigurationError."""
         if not isinstance(self.engine, str):

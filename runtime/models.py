@@ -174,7 +174,8 @@ class LocalModel:
             try:
                 # the prompt may leave less room than asked: what fits is generated, as a length stop
                 room = self.target.info.context_length - len(call.ids)
-                drawn = EngineSampling(s.temperature, s.top_k, s.top_p, min(s.max_tokens, max(room, 1)), 0, s.stop)
+                most = max(min(s.max_tokens or room, room), 1)
+                drawn = EngineSampling(s.temperature, s.top_k, s.top_p, most, 0, s.stop)
                 handle = self.engine.submit(Request(call.ids, drawn, call.draw, score=call.score))
             except QueueFull:
                 self._backlog.appendleft(call)

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import enum
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lampc.ir import Unit
+from lampc.frontend.python.predict import ChainOfThought, Predict
+from lampc.frontend.python.tracing import host_entry
+from lampc.ir import MEDIA, Diagnostic, Unit
 from lampc.ir.hostvalues import host_class, hosts_of, lifted
 from lampc.ir.prog import Func
 from lampc.ir.runner import current_runner
 from lampc.ir.types import Type
 from lampc.runtime.failures import RowFailure
-from lampc.runtime.types import Outcome
+from lampc.runtime.types import Outcome, Row
 
 
 def with_objects(value: Any, type: Type, base: Path = Path(".")) -> Any:
@@ -47,6 +50,29 @@ def outputs_of(unit: Unit, outcome: Outcome) -> dict[str, Any]:
     value: Mapping[str, Any] = outcome.value or {}
     func = unit.module.lookup(unit.entry) if unit.dynamic is None else None
     return dict(with_objects(value, func.returns)) if isinstance(func, Func) else dict(value)
+
+
+def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:
+    """The unit to run these rows with: as plain Python where a row holds an object that the graph, not knowing its
+    class, would show to Python as JSON."""
+    func = unit.module.lookup(unit.entry) if unit.dynamic is None else None
+    if not isinstance(func, Func) or isinstance(program, Predict | ChainOfThought):
+        return unit
+    unknown = [a.hint for a in func.body.args if a.type != MEDIA and not hosts_of(a.type)]
+    for row in rows:
+        for name in unknown:
+            if not _is_json(row.inputs.get(name)):
+                why = f"input `{name}` of row {row.id} is an object; annotate the parameter with its class"
+                return replace(unit, dynamic=Diagnostic("L0713", why, severity="note"), host_entry=host_entry(program))
+    return unit
+
+
+def _is_json(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_json, value))
+    if isinstance(value, dict):
+        return all(map(_is_json, value.values()))
+    return isinstance(value, str | int | float | None) and not isinstance(value, enum.Enum)
 
 
 def keeping(unit: Unit, program: Any, given: dict[str, Any]) -> Unit:

@@ -60,6 +60,11 @@ class DummyLM:
         self._pending: deque[ModelCall] = deque()
 
     @property
+    def default_layout(self) -> str:
+        """The adapter of predictors where nobody names one."""
+        return self.adapter
+
+    @property
     def prompts(self) -> list[Messages]:
         """The messages of every call, in order."""
         return [messages for messages, _ in self.calls]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment, Draw, Module, Sampling, Target
-from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling, parse_answer
+from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
 from lampc.runtime.blocks import Services
@@ -34,6 +34,7 @@ from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
 from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.retrievers import Retriever, build_retriever
+from lampc.runtime.rounds import read_calls
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome, Row, Usage
 
@@ -203,7 +204,7 @@ class Session:
                 values = [inputs.get(f.name) for f in bound.signature.inputs]
                 turns = bind_prompt(prompt, bound, values, model.target.quote)
                 drawn = call_sampling(bound.signature, sampling)
-                self._request(client, answers, i, model, turns, drawn, draw, bound.name)
+                self.request(client, answers, i, model, turns, drawn, draw, bound.name)
             client.finish()
         return [a for a in answers if a is not None]
 
@@ -216,11 +217,11 @@ class Session:
             turns = [text_turn(t, model.target.info.name) for t in turns]
         with Client(self.desk) as client:
             for i, draw in enumerate(draws):
-                self._request(client, answers, i, model, turns, sampling, draw, "lm")
+                self.request(client, answers, i, model, turns, sampling, draw, "lm")
             client.finish()
         return [a[0] for a in answers if a is not None]
 
-    def _request(
+    def request(
         self,
         client: Client,
         answers: list[tuple[Answer, Usage] | None],
@@ -231,6 +232,8 @@ class Session:
         draw: Draw,
         node: str,
     ) -> None:
+        """Ask for the answer to a conversation; it will stand in `answers[i]` once the client has finished."""
+
         def deliver(answer: Answer, usage: Usage) -> None:
             answers[i] = answer, usage
 
@@ -243,11 +246,11 @@ class Session:
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
     ) -> tuple[Mapping[str, Any], str]:
-        """One LM call and its outputs. Raises ParseFailure, or RowFailure if the model fails."""
-        (answer,) = self.complete([(bound, inputs, sampling, draw)])
-        if answer.error:
-            raise answer.exception or RowFailure(answer.error, kind="model")
-        return parse_answer(bound, answer.text), answer.text
+        """One LM call and its outputs. Raises UnreadableAnswer, or RowFailure if the model fails."""
+        (found,) = read_calls(self, [(bound, inputs, sampling, draw)])
+        if found.error is not None:
+            raise found.error
+        return found.outputs, found.text
 
     def runner(self, module: Module) -> SessionRunner:
         """What `interpret` needs to run `module` in this session."""

@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from lampc.ir import Glue, ModelInfo
+from lampc.ir.media import TextOnly, text_only
+from lampc.runtime.failures import RowFailure
 
 if TYPE_CHECKING:
     from lampc.backend import TextTokenizer
@@ -31,8 +33,12 @@ class LocalTarget:
         return Quoter(self.tokens.special_tokens)
 
     def quote(self, text: str) -> str:
-        """Text with every special token of the tokenizer broken up, see `lampc.backend.quoting`."""
-        return self._quote(text)
+        """Text with every special token of the tokenizer broken up, see `lampc.backend.quoting`. Raises RowFailure for
+        media, which models here do not read."""
+        try:
+            return self._quote(text_only(text, self.info.name))
+        except TextOnly as e:
+            raise RowFailure(str(e), kind="media") from None
 
     def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
         """Text of a conversation with the generation prompt at its end."""

@@ -68,12 +68,14 @@ class TraceStep:
 
 @dataclass(frozen=True, slots=True)
 class RowError:
-    """Why a row failed. `where` is the place in the user's source, `kind` the error's class."""
+    """Why a row failed. `where` is the place in the user's source, `kind` the error's class; `text` is what the model
+    wrote, if that could not be read."""
 
     message: str
     where: str = ""
     row: str = ""
     kind: str = ""
+    text: str = ""
 
     def __str__(self) -> str:
         at = f"{self.where}: " if self.where else ""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
 
+from lampc.ir.settings import settings as lampc_settings
 from lampc.passes.manager import Pipeline
 
 # The same examples on every machine, and no verdict on its speed.
@@ -23,6 +24,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def _checked_passes() -> None:
     """`parse(print(m)) == m` and a verified module after every pass of every test."""
     Pipeline.checked = True
+
+
+@pytest.fixture(autouse=True)
+def _own_settings() -> Iterator[None]:
+    """What a test configures ends with it."""
+    yield
+    lampc_settings.reset()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections.abc
 import dataclasses
 import enum
 import sys
@@ -70,7 +71,7 @@ class TypeReader:
         except TypeError:
             pass
         origin = get_origin(annotation)
-        if origin is not None:
+        if origin is not None and origin is not collections.abc.Callable:
             return self.generic(annotation, origin, get_args(annotation))
         if isinstance(annotation, type):
             return self.klass(annotation)

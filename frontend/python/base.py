@@ -54,6 +54,7 @@ class Base:
         self.region = Region()
         self.quiet = False
         self.since = 0
+        self.drawing: dict[str, Any] = {}  # defaults of sampling for the calls traced now
 
     # -- parts that the layers above define -------------------------------------------------------------
 
@@ -75,7 +76,7 @@ class Base:
     # -- places and errors --------------------------------------------------------------------------------
 
     def span(self, node: ast.AST) -> Span:
-        return self.frame.source.span(node)
+        return self.frame.at or self.frame.source.span(node)
 
     def stop(self, code: str, node: ast.AST, message: str, help: str = "") -> Untraceable:
         return untraceable(code, self.span(node), message, help)

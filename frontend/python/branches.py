@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
-from lampc.frontend.python.liveness import assigned
+from lampc.frontend.python.liveness import assigned, jumps, live_before, loads
 from lampc.frontend.python.loops import type_now
 from lampc.frontend.python.stmts import Statements
 from lampc.frontend.python.traced import Exit, Traced, Unusable, same
@@ -16,8 +16,17 @@ from lampc.ir.types import ANY, BOOL, Type, join
 
 RETURNED, RESULT = "$returned", "$result"
 """Names that carry a `return` out of a loop: whether one was reached, and its value."""
+FAILED, CAUGHT = "$failed", "$caught"
+"""Names that say whether a `try` failed, and what it returned if not."""
 _HINTS = {RETURNED: "returned", RESULT: "result"}
 _UNSET: Any = object()
+
+
+class Attempt(ast.stmt):
+    """The body of a `try`, as a statement of its own."""
+
+    _fields = ("body",)
+    body: list[ast.stmt]
 
 
 @dataclass(slots=True)
@@ -111,6 +120,8 @@ class Branches(Statements):
                 bodies = [b for _, b in arms] + ([[]] if len(cases) == len(arms) else [])
                 ways = [self.way([*b, *rest], after) for b in bodies]
                 return self.meet(ways, (subject, cases), s, after)
+            case ast.Try():
+                return self.block([*self.caught(s, live), *rest], after)
             case ast.For() | ast.While():
                 end = self.statement(s, live)
                 if end is not None:
@@ -173,6 +184,70 @@ class Branches(Statements):
             return Exit(returned=True)
         with self.inside(way.region):
             return Exit(returned=True, value=Traced(self.record(None, s)))
+
+    # -- what may fail --------------------------------------------------------------------------------------
+
+    def _Try(self, s: ast.Try, live: frozenset[str]) -> Exit | None:
+        return self.block(self.caught(s, live), live)
+
+    def caught(self, s: ast.Try, live: frozenset[str]) -> list[ast.stmt]:
+        """`try: ... except Exception: ...` as the attempt and a branch by whether it failed. Raises Untraceable for
+        handlers that tell errors apart, or want to know which it was."""
+        handler = s.handlers[0] if len(s.handlers) == 1 else None
+        kind = handler.type if handler is not None else None
+        plain = kind is None or (isinstance(kind, ast.Name) and kind.id in ("Exception", "BaseException"))
+        if handler is None or not plain or s.finalbody:
+            raise self.stop("L0711", s, "`try` with `finally`, or with handlers that tell errors apart")
+        if handler.name is not None and handler.name in {n for b in handler.body for n in loads(b)}:
+            raise self.stop("L0711", handler, "a handler that looks at the error")
+        body, last = list(s.body), s.body[-1]
+        seen = live_before(handler.body, live, self.frame.loop or frozenset())
+        if half := sorted(set(assigned(body[:-1])) & seen):
+            why = f"`{half[0]}` is set in a `try` before its last statement, and read where that fails"
+            raise self.stop("L0711", s, why, "set it in the last statement, or before the `try`")
+        returns = isinstance(last, ast.Return)
+        after: list[ast.stmt] = list(s.orelse)
+        if returns:
+            assert isinstance(last, ast.Return)
+            value = last.value or ast.Constant(None)
+            body[-1] = ast.Assign([ast.Name(CAUGHT, ast.Store())], value)
+            after = [ast.Return(ast.Name(CAUGHT, ast.Load()))]
+        if any(jumps(b) for b in body):
+            raise self.stop("L0711", s, "`return`, `break` or `raise` in the middle of a `try`")
+        branch = ast.If(ast.Name(FAILED, ast.Load()), handler.body, after)
+        tried = Attempt()
+        tried.body = body
+        out: list[ast.stmt] = [tried, branch]
+        for made in (body[-1], *after, *out):
+            ast.copy_location(made, s)
+            ast.fix_missing_locations(made)
+        return out
+
+    def _Attempt(self, s: Attempt, live: frozenset[str]) -> None:
+        """Statements whose failure is no failure of the row: names are as before them if they fail."""
+        way = self.way(s.body, live)
+        names = [n for n in assigned(s.body) if n in live or n == CAUGHT]
+        changed = [n for n in names if not same(self.frame.names.get(n, _UNSET), way.names.get(n, _UNSET))]
+        with self.inside(way.region):
+            ends = [self._placed_result(way.names[n], n, s) for n in changed]
+            self.emit(prog.Yield, *ends, node=s)
+        made = self.emit(prog.Try, node=s, regions=[way.region])
+        failed = self.apply("ne", Traced(made.outs[-1]), None, node=s)
+        for n, value in zip(changed, made.outs, strict=False):
+            if n in self.frame.names:
+                before = Region()
+                with self.inside(before):
+                    old = self.lift(self.frame.names[n], s)
+                self.frame.names[n] = self.choose(failed.value, (before, old), (Region(), value), s)
+            else:
+                value.hint = "" if n == CAUGHT else n
+                self.frame.names[n] = Traced(value)
+        self.frame.names[FAILED] = failed
+
+    def _placed_result(self, value: Any, name: str, s: ast.stmt) -> Value:
+        if name == CAUGHT and self.frame.depth == 0:
+            return self.record(value, s)
+        return self.lift(value, s)
 
     # -- joining ----------------------------------------------------------------------------------------------
 

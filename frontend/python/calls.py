@@ -9,14 +9,15 @@ import types
 from collections.abc import Callable
 from typing import Any
 
-from lampc.frontend.python import methods
+from lampc.frontend.python import lowered, methods
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
 from lampc.frontend.python.declare import Retrieve, Retriever, Tune, argmax, returns_of, vote
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
-from lampc.frontend.python.liveness import MUTATORS
+from lampc.frontend.python.liveness import MUTATORS, shared
 from lampc.frontend.python.module import Module
+from lampc.frontend.python.modules.parallel import Parallel
 from lampc.frontend.python.predict import ChainOfThought, Predict, check_inputs, demo_set, sampling_of
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.source import source_of
@@ -24,7 +25,8 @@ from lampc.frontend.python.tools.tool import Tool, effect_of
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
 from lampc.ir import CompileError, HostRef, Key, Region, Symbol, prog
 from lampc.ir.hostref import host_ref
-from lampc.ir.types import ANY, INT, STR, Type, assignable, mismatch, spelled
+from lampc.ir.settings import settings
+from lampc.ir.types import ANY, INT, STR, ListOf, Record, Type, assignable, mismatch, spelled
 
 _PURE_MODULES = frozenset(
     {"math", "cmath", "json", "re", "string", "textwrap", "difflib", "statistics", "unicodedata", "operator", "html"}
@@ -83,14 +85,20 @@ class Calls(Expressions):
                 return self.pack({"passages": found}, node)
             case Tool():
                 return self.tool(function, args, kwargs, node)
+            case Module() if hasattr(function, "_graph"):
+                return self.inline(type(function)._graph, [function, *args], kwargs, node)
             case Module() | Program():
                 return self.nested(function, args, kwargs, node)
+            case Parallel():
+                return lowered.parallel(self, function, args, kwargs, node)
             case MetricFunction():
                 return self.call(function.function, args, kwargs, node)
             case Local():
                 return self.inline_local(function, args, kwargs, node)
             case Traced() | Completions():
                 raise self.stop("L0712", node, "calling a value of the program")
+        if _hashable(function) and (lowering := lowered.FUNCTIONS.get(function)) and not _all_static(args, kwargs):
+            return lowering(self, args, kwargs, node)
         if _hashable(function) and function in _APPLIED:
             if is_static(args) and is_static(kwargs):
                 return function(*args, **kwargs)
@@ -118,7 +126,7 @@ class Calls(Expressions):
         own = {n: kwargs.pop(n) for n in ("signature", "demos", "config", "lm") if n in kwargs}
         if not is_static(own) or "signature" in own or "demos" in own or "lm" in own:
             raise self.stop("L0712", node, "a call that replaces its predictor's signature, demos or model")
-        config = {**predictor.config, **(own.get("config") or {})}
+        config = {**settings.sampling, **self.drawing, **predictor.config, **(own.get("config") or {})}
         signature = predictor.ir_signature()
         try:
             values = check_inputs(signature, symbol, kwargs)
@@ -129,7 +137,7 @@ class Calls(Expressions):
         for f, v in zip(signature.inputs, inputs, strict=True):
             literal = values[f.name]
             if f.type == STR:
-                continue  # anything may be written where text is asked for
+                continue  # a prompt writes any value as text
             wrong = mismatch(as_json(literal), f.type) if is_static(literal) and not isinstance(literal, Tune) else None
             if wrong:
                 raise self.fail(node, f"input `{f.name}` of `{symbol}`: {wrong}")
@@ -151,9 +159,11 @@ class Calls(Expressions):
 
     def nested(self, callee: Any, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
         """`prog.call` of another module or program."""
-        done = self.context.function(callee, self, node)
         function = callee.function if isinstance(callee, Program) else type(callee).forward
         outer = [] if isinstance(callee, Program) else [callee]
+        if self.drawing or open_ended(function):
+            return self.inline(function, [*outer, *args], kwargs, node)
+        done = self.context.function(callee, self, node)
         try:
             bound = inspect.signature(function).bind(*outer, *args, **kwargs).arguments
         except TypeError as e:
@@ -164,6 +174,12 @@ class Calls(Expressions):
         key = self.state.key(done.symbol)
         made = self.emit(prog.Call, *values, node=node, callee=Symbol(done.symbol), key=key, returns=done.returns)
         return self.get(Traced(made.result), done.single, node) if done.single else Traced(made.result)
+
+    def in_place(self, module: Any, kwargs: dict[str, Any], node: ast.AST) -> Any:
+        """A module's call with its body here, so that what is drawn in it is drawn as said here."""
+        if isinstance(module, Module) and not isinstance(module, Predict | ChainOfThought):
+            return self.inline(getattr(type(module), "_graph", type(module).forward), [module], kwargs, node)
+        return self.call(module, [], kwargs, node)
 
     def retrieve(self, retriever: Retriever, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Traced:
         given = dict(zip(("query", "k"), args, strict=False)) | kwargs
@@ -206,7 +222,7 @@ class Calls(Expressions):
             return self._now(function, args, kwargs, node)
         if isinstance(function, types.MethodType):
             return self._method(function, args, kwargs, node)
-        if isinstance(function, types.FunctionType) and self.context.asks(function):
+        if isinstance(function, types.FunctionType) and (self.context.asks(function) or _records([args, kwargs])):
             return self.inline(function, args, kwargs, node)
         target, effect, returns = self._host(function, node)
         values = [self.lift(a, node) for a in [*args, *kwargs.values()]]
@@ -288,7 +304,9 @@ class Calls(Expressions):
         except TypeError as e:
             raise self.fail(node, f"`{source.qualname}`: {e}") from None
         bound.apply_defaults()
-        frame = Frame(source, dict(bound.arguments), depth=self.frame.depth + 1)
+        ours = source.function.__module__.startswith("lampc.")
+        at = self.frame.at or (self.span(node) if ours else None)
+        frame = Frame(source, dict(bound.arguments), shared=shared(source.node), depth=self.frame.depth + 1, at=at)
         return self.body(frame, source.node.body, node)
 
     def inline_local(self, function: Local, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
@@ -323,6 +341,26 @@ class Calls(Expressions):
             return to_type(annotation, scope)
         except BadType:
             return ANY
+
+
+def open_ended(function: Any) -> bool:
+    """Whether a function takes arguments of any name or number."""
+    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds or inspect.Parameter.VAR_POSITIONAL in kinds
+
+
+def _all_static(args: list[Any], kwargs: dict[str, Any]) -> bool:
+    return is_static(args) and is_static(kwargs)
+
+
+def _records(value: Any) -> bool:
+    """Whether records of the program are among the arguments: a Python function would want their attributes."""
+    if isinstance(value, Completions):
+        return True
+    if isinstance(value, list | tuple | dict):
+        return any(map(_records, value.values() if isinstance(value, dict) else value))
+    t = value.type if isinstance(value, Traced) else None
+    return isinstance(t.item if isinstance(t, ListOf) else t, Record)
 
 
 def _hashable(value: Any) -> bool:

@@ -20,7 +20,7 @@ from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.source import Source, source_of
 from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.traced import Frame, Traced, as_json
-from lampc.ir import Diagnostic, Label, Op, Region, Span, Symbol, freeze, prog
+from lampc.ir import Diagnostic, HostRef, Label, Op, Region, Span, Symbol, freeze, prog
 from lampc.ir.hostref import host_ref, is_closure
 from lampc.ir.modelnames import model_name
 from lampc.ir.types import ANY, Record, Type, assignable
@@ -65,6 +65,18 @@ class Context:
         if before is not thing and type(before) is not type(thing):
             self.used[f"{thing.name}.{len(self.used)}"] = thing
 
+    def tool(self, tool: Tool, owner: str) -> Symbol:
+        """The symbol of a tool that an agent chooses by name; tools of one name and other functions get one of their
+        own."""
+        symbol = tool.name
+        before = self.used.get(symbol)
+        if before is not None and (not isinstance(before, Tool) or before.func is not tool.func):
+            symbol = f"{owner}.{tool.name}"
+            while (before := self.used.get(symbol)) is not None and before.func is not tool.func:
+                symbol += "_"
+        self.used.setdefault(symbol, tool)
+        return Symbol(symbol)
+
     def adopt(self, module: Module, prefix: str = "") -> None:
         """Name all predictors of a module, and its parts."""
         for symbol, predictor in predictor_symbols(module):
@@ -101,9 +113,9 @@ class Context:
             self.names.setdefault(id(inner), name)
             self.names.setdefault(id(value), name)
 
-    def hosted(self, function: FunctionType, at: Span) -> None:
+    def hosted(self, function: Any, at: Span, ref: HostRef | None = None) -> None:
         """Note a Python function that the program calls; closures cannot be saved."""
-        ref = host_ref(function)
+        ref = ref or host_ref(function)
         if is_closure(ref.target):
             text = f"`{function.__qualname__}` exists only in this process: the program runs but cannot be saved"
             help_ = "move the function to the top of a module"
@@ -143,7 +155,7 @@ class Context:
         taken = {*self.used, *(f.symbol for f in self.done.values())}
         if name in taken:
             name = f"{tracer.state.symbol}.{path.rpartition('.')[2]}"
-        return self.trace(type(callee).forward, name, tracer.state.max_iters, (callee,), id(callee))
+        return self.trace(forward_of(callee), name, tracer.state.max_iters, (callee,), id(callee))
 
     def trace(self, function: Any, symbol: str, max_iters: int, bound: tuple[Any, ...], key: int) -> Traceable:
         """Trace a Python function into a `prog.func`. Raises Untraceable."""
@@ -174,11 +186,16 @@ class Context:
         state = FunctionState(done.symbol, max_iters, raw=raw is not None)
         tracer = self.tracer(self, state, frame)
         region = tracer.region = Region()
-        parameters = []
+        parameters: list[str] = []
         at = source.node
         for i, p in enumerate(inspect.signature(source.function).parameters.values()):
             if i < len(bound):
                 frame.names[p.name] = bound[i]
+            elif p.kind is p.VAR_KEYWORD and (named := inputs_of(bound[0]) if bound else None) is not None:
+                taken = frame.names.keys() - {p.name}
+                given = {n: t for n, t in named.items() if n not in taken}
+                frame.names[p.name] = {n: Traced(region.add_arg(t, n)) for n, t in given.items()}
+                parameters += given
             elif p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 raise tracer.stop("L0711", at, f"parameter `{p.name}` stands for any number of values")
             elif p.default is not p.empty:
@@ -216,6 +233,57 @@ class Context:
         for name in models:
             yield prog.DefModel.make(symbol=_identifier(name), kind=_kind(name), source=name)
         yield from ops
+
+
+def forward_of(module: Module) -> Any:
+    """The function that a module is traced by: a library module's graph, else its `forward`."""
+    return getattr(type(module), "_graph", type(module).forward)
+
+
+def inputs_of(module: Any) -> dict[str, Type] | None:
+    """The inputs of a module whose `forward` takes them by any name, with their types; None if they are not known.
+
+    They are those of its signature, of the module that it attempts, or of whatever its `forward` hands them to.
+    """
+    if isinstance(module, ChainOfThought):
+        module = module.predict
+    if isinstance(module, Predict):
+        return {f.name: f.type for f in module.ir_signature().inputs}
+    signature: Any = getattr(module, "signature", None)
+    if hasattr(signature, "ir"):
+        return {f.name: f.type for f in signature.ir().inputs}
+    if hasattr(module, "_graph"):
+        return inputs_of(getattr(module, "module", None))
+    if not isinstance(module, Module):
+        return None
+    try:
+        source = source_of(type(module).forward)
+    except Untraceable:
+        return None
+    star = source.node.args.kwarg
+    first, *rest = source.node.args.args
+    own = {a.arg: ANY for a in rest}
+    found: dict[str, Type] = {}
+    for call in ast.walk(source.node):
+        if not isinstance(call, ast.Call) or star is None:
+            continue
+        if any(k.arg is None and isinstance(k.value, ast.Name) and k.value.id == star.arg for k in call.keywords):
+            callee = _part(call.func, first.arg, module)
+            inner = inputs_of(callee) if callee is not None else None
+            if inner is None:
+                return None
+            found |= {n: t for n, t in inner.items() if n not in {k.arg for k in call.keywords}}
+    return {**own, **found} if found or star is None else None
+
+
+def _part(node: ast.expr, name: str, module: Module) -> Any:
+    """What `self.a.b` names in a module, or None."""
+    if isinstance(node, ast.Name):
+        return module if node.id == name else None
+    if isinstance(node, ast.Attribute):
+        owner = _part(node.value, name, module)
+        return getattr(owner, node.attr, None) if owner is not None else None
+    return None
 
 
 def definition(symbol: str, thing: Any) -> Op:

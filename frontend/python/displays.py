@@ -6,7 +6,8 @@ import ast
 from typing import Any
 
 from lampc.frontend.python.base import Base
-from lampc.frontend.python.traced import Completions, Traced, is_static
+from lampc.frontend.python.declare import Tune
+from lampc.frontend.python.traced import Completions, Traced, as_json, is_static
 from lampc.ir import prog
 from lampc.ir.types import Record
 
@@ -27,6 +28,8 @@ class Displays(Base):
         if values is None:
             return self._starred(node)
         if all(is_static(v) for v in values):
+            return values
+        if not all(map(_liftable, values)):  # modules among values of the program: a list of the trace only
             return values
         return Traced(self.emit(prog.MakeList, *(self.lift(v, node) for v in values), node=node).result)
 
@@ -71,3 +74,18 @@ class Displays(Base):
         if hasattr(value, "toDict") and is_static(value):
             return dict(value.toDict())
         raise self.stop("L0712", node, "`**` of a record whose fields are only known at run time")
+
+
+def _liftable(value: Any) -> bool:
+    """Whether a value can be one of the IR: known parts must be JSON."""
+    if isinstance(value, tuple | list):
+        return all(map(_liftable, value))
+    if isinstance(value, dict):
+        return all(map(_liftable, value.values()))
+    if not is_static(value):
+        return True
+    try:
+        as_json(value)
+    except TypeError:
+        return isinstance(value, Tune)
+    return True

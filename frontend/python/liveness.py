@@ -51,6 +51,10 @@ def _before(s: ast.stmt, after: frozenset[str], loop: frozenset[str]) -> frozens
         case ast.While():
             inner = loop_live(s.body, after | loads(s.test))
             return after | live_before(s.body, inner, inner) | loads(s.test)
+        case ast.Try():
+            handlers = frozenset[str]().union(*(live_before(h.body, after, loop) for h in s.handlers))
+            whole = live_before([*s.body, *s.orelse], live_before(s.finalbody, after, loop) | handlers, loop)
+            return whole | handlers
         case ast.Return():
             return frozenset(loads(s.value)) if s.value else _NONE
         case ast.Break() | ast.Continue():

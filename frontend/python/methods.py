@@ -56,6 +56,8 @@ def traced(t: Any, receiver: Any, name: str, args: list[Any], kwargs: dict[str, 
         return t.apply("get", receiver, *args, *([None] if len(args) == 1 else []), node=node)
     if name == "toDict" and open_:
         return receiver
+    if name in ("keys", "values", "items") and isinstance(own, MapOf) and not args:
+        return t.apply(name, receiver, node=node)
     raise t.stop("L0712", node, f"method `{name}` of a value of type {own or type(receiver).__name__}")
 
 

@@ -13,11 +13,13 @@ from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module, Parameter
+from lampc.frontend.python.modules.hints import hinted
 from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.values.plain import plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
+from lampc.ir.adapters.registry import layout_for
 from lampc.ir.modelnames import model_name
 from lampc.ir.runner import ManyRunner, runner
 from lampc.ir.settings import settings
@@ -50,7 +52,9 @@ class Predict(Module, Parameter, Generic[A]):
     """Ask a model to fill the outputs of a signature.
 
     `config` takes `temperature top_k top_p max_tokens stop n rollout_id`; `layout` names an adapter ("": that of the
-    settings). Calls take the inputs by name, and `signature= demos= config= lm=` for that call only.
+    settings), or `template` is a prompt in Jinja2 (a text, chat messages, or `lampc.Template`), which is translated:
+    CompileError says line and column of what cannot be. Calls take the inputs by name, and `signature= demos= config=
+    lm=` for that call only.
 
     With `n` the answers are drawn as forks of one prompt, together. Their temperature is 0.7 unless one above 0.15
     is asked for. Calls that differ in `rollout_id` alone are different draws.
@@ -75,11 +79,12 @@ class Predict(Module, Parameter, Generic[A]):
         ) -> None: ...  # fmt: skip
 
     def __init__(
-        self, signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "", **config: Any
-    ) -> None:
+        self, signature: Any, callbacks: Any = None, *, layout: str = "", symbol: str = "", template: Any = None,
+        **config: Any,
+    ) -> None:  # fmt: skip
         super().__init__(callbacks)
         self.signature = ensure_signature(signature)
-        self.layout = layout
+        self.layout = layout if template is None else layout_of(template, self.signature.ir())
         self.symbol = symbol
         self.config = _checked(config)
         self.serial = next(serials)
@@ -103,8 +108,12 @@ class Predict(Module, Parameter, Generic[A]):
         return signature
 
     def layout_in_force(self) -> str:
-        """The adapter's name: this predictor's own, else that of the settings, else `compact`."""
-        return self.layout or settings.layout or "compact"
+        """The adapter's name: this predictor's own, else that of the settings, else what the configured model is best
+        asked in (DSPy's default, `chat`, if it does not say), and without a model `compact`. Under the setting
+        `compat` its strict form."""
+        lm = settings.lm
+        default = "compact" if lm is None else getattr(lm, "default_layout", "chat")
+        return layout_for(self.layout or settings.layout or default, settings.compat)
 
     def bound(self, signature: Any = None, demos: Any = None, lm: Any = None) -> Bound:
         """The parameters of a call as they are now."""
@@ -119,6 +128,7 @@ class Predict(Module, Parameter, Generic[A]):
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         bound = self.bound(signature, inputs.pop("demos", None), inputs.pop("lm", None))
         values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
+        bound = hinted(self, bound, values)
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
         key = call_key(bound.name, config)
@@ -127,7 +137,11 @@ class Predict(Module, Parameter, Generic[A]):
         else:
             found = [ask.predict(bound, values, sampling, key) for _ in range(n)]
         remember(CallRecord(bound, values, tuple(text for _, text in found)))
-        return cast(A, Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature))
+        made = Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature)
+        if (trace := settings.trace) is not None:
+            given = {k: v for k, v in values.items() if k in inputs or k not in signature.input_fields}
+            trace.append((self, {**inputs, **given}, made))
+        return cast(A, made)
 
     def __call__(self, *args: Any, **kwargs: Any) -> A:
         if args:
@@ -210,6 +224,15 @@ def call_key(name: str, config: Mapping[str, Any]) -> Key:
     """The call site that draws come from; `rollout_id` makes another one of it."""
     rollout = config.get("rollout_id")
     return Key((name,) if rollout is None else (f"{name}@{rollout}",))
+
+
+def layout_of(template: Any, signature: IRSignature) -> str:
+    """The layout that a template of the user's own makes. Raises CompileError, ValueError."""
+    from lampc.ir.templates import Template
+
+    made = Template.of(template)
+    made.check(signature)
+    return made.layout()
 
 
 def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:

@@ -264,6 +264,8 @@ class Rounds(Branches):
     def _start_type(self, name: str) -> Type | None:
         if name in self.frame.types:
             return self.frame.types[name]
+        if self.frame.names.get(name, _missing()) == []:
+            return None  # what it will hold is seen when the body has been traced
         return type_now(self.frame.names[name]) if name in self.frame.names else None
 
     def _round(

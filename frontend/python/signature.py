@@ -150,11 +150,14 @@ class SignatureMeta(type):
 
     # -- editing: each gives a new signature ----------------------------------------------------------
 
-    def _copy(cls, fields: Mapping[str, FieldInfo] | None = None, instruction: str | None = None) -> Any:
+    def _copy(
+        cls, fields: Mapping[str, FieldInfo] | None = None, instruction: str | None = None, blank: bool = False
+    ) -> Any:
+        """As DSPy has it, an empty instruction is the default one, unless `blank` says that it is meant."""
         text = cls.instructions if instruction is None else instruction
         body = {
             "_fields": cls._fields if fields is None else dict(fields),
-            "_instruction": text or None,
+            "_instruction": text if blank else text or None,
             "__doc__": text,
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
@@ -220,7 +223,7 @@ class SignatureMeta(type):
         for (name, info), texts in zip(cls.fields.items(), saved, strict=False):
             desc, prefix = texts.get("description", info.description), texts.get("prefix", info.own_prefix)
             fields[name] = replace(info, description=desc, own_prefix=prefix)
-        return cls._copy(fields, state["instructions"])
+        return cls._copy(fields, state["instructions"], blank=True)
 
 
 if TYPE_CHECKING:

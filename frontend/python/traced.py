@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lampc.frontend.python.source import Source
-from lampc.ir import Value, freeze
+from lampc.ir import Span, Value, freeze
 from lampc.ir.types import Type
 
 
@@ -55,7 +55,8 @@ class WithIndex:
 
 @dataclass(slots=True)
 class Frame:
-    """The names of one Python function while it is traced. `loop` is set inside a loop that is a region."""
+    """The names of one Python function while it is traced. `loop` is set inside a loop that is a region, `at` where
+    the function is the library's: the user's line that called it."""
 
     source: Source
     names: dict[str, Any] = field(default_factory=dict)
@@ -65,6 +66,7 @@ class Frame:
     live: frozenset[str] = frozenset()
     loop: frozenset[str] | None = None
     depth: int = 0
+    at: Span | None = None
 
     def find(self, name: str) -> Any:
         """What `name` holds. Raises KeyError."""

@@ -7,7 +7,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
-from lampc.frontend.python.context import Context, definition
+from lampc.frontend.python.context import Context, definition, forward_of
 from lampc.frontend.python.declare import Retriever, Tune
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
@@ -71,7 +71,7 @@ def _parts(program: Any) -> tuple[Callable[..., Any], str, int, tuple[Any, ...]]
     if isinstance(program, Program):
         return program.function, program.name, program.max_iters, ()
     if isinstance(program, Module):
-        return type(program).forward, type(program).__name__, MAX_ITERATIONS, (program,)
+        return forward_of(program), type(program).__name__, MAX_ITERATIONS, (program,)
     if callable(program) and hasattr(program, "__code__"):
         return program, program.__name__, MAX_ITERATIONS, ()
     raise TypeError(f"a program is a @lampc.program function or a lampc.Module, not {program!r}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from lampc.ir.content import Demo, Field, Signature
 from lampc.ir.errors import DSPyError
@@ -65,3 +65,10 @@ class Adapter(Protocol):
     def parse(self, signature: Signature, text: str) -> dict[str, Any]:
         """Outputs by field name. Raises ParseFailure if one is missing or of the wrong type."""
         ...
+
+
+@runtime_checkable
+class ShowsDemos(Protocol):
+    """An adapter that also writes all demos as text inside of a turn."""
+
+    def demos(self, demos: tuple[Demo, ...]) -> str: ...

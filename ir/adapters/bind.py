@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lampc.ir.adapters.base import ShowsDemos
 from lampc.ir.adapters.registry import adapter
 from lampc.ir.adapters.schema import is_history
 from lampc.ir.content import Assignment, DemoSet, Sampling, Signature
 from lampc.ir.core import Module
 from lampc.ir.prog import DefPredictor
-from lampc.ir.prompt import MANY, Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
+from lampc.ir.prompt import MANY, Demos, Guide, Input, Instruction, Output, Prompt, Segment, Shots, Text, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,9 @@ def segment_text(segment: Segment, bound: Bound, inputs: Sequence[Any], quote: Q
             return quote(adapter(name).instruction(bound.instruction))
         case Input(index, field, name):
             return quote(adapter(name).value(inputs[index], field))
+        case Shots(_, name):
+            how = adapter(name)
+            return quote(how.demos(bound.demos.items)) if isinstance(how, ShowsDemos) else ""
         case Output():
             return ""
     raise TypeError(f"{type(segment).__name__} is not text")

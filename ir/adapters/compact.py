@@ -16,7 +16,7 @@ from typing import Any
 
 from lampc.ir.adapters.base import ParseFailure
 from lampc.ir.adapters.dialogue import turns_of
-from lampc.ir.adapters.schema import is_history
+from lampc.ir.adapters.schema import is_history, told
 from lampc.ir.adapters.tolerant import read_tolerantly
 from lampc.ir.adapters.values import Uncastable, cast, hint, plain
 from lampc.ir.attrs import thaw
@@ -34,7 +34,7 @@ class Compact:
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
         turns = [
-            Turn("system", (Instruction(predictor, self.name), Guide(_guide(signature)))),
+            Turn("system", (Instruction(predictor, self.name), Guide(_guide(told(signature))))),
             Turn("demos", (Demos(predictor, self.name),)),
         ]
         user: list[Segment] = []

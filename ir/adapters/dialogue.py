@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 from lampc.ir.adapters.base import ParseFailure
-from lampc.ir.adapters.schema import is_history
+from lampc.ir.adapters.schema import is_history, told
 from lampc.ir.adapters.tolerant import read_tolerantly
 from lampc.ir.adapters.wording import INCOMPLETE, MISSING, OBJECTIVE, indented, written
 from lampc.ir.attrs import thaw
@@ -66,7 +66,7 @@ class Dialogue:
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
         turns = [
-            Turn("system", (Guide(self.structure(signature)), Instruction(predictor, self.name))),
+            Turn("system", (Guide(self.structure(told(signature))), Instruction(predictor, self.name))),
             Turn("demos", (Demos(predictor, self.name),)),
         ]
         user: list[Segment] = []
@@ -100,10 +100,12 @@ class Dialogue:
         return "\n\n".join([prefix, *blocks, *([self.reminder(signature)] if main else [])]).strip()
 
     def order(self, signature: Signature, demos: tuple[Demo, ...]) -> tuple[Demo, ...]:
+        signature = told(signature)
         whole = [d for d in demos if _complete(signature, d)]
         return (*(d for d in demos if not _complete(signature, d)), *whole)
 
     def demo(self, signature: Signature, demo: Demo) -> list[tuple[str, str]]:
+        signature = told(signature)
         values: dict[str, Any] = thaw(demo.values)
         if not any(f.name in values for f in signature.inputs) or not any(f.name in values for f in signature.outputs):
             return []
@@ -112,7 +114,7 @@ class Dialogue:
 
     def history(self, signature: Signature, value: Any) -> list[tuple[str, str]]:
         """The turns of a conversation: `{"messages": [{field: value}]}`, or the list of messages."""
-        signature = without_history(signature)
+        signature = without_history(told(signature))
         out: list[tuple[str, str]] = []
         for message in turns_of(value):
             values, results = _without_results(message)

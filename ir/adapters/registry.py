@@ -26,8 +26,16 @@ ADAPTERS: dict[str, Adapter] = {
 _ALL = {**ADAPTERS, LAST: TwoStep(LAST, last=True), Raw.name: Raw()}
 
 
+_TEMPLATES = ("template:", "slot:")
+"""Begin the names of layouts that are templates of the user's own (see `lampc.ir.templates`)."""
+
+
 def adapter(name: str) -> Adapter:
     """The adapter called `name`. Raises ValueError listing the known ones."""
+    if name.startswith(_TEMPLATES):
+        from lampc.ir.templates.template import template_layout
+
+        return template_layout(name)
     try:
         return _ALL[name]
     except KeyError:

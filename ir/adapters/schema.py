@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from lampc.ir.attrs import thaw
@@ -114,6 +115,16 @@ def is_text(field: Field) -> bool:
 
 def is_history(field: Field) -> bool:
     return field.shape is not None and field.shape.form == "history"
+
+
+HINT = "hint"
+"""Form of an input that stands in the message but is not described: what is before it is as without it."""
+
+
+def told(signature: Signature) -> Signature:
+    """The signature as the model is told of it: without hints."""
+    kept = tuple(f for f in signature.inputs if f.shape is None or f.shape.form != HINT)
+    return signature if len(kept) == len(signature.inputs) else replace(signature, inputs=kept)
 
 
 def options_of(field: Field) -> tuple[Any, ...]:

@@ -74,6 +74,8 @@ def _accept(value: Any, field: Field) -> Any:
     options = options_of(field)
     if options:
         value = _literal(value, options)
+        if value in options:
+            return value
     if form in ("text", "code", "custom"):
         return _custom(value, field)
     if not isinstance(value, str):

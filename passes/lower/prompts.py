@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from typing import ClassVar
 
-from lampc.ir.adapters import ADAPTERS
+from lampc.ir.adapters import ADAPTERS, adapter
 from lampc.ir.adapters.bind import call_sampling
 from lampc.ir.core import Module, Op
 from lampc.ir.diag import CompileError, Diagnostic, Label, explain
@@ -55,7 +55,7 @@ def _lower(op: Predict, layout: str, rewriter: Rewriter) -> None:
     request = RequestOp.make(
         *op.inputs,
         predictor=op.predictor,
-        prompt=ADAPTERS[layout].render(op.signature, op.predictor.name),
+        prompt=adapter(layout).render(op.signature, op.predictor.name),
         sampling=call_sampling(op.signature, op.sampling),
         key=op.key,
         loc=op.loc,
@@ -79,7 +79,9 @@ def _unknown(op: Predict, defined: Mapping[str, str], layouts: Mapping[str, str]
     name = op.predictor.name
     if name not in defined:
         return _finding(op, f"predictor `{name}` is not defined", list(defined), name)
-    if layouts[name] not in ADAPTERS:
+    try:
+        adapter(layouts[name])
+    except ValueError:
         return _finding(op, f"there is no layout `{layouts[name]}`", list(ADAPTERS), layouts[name])
     return None
 

@@ -13,6 +13,7 @@ from lampc.runtime.cli.cache import cache
 from lampc.runtime.cli.check import check
 from lampc.runtime.cli.demo import demo
 from lampc.runtime.cli.explain import explain
+from lampc.runtime.cli.export import export
 from lampc.runtime.cli.failure import guarded
 from lampc.runtime.cli.fmt import fmt
 from lampc.runtime.cli.graph import graph
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "explain": explain,
     "graph": graph,
     "demo": demo,
+    "export": export,
     "cache": cache,
 }
 

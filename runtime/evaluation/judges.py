@@ -93,9 +93,8 @@ class SemanticF1(Module):
     def __init__(self, threshold: float = 0.66, decompositional: bool = False) -> None:
         super().__init__()
         self.threshold = threshold
-        self.module = ChainOfThought(
-            DecompositionalSemanticRecallPrecision if decompositional else SemanticRecallPrecision
-        )
+        chosen: Any = DecompositionalSemanticRecallPrecision if decompositional else SemanticRecallPrecision
+        self.module = ChainOfThought(chosen)
 
     def forward(self, example: Any, pred: Any, trace: Any = None) -> Prediction:
         found = self.module(question=example.question, ground_truth=example.response, system_response=pred.response)

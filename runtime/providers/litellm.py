@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
@@ -43,6 +44,7 @@ class LiteLLMClient:
         headers: Mapping[str, str] | None = None,
         **others: Any,
     ) -> None:
+        os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it asks a server while it is imported
         try:
             import litellm
         except ImportError:

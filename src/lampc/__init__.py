@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.modules.majority import majority
     from lampc.frontend.python.modules.parallel import Parallel
     from lampc.frontend.python.modules.react import ReAct
+    from lampc.frontend.python.modules.refine import Refine
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
     from lampc.frontend.python.signature import Signature, SignatureMeta, ensure_signature, make_signature
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.types.history import History
     from lampc.frontend.python.types.image import Image
     from lampc.frontend.python.types.reasoning import Reasoning
+    from lampc.ir.adapters.base import ParseFailure as AdapterParseError
     from lampc.ir.diag import CompileError
     from lampc.ir.errors import (
         ContextWindowExceededError,
@@ -78,10 +80,13 @@ if TYPE_CHECKING:
         is_retryable_lm_error,
     )
     from lampc.ir.settings import settings
+    from lampc.ir.templates.template import Template
     from lampc.ir.usage import UsageTracker, track_usage
     from lampc.runtime.cache import configure_cache
     from lampc.runtime.configure import configure, context, load_settings
     from lampc.runtime.evaluation.evaluate import Evaluate
+    from lampc.runtime.interop.engine import DspyEngine
+    from lampc.runtime.interop.modules import from_dspy
     from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
     from lampc.runtime.sandbox.limits import SandboxLimits
@@ -92,6 +97,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _PYTHON = {
+    "adapters": ["Adapter", "BAMLAdapter", "ChatAdapter", "JSONAdapter", "TwoStepAdapter", "XMLAdapter"],
     "calllog": ["inspect_history"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
     "declare": ["Retrieve", "argmax", "retriever", "tune", "vote"],
@@ -109,6 +115,7 @@ _PYTHON = {
     "modules.majority": ["majority"],
     "modules.parallel": ["Parallel"],
     "modules.react": ["ReAct"],
+    "modules.refine": ["Refine"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
     "signature": ["Signature", "SignatureMeta", "ensure_signature", "make_signature"],
@@ -127,13 +134,15 @@ _PYTHON = {
 _RUNTIME = {
     "cache": ["configure_cache"],
     "configure": ["configure", "context", "load_settings"],
-    "lm": ["LM", "BaseLM"],
-    "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
     "evaluation.evaluate": ["Evaluate"],
+    "interop.engine": ["DspyEngine"],
+    "interop.modules": ["from_dspy"],
+    "lm": ["LM", "BaseLM"],
     "mcp": ["MCPError", "MCPServer"],
     "sandbox.limits": ["SandboxLimits"],
     "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
+    "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
 }
 _IR = {
     "errors": [
@@ -159,12 +168,14 @@ _IR = {
         "is_retryable_lm_error",
     ],
     "settings": ["settings"],
+    "templates.template": ["Template"],
     "usage": ["UsageTracker", "track_usage"],
 }
 _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
 _HOMES |= {n: (f"lampc.ir.{m}", n) for m, names in _IR.items() for n in names}
 _HOMES |= {
+    "AdapterParseError": ("lampc.ir.adapters.base", "ParseFailure"),
     "CompileError": ("lampc.ir.diag", "CompileError"),
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
@@ -190,11 +201,15 @@ __all__ = [
     "KNN",
     "LM",
     "RLM",
+    "Adapter",
+    "AdapterParseError",
     "Audio",
+    "BAMLAdapter",
     "BaseLM",
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
+    "ChatAdapter",
     "Code",
     "CodeAct",
     "CodeExecutionError",
@@ -204,6 +219,7 @@ __all__ = [
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
+    "DspyEngine",
     "Evaluate",
     "Example",
     "File",
@@ -211,6 +227,7 @@ __all__ = [
     "History",
     "Image",
     "InputField",
+    "JSONAdapter",
     "LMAuthError",
     "LMBillingError",
     "LMCollectionLimitError",
@@ -241,17 +258,21 @@ __all__ = [
     "PythonInterpreter",
     "ReAct",
     "Reasoning",
+    "Refine",
     "Retrieve",
     "SandboxLimits",
     "SandboxSerializable",
     "Session",
     "Signature",
     "SignatureMeta",
+    "Template",
     "Tool",
     "ToolCallResults",
     "ToolCalls",
+    "TwoStepAdapter",
     "Type",
     "UsageTracker",
+    "XMLAdapter",
     "argmax",
     "configure",
     "configure_cache",
@@ -263,6 +284,7 @@ __all__ = [
     "exact_match",
     "experimental",
     "f1",
+    "from_dspy",
     "infer_prefix",
     "inspect_history",
     "is_retryable_lm_error",

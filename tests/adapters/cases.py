@@ -98,7 +98,7 @@ def value(rng: random.Random, annotation: Any) -> Any:
     if origin is Literal:
         return rng.choice(args)
     if origin in (Union, type(int | None)):
-        return value(rng, rng.choice(args))
+        return value_inside(rng, rng.choice(args))
     if origin is list:
         return [value_inside(rng, args[0]) for _ in range(rng.randint(0, 3))]
     if origin is set:

@@ -1,10 +1,9 @@
-"""`--backend` and `--tensor-parallel`: the same tokens by other kernels and over several ranks, or a clear error."""
+"""`--backend` and `--tensor-parallel`: what they take, and a clear error for what they cannot do; that tokens are the
+same is held by tests/examples/test_whole_sentence.py."""
 
 from __future__ import annotations
 
-import csv
 import importlib.util
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -15,57 +14,12 @@ import torch
 import tests.backend.kernels.conftest  # noqa: F401  # asks for Triton's interpreter where there is no GPU
 from lampc.backend.kernel_choice import BACKENDS
 from lampc.runtime.cli.engines import BackendName
-from lampc.runtime.store import Store
 from tests.cli.conftest import Result
 
 Lampc = Callable[..., Result]
-Calls = dict[str, list[int]]
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 
 needs_triton = pytest.mark.skipif(importlib.util.find_spec("triton") is None, reason="triton is not installed")
 needs_no_gpu = pytest.mark.skipif(torch.cuda.is_available(), reason="about machines without a GPU")
-
-
-@pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    """Token ids of all calls that are journaled, by their keys."""
-    found: Calls = {}
-    put = Store.put
-
-    def noted(self: Store, kind: str, key: str, record: dict[str, list[int]]) -> None:
-        if kind == "call":
-            found[key] = record["ids"]
-        put(self, kind, key, record)
-
-    monkeypatch.setattr(Store, "put", noted)
-    return found
-
-
-@pytest.mark.kernels
-@needs_triton
-@pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two ranks need two GPUs, or none")
-def test_triton_over_two_ranks_gives_the_ids_of_torch_on_one(lampc: Lampc, folder: Path, calls: Calls) -> None:
-    with (EXAMPLES / "data" / "01_tickets.csv").open(encoding="utf-8", newline="") as file:
-        texts = [row["text"] for row in csv.DictReader(file)][:2]
-    (folder / "rows.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
-    outputs, found = set(), {}
-    for suffix in (".lmp", ".py"):
-        for backend, ranks in (("torch", "1"), ("triton", "2")):
-            calls.clear()
-            program = EXAMPLES / f"01_classify{suffix}"
-            way = ("--backend", backend, "--tensor-parallel", ranks)
-            result = lampc("run", program, "--data", "rows.jsonl", *way)
-            assert result.code == 0, result.err
-            outputs.add(result.out)
-            found[suffix, backend] = dict(calls)
-    assert len(outputs) == 1
-    wanted = list(found[".lmp", "torch"].values())
-    assert len(wanted) == 2
-    assert all(list(ids.values()) == wanted for ids in found.values())
-    # Not one call would be taken for another backend's.
-    for backend in ("torch", "triton"):
-        assert found[".lmp", backend].keys() == found[".py", backend].keys()
-    assert found[".lmp", "torch"].keys().isdisjoint(found[".lmp", "triton"])
 
 
 def test_the_names_are_those_of_the_engine(lampc: Lampc, folder: Path) -> None:

@@ -137,7 +137,7 @@ def test_dynamic_programs_run_in_a_session() -> None:
     with Session(model=FakeEngine(reply=answer)) as session:
         rows = [Row(str(i), {"text": w}) for i, w in enumerate(["abc", "mute", "xyz"])]
         outcomes = session.run(unit, rows)
-        assert [o.value and o.value["label"] for o in outcomes] == ["cba", "no answer: RowFailure", "zyx"]
+        assert [o.value and o.value["label"] for o in outcomes] == ["cba", "no answer: UnreadableAnswer", "zyx"]
         assert session.usage.calls == 3
     assert lampc.Evaluate(devset=WORDS, metric=exact)(Guarded()).score == 50.0
     made = lampc.BootstrapFewShot(metric=exact, max_bootstrapped_demos=2, max_labeled_demos=2).compile(

@@ -144,3 +144,23 @@ def test_knn() -> None:
 
     a, b = both(program, lambda: in_turn())
     assert b == a
+
+
+def test_refine_together_keeps_the_prefix() -> None:
+    answers = ["far too long", "long too", "short", "also long"]
+    script = [{"a": answers[0]}, {"discussion": "d", "advice": {"self": "be brief"}}, *({"a": a} for a in answers[1:])]
+    with ours(in_turn(*script), compat="") as side:
+        refine = side.d.Refine(side.d.Predict("q -> a"), N=4, reward_fn=brief, threshold=1.0)
+        assert refine(q="question?").a == "short"
+    first, advice, *others = side.prompts
+    assert "discussion" in advice[0]["content"]
+    assert len(others) == 3
+    reminder = "\n\nRespond with"
+    for prompt in others:
+        assert prompt[0] == first[0]
+        assert prompt[1]["content"].split("\n\n[[ ## hint_")[0] == first[1]["content"].split(reminder)[0]
+        assert "[[ ## hint_ ## ]]\nbe brief" in prompt[1]["content"]
+
+
+def brief(args: dict[str, Any], pred: Any) -> float:
+    return float(len(pred.a) < 6)

@@ -8,7 +8,7 @@ import enum
 import json
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Optional, TypedDict
+from typing import Any, Literal, NamedTuple, TypedDict
 from uuid import UUID
 
 import pydantic
@@ -79,7 +79,7 @@ class Point(NamedTuple):
         (Passage, {"title": "t", "lines": [1]}, Passage("t", [1])),
         (list[Passage], [{"title": "t", "lines": [1], "mood": "bad"}], [Passage("t", [1], Mood.BAD)]),
         (dict[str, Passage], {"p": {"title": "t", "lines": []}}, {"p": Passage("t", [])}),
-        (Optional[Passage], None, None),
+        (Passage | None, None, None),
         (Pair, {"left": "l", "right": {"title": "t", "lines": []}}, {"left": "l", "right": Passage("t", [])}),
         (Point, [1, 2], Point(1, 2)),
         (Person, {"name": "Ada", "age": 3}, Person(name="Ada", age=3)),

@@ -22,6 +22,8 @@ import pytest
 import lampc
 from lampc.frontend.python.tools.tool import effect_of
 from lampc.ir.hostref import host_ref
+from tests.python.twins import both as both_sides
+from tests.python.twins import in_turn
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -262,6 +264,7 @@ def test_tools_are_no_values_to_copy() -> None:
         [{"name": "a", "args": {}}, {"name": "b", "arguments": '{"y": [1]}'}],
         [{"id": "1", "function": {"name": "a", "arguments": '{"x": 1}'}, "type": "function"}],
         {"tool_calls": [{"call_id": "9", "name": "a", "args": {}}], "tool_call_results": {"z": 1}},
+        [{"name": "a", "arguments": "{'x': [1, 2"}, {"name": "b", "arguments": "no"}],
         [],
         {"tool_calls": []},
         {"name": "a"},
@@ -324,6 +327,48 @@ def test_calls_are_executed() -> None:
 
 def broken(**_: Any) -> None:
     raise KeyError("broken")
+
+
+ASKED: list[Any] = [
+    {"tool_calls": [{"name": "search", "args": {"query": "x", "k": 2}}, {"name": "travel", "args": {}}]},
+    {"name": "search", "args": {"query": "ü"}},
+    [{"name": "search", "arguments": '{"query": "x"}'}],
+    {"tool_calls": []},
+    "none",
+]
+
+
+@pytest.mark.parametrize("said", ASKED, ids=str)
+def test_tools_and_calls_as_fields_of_a_signature_are_dspys(said: Any) -> None:
+    def program(d: Any) -> Any:
+        fields = {
+            "question": (str, d.InputField()),
+            "tools": (list[d.Tool], d.InputField(desc="what there is")),
+            "outputs": (d.ToolCalls, d.OutputField()),
+            "note": (str, d.OutputField()),
+        }
+        predict = d.Predict(d.Signature(fields, "Choose tools."))
+        tools = [d.Tool(search), d.Tool(travel, desc="Goes\nplaces.")]
+        shown = d.ToolCalls.from_dict_list([{"name": "search", "args": {"query": "y"}}])
+        demo = d.Example(question="a", tools=tools[:1], outputs=shown, note="n")
+        try:
+            made = predict(question="q", tools=tools, demos=[demo])
+        except Exception:
+            return "failed"
+        return (
+            type(made.outputs).__name__,
+            made.outputs.model_dump(),
+            [c.id for c in made.outputs.tool_calls],
+            made.note,
+        )
+
+    text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    theirs, mine = both_sides(program, lambda: in_turn(*[f"[[ ## outputs ## ]]\n{text}\n\n[[ ## note ## ]]\nn"] * 3))
+    assert mine[1][0] == theirs[1][0]
+    if isinstance(said, str):
+        assert (mine[0], theirs[0]) == ("failed", "failed")
+    else:
+        assert mine == theirs
 
 
 # -- tools of elsewhere ----------------------------------------------------------------------------------------

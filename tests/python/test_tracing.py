@@ -429,7 +429,7 @@ def with_any_arguments(**inputs: Any) -> Any:
 @pytest.mark.parametrize(
     ("program", "code", "line", "why"),
     [
-        (with_try, "L0711", 1, "`try` statements are not followed"),
+        (with_try, "L0711", 1, "handlers that tell errors apart"),
         (with_object, "L0713", 1, "an object of class `Path`"),
         (with_alias, "L0715", 3, "`second` is changed in place"),
         (with_recursion, "L0716", 1, "a function that calls itself"),

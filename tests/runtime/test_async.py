@@ -27,7 +27,7 @@ def upper(messages: list[dict[str, str]]) -> str:
 
 @pytest.fixture
 def lm() -> Iterator[DummyLM]:
-    model = DummyLM(upper)
+    model = DummyLM(upper, adapter="compact")
     lampc.configure(lm=model)
     yield model
     runner = set_default_runner(None)

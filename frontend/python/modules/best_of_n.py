@@ -8,6 +8,7 @@ from typing import Any
 
 from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.module import Module
+from lampc.frontend.python.modules.graph import attempt, best_of, column
 from lampc.ir.runner import gather
 from lampc.ir.settings import settings
 
@@ -44,6 +45,21 @@ class BestOfN(Module):
         raise_beyond(found, self.fail_count)
         best = self.chosen(found)
         return None if best is None else found[best][0]
+
+    def _graph(self, **inputs: Any) -> Any:
+        """`forward` as it is traced."""
+        if settings.compat.startswith("dspy"):
+            rows = []
+            for _ in range(self.N):
+                rows.append(attempt(self.module, inputs, self.reward_fn, self.threshold))
+                if rows[-1]["reached"]:
+                    break
+        else:
+            rows = [attempt(self.module, inputs, self.reward_fn, self.threshold) for _ in range(self.N)]
+        if self.fail_count < self.N:
+            failed = [e for e in column(rows, "error") if e is not None]
+            assert len(failed) <= self.fail_count, "too many attempts failed"
+        return rows[best_of(column(rows, "reward"), self.threshold)]["prediction"]
 
     def attempt(self, number: int, kwargs: dict[str, Any]) -> tuple[Any, float]:
         """(prediction, reward) of one attempt."""

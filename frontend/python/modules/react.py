@@ -12,6 +12,7 @@ from typing import Any, Literal
 from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.fields import InputField, OutputField
 from lampc.frontend.python.module import Module
+from lampc.frontend.python.modules.graph import act, numbered, shown
 from lampc.frontend.python.modules.observe import observation
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.signature import ensure_signature, make_signature
@@ -73,6 +74,21 @@ class ReAct(Module):
             if name == FINISH:
                 break
         return Prediction(trajectory=trajectory, **self._fitting(self.extract, trajectory, inputs))
+
+    def _graph(self, max_iters: int | None = None, **inputs: Any) -> Prediction:
+        """`forward` as it is traced: a round that does not fit the model's context fails the row."""
+        layout = self.react.layout_in_force()
+        steps: list[dict[str, Any]] = []
+        for _ in range(self.max_iters if max_iters is None else max_iters):
+            chosen = self.react(**inputs, trajectory=shown(numbered(steps), layout))
+            name, args = chosen.next_tool_name, chosen.next_tool_args
+            seen = act(self.tools, name, args)
+            steps.append({"thought": chosen.next_thought, "tool_name": name, "tool_args": args, "observation": seen})
+            if name == FINISH:
+                break
+        trajectory = numbered(steps)
+        found = self.extract(**inputs, trajectory=shown(trajectory, layout))
+        return Prediction(trajectory=trajectory, **found)
 
     def _fitting(self, module: Module, trajectory: dict[str, Any], inputs: Mapping[str, Any]) -> Any:
         """Call with the trajectory, without its oldest rounds where the whole does not fit."""

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 from pydantic import BaseModel, Field, model_serializer, model_validator
 
 from lampc.frontend.python.tools.tool import Tool
+from lampc.frontend.python.types.base import Type
+from lampc.ir.adapters.strict import repaired
 
 Functions = Mapping[str, Any] | Sequence[Tool]
 
 
-class ToolCall(BaseModel):
+class ToolCall(Type):
     """One call: a tool's name, its arguments, and the identity that a provider gave it."""
 
     id: str | None = None
@@ -46,7 +47,7 @@ class ToolCall(BaseModel):
 _Call = ToolCall
 
 
-class ToolCalls(BaseModel):
+class ToolCalls(Type):
     """The calls that a model asks for in one answer, in order."""
 
     ToolCall: ClassVar[type[ToolCall]] = ToolCall
@@ -162,18 +163,11 @@ def _normal(data: Any) -> dict[str, Any]:
             raise ValueError(f"Received invalid function value for `ToolCalls`: {inner}")
     arguments = inner.get("args", inner.get("arguments", {}))
     if isinstance(arguments, str):
-        arguments = _read(arguments)
+        arguments = repaired(arguments)
     elif not isinstance(arguments, Mapping):
         arguments = {}
     name = inner.get("name") or data.get("name")
     return {"id": data.get("id") or data.get("call_id"), "name": name, "args": arguments}
-
-
-def _read(arguments: str) -> Any:
-    try:
-        return json.loads(arguments)
-    except ValueError:
-        raise ValueError(f"the arguments of a tool call are no JSON: {arguments[:200]!r}") from None
 
 
 def _found(name: str, functions: Functions | None) -> Any:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, TypeVar, overload
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Literal, TypeVar, get_args, overload
 
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.predict import serials
 from lampc.ir.runner import ToolRunner, find_runner
+from lampc.ir.types import ANY
+from lampc.ir.types import Type as IRType
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 
@@ -43,6 +45,9 @@ class Tool:
     for each other. What it may do besides returning a value is declared on the function: `@lampc.pure` or
     `@lampc.unordered`.
     """
+
+    __ir_type__: ClassVar[IRType] = ANY
+    __prompt_form__: ClassVar[str] = "custom"
 
     def __init__(
         self,
@@ -127,15 +132,15 @@ class Tool:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Its result. An async function is run to its end; where a loop runs in this thread, `acall` is for that."""
-        given = self._by_name(args, kwargs)
+        given = self.by_name(args, kwargs)
         at = find_runner()
         if isinstance(at, ToolRunner):
             return at.tool(self.name, self.effect, self._runnable, (), given)
-        return self._run(given)
+        return self.run(given)
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Its result, in a running loop; a function that is not async is called as it is."""
-        result = self.func(**self._arguments.parsed(self._by_name(args, kwargs)))
+        result = self.func(**self._arguments.parsed(self.by_name(args, kwargs)))
         return await result if inspect.isawaitable(result) else result
 
     @functools.cached_property
@@ -149,7 +154,7 @@ class Tool:
         """What a runner calls: it carries the function's identity, and whether it blocks."""
 
         def run(**given: Any) -> Any:
-            return self._run(given)
+            return self.run(given)
 
         inner = self._code
         if inspect.ismethod(inner):
@@ -161,7 +166,9 @@ class Tool:
         run.__lampc_blocking__ = self.blocking  # type: ignore[attr-defined]
         return run
 
-    def _run(self, given: Mapping[str, Any]) -> Any:
+    def run(self, given: Mapping[str, Any]) -> Any:
+        """Check and cast arguments and call the function, without asking any runner. Raises ValueError, and whatever
+        the function raises."""
         result = self.func(**self._arguments.parsed(given))
         if not inspect.iscoroutine(result):
             return result
@@ -174,7 +181,8 @@ class Tool:
             f"tool `{self.name}` is async and an event loop is running in this thread: `await tool.acall(...)` instead"
         )
 
-    def _by_name(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    def by_name(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Arguments by their names. Raises TypeError for too many, or one given twice."""
         if not args:
             return dict(kwargs)
         names = list(self.args)
@@ -183,6 +191,24 @@ class Tool:
         if twice := [n for n in names[: len(args)] if n in kwargs]:
             raise TypeError(f"tool `{self.name}` was given `{twice[0]}` twice")
         return {**dict(zip(names, args, strict=False)), **kwargs}
+
+    # -- as the type of a field: `tools: list[lampc.Tool]` ---------------------------------------------------
+
+    @classmethod
+    def description(cls) -> str:
+        return ""
+
+    @classmethod
+    def extract_custom_type_from_annotation(cls, annotation: Any) -> list[type]:
+        found = [annotation] if isinstance(annotation, type) and issubclass(annotation, cls) else []
+        return found + [t for a in get_args(annotation) for t in cls.extract_custom_type_from_annotation(a)]
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:
+        from pydantic_core import core_schema
+
+        text = core_schema.plain_serializer_function_ser_schema(str)
+        return core_schema.is_instance_schema(cls, serialization=text)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tool:
         return self  # nothing in it changes, and a function is copied as itself

@@ -1,0 +1,106 @@
+"""The prompts of a program as JSON: messages with slots, and what is read back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from lampc.ir import Sampling, thaw
+from lampc.ir.adapters import Bound, adapter
+from lampc.ir.adapters.bind import call_sampling, segment_text, shown_turns
+from lampc.ir.adapters.schema import is_history, is_text
+from lampc.ir.content import Field
+from lampc.ir.prompt import Input, Output
+from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Scalar, Type
+from lampc.runtime.export.errors import NotExportable
+
+LAYOUTS = ("chat", "compact", "json", "xml")
+
+
+def prompt_of(bound: Bound) -> dict[str, Any]:
+    """A predictor's prompt as data. Raises NotExportable."""
+    if bound.layout not in LAYOUTS:
+        raise NotExportable(f"predictor `{bound.name}`: layout `{bound.layout}`; it can be {', '.join(LAYOUTS)}")
+    how = adapter(bound.layout)
+    none = [None] * len(bound.signature.inputs)
+    messages: list[dict[str, Any]] = []
+    for turn in how.render(bound.signature, bound.name).turns:
+        if any(isinstance(s, Output) for s in turn.segments):
+            continue
+        if turn.role == "history":
+            raise NotExportable(f"predictor `{bound.name}`: a field that is the conversation so far")
+        whole = [t for s in turn.segments if not isinstance(s, Input) for t in shown_turns(s, bound, none)]
+        if whole or turn.role == "demos":
+            messages += [{"role": r, "parts": [text]} for r, text in whole]
+            continue
+        parts: list[Any] = []
+        for segment in turn.segments:
+            if isinstance(segment, Input):
+                parts.append({"input": segment.field.name, "as": _form(segment.field, bound)})
+            else:
+                parts.append(segment_text(segment, bound, none))
+        messages.append({"role": turn.role, "parts": _joined(parts)})
+    outputs = [_output(f, bound) for f in bound.signature.outputs]
+    return {"layout": bound.layout, "messages": messages, "outputs": outputs}
+
+
+def options_of(bound: Bound, sampling: Sampling) -> dict[str, Any]:
+    """Sampling of one call site, under OpenAI's names."""
+    s = call_sampling(bound.signature, sampling)
+    out: dict[str, Any] = {"temperature": s.temperature}
+    if s.max_tokens:
+        out["max_tokens"] = s.max_tokens
+    if s.top_p < 1.0:
+        out["top_p"] = s.top_p
+    if s.stop:
+        out["stop"] = list(s.stop)
+    return out
+
+
+def _form(field: Field, bound: Bound) -> str:
+    if is_history(field) or (field.shape is not None and field.shape.form not in ("schema", "literal")):
+        raise NotExportable(f"input `{field.name}` of `{bound.name}`: values of type `{_spelled(field)}`")
+    if bound.layout == "compact":
+        item = field.type.item if isinstance(field.type, Maybe) else field.type
+        return "lines" if isinstance(item, ListOf) and item.item == Scalar("str") else "json"
+    return "text" if is_text(field) else "value"
+
+
+def _output(field: Field, bound: Bound) -> dict[str, Any]:
+    if field.shape is not None and field.shape.form not in ("schema", "literal"):
+        raise NotExportable(f"output `{field.name}` of `{bound.name}`: values of type `{_spelled(field)}`")
+    out: dict[str, Any] = {"name": field.name, "type": type_of(field.type)}
+    if field.optional():
+        out["default"] = thaw(field.absent())
+    return out
+
+
+def _spelled(field: Field) -> str:
+    return field.shape.name if field.shape is not None else str(field.type)
+
+
+def type_of(t: Type) -> dict[str, Any]:
+    """A type as data."""
+    match t:
+        case Scalar(kind) if kind in ("str", "int", "float", "bool"):
+            return {"kind": kind}
+        case Choice(options):
+            return {"kind": "choice", "options": list(options)}
+        case Maybe(item):
+            return {"kind": "maybe", "item": type_of(item)}
+        case ListOf(item):
+            return {"kind": "list", "item": type_of(item)}
+        case MapOf(item):
+            return {"kind": "map", "item": type_of(item)}
+        case Record(fields):
+            return {"kind": "record", "fields": {n: type_of(x) for n, x in fields}}
+    return {"kind": "any"}
+
+
+def _joined(parts: list[Any]) -> list[Any]:
+    out: list[Any] = []
+    for p in parts:
+        if isinstance(p, str) and out and isinstance(out[-1], str):
+            out[-1] += p
+        elif p != "":
+            out.append(p)
+    return out

@@ -1,0 +1,82 @@
+"""Calls of predictors whose answers are read: what cannot be read is asked for again, all of a batch together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from lampc.ir import Draw, Sampling
+from lampc.ir.adapters import Bound, ParseFailure
+from lampc.ir.adapters.bind import call_sampling
+from lampc.ir.adapters.rounds import Round, again, first_round, next_round
+from lampc.runtime.calls import Client
+from lampc.runtime.failures import RowFailure, UnreadableAnswer
+from lampc.runtime.types import Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.models import Answer
+    from lampc.runtime.session import Session
+
+PredictorCall: TypeAlias = tuple[Bound, Mapping[str, Any], Sampling, Draw]
+
+
+@dataclass(slots=True)
+class Reading:
+    """What became of a call: its outputs, or the exception that says why there are none. `text` is the last answer."""
+
+    outputs: dict[str, Any] = field(default_factory=dict)
+    text: str = ""
+    usage: Usage = Usage()
+    error: Exception | None = None
+
+
+def read_calls(session: Session, calls: Sequence[PredictorCall]) -> list[Reading]:
+    """Make calls together and read their answers; readings in the order of the calls, failures inside them."""
+    out = [Reading() for _ in calls]
+    rounds: list[list[Round]] = []
+    for reading, (bound, inputs, _, _) in zip(out, calls, strict=True):
+        try:
+            rounds.append([first_round(bound, inputs, session.models.get(bound.model).target.quote)])
+        except RowFailure as e:
+            reading.error = e
+            rounds.append([])
+    open_ = [i for i, r in enumerate(rounds) if r]
+    while open_:
+        asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1) for i in open_]
+        answers = _ask(session, asked)
+        open_ = [i for i, a in zip(open_, answers, strict=True) if _settle(session, out[i], calls[i], rounds[i], *a)]
+    return out
+
+
+def _ask(session: Session, asked: Sequence[tuple[Round, PredictorCall, int]]) -> list[tuple[Answer, Usage]]:
+    answers: list[tuple[Answer, Usage] | None] = [None] * len(asked)
+    with Client(session.desk) as client:
+        for i, (round_, (bound, _, sampling, draw), n) in enumerate(asked):
+            model = session.models.get(round_.bound.model)
+            drawn = call_sampling(bound.signature, sampling)
+            session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name)
+        client.finish()
+    return [a for a in answers if a is not None]
+
+
+def _settle(
+    session: Session, reading: Reading, call: PredictorCall, rounds: list[Round], answer: Answer, usage: Usage
+) -> bool:
+    """Take an answer in; whether there is one more round."""
+    bound = call[0]
+    reading.usage += usage
+    if answer.error:
+        failed = reading.error  # of the round before: that tells more
+        reading.error = failed or answer.exception or RowFailure(answer.error, kind="model")
+        return False
+    reading.text, reading.error = answer.text, None
+    try:
+        reading.outputs = rounds[-1].read(answer.text)
+        return False
+    except ParseFailure as e:
+        reading.error = UnreadableAnswer(bound.name, e)
+        following = next_round(bound, rounds, e, session.models.get(bound.model).target.quote)
+        if following is not None:
+            rounds.append(following)
+        return following is not None
