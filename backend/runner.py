@@ -1,12 +1,13 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lampc.backend.attention import make_attention
+from lampc.backend.attention import Attention, make_attention
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
@@ -15,6 +16,11 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.plan import Plan, Want
 from lampc.backend.sampler import drawn, resolve
 from lampc.backend.spans import Spans
+
+if TYPE_CHECKING:
+    from lampc.backend.kernels.graphs import DecodeGraphs, Forward
+
+Out = TypeVar("Out")
 
 
 class TorchRunner:
@@ -34,19 +40,31 @@ class TorchRunner:
         self._device = device
         cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype, int8)
         self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native, rows.triton)
+        self.graphs: DecodeGraphs | None = None
+        if rows.triton and device.type == "cuda":
+            self.graphs = record_steps(self._attention)
 
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step."""
         if not plan.plain or self._greedy is None:
             return self._resolve(plan.wants, self.logits(plan))
         with self._inference:
-            ids, tops = self._greedy.likeliest(*self._prepare(plan))
-        return drawn(ids.tolist(), tops.tolist())
+            found = self._recorded("likeliest", self._greedy.likeliest, plan)
+            ids, tops = self._greedy.likeliest(*self._prepare(plan)) if found is None else found
+        rows = len(plan.decoding) if found is not None else len(ids)
+        return drawn(ids[:rows].tolist(), tops[:rows].tolist())
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> torch.Tensor:
         """float32 [n, vocab]: the rows that `plan.wants` name, in their order."""
-        return self._model.forward(*self._prepare(plan))
+        found = self._recorded("forward", self._model.forward, plan)
+        return self._model.forward(*self._prepare(plan)) if found is None else found[: len(plan.decoding)]
+
+    def _recorded(self, name: str, forward: "Forward[Out]", plan: Plan) -> "Out | None":
+        """What a step of nothing but decoding gives, and rows of padding, if steps are recorded here."""
+        if self.graphs is None or plan.other_wants or plan.other_chunks:
+            return None
+        return self.graphs.run(name, forward, plan.lanes)
 
     def _prepare(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
         """Ids, positions, attention and the rows whose logits are wanted."""
@@ -98,6 +116,15 @@ def _resolver(triton: bool) -> Callable[[Sequence[Want], torch.Tensor], list[Dra
 
         return DeviceSampler().resolve
     return lambda wants, logits: resolve(wants, logits.cpu().numpy())
+
+
+def record_steps(attention: Attention) -> "DecodeGraphs":
+    """See `lampc.backend.kernels.graphs`."""
+    from lampc.backend.kernels.graphs import DecodeGraphs  # nobody else pays for triton
+    from lampc.backend.kernels.paged import TritonAttention
+
+    assert isinstance(attention, TritonAttention)
+    return DecodeGraphs(attention)
 
 
 class _Decoding:

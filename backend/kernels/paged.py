@@ -67,8 +67,11 @@ def supported(cache: KVCache) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _OnDevice:
-    """A work table where kernels find it."""
+class Tables:
+    """A work table where kernels find it, and room for its partial results.
+
+    Rows of the step from `queries` on may be in no span.
+    """
 
     launches: list[tuple[Tile, torch.Tensor]]
     members: torch.Tensor
@@ -76,7 +79,9 @@ class _OnDevice:
     slots: torch.Tensor
     merged: torch.Tensor
     window: int
-    queries: int  # rows from here on are in no span
+    queries: int
+    parts: torch.Tensor  # [places, heads, D], float32
+    marks: torch.Tensor  # [places, heads, 2], float32
 
 
 class TritonAttention:
@@ -100,7 +105,7 @@ class TritonAttention:
                 f"on {'cpu, interpreted' if interpreted() else 'cuda'}, fewer than 2 ** 31 values a head"
             )
         self.cache = cache
-        self._windows = windows
+        self.windows = windows
         self._heads = heads
         coded = cache.scales is not None
         self.shape = Shape(
@@ -113,8 +118,7 @@ class TritonAttention:
         )
         self.tiling = tiles or tiling(self.shape, exact)
         self._planner = Planner(self.shape, self.tiling, cache.zero, share)
-        self._parts = torch.empty(0, heads, cache.head_dim, device=cache.device)
-        self._marks = torch.empty(0, heads, 2, device=cache.device)
+        self._parts, self._marks = self.places(0)
         self._block_d = max(16, triton.next_power_of_2(cache.head_dim))
 
     def plan(self, spans: Sequence[Span], rows: int, window: int | None = None) -> WorkTable:
@@ -124,14 +128,13 @@ class TritonAttention:
     def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> "Attending":
         """See `lampc.backend.attention.Attention.step`."""
         cache = self.cache
-        tables = {window: self.plan(spans, len(slots), window) for window in dict.fromkeys(self._windows)}
-        ready = {window: self._upload(table) for window, table in tables.items()}
+        tables = {window: self.plan(spans, len(slots), window) for window in dict.fromkeys(self.windows)}
         places = max(table.places for table in tables.values())
         if len(self._parts) < places:
-            self._parts = self._parts.new_empty(2 * places, *self._parts.shape[1:])
-            self._marks = self._marks.new_empty(2 * places, *self._marks.shape[1:])
+            self._parts, self._marks = self.places(2 * places)
+        ready = {window: self._upload(table) for window, table in tables.items()}
         store = torch.from_numpy(np.where(slots < 0, cache.trash, slots)).to(cache.device)
-        return Attending(self, [ready[window] for window in self._windows], store)
+        return Attending(self, [ready[window] for window in self.windows], store)
 
     def write(
         self, layer: int, qkv: torch.Tensor, positions: torch.Tensor, slots: torch.Tensor, rotation: Rotation
@@ -143,7 +146,13 @@ class TritonAttention:
             qkv, positions, slots, rotation, LayerCache(cache.data[layer], scales, cache.trash), self._heads
         )
 
-    def _upload(self, table: WorkTable) -> _OnDevice:
+    def places(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Room for so many partial results; see `Tables`."""
+        device = self.cache.device
+        parts = torch.empty(count, self._heads, self.cache.head_dim, device=device)
+        return parts, torch.empty(count, self._heads, 2, device=device)
+
+    def _upload(self, table: WorkTable) -> Tables:
         arrays = [*(launch.work for launch in table.launches)]
         arrays += [table.members, table.positions, table.slots, table.merged]
         starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays)])  # aligned to 16 bytes
@@ -155,9 +164,10 @@ class TritonAttention:
         parts = [there[a : a + array.size].view(array.shape) for a, array in zip(starts.tolist(), arrays)]
         launches = [(launch.tile, work) for launch, work in zip(table.launches, parts)]
         members, positions, slots, merged = parts[-4:]
-        return _OnDevice(launches, members, positions, slots, merged, table.window, int((table.positions >= 0).sum()))
+        queries = int((table.positions >= 0).sum())
+        return Tables(launches, members, positions, slots, merged, table.window, queries, self._parts, self._marks)
 
-    def run(self, layer: int, q: torch.Tensor, table: _OnDevice) -> torch.Tensor:
+    def run(self, layer: int, q: torch.Tensor, table: Tables) -> torch.Tensor:
         """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no span."""
         cache, shape = self.cache, self.shape
         dim = shape.head_dim
@@ -170,7 +180,7 @@ class TritonAttention:
         k_scales, v_scales = (k, v) if cache.scales is None else cache.scales[layer]
         for tile, work in table.launches:
             attend_rows[(len(work) * shape.kv_heads,)](
-                *(q, k, v, k_scales, v_scales, out, self._parts, self._marks),
+                *(q, k, v, k_scales, v_scales, out, table.parts, table.marks),
                 *(work, table.members, table.positions, table.slots),
                 *(q.stride(0), cache.trash + 1, score_scale(dim), table.window),
                 KV_HEADS=shape.kv_heads,
@@ -189,7 +199,7 @@ class TritonAttention:
             )
         if len(table.merged):
             merge_parts[(len(table.merged) * self._heads,)](
-                *(self._parts, self._marks, table.merged, out),
+                *(table.parts, table.marks, table.merged, out),
                 HEADS=self._heads,
                 DIM=dim,
                 BLOCK_D=self._block_d,
@@ -202,7 +212,7 @@ class TritonAttention:
 class Attending:
     """The attention of one step, see `lampc.backend.models.layers.Attend`; `tables` has an entry per layer."""
 
-    def __init__(self, of: TritonAttention, tables: Sequence[_OnDevice], slots: torch.Tensor) -> None:
+    def __init__(self, of: TritonAttention, tables: Sequence[Tables], slots: torch.Tensor) -> None:
         self._of = of
         self._tables = tables
         self._slots = slots
