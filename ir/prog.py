@@ -10,7 +10,7 @@ from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return,
 from lampc.ir.core import Op
 from lampc.ir.define import Body, Operand, Operands, Result, op
 from lampc.ir.effects import EFFECTS, Trait
-from lampc.ir.types import ANY, STR, ListOf, MapOf, Record, Type, assignable, join
+from lampc.ir.types import ANY, FLOAT, INT, STR, ListOf, MapOf, Record, Type, assignable, join
 
 # -- definitions --------------------------------------------------------------------------------------
 
@@ -58,7 +58,11 @@ class DefModel(Op):
 
 @op("prog.def_retriever", traits=[Trait.DEFINITION])
 class DefRetriever(Op):
-    """A retriever `@name` over the rows of `source` (JSONL or CSV); `field` is what is searched and returned."""
+    """A retriever `@name` over the rows of `source` (JSONL or CSV); `field` is what is searched and returned.
+
+    One of kind `bound` has no source: whoever runs the program says what is searched. `@name.k` and `@name.store`
+    (another store, by name) are parameters.
+    """
 
     kind: str = "bm25"
     source: str
@@ -222,17 +226,25 @@ class Call(Op):
         return (self.returns,)
 
 
+FOUND = Record((("passages", ListOf(STR)), ("indices", ListOf(INT)), ("scores", ListOf(FLOAT))))
+"""What a retrieval gives in detail."""
+
+
 @op("prog.retrieve", traits=[Trait.PURE])
 class Retrieve(Op):
-    """The `k` best passages (second operand, else the retriever's own k) for a query: list[str]."""
+    """The `k` best passages (second operand, else the retriever's own k) for a query: list[str].
+
+    With `detail` a record of them, their places in the corpus, and their scores.
+    """
 
     retriever: Symbol
+    detail: bool = False
     query: Operand
     rest: Operands
     out: Result
 
     def infer(self) -> tuple[Type, ...]:
-        return (ListOf(STR),)
+        return (FOUND if self.detail else ListOf(STR),)
 
 
 @op("prog.tool", traits=[Trait.CALLS])

@@ -15,6 +15,7 @@ from lampc.ir.content import Key, Sampling
 
 if TYPE_CHECKING:
     from lampc.ir.adapters.bind import Bound
+    from lampc.ir.lookup import Hit, Lookup
     from lampc.ir.prog import DefRetriever
 
 
@@ -46,6 +47,13 @@ class DefinedRetrieval(Protocol):
     """A runner that is given a retriever's definition, not only its name."""
 
     def retrieve_from(self, definition: DefRetriever, query: str, k: int) -> list[str]: ...
+
+
+@runtime_checkable
+class LookupRunner(Protocol):
+    """A runner that is given a whole retrieval, with the store that an object brings, and gives hits."""
+
+    def lookup(self, ask: Lookup) -> list[Hit]: ...
 
 
 @runtime_checkable

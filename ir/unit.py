@@ -100,6 +100,8 @@ class Test:
 class Unit:
     """A compiled source: the module and everything declared beside it. `entry` is the function run by default.
 
+    `retrievers` are the stores that objects of a Python program bring, by symbol.
+
     A Python program that could not be traced has `dynamic`, a note that says which line and why, and
     `host_entry`, which runs one row (keyword arguments in, outputs by name out); its module then holds the
     definitions only.
@@ -115,3 +117,4 @@ class Unit:
     warnings: list[Any] = field(default_factory=list)
     dynamic: Diagnostic | None = None
     host_entry: Callable[..., dict[str, Any]] | None = None
+    retrievers: dict[str, Any] = field(default_factory=dict)

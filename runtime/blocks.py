@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from lampc.runtime.types import Cell, Outcome, TraceStep
 
 if TYPE_CHECKING:
     from lampc.runtime.failures import RowFailure
-    from lampc.runtime.retrievers import Retriever
+    from lampc.runtime.retrieval.desk import RetrievalDesk
 
 Done = Callable[[list[Any]], None]
 """Called with the operands of a region's terminator when the activation is over."""
@@ -102,10 +102,11 @@ class Block:
 
 @dataclass(slots=True)
 class Services:
-    """What tasks may call: models and retrievers by name, and the desk for LM calls."""
+    """What tasks may call: models by name, the desks for LM calls and retrievals, and stores that objects brought."""
 
     desk: Client
     model: Callable[[str], ModelView]
-    retriever: Callable[[Executable, str], Retriever]
+    retrieval: RetrievalDesk
     base: Path
     seed: int
+    brought: Mapping[str, Any] = field(default_factory=dict)

@@ -7,7 +7,6 @@ all who wait, so calls of different threads are run together; answers of endpoin
 from __future__ import annotations
 
 import hashlib
-import json
 import threading
 import time
 from collections import Counter
@@ -333,6 +332,6 @@ def _pushes(model: Model) -> bool:
 
 
 def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int], extra: str) -> str:
-    text = json.dumps(messages) if messages else ",".join(map(str, ids))
+    text = "".join([f"{r}:{len(c)}:{c}" for r, c in messages]) if messages else ",".join(map(str, ids))
     text += "".join(f"|{i}" for i in score) + (f"\n{extra}" if extra else "")
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

@@ -96,7 +96,7 @@ class CellTable:
         self._done: dict[str, Outcome] = {}
         self._keys: dict[tuple[Assignment, int, int], tuple[Row, str]] = {}
         self._candidates: dict[Assignment, str] = {}
-        self._program = f"{self.module.digest()} {entry or ''} {_surroundings(self.module, program, session.base)}"
+        self._program = f"{self.module.digest()} {entry or ''} {_surroundings(self.module, program, session)}"
         self.offline = False
 
     # -- identity -----------------------------------------------------------------------------------
@@ -183,10 +183,18 @@ class CellTable:
         return list(self._done.values())
 
 
-def _surroundings(module: Module, program: Unit | Module, base: Path) -> str:
-    """Identity of what a run depends on besides the module's text: files of retrievers, the user's Python."""
-    files = [base / op.source for op in module.body.ops if isinstance(op, DefRetriever)]
-    parts: list[str] = []
+def _surroundings(module: Module, program: Unit | Module, session: Session) -> str:
+    """Identity of what a run depends on besides the module's text: what retrievers search in, the user's Python."""
+    base, files, parts = session.base, list[Path](), list[str]()
+    brought = program.retrievers if isinstance(program, Unit) else {}
+    retrievers = [op for op in module.body.ops if isinstance(op, DefRetriever)]
+    for op in retrievers:
+        if op.source and op.symbol not in session.retrieval.stores:
+            files.append(base / op.source)
+        else:
+            parts.append(session.retrieval.identity(op, brought.get(op.symbol)))
+    if retrievers:  # a candidate may choose another
+        parts += [f"{name} {session.retrieval.named(name).identity}" for name in sorted(session.retrieval.stores)]
     if isinstance(program, Unit) and program.dynamic is not None:
         files.append(Path(program.path))
         parts += [host_identity(program.host_entry)] if program.host_entry is not None else []

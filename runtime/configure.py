@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.tracing import trace
 from lampc.ir import Key, Sampling
-from lampc.ir import Module as IRModule
 from lampc.ir.adapters import Bound
+from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
 from lampc.ir.prog import DefRetriever
 from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
@@ -40,6 +40,7 @@ SESSION_OPTIONS = (
     "cache",
     "window",
     "bus",
+    "retrievers",
 )
 """What `configure` and `context` hand to the session; all else are settings."""
 
@@ -90,9 +91,10 @@ class DefaultRunner(Together):
         raise NoSession(f"retriever `{name}`")
 
     def retrieve_from(self, definition: DefRetriever, query: str, k: int) -> list[str]:
-        holder = IRModule()
-        holder.add(definition)
-        return self.root.retriever(holder, definition.symbol).search(query, k)
+        return [h.text for h in self.lookup(Lookup(definition, query, k))]
+
+    def lookup(self, ask: Lookup) -> list[Hit]:
+        return self.root.retrieval.one(ask)
 
     def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
         """All rows of a program at once."""

@@ -21,6 +21,7 @@ from lampc.runtime.eager import SessionCompleter
 from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver
 
 if TYPE_CHECKING:
+    from lampc.ir.lookup import Hit, Lookup
     from lampc.runtime.session import Session
 
 _Order = tuple[Sequence[EagerCall], "Future[list[EagerAnswer]]"]
@@ -171,7 +172,9 @@ class Together:
                 value = None
                 if strand.done:
                     return
-                if strand.calls:
+                if strand.wanted is not None:
+                    (value,) = await asyncio.to_thread(self.dispatcher.completer.lookup, [strand.wanted])
+                elif strand.calls:
                     value = await self._windowed(strand.calls)
                 elif strand.future is not None:
                     await asyncio.wait([asyncio.wrap_future(strand.future)])
@@ -224,5 +227,5 @@ class _Dispatched:
     def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
         return self.dispatcher.complete(calls)
 
-    def retrieve(self, definition: Any, query: str, k: int) -> list[str]:
-        return self.dispatcher.completer.retrieve(definition, query, k)
+    def lookup(self, asks: Sequence[Lookup]) -> list[list[Hit] | Exception]:
+        return self.dispatcher.completer.lookup(asks)

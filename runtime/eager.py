@@ -26,7 +26,7 @@ from lampc.runtime.tool_journal import ToolJournal
 from lampc.runtime.types import Cell, Outcome, RowError
 
 if TYPE_CHECKING:
-    from lampc.ir.prog import DefRetriever
+    from lampc.ir.lookup import Hit, Lookup
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
 
@@ -45,12 +45,8 @@ class SessionCompleter:
         found = read_calls(self.session, [(c.bound, c.inputs, c.sampling, c.draw) for c in calls])
         return [EagerAnswer(r.outputs, r.text, r.error, r.usage) for r in found]
 
-    def retrieve(self, definition: DefRetriever, query: str, k: int) -> list[str]:
-        from lampc.ir import Module
-
-        holder = Module()
-        holder.add(definition)
-        return self.session.retriever(holder, definition.symbol).search(query, k)
+    def lookup(self, asks: Sequence[Lookup]) -> list[list[Hit] | Exception]:
+        return self.session.retrieval.answer(asks)
 
 
 def run_eager(

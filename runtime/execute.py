@@ -17,13 +17,14 @@ from lampc.ir import Assignment, Draw, Key, Op, Region, Sampling, Value, digest
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_predictors, bind_prompt
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
+from lampc.ir.lookup import Lookup
 from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool, Try
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.calls import Deliver
 from lampc.runtime.compile import Executable, is_ordered
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
-from lampc.runtime.interp import arguments, entry_function, host_call, passages
+from lampc.runtime.interp import arguments, entry_function, found, host_call, lookup_of
 from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.ops import compute
@@ -37,6 +38,7 @@ class Executor:
         self.services = services
         self.max_live = max_live
         self.ready: deque[tuple[Block, int]] = deque()
+        self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
         self.live = 0
         self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
 
@@ -59,7 +61,10 @@ class Executor:
                     bounds[spot] = (bind_predictors(exe.module, cell.assignment), digest(cell.assignment))
                 bound, candidate = bounds[spot]
                 self._start(Task(index, cell, exe, bound, candidate, outcomes[index]))
-            while self.ready:
+            while self.ready or self.lookups:
+                if not self.ready:
+                    self._look_up()
+                    continue
                 block, i = self.ready.popleft()
                 block.scope.queued -= 1
                 if block.scope.wants(block, i):
@@ -206,8 +211,10 @@ class Executor:
                 done: Done = lambda out: self._resolve(block, i, out)  # noqa: E731
                 self._enter(block.scope, func.body, env, None, path, block.indices, (*block.order, i), done)
             case Retrieve():
-                found = self.services.retriever(block.task.exe, op.retriever.name)
-                self._resolve(block, i, [found.search(args[0], passages(op, args, block.task.exe.module))])
+                task, brought = block.task, self.services.brought
+                ask = lookup_of(op, args, task.exe.module, task.cell.assignment, brought)
+                block.scope.pending += 1
+                self.lookups.append((block, i, op, ask))
             case Tool() | Py():
                 self._resolve(block, i, [host_call(op, args, block.task.exe.module, self.services.base)])
             case Assert():
@@ -285,6 +292,21 @@ class Executor:
 
         env = dict(zip(op.body.args, [*carried, n], strict=True))
         self._enter(block.scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
+
+    # -- retrieval ------------------------------------------------------------------------------------
+
+    def _look_up(self) -> None:
+        """Search for all rows that wait for passages, together: only then is there nothing else to go on with."""
+        asked, self.lookups = self.lookups, []
+        answers = self.services.retrieval.answer([ask for *_, ask in asked])
+        for (block, i, op, _), hits in zip(asked, answers, strict=True):
+            scope = block.scope
+            scope.pending -= 1
+            if isinstance(hits, Exception):
+                self._fail(scope, (*block.order, i), RowFailure(str(hits), op, "host"))
+            elif scope.wants(block, i):
+                self._resolve(block, i, [found(op, hits)])
+            self._settle(scope)
 
     # -- LM calls -----------------------------------------------------------------------------------
 

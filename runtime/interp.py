@@ -12,6 +12,7 @@ from typing import Any, Protocol, TypeAlias
 
 from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value
 from lampc.ir.adapters import Bound, ParseFailure, bind_predictors
+from lampc.ir.lookup import Hit, Lookup, as_hit, as_record
 from lampc.ir.prog import (
     Assert,
     Call,
@@ -31,6 +32,7 @@ from lampc.ir.prog import (
     Try,
     Yield,
 )
+from lampc.ir.runner import LookupRunner
 from lampc.ir.types import mismatch
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
 from lampc.runtime.hosts import call_host, call_tool, plain
@@ -217,18 +219,34 @@ class _Run:
                 break
         return values
 
-    def retrieve(self, op: Retrieve, args: list[Any]) -> list[str]:
+    def retrieve(self, op: Retrieve, args: list[Any]) -> Any:
         if self.runner is None:
             raise RowFailure("this program retrieves, and no runner was given")
-        return self.runner.retrieve(op.retriever.name, args[0], passages(op, args, self.module))
+        ask = lookup_of(op, args, self.module, self.assignment)
+        if isinstance(self.runner, LookupRunner):
+            return found(op, self.runner.lookup(ask))
+        return found(op, [as_hit(p) for p in self.runner.retrieve(op.retriever.name, ask.query, ask.k)])
 
 
-def passages(op: Retrieve, args: Sequence[Any], module: Module) -> int:
-    """How many passages a retrieval wants: its second operand, else the retriever's own number."""
-    if len(args) > 1 and args[1] is not None:
-        return int(args[1])
-    definition = module.lookup(op.retriever.name)
-    return definition.k if isinstance(definition, DefRetriever) else 3
+def lookup_of(
+    op: Retrieve, args: Sequence[Any], module: Module, assignment: Assignment, brought: Mapping[str, Any] | None = None
+) -> Lookup:
+    """What a retrieval asks for under a candidate. `k` is its second operand, else the parameter `k` of the retriever.
+
+    Raises RowFailure if the module has no such retriever.
+    """
+    name = op.retriever.name
+    definition = module.lookup(name)
+    if not isinstance(definition, DefRetriever):
+        raise RowFailure(f"there is no retriever `{name}`", op)
+    k = args[1] if len(args) > 1 and args[1] is not None else assignment.get(f"{name}.k", definition.k)
+    other = assignment.get(f"{name}.store", "")
+    return Lookup(definition, args[0], int(k), (brought or {}).get(name), str(other))
+
+
+def found(op: Retrieve, hits: list[Hit]) -> Any:
+    """The value of a retrieval."""
+    return as_record(hits) if op.detail else [h.text for h in hits]
 
 
 def host_call(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) -> Any:

@@ -195,6 +195,11 @@ class LocalModel:
                 out.append((self._pending.pop(handle.id)[1], _answer(handle)))
         return out
 
+    def call_of(self, handle: Handle) -> ModelCall | None:
+        """The call that a request of the engine is of, as long as it is under way."""
+        found = self._pending.get(handle.id)
+        return found[1] if found is not None and found[0] is handle else None
+
     def retain(self, ids: tuple[int, ...]) -> PrefixRef | None:
         return self.engine.retain(ids)
 

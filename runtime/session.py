@@ -20,6 +20,7 @@ from typing import Any
 
 from lampc.ir import Assignment, Draw, Module, Sampling, Target
 from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling
+from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
 from lampc.runtime.blocks import Services
@@ -33,7 +34,8 @@ from lampc.runtime.models import Answer, ModelPool
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
 from lampc.runtime.remote import text_turn, turn_of
-from lampc.runtime.retrievers import Retriever, build_retriever
+from lampc.runtime.retrieval.desk import RetrievalDesk
+from lampc.runtime.retrieval.protocol import Store as PassageStore
 from lampc.runtime.rounds import read_calls
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome, Row, Usage
@@ -46,7 +48,8 @@ class Session:
     OpenAI-compatible endpoint, or an engine object. `base` is where relative paths of a program start.
     `store` journals finished calls (in memory if None). `exact` asks for outputs that do not depend on
     scheduling. `cache` answers calls that any run made before (None: the one of `configure_cache`, without a store
-    at least one in memory). `window` is how many seconds an idle engine waits for calls of other threads.
+    at least one in memory). `retrievers` are stores by the names of retrievers: they go before those that programs
+    have. `window` is how many seconds an idle engine waits for calls of other threads.
 
     Any number of threads may use a session; what they ask for at the same time runs together. Raises the errors of
     the parts it opens, when they are first used.
@@ -67,6 +70,7 @@ class Session:
         model_options: Mapping[str, Any] | None = None,
         cache: CallCache | None = None,
         window: float = 0.0,
+        retrievers: Mapping[str, Any] | None = None,
     ) -> None:
         self.base = base
         self.seed = seed
@@ -87,7 +91,7 @@ class Session:
         self.desk = CallDesk(self.store, self.bus, cache, window=window)
         self.lock = threading.RLock()  # for what is made once and kept
         self._executables: dict[tuple[str, str, Assignment], Executable] = {}
-        self._retrievers: dict[tuple[str, str], Retriever] = {}
+        self.retrieval = RetrievalDesk(self.store, base, retrievers)
         self._views: dict[int, Session] = {}
         self._seconds = 0.0
 
@@ -150,17 +154,19 @@ class Session:
             made = {id(c.assignment): c.assignment for c in cells}
             lowered = {i: self.executable(module, name, a) for i, a in made.items()}
             with Client(self.desk) as client:
-                return self._executor(module, client).run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
+                executor = self._executor(module, client, program)
+                return executor.run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
         finally:
             self._seconds += time.perf_counter() - started
 
-    def _executor(self, module: Module, client: Client | None = None) -> Executor:
+    def _executor(self, module: Module, client: Client | None = None, program: Unit | Module | None = None) -> Executor:
         services = Services(
             client or Client(self.desk),
             lambda name: self.models.get(name, module),
-            lambda exe, name: self.retriever(exe.module, name),
+            self.retrieval,
             self.base,
             self.seed,
+            program.retrievers if isinstance(program, Unit) else {},
         )
         return Executor(services, self.max_live)
 
@@ -178,15 +184,12 @@ class Session:
         """What programs are lowered for."""
         return self.models.get(name, module).target
 
-    def retriever(self, module: Module, name: str) -> Retriever:
-        """The retriever `@name`, built once. Raises RowFailure if the module has none."""
+    def retriever(self, module: Module, name: str) -> PassageStore:
+        """The store of the retriever `@name`. Raises RowFailure if the module has none, or it has no store."""
         definition = module.lookup(name)
         if not isinstance(definition, DefRetriever):
             raise RowFailure(f"there is no retriever `{name}`")
-        spot = (definition.source, definition.field)
-        if spot not in self._retrievers:
-            self._retrievers[spot] = build_retriever(definition, self.base)
-        return self._retrievers[spot]
+        return self.retrieval.store(definition)
 
     # -- single calls, for the interpreter and eager programs -----------------------------------------
 
@@ -295,6 +298,9 @@ class SessionRunner:
 
     def retrieve(self, name: str, query: str, k: int) -> list[str]:
         return self.session.retriever(self.module, name).search(query, k)
+
+    def lookup(self, ask: Lookup) -> list[Hit]:
+        return self.session.retrieval.one(ask)
 
 
 __all__ = ["Session", "SessionRunner"]

@@ -17,6 +17,7 @@ from greenlet import GreenletExit, getcurrent, greenlet
 
 from lampc.ir import Assignment, Draw, Key, Sampling, thaw
 from lampc.ir.adapters import Bound
+from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
 from lampc.ir.runner import Choose, current_runner
 from lampc.ir.settings import settings
@@ -60,7 +61,9 @@ class Completer(Protocol):
         """Answers in the order of the calls; a failure is an answer, not an exception."""
         ...
 
-    def retrieve(self, definition: DefRetriever, query: str, k: int) -> list[str]: ...
+    def lookup(self, asks: Sequence[Lookup]) -> list[list[Hit] | Exception]:
+        """The same for retrievals."""
+        ...
 
 
 @dataclass(slots=True)
@@ -118,6 +121,7 @@ class Strand:
         self.piece, self.book, self.scope = piece, book, scope
         self.completer, self.threads = completer, threads
         self.calls: list[EagerCall] = []
+        self.wanted: Lookup | None = None
         self.future: Future[Any] | None = None
         self.forks: list[Strand] = []
         self.steps: list[TraceStep] = []
@@ -129,7 +133,7 @@ class Strand:
 
     def resume(self, value: Any = None) -> None:
         """Let the code go on until it waits again or ends."""
-        self.calls, self.future, self.forks = [], None, []
+        self.calls, self.wanted, self.future, self.forks = [], None, None, []
         self.task.switch(value)
         self.done = self.task.dead
 
@@ -210,7 +214,15 @@ class Strand:
         raise RowFailure(f"retriever `{name}` was not declared with lampc.retriever(...)", kind="host")
 
     def retrieve_from(self, definition: DefRetriever, query: str, k: int) -> list[str]:
-        return self.completer.retrieve(definition, query, k)
+        return [h.text for h in self.lookup(Lookup(definition, query, k))]
+
+    def lookup(self, ask: Lookup) -> list[Hit]:
+        """Passages; all strands that look something up at the same time are answered by one search."""
+        self.wanted = ask
+        found: list[Hit] | Exception = self._suspend()
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def tuned(self, name: str, default: Any) -> Any:
         return thaw(self.book.assignment.get(name, default))
@@ -284,6 +296,10 @@ class Weaver:
     def _answers(self) -> list[tuple[Strand, Any]]:
         """What strands that wait may go on with: calls first, all at once, then tools that are ready."""
         waiting = sorted(self._live, key=self._live.__getitem__)
+        looking = [(s, s.wanted) for s in waiting if s.wanted is not None]
+        if looking:
+            hits = self.completer.lookup([ask for _, ask in looking])
+            return [(s, h) for (s, _), h in zip(looking, hits, strict=True)]
         asking = [s for s in waiting if s.calls]
         if asking:
             found = iter(self.completer.complete([c for s in asking for c in s.calls]))

@@ -88,7 +88,7 @@ def definition(env: Env, decl: ast.ModelDecl | ast.RetrieverDecl | ast.ToolDecl)
         options = Obj(tuple((k, freeze(v)) for k, v in made.named.items()))
         return DefModel.make(kind=made.kind, source=made.first, options=options, loc=decl.span)
     if isinstance(decl, ast.RetrieverDecl):
-        made = arguments(env, decl.maker, {"bm25": ("field", "k")}, "L0416")
+        made = arguments(env, decl.maker, {"bm25": ("field", "k"), "bound": ("field", "k")}, "L0416")
         if made is None:
             return None
         field = wrong_kind(env, made, "field", str, "L0416", "text")

@@ -12,7 +12,7 @@ from typing import Any
 from lampc.frontend.python import lowered, methods
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
-from lampc.frontend.python.declare import Retrieve, Retriever, Tune, argmax, returns_of, vote
+from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS, shared
@@ -20,6 +20,7 @@ from lampc.frontend.python.module import Module
 from lampc.frontend.python.modules.parallel import Parallel
 from lampc.frontend.python.predict import ChainOfThought, Predict, check_inputs, demo_set, sampling_of
 from lampc.frontend.python.program import Program
+from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import source_of
 from lampc.frontend.python.tools.tool import Tool, effect_of
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
@@ -81,7 +82,7 @@ class Calls(Expressions):
             case Retriever():
                 return self.retrieve(function, args, kwargs, node)
             case Retrieve():
-                found = self.retrieve(function.retriever, args, {"k": function.k, **kwargs}, node)
+                found = self.retrieve(function.retriever, args, {"k": function.asked, **kwargs}, node, detail=False)
                 return self.pack({"passages": found}, node)
             case Tool():
                 return self.tool(function, args, kwargs, node)
@@ -139,10 +140,12 @@ class Calls(Expressions):
             if f.type == STR:
                 continue  # a prompt writes any value as text
             wrong = mismatch(as_json(literal), f.type) if is_static(literal) and not isinstance(literal, Tune) else None
-            if wrong:
-                raise self.fail(node, f"input `{f.name}` of `{symbol}`: {wrong}")
+            if wrong:  # as plain Python any value is written, as DSPy has it
+                raise self.stop("L0712", node, f"input `{f.name}` of `{symbol}`: {wrong}")
             if not assignable(v.type, f.type):
-                raise self.fail(node, f"input `{f.name}` of `{symbol}` is {spelled(f.type)}, got {spelled(v.type)}")
+                raise self.stop(
+                    "L0712", node, f"input `{f.name}` of `{symbol}` is {spelled(f.type)}, got {spelled(v.type)}"
+                )
         for name, info in predictor.signature.output_fields.items():
             if info.reading is not None and not info.reading.held:
                 raise self.stop("L0713", node, f"output `{name}` of `{symbol}` is an object that the IR cannot hold")
@@ -181,15 +184,23 @@ class Calls(Expressions):
             return self.inline(getattr(type(module), "_graph", type(module).forward), [module], kwargs, node)
         return self.call(module, [], kwargs, node)
 
-    def retrieve(self, retriever: Retriever, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Traced:
+    def retrieve(
+        self,
+        retriever: Retriever,
+        args: list[Any],
+        kwargs: dict[str, Any],
+        node: ast.AST,
+        detail: bool | None = None,
+    ) -> Traced:
+        symbol = self.context.retriever(retriever, self)
         given = dict(zip(("query", "k"), args, strict=False)) | kwargs
         if len(args) > 2 or set(given) - {"query", "k"} or "query" not in given:
-            raise self.fail(node, f"retriever `{retriever.name}` takes query and k")
-        self.context.use(retriever)
+            raise self.fail(node, f"retriever `{symbol}` takes query and k")
         query = self.lift(given["query"], node)
-        k = given.get("k")
+        k = given.get("k", retriever.k if isinstance(retriever.k, Tune) else None)
         rest = [] if k is None else [self.lift(k, node)]
-        made = self.emit(prog.Retrieve, query, *rest, node=node, retriever=Symbol(retriever.name))
+        whole = bool(retriever.gives) if detail is None else detail
+        made = self.emit(prog.Retrieve, query, *rest, node=node, retriever=Symbol(symbol), detail=whole)
         return Traced(made.result)
 
     def tool(self, tool: Tool, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Traced:
@@ -249,8 +260,10 @@ class Calls(Expressions):
 
     def _method(self, method: types.MethodType, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
         owner: Any = method.__self__
-        if isinstance(owner, Retriever):
-            return self.retrieve(owner, args, kwargs, node)
+        if isinstance(owner, Retrieve) and method.__name__ in ("forward", "__call__"):
+            return self.call(owner, args, kwargs, node)
+        if isinstance(owner, Retriever) and method.__name__ in ("search", "forward", "__call__"):
+            return self.retrieve(owner, args, kwargs, node, False if method.__name__ == "search" else None)
         if isinstance(owner, Module) and method.__name__ in ("forward", "__call__"):
             return self.call(owner, args, kwargs, node)
         if isinstance(owner, Tune):
@@ -354,13 +367,15 @@ def _all_static(args: list[Any], kwargs: dict[str, Any]) -> bool:
 
 
 def _records(value: Any) -> bool:
-    """Whether records of the program are among the arguments: a Python function would want their attributes."""
+    """Whether records of the program are among the arguments: a Python function would want their attributes. Those
+    that stand for objects of a class become them on the way."""
     if isinstance(value, Completions):
         return True
     if isinstance(value, list | tuple | dict):
         return any(map(_records, value.values() if isinstance(value, dict) else value))
     t = value.type if isinstance(value, Traced) else None
-    return isinstance(t.item if isinstance(t, ListOf) else t, Record)
+    item = t.item if isinstance(t, ListOf) else t
+    return isinstance(item, Record) and not item.host
 
 
 def _hashable(value: Any) -> bool:

@@ -12,11 +12,12 @@ from typing import Any
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.base import FunctionState
 from lampc.frontend.python.codes import Untraceable
-from lampc.frontend.python.declare import Retriever, Tune, params_of, returns_of
+from lampc.frontend.python.declare import Tune, params_of, returns_of
 from lampc.frontend.python.liveness import shared, walk_block
-from lampc.frontend.python.module import Module, predictor_symbols
+from lampc.frontend.python.module import Module, members, predictor_symbols
 from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
+from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import Source, source_of
 from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.traced import Frame, Traced, as_json
@@ -25,7 +26,7 @@ from lampc.ir.hostref import host_ref, is_closure
 from lampc.ir.modelnames import model_name
 from lampc.ir.types import ANY, Record, Type, assignable
 
-_ASKING = (Predict, Module, Program, Retriever, Tool)
+_ASKING = (Predict, Module, Program, Retrieve, Retriever, Tool)
 
 
 @dataclass(slots=True)
@@ -56,6 +57,7 @@ class Context:
         self.closures: list[Diagnostic] = []
         self.names: dict[int, str] = {}
         self.paths: dict[int, str] = {}
+        self.retrievers: dict[int, tuple[Retriever, str]] = {}
 
     # -- names --------------------------------------------------------------------------------------------
 
@@ -83,7 +85,26 @@ class Context:
             self.take(predictor, f"{prefix}.{symbol}" if prefix else symbol, prefix or type(module).__name__)
         for name, part in module.named_sub_modules():
             path = name.removeprefix("self").strip(".").replace("[", ".").replace("]", "")
-            self.paths.setdefault(id(part), ".".join(p for p in (prefix, path) if p))
+            whole = self.paths.setdefault(id(part), ".".join(p for p in (prefix, path) if p))
+            for own, value in members(part):
+                found = value.retriever if isinstance(value, Retrieve) else value
+                if isinstance(found, Retriever):
+                    own = own.replace("['", ".").replace("']", "").replace("[", ".").replace("]", "")
+                    self.retrievers.setdefault(id(found), (found, f"{whole}.{own}" if whole else own))
+
+    def retriever(self, retriever: Retriever, tracer: Any = None) -> str:
+        """The symbol of a retriever: its own name, else that of the attribute or variable that holds it."""
+        if id(retriever) not in self.symbols:
+            _, held = self.retrievers.get(id(retriever), (None, ""))
+            held = held or (_name_of(retriever, tracer.frame.source.outer) if tracer is not None else "")
+            wanted, n = retriever.name or held or "retriever", 1
+            symbol = wanted
+            while symbol in self.used and self.used[symbol] is not retriever:
+                n += 1
+                symbol = f"{wanted}_{n}"
+            self.symbols[id(retriever)] = retriever.symbol = symbol
+            self.used[symbol] = retriever
+        return self.symbols[id(retriever)]
 
     def predictor(self, predictor: Predict, tracer: Any) -> str:
         """The symbol of a predictor."""
@@ -296,7 +317,7 @@ def definition(symbol: str, thing: Any) -> Op:
                 layout=thing.layout_in_force(), model=model,
             )  # fmt: skip
         case Retriever():
-            return thing.definition()
+            return thing.definition(symbol)
         case Tool():
             return prog.DefTool.make(
                 symbol=symbol, loc=thing.loc, ref=host_ref(thing.func), params=params_of(thing.func),
@@ -356,7 +377,8 @@ def _name_of(thing: Any, names: dict[str, Any]) -> str:
     """The name under which `thing` is found: `classify`, `steps.0`, `parts.read`; "" if it is not."""
 
     def hit(value: Any) -> bool:
-        return value is thing or (isinstance(value, ChainOfThought) and value.predict is thing)
+        inner = getattr(value, "predict" if isinstance(value, ChainOfThought) else "retriever", None)
+        return value is thing or (isinstance(value, ChainOfThought | Retrieve) and inner is thing)
 
     for name, value in names.items():
         if hit(value):

@@ -1,4 +1,4 @@
-"""Declarations beside predictors: retrievers and tuned values; and what a function's annotations say of it."""
+"""Declarations beside predictors: tuned values; and what a function's annotations say of it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,10 @@ from typing import Any
 
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.collect import declared
-from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.frames import here
-from lampc.frontend.python.module import Parameter
 from lampc.frontend.python.predict import serials
 from lampc.ir import Field
-from lampc.ir.prog import DefRetriever
-from lampc.ir.runner import DefinedRetrieval, current_runner, runner
+from lampc.ir.runner import current_runner
 from lampc.ir.types import ANY, Type, type_of
 
 
@@ -41,52 +38,6 @@ def params_of(function: Callable[..., Any]) -> tuple[Field, ...]:
             t = ANY
         out.append(Field(p.name, t))
     return tuple(out)
-
-
-class Retriever:
-    """Passages of a file by a query. Made by `lampc.retriever(...)`."""
-
-    def __init__(self, name: str, path: str, field: str = "text", k: int = 3, kind: str = "bm25") -> None:
-        self.name, self.path, self.field, self.k, self.kind = name, path, field, k, kind
-        self.serial = next(serials)
-        self.loc = here()
-        declared(self)
-
-    def search(self, query: str, k: int | None = None) -> list[str]:
-        """The `k` best passages for `query` (by default the retriever's own number)."""
-        ask, wanted = runner(f"retriever `{self.name}`"), self.k if k is None else int(k)
-        if isinstance(ask, DefinedRetrieval):
-            return ask.retrieve_from(self.definition(), query, wanted)
-        return ask.retrieve(self.name, query, wanted)
-
-    __call__ = search
-
-    def definition(self) -> DefRetriever:
-        """The retriever as the IR has it."""
-        return DefRetriever.make(
-            symbol=self.name, loc=self.loc, kind=self.kind, source=self.path, field=self.field, k=self.k
-        )
-
-    def __repr__(self) -> str:
-        return f"Retriever({self.name!r}, {self.path!r})"
-
-
-def retriever(name: str, path: str, *, field: str = "text", k: int = 3, kind: str = "bm25") -> Retriever:
-    """A retriever over the rows of a CSV or JSONL file; `field` is what is searched and returned."""
-    return Retriever(name, path, field, k, kind)
-
-
-class Retrieve(Parameter):
-    """DSPy's module over a retriever: gives a `Prediction` with `passages`."""
-
-    def __init__(self, k: int = 3, *, retriever: Retriever) -> None:
-        self.k, self.retriever = k, retriever
-
-    def reset(self) -> None:
-        """Nothing is learnt."""
-
-    def __call__(self, query: str, k: int | None = None) -> Prediction:
-        return Prediction(passages=self.retriever.search(query, self.k if k is None else k))
 
 
 class Tune:

@@ -15,10 +15,10 @@ from lampc.frontend.python.codes import Untraceable, wrong
 from lampc.frontend.python.collect import collecting
 from lampc.frontend.python.context import Context
 from lampc.frontend.python.data import Case, Data, MetricFunction, Split, Wish, program_name, source_text
-from lampc.frontend.python.declare import Retriever
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import Program
+from lampc.frontend.python.retrieval import Retriever
 from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.tracing import build
 from lampc.ir import ANY, CompileError, Span, Unit
@@ -115,7 +115,10 @@ def _declarations(context: Context, found: list[Any], module: ModuleType) -> Cal
     number = 0
     for thing in found:
         match thing:
-            case Retriever() | Tool():
+            case Retriever():
+                if thing.name:
+                    context.retriever(thing)
+            case Tool():
                 context.use(thing)
             case Data():
                 later.append(lambda u, d=thing: u.datasets.update({d.name: d.declaration}))  # type: ignore[misc]

@@ -83,7 +83,7 @@ class Module:
         """(name, parameter) in the order in which attributes were set: `read.predict`, `steps[0]`, `d['k']`."""
         found: list[tuple[str, Parameter]] = [("self", self)] if isinstance(self, Parameter) else []
         seen = {id(p) for _, p in found}
-        for name, value in _members(self):
+        for name, value in members(self):
             if isinstance(value, Parameter):
                 inner = [(name, value)]
             elif isinstance(value, Module) and not value._compiled:
@@ -253,7 +253,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return {k: _copied(v, memo) for k, v in value.items()} if type(value) is dict else value
 
 
-def _members(module: Module) -> Iterator[tuple[str, Any]]:
+def members(module: Module) -> Iterator[tuple[str, Any]]:
     """(name, value) of attributes, those in lists, tuples and dicts too (one level)."""
     for name, value in vars(module).items():
         if isinstance(value, list | tuple):
@@ -266,10 +266,10 @@ def _members(module: Module) -> Iterator[tuple[str, Any]]:
 
 def _put(module: Module, path: str, value: Any) -> None:
     """Set what `path` (as `named_parameters` writes it) names."""
-    members = dict(_members(module))
-    if path not in members:
-        head = next(n for n, v in members.items() if path.startswith(f"{n}.") and isinstance(v, Module))
-        _put(members[head], path.removeprefix(f"{head}."), value)
+    inside = dict(members(module))
+    if path not in inside:
+        head = next(n for n, v in inside.items() if path.startswith(f"{n}.") and isinstance(v, Module))
+        _put(inside[head], path.removeprefix(f"{head}."), value)
         return
     name, bracket, key = path.partition("[")
     if not bracket:

@@ -38,7 +38,7 @@ class SignatureMeta(type):
         parents = [b for b in bases if isinstance(b, SignatureMeta)]
         doc = body.get("__doc__")
         if doc is None:
-            said = [b.instructions for b in parents if b._fields or b._instruction]
+            said = [b._instruction or b.instructions for b in parents if b._fields or b._instruction]
             doc = said[-1] if said else None
         _set(made, "_instruction", doc)
         _set(made, "_fields", _declared(made, parents, body))
@@ -302,6 +302,10 @@ def _declared(made: type, parents: list[SignatureMeta], body: dict[str, Any]) ->
         fields.update(base._fields)
     annotations: dict[str, Any] = body.get("__annotations__") or dict(inspect.get_annotations(made))
     names = Names({})
+    for name, value in body.items():
+        odd = not (name.startswith("_") or name in annotations or callable(value) or hasattr(value, "__get__"))
+        if odd and not isinstance(value, FieldInfo) and name != "model_config":
+            raise wrong("L0703", f"`{name}` of signature `{made.__name__}` is no field and has no type")
     written = {n: v for n, v in body.items() if isinstance(v, FieldInfo)}
     for name in [*written, *(n for n in annotations if n not in written)]:
         if name.startswith("_") or name == "model_config" or _is_classvar(annotations.get(name)):

@@ -8,11 +8,12 @@ from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
 from lampc.frontend.python.context import Context, definition, forward_of
-from lampc.frontend.python.declare import Retriever, Tune
+from lampc.frontend.python.declare import Tune
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict, sampling_of
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
+from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.rounds import Rounds
 from lampc.frontend.python.source import outer_names
 from lampc.frontend.python.tools.tool import Tool
@@ -53,12 +54,16 @@ def build(
         dynamic = e.diagnostic
         context.functions = []
         gather(context, function, name)
+        for retriever, _ in context.retrievers.values():
+            context.retriever(retriever)
     fill = more(context) if more is not None else None
     module = IRModule()
     for op in [*context.definitions(), *context.functions]:
         module.add(op)
     path = getattr(getattr(function, "__code__", None), "co_filename", "")
     unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic)
+    brought = ((s, r.store) for s, r in context.used.items() if isinstance(r, Retriever) and r.store is not None)
+    unit.retrievers = dict(brought)
     if dynamic is not None:
         unit.host_entry = host_entry(program)
     if fill is not None:
@@ -109,7 +114,11 @@ def gather(context: Context, function: Any, owner: str) -> None:
                 context.take(thing.predict if isinstance(thing, ChainOfThought) else thing, name, owner)
             elif isinstance(thing, Module):
                 context.adopt(thing, name)
-            elif isinstance(thing, Retriever | Tool | Tune):
+            elif isinstance(thing, Retriever | Retrieve):
+                found = thing.retriever if isinstance(thing, Retrieve) else thing
+                context.retrievers.setdefault(id(found), (found, name))
+                context.retriever(found)
+            elif isinstance(thing, Tool | Tune):
                 context.use(thing)
             elif isinstance(thing, Program):
                 queue.append(thing.function)

@@ -16,24 +16,26 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from typing import Self
-
-    from lampc.frontend.python.example import Completions
 
     class Answer:
-        """Methods of a `Prediction`, and the `reasoning` that `ChainOfThought` adds."""
+        """What a `Prediction` has besides its outputs, and the `reasoning` of `ChainOfThought`. All are `Any`, so
+        that a signature may have fields of these names."""
 
         reasoning: Any
+        completions: Any
+        keys: Any
+        values: Any
+        items: Any
+        get: Any
+        copy: Any
+        toDict: Any
+        inputs: Any
+        labels: Any
+        without: Any
+        with_inputs: Any
+        get_lm_usage: Any
+        set_lm_usage: Any
 
-        @property
-        def completions(self) -> Completions: ...
-        def keys(self) -> list[str]: ...
-        def values(self) -> list[Any]: ...
-        def items(self) -> list[tuple[str, Any]]: ...
-        def get(self, name: str, default: Any = None) -> Any: ...
-        def toDict(self) -> dict[str, Any]: ...
-        def copy(self, **values: Any) -> Self: ...
-        def get_lm_usage(self) -> Any: ...
         def __getitem__(self, name: str) -> Any: ...
         def __contains__(self, name: object) -> bool: ...
         def __float__(self) -> float: ...

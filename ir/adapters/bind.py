@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeAlias
 
 from lampc.ir.adapters.base import ShowsDemos
 from lampc.ir.adapters.registry import adapter
@@ -121,12 +121,62 @@ def bind_turns(
 ) -> list[tuple[str, str]]:
     """The same for some turns of a prompt."""
     out: list[tuple[str, str]] = []
+    for part in _prepared(turns, bound, quote):
+        if isinstance(part, Input):
+            out += shown_turns(part, bound, inputs, quote)
+        elif isinstance(part[1], str):
+            out.append(part)
+        else:
+            role, pieces = part
+            texts = [
+                p if isinstance(p, str) else quote(adapter(p.adapter).value(inputs[p.index], p.field)) for p in pieces
+            ]
+            out.append((role, "".join(texts)))
+    return out
+
+
+_Part: TypeAlias = Any
+"""A turn that is the same for every row; a turn (role, pieces) with slots in it; or the slot of many turns."""
+_kept: dict[tuple[Any, ...], tuple[Any, list[_Part]]] = {}
+_MOST_KEPT = 1024
+
+
+def _prepared(turns: Sequence[Turn], bound: Bound, quote: Quote) -> list[_Part]:
+    """Turns with everything put in that does not depend on the row: made once for all rows of a candidate."""
+    demos = bound.demos if bound.demos.items else None
+    owner = getattr(quote, "__self__", quote)
+    spot = (id(turns), id(bound.signature), id(demos), id(owner), bound.instruction)
+    found = _kept.get(spot)
+    if found is not None:
+        return found[1]
+    out: list[_Part] = []
     for turn in turns:
         if turn.role in MANY:
-            out += [t for s in turn.segments for t in shown_turns(s, bound, inputs, quote)]
+            for s in turn.segments:
+                out += [s] if isinstance(s, Input) else shown_turns(s, bound, (), quote)
         elif not any(isinstance(s, Output) for s in turn.segments):
-            out.append((turn.role, "".join(segment_text(s, bound, inputs, quote) for s in turn.segments)))
+            pieces = [s if isinstance(s, Input) else segment_text(s, bound, (), quote) for s in turn.segments]
+            slots = any(isinstance(p, Input) for p in pieces)
+            out.append((turn.role, pieces if slots else "".join(map(str, pieces))))
+    if len(_kept) >= _MOST_KEPT:
+        _kept.clear()
+    _kept[spot] = (turns, bound.signature, demos, owner), out  # what is held keeps its id
     return out
+
+
+_prompts: dict[tuple[str, int, str], tuple[Signature, Prompt]] = {}
+
+
+def prompt_of(bound: Bound) -> Prompt:
+    """The prompt of a call, rendered once for each signature object."""
+    spot = (bound.layout, id(bound.signature), bound.name)
+    found = _prompts.get(spot)
+    if found is None:
+        if len(_prompts) >= _MOST_KEPT:
+            _prompts.clear()
+        made = adapter(bound.layout).render(bound.signature, bound.name)
+        found = _prompts[spot] = bound.signature, made
+    return found[1]
 
 
 def parse_answer(bound: Bound, text: str) -> Mapping[str, Any]:

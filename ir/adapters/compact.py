@@ -25,6 +25,9 @@ from lampc.ir.media import marked
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
 from lampc.ir.types import STR, ListOf, Maybe
 
+_EMPTY = "- none"
+"""A list of no strings."""
+
 
 class Compact:
     """See the module's text."""
@@ -76,7 +79,7 @@ class Compact:
         item = field.type.item if isinstance(field.type, Maybe) else field.type
         value = marked(value)
         if isinstance(item, ListOf) and item.item == STR and isinstance(value, list):
-            return "".join(f"\n- {plain(v)}" for v in value) or "\n- none"
+            return "".join(f"\n- {plain(v)}" for v in value) or f"\n{_EMPTY}"
         return plain(value)
 
     def parse(self, signature: Signature, text: str) -> dict[str, Any]:
@@ -85,7 +88,7 @@ class Compact:
     def accept(self, signature: Signature, text: str) -> dict[str, Any]:
         """Outputs written in this layout. Raises ParseFailure."""
         names = [f.name for f in signature.outputs]
-        heads = re.compile(r"^\s*(" + "|".join(map(re.escape, names)) + r")\s*:", re.MULTILINE)
+        heads = re.compile(r"^[^\S\n]*(" + "|".join(map(re.escape, names)) + r")[^\S\n]*:", re.MULTILINE)
         parts: dict[str, str] = {}
         found = list(heads.finditer(text))
         ends = [*(h.start() for h in found[1:]), len(text)]
@@ -105,6 +108,9 @@ def read(signature: Signature, parts: dict[str, str], text: str) -> dict[str, An
                 out[f.name] = f.absent()
                 continue
             raise ParseFailure(f"output `{f.name}` is missing", text, out)
+        if _is_str_list(f) and parts[f.name].strip() == _EMPTY:
+            out[f.name] = []
+            continue
         try:
             out[f.name] = cast(parts[f.name], f.type)
         except Uncastable as e:

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lampc.ir.adapters.base import ParseFailure
-from lampc.ir.adapters.bind import Bound, Quote, bind_prompt, verbatim
+from lampc.ir.adapters.bind import Bound, Quote, bind_prompt, prompt_of, verbatim
 from lampc.ir.adapters.dialogue import Dialogue
 from lampc.ir.adapters.registry import STRICT, adapter
 from lampc.ir.adapters.two_step import TwoStep, extraction
@@ -42,7 +42,7 @@ class Round:
 
 def first_round(bound: Bound, inputs: Mapping[str, Any], quote: Quote = verbatim) -> Round:
     """The call itself."""
-    prompt = adapter(bound.layout).render(bound.signature, bound.name)
+    prompt = prompt_of(bound)
     values = [inputs.get(f.name) for f in bound.signature.inputs]
     return Round(bound, bind_prompt(prompt, bound, values, quote), inputs)
 

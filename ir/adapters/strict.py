@@ -13,11 +13,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from lampc.ir.adapters.base import ParseFailure
-from lampc.ir.adapters.lax import Unfit, fit, resolved, short
+from lampc.ir.adapters.lax import DEPTH, Unfit, fit, resolved, short
 from lampc.ir.adapters.schema import is_text, json_schema, options_of
 from lampc.ir.adapters.values import unwritable
 from lampc.ir.content import Field, Signature
-from lampc.ir.hostvalues import settled
+from lampc.ir.hostvalues import has_hosts, settled
+from lampc.ir.types import mismatch
 
 LONGEST = 1 << 20
 """Characters of a text that are searched for JSON: more than that is no answer of a model."""
@@ -28,12 +29,21 @@ def repaired(text: str) -> Any:
     """What a text holds as JSON once the usual slips are mended (by the library json_repair); "" if it holds none."""
     import json_repair
 
-    if len(text) > LONGEST:
+    if len(text) > LONGEST or _depth(text) > DEPTH:
         return ""
     try:
         return json_repair.loads(text)
     except (ValueError, RecursionError, TypeError, IndexError, KeyError, AttributeError):
         return ""
+
+
+def _depth(text: str) -> int:
+    """How deep brackets are nested at most, whatever else stands between them."""
+    depth = deepest = 0
+    for match in re.finditer(r"[\[{(]|[\]})]", text):
+        depth = depth + 1 if match.group() in "[{(" else max(depth - 1, 0)
+        deepest = max(deepest, depth)
+    return deepest
 
 
 def embedded_object(text: str) -> str | None:
@@ -54,7 +64,12 @@ def embedded_object(text: str) -> str | None:
 
 def accept(value: Any, field: Field) -> Any:
     """The value of a field out of text, or out of JSON that an answer holds. Raises Unfit."""
-    made = _accept(value, field)
+    try:
+        made = _accept(value, field)
+    except Unfit:
+        made = _taken(value, field)
+        if made is None:
+            raise
     try:
         made = settled(made, field.type)
     except ValueError as e:
@@ -62,6 +77,17 @@ def accept(value: Any, field: Field) -> Any:
     if why := unwritable(made, field.name):
         raise Unfit(why)
     return made
+
+
+def _taken(value: Any, field: Field) -> Any:
+    """The value as the class of a field has it, if that takes more than its schema tells of; else None."""
+    if not has_hosts(field.type):
+        return None
+    try:
+        made = settled(_candidate(value) if isinstance(value, str) else value, field.type)
+    except ValueError:
+        return None
+    return made if mismatch(made, field.type) is None else None
 
 
 def _accept(value: Any, field: Field) -> Any:

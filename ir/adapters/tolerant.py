@@ -8,6 +8,7 @@ of the field is a ParseFailure that names the field and says what was expected.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,9 +16,10 @@ from typing import Any
 from lampc.ir.adapters.base import ParseFailure
 from lampc.ir.adapters.lax import Unfit
 from lampc.ir.adapters.mend import mend
-from lampc.ir.adapters.schema import is_text, json_schema
-from lampc.ir.adapters.strict import accept, allows_none, clean, embedded_object, finish, repaired
+from lampc.ir.adapters.schema import json_schema
+from lampc.ir.adapters.strict import accept, clean, embedded_object, finish, repaired
 from lampc.ir.adapters.values import unwritable
+from lampc.ir.adapters.xml_values import elements, value_of
 from lampc.ir.content import Field, Signature
 from lampc.ir.types import STR, Maybe
 
@@ -80,9 +82,10 @@ def _candidates(field: Field, signature: Signature, text: str) -> Iterator[Any]:
     marked = _parts(signature, text, _MARKER)
     if field.name in marked:
         yield marked[field.name]
-    elements = _elements(field.name, text)
-    if elements is not None:
-        yield elements
+    inner = _inside(field.name, text)
+    if inner is not None:
+        yield from _element_values(field, inner)
+        yield inner.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     for holder in _objects(text):
         key = next((k for k in holder if k == field.name), None) or next(
             (k for k in holder if _folded(str(k)) == _folded(field.name)), None
@@ -92,7 +95,7 @@ def _candidates(field: Field, signature: Signature, text: str) -> Iterator[Any]:
     lines = _parts(signature, text, _LINE)
     if field.name in lines:
         yield lines[field.name]
-    if len(signature.outputs) == 1 and not marked and elements is None and not lines:
+    if len(signature.outputs) == 1 and not marked and inner is None and not lines:
         yield text
 
 
@@ -129,15 +132,22 @@ def _folded(text: str) -> str:
     return re.sub(r"[\W_]+", "", text.casefold())
 
 
-def _elements(name: str, text: str) -> str | None:
+def _inside(name: str, text: str) -> str | None:
     """The inside of an element called `name`, closed or not."""
     start = re.search(rf"<{re.escape(name)}\s*>", text, re.IGNORECASE)
     if start is None:
         return None
     end = re.compile(rf"</{re.escape(name)}\s*>", re.IGNORECASE).search(text, start.end())
-    stop = end.start() if end else len(text)
-    inner = text[start.end() : stop].strip()
-    return inner.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    return text[start.end() : end.start() if end else len(text)].strip()
+
+
+def _element_values(field: Field, inner: str) -> Iterator[Any]:
+    """What elements within an element say, by the schema of the field."""
+    schema = json_schema(field)
+    if "<" in inner:
+        with contextlib.suppress(ValueError):
+            found = elements(f"<value>{inner}</value>")["value"]
+            yield value_of(found, schema, schema.get("$defs", {}))
 
 
 def _objects(text: str) -> Iterator[Mapping[str, Any]]:
@@ -190,6 +200,3 @@ def _forms(candidate: Any) -> Iterator[Any]:
     first, _, rest = bare.partition("\n")
     if rest.strip():
         yield first.strip("`*_\"' .")
-
-
-__all__ = ["Accept", "allows_none", "is_text", "read_tolerantly", "value_in"]

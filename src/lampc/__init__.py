@@ -15,11 +15,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lampc import datasets, evaluate, experimental
+    from lampc import datasets, evaluate, experimental, retrievers
     from lampc.frontend.python.calllog import inspect_history
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
-    from lampc.frontend.python.declare import Retrieve, argmax, retriever, tune, vote
+    from lampc.frontend.python.declare import argmax, tune, vote
     from lampc.frontend.python.example import Completions, Example, Prediction
     from lampc.frontend.python.fields import InputField, OutputField, infer_prefix
     from lampc.frontend.python.load import load_python
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.modules.refine import Refine
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
+    from lampc.frontend.python.retrieval import Retrieve, retriever
     from lampc.frontend.python.signature import Signature, SignatureMeta, ensure_signature, make_signature
     from lampc.frontend.python.tools.calls import ToolCallResults, ToolCalls
     from lampc.frontend.python.tools.interpreter import (
@@ -89,6 +90,9 @@ if TYPE_CHECKING:
     from lampc.runtime.interop.modules import from_dspy
     from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
+    from lampc.runtime.retrieval.colbert import ColBERTv2
+    from lampc.runtime.retrieval.embedder import Embedder
+    from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
     from lampc.runtime.sandbox.limits import SandboxLimits
     from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
@@ -100,7 +104,7 @@ _PYTHON = {
     "adapters": ["Adapter", "BAMLAdapter", "ChatAdapter", "JSONAdapter", "TwoStepAdapter", "XMLAdapter"],
     "calllog": ["inspect_history"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
-    "declare": ["Retrieve", "argmax", "retriever", "tune", "vote"],
+    "declare": ["argmax", "tune", "vote"],
     "example": ["Completions", "Example", "Prediction"],
     "fields": ["InputField", "OutputField", "infer_prefix"],
     "load": ["load_python"],
@@ -118,6 +122,7 @@ _PYTHON = {
     "modules.refine": ["Refine"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
+    "retrieval": ["Retrieve", "retriever"],
     "signature": ["Signature", "SignatureMeta", "ensure_signature", "make_signature"],
     "tools.calls": ["ToolCallResults", "ToolCalls"],
     "tools.interpreter": ["CodeExecutionError", "CodeInterpreter", "CodeInterpreterError", "FinalOutput"],
@@ -138,6 +143,9 @@ _RUNTIME = {
     "interop.engine": ["DspyEngine"],
     "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
+    "retrieval.colbert": ["ColBERTv2"],
+    "retrieval.embedder": ["Embedder"],
+    "retrieval.embeddings": ["Embeddings", "EmbeddingsWithScores"],
     "mcp": ["MCPError", "MCPServer"],
     "sandbox.limits": ["SandboxLimits"],
     "sandbox.monty": ["PythonInterpreter"],
@@ -180,7 +188,7 @@ _HOMES |= {
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
-_MODULES = frozenset({"datasets", "evaluate", "experimental"})
+_MODULES = frozenset({"datasets", "evaluate", "experimental", "retrievers"})
 
 
 def __getattr__(name: str) -> Any:
@@ -215,11 +223,15 @@ __all__ = [
     "CodeExecutionError",
     "CodeInterpreter",
     "CodeInterpreterError",
+    "ColBERTv2",
     "CompileError",
     "Completions",
     "ContextWindowExceededError",
     "DSPyError",
     "DspyEngine",
+    "Embedder",
+    "Embeddings",
+    "EmbeddingsWithScores",
     "Evaluate",
     "Example",
     "File",
@@ -299,6 +311,7 @@ __all__ = [
     "pure",
     "resolve_interpreter_factory",
     "retriever",
+    "retrievers",
     "settings",
     "test",
     "tool",

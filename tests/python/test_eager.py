@@ -14,7 +14,7 @@ import pytest
 import lampc
 from lampc.backend import FakeEngine
 from lampc.ir import Assignment, Demo, DemoSet, Diagnostic, Module, Obj, Unit
-from lampc.ir.prog import DefRetriever
+from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.runner import NoSession
 from lampc.runtime.eager import EagerAnswer, EagerCall, EagerRun
 from lampc.runtime.failures import RowFailure
@@ -36,8 +36,8 @@ class FakeCompleter:
         self.batches.append(list(calls))
         return [self.answer(c) for c in calls]
 
-    def retrieve(self, definition: DefRetriever, query: str, k: int) -> list[str]:
-        return [f"{definition.symbol}/{definition.source}: {query}"][:k]
+    def lookup(self, asks: Sequence[Lookup]) -> list[list[Hit] | Exception]:
+        return [[Hit(f"{a.definition.symbol}/{a.definition.source}: {a.query}")][: a.k] for a in asks]
 
 
 def cells(n: int, **inputs: Any) -> list[Cell]:

@@ -214,6 +214,33 @@ def test_metrics_see_objects() -> None:
     assert seen == ["Hello Ada"]
 
 
+class Tags(pydantic.BaseModel):
+    """A class that takes more than its schema tells of, under another name than its field has."""
+
+    tags: list[str] = pydantic.Field(alias="Tags")
+
+    @pydantic.field_validator("tags", mode="before")
+    @classmethod
+    def parts(cls, value: Any) -> Any:
+        return value.split(",") if isinstance(value, str) else value
+
+
+@pytest.mark.parametrize(
+    ("layout", "text"),
+    [
+        ("chat", '[[ ## found ## ]]\n{"Tags": "a,b"}'),
+        ("json", '{"found": {"Tags": "a,b"}}'),
+        ("xml", '<found>\n{"Tags": "a,b"}\n</found>'),
+        ("compact", 'found: {"Tags": "a,b"}'),
+        ("chat", '[[ ## found ## ]]\n{"tags": ["a", "b"]}'),
+    ],
+)
+def test_classes_read_what_the_model_wrote(layout: str, text: str) -> None:
+    predict = lampc.Predict(lampc.Signature("q -> found: Tags"), layout=layout)
+    with lampc.context(lm=lambda messages, **_: text):
+        assert predict(q="x").found == Tags(Tags=["a", "b"])
+
+
 class Dated(lampc.Module):
     def __init__(self) -> None:
         super().__init__()

@@ -6,7 +6,7 @@ import dataclasses
 import datetime  # noqa: F401 - found by the texts of signatures
 import enum
 import time
-from typing import Any, Literal, Optional, TypedDict
+from typing import Any, ClassVar, Literal, Optional, TypedDict
 
 import pytest
 
@@ -207,6 +207,25 @@ def test_class_form_errors() -> None:
         class Bad(lampc.Signature):
             question: str
 
+    with pytest.raises(CompileError, match="`threshold` of signature `Odd` is no field"):
+
+        class Odd(lampc.Signature):
+            question: str = lampc.InputField()
+            threshold = 3
+
+    class Fine(lampc.Signature):
+        question: str = lampc.InputField()
+        _note = "kept"
+        limit: ClassVar[int] = 3
+
+        @classmethod
+        def short(cls) -> str:
+            return cls.signature
+
+    assert Fine.short() == "question -> "
+    assert list(Fine.fields) == ["question"]
+    with pytest.raises(AttributeError, match="signatures never change: write"):
+        QA.instructions = "New."
     with pytest.raises(TypeError, match="no option `dsc`"):
         lampc.InputField(dsc="x")
     with pytest.raises(TypeError, match="has no instances"):

@@ -6,6 +6,7 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import enum
+import time
 import warnings
 from collections.abc import Callable
 from decimal import Decimal
@@ -143,7 +144,7 @@ def classes(draw: Draw) -> tuple[dict[str, tuple[str, Any, dict[str, Any]]], str
         limited = annotation in (int, float)
         given = {k: v for k, v in draw(options).items() if limited or k in ("desc", "default", "description")}
         fields[n] = (draw(st.sampled_from(["input", "output"])), annotation, given)
-    return fields, draw(st.one_of(st.none(), st.text("ab \n\t", min_size=1, max_size=12).filter(str.strip)))
+    return fields, draw(st.one_of(st.none(), st.text("ab \n\t", min_size=1, max_size=12)))
 
 
 def made(system: Any, fields: dict[str, tuple[str, Any, dict[str, Any]]], doc: str | None, base: Any = None) -> Any:
@@ -329,3 +330,17 @@ def test_own_types_show_their_descriptions_alike() -> None:
         warnings.simplefilter("ignore")  # experimental
         theirs = both(dspy)
     assert both(lampc) == theirs
+
+
+def test_predictors_are_built_in_a_fifth_of_the_time() -> None:
+    def seconds(make: Callable[[str], Any], n: int = 40) -> float:
+        numbers = iter(range(10**6))
+        best = float("inf")
+        for _ in range(5):
+            started = time.perf_counter()
+            for _ in range(n):
+                make(f"question{next(numbers)}, context: list[str] -> answer: int")
+            best = min(best, (time.perf_counter() - started) / n)
+        return best
+
+    assert seconds(lampc.Predict) * 5 < seconds(dspy.Predict)

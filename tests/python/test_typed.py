@@ -19,6 +19,7 @@ class QA(lampc.Signature):
     question: str = lampc.InputField()
     answer: str = lampc.OutputField()
     score: int = lampc.OutputField(ge=0)
+    items: list[str] = lampc.OutputField()
 
 
 qa = lampc.Predict(QA)
@@ -26,6 +27,7 @@ prediction = qa(question="...")
 number: int = prediction.score + 1
 text: str = lampc.ChainOfThought(QA)(question="...").answer.strip()
 first: lampc.Prediction = prediction.completions[0]
+item: str = prediction.items[0]
 free: str = lampc.Predict("question -> answer")(question="...").anything
 edited = QA.with_instructions("Else.").append("more", lampc.OutputField(), int)
 again = lampc.Predict(edited)(question="...").more

@@ -13,7 +13,8 @@ from lampc.ir.loc import Span
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Dataset
 from lampc.runtime.data import DataError, interface, load_dataset, table_for
-from lampc.runtime.retrievers import RetrieverError, build_retriever
+from lampc.runtime.retrieval.build import build_retriever
+from lampc.runtime.retrieval.protocol import RetrieverError
 from tests.runtime.programs import module
 
 GOLDEN = Path(__file__).parent / "golden" / "data_errors.txt"

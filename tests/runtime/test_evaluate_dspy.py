@@ -19,7 +19,7 @@ import lampc
 from lampc.backend import FakeEngine
 from lampc.ir.adapters import adapter, bind_prompt
 from lampc.ir.runner import NoSession, set_default_runner
-from lampc.runtime.dspy_api import session_of
+from lampc.runtime.configure import session_of
 from lampc.runtime.evaluation import Evaluate, EvaluationResult, TooManyErrors
 from lampc.runtime.evaluation.judges import CompleteAndGrounded, SemanticF1
 from lampc.runtime.evaluation.overlap import Bleu, Rouge

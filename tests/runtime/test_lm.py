@@ -362,16 +362,16 @@ def test_settings_as_a_file(tmp_path: Any) -> None:
 
 
 def test_threads_are_answered_together() -> None:
-    with Loopback(lambda m: "answer: x", seconds=0.05) as server:
+    with Loopback(lambda m: "answer: x", seconds=0.25) as server:
         lampc.configure(lm=lampc.LM("m", api_base=server.url))
         done: list[str] = []
         threads = [threading.Thread(target=lambda i=i: done.append(qa()(question=f"q{i}").answer)) for i in range(12)]
         for t in threads:
             t.start()
         for t in threads:
-            t.join(20)
+            t.join(60)
     assert done == ["x"] * 12
-    assert server.peak > 6
+    assert server.peak > 4
 
 
 # -- litellm ----------------------------------------------------------------------------------------------

@@ -11,7 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lampc.ir.prog import DefRetriever
-from lampc.runtime.retrievers import BM25, K1, B, RetrieverError, build_retriever, read_corpus, words
+from lampc.runtime.retrieval.bm25 import BM25, K1, B, words
+from lampc.runtime.retrieval.build import build_retriever
+from lampc.runtime.retrieval.corpus import read_corpus
+from lampc.runtime.retrieval.protocol import RetrieverError
 
 PASSAGES = (
     "The river Elbe flows through Dresden.",

@@ -107,7 +107,7 @@ def build(annotation: Any, value: Any) -> Any:
     from pydantic import ValidationError
 
     try:
-        return adapter(annotation).validate_python(value)
+        return adapter(annotation).validate_python(value, by_alias=True, by_name=True)
     except ValidationError as e:
         raise Invalid(_why(e)) from None
 

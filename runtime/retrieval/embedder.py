@@ -1,0 +1,153 @@
+"""`Embedder`: texts to vectors, by a callable or an endpoint; batched, equal texts once, kept in memory."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from lampc.runtime.providers.openai import OpenAIClient
+
+KEPT = 100_000
+"""Most vectors that an embedder keeps."""
+_numbers = itertools.count()
+
+
+class Embedding(Protocol):
+    """What stores need: the vectors of several texts, one row each."""
+
+    def __call__(self, inputs: list[str], /) -> Any: ...
+
+
+class Embedder:
+    """Vectors of texts, as DSPy's class of this name gives them: one row a text, one vector for a single text.
+
+    `model` is a callable that takes a list of texts (`SentenceTransformer(...).encode`), or the name of a model behind
+    an OpenAI-compatible endpoint (`openai/text-embedding-3-small`, or any name with `api_base`). Texts go in batches
+    of `batch_size`; with `caching`, a text is asked for once. `kwargs` go to the callable or into the request; for an
+    endpoint `api_base`, `api_key`, `timeout` and `num_retries` say how to reach it. Raises ValueError for another
+    kind of model or result, LMError where an endpoint fails.
+    """
+
+    def __init__(
+        self, model: str | Callable[..., Any], batch_size: int = 200, caching: bool = True, **kwargs: Any
+    ) -> None:
+        if not isinstance(model, str) and not callable(model):
+            raise ValueError(
+                f"an embedder's model is a callable or the name of a model at an endpoint, not {type(model).__name__}: "
+                "the engine of this machine gives no vectors; pass a callable, such as SentenceTransformer(...).encode"
+            )
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; give 1 or more")
+        self.model, self.batch_size, self.caching = model, batch_size, caching
+        self.default_kwargs = kwargs
+        called = model if isinstance(model, str) else f"callable {next(_numbers)}"
+        self.identity = f"{called} {sorted((k, repr(v)) for k, v in kwargs.items() if k not in _REACH)}"
+        self._known: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._mutex = threading.Lock()
+        self._clients: dict[tuple[Any, ...], OpenAIClient] = {}
+
+    def __call__(
+        self, inputs: str | list[str], batch_size: int | None = None, caching: bool | None = None, **kwargs: Any
+    ) -> Any:
+        """An array of float32: two-dimensional for a list, one-dimensional for a text."""
+        import numpy as np
+
+        if isinstance(inputs, str):
+            return self([inputs], batch_size, caching, **kwargs)[0]
+        texts = list(inputs)
+        if not all(isinstance(t, str) for t in texts):
+            raise ValueError("an embedder takes a text or a list of texts")
+        options = {**self.default_kwargs, **kwargs}
+        if not texts:
+            return np.zeros((0, 0), np.float32)
+        keep = self.caching if caching is None else caching
+        where = repr(sorted((k, repr(v)) for k, v in options.items())) if keep else ""
+        known = self._recall(texts, where) if keep else {}
+        missing = list(dict.fromkeys(t for t in texts if t not in known))
+        size = batch_size or self.batch_size
+        for at in range(0, len(missing), size):
+            part = missing[at : at + size]
+            found = as_matrix(self._compute(part, options))
+            if len(found) != len(part):
+                raise ValueError(f"the model gave {len(found)} vectors for {len(part)} texts")
+            known.update(zip(part, found, strict=True))
+            if keep:
+                self._keep(part, found, where)
+        return np.stack([known[t] for t in texts])
+
+    async def acall(
+        self, inputs: str | list[str], batch_size: int | None = None, caching: bool | None = None, **kwargs: Any
+    ) -> Any:
+        """The same without blocking the event loop."""
+        return await asyncio.to_thread(self, inputs, batch_size, caching, **kwargs)
+
+    def _compute(self, texts: list[str], options: dict[str, Any]) -> Any:
+        if not isinstance(self.model, str):
+            return self.model(texts, **options)
+        reach = {k: options.pop(k) for k in _REACH if k in options}
+        return self._client(reach).embed(texts, **options)
+
+    def _client(self, reach: dict[str, Any]) -> OpenAIClient:
+        from lampc.runtime.providers.openai import OpenAIClient
+
+        base = reach.get("api_base") or reach.get("base_url") or "https://api.openai.com/v1"
+        name = str(self.model).removeprefix("openai/")
+        spot = (base, name, reach.get("api_key"))
+        with self._mutex:
+            if spot not in self._clients:
+                self._clients[spot] = OpenAIClient(
+                    base,
+                    name,
+                    api_key=reach.get("api_key") or "",
+                    timeout=reach.get("timeout") or 60.0,
+                    max_retries=int(reach.get("num_retries", 3)),
+                )
+            return self._clients[spot]
+
+    def _recall(self, texts: Sequence[str], where: str) -> dict[str, Any]:
+        with self._mutex:
+            found = {}
+            for text in texts:
+                if (where, text) in self._known:
+                    self._known.move_to_end((where, text))
+                    found[text] = self._known[where, text]
+            return found
+
+    def _keep(self, texts: Sequence[str], vectors: Any, where: str) -> None:
+        with self._mutex:
+            for text, vector in zip(texts, vectors, strict=True):
+                self._known[where, text] = vector
+            while len(self._known) > KEPT:
+                self._known.popitem(last=False)
+
+    def close(self) -> None:
+        """End connections to endpoints."""
+        for client in self._clients.values():
+            client.close()
+        self._clients = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Embedder:
+        return self  # the same model gives the same vectors; copies of programs share what is known
+
+
+_REACH = ("api_base", "base_url", "api_key", "timeout", "num_retries")
+
+
+def as_matrix(vectors: Any) -> Any:
+    """Vectors as an array, one row each. Raises ValueError for other shapes, and for numbers that are not finite."""
+    import numpy as np
+
+    try:
+        made = np.asarray(vectors, dtype=np.float32)
+    except (TypeError, ValueError) as e:
+        raise ValueError(f"vectors are rows of numbers, all of one length: {e}") from None
+    if made.ndim != 2 or not made.shape[1]:
+        raise ValueError(f"vectors are rows of numbers, all of one length; these have the shape {made.shape}")
+    if not np.isfinite(made).all():
+        raise ValueError("vectors hold finite numbers; some of these are not")
+    return made

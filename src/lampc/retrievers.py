@@ -1,0 +1,32 @@
+"""`lampc.retrievers`: stores of passages and retrievers over them, under the names of `dspy.retrievers`."""
+
+from lampc.frontend.python.retrieval import Retrieve, Retriever, retriever
+from lampc.ir.lookup import Hit
+from lampc.runtime.retrieval import (
+    BM25,
+    ChromaStore,
+    ColBERTv2,
+    Embedder,
+    FaissStore,
+    RetrieverError,
+    Store,
+    Vectors,
+)
+from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
+
+__all__ = [
+    "BM25",
+    "ChromaStore",
+    "ColBERTv2",
+    "Embedder",
+    "Embeddings",
+    "EmbeddingsWithScores",
+    "FaissStore",
+    "Hit",
+    "Retrieve",
+    "Retriever",
+    "RetrieverError",
+    "Store",
+    "Vectors",
+    "retriever",
+]
