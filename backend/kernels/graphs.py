@@ -63,13 +63,16 @@ class Room:
 class DecodeGraphs:
     """Steps of one model in which every row is a request's newest token. `attention` is that of the engine's cache.
 
+    How many were recorded is counted in `recorded`; `last` is the one that ran last, and may be replayed to be timed.
     Without a GPU nothing is recorded: a replay computes the step again, over the same memory.
     """
 
     def __init__(self, attention: TritonAttention) -> None:
         self._attention = attention
-        self._steps: dict[tuple[str, int], _Step] = {}
+        self._steps: dict[tuple[str, int], Step] = {}
         self.recorded = 0
+        self.last: Step | None = None
+        self.device = attention.cache.device
 
     def run(self, name: str, forward: Forward[Out], lanes: Lanes) -> Out | None:
         """What `forward` gives for the lanes, all their rows wanted, and after them rows of padding; None if there
@@ -86,13 +89,14 @@ class DecodeGraphs:
         if step is None or any(held.joined(room) != held for held, room in zip(step.rooms, rooms, strict=True)):
             if step is not None:
                 rooms = [held.joined(room) for held, room in zip(step.rooms, rooms, strict=True)]
-            step = self._steps[name, size] = _Step(attention, size, rooms, forward)
+            step = self._steps[name, size] = Step(attention, size, rooms, forward)
             self.recorded += 1
+        self.last = step
         out: Out = step.run(lanes, tables)
         return out
 
 
-class _Step:
+class Step:
     """A step of `size` rows, over memory that stays where it is."""
 
     def __init__(self, attention: TritonAttention, size: int, rooms: Sequence[Room], forward: Forward[Out]) -> None:
@@ -110,7 +114,7 @@ class _Step:
         ids, positions, slots = self._inputs[:, :size]
         attend = Attending(attention, [by_window[window] for window in attention.windows], slots)
         wanted = torch.arange(size, device=device)
-        self._replay = _record(lambda: forward(ids, positions, attend, wanted), device)
+        self.replay = _record(lambda: forward(ids, positions, attend, wanted), device)
 
     def run(self, lanes: Lanes, tables: Sequence[WorkTable]) -> Any:
         host = self._host.numpy()[:, : self._size]
@@ -119,7 +123,7 @@ class _Step:
         self._inputs.copy_(self._host, non_blocking=True)
         for static, table in zip(self._tables, tables, strict=True):
             static.fill(table)
-        return self._replay()
+        return self.replay()
 
 
 class _Static:

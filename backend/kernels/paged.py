@@ -214,7 +214,7 @@ class Attending:
 
     def __init__(self, of: TritonAttention, tables: Sequence[Tables], slots: torch.Tensor) -> None:
         self._of = of
-        self._tables = tables
+        self.tables = tables
         self._slots = slots
 
     # All K/V of the step are stored before any is read: rows may build on rows of the same step.
@@ -222,13 +222,13 @@ class Attending:
     def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         self._of.cache.write(layer, self._slots, k, v)
         with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # where Triton launches
-            return self._of.run(layer, q, self._tables[layer])
+            return self._of.run(layer, q, self.tables[layer])
 
     def rotated(self, layer: int, qkv: torch.Tensor, positions: torch.Tensor, rotation: Rotation) -> torch.Tensor:
         """The same for q, k and v [M, (heads + 2 kv_heads) * D] side by side, not yet normalised and rotated."""
         with torch.cuda.device_of(qkv):  # type: ignore[no-untyped-call]
             q = self._of.write(layer, qkv, positions, self._slots, rotation)
-            return self._of.run(layer, q, self._tables[layer])
+            return self._of.run(layer, q, self.tables[layer])
 
 
 def _processors(device: torch.device) -> int:
