@@ -34,7 +34,6 @@ class TorchRunner:
         self._resolve = _resolver(rows.triton)
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
-        self._inputs = _Inputs(0, device)
         self._decoding = _Decoding(np.zeros((3, 0), np.int64), 0, 0, device)
         self._rows = rows
         self._device = device
