@@ -8,6 +8,7 @@ therefore free: see `lampc.backend.tiles`, which also lets queries of many reque
 share once.
 """
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
@@ -20,8 +21,9 @@ from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.native.attention import NativeAttention, supported
 from lampc.backend.native.library import Library
+from lampc.backend.reads import Read
 from lampc.backend.spans import Span
-from lampc.backend.tiles import CHUNK, Group, Tiler, padded_rows, score_scale
+from lampc.backend.tiles import CHUNK, Group, Tiler, padded_rows, reads_of, score_scale
 
 _TILE_ROWS = 64  # query rows (tokens times heads per K/V head) of a large tile, about
 
@@ -34,6 +36,10 @@ class Attention(Protocol):
 
         Rows in no span come after all others and give zeros. What is returned holds for this step.
         """
+        ...
+
+    def reads(self, spans: Sequence[Span]) -> list[Read]:
+        """See `lampc.backend.reads`."""
         ...
 
 
@@ -84,6 +90,15 @@ class TorchAttention:
             return self._run(q, layer, groups[self._windows[layer]])
 
         return attend
+
+    def reads(self, spans: Sequence[Span]) -> list[Read]:
+        """See `lampc.backend.reads`."""
+        spans = list(spans)
+        found = []
+        for window, layers in Counter(self._windows).items():
+            for group in self._tiler.plan(spans, self._cache.zero, window):
+                found += reads_of(group, spans, self.kv_heads, self._cache.key_bytes(layers))
+        return found
 
     def _tiles_agree(self, tokens: int) -> bool:
         """Whether large tiles give the bits of small ones on this machine, alone and among others."""

@@ -44,6 +44,10 @@ class KVCache:
         self.data = lazy_zeros(shape, torch.int8 if int8 else dtype, device)
         self.scales = lazy_zeros(shape[:-1], torch.float32, device) if int8 else None
 
+    def key_bytes(self, layers: int) -> int:
+        """What all K/V heads read for one key in so many layers."""
+        return bytes_per_token(layers, self.kv_heads, self.head_dim, self.dtype, self.scales is not None)
+
     def write(self, layer: int, slots: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
         """Stores k, v [M, kv_heads, D] in `slots` [M]."""
         for i, values in enumerate((k, v)):

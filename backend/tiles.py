@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lampc.backend.reads import Read, members_of
 from lampc.backend.spans import Span
 
 CHUNK = 64
@@ -178,6 +179,20 @@ class Tiler:
 
     def _tensor(self, array: NDArray[np.int64] | NDArray[np.bool_] | NDArray[np.intp]) -> torch.Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self._device)
+
+
+def reads_of(group: Group, spans: Sequence[Span], heads: int, key_bytes: int) -> list[Read]:
+    """What a group reads, as `lampc.backend.reads` tells it; a key takes `key_bytes` in all of the heads."""
+    rows = np.full(group.tiles * group.tokens, -1, np.int64)
+    rows[group.take.cpu().numpy()] = group.put.cpu().numpy()
+    keys = group.keys.cpu().numpy().reshape(-1, heads, group.chunks * CHUNK)
+    found = []
+    for tile, slot in zip(rows.reshape(len(keys), -1), keys[:, 0, 0], strict=True):
+        members = members_of(tile[tile >= 0], spans)
+        begin = int(np.flatnonzero(spans[members[0][0]].slots == slot)[0])
+        end = begin + group.chunks * CHUNK if group.shared else max(start + count for _, start, count in members)
+        found.append(Read("torch", begin, end, members, (end - begin) * key_bytes))
+    return found
 
 
 def _first_seen(position: int, window: int | None) -> int:

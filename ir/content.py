@@ -39,7 +39,8 @@ class Shape:
 class Field:
     """One typed field of a signature. `desc` and `constraints` are prose for the prompt, `limits` the constraints
     that values are held to (`ge = 0`, see `lampc.ir.limits`); `max_tokens` bounds what is generated for an output
-    (0: the call's own bound). `default` holds what an output is that the model left out: one value or none.
+    (0: the call's own bound). `default` holds what an output is that the model left out: one value or none. An input
+    that is not `given` in a call is described, and stands not in its message.
     """
 
     name: str
@@ -50,6 +51,7 @@ class Field:
     shape: Shape | None = None
     limits: Obj = Obj()
     default: tuple[Attr, ...] = ()
+    given: bool = True
 
     def optional(self) -> bool:
         """Whether the model may leave this output out."""

@@ -23,6 +23,9 @@ def model_name(model: Any) -> str:
         return "main"
     if isinstance(model, str):
         return model
+    known = getattr(model, "_lampc_name", None)
+    if known is not None and _objects.get(known) is model:
+        return str(known)
     base = getattr(model, "model", None)
     if not isinstance(base, str):
         raise TypeError(f"a model is an LM or the name of one, not {type(model).__name__}")

@@ -97,6 +97,15 @@ class AwaitingRunner(Protocol):
         ...
 
 
+@runtime_checkable
+class AsideRunner(Protocol):
+    """A runner that others use too, and that goes on while one of them waits."""
+
+    def aside(self, task: Callable[[], Any]) -> Any:
+        """Run a task that asks neither models nor tools; if it takes long, on a thread, while others go on."""
+        ...
+
+
 class NoSession(Exception):
     """An LM call was made where nothing can answer it."""
 
@@ -144,3 +153,9 @@ def gather(pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) ->
         except Exception as e:
             out.append(e)
     return out
+
+
+def aside(task: Callable[[], Any]) -> Any:
+    """What a task gives that asks neither models nor tools; where it takes long, others go on meanwhile."""
+    at = find_runner()
+    return at.aside(task) if isinstance(at, AsideRunner) else task()

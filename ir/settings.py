@@ -44,12 +44,14 @@ DEFAULTS: dict[str, Any] = {
 
 
 class _Scope:
-    """The values of one `context` block, over those of the block around it."""
+    """The values of one `context` block and of the blocks around it."""
 
     __slots__ = ("open", "outer", "values")
 
     def __init__(self, values: dict[str, Any], outer: _Scope | None) -> None:
-        self.values, self.outer, self.open = values, outer, True
+        self.values: dict[str, Any] = values if outer is None else {**outer.values, **values}
+        self.outer: _Scope | None = outer
+        self.open = True
 
 
 _scope: ContextVar[_Scope | None] = ContextVar("lampc_settings", default=None)
@@ -82,22 +84,16 @@ class Settings:
 
     def get(self, name: str, default: Any = None) -> Any:
         scope = _current()
-        while scope is not None:
-            if name in scope.values:
-                return scope.values[name]
-            scope = scope.outer
+        if scope is not None:
+            found = scope.values.get(name, _MISSING)
+            if found is not _MISSING:
+                return found
         return _values.get(name, default)
 
     def copy(self) -> dict[str, Any]:
         """All values as they are here and now."""
-        scopes, scope = [], _current()
-        while scope is not None:
-            scopes.append(scope.values)
-            scope = scope.outer
-        merged = dict(_values)
-        for values in reversed(scopes):
-            merged.update(values)
-        return merged
+        scope = _current()
+        return {**_values, **(scope.values if scope is not None else {})}
 
     @property
     def config(self) -> dict[str, Any]:

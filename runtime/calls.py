@@ -6,11 +6,15 @@ all who wait, so calls of different threads are run together; answers of endpoin
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import functools
 import hashlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from lampc.runtime.store import Store
 
 Deliver = Callable[[Answer, Usage], None]
+OnText = Callable[[str], None]
 ROLLOUT_TEMPERATURE = 1.0
 """Temperature of the second and later rollouts of a greedy call: equal draws would be of no use."""
 
@@ -54,8 +59,10 @@ class CallDesk:
         self.prompts: list[tuple[int, ...]] = []
         self.written: list[tuple[int, ...]] = []
         self.batches: Counter[int] = Counter()
+        self._heard: dict[Draw, OnText] = {}
         self._room = record_prompts
-        self._turn = threading.Condition(threading.RLock())
+        self._lock = threading.RLock()
+        self._turn = threading.Condition(self._lock)
         self._dropped = 0  # how often everything was dropped
         self._driven = False  # whether a thread drives the engines just now
         self._queue: dict[Model, list[ModelCall]] = {}
@@ -74,7 +81,7 @@ class CallDesk:
 
     def abort(self) -> None:
         """Drop everything that is not finished, and let shared prefixes go."""
-        with self._turn:
+        with self._lock:
             for model in {id(m): m for m, _ in self._open.values()}.values():
                 model.abort()
             for shared in self._shared.values():
@@ -83,6 +90,18 @@ class CallDesk:
             self._stepped.clear()
             self._dropped += 1
             self._turn.notify_all()
+
+    @contextlib.contextmanager
+    def hearing(self, listeners: Mapping[Draw, OnText]) -> Iterator[None]:
+        """Give the text of these draws' answers to listeners while it is written, inside of the block."""
+        with self._lock:
+            self._heard.update(listeners)
+        try:
+            yield
+        finally:
+            with self._lock:
+                for draw in listeners:
+                    self._heard.pop(draw, None)
 
     # -- asking ---------------------------------------------------------------------------------------
 
@@ -111,7 +130,7 @@ class CallDesk:
         if known is not None:
             self._settle(waiting, known, Usage.stored(known.prompt_tokens), ids, messages)
             return
-        with self._turn:
+        with self._lock:
             if view.cached and name in self._open:
                 self._open[name][1].waiting.append(waiting)
                 return
@@ -138,13 +157,18 @@ class CallDesk:
         record = self.store.get("call", name)
         return Answer.from_record(record) if record is not None else None
 
+    def driven_for(self, client: Client) -> bool:
+        """Whether a client waits for a model that must be driven."""
+        with self._lock:
+            return any(not _pushes(m) and any(w.client is client for w in c.waiting) for m, c in self._open.values())
+
     # -- waiting --------------------------------------------------------------------------------------
 
     def serve(self, client: Client) -> None:
         """Work, or wait for others who do, until the client has an answer or nothing more to wait for."""
         self._send(pushes=True)
         while True:
-            with self._turn:
+            with self._lock:
                 if client.dropped != self._dropped:
                     client.open, client.dropped = 0, self._dropped
                 if client.ready or not client.open:
@@ -156,7 +180,7 @@ class CallDesk:
             try:
                 self._drive()
             finally:
-                with self._turn:
+                with self._lock:
                     self._driven = False
                     self._turn.notify_all()
 
@@ -177,9 +201,9 @@ class CallDesk:
 
     def _send(self, pushes: bool) -> None:
         """Hand queued calls to models: to those that answer by themselves, or to those that are driven."""
-        with self._turn:
-            if not self._queue:
-                return
+        if not self._queue:
+            return
+        with self._lock:
             going = {m: calls for m, calls in self._queue.items() if _pushes(m) == pushes}
             for model, calls in going.items():
                 del self._queue[model]
@@ -197,7 +221,7 @@ class CallDesk:
     # -- answers --------------------------------------------------------------------------------------
 
     def _answered(self, model: Model, call: ModelCall, answer: Answer) -> None:
-        with self._turn:
+        with self._lock:
             if self._open.pop(call.name, None) is None:
                 return  # dropped meanwhile
             if not _pushes(model):
@@ -226,13 +250,13 @@ class CallDesk:
             cached=answer.cached_tokens,
         )
         usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
-        for waiting in call.waiting:
-            self._settle(waiting, answer, usage, call.ids, call.messages)
-            # whoever asked for the same call gets it for nothing
-            usage = Usage.stored(answer.prompt_tokens)
+        for i, waiting in enumerate(call.waiting):
+            # whoever else asked for the same call gets it for nothing
+            used = Usage.stored(answer.prompt_tokens) if i else usage
+            self._settle(waiting, answer, used, call.ids, call.messages)
 
     def _settle(self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any) -> None:
-        with self._turn:
+        with self._lock:
             self.usage += usage
             self.by_node[waiting.node] = self.by_node.get(waiting.node, Usage()) + usage
             self.bus.emit("node.end", node=waiting.node, **({"error": answer.error} if answer.error else {}))
@@ -241,27 +265,31 @@ class CallDesk:
             waiting.client.ready.append((waiting.deliver, answer, usage))
             if waiting.client.waits:
                 self._turn.notify_all()
+            if waiting.client.wake is not None:
+                waiting.client.wake()
 
 
 class Waiting:
-    """Who waits for a call: a client, what it wants called with the answer, and who watches its model."""
+    """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
+    its text while it is written."""
 
-    __slots__ = ("client", "deliver", "node", "watch")
+    __slots__ = ("client", "deliver", "node", "on_text", "watch")
 
-    def __init__(self, client: Client, deliver: Deliver, node: str, watch: Any) -> None:
-        self.client, self.deliver, self.node, self.watch = client, deliver, node, watch
+    def __init__(self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None) -> None:
+        self.client, self.deliver, self.node, self.watch, self.on_text = client, deliver, node, watch, on_text
 
 
 class Client:
     """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
 
-    __slots__ = ("desk", "dropped", "open", "ready", "waits")
+    __slots__ = ("desk", "dropped", "open", "ready", "waits", "wake")
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
         self.dropped = desk._dropped
         self.open = 0
         self.waits = False
+        self.wake: Callable[[], object] | None = None  # told of every answer
         self.ready: list[tuple[Deliver, Answer, Usage]] = []
 
     def __enter__(self) -> Client:
@@ -273,7 +301,7 @@ class Client:
 
     def abort(self) -> None:
         """Drop what this client still waits for. Calls that others wait for, too, go on."""
-        with self.desk._turn:
+        with self.desk._lock:
             for _, call in self.desk._open.values():
                 call.waiting = [w for w in call.waiting if w.client is not self]
             self.open, self.ready = 0, []
@@ -310,8 +338,23 @@ class Client:
         self.desk.bus.emit("node.start", node=node, row=draw.row)
         view = view_of(model)
         watch = view.begin(sampling, ids, messages) if view.watched else None
+        on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1
-        self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch), ids, messages, score)
+        self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch, on_text), ids, messages, score)
+
+    async def afinish(self) -> None:
+        """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        self.wake = lambda: loop.call_soon_threadsafe(arrived.set)
+        self.desk._send(pushes=True)
+        if self.desk.driven_for(self):
+            await loop.run_in_executor(waiting_threads(), self.finish)
+        while not self.idle:
+            if self.ready:
+                self.advance()
+                continue
+            await arrived.wait()
+            arrived.clear()
 
     def advance(self) -> None:
         """Hand queued calls to their models, let models work, deliver what is finished."""
@@ -319,11 +362,17 @@ class Client:
             self.waits = True
             self.desk.serve(self)
             self.waits = False
-        with self.desk._turn:
+        with self.desk._lock:
             ready, self.ready = self.ready, []
             self.open -= len(ready)
         for deliver, answer, usage in ready:
             deliver(answer, usage)
+
+
+@functools.cache
+def waiting_threads() -> ThreadPoolExecutor:
+    """Threads for asynchronous calls that wait for an engine: the usual pool is too small to fill a batch."""
+    return ThreadPoolExecutor(128, thread_name_prefix="lampc-wait")
 
 
 def _pushes(model: Model) -> bool:

@@ -18,7 +18,7 @@ from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
 from lampc.ir.runner import Choose
 from lampc.runtime.eager import SessionCompleter
-from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver
+from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver, calls_of
 
 if TYPE_CHECKING:
     from lampc.ir.lookup import Hit, Lookup
@@ -123,6 +123,15 @@ class Together:
                 self._book = Book(self.root.seed)
             return self._book, self._book.count((), what)
 
+    def count_tokens(self, text: str) -> int | None:
+        """Tokens of a text for the model that is set; None if only an endpoint knows."""
+        tokens = self.session.models.get("main").target.tokens
+        return len(tokens.encode(text)) if tokens is not None else None
+
+    @property
+    def session(self) -> Session:
+        raise NotImplementedError
+
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key
     ) -> tuple[dict[str, Any], str]:
@@ -137,7 +146,7 @@ class Together:
         book, number = self._counted(key.path[-1])
         spot = Key((f"{key.path[-1]}#{number}",))
         draws = [Draw(book.seed, spot, (i,) if n > 1 else ()) for i in range(n)]
-        answers = self.dispatcher.complete([EagerCall(bound, inputs, sampling, d) for d in draws])
+        answers = self.dispatcher.complete(calls_of(bound, inputs, sampling, draws))
         for a in answers:
             if a.error is not None:
                 raise a.error
@@ -173,15 +182,25 @@ class Together:
                 if strand.done:
                     return
                 if strand.wanted is not None:
-                    (value,) = await asyncio.to_thread(self.dispatcher.completer.lookup, [strand.wanted])
+                    value = await asyncio.to_thread(self._looked_up, strand.wanted)
                 elif strand.calls:
                     value = await self._windowed(strand.calls)
                 elif strand.future is not None:
-                    await asyncio.wait([asyncio.wrap_future(strand.future)])
+                    waiting = asyncio.wrap_future(strand.future)
+                    await asyncio.wait([waiting])
+                    if not waiting.cancelled():
+                        waiting.exception()  # the strand is told of it; nobody else has to be
                 else:
                     await asyncio.gather(*(self._drive(f) for f in strand.forks))
         finally:
             strand.kill()
+
+    def _looked_up(self, ask: Lookup) -> list[Hit] | Exception:
+        """What one task looks up, searched for with what other threads look up meanwhile."""
+        try:
+            return self.root.retrieval.one(ask)
+        except Exception as e:
+            return e
 
     def _windowed(self, calls: Sequence[EagerCall]) -> asyncio.Future[list[EagerAnswer]]:
         """Join what the other tasks of this loop ask for, until all that can run have run."""

@@ -34,7 +34,7 @@ from lampc.passes.optimize import (
     TracedCall,
 )
 from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, CellTable, NotStored
-from lampc.runtime.evaluate import score_outcome
+from lampc.runtime.evaluate import score_outcomes
 from lampc.runtime.journal import (
     STOPPED,
     UNFINISHED,
@@ -267,14 +267,14 @@ class _Run:
         wanted = [job for job in jobs if isinstance(job, CallJob)] if stop is None else []
         proposals = iter(self._proposals(wanted))
         results: list[Result] = []
-        for job, plan in zip(jobs, plans, strict=True):
+        found = [self._finished(plan) for plan in plans]
+        asked = [(o, isinstance(j, RunJob)) for j, os in zip(jobs, found, strict=True) for o in os or ()]
+        scores = iter(score_outcomes(self.session, self.metric, asked))
+        for job, outcomes in zip(jobs, found, strict=True):
             if isinstance(job, CallJob):
                 results += [next(proposals)] if wanted else []
-                continue
-            outcomes = [self.table.get(c) for c in plan]
-            if any(o is None for o in outcomes):
-                continue  # only when the budget is spent
-            results.append(self._result(job, [o for o in outcomes if o is not None]))
+            elif outcomes is not None:
+                results.append(self._result(job, outcomes, [next(scores) for _ in outcomes]))
         self.session.bus.emit("job.end", job=name, label=label)
         if stop is not None:
             raise stop
@@ -288,8 +288,18 @@ class _Run:
                 return [Cell(self.splits[split][row], assignment, rollout)]
         return []
 
-    def _result(self, job: EvaluateJob | RunJob, outcomes: Sequence[Outcome]) -> Result:
-        scored = [score_outcome(self.metric, o, traced=isinstance(job, RunJob)) for o in outcomes]
+    def _finished(self, plan: Sequence[Cell]) -> list[Outcome] | None:
+        """The outcomes of a job's cells; None if one is missing, which is so only when the budget is spent."""
+        outcomes = [self.table.get(c) for c in plan]
+        finished = [o for o in outcomes if o is not None]
+        return finished if len(finished) == len(outcomes) else None
+
+    def _result(
+        self,
+        job: EvaluateJob | RunJob,
+        outcomes: Sequence[Outcome],
+        scored: Sequence[tuple[float, RowError | None]],
+    ) -> Result:
         for outcome, (_, error) in zip(outcomes, scored, strict=True):
             if error is not None:
                 self.errors.setdefault(self.table.key(outcome.cell), error)

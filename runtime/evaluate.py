@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -83,3 +84,41 @@ def score_outcome(
     except MetricError as e:
         where = f"{row.path}:{row.line}" if row.path else ""
         return failure_score, RowError(str(e), where, row.id, "metric")
+
+
+def score_outcomes(
+    session: Session, metric: RowMetric, asked: Sequence[tuple[Outcome, bool]]
+) -> list[tuple[float, RowError | None]]:
+    """Scores of (outcome, whether the metric sees its trace) pairs, as `score_outcome` gives them.
+
+    From the first one on whose metric asks a model, all are scored together, their calls fused.
+    """
+    from lampc.runtime.evaluation.watch import AsksModel, watched
+
+    out: list[tuple[float, RowError | None]] = []
+    for outcome, traced in asked:
+        try:
+            with watched():
+                out.append(score_outcome(metric, outcome, traced=traced))
+        except AsksModel:
+            break
+    return out + _judged(session, metric, asked[len(out) :]) if len(out) < len(asked) else out
+
+
+def _judged(
+    session: Session, metric: RowMetric, asked: Sequence[tuple[Outcome, bool]]
+) -> list[tuple[float, RowError | None]]:
+    from lampc.runtime.eager import SessionCompleter
+    from lampc.runtime.strands import Book, Weaver
+
+    weaver = Weaver(SessionCompleter(session))
+    strands = []
+    for i, (outcome, traced) in enumerate(asked):
+        piece = functools.partial(score_outcome, metric, outcome, traced=traced)
+        cell = outcome.cell
+        strands.append(weaver.spawn(piece, Book(session.seed, cell.row.id, cell.rollout), i, ("metric",)))
+    weaver.run(lambda: False, lambda _: None)
+    for strand in strands:
+        if strand.error is not None:
+            raise strand.error
+    return [s.value for s in strands]

@@ -7,40 +7,34 @@ runs together: whatever is ready is handed over, and the plan orders it by share
 
 from __future__ import annotations
 
-import functools
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
-from lampc.ir import Assignment, Draw, Key, Op, Region, Sampling, Value, digest
-from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_predictors, bind_prompt
-from lampc.ir.adapters.rounds import Round, again, first_round, next_round
+from lampc.ir import Assignment, Op, Region, Value, digest
+from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.lookup import Lookup
 from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool, Try
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
-from lampc.runtime.calls import Deliver
 from lampc.runtime.compile import Executable, is_ordered
-from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
+from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.interp import arguments, entry_function, found, host_call, lookup_of
-from lampc.runtime.models import Answer
-from lampc.runtime.modelview import ModelView
+from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
-from lampc.runtime.types import Cell, Outcome, TraceStep, Usage
+from lampc.runtime.types import Cell, Outcome
 
 
-class Executor:
+class Executor(LMCalls):
     """Runs cells; `max_live` bounds how many are under way at a time."""
 
     def __init__(self, services: Services, max_live: int = 1024) -> None:
-        self.services = services
+        super().__init__(services)
         self.max_live = max_live
         self.ready: deque[tuple[Block, int]] = deque()
         self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
         self.live = 0
-        self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
 
     def run(
         self,
@@ -307,158 +301,3 @@ class Executor:
             elif scope.wants(block, i):
                 self._resolve(block, i, [found(op, hits)])
             self._settle(scope)
-
-    # -- LM calls -----------------------------------------------------------------------------------
-
-    def _extend(self, block: Block, op: Extend, args: list[Any]) -> ContextValue:
-        from lampc.passes.lower.runs import run_text
-
-        task, context = block.task, args[0]
-        spot = (id(op), task.candidate)
-        ids = task.exe.statics.get(spot)
-        if ids is None:
-            name = _predictor_of(op, task.exe)
-            text = run_text(op.run, task.bound[name], args[1:], context.model.target)
-            ids = self._encode(context.model, text)
-            if not op.inputs:
-                task.exe.statics[spot] = ids
-        return ContextValue(context.model, context.ids + ids)
-
-    def _encode(self, model: ModelView, text: str) -> tuple[int, ...]:
-        spot = (model.target.info.digest, text)
-        found = self._tokens.get(spot)
-        if found is None:
-            assert model.target.tokens is not None
-            found = self._tokens[spot] = tuple(model.target.tokens.encode(text))
-        return found
-
-    def _draw(self, block: Block, key: Key) -> Draw:
-        cell = block.task.cell
-        return Draw(self.services.seed, Key(block.path + key.path), block.indices, cell.row.id, cell.rollout)
-
-    def _generate(self, block: Block, i: int, op: Generate, context: ContextValue) -> None:
-        def deliver(answer: Answer, usage: Usage) -> None:
-            grown = ContextValue(context.model, context.ids + answer.ids)
-            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
-
-        block.scope.pending += 1
-        self.services.desk.request(
-            context.model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
-        )
-
-    def _score(self, block: Block, i: int, op: Score, context: ContextValue) -> None:
-        scores: list[float | None] = [None] * len(op.options)
-
-        def deliver(answer: Answer, usage: Usage, n: int) -> None:
-            def resume() -> None:
-                scores[n] = answer.score
-                if None not in scores:
-                    self._resolve(block, i, [scores])
-
-            self._answered(block, i, answer, usage, resume)
-
-        for n, option in enumerate(op.options):
-            ids = self._encode(context.model, option)
-            draw = Draw(self.services.seed, Key(()), block.indices, block.task.cell.row.id)
-            done = functools.partial(deliver, n=n)
-            block.scope.pending += 1
-            self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids)
-
-    def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
-        def deliver(answer: Answer, usage: Usage) -> None:
-            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [answer.text]))
-
-        bound = block.task.bound[op.predictor.name]
-        model = self.services.model(bound.model)
-        turns = bind_prompt(op.prompt, bound, args, model.target.quote)
-        block.scope.pending += 1
-        self._send(model, turns, op.sampling, self._draw(block, op.key), deliver, op.predictor.name)
-
-    def _send(
-        self,
-        model: ModelView,
-        turns: Sequence[tuple[str, str]],
-        sampling: Sampling,
-        draw: Draw,
-        deliver: Deliver,
-        node: str,
-    ) -> None:
-        """Ask for the answer to a conversation."""
-        ids: tuple[int, ...] = ()
-        if model.target.local:
-            ids = self._encode(model, model.target.render_chat(turns))
-        self.services.desk.request(
-            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node
-        )
-
-    def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
-        """Book the answer to op `i`, and go on with it if it is still wanted."""
-        scope = block.scope
-        scope.task.outcome.usage += usage
-        scope.pending -= 1
-        if answer.error:
-            self._fail(scope, (*block.order, i), RowFailure(answer.error, block.plan.region.ops[i], "model"))
-        elif scope.wants(block, i):
-            resume()
-        self._settle(scope)
-
-    # -- answers --------------------------------------------------------------------------------------
-
-    def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> None:
-        text, *values = args
-        bound = replace(block.task.bound[op.predictor.name], signature=op.signature, layout=op.layout)
-        try:
-            self._read(block, i, op, values, adapter(op.layout).parse(op.signature, text), text)
-        except ParseFailure as e:
-            inputs = dict(zip((f.name for f in op.signature.inputs), values, strict=False))
-            quote = self.services.model(bound.model).target.quote
-            self._ask_again(block, i, op, values, [first_round(bound, inputs, quote)], e)
-
-    def _read(self, block: Block, i: int, op: Parse, values: list[Any], outputs: dict[str, Any], text: str) -> None:
-        given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
-        step = TraceStep(op.predictor.name, given, outputs, text, str(op.loc.origin() or ""))
-        block.task.steps.append(((*block.order, i), step))
-        self._resolve(block, i, [outputs])
-
-    def _ask_again(
-        self, block: Block, i: int, op: Parse, values: list[Any], rounds: list[Round], failure: ParseFailure
-    ) -> None:
-        """The round that follows, if there is one; it draws as the call did whose answer could not be read."""
-        asker = op.text.defining_op()
-        unreadable = UnreadableAnswer(op.predictor.name, failure, op)
-        model = self.services.model(rounds[-1].bound.model)
-        following = next_round(rounds[0].bound, rounds, failure, model.target.quote)
-        if following is None or not isinstance(asker, RequestOp | Generate):
-            raise unreadable
-        scope = block.scope
-
-        def deliver(answer: Answer, usage: Usage) -> None:
-            scope.task.outcome.usage += usage
-            scope.pending -= 1
-            try:
-                if answer.error:
-                    raise unreadable
-                if scope.wants(block, i):
-                    try:
-                        self._read(block, i, op, values, following.read(answer.text), answer.text)
-                    except ParseFailure as e:
-                        self._ask_again(block, i, op, values, [*rounds, following], e)
-            except RowFailure as e:
-                self._fail(scope, (*block.order, i), e.at(op))
-            self._settle(scope)
-
-        scope.pending += 1
-        draw = again(self._draw(block, asker.key), len(rounds))
-        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name)
-
-
-def _predictor_of(op: Extend, exe: Executable) -> str:
-    """The predictor whose prompt an extension belongs to: named by its segments, or by the root below."""
-    context: Value = op.context
-    while True:
-        below = context.defining_op()
-        if isinstance(below, Root):
-            return below.predictor.name
-        if not isinstance(below, Extend | Generate):
-            return next(iter(exe.predictors))
-        context = below.context

@@ -3,7 +3,6 @@ the sandbox, which every program that runs here finds."""
 
 from __future__ import annotations
 
-import enum
 import functools
 import importlib
 import importlib.util
@@ -11,16 +10,17 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.tools.interpreter import provide_interpreter
-from lampc.frontend.python.tools.tool import Tool
-from lampc.frontend.python.values.plain import is_modelled
-from lampc.frontend.python.values.plain import plain as as_json
+from lampc.frontend.python.values.plain import known_plain
 from lampc.ir import HostRef
 from lampc.ir.types import Type, mismatch
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.sandbox.monty import PythonInterpreter
+
+if TYPE_CHECKING:
+    from lampc.frontend.python.tools.tool import Tool
 
 provide_interpreter(PythonInterpreter)
 
@@ -52,6 +52,8 @@ def resolved(ref: HostRef, base: Path) -> Callable[..., Any]:
 @functools.lru_cache(maxsize=256)
 def tool_of(function: Callable[..., Any], name: str) -> Tool:
     """The tool that a function is, or is made."""
+    from lampc.frontend.python.tools.tool import Tool
+
     return function if isinstance(function, Tool) else Tool(function, name)
 
 
@@ -67,20 +69,8 @@ def _returned(ref: HostRef, call: Callable[[], Any], returns: Type) -> Any:
     return value
 
 
-def plain(value: Any) -> Any:
-    """Tuples as lists, records with `toDict` as dicts, and objects of classes that fields may have as their JSON. What
-    has no JSON stays as it is."""
-    if isinstance(value, str | int | float | None) and not isinstance(value, enum.Enum):
-        return value
-    if isinstance(value, list | tuple):
-        return [plain(v) for v in value]
-    if hasattr(value, "toDict"):
-        return plain(value.toDict())
-    if isinstance(value, dict):
-        return {k: plain(v) for k, v in value.items()}
-    if is_modelled(value):
-        return as_json(value)
-    return value
+plain = known_plain
+"""Values of Python as JSON, as programs hold them; what has no JSON stays as it is."""
 
 
 def resolve(target: str, base: Path) -> Callable[..., Any]:

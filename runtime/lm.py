@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import copy
 import json
 from collections import deque
@@ -82,17 +81,26 @@ class BaseLM:
         `kwargs` are sampling options for this call (`temperature max_tokens top_p stop n rollout_id cache`), others
         go to the endpoint as they are. Raises LMError.
         """
-        return [shown(a) for a in self._ask(prompt, messages, kwargs)]
+        session, *call = self._prepared(prompt, messages, kwargs)
+        return self._told(session.chat(*call))
 
     async def acall(
         self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
     ) -> list[Any]:
         """As calling, for `await`."""
-        return await asyncio.to_thread(self, prompt, messages, **kwargs)
+        session, *call = self._prepared(prompt, messages, kwargs)
+        return self._told(await session.achat(*call))
 
-    def _ask(
+    def _told(self, answers: Sequence[Answer]) -> list[Any]:
+        for answer in answers:
+            if answer.error:
+                raise answer.exception or LMUnexpectedError(answer.error, model=self.model)
+        return [shown(a) for a in answers]
+
+    def _prepared(
         self, prompt: str | None, messages: Sequence[Mapping[str, Any]] | None, kwargs: dict[str, Any]
-    ) -> list[Answer]:
+    ) -> tuple[Any, ...]:
+        """(the session, messages, sampling, draws) of a call."""
         from lampc.runtime.configure import current_session
 
         if (prompt is None) == (messages is None):
@@ -108,11 +116,8 @@ class BaseLM:
         view = session.models.get("main")
         if n > 1 and view.sampling(sampling).temperature <= 0.15:
             sampling = Sampling(temperature=0.7)
-        answers = session.chat(given, sampling, [Draw(session.seed, key, (i,) if n > 1 else ()) for i in range(n)])
-        for answer in answers:
-            if answer.error:
-                raise answer.exception or LMUnexpectedError(answer.error, model=self.model)
-        return answers
+        draws = [Draw(session.seed, key, (i,) if n > 1 else ()) for i in range(n)]
+        return session, given, sampling, draws
 
     def stream(
         self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
@@ -223,6 +228,7 @@ class BaseLM:
 
 
 _NOT_SENT = (
+    "structured_outputs",
     "n",
     "rollout_id",
     "max_completion_tokens",
@@ -243,7 +249,8 @@ class LM(BaseLM):
     With `api_base` the calls go there, and `openai/name` asks it for `name`. Without, `openai/...` goes to OpenAI, any
     other provider through litellm if that is installed. `temperature`, `max_tokens`, `stop` and so on stand in for
     what predictors do not say. Of the connection: `api_key timeout num_retries headers max_concurrency
-    requests_per_minute tokens_per_minute`. `price` is (prompt, completion[, cached]) per million tokens. What is left
+    requests_per_minute tokens_per_minute`. With `structured_outputs=True` calls in the JSON layout carry the schema of
+    their outputs as `response_format`. `price` is (prompt, completion[, cached]) per million tokens. What is left
     is sent with every request. `engine` is an object that answers: an engine, or a function of messages.
     """
 

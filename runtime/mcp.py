@@ -35,8 +35,8 @@ class MCPServer:
     """A connection to one MCP server. `target` is a command line (a list), or the URL of an endpoint.
 
     `env` and `cwd` are for the command, `headers` for the endpoint; the process sees of this one's environment only
-    what the client library passes on. `timeout` bounds the start and every call, in seconds. Opened by `with`, or by
-    the first use; `close` ends the process.
+    what the client library passes on. `timeout` bounds every call, `start_timeout` the start, in seconds. Opened by
+    `with`, or by the first use; `close` ends the process.
     """
 
     def __init__(
@@ -47,6 +47,7 @@ class MCPServer:
         cwd: str | None = None,
         headers: Mapping[str, str] | None = None,
         timeout: float = 60.0,
+        start_timeout: float = 60.0,
         result_mode: Literal["text", "structured"] = "text",
     ) -> None:
         if isinstance(target, str) and not target.startswith(("http://", "https://")):
@@ -55,7 +56,7 @@ class MCPServer:
             raise ValueError("an MCP server is a URL or a command line, not nothing")
         self.target = target if isinstance(target, str) else list(target)
         self.env, self.cwd, self.headers = env, cwd, headers
-        self.timeout, self.result_mode = timeout, result_mode
+        self.timeout, self.start_timeout, self.result_mode = timeout, start_timeout, result_mode
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._task: asyncio.Task[Any] | None = None
@@ -109,10 +110,10 @@ class MCPServer:
             self._thread.start()
             atexit.register(self.close)
         try:
-            ready.result(self.timeout)
+            ready.result(self.start_timeout)
         except TimeoutError:
             self.close()
-            raise MCPError(f"{self!r} did not answer within {self.timeout:g} s{self._last_words(8)}") from None
+            raise MCPError(f"{self!r} did not answer within {self.start_timeout:g} s{self._last_words(8)}") from None
         except BaseException as e:
             self.close()
             raise MCPError(f"{self!r} could not be reached: {_reason(e)}{self._last_words(8)}") from None
@@ -126,7 +127,7 @@ class MCPServer:
             return
         if self._loop is not None and self._task is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._task.cancel)
-        thread.join(self.timeout)
+        thread.join(self.start_timeout)
 
     def _run(self, ready: Future[None]) -> None:
         try:

@@ -10,7 +10,7 @@ import copy
 import json
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -23,6 +23,7 @@ from lampc.runtime.target import LocalTarget
 if TYPE_CHECKING:
     from lampc.backend import Handle, PrefixRef, Request, TokenEngine
     from lampc.backend.hooks import Event
+    from lampc.backend.output import TextPieces
     from lampc.ir import Module, Target
     from lampc.runtime.events import EventBus
     from lampc.runtime.modelview import ModelView
@@ -112,6 +113,11 @@ class ModelCall:
     cached: bool = True
     waiting: list[Any] = field(default_factory=list)
 
+    @property
+    def listeners(self) -> list[Callable[[str], None]]:
+        """Who is given the answer's text while it is written."""
+        return [w.on_text for w in self.waiting if getattr(w, "on_text", None) is not None]
+
 
 class Model(Protocol):
     """A model that takes calls and gives answers as they finish.
@@ -156,6 +162,7 @@ class LocalModel:
             engine.tokenizer,
         )
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
+        self._pieces: dict[int, TextPieces] = {}
         self._failed: list[tuple[ModelCall, Answer]] = []
         self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
 
@@ -167,6 +174,7 @@ class LocalModel:
         from lampc.backend import BackendError, Request
         from lampc.backend import Sampling as EngineSampling
         from lampc.backend.errors import QueueFull
+        from lampc.backend.output import TextPieces
 
         while self._backlog:
             call = self._backlog.popleft()
@@ -184,16 +192,32 @@ class LocalModel:
                 self._failed.append((call, failed(_as_lm_error(e, self.target.info.name))))
                 continue
             self._pending[handle.id] = (handle, call)
+            if call.listeners:
+                self._pieces[handle.id] = TextPieces(drawn, self.engine.tokenizer)
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
         self._feed()
         out, self._failed = self._failed, []
         if not self._pending:
             return out
-        for handle in self.engine.step():
+        ended = self.engine.step()
+        for i in list(self._pieces):
+            self._tell(i)
+        for handle in ended:
             if handle.id in self._pending:
                 out.append((self._pending.pop(handle.id)[1], _answer(handle)))
         return out
+
+    def _tell(self, i: int) -> None:
+        """Give those who listen to a request the text that is new and sure."""
+        handle, call = self._pending[i]
+        pieces = self._pieces[i]
+        text = "".join(map(pieces.push, handle.new_tokens()))
+        if handle.completion is not None:
+            text += pieces.end(handle.completion.text)
+            del self._pieces[i]
+        for listener in call.listeners if text else ():
+            listener(text)
 
     def call_of(self, handle: Handle) -> ModelCall | None:
         """The call that a request of the engine is of, as long as it is under way."""
@@ -209,7 +233,7 @@ class LocalModel:
     def abort(self) -> None:
         for handle, _ in self._pending.values():
             self.engine.abort(handle)
-        self._pending = {}
+        self._pending, self._pieces = {}, {}
         self._backlog.clear()
 
     @property
@@ -278,26 +302,39 @@ class ModelPool:
         self.options = options or {}
         self._views: dict[str, ModelView] = {}
         self._named: dict[int, ModelView] = {}
+        self._hits: dict[tuple[str, int], tuple[Module | None, str, Any, ModelView]] = {}
         self._shared = _Loaded()
         self._generation = 0
 
     def using(self, override: Any) -> ModelPool:
         """The same models with another override."""
         made = copy.copy(self)
-        made.override, made._views, made._named = override, {}, {}
+        made.override, made._views, made._named, made._hits = override, {}, {}, {}
         return made
 
     def get(self, name: str, module: Module | None = None) -> ModelView:
         """The model that `@name` stands for in `module`. Raises ModelError or the engine's own errors."""
         if self._generation != self._shared.generation:
-            self._views, self._named, self._generation = {}, {}, self._shared.generation
+            self._views, self._named, self._hits = {}, {}, {}
+            self._generation = self._shared.generation
+        hit = self._hits.get((name, id(module)))
+        if hit is not None and hit[0] is module and named_model(hit[1]) is hit[2]:
+            return hit[3]
+        view, declared, known = self._find(name, module)
+        if len(self._hits) >= 1024:
+            self._hits.clear()
+        self._hits[name, id(module)] = module, declared, known, view
+        return view
+
+    def _find(self, name: str, module: Module | None) -> tuple[ModelView, str, Any]:
+        """(the view, the name that is looked up, the object found by it or None)."""
         definition = module.lookup(name) if module is not None else None
         options: dict[str, Any] = {}
         declared = definition.source if isinstance(definition, DefModel) else name
         if (known := named_model(declared)) is not None:
             found = self._named.get(id(known))
             if found is not None and found.lm is known:
-                return found
+                return found, declared, known
             source: Any = known  # set on a predictor as an object: who does that means this one
         elif self.override is not None:
             source = self.override
@@ -313,7 +350,7 @@ class ModelPool:
             view = self._views[spot] = self._view(name, source, options)
         if known is not None:
             self._named[id(known)] = view
-        return view
+        return view, declared, known
 
     def _view(self, name: str, source: Any, options: dict[str, Any]) -> ModelView:
         from lampc.runtime.lm import LM, BaseLM

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Sampling, Target
+from lampc.ir import Sampling, Signature, Target
+from lampc.ir.adapters.registry import STRICT
+from lampc.ir.adapters.schema import outputs_schema
 from lampc.runtime.models import Answer, Model
 from lampc.runtime.types import Usage
 
@@ -22,7 +25,7 @@ class ModelView:
     """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
     the endpoint with every call. With `cached` False calls are neither looked up nor kept."""
 
-    __slots__ = ("_made", "cached", "defaults", "extra", "lm", "model")
+    __slots__ = ("_forms", "_made", "cached", "defaults", "extra", "lm", "model", "structured")
 
     def __init__(
         self,
@@ -34,7 +37,9 @@ class ModelView:
     ) -> None:
         self.model, self.defaults, self.extra = model, dict(defaults or {}), extra
         self.cached, self.lm = cached, lm
+        self.structured = lm is not None and bool(lm.kwargs.get("structured_outputs"))
         self._made: dict[Sampling, Sampling] = {}
+        self._forms: dict[int, tuple[Signature, ModelView]] = {}
 
     @property
     def target(self) -> Target:
@@ -57,6 +62,18 @@ class ModelView:
             }
             found = self._made[wanted] = replace(wanted, **changes) if changes else wanted
         return found
+
+    def asking(self, layout: str, signature: Signature) -> ModelView:
+        """The view for calls whose answers are JSON: with the schema of their outputs, if the LM is to be told it."""
+        if not self.structured or layout.removesuffix(STRICT) != "json":
+            return self
+        found = self._forms.get(id(signature))
+        if found is None:
+            form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": outputs_schema(signature)}}
+            extra = {"response_format": form, **json.loads(self.extra or "{}")}
+            made = ModelView(self.model, self.defaults, json.dumps(extra, sort_keys=True), self.cached, self.lm)
+            found = self._forms[id(signature)] = signature, made
+        return found[1]
 
     @property
     def watched(self) -> bool:

@@ -8,15 +8,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.tracing import host_entry
 from lampc.ir import MEDIA, Diagnostic, Unit
 from lampc.ir.hostvalues import host_class, hosts_of, lifted
-from lampc.ir.prog import Func
+from lampc.ir.prog import DefPredictor, Func
 from lampc.ir.runner import current_runner
-from lampc.ir.types import Type
+from lampc.ir.types import Type, mismatch
 from lampc.runtime.failures import RowFailure
-from lampc.runtime.types import Outcome, Row
+from lampc.runtime.types import Outcome, Row, TraceStep
 
 
 def with_objects(value: Any, type: Type, base: Path = Path(".")) -> Any:
@@ -46,10 +47,36 @@ def _find(name: str, base: Path) -> None:
 
 
 def outputs_of(unit: Unit, outcome: Outcome) -> dict[str, Any]:
-    """The outputs of a row that was run as a graph, as Python's objects."""
-    value: Mapping[str, Any] = outcome.value or {}
+    """The outputs of a row as Python's objects."""
+    return as_objects(unit, outcome.value or {})
+
+
+def as_objects(unit: Unit, outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """Outputs of a program by name, as Python's objects. Of a program that runs as plain Python no types are known:
+    there an output is what the predictors of the program have under its name, if it fits and they agree."""
     func = unit.module.lookup(unit.entry) if unit.dynamic is None else None
-    return dict(with_objects(value, func.returns)) if isinstance(func, Func) else dict(value)
+    if isinstance(func, Func):
+        return dict(with_objects(dict(outputs), func.returns))
+    types: dict[str, list[Type]] = {}
+    for op in unit.module.body.ops:
+        for f in op.signature.outputs if isinstance(op, DefPredictor) else ():
+            known = types.setdefault(f.name, [])
+            known += [] if f.type in known else [f.type]
+    out = dict(outputs)
+    for name, (found, *others) in types.items():
+        if name in out and not others and mismatch(out[name], found) is None:
+            out[name] = with_objects(out[name], found)
+    return out
+
+
+def steps_of(unit: Unit, trace: Sequence[TraceStep]) -> list[tuple[str, dict[str, Any], Prediction]]:
+    """A trace as metrics get it: (predictor, inputs, prediction), outputs as Python's objects."""
+    out = []
+    for step in trace:
+        op = unit.module.lookup(step.predictor)
+        made = with_objects(step.outputs, op.signature.record()) if isinstance(op, DefPredictor) else step.outputs
+        out.append((step.predictor, step.inputs, Prediction(made)))
+    return out
 
 
 def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import ModelInfo
-from lampc.ir.errors import LMUnsupportedFeatureError
+from lampc.ir.errors import LMStreamAssemblyError, LMUnsupportedFeatureError
 from lampc.ir.media import split, unmarked
 from lampc.runtime.models import Answer, Model, ModelCall, failed
 from lampc.runtime.target import RemoteTarget
@@ -60,10 +60,31 @@ class RemoteModel:
             }
             if call.extra:
                 options.update(json.loads(call.extra))
+            if call.listeners:
+                self._stream(call, options)
+                continue
             future = self.client.submit([message(*turn) for turn in call.messages], **options)
             with self._mutex:
                 self._pending.add(future)
             future.add_done_callback(partial(self._done, call))
+
+    def _stream(self, call: ModelCall, options: dict[str, Any]) -> None:
+        """Ask for an answer as it is written, on a thread of its own; whoever listens is given its text."""
+
+        def work() -> None:
+            answer = failed(LMStreamAssemblyError("the stream ended before its answer"))
+            try:
+                for piece in self.client.stream([message(*turn) for turn in call.messages], **options):
+                    if not isinstance(piece, str):
+                        answer = read(piece)
+                        continue
+                    for listener in call.listeners:
+                        listener(piece)
+            except Exception as e:
+                answer = failed(e)
+            self.on_answer(self, call, answer)
+
+        threading.Thread(target=work, name="lampc-stream", daemon=True).start()
 
     def _done(self, call: ModelCall, future: Future[ChatAnswer]) -> None:
         with self._mutex:

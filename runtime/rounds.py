@@ -53,7 +53,7 @@ def _ask(session: Session, asked: Sequence[tuple[Round, PredictorCall, int]]) ->
     answers: list[tuple[Answer, Usage] | None] = [None] * len(asked)
     with Client(session.desk) as client:
         for i, (round_, (bound, _, sampling, draw), n) in enumerate(asked):
-            model = session.models.get(round_.bound.model)
+            model = session.models.get(round_.bound.model).asking(round_.bound.layout, round_.bound.signature)
             drawn = call_sampling(bound.signature, sampling)
             session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name)
         client.finish()
@@ -76,7 +76,7 @@ def _settle(
         return False
     except ParseFailure as e:
         reading.error = UnreadableAnswer(bound.name, e)
-        following = next_round(bound, rounds, e, session.models.get(bound.model).target.quote)
+        following = next_round(bound, rounds, e, lambda name: session.models.get(name).target.quote)
         if following is not None:
             rounds.append(following)
         return following is not None

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+import re
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -17,8 +18,9 @@ from typing import Any, TypeAlias
 from lampc.ir import Demo, ModelInfo, Signature, Target, freeze
 from lampc.ir.adapters import adapter as adapter_named
 from lampc.ir.content import Field
+from lampc.ir.errors import LMError
 from lampc.ir.types import ANY
-from lampc.runtime.models import Answer, ModelCall
+from lampc.runtime.models import Answer, ModelCall, failed
 from lampc.runtime.target import RemoteTarget
 
 Messages: TypeAlias = "list[dict[str, str]]"
@@ -97,10 +99,16 @@ class DummyLM:
             messages = [{"role": r, "content": c} for r, c in call.messages]
             try:
                 text = self.answer(messages)
+            except LMError as e:
+                out.append((call, failed(e)))
+                continue
             except Exception as e:
                 out.append((call, Answer("", finish="error", error=f"{type(e).__name__}: {e}")))
                 continue
             self.calls.append((messages, text))
+            for listener in call.listeners:
+                for piece in re.findall(r"\s*\S+|\s+", text):
+                    listener(piece)
             n = sum(len(m["content"].split()) for m in messages)
             out.append((call, Answer(text, (), "stop", n, n, 0, len(text.split()))))
         return out

@@ -214,15 +214,35 @@ class Session:
     def chat(self, messages: Sequence[Mapping[str, Any]], sampling: Sampling, draws: Sequence[Draw]) -> list[Answer]:
         """Answers to a conversation, one for each draw, errors inside them."""
         answers: list[tuple[Answer, Usage] | None] = [None] * len(draws)
+        with Client(self.desk) as client:
+            self._chat(client, answers, messages, sampling, draws)
+            client.finish()
+        return [a[0] for a in answers if a is not None]
+
+    async def achat(
+        self, messages: Sequence[Mapping[str, Any]], sampling: Sampling, draws: Sequence[Draw]
+    ) -> list[Answer]:
+        """The same, for `await`."""
+        answers: list[tuple[Answer, Usage] | None] = [None] * len(draws)
+        with Client(self.desk) as client:
+            self._chat(client, answers, messages, sampling, draws)
+            await client.afinish()
+        return [a[0] for a in answers if a is not None]
+
+    def _chat(
+        self,
+        client: Client,
+        answers: list[tuple[Answer, Usage] | None],
+        messages: Sequence[Mapping[str, Any]],
+        sampling: Sampling,
+        draws: Sequence[Draw],
+    ) -> None:
         model = self.models.get("main")
         turns = [turn_of(m) for m in messages]
         if model.target.local:
             turns = [text_turn(t, model.target.info.name) for t in turns]
-        with Client(self.desk) as client:
-            for i, draw in enumerate(draws):
-                self.request(client, answers, i, model, turns, sampling, draw, "lm")
-            client.finish()
-        return [a[0] for a in answers if a is not None]
+        for i, draw in enumerate(draws):
+            self.request(client, answers, i, model, turns, sampling, draw, "lm")
 
     def request(
         self,
@@ -255,9 +275,9 @@ class Session:
             raise found.error
         return found.outputs, found.text
 
-    def runner(self, module: Module) -> SessionRunner:
-        """What `interpret` needs to run `module` in this session."""
-        return SessionRunner(self, module)
+    def runner(self, program: Unit | Module) -> SessionRunner:
+        """What `interpret` needs to run a program's module in this session."""
+        return SessionRunner(self, program)
 
     # -- accounts -------------------------------------------------------------------------------------
 
@@ -287,9 +307,10 @@ class Session:
 class SessionRunner:
     """One LM call or retrieval at a time, for the reference interpreter and eager code."""
 
-    def __init__(self, session: Session, module: Module) -> None:
+    def __init__(self, session: Session, program: Unit | Module) -> None:
         self.session = session
-        self.module = module
+        self.module = program.module if isinstance(program, Unit) else program
+        self.brought = program.retrievers if isinstance(program, Unit) else {}
 
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
@@ -300,7 +321,7 @@ class SessionRunner:
         return self.session.retriever(self.module, name).search(query, k)
 
     def lookup(self, ask: Lookup) -> list[Hit]:
-        return self.session.retrieval.one(ask)
+        return self.session.retrieval.one(replace(ask, store=self.brought.get(ask.definition.symbol)))
 
 
 __all__ = ["Session", "SessionRunner"]

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from lampc.ir.prog import DefRetriever
 
 _THREADS = 8
+_AT_ONCE = 0.05
+"""Seconds that all wait for a task put aside: calls that come soon after still go out with those of the others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,12 @@ class EagerAnswer:
     text: str = ""
     error: Exception | None = None
     usage: Usage = Usage(calls=1)
+
+
+def calls_of(bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draws: Sequence[Draw]) -> list[EagerCall]:
+    """Draws of one call; the first is listened to, if anybody listens here."""
+    on_text = settings.get("on_text")
+    return [EagerCall(bound, inputs, sampling, d, None if i else on_text) for i, d in enumerate(draws)]
 
 
 class Completer(Protocol):
@@ -179,7 +187,7 @@ class Strand:
         book, site = self.book, key.path[-1]
         spot = Key((*self.scope, f"{site}#{book.count(self.scope, site)}"))
         draws = [Draw(book.seed, spot, (i,) if n > 1 else (), book.row, book.rollout) for i in range(n)]
-        self.calls = [EagerCall(bound, dict(inputs), sampling, d) for d in draws]
+        self.calls = calls_of(bound, dict(inputs), sampling, draws)
         answers: list[EagerAnswer] = self._suspend()
         out = []
         for a in answers:
@@ -244,6 +252,16 @@ class Strand:
         else:
             value = run(*args, **kwargs)
         return value if entry is None else entry.keep(value)
+
+    def aside(self, task: Callable[[], Any]) -> Any:
+        """Run a task on a thread; if it is not done at once, the other strands go on meanwhile."""
+        if getcurrent() is not self.task:
+            return task()
+        future = self.threads.run(task)
+        if not wait([future], _AT_ONCE).done:
+            self.future = future
+            self._suspend()
+        return future.result()
 
 
 class Weaver:

@@ -31,9 +31,16 @@ def python(*args: str, path: str = "src") -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, *args], capture_output=True, text=True, env=env, cwd="/", check=False)
 
 
+def own_packages() -> list[Path]:
+    """Folders of `src/lampc` that are packages of the facade, not links."""
+    inits = sorted((ROOT / "src" / "lampc").glob("*/__init__.py"))
+    return [i.parent for i in inits if not i.parent.is_symlink()]
+
+
 def packages() -> list[str]:
     """Packages by what is on disk: folders that hold an `__init__.py`."""
     found = ["lampc"]
+    found += [f"lampc.{p.name}" for p in own_packages()]
     for folder in FOLDERS:
         inits = (ROOT / folder).rglob("__init__.py")
         found += [".".join(("lampc", *i.parent.relative_to(ROOT).parts)) for i in inits]
@@ -43,6 +50,8 @@ def packages() -> list[str]:
 def sources() -> Iterator[Path]:
     """Every Python file of the package, by its real place."""
     yield from sorted((ROOT / "src" / "lampc").glob("*.py"))
+    for package in own_packages():
+        yield from sorted(package.glob("*.py"))
     for folder in FOLDERS:
         yield from sorted((ROOT / folder).rglob("*.py"))
 

@@ -18,7 +18,11 @@ def main() -> None:
 
 def listing() -> str:
     """Tables of modules, one for each folder."""
-    out = table("src/lampc", sorted((ROOT / "src" / "lampc").glob("*.py")))
+    facade = ROOT / "src" / "lampc"
+    out = table("src/lampc", sorted(facade.glob("*.py")))
+    for init in sorted(facade.glob("*/__init__.py")):
+        if not init.parent.is_symlink():
+            out += table(f"src/lampc/{init.parent.name}", sorted(init.parent.glob("*.py")))
     for folder in FOLDERS:
         groups: dict[Path, list[Path]] = {}
         for file in sorted((ROOT / folder).rglob("*.py")):

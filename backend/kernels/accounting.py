@@ -1,11 +1,14 @@
 """What the launches of a work table read, write and compute: the floor under their time, counted row by row."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from lampc.backend.kernels.shape import Shape, Tile
 from lampc.backend.kernels.worktable import BEGIN, END, MEMBERS, PLACE, WorkTable
+from lampc.backend.reads import Read, joined, members_of
+from lampc.backend.spans import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,20 @@ def account(table: WorkTable, shape: Shape) -> list[Traffic]:
             )
         )
     return found
+
+
+def reads(table: WorkTable, spans: Sequence[Span], kernel: str, key_bytes: int) -> list[Read]:
+    """What each stretch of keys is read for, as `lampc.backend.reads` tells it; pieces of one stretch are one.
+
+    A key takes `key_bytes` in all heads and layers of the table.
+    """
+    stretches: dict[tuple[int, tuple[int, ...]], list[Read]] = {}
+    for launch in table.launches:
+        for first, count, begin, end, place in launch.work[:, :5].tolist():
+            rows = np.sort(table.members[first : first + count, 0]).astype(np.int64)
+            read = Read(kernel, begin, end, members_of(rows, spans), (end - begin) * key_bytes)
+            stretches.setdefault((place, tuple(rows.tolist())), []).append(read)
+    return joined(one for some in stretches.values() for one in sorted(some, key=lambda read: read.begin))
 
 
 def merge_bytes(table: WorkTable, shape: Shape) -> int:

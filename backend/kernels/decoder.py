@@ -15,7 +15,7 @@ from lampc.backend.kernels.checks import aligned
 from lampc.backend.kernels.gated import gated
 from lampc.backend.kernels.int8_gemv import Int8Weight, int8_gemv
 from lampc.backend.kernels.norm import rms_norm
-from lampc.backend.kernels.paged import Attending
+from lampc.backend.kernels.paged import Attending, launching
 from lampc.backend.kernels.rope_write import Rotation
 from lampc.backend.kernels.sampling import likeliest
 from lampc.backend.models.checkpoint import Projection
@@ -84,25 +84,29 @@ class _TritonPass:
         if not isinstance(attend, Attending):
             raise TypeError(f"layers by Triton's kernels attend by them, too, not by {type(attend).__name__}")
         w = self.of.layers[layer]
-        qkv = w.qkv(self._normed(w.norm)).contiguous()
-        return attend.rotated(layer, qkv, self.positions, w.rotation)
+        with launching(self.x):
+            qkv = w.qkv(self._normed(w.norm)).contiguous()
+            return attend.rotated(layer, qkv, self.positions, w.rotation)
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""
         w = self.of.layers[layer]
-        self.more, self.added = w.o(mixed.reshape(len(self.x), -1)).contiguous(), False
-        inner = gated(w.gate_up(self._normed(w.mlp_norm)).contiguous(), "silu")
-        self.more, self.added = w.down(inner).contiguous(), False
+        with launching(self.x):
+            self.more, self.added = w.o(mixed.reshape(len(self.x), -1)).contiguous(), False
+            inner = gated(w.gate_up(self._normed(w.mlp_norm)).contiguous(), "silu")
+            self.more, self.added = w.down(inner).contiguous(), False
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""
         x, more = (picked(part, rows, self.of.rows) for part in (self.x, self.more))
-        normed = rms_norm(more, self.of.norm, self.of.config.norm_eps, residual=x)
-        return self.of.head(normed)[: len(rows)].float().contiguous()
+        with launching(self.x):
+            normed = rms_norm(more, self.of.norm, self.of.config.norm_eps, residual=x)
+            return self.of.head(normed)[: len(rows)].float().contiguous()
 
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
-        return likeliest(self.logits(rows))
+        with launching(self.x):
+            return likeliest(self.logits(rows))
 
     def _normed(self, weight: torch.Tensor) -> torch.Tensor:
         eps, added, self.added = self.of.config.norm_eps, self.added, True

@@ -7,6 +7,7 @@ import torch
 
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
+from lampc.backend.kernels.paged import launching
 from lampc.backend.kernels.sampling import SamplingRows, SamplingSpace, sample
 from lampc.backend.plan import Want
 from lampc.backend.sampler import Draw, drawing_of, with_logprobs
@@ -49,7 +50,8 @@ class DeviceSampler:
             logits[places, ids] = -torch.inf
         if self._space is None or self._space.rows < len(rows) or self._space.vocab != vocab:
             self._space = SamplingSpace(2 * len(rows), vocab, device)
-        tokens: list[int] = sample(logits.contiguous(), SamplingRows.of(draws, device), self._space).tolist()
+        with launching(logits):
+            tokens: list[int] = sample(logits.contiguous(), SamplingRows.of(draws, device), self._space).tolist()
         if min(tokens) < 0:
             raise BackendError("the model's logits are not finite; check the weights")
         return tokens

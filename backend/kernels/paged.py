@@ -5,7 +5,10 @@ taken in chunks counted from position 0, and chunks are added up from the first 
 """
 
 import hashlib
+import threading
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import torch
 import triton
 from numpy.typing import NDArray
 
+from lampc.backend.kernels import accounting
 from lampc.backend.kernels.attention import attend_rows
 from lampc.backend.kernels.merge import merge_parts
 from lampc.backend.kernels.rope_write import LayerCache, Rotation, rope_write
@@ -21,16 +25,26 @@ from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
 from lampc.backend.kernels.worktable import Planner, WorkTable
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.native.build import NoKernels
+from lampc.backend.reads import Read
 from lampc.backend.spans import Span
 from lampc.backend.tiles import score_scale
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PROCESSORS = 132  # where the interpreter has none
+_ALONE = threading.RLock()
 
 
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter."""
     return not isinstance(attend_rows, triton.JITFunction)
+
+
+def launching(q: torch.Tensor) -> AbstractContextManager[object]:
+    """Around launches for a tensor: its device is where Triton launches; of all threads one interprets at a time, since
+    the interpreter changes Triton's own modules while it runs a kernel."""
+    if interpreted():
+        return _ALONE
+    return torch.cuda.device_of(q)  # type: ignore[no-untyped-call]
 
 
 def digest(device: torch.device) -> str:
@@ -152,6 +166,14 @@ class TritonAttention:
         parts = torch.empty(count, self._heads, self.cache.head_dim, device=device)
         return parts, torch.empty(count, self._heads, 2, device=device)
 
+    def reads(self, spans: Sequence[Span]) -> list[Read]:
+        """See `lampc.backend.reads`."""
+        rows, found = sum(span.count for span in spans), []
+        for window, layers in Counter(self.windows).items():
+            table = self.plan(spans, rows, window)
+            found += accounting.reads(table, spans, "triton work table", self.cache.key_bytes(layers))
+        return found
+
     def _upload(self, table: WorkTable) -> Tables:
         arrays = [*(launch.work for launch in table.launches)]
         arrays += [table.members, table.positions, table.slots, table.merged]
@@ -221,12 +243,12 @@ class Attending:
 
     def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         self._of.cache.write(layer, self._slots, k, v)
-        with torch.cuda.device_of(q):  # type: ignore[no-untyped-call]  # where Triton launches
+        with launching(q):
             return self._of.run(layer, q, self.tables[layer])
 
     def rotated(self, layer: int, qkv: torch.Tensor, positions: torch.Tensor, rotation: Rotation) -> torch.Tensor:
         """The same for q, k and v [M, (heads + 2 kv_heads) * D] side by side, not yet normalised and rotated."""
-        with torch.cuda.device_of(qkv):  # type: ignore[no-untyped-call]
+        with launching(qkv):
             q = self._of.write(layer, qkv, positions, self._slots, rotation)
             return self._of.run(layer, q, self.tables[layer])
 

@@ -3,6 +3,7 @@
 The torch twin is `lampc.backend.attention`; with both a row's bits depend on its query and its context alone.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -12,11 +13,13 @@ from numpy.typing import NDArray
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.library import POINTER, SIZE, Library
+from lampc.backend.reads import Read, joined, members_of
 from lampc.backend.spans import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
 _PLAN_HEAD, _PLAN_QUERY = 5, 10  # numbers that a plan takes at most
 _ORDER_HEAD = 2  # numbers before two for each span
+_TILE, CHUNK = 6, 64  # numbers of a tile, keys per product: see `attention.h`
 _STORE = 4 * 8  # bytes of a layer's four addresses
 
 
@@ -106,6 +109,26 @@ class NativeAttention:
 
         return attend
 
+    def reads(self, spans: Sequence[Span]) -> list[Read]:
+        """See `lampc.backend.reads`: `sum_segment` of `attention.cpp`, chunk by chunk."""
+        table = spans if isinstance(spans, Spans) else Spans.of(spans)
+        count, queries = len(table), table.queries
+        order = np.zeros(_ORDER_HEAD + 2 * max(queries, self._room), np.int64)
+        if queries <= self._room:
+            order[:] = self._order  # an order is kept for some steps
+        self._sort(table.table_at, count, _address(order))
+        plan = np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64)
+        found: list[Read] = []
+        for window, layers in Counter(self._windows).items():
+            key_bytes = self._cache.key_bytes(layers)
+            self._plan(table.table_at, count, _address(order), window or 0, self._shape_at, _address(plan))
+            tiles = plan[_PLAN_HEAD : _PLAN_HEAD + _TILE * plan[0]].reshape(-1, _TILE).tolist()
+            at = _PLAN_HEAD + _TILE * len(tiles)
+            known = plan[at : at + 4 * queries].reshape(-1, 4)
+            for begin, size, first, end, _, _ in tiles:
+                found += _met(known[begin : begin + size].tolist(), range(first, end), table, key_bytes)
+        return found
+
     def _room_for(self, queries: int) -> None:
         """Memory for the order and the plans of so many."""
         self._room = queries
@@ -115,6 +138,36 @@ class NativeAttention:
         self._plans = {window: np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64) for window in windows}
         self._plans_at = {window: _address(plan) for window, plan in self._plans.items()}
         self._by_layer = [self._plans_at[window] for window in self._windows]
+
+
+def _met(queries: list[list[int]], chunks: range, spans: Spans, key_bytes: int) -> list[Read]:
+    """What the queries of a tile read: row, position, first key and address of slots of each."""
+    paths = {int(row[3]): slots for row, slots in zip(spans.table, spans.slots, strict=True)}
+    families: dict[tuple[int, ...], list[Read]] = {}
+    for chunk in chunks:
+        base, last = chunk * CHUNK, chunk * CHUNK + CHUNK - 1
+        groups: list[list[list[int]]] = []
+        before: list[int] | None = None
+        for query in queries:
+            seen = query[2] <= last and base <= query[1]
+            if seen and before is not None and _together(before, query, last, paths):
+                groups[-1].append(query)
+            elif seen:
+                groups.append([query])
+            before = query if seen else None
+        for group in groups:
+            rows = [query[0] for query in group]
+            end = min(last, max(query[1] for query in group)) + 1
+            read = Read("native", base, end, members_of(np.array(rows), spans), (end - base) * key_bytes)
+            families.setdefault(tuple(rows), []).append(read)
+    return joined(read for family in families.values() for read in family)
+
+
+def _together(a: list[int], b: list[int], last: int, paths: dict[int, NDArray[np.int64]]) -> bool:
+    """`together` of `attention.cpp`."""
+    if a[3] == b[3]:
+        return True
+    return last <= a[1] and last <= b[1] and bool(paths[a[3]][last] == paths[b[3]][last])
 
 
 class _Results:

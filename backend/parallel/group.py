@@ -14,6 +14,7 @@ from torch.nn.functional import pad
 from lampc.backend.parallel.errors import RankFailed
 from lampc.backend.parallel.shards import tree
 from lampc.backend.parallel.topology import Topology, Way, choose
+from lampc.backend.parallel.trace import Trace
 
 T = TypeVar("T")
 Later = Callable[[], torch.Tensor]
@@ -62,6 +63,7 @@ class Group:
         self.sent = 0
         self.waited_s = 0.0
         self.ways: dict[Way, int] = {}
+        self.trace: Trace | None = None
         self._world, self._inner, self._outer = world, inner, outer
 
     def sum(self, x: torch.Tensor) -> torch.Tensor:
@@ -103,19 +105,37 @@ class Group:
         if world is None:
             return x
         if self.rank:
-            self._start(lambda: world.send([x.contiguous()], 0, 0), x.nbytes)()
+            self._start("logits", lambda: world.send([x.contiguous()], 0, 0), x.nbytes)()
             return None
-        parts = [x]
-        for rank in range(1, self.ranks):
-            part = x.new_empty(len(x), widths[rank])
-            self._start(partial(world.recv, [part], rank, 0), 0)()
-            parts.append(part)
-        return torch.cat(parts, dim=1)
+        return torch.cat([x, *self._received("logits", x, widths[1:])], dim=1)
+
+    def likeliest(self, x: torch.Tensor, widths: list[int]) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """On the first rank, for each row of the ranks' logits [n, width] side by side the first of the largest: its
+        place, int64 [n], and itself, float32 [n]. None on the others, which send these two alone."""
+        tops, places = x.max(dim=1)
+        world = self._world
+        if world is None:
+            return places, tops
+        packed = torch.stack([places.int() + sum(widths[: self.rank]), tops.view(torch.int32)], dim=1)
+        if self.rank:
+            self._start("likeliest", lambda: world.send([packed], 0, 0), packed.nbytes)()
+            return None
+        return best(torch.stack([packed, *self._received("likeliest", packed, [2] * (self.ranks - 1))]))
+
+    def _received(self, name: str, like: torch.Tensor, widths: list[int]) -> list[torch.Tensor]:
+        """What ranks 1, 2, ... send to the first: [n, width] of each, otherwise `like` its own."""
+        world = self._world
+        assert world is not None
+        parts = [like.new_empty(len(like), width) for width in widths]
+        for rank, part in enumerate(parts, 1):
+            self._start(name, partial(world.recv, [part], rank, 0), 0)()
+        return parts
 
     def _all_gather(self, among: Channel, x: torch.Tensor) -> Later:
         """[ranks, ...]"""
         out = x.new_empty(among.size() * x.numel())
-        wait = self._start(lambda: among._allgather_base(out, x.view(-1)), (among.size() - 1) * x.nbytes)
+        size = (among.size() - 1) * x.nbytes
+        wait = self._start("gather", lambda: among._allgather_base(out, x.view(-1)), size)
 
         def finish() -> torch.Tensor:
             wait()
@@ -130,7 +150,8 @@ class Group:
         if rest := -len(flat) % ranks:
             flat = pad(flat, (0, rest))
         out = torch.empty_like(flat)
-        wait = self._start(lambda: among.alltoall_base(out, flat, [], []), flat.nbytes // ranks * (ranks - 1))
+        size = flat.nbytes // ranks * (ranks - 1)
+        wait = self._start("scatter", lambda: among.alltoall_base(out, flat, [], []), size)
 
         def finish() -> torch.Tensor:
             wait()
@@ -138,14 +159,17 @@ class Group:
 
         return finish
 
-    def _start(self, exchange: Callable[[], Work], size: int) -> Callable[[], None]:
+    def _start(self, name: str, exchange: Callable[[], Work], size: int) -> Callable[[], None]:
         """Begins an exchange in which `size` bytes are sent; what it gives waits for it."""
         work = self._told(exchange)
         self.sent += size
+        until: Callable[[], object] = work.wait
+        if self.trace is not None:
+            until = self.trace.exchange(name, work, size)
 
         def wait() -> None:
             start = time.perf_counter()
-            self._told(work.wait)
+            self._told(until)
             self.waited_s += time.perf_counter() - start
 
         return wait
@@ -156,3 +180,11 @@ class Group:
         except RuntimeError as error:
             what = str(error).split("] ", 1)[-1].splitlines()[0]
             raise RankFailed(f"rank {self.rank} lost the others: {what}") from error
+
+
+def best(found: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of int32 [ranks, n, 2], ids and the bits of float32 logits: for each of n the first of the largest logits, its id
+    int64 [n] and itself float32 [n]. NaN counts as the largest."""
+    tops = found[:, :, 1].contiguous().view(torch.float32)
+    where = tops.argmax(0, keepdim=True)
+    return found[:, :, 0].gather(0, where)[0].long(), tops.gather(0, where)[0]

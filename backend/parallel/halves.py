@@ -5,25 +5,28 @@ that is for nothing where reading weights takes the time, so only steps with man
 """
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import numpy as np
 import torch
 
 from lampc.backend.parallel.outline import Pass
 from lampc.backend.parallel.step import Step
+from lampc.backend.parallel.trace import Trace
 from lampc.backend.spans import Span
 
 
-def together(passes: Sequence[Pass]) -> list[torch.Tensor]:
+def together(passes: Sequence[Pass], trace: Trace | None = None) -> list[torch.Tensor]:
     """What passes give, each of which goes on whenever the others have begun a sum."""
     results: dict[int, torch.Tensor] = {}
     while len(results) < len(passes):
         for i, one in enumerate(passes):
             if i not in results:
-                try:
-                    next(one)
-                except StopIteration as end:
-                    results[i] = end.value
+                with nullcontext() if trace is None else trace.computing(i):
+                    try:
+                        next(one)
+                    except StopIteration as end:
+                        results[i] = end.value
     return [results[i] for i in range(len(passes))]
 
 
@@ -62,4 +65,4 @@ def _part(step: Step, first: int, end: int, padded: Callable[[int], int]) -> Ste
         a, b = max(span.first, first), min(span.first + span.count, end)
         if a < b:
             spans.append(Span(a - first, span.start + a - span.first, b - a, span.slots))
-    return Step(ids, positions, slots, wanted, spans)
+    return Step(ids, positions, slots, wanted, spans, step.plain)

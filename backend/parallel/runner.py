@@ -3,7 +3,7 @@
 import contextlib
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 
 from lampc.backend.job import Drawn
@@ -13,7 +13,8 @@ from lampc.backend.parallel.launch import Ranks
 from lampc.backend.parallel.share import Share
 from lampc.backend.parallel.step import Writer, read
 from lampc.backend.plan import Plan
-from lampc.backend.sampler import resolve
+from lampc.backend.reads import Read
+from lampc.backend.sampler import drawn, resolve
 
 
 class ParallelRunner:
@@ -30,7 +31,7 @@ class ParallelRunner:
         self._control = control
         self._writer = Writer()
 
-    def execute(self, plan: Plan) -> list[Drawn]:
+    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step. Raises RankFailed, now and ever after, if a rank has failed."""
         self.check()
         with _uninterrupted():
@@ -38,12 +39,20 @@ class ParallelRunner:
                 step, requests = read(plan, self.share.padded(plan.rows))
                 if self._control is not None:
                     self._control.send(self._writer.write(step, requests))
-                logits = self.share.run(step)
+                likeliest = self.share.likeliest(step) if step.plain else None
+                logits = None if step.plain else self.share.run(step)
             except BaseException as error:
                 self.failure = self.ranks.explain(error) if self.ranks is not None else str(error)
                 raise RankFailed(self.failure) from error
+        if likeliest is not None:
+            ids, tops = likeliest
+            return drawn(ids.tolist(), tops.tolist())
         assert logits is not None
         return resolve(plan.wants, logits.cpu().numpy())
+
+    def reads(self, plan: Plan) -> list[Read]:
+        """What the first rank reads for a plan; see `lampc.backend.reads`."""
+        return self.share.reads(read(plan, plan.rows)[0])
 
     def check(self) -> None:
         """Raises RankFailed if a rank has failed, also between steps."""
@@ -55,6 +64,8 @@ class ParallelRunner:
     def close(self) -> None:
         """Ends the other ranks. Twice is fine."""
         control, self._control = self._control, None
+        if control is not None:
+            self.share.end()
         if control is not None and self.failure is None:
             with contextlib.suppress(RankFailed):
                 control.stop()

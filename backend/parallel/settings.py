@@ -13,7 +13,7 @@ class Settings:
     """`device` is "cpu" or "cuda"; `slots` the size of the KV cache in tokens, on each rank; `backend` and `kernels`
     are as in `lampc.backend.kernel_choice`, the latter a digest; `int8` says it of K/V; `threads` those of each rank;
     `timeout_s` how long one may keep the others waiting; `halve_from` how many rows a step must have to be computed in
-    two halves.
+    two halves. Where `trace` names a folder, every rank writes there what it did when, once it ends.
     """
 
     folder: str
@@ -30,6 +30,7 @@ class Settings:
     timeout_s: float
     threads: int
     halve_from: int = 128
+    trace: str = ""
 
     def to_json(self) -> str:
         """One line."""

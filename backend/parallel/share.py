@@ -1,5 +1,8 @@
 """One rank's share of an engine: its weights, its K/V, and the steps that it computes together with the others."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,11 +23,13 @@ from lampc.backend.parallel.settings import DTYPES, Settings
 from lampc.backend.parallel.shards import Shards
 from lampc.backend.parallel.source import Source
 from lampc.backend.parallel.step import Step
+from lampc.backend.parallel.trace import Trace
+from lampc.backend.reads import Read
 from lampc.backend.tokenizer import read_json
 
 
 class Share:
-    """`group` may be replaced by the one that connects the ranks after loading. `bytes_read` is of tensors."""
+    """Alone until it is told to `connect`. `bytes_read` is of tensors."""
 
     def __init__(self, settings: Settings, rank: int) -> None:
         """Reads this rank's weights. Raises what `load_engine` raises."""
@@ -41,6 +46,8 @@ class Share:
         self._halve_from = max(2, settings.halve_from)
         shards = Shards(rank, settings.ranks)
         self.group = Group()
+        self.trace = Trace(rank) if settings.trace else None
+        self._folder = Path(settings.trace)
         weights = Weights(folder)
         made = recipe(resolve(config, path), Fields(config, path), settings.context_length)
         source = Source(weights, shards, lambda x: self.group.begin(x), self._rows, device, dtype)
@@ -59,17 +66,54 @@ class Share:
         """How many rows a step of `rows` rows is computed with."""
         return self._rows.padded(rows)
 
-    @torch.inference_mode()
+    def connect(self, group: Group) -> None:
+        """Takes the group that connects the ranks."""
+        self.group = group
+        group.trace = self.trace
+
     def run(self, step: Step) -> torch.Tensor | None:
         """Stores K/V, and on the first rank gives logits [wanted, vocab], float32. Raises RankFailed."""
-        parts = halved(step, self._halve_from, self._rows.padded) if self.group.ranks > 1 else None
+        with self._step(step):
+            return self.group.to_first(self._logits(step), self._widths)
+
+    def likeliest(self, step: Step) -> tuple[torch.Tensor, torch.Tensor] | None:
+        """Stores K/V, and on the first rank gives the likeliest token of each wanted row, int64 [wanted], and its
+        logit, float32 [wanted]. Raises RankFailed."""
+        with self._step(step):
+            return self.group.likeliest(self._logits(step), self._widths)
+
+    def end(self) -> None:
+        """There are no more steps: writes the trace, if there is one."""
+        if self.trace is not None:
+            self.trace.write(self._folder)
+
+    @contextmanager
+    def _step(self, step: Step) -> Iterator[None]:
+        with torch.inference_mode(), nullcontext() if self.trace is None else self.trace.step(len(step.ids)):
+            yield
+
+    def _logits(self, step: Step) -> torch.Tensor:
+        """[wanted, width] of this rank's tokens."""
+        parts = self._halved(step)
         if parts is None:
-            (logits,) = together([self.begin(step)])
-        else:
-            halves, order = parts
-            found = together([self.begin(half, place) for place, half in enumerate(halves)])
-            logits = torch.cat(found)[order.to(self._device)]
-        return self.group.to_first(logits, self._widths)
+            return together([self.begin(step)], self.trace)[0]
+        halves, order = parts
+        found = together([self.begin(half, place) for place, half in enumerate(halves)], self.trace)
+        return torch.cat(found)[order.to(self._device)]
+
+    def _halved(self, step: Step) -> tuple[list[Step], torch.Tensor] | None:
+        return halved(step, self._halve_from, self._rows.padded) if self.group.ranks > 1 else None
+
+    def reads(self, step: Step) -> list[Read]:
+        """What this rank reads in a step, halved or not; see `lampc.backend.reads`."""
+        parts = self._halved(step)
+        whole = {id(span.slots): i for i, span in enumerate(step.spans)}
+        found = []
+        for attention, part in zip(self._attention, [step] if parts is None else parts[0]):
+            for one in attention.reads(part.spans):
+                members = tuple((whole[id(part.spans[i].slots)], start, count) for i, start, count in one.members)
+                found.append(replace(one, members=members))
+        return found
 
     def begin(self, step: Step, place: int = 0) -> Pass:
         """A pass through the model; one with another `place` may go on in turns with it."""

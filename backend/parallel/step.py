@@ -1,9 +1,9 @@
 """One step as numbers: what every rank must know of a plan, and how it is sent.
 
-On the wire a step is one int32 array: 4 counts (rows, wanted rows, spans, slots that follow); ids, positions and store
-slots of the rows; the wanted rows; for each span first row, first position, count, the span of the last step that was
-of the same request (-1: none) and how many of its slots are the same; then all slots that are not. A request that
-decodes thus costs nine numbers and its new slot, whatever its context.
+On the wire a step is one int32 array: 5 numbers (rows, wanted rows, spans, slots that follow, 1 if it is plain); ids,
+positions and store slots of the rows; the wanted rows; for each span first row, first position, count, the span of the
+last step that was of the same request (-1: none) and how many of its slots are the same; then all slots that are not. A
+request that decodes thus costs nine numbers and its new slot, whatever its context.
 """
 
 from collections.abc import Sequence
@@ -19,18 +19,22 @@ from lampc.backend.spans import Span
 Numbers = NDArray[np.int64]
 Wire = NDArray[np.int32]
 
-_HEAD, _SPAN = 4, 5
+_HEAD, _SPAN = 5, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """`ids`, `positions`, `slots` of all rows, padding included (slot -1 stores nothing); rows `wanted` of them."""
+    """`ids`, `positions`, `slots` of all rows, padding included (slot -1 stores nothing); rows `wanted` of them.
+
+    Of a `plain` step the likeliest token of each wanted row is all that is needed.
+    """
 
     ids: Numbers
     positions: Numbers
     slots: Numbers
     wanted: Numbers
     spans: Sequence[Span]
+    plain: bool = False
 
 
 def read(plan: Plan, count: int) -> tuple[Step, list[int]]:
@@ -50,7 +54,7 @@ def read(plan: Plan, count: int) -> tuple[Step, list[int]]:
         slots[row + first - start : row + size] = job.slots[first:end]
         row += size
     wanted = np.array([r for want in plan.wants for r in want.rows], np.int64)
-    return Step(ids, positions, slots, wanted, spans), requests
+    return Step(ids, positions, slots, wanted, spans, plan.plain), requests
 
 
 class Writer:
@@ -73,7 +77,7 @@ class Writer:
             sent[request] = i, slots.copy()
         self._sent = sent
         tail = np.concatenate([*news, np.zeros(0, np.int64)])
-        head = [len(step.ids), len(step.wanted), len(step.spans), len(tail)]
+        head = [len(step.ids), len(step.wanted), len(step.spans), len(tail), step.plain]
         parts = [np.array(head), step.ids, step.positions, step.slots, step.wanted, table.ravel(), tail]
         return np.concatenate(parts).astype(np.int32)
 
@@ -89,9 +93,9 @@ class Reader:
         numbers = wire.astype(np.int64)
         if len(numbers) < _HEAD:
             raise BackendError("a step is cut short")
-        rows, wanted, count, more = numbers[:_HEAD].tolist()
+        rows, wanted, count, more, plain = numbers[:_HEAD].tolist()
         sizes = [_HEAD, rows, rows, rows, wanted, _SPAN * count, more]
-        if min(sizes) < 0 or len(numbers) != sum(sizes):
+        if min(sizes) < 0 or len(numbers) != sum(sizes) or plain not in (0, 1):
             raise BackendError(f"a step of {len(numbers)} numbers says that it has {sum(sizes)}")
         _, ids, positions, slots, some, flat, tail = np.split(numbers, np.cumsum(sizes)[:-1])
         spans: list[Span] = []
@@ -106,7 +110,7 @@ class Reader:
             if len(spans[-1].slots) != start + size:
                 raise BackendError(f"a span of {start + size} slots has {len(spans[-1].slots)}")
         self._last = [span.slots for span in spans]
-        return Step(ids, positions, slots, some, spans)
+        return Step(ids, positions, slots, some, spans, plain == 1)
 
 
 def _common(a: Numbers, b: Numbers) -> int:

@@ -82,7 +82,8 @@ def start(settings: Settings, tokenizer: TextTokenizer, info: EngineInfo, **opti
         store, rank, loopback = job
         store.set(_SETTINGS, settings.to_json())
         share = Share(settings, rank)
-        share.group, control = join(store, rank, settings, lambda: None, loopback)
+        group, control = join(store, rank, settings, lambda: None, loopback)
+        share.connect(group)
         runner = ParallelRunner(share, control, None)
         return _engine(runner, runner.close, tokenizer, info, settings.slots, options)
     return _launched(settings, tokenizer, info, options)
@@ -114,7 +115,8 @@ def _launched(
         undo.callback(ranks.close)
         share = Share(settings, 0)
         try:
-            share.group, control = join(file_store(place, settings.ranks), 0, settings, ranks.check, loopback=True)
+            group, control = join(file_store(place, settings.ranks), 0, settings, ranks.check, loopback=True)
+            share.connect(group)
         except (RankFailed, RuntimeError) as error:
             raise RankFailed(ranks.explain(error)) from error
         ranks.joined()

@@ -15,10 +15,16 @@ def serve(store: Store, rank: int, settings: Settings, watch: Callable[[], None]
     """Until the first rank says that it is over. Raises RankFailed if that or another one is gone."""
     torch.set_num_threads(settings.threads)
     share = Share(settings, rank)
-    share.group, control = join(store, rank, settings, watch, loopback)
+    group, control = join(store, rank, settings, watch, loopback)
+    share.connect(group)
     reader = Reader()
     while len(wire := control.receive()):
-        share.run(reader.read(wire))
+        step = reader.read(wire)
+        if step.plain:
+            share.likeliest(step)
+        else:
+            share.run(step)
+    share.end()
 
 
 def serve_launched(rank: int, store: str, settings: str) -> None:

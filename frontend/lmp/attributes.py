@@ -9,6 +9,7 @@ from lampc.frontend.lmp import ast, literals
 from lampc.frontend.lmp.report import Reporter, listed, suggest
 from lampc.ir import Sampling, Span
 from lampc.ir.adapters import ADAPTERS
+from lampc.ir.adapters.registry import kind_of
 from lampc.ir.content import PARAMETERS
 
 SAMPLE = ("n", "temperature", "top_k", "top_p", "max_tokens", "stop")
@@ -19,7 +20,10 @@ ATTRIBUTES: dict[str, tuple[tuple[str, ...], str]] = {
     "name": (("signature",), '`@name("...")`: the signature\'s name, where it is no word of the language'),
     "augmented": (("demo",), "`@augmented`: this demo came out of a run, not out of the data"),
     "model": (("use",), "`@model(m)`: ask this model"),
-    "layout": (("use",), f"`@layout(chat)`: how prompts are written; one of {', '.join(sorted(ADAPTERS))}"),
+    "layout": (
+        ("use",),
+        f"`@layout(chat)`: how prompts are written; one of {', '.join(sorted(n for n in ADAPTERS if kind_of(n) == n))}",
+    ),
     "sample": (
         ("use", "call"),
         "`@sample(n: 5, temperature: 0.7)`: how tokens are drawn; with `n`, a list of so many answers",

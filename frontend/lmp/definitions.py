@@ -25,6 +25,10 @@ class Made:
     spans: dict[str, Span]
 
 
+_TEXTLESS = ("bound",)
+"""Kinds that may say nothing of what they stand for: whoever runs the program does."""
+
+
 def arguments(env: Env, maker: ast.Maker, makers: dict[str, tuple[str, ...] | None], code: str) -> Made | None:
     """Read `kind("text", name: value, ...)`; `makers` gives the names each kind takes (None: any).
 
@@ -61,7 +65,7 @@ def arguments(env: Env, maker: ast.Maker, makers: dict[str, tuple[str, ...] | No
             spans[name] = arg.value.span
             continue
         good = False
-    if not first and good:
+    if not first and good and kind not in _TEXTLESS:
         report.error(code, f"`{kind}` needs a text first", maker.span, help=f'write `{kind}("...")`')
         good = False
     return Made(kind, first, named, spans) if good else None

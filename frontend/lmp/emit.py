@@ -123,9 +123,10 @@ class _Emitter:
                 made = f"{identifier(op.kind)}({literals.quote(op.source)}{options})"
                 self.out.append(f"model {identifier(op.symbol)} = {made};")
             case prog.DefRetriever():
-                more = "" if op.field == "text" else f", field: {literals.quote(op.field)}"
-                more += "" if op.k == 3 else f", k: {op.k}"
-                made = f"{identifier(op.kind)}({literals.quote(op.source)}{more})"
+                said = [literals.quote(op.source)] if op.source else []
+                said += [] if op.field == "text" else [f"field: {literals.quote(op.field)}"]
+                said += [] if op.k == 3 else [f"k: {op.k}"]
+                made = f"{identifier(op.kind)}({', '.join(said)})"
                 self.out.append(f"retriever {identifier(op.symbol)} = {made};")
             case prog.DefTool():
                 head = f"tool {identifier(op.symbol)}{params_text(op.params)} -> {type_text(op.returns)}"
@@ -315,6 +316,10 @@ def params_text(fields: object) -> str:
 
 
 def field_text(f: Field) -> str:
+    """A field's declaration. Raises NotSayable for what only Python says of a type: classes, defaults, limits."""
+    if f.shape is not None or f.limits or f.default:
+        what = f"the type `{f.shape.name}`" if f.shape is not None else "a default or a limit"
+        raise NotSayable(f"{what} of field `{f.name}`, which Python says")
     text = f"{identifier(f.name)}: {type_text(f.type)}"
     if f.max_tokens:
         text += f" @max({f.max_tokens})"

@@ -53,6 +53,8 @@ def type_text(t: Type, inside: bool = False) -> str:
             return f"list[{type_text(item)}]"
         case Maybe(item):
             return type_text(item, True) + "?"
+        case Record(host=host) | Choice(host=host) if host:
+            raise NotSayable(f"the Python class {host}")
         case Record(fields):
             return "{" + ", ".join(f"{identifier(n)}: {type_text(f)}" for n, f in fields) + "}"
         case Choice(options) if options:

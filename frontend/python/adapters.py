@@ -21,12 +21,19 @@ from lampc.ir import Demo, DemoSet, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.dialogue import Dialogue
-from lampc.ir.adapters.registry import layout_for
+from lampc.ir.adapters.registry import ONCE, layout_for
 from lampc.ir.adapters.schema import is_history
 from lampc.ir.media import split
+from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
 
 Message = dict[str, Any]
+_METHODS = (
+    "format", "parse", "format_system_message", "format_field_description", "format_field_structure",
+    "format_task_description", "format_user_message_content", "format_assistant_message_content", "format_demos",
+    "format_conversation_history", "user_message_output_requirements", "__call__", "acall",
+)  # fmt: skip
+"""What DSPy's adapters may override."""
 
 
 class Adapter:
@@ -36,6 +43,8 @@ class Adapter:
     """
 
     layout: ClassVar[str] = ""
+    changed: ClassVar[str] = ""
+    """The method of a user's subclass that no run would call."""
     asks_always: ClassVar[bool] = False
     """Whether there is a user's message even if nothing stands in it."""
 
@@ -56,9 +65,20 @@ class Adapter:
         self.parallel_tool_calls = parallel_tool_calls
         self.compat = compat
 
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        if cls.__module__ != __name__:
+            cls.changed = next((n for n in _METHODS if n in vars(cls)), cls.changed)
+
     @property
     def name(self) -> str:
-        """The layout that programs run with."""
+        """The layout that programs run with. Raises TypeError for a subclass that writes or reads in its own way."""
+        if self.changed:
+            raise TypeError(
+                f"`{type(self).__name__}` changes `{self.changed}`, but programs run with the layouts of "
+                "lampc.ir.adapters: write prompts of your own as a template (Predict(..., template=...)), or give a "
+                "class like lampc.ir.adapters.chat.Chat a name in lampc.ir.adapters.registry.ADAPTERS"
+            )
         return layout_for(self.layout, self.compat if self.compat is not None else settings.compat)
 
     def __repr__(self) -> str:
@@ -102,7 +122,8 @@ class Adapter:
 
     def format_system_message(self, signature: Any) -> str:
         made = _ir(signature)
-        return self._how.structure(made) + self._how.instruction(made.instruction)
+        how = self._how
+        return how.structure(made) + how.objective + how.instruction(made.instruction)
 
     def format_user_message_content(
         self, signature: Any, inputs: Mapping[str, Any], prefix: str = "", suffix: str = "", main_request: bool = False
@@ -158,6 +179,11 @@ class ChatAdapter(Adapter):
         )
         self.use_json_adapter_fallback = use_json_adapter_fallback
 
+    @property
+    def name(self) -> str:
+        again = self.use_json_adapter_fallback or self.layout not in ("chat", "xml")
+        return super().name + ("" if again else ONCE)
+
 
 class JSONAdapter(ChatAdapter):
     """Inputs under markers, outputs as one JSON object."""
@@ -188,7 +214,8 @@ class XMLAdapter(ChatAdapter):
 
 
 class TwoStepAdapter(Adapter):
-    """The model answers as it likes; a second call, to `extraction_model`, picks the outputs out of its answer."""
+    """The model answers as it likes; a second call, to `extraction_model` (by default the same), picks the outputs out
+    of its answer."""
 
     layout = "two_step"
     asks_always = True
@@ -196,6 +223,10 @@ class TwoStepAdapter(Adapter):
     def __init__(self, extraction_model: Any = None, **options: Any) -> None:
         super().__init__(**options)
         self.extraction_model = extraction_model
+
+    @property
+    def name(self) -> str:
+        return super().name + (f":{model_name(self.extraction_model)}" if self.extraction_model is not None else "")
 
 
 def _ir(signature: Any) -> IRSignature:

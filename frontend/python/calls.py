@@ -13,12 +13,13 @@ from lampc.frontend.python import lowered, methods
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
 from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
+from lampc.frontend.python.entry import graph_of
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS, shared
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.modules.parallel import Parallel
-from lampc.frontend.python.predict import ChainOfThought, Predict, check_inputs, demo_set, sampling_of
+from lampc.frontend.python.predict import ChainOfThought, Predict, as_given, check_inputs, demo_set, sampling_of
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import source_of
@@ -86,8 +87,8 @@ class Calls(Expressions):
                 return self.pack({"passages": found}, node)
             case Tool():
                 return self.tool(function, args, kwargs, node)
-            case Module() if hasattr(function, "_graph"):
-                return self.inline(type(function)._graph, [function, *args], kwargs, node)
+            case Module() if (graph := graph_of(function)) is not None:
+                return self.inline(graph, [function, *args], kwargs, node)
             case Module() | Program():
                 return self.nested(function, args, kwargs, node)
             case Parallel():
@@ -149,6 +150,7 @@ class Calls(Expressions):
         for name, info in predictor.signature.output_fields.items():
             if info.reading is not None and not info.reading.held:
                 raise self.stop("L0713", node, f"output `{name}` of `{symbol}` is an object that the IR cannot hold")
+        signature = as_given(signature, kwargs)
         key = self.state.key(symbol)
         more: dict[str, Any] = {"predictor": Symbol(symbol), "signature": signature, "sampling": sampling, "key": key}
         if n == 1:
@@ -181,7 +183,7 @@ class Calls(Expressions):
     def in_place(self, module: Any, kwargs: dict[str, Any], node: ast.AST) -> Any:
         """A module's call with its body here, so that what is drawn in it is drawn as said here."""
         if isinstance(module, Module) and not isinstance(module, Predict | ChainOfThought):
-            return self.inline(getattr(type(module), "_graph", type(module).forward), [module], kwargs, node)
+            return self.inline(graph_of(module) or type(module).forward, [module], kwargs, node)
         return self.call(module, [], kwargs, node)
 
     def retrieve(

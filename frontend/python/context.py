@@ -13,6 +13,7 @@ from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.base import FunctionState
 from lampc.frontend.python.codes import Untraceable
 from lampc.frontend.python.declare import Tune, params_of, returns_of
+from lampc.frontend.python.entry import forward_of, inputs_of
 from lampc.frontend.python.liveness import shared, walk_block
 from lampc.frontend.python.module import Module, members, predictor_symbols
 from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
@@ -254,57 +255,6 @@ class Context:
         for name in models:
             yield prog.DefModel.make(symbol=_identifier(name), kind=_kind(name), source=name)
         yield from ops
-
-
-def forward_of(module: Module) -> Any:
-    """The function that a module is traced by: a library module's graph, else its `forward`."""
-    return getattr(type(module), "_graph", type(module).forward)
-
-
-def inputs_of(module: Any) -> dict[str, Type] | None:
-    """The inputs of a module whose `forward` takes them by any name, with their types; None if they are not known.
-
-    They are those of its signature, of the module that it attempts, or of whatever its `forward` hands them to.
-    """
-    if isinstance(module, ChainOfThought):
-        module = module.predict
-    if isinstance(module, Predict):
-        return {f.name: f.type for f in module.ir_signature().inputs}
-    signature: Any = getattr(module, "signature", None)
-    if hasattr(signature, "ir"):
-        return {f.name: f.type for f in signature.ir().inputs}
-    if hasattr(module, "_graph"):
-        return inputs_of(getattr(module, "module", None))
-    if not isinstance(module, Module):
-        return None
-    try:
-        source = source_of(type(module).forward)
-    except Untraceable:
-        return None
-    star = source.node.args.kwarg
-    first, *rest = source.node.args.args
-    own = {a.arg: ANY for a in rest}
-    found: dict[str, Type] = {}
-    for call in ast.walk(source.node):
-        if not isinstance(call, ast.Call) or star is None:
-            continue
-        if any(k.arg is None and isinstance(k.value, ast.Name) and k.value.id == star.arg for k in call.keywords):
-            callee = _part(call.func, first.arg, module)
-            inner = inputs_of(callee) if callee is not None else None
-            if inner is None:
-                return None
-            found |= {n: t for n, t in inner.items() if n not in {k.arg for k in call.keywords}}
-    return {**own, **found} if found or star is None else None
-
-
-def _part(node: ast.expr, name: str, module: Module) -> Any:
-    """What `self.a.b` names in a module, or None."""
-    if isinstance(node, ast.Name):
-        return module if node.id == name else None
-    if isinstance(node, ast.Attribute):
-        owner = _part(node.value, name, module)
-        return getattr(owner, node.attr, None) if owner is not None else None
-    return None
 
 
 def definition(symbol: str, thing: Any) -> Op:

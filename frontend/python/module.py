@@ -13,6 +13,8 @@ from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.calllog import CallHistory, callers, show
 from lampc.frontend.python.example import Example, Prediction
 from lampc.ir.runner import AwaitingRunner, BatchRunner, find_runner
+from lampc.ir.settings import settings
+from lampc.ir.usage import track_usage
 
 
 class Parameter:
@@ -51,6 +53,12 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if settings.track_usage and settings.usage_tracker is None:
+            with track_usage() as used:
+                found = self(*args, **kwargs)
+            if isinstance(found, Prediction):
+                found.set_lm_usage(used.get_total_tokens())
+            return found
         token = callers.set((*callers.get(), self))
         try:
             if told := active(self):

@@ -15,11 +15,12 @@ from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module, Parameter
 from lampc.frontend.python.modules.hints import hinted
 from lampc.frontend.python.signature import ensure_signature
-from lampc.frontend.python.values.plain import plain
+from lampc.frontend.python.values.plain import known_plain, plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
 from lampc.ir.adapters.registry import layout_for
+from lampc.ir.adapters.schema import is_history
 from lampc.ir.modelnames import model_name
 from lampc.ir.runner import runner
 from lampc.ir.settings import settings
@@ -128,14 +129,19 @@ class Predict(Module, Parameter, Generic[A]):
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         bound = self.bound(signature, inputs.pop("demos", None), inputs.pop("lm", None))
         values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
+        if len(inputs) < len(values):
+            bound = replace(bound, signature=as_given(bound.signature, inputs))
         bound = hinted(self, bound, values)
         n, sampling = sampling_of(config)
         ask = runner(f"predictor `{bound.name}`")
         key = call_key(bound.name, config)
-        if hasattr(ask, "predict_many"):  # what ManyRunner says; asking a protocol takes ten times as long
-            found = ask.predict_many(bound, values, sampling, key, n)
+        sink = settings.send_stream
+        if sink is None:
+            found = _drawn(ask, bound, values, sampling, key, n)
         else:
-            found = [ask.predict(bound, values, sampling, key) for _ in range(n)]
+            with sink.calling(self, bound, values) as ended:
+                found = _drawn(ask, bound, values, sampling, key, n)
+                ended([text for _, text in found])
         remember(CallRecord(bound, values, tuple(text for _, text in found)))
         made = Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature)
         if (trace := settings.trace) is not None:
@@ -158,12 +164,13 @@ class Predict(Module, Parameter, Generic[A]):
         raise TypeError(f"a predictor takes its inputs by name: ({names})")
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
-        """In the form that DSPy saves."""
+        """In the form that DSPy saves; with `json_mode` objects in demos as their JSON."""
         state = getattr(self.lm, "dump_state", None)
+        demos = [dict(d.toDict() if isinstance(d, Example) else d) for d in self.demos]
         return {
             "traces": list(self.traces),
             "train": list(self.train),
-            "demos": [dict(d.toDict() if isinstance(d, Example) else d) for d in self.demos],
+            "demos": known_plain(demos) if json_mode else demos,
             "signature": self.signature.dump_state(),
             "lm": state() if state is not None else self.lm,
         }
@@ -220,6 +227,14 @@ class ChainOfThought(Module, Generic[A]):
         async def acall(self, *args: Any, **kwargs: Any) -> A: ...
 
 
+def _drawn(ask: Any, bound: Bound, values: dict[str, Any], sampling: Sampling, key: Key, n: int) -> list[Any]:
+    """(outputs, text) of `n` draws of a call."""
+    if hasattr(ask, "predict_many"):  # what ManyRunner says; asking a protocol takes ten times as long
+        found: list[Any] = ask.predict_many(bound, values, sampling, key, n)
+        return found
+    return [ask.predict(bound, values, sampling, key) for _ in range(n)]
+
+
 def call_key(name: str, config: Mapping[str, Any]) -> Key:
     """The call site that draws come from; `rollout_id` makes another one of it."""
     rollout = config.get("rollout_id")
@@ -266,12 +281,17 @@ def demo_set(demos: Any) -> DemoSet:
 
 
 def check_inputs(signature: IRSignature, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs in the order of the signature; what may be null and is not given is null.
+    """The inputs in the order of the signature; what may be null and is not given is null, a conversation that is not
+    given is the one of the settings, or none.
 
     What the signature does not have is left out, with a warning in the log: rows carry more columns than are asked
     for. Raises TypeError, naming what is missing.
     """
     names = [f.name for f in signature.inputs]
+    for f in signature.inputs:
+        if f.name not in given and is_history(f):
+            talk = settings.get("conversation")
+            given = {**given, f.name: plain(talk) if talk is not None else {"messages": []}}
     missing = [f.name for f in signature.inputs if f.name not in given and not f.optional()]
     extra = [n for n in given if n not in names]
     if missing:
@@ -279,6 +299,14 @@ def check_inputs(signature: IRSignature, name: str, given: Mapping[str, Any]) ->
     if extra:
         logger.warning("%s", input_trouble(name, names, [], extra))
     return {f.name: given[f.name] if f.name in given else f.absent() for f in signature.inputs}
+
+
+def as_given(signature: IRSignature, given: Mapping[str, Any]) -> IRSignature:
+    """The signature of a call: inputs that may be null and are not given have no place in the message."""
+    if all(f.name in given or f.default or is_history(f) for f in signature.inputs):
+        return signature
+    told = (replace(f, given=f.name in given or bool(f.default) or is_history(f)) for f in signature.inputs)
+    return replace(signature, inputs=tuple(told))
 
 
 def input_trouble(name: str, names: list[str], missing: list[str], extra: list[str]) -> str:

@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 
-from lampc.frontend.python.codes import wrong
 from lampc.frontend.python.fields import FieldInfo
-from lampc.frontend.python.signature_text import Names, parse_fields
+from lampc.frontend.python.signature_text import Names, bad_signature, parse_fields
 from lampc.frontend.python.values.names import BadType
 from lampc.frontend.python.values.plain import plain
 from lampc.frontend.python.values.reading import read
@@ -99,7 +98,7 @@ class SignatureMeta(type):
             try:
                 sides.append(tuple(f.ir() for f in fields.values()))
             except BadType as e:
-                raise wrong("L0702", f"signature `{cls.__name__}`: {e}") from None
+                raise bad_signature("L0702", f"signature `{cls.__name__}`: {e}") from None
         name = "" if cls.__name__ == _NAME else cls.__name__
         return IRSignature(sides[0], sides[1], cls.instructions, name)
 
@@ -305,14 +304,14 @@ def _declared(made: type, parents: list[SignatureMeta], body: dict[str, Any]) ->
     for name, value in body.items():
         odd = not (name.startswith("_") or name in annotations or callable(value) or hasattr(value, "__get__"))
         if odd and not isinstance(value, FieldInfo) and name != "model_config":
-            raise wrong("L0703", f"`{name}` of signature `{made.__name__}` is no field and has no type")
+            raise bad_signature("L0703", f"`{name}` of signature `{made.__name__}` is no field and has no type")
     written = {n: v for n, v in body.items() if isinstance(v, FieldInfo)}
     for name in [*written, *(n for n in annotations if n not in written)]:
         if name.startswith("_") or name == "model_config" or _is_classvar(annotations.get(name)):
             continue
         info = written.get(name)
         if info is None:
-            raise wrong("L0703", f"field `{name}` of signature `{made.__name__}` is neither input nor output")
+            raise bad_signature("L0703", f"field `{name}` of signature `{made.__name__}` is neither input nor output")
         if name not in annotations:
             info = replace(info, undefined=True)
         fields[name] = _typed(info, name, annotations.get(name, str), names)
@@ -325,7 +324,7 @@ def _typed(info: FieldInfo, name: str, annotation: Any, names: Mapping[str, Any]
     try:
         reading = read(annotation, names)
     except BadType as e:
-        raise wrong("L0702", f"field `{name}`: {e}") from None
+        raise bad_signature("L0702", f"field `{name}`: {e}") from None
     return replace(info, name=name, annotation=reading.annotation, reading=reading)
 
 

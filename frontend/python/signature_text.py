@@ -12,6 +12,21 @@ from lampc.frontend.python.fields import FieldInfo
 from lampc.frontend.python.frames import Visible
 from lampc.frontend.python.values.names import KNOWN_EVERYWHERE, BadType, of_node
 from lampc.frontend.python.values.reading import read
+from lampc.ir import CompileError
+
+
+class SignatureError(CompileError, ValueError):
+    """A signature that cannot be read: also a ValueError, as in DSPy."""
+
+
+class FieldError(CompileError, TypeError):
+    """An attribute of a signature class that is no field: also a TypeError, as in DSPy."""
+
+
+def bad_signature(code: str, message: str) -> CompileError:
+    """The error, placed at the line that is running now."""
+    found = wrong(code, message)
+    return (FieldError if code == "L0703" else SignatureError)(found.diagnostics, found.sources)
 
 
 def parse_fields(text: str, custom_types: Mapping[str, Any] | None = None) -> dict[str, FieldInfo]:
@@ -48,11 +63,11 @@ def _fields(text: str, names: Mapping[str, Any], first: Mapping[str, Any]) -> di
     out: dict[str, FieldInfo] = {}
     for kind, name, arg in _args(text):
         if name in out:
-            raise wrong("L0701", f'signature "{text}" has two fields called `{name}`')
+            raise bad_signature("L0701", f'signature "{text}" has two fields called `{name}`')
         try:
             reading = read(str if arg.annotation is None else of_node(arg.annotation, names, first), names)
         except BadType as e:
-            raise wrong("L0702", f"field `{name}`: {e}") from None
+            raise bad_signature("L0702", f"field `{name}`: {e}") from None
         undefined = arg.annotation is None if kind == "input" else None
         out[name] = FieldInfo(kind, name, reading.annotation, reading, undefined=undefined)
     return out
@@ -63,18 +78,20 @@ def _args(text: str) -> tuple[tuple[str, str, ast.arg], ...]:
     """(kind, name, syntax) of each field. Raises CompileError (L0701)."""
     found: list[tuple[str, str, ast.arg]] = []
     if text.count("->") != 1:
-        raise wrong("L0701", f'signature "{text}" needs exactly one `->` between inputs and outputs')
+        raise bad_signature("L0701", f'signature "{text}" needs exactly one `->` between inputs and outputs')
     for kind, side in zip(("input", "output"), text.split("->"), strict=True):
         try:
             tree = ast.parse(f"def f({side.strip()}): pass").body[0]
         except (SyntaxError, ValueError):
-            raise wrong("L0701", f'the {kind}s of signature "{text}" cannot be read: `{side.strip()}`') from None
+            raise bad_signature(
+                "L0701", f'the {kind}s of signature "{text}" cannot be read: `{side.strip()}`'
+            ) from None
         assert isinstance(tree, ast.FunctionDef)
         args = tree.args
         if args.vararg or args.kwarg or args.kwonlyargs or args.posonlyargs or args.defaults:
-            raise wrong("L0701", f'signature "{text}": write `name` or `name: type`, nothing else')
+            raise bad_signature("L0701", f'signature "{text}": write `name` or `name: type`, nothing else')
         if not args.args and kind == "output":
-            raise wrong("L0701", f'signature "{text}" has no outputs')
+            raise bad_signature("L0701", f'signature "{text}" has no outputs')
         found += [(kind, arg.arg, arg) for arg in args.args]
     return tuple(found)
 

@@ -7,8 +7,9 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
-from lampc.frontend.python.context import Context, definition, forward_of
+from lampc.frontend.python.context import Context, definition
 from lampc.frontend.python.declare import Tune
+from lampc.frontend.python.entry import forward_of
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict, sampling_of

@@ -44,7 +44,7 @@ class Compact:
         for i, f in enumerate(signature.inputs):
             if is_history(f):
                 turns.append(Turn("history", (Input(i, f, self.name),)))
-            else:
+            elif f.given:
                 user += [Text(("\n" if user else "") + f"{f.name}: "), Input(i, f, self.name)]
         turns.append(Turn("user", tuple(_merged(user))))
         turns.append(Turn("assistant", (Output(tuple(f.name for f in signature.outputs)),)))

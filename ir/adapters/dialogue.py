@@ -29,12 +29,17 @@ _RESULTS = Signature((Field("tool_call_results", ANY, shape=Shape("ToolCallResul
 class Dialogue:
     """Base of those layouts; what is specific to one is in the methods that raise NotImplementedError here.
 
-    `strict` layouts read answers as DSPy does and no further.
+    `strict` layouts read answers as DSPy does and no further; those that ask `once` do not ask again for an answer
+    that cannot be read.
     """
 
-    def __init__(self, name: str, strict: bool = False) -> None:
+    objective = f"\n{OBJECTIVE}"
+    """What announces the instruction."""
+
+    def __init__(self, name: str, strict: bool = False, once: bool = False) -> None:
         self.name = name
         self.strict = strict
+        self.once = once
 
     # -- of each layout -----------------------------------------------------------------------------------
 
@@ -66,14 +71,16 @@ class Dialogue:
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
         turns = [
-            Turn("system", (Guide(self.structure(told(signature))), Instruction(predictor, self.name))),
+            Turn(
+                "system", (Guide(self.structure(told(signature)) + self.objective), Instruction(predictor, self.name))
+            ),
             Turn("demos", (Demos(predictor, self.name),)),
         ]
         user: list[Segment] = []
         for i, f in enumerate(signature.inputs):
             if is_history(f):
                 turns.append(Turn("history", (Input(i, f, self.name),)))
-            else:
+            elif f.given:
                 user += self.slot(i, f, first=not user)
         if self.reminder(signature):
             user.append(Text(("\n\n" if user else "") + self.reminder(signature)))
@@ -87,7 +94,7 @@ class Dialogue:
         return [Text(head), Input(index, field, self.name), *([Text(self.tail(field))] if self.tail(field) else [])]
 
     def instruction(self, text: str) -> str:
-        return f"\n{OBJECTIVE}{indented(text)}"
+        return indented(text)
 
     def value(self, value: Any, field: Field) -> str:
         return written(value, field)
@@ -136,9 +143,9 @@ class Dialogue:
 
 
 def turns_of(value: Any) -> Sequence[Mapping[str, Any]]:
-    """The messages of a history."""
-    messages = value.get("messages", ()) if isinstance(value, Mapping) else value
-    return messages or ()
+    """The messages of a history; none of what is no history, as the placeholder of one."""
+    messages = value.get("messages") if isinstance(value, Mapping) else value
+    return [m for m in messages if isinstance(m, Mapping)] if isinstance(messages, list | tuple) else []
 
 
 def without_history(signature: Signature) -> Signature:

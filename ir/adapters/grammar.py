@@ -19,7 +19,7 @@ from typing import Any
 
 from lampc.ir.adapters.grammar_xml import xml_rules
 from lampc.ir.adapters.lax import resolved
-from lampc.ir.adapters.registry import STRICT, adapter
+from lampc.ir.adapters.registry import kind_of
 from lampc.ir.adapters.schema import is_text, json_schema, options_of
 from lampc.ir.adapters.values import plain
 from lampc.ir.content import Field, Signature
@@ -51,7 +51,7 @@ class Gap:
 
 def grammar(signature: Signature, layout: str) -> str | None:
     """The answers that a layout reads, as a grammar; None if it reads everything. Raises ValueError."""
-    kind = adapter(layout).name.removesuffix(STRICT)
+    kind = kind_of(layout)
     if kind in ("json", "baml"):
         return f"start: %json {_dumped(answer_schema(signature))}\n"
     if kind == "chat":
@@ -63,7 +63,7 @@ def grammar(signature: Signature, layout: str) -> str | None:
 
 def pieces(signature: Signature, layout: str) -> tuple[Fixed | Gap, ...]:
     """An answer as certain texts and gaps. Within JSON only the order of keys is certain, its spaces are not."""
-    kind = adapter(layout).name.removesuffix(STRICT)
+    kind = kind_of(layout)
     out: list[Fixed | Gap] = []
     for i, f in enumerate(signature.outputs):
         match kind:

@@ -100,7 +100,8 @@ def _truth(value: Any) -> bool:
     if isinstance(value, str) and len(value) <= _LONGEST:
         words = re.findall(r"[a-z]+", value.lower())
         yes, no = {"true", "yes"} & set(words), {"false", "no"} & set(words)
-        if bool(yes) != bool(no) and (yes or "not" not in words):
+        first = words[0] in yes | no if words else False
+        if bool(yes) != bool(no) and (first or "not" not in words):
             return bool(yes)
     raise Unfit(f"expected true or false, got {short(value)}")
 
@@ -170,7 +171,8 @@ def _fields(value: Any, schema: Schema, defs: Schema, depth: int) -> dict[str, A
             raise Unfit(f"expected an object, got {short(value)}")
     if len(value) == 1 and not set(value) & set(properties):
         (inner,) = value.values()
-        if isinstance(inner, dict) and _known(inner, properties) == set(properties):
+        needed = set(schema.get("required", ())) or set(properties)
+        if isinstance(inner, dict) and needed <= _known(inner, properties):
             value = inner  # wrapped in its own name
     out: dict[str, Any] = {}
     rest = dict(value)

@@ -1,7 +1,9 @@
-"""Adapters by name. Those that DSPy has exist twice: `chat_dspy` reads answers as DSPy does and no further."""
+"""Adapters by name. Those that DSPy has exist twice: `chat_dspy` reads answers as DSPy does and no further. `chat` and
+`xml` also exist as `chat_once` and so on, which do not ask again for an answer that cannot be read."""
 
 from __future__ import annotations
 
+import functools
 from difflib import get_close_matches
 
 from lampc.ir.adapters.baml import Baml
@@ -15,12 +17,15 @@ from lampc.ir.adapters.xml import Xml
 
 STRICT = "_dspy"
 """Ends the names of layouts that read and repair as DSPy does."""
+ONCE = "_once"
+"""Ends the names of layouts that ask once."""
 
 _KINDS = {"chat": Chat, "json": Json, "xml": Xml, "baml": Baml, "two_step": TwoStep}
 ADAPTERS: dict[str, Adapter] = {
     "compact": Compact(),
     **{n: kind(n) for n, kind in _KINDS.items()},
     **{n + STRICT: kind(n + STRICT, True) for n, kind in _KINDS.items()},
+    **{n + s + ONCE: _KINDS[n](n + s + ONCE, bool(s), True) for n in ("chat", "xml") for s in ("", STRICT)},
 }
 """What a program may choose."""
 _ALL = {**ADAPTERS, LAST: TwoStep(LAST, last=True), Raw.name: Raw()}
@@ -36,12 +41,26 @@ def adapter(name: str) -> Adapter:
         from lampc.ir.templates.template import template_layout
 
         return template_layout(name)
+    kind, _, model = name.partition(":")
+    if model and kind in ("two_step", "two_step" + STRICT):
+        return _extracting(name, kind.endswith(STRICT), model)
     try:
         return _ALL[name]
     except KeyError:
         near = get_close_matches(name, ADAPTERS, 1)
         hint = f"did you mean `{near[0]}`?" if near else f"known: {', '.join(sorted(ADAPTERS))}"
         raise ValueError(f"there is no layout `{name}`; {hint}") from None
+
+
+@functools.lru_cache(maxsize=64)
+def _extracting(name: str, strict: bool, model: str) -> Adapter:
+    """`two_step:small` asks the model `small` to pick the outputs out."""
+    return TwoStep(name, strict, extractor=model)
+
+
+def kind_of(name: str) -> str:
+    """The layout whose texts `name` has. Raises ValueError."""
+    return adapter(name).name.partition(":")[0].removesuffix(ONCE).removesuffix(STRICT)
 
 
 def layout_for(name: str, compat: str = "") -> str:

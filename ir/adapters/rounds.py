@@ -4,6 +4,7 @@
     chat json xml baml     the same conversation, the answer, and what is wrong with it: once
     two_step               always a call that picks the outputs out of the answer, then as `chat`
     *_dspy                 what DSPy does: once more, asked for as JSON (`json` and `baml`: nothing)
+    *_once                 nothing
     compact                nothing: the layout is for small models, which were not taught to mend their answers
 
 Everything that runs programs asks here, and draws the answers of round n with the call's own key and `again(draw, n)`,
@@ -12,7 +13,7 @@ so a round is as reproducible as the call that it belongs to.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -47,20 +48,26 @@ def first_round(bound: Bound, inputs: Mapping[str, Any], quote: Quote = verbatim
     return Round(bound, bind_prompt(prompt, bound, values, quote), inputs)
 
 
-def next_round(first: Bound, done: Sequence[Round], failure: ParseFailure, quote: Quote = verbatim) -> Round | None:
-    """The call to make after those in `done`, of which the last gave `failure`; None if there is none."""
+def next_round(
+    first: Bound, done: Sequence[Round], failure: ParseFailure, quote_of: Callable[[str], Quote]
+) -> Round | None:
+    """The call to make after those in `done`, of which the last gave `failure`; None if there is none.
+
+    `quote_of` gives what is done to data in prompts of the model of a name, see `Target.quote`.
+    """
     last, n = done[-1], len(done)
     how = adapter(first.layout)
     steps = 1 if isinstance(how, TwoStep) else 0
-    if steps and n == 1:
-        return _extracting(first, failure.text, how.strict, quote)
-    if n != steps + 1 or not isinstance(how, Dialogue):
+    if isinstance(how, TwoStep) and n == 1:
+        return _extracting(first, failure.text, how, quote_of)
+    if n != steps + 1 or not isinstance(how, Dialogue) or how.once:
         return None
     if how.strict:
         if last.bound.layout in ("json" + STRICT, "baml" + STRICT):
             return None
-        return first_round(replace(last.bound, layout="json" + STRICT), last.inputs, quote)
-    return Round(last.bound, [*last.turns, *_complaint(last.bound, failure, quote)], last.inputs)
+        return first_round(replace(last.bound, layout="json" + STRICT), last.inputs, quote_of(last.bound.model))
+    complaint = _complaint(last.bound, failure, quote_of(last.bound.model))
+    return Round(last.bound, [*last.turns, *complaint], last.inputs)
 
 
 def most_rounds(layout: str) -> int:
@@ -68,7 +75,7 @@ def most_rounds(layout: str) -> int:
     how = adapter(layout)
     if not isinstance(how, Dialogue):
         return 1
-    return least_rounds(layout) + (0 if layout in ("json" + STRICT, "baml" + STRICT) else 1)
+    return least_rounds(layout) + (0 if how.once or layout in ("json" + STRICT, "baml" + STRICT) else 1)
 
 
 def least_rounds(layout: str) -> int:
@@ -80,11 +87,11 @@ def again(draw: Draw, n: int) -> Draw:
     return replace(draw, key=replace(draw.key, path=(*draw.key.path, f"round{n}"))) if n else draw
 
 
-def _extracting(first: Bound, text: str, strict: bool, quote: Quote) -> Round:
+def _extracting(first: Bound, text: str, how: TwoStep, quote_of: Callable[[str], Quote]) -> Round:
     signature = extraction(first.signature)
-    layout = "chat" + (STRICT if strict else "")
-    bound = Bound(first.name, signature, signature.instruction, DemoSet(), layout, first.model)
-    return first_round(bound, {"text": text}, quote)
+    layout, model = "chat" + (STRICT if how.strict else ""), how.extractor or first.model
+    bound = Bound(first.name, signature, signature.instruction, DemoSet(), layout, model)
+    return first_round(bound, {"text": text}, quote_of(model))
 
 
 def _complaint(bound: Bound, failure: ParseFailure, quote: Quote) -> Turns:

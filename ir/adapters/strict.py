@@ -33,7 +33,7 @@ def repaired(text: str) -> Any:
         return ""
     try:
         return json_repair.loads(text)
-    except (ValueError, RecursionError, TypeError, IndexError, KeyError, AttributeError):
+    except Exception:  # what it stumbles over (its assertions, deep recursion) holds no JSON either
         return ""
 
 
@@ -81,7 +81,7 @@ def accept(value: Any, field: Field) -> Any:
 
 def _taken(value: Any, field: Field) -> Any:
     """The value as the class of a field has it, if that takes more than its schema tells of; else None."""
-    if not has_hosts(field.type):
+    if not has_hosts(field.type) or (field.shape is not None and field.shape.form == "enum"):
         return None
     try:
         made = settled(_candidate(value) if isinstance(value, str) else value, field.type)

@@ -21,6 +21,7 @@ from lampc.ir.adapters.strict import accept, clean, embedded_object, finish, rep
 from lampc.ir.adapters.values import unwritable
 from lampc.ir.adapters.xml_values import elements, value_of
 from lampc.ir.content import Field, Signature
+from lampc.ir.hostvalues import settled
 from lampc.ir.types import STR, Maybe
 
 Accept = Callable[[Signature, str], dict[str, Any]]
@@ -144,7 +145,7 @@ def _inside(name: str, text: str) -> str | None:
 def _element_values(field: Field, inner: str) -> Iterator[Any]:
     """What elements within an element say, by the schema of the field."""
     schema = json_schema(field)
-    if "<" in inner:
+    if "<" in inner or not inner:
         with contextlib.suppress(ValueError):
             found = elements(f"<value>{inner}</value>")["value"]
             yield value_of(found, schema, schema.get("$defs", {}))
@@ -173,8 +174,8 @@ def value_in(candidate: Any, field: Field) -> Any:
     schema = json_schema(field)
     for form in _forms(candidate):
         try:
-            made = mend(form, schema)
-        except Unfit:
+            made = settled(mend(form, schema), field.type)
+        except ValueError:  # Unfit, or what the user's class says
             continue
         if unwritable(made, field.name) is None:
             return made

@@ -20,11 +20,15 @@ from lampc.ir.types import STR
 
 
 class TwoStep(Dialogue):
-    """See the module's text. `last` renders the value that ends a message, behind which no white space is left."""
+    """See the module's text. `extractor` names the model of the second call ("": that of the first); `last` renders
+    the value that ends a message, behind which no white space is left."""
 
-    def __init__(self, name: str, strict: bool = False, last: bool = False) -> None:
+    objective = ""
+
+    def __init__(self, name: str, strict: bool = False, *, last: bool = False, extractor: str = "") -> None:
         super().__init__(name, strict)
         self.last = last
+        self.extractor = extractor
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
         user: list[Segment] = []

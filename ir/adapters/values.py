@@ -143,6 +143,8 @@ def _json(text: str, wanted: Type) -> Any:
         if wanted == Scalar("any"):
             return text
         raise Uncastable(f"{text[:80]!r} is not JSON for {spelled(wanted)}") from None
+    if isinstance(wanted, ListOf) and not isinstance(value, list) and (items := _BULLET.findall(body)):
+        return [cast(i, wanted.item) for i in items]  # one item that is a number is a bullet, not a sign
     why = mismatch(value, wanted)
     if why:
         raise Uncastable(why)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
-from xml.sax.saxutils import quoteattr
 
 from lampc.ir.adapters.base import ParseFailure
 from lampc.ir.adapters.dialogue import Dialogue
@@ -123,7 +122,7 @@ def _outline(tag: str, schema: Schema, defs: Schema, seen: frozenset[str]) -> st
 
 def element(value: Any, tag: str, key: str | None = None) -> str:
     """A value as an element; a key that is no name of an element stands in an attribute of `entry`."""
-    start = tag if key is None else f"{tag} key={quoteattr(key)}"
+    start = tag if key is None else f"{tag} key={_quoted(key)}"
     if value is None or (isinstance(value, list) and not value):
         return f"<{start} />"
     if isinstance(value, list):
@@ -143,3 +142,10 @@ def escaped(text: str) -> str:
 
 def _is_name(key: str) -> bool:
     return (key[:1] + key[1:].replace("-", "_").replace(".", "_")).isidentifier()
+
+
+def _quoted(text: str) -> str:
+    """An attribute's value."""
+    from xml.sax.saxutils import quoteattr  # brings half of urllib with it
+
+    return quoteattr(text)

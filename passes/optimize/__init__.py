@@ -18,6 +18,7 @@ from lampc.passes.optimize.jobs import (
     TracedCall,
 )
 from lampc.passes.optimize.labeled import LabeledFewShot
+from lampc.passes.optimize.parameters import ParameterSearch
 from lampc.passes.optimize.protocol import (
     Candidate,
     Demand,
@@ -46,6 +47,7 @@ __all__ = [
     "LabeledFewShot",
     "OptimizeError",
     "Optimizer",
+    "ParameterSearch",
     "Problem",
     "RandomDemos",
     "Result",

@@ -11,11 +11,12 @@ from typing import Any, get_type_hints
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
+from lampc.passes.optimize.parameters import ParameterSearch
 from lampc.passes.optimize.protocol import OptimizeError, Strategy
 from lampc.passes.optimize.random_demos import RandomDemos
 
 OPTIMIZERS: dict[str, type[Strategy]] = {
-    c.name: c for c in (BootstrapFewShot, InstructionSearch, LabeledFewShot, RandomDemos)
+    c.name: c for c in (BootstrapFewShot, InstructionSearch, LabeledFewShot, ParameterSearch, RandomDemos)
 }
 """Strategy class by name."""
 

@@ -13,6 +13,7 @@ from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
     from lampc.runtime.estimate import Estimate
+    from lampc.runtime.kvreads import KvReads
     from lampc.runtime.session import Session
     from lampc.runtime.types import Row
 
@@ -74,7 +75,7 @@ def register_codes() -> None:
     import importlib
     import pkgutil
 
-    for package in ("lampc.frontend", "lampc.passes"):
+    for package in ("lampc.frontend", "lampc.ir.templates", "lampc.passes"):
         root = importlib.import_module(package)
         for found in pkgutil.walk_packages(root.__path__, package + "."):
             importlib.import_module(found.name)
@@ -168,6 +169,7 @@ def _lowered(session: Session, loaded: Loaded) -> None:
 
 def _table(planned: Estimate, session: Session, loaded: Loaded, rows: list[Row], entry: str, analyze: bool) -> None:
     from lampc.runtime.estimate import NodeEstimate
+    from lampc.runtime.kvreads import KvReads
     from lampc.runtime.types import Usage
 
     head = ["node", "calls", "prompt tok", "bound"]
@@ -177,7 +179,9 @@ def _table(planned: Estimate, session: Session, loaded: Loaded, rows: list[Row],
     failures: list[str] = []
     if analyze:
         head = ["node", "calls", "act", "prompt tok", "act", "computed", "reused", "bound"]
-        outcomes = session.run(loaded.unit, rows, entry=entry, assignment=loaded.assignment)
+        reads = KvReads(session, loaded.module, session.executable(loaded.module, entry, loaded.assignment))
+        with reads:
+            outcomes = session.run(loaded.unit, rows, entry=entry, assignment=loaded.assignment)
         failures = [str(o.error) for o in outcomes if o.error is not None]
         used = session.usage_by_node
         lines = []
@@ -198,6 +202,8 @@ def _table(planned: Estimate, session: Session, loaded: Loaded, rows: list[Row],
         )
     if analyze:
         _verdict(session, failures)
+        if reads.models:
+            typer.echo(f"\n{kv_table(reads)}")
     else:
         typer.echo(
             "\nbound: tokens to compute if each shared prefix is computed once; --analyze puts the actuals beside"
@@ -217,6 +223,18 @@ def _verdict(session: Session, failures: list[str]) -> None:
         typer.echo(f"failed: {clip(failure)}")
     if len(failures) > 3:
         typer.echo(f"... and {len(failures) - 3} more rows failed")
+
+
+def kv_table(reads: KvReads) -> str:
+    """Of each `kv.*` op: what computed it, how many requests read together, and which prefix they read once."""
+    lines = [["attention", "tokens", "kernel", "group", "prefix", "KV read", "each alone"]]
+    for op in reads.ops:
+        group, prefix = (", ".join(str(level[i]) for level in op.levels) or "-" for i in (0, 1))
+        sizes = [f"{size / 1000:,.1f} kB" if op.tokens else "-" for size in (op.nbytes, op.alone)]
+        lines.append([op.name, f"{op.tokens:,}", ", ".join(sorted(op.kernels)) or "-", group, prefix, *sizes])
+    note = "group: requests that read the tokens of prefix once for all of them, level by level, where most was shared"
+    ranks = f"; bytes of the first of {reads.ranks} ranks" if reads.ranks > 1 else ""
+    return f"{columns(lines, rule=False)}\n{note}{ranks}"
 
 
 def _counts(*numbers: int) -> list[str]:

@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from lampc.ir import Target
     from lampc.ir.adapters import Bound
+    from lampc.ir.prompt import Prompt
     from lampc.runtime.cli.sources import Loaded
 
 Turns = list[tuple[str, str]]
@@ -70,7 +71,26 @@ def messages(bound: Bound, values: dict[str, Any], target: Target) -> Turns:
     from lampc.ir.adapters import adapter, bind_prompt
 
     prompt = adapter(bound.layout).render(bound.signature, bound.name)
-    return bind_prompt(prompt, bound, [values[f.name] for f in bound.signature.inputs], target.quote)
+    unknown = {f.name for f in bound.signature.inputs if values[f.name] == "{" + f.name + "}"}
+    return bind_prompt(
+        _with_pieces(prompt, unknown), bound, [values[f.name] for f in bound.signature.inputs], target.quote
+    )
+
+
+def _with_pieces(prompt: Prompt, unknown: set[str]) -> Prompt:
+    """Slots of a user's template whose values are not known show what the template says there."""
+    from dataclasses import replace
+
+    from lampc.ir.prompt import Input, Text
+    from lampc.ir.templates.template import SLOT, template_layout
+
+    def shown(segment: Any) -> Any:
+        if isinstance(segment, Input) and segment.adapter.startswith(SLOT) and segment.field.name in unknown:
+            return Text(str(getattr(template_layout(segment.adapter), "piece")))  # noqa: B009
+        return segment
+
+    turns = (replace(t, segments=tuple(map(shown, t.segments))) for t in prompt.turns)
+    return replace(prompt, turns=tuple(turns))
 
 
 def _given(bound: Bound, texts: list[str]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.example import Example, Prediction
 from lampc.ir import Unit
 from lampc.ir.prog import DefPredictor
@@ -78,9 +79,29 @@ class Evaluate:
         save_as_csv: str | None = None,
         save_as_json: str | None = None,
     ) -> EvaluationResult:
-        """Raises ValueError for no rows or no metric, TooManyErrors once `max_errors` rows have failed."""
+        """Callbacks are told of it, with `callback_metadata`.
+
+        Raises ValueError for no rows or no metric, TooManyErrors once `max_errors` rows have failed.
+        """
+        given = {
+            "metric": metric, "devset": devset, "num_threads": num_threads, "display_progress": display_progress,
+            "display_table": display_table, "save_as_csv": save_as_csv, "save_as_json": save_as_json,
+        }  # fmt: skip
+        callbacks = active(self)
+        if not callbacks:
+            return self._evaluate(program, **given)
+        said = {"program": program, **given, "callback_metadata": callback_metadata}
+        with telling("evaluate", self, said, callbacks) as told:
+            told.outputs = result = self._evaluate(program, **given)
+        return result
+
+    def _evaluate(
+        self, program: Any, metric: Any, devset: Any, num_threads: Any, display_progress: Any, display_table: Any,
+        save_as_csv: Any, save_as_json: Any,
+    ) -> EvaluationResult:  # fmt: skip
         wanted = metric or self.metric
-        examples = list(self.devset if devset is None else devset)
+        rows = self.devset if devset is None else devset
+        examples = [e if isinstance(e, Example) else Example(e) for e in rows]
         if wanted is None:
             raise ValueError("Evaluate needs a metric: Evaluate(devset=rows, metric=f)")
         if not examples:

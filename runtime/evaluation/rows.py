@@ -8,6 +8,7 @@ from typing import Any
 
 from lampc.frontend.python.data import MetricFunction
 from lampc.frontend.python.example import Example, Prediction
+from lampc.frontend.python.module import Module
 from lampc.frontend.python.tracing import outputs, trace
 from lampc.ir import Diagnostic, Unit
 from lampc.ir import Module as IRModule
@@ -15,6 +16,7 @@ from lampc.ir.prog import Func
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
 from lampc.runtime.metrics import RowMetric, build_metric
+from lampc.runtime.objects import as_objects, steps_of
 from lampc.runtime.types import Row, TraceStep
 
 Metric = Callable[..., Any]
@@ -67,8 +69,23 @@ def scorer(metric: Metric, unit: Unit) -> Callable[[Row, Example, Any], Any]:
         compare = build_metric(metric.function, unit)
         return lambda row, example, prediction: compare.score(row, plain(outputs(prediction)), None)
     function = metric.function if isinstance(metric, MetricFunction) else metric
-    more = (None,) * max(0, _required(function) - 2)
+    more = (None,) * max(0, _required(_code(function)) - 2)
     return lambda row, example, prediction: function(example, prediction, *more)
+
+
+def _code(metric: Metric) -> Metric:
+    """Where the parameters of a metric stand: a judge's in its `forward`."""
+    return metric.forward if isinstance(metric, Module) else metric
+
+
+def _identity(metric: Metric) -> str:
+    """Tells metrics apart that may give different scores; an object also by its values and what its predictors say."""
+    if hasattr(metric, "__qualname__"):
+        return host_identity(metric)
+    own = {k: v for k, v in vars(metric).items() if isinstance(v, str | int | float | bool | None)}
+    state = metric.dump_state() if isinstance(metric, Module) else {}
+    method = type(metric).forward if isinstance(metric, Module) else type(metric).__call__
+    return f"{host_identity(method)} {own!r} {state!r}"
 
 
 def _required(function: Metric) -> int:
@@ -87,13 +104,12 @@ def row_metric(metric: Metric, unit: Unit) -> RowMetric:
     """
     if isinstance(metric, MetricFunction) and metric.compares():
         return build_metric(metric.function, unit)
-    traced = len(inspect.signature(metric).parameters) > 2
+    traced = len(inspect.signature(_code(metric)).parameters) > 2
 
     def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
         example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
-        steps = [(t.predictor, t.inputs, Prediction(t.outputs)) for t in trace] if trace is not None else None
-        more = (steps,) if traced else ()
-        value = metric(example, Prediction(outputs), *more)
+        more = (None if trace is None else steps_of(unit, trace),) if traced else ()
+        value = metric(example, Prediction(as_objects(unit, outputs)), *more)
         if inspect.iscoroutine(value):
             from lampc.runtime.evaluation.coroutines import run_together
 
@@ -102,4 +118,4 @@ def row_metric(metric: Metric, unit: Unit) -> RowMetric:
                 raise value
         return value["score"] if isinstance(value, Prediction) else value
 
-    return RowMetric(metric_name(metric), score, host_identity(metric))
+    return RowMetric(metric_name(metric), score, _identity(metric))

@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.module import Module
-from lampc.ir.runner import current_runner
 from lampc.runtime.eager import EagerRun, SessionCompleter
 from lampc.runtime.evaluation.coroutines import run_together
+from lampc.runtime.evaluation.watch import AsksModel, watched
 from lampc.runtime.places import user_line
 from lampc.runtime.types import Cell, Outcome, Row, RowError, Usage
 
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from lampc.runtime.session import Session
 
 WAITING_SECONDS = 0.01
-"""A metric whose call takes this long, most of it without computing, waits for the outside."""
+WAITING_CALLS = 3
+"""A metric waits for the outside if that many calls in a row take so long, most of it without computing."""
 
 
 @dataclass(slots=True)
@@ -45,19 +46,6 @@ class Scored:
     value: Any
     score: float
     error: RowError | None = None
-
-
-class _AsksModel(BaseException):
-    """Raised by `_Watch` where a metric asks for a model; not an Exception, so that metrics do not catch it."""
-
-
-class _Watch:
-    """Stands in for the runner while a metric is called for the first time."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        raise _AsksModel
 
 
 class Scoring:
@@ -81,6 +69,7 @@ class Scoring:
         self._asks = isinstance(metric, Module)
         self._aside: list[Scored] = []
         self._coroutines: list[tuple[Scored, Any]] = []
+        self._waited = 0
         self._pool: ThreadPoolExecutor | None = None
         self._futures: list[tuple[Scored, Future[Any]]] = []
 
@@ -99,7 +88,8 @@ class Scoring:
             wall, computing = time.perf_counter(), time.thread_time()
             self._settle(made, lambda: self._watched(made))
             wall, computing = time.perf_counter() - wall, time.thread_time() - computing
-            if wall > WAITING_SECONDS and computing < wall / 2 and self.threads > 1:
+            self._waited = self._waited + 1 if wall > WAITING_SECONDS and computing < wall / 2 else 0
+            if self._waited >= WAITING_CALLS and self.threads > 1:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="lampc-metric")
         return made
 
@@ -117,11 +107,8 @@ class Scoring:
             self._settle(made, lambda value=value: _raised(value))  # type: ignore[misc]
 
     def _watched(self, made: Scored) -> Any:
-        token = current_runner.set(_Watch())
-        try:
+        with watched():
             return self._score(made.row, made.example, made.prediction)
-        finally:
-            current_runner.reset(token)
 
     def _settle(self, made: Scored, value: Callable[[], Any]) -> None:
         """Take a metric's value, whatever it is."""
@@ -131,7 +118,7 @@ class Scoring:
                 self._coroutines.append((made, found))
                 return
             made.score, made.value = number(found), found
-        except _AsksModel:
+        except AsksModel:
             self._aside.append(made)
             self._asks = True
             return

@@ -25,10 +25,11 @@ _FORMS: dict[str, str] = {
     "unique": "[x for i, x in enumerate({0}) if x not in {0}[:i]]", "pystr": "str({0})",
     "flatten": "[x for part in {0} for x in part]", "coalesce": "{1} if {0} is None else {0}",
     "zip": "[list(p) for p in zip({0}, {1})]", "enumerate": "[[i, x] for i, x in enumerate({0})]",
+    "items": "[[k, v] for k, v in {0}.items()]", "keys": "list({0})", "values": "list({0}.values())",
     "exact_match": "float(normalize({0}) == normalize({1}))",
 }  # fmt: skip
 _CALLED = ("len", "int", "float", "bool", "sum", "min", "max", "sorted", "abs", "round", "any", "all", "normalize",
-           "numbered", "blocks", "best")  # fmt: skip
+           "numbered", "blocks", "best", "f1")  # fmt: skip
 _INLINED = (prog.Const, prog.FieldOf, prog.Apply, prog.Pack, prog.MakeList)
 
 
@@ -292,7 +293,7 @@ class Writer:
 
 _RESERVED = frozenset(
     """ask client prompts write as_json bracketed read split cast choice literal as_text majority normalize blocks
-    numbered best observe main json os re ast functools sys Path Any print list dict str int float bool len range max
+    numbered best f1 observe main json os re ast functools sys Path Any print list dict str int float bool len range max
     min sum sorted abs round any all enumerate zip isinstance e""".split()  # noqa: SIM905
 )
 """Names that the file gives a meaning to."""

@@ -34,13 +34,20 @@ def prompts() -> Any:
 def ask(name: str, inputs: dict[str, Any], **sampling: Any) -> dict[str, Any]:
     """Ask the model what the prompt `name` asks, and read its outputs. Raises ValueError for an unreadable answer."""
     prompt = prompts()["predictors"][name]
-    messages = [
-        {"role": m["role"], "content": "".join(p if isinstance(p, str) else write(inputs, p) for p in m["parts"])}
-        for m in prompt["messages"]
-    ]
+    messages = [m for part in prompt["messages"] for m in said(part, inputs)]
     model = os.environ.get("MODEL") or prompts()["model"]
     answer = client().chat.completions.create(model=model, messages=messages, **sampling)
     return read(answer.choices[0].message.content or "", prompt)
+
+
+def said(message: dict[str, Any], inputs: dict[str, Any]) -> list[dict[str, str]]:
+    """A message with its slots filled; of a conversation, the messages of all its turns."""
+    if "history" in message:
+        past = inputs[message["history"]] or []
+        turns = past.get("messages", []) if isinstance(past, dict) else past
+        return [m for turn in turns for each in message["turns"] for m in said(each, turn)]
+    text = "".join(p if isinstance(p, str) else write(inputs, p) for p in message["parts"])
+    return [{"role": message["role"], "content": text}]
 
 
 def write(inputs: dict[str, Any], part: dict[str, str]) -> str:
@@ -192,6 +199,14 @@ def normalize(value: Any) -> str:
     """Lower case, no punctuation, no articles, single spaces."""
     kept = re.sub(r"[^\w\s]", "", as_text(value).lower())
     return " ".join(w for w in kept.split() if w not in ("a", "an", "the"))
+
+
+def f1(gold: Any, pred: Any) -> float:
+    """Overlap of words."""
+    a, b = normalize(gold).split(), normalize(pred).split()
+    if not a or not b:
+        return float(a == b)
+    return 2 * sum(min(a.count(w), b.count(w)) for w in set(a)) / (len(a) + len(b))
 
 
 def blocks(record: dict[str, Any], layout: str) -> str:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from lampc.ir import Sampling, thaw
 from lampc.ir.adapters import Bound, adapter
 from lampc.ir.adapters.bind import call_sampling, segment_text, shown_turns
+from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import is_history, is_text
 from lampc.ir.content import Field
 from lampc.ir.prompt import Input, Output
@@ -18,7 +20,8 @@ LAYOUTS = ("chat", "compact", "json", "xml")
 
 def prompt_of(bound: Bound) -> dict[str, Any]:
     """A predictor's prompt as data. Raises NotExportable."""
-    if bound.layout not in LAYOUTS:
+    layout = bound.layout.removesuffix(STRICT)
+    if layout not in LAYOUTS:
         raise NotExportable(f"predictor `{bound.name}`: layout `{bound.layout}`; it can be {', '.join(LAYOUTS)}")
     how = adapter(bound.layout)
     none = [None] * len(bound.signature.inputs)
@@ -27,7 +30,8 @@ def prompt_of(bound: Bound) -> dict[str, Any]:
         if any(isinstance(s, Output) for s in turn.segments):
             continue
         if turn.role == "history":
-            raise NotExportable(f"predictor `{bound.name}`: a field that is the conversation so far")
+            messages += [_history(s, bound) for s in turn.segments if isinstance(s, Input)]
+            continue
         whole = [t for s in turn.segments if not isinstance(s, Input) for t in shown_turns(s, bound, none)]
         if whole or turn.role == "demos":
             messages += [{"role": r, "parts": [text]} for r, text in whole]
@@ -40,7 +44,20 @@ def prompt_of(bound: Bound) -> dict[str, Any]:
                 parts.append(segment_text(segment, bound, none))
         messages.append({"role": turn.role, "parts": _joined(parts)})
     outputs = [_output(f, bound) for f in bound.signature.outputs]
-    return {"layout": bound.layout, "messages": messages, "outputs": outputs}
+    return {"layout": layout, "messages": messages, "outputs": outputs}
+
+
+def _history(slot: Input, bound: Bound) -> dict[str, Any]:
+    """A conversation's turns, as a turn of marks reads."""
+    fields = [f for f in (*bound.signature.inputs, *bound.signature.outputs) if not is_history(f)]
+    marks = {f.name: f"\x02{i}\x03" for i, f in enumerate(fields)}
+    turns = []
+    for role, text in adapter(bound.layout).history(bound.signature, {"messages": [marks]}):
+        parts: list[Any] = []
+        for i, piece in enumerate(re.split("\x02(\\d+)\x03", text)):
+            parts.append({"input": fields[int(piece)].name, "as": _form(fields[int(piece)], bound)} if i % 2 else piece)
+        turns.append({"role": role, "parts": _joined(parts)})
+    return {"history": slot.field.name, "turns": turns}
 
 
 def options_of(bound: Bound, sampling: Sampling) -> dict[str, Any]:

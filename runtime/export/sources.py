@@ -68,7 +68,7 @@ class Sources:
             raise NotExportable(f"two different things called `{name}`; rename one", where)
         self._names[id(function)], self._values[name] = name, function
         self._held.append(function)
-        for mentioned in _mentioned(function.__code__):
+        for mentioned in [*_of_defaults(text), *_mentioned(function.__code__)]:
             if mentioned in function.__globals__ and mentioned != name:
                 self._value(mentioned, function.__globals__[mentioned], f"{where} ({name})")
         self.texts.append(_bare(text))
@@ -112,6 +112,14 @@ def _bare(text: str) -> str:
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     lines = text.splitlines()
     return "\n".join(lines[node.lineno - 1 : node.end_lineno])
+
+
+def _of_defaults(text: str) -> list[str]:
+    """Names in the defaults of a function's parameters, which stand outside of its code."""
+    node = ast.parse(text).body[0]
+    assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    given = [d for d in (*node.args.defaults, *node.args.kw_defaults) if d is not None]
+    return [n.id for d in given for n in ast.walk(d) if isinstance(n, ast.Name)]
 
 
 def _readable(value: Any) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 
 from lampc.ir import Draw, Key, Sampling
 from lampc.ir.errors import LMError
+from lampc.runtime.calls import waiting_threads
 from lampc.runtime.configure import as_lm
 from lampc.runtime.models import Answer
 from lampc.runtime.session import Session
@@ -123,7 +124,7 @@ class AsyncDspyEngine:
         self.engine = engine
 
     async def complete(self, request: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(_pool(), self.engine.complete, request)
+        return await asyncio.get_running_loop().run_in_executor(waiting_threads(), self.engine.complete, request)
 
     async def stream(self, request: Any) -> AsyncIterator[Any]:
         kit = _Kit(request)
@@ -135,18 +136,6 @@ class AsyncDspyEngine:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> AsyncDspyEngine:
         return self
-
-
-_executor: list[Any] = []
-
-
-def _pool() -> Any:
-    """Threads that wait for answers of asynchronous calls: the default pool is too small to fill a batch."""
-    if not _executor:
-        from concurrent.futures import ThreadPoolExecutor
-
-        _executor.append(ThreadPoolExecutor(128, thread_name_prefix="lampc-dspy"))
-    return _executor[0]
 
 
 def sampling_of(request: Any) -> Sampling:

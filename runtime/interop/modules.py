@@ -15,6 +15,7 @@ from typing import Any
 
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
+from lampc.runtime.interop import code
 from lampc.runtime.interop.functions import Names
 from lampc.runtime.interop.signatures import example_of, signature_of
 
@@ -194,6 +195,9 @@ def _raw(function: Any) -> Any:
 _LIBRARY: dict[str, Callable[[Lowering, Any], Any]] = {
     "Predict": Lowering.predict,
     "ChainOfThought": Lowering.chain,
+    "CodeAct": code.code_act,
+    "ProgramOfThought": code.program_of_thought,
+    "RLM": code.recursive,
     "ReAct": lambda at, given: at._as("ReAct", given),
     "MultiChainComparison": lambda at, given: at._as("MultiChainComparison", given),
     "BestOfN": _trials("BestOfN"),

@@ -39,7 +39,7 @@ class LiteLLMClient:
         *,
         api_key: str = "",
         timeout: float = 600.0,
-        max_concurrency: int = 16,
+        max_concurrency: int = 32,
         max_retries: int = 3,
         headers: Mapping[str, str] | None = None,
         **others: Any,

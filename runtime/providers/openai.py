@@ -48,7 +48,7 @@ class OpenAIClient:
         *,
         api_key: str = "",
         timeout: float = 60.0,
-        max_concurrency: int = 16,
+        max_concurrency: int = 32,
         max_retries: int = 3,
         backoff: float = 0.5,
         requests_per_minute: float = 0,

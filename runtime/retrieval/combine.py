@@ -1,57 +1,61 @@
-"""Searches of several threads at once as one: whoever comes first searches for all that wait."""
+"""What several threads ask for at once, answered together: whoever comes first works for all that wait."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
-from lampc.ir.lookup import Hit
-
-
-@dataclass(slots=True, eq=False)
-class _Waiting:
-    query: str
-    k: int
-    done: threading.Event = field(default_factory=threading.Event)
-    found: list[Hit] | None = None
-    error: Exception | None = None
+Ask = TypeVar("Ask")
+Answer = TypeVar("Answer")
 
 
-class Combiner:
-    """Takes one query at a time from any thread. No time is waited: while a search is under way, others gather."""
+class _Waiting(Generic[Ask, Answer]):
+    def __init__(self, ask: Ask) -> None:
+        self.ask = ask
+        self.done = threading.Event()
+        self.answer: Answer | Exception | None = None
 
-    def __init__(self, search: Callable[[Sequence[str], int], list[list[Hit]]], most: int = 256) -> None:
-        self._search, self._most = search, most
-        self._queue: list[_Waiting] = []
+
+class Combiner(Generic[Ask, Answer]):
+    """Takes one request at a time from any thread. No time is waited: while some are answered, others gather.
+
+    `answers` gives for each of several requests an answer, or the exception that it is to raise.
+    """
+
+    def __init__(self, answers: Callable[[Sequence[Ask]], Sequence[Answer | Exception]], most: int = 256) -> None:
+        self._answers, self._most = answers, most
+        self._queue: list[_Waiting[Ask, Answer]] = []
         self._mutex, self._busy = threading.Lock(), threading.Lock()
 
-    def search(self, query: str, k: int) -> list[Hit]:
-        """Raises what the search raises."""
-        mine = _Waiting(query, k)
+    @property
+    def waiting(self) -> int:
+        """How many requests wait to be taken."""
+        return len(self._queue)
+
+    def ask(self, request: Ask) -> Answer:
+        """Raises what answers it with an exception."""
+        mine: _Waiting[Ask, Answer] = _Waiting(request)
         with self._mutex:
             self._queue.append(mine)
         while not mine.done.is_set():
             with self._busy:
                 if not mine.done.is_set():
                     self._serve()
-        if mine.error is not None:
-            raise mine.error
-        assert mine.found is not None
-        return mine.found
+        if isinstance(mine.answer, Exception):
+            raise mine.answer
+        assert mine.answer is not None
+        return mine.answer
 
     def _serve(self) -> None:
-        """Search for those that wait first and want as many passages."""
         with self._mutex:
-            k = self._queue[0].k
-            batch = [w for w in self._queue if w.k == k][: self._most]
-            self._queue = [w for w in self._queue if w not in batch]
+            batch, self._queue = self._queue[: self._most], self._queue[self._most :]
         try:
-            for waiting, found in zip(batch, self._search([w.query for w in batch], k), strict=True):
-                waiting.found = found
+            for waiting, answer in zip(batch, self._answers([w.ask for w in batch]), strict=True):
+                waiting.answer = answer
         except Exception as e:
             for waiting in batch:
-                waiting.error = e
+                waiting.answer = e
         finally:
             for waiting in batch:
                 waiting.done.set()

@@ -15,6 +15,7 @@ from lampc.ir.prog import DefRetriever
 from lampc.ir.settings import settings
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.retrieval.build import build_retriever
+from lampc.runtime.retrieval.combine import Combiner
 from lampc.runtime.retrieval.protocol import RetrieverError, Store, as_store
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ class RetrievalDesk:
         self._built: dict[tuple[str, str, str], Store] = {}
         self._kept: OrderedDict[str, list[Hit]] = OrderedDict()
         self._mutex = threading.Lock()
+        self._combiner: Combiner[Lookup, list[Hit]] = Combiner(self.answer)
 
     def store(self, definition: DefRetriever, brought: Any = None, name: str = "") -> Store:
         """The store of a retriever; `name` is that of another one of the session's. Raises RowFailure."""
@@ -106,11 +108,8 @@ class RetrievalDesk:
         return [o for o in out if o is not None]
 
     def one(self, ask: Lookup) -> list[Hit]:
-        """Hits of one lookup. Raises RowFailure."""
-        (found,) = self.answer([ask])
-        if isinstance(found, Exception):
-            raise found
-        return found
+        """Hits of one lookup, searched for with those that other threads ask for meanwhile. Raises RowFailure."""
+        return self._combiner.ask(ask)
 
     def _search(self, store: Store, queries: list[str], k: int) -> list[list[Hit] | Exception]:
         """One search for all; where that fails, each by itself, so that a query spoils its own row only."""

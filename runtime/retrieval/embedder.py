@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -14,7 +13,6 @@ if TYPE_CHECKING:
 
 KEPT = 100_000
 """Most vectors that an embedder keeps."""
-_numbers = itertools.count()
 
 
 class Embedding(Protocol):
@@ -27,7 +25,8 @@ class Embedder:
     """Vectors of texts, as DSPy's class of this name gives them: one row a text, one vector for a single text.
 
     `model` is a callable that takes a list of texts (`SentenceTransformer(...).encode`), or the name of a model behind
-    an OpenAI-compatible endpoint (`openai/text-embedding-3-small`, or any name with `api_base`). Texts go in batches
+    an OpenAI-compatible endpoint (`openai/text-embedding-3-small`, or any name with `api_base`); other providers'
+    (`cohere/...`) are asked through litellm (extra `litellm`). Texts go in batches
     of `batch_size`; with `caching`, a text is asked for once. `kwargs` go to the callable or into the request; for an
     endpoint `api_base`, `api_key`, `timeout` and `num_retries` say how to reach it. Raises ValueError for another
     kind of model or result, LMError where an endpoint fails.
@@ -45,7 +44,8 @@ class Embedder:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
         self.model, self.batch_size, self.caching = model, batch_size, caching
         self.default_kwargs = kwargs
-        called = model if isinstance(model, str) else f"callable {next(_numbers)}"
+        # which callable it is shows in a corpus's vectors; a number would make later processes forget what was found
+        called = model if isinstance(model, str) else getattr(model, "__qualname__", type(model).__qualname__)
         self.identity = f"{called} {sorted((k, repr(v)) for k, v in kwargs.items() if k not in _REACH)}"
         self._known: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._mutex = threading.Lock()
@@ -89,8 +89,23 @@ class Embedder:
     def _compute(self, texts: list[str], options: dict[str, Any]) -> Any:
         if not isinstance(self.model, str):
             return self.model(texts, **options)
+        provider, slash, _ = self.model.partition("/")
+        if slash and provider != "openai" and not (options.get("api_base") or options.get("base_url")):
+            return self._by_litellm(texts, options)
         reach = {k: options.pop(k) for k in _REACH if k in options}
         return self._client(reach).embed(texts, **options)
+
+    def _by_litellm(self, texts: list[str], options: dict[str, Any]) -> Any:
+        """Vectors from a provider that speaks no OpenAI, as in DSPy."""
+        try:
+            import litellm
+        except ImportError:
+            raise ImportError(
+                f"the embedding model {self.model!r} is asked through litellm: pip install 'lampc[litellm]'; for an "
+                "OpenAI-compatible endpoint give api_base="
+            ) from None
+        found = litellm.embedding(model=self.model, input=texts, **options)
+        return [item["embedding"] for item in sorted(found.data, key=lambda item: int(item["index"]))]
 
     def _client(self, reach: dict[str, Any]) -> OpenAIClient:
         from lampc.runtime.providers.openai import OpenAIClient

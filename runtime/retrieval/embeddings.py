@@ -53,7 +53,7 @@ class Embeddings(Retriever):
             store = FaissStore(corpus, embedder, normalize=normalize, vectors=vectors, factory=factory)
         else:
             store = Vectors(corpus, embedder, normalize=normalize, vectors=vectors)
-        self._combiner = Combiner(store.search_many)
+        self._combiner = Combiner(self._together)
         Retriever.__init__(self, k=k, store=store)
 
     @property
@@ -62,7 +62,15 @@ class Embeddings(Retriever):
         return self.store.vectors
 
     def found(self, query: str, k: int) -> list[Hit]:
-        return self._combiner.search(query, k)
+        return self._combiner.ask((query, k))
+
+    def _together(self, asked: Sequence[tuple[str, int]]) -> list[list[Hit]]:
+        """One search for the queries of several threads that want as many passages."""
+        out: dict[tuple[str, int], list[Hit]] = {}
+        for k in {k for _, k in asked}:
+            queries = list(dict.fromkeys(q for q, n in asked if n == k))
+            out |= {(q, k): hits for q, hits in zip(queries, self.store.search_many(queries, k), strict=True)}
+        return [out[a] for a in asked]
 
     def __call__(self, query: str, k: int | None = None) -> Prediction:
         return self.forward(query, k)
@@ -90,6 +98,11 @@ class Embeddings(Retriever):
             np.save(file, self.store.vectors, allow_pickle=False)
         os.replace(folder / "corpus_embeddings.npy.tmp", folder / "corpus_embeddings.npy")
         os.replace(scratch, folder / "config.json")
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        made = super().__deepcopy__(memo)
+        made._combiner = Combiner(made._together)
+        return made
 
     def load(self, path: str | Path, embedder: Embedding) -> Self:
         """Take over what `save` wrote, here or in DSPy; nothing is embedded anew. Raises RetrieverError."""

@@ -5,9 +5,11 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
+from types import FunctionType
 from typing import Any, Protocol, runtime_checkable
 
 from lampc.ir.lookup import Hit, as_hit, several
+from lampc.runtime.host_sources import host_identity
 
 _numbers = itertools.count()
 
@@ -44,11 +46,17 @@ class Store:
 
 
 class FunctionStore(Store):
-    """A function of (query, k) as a store: texts, or records with `long_text` or `text`, as DSPy's retrievers give."""
+    """A function of (query, k) as a store: texts, or records with `long_text` or `text`, as DSPy's retrievers give.
+
+    A function of a module is known by its source to later processes, too; closures and objects are not.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
-        self.identity = f"{getattr(function, '__qualname__', type(function).__name__)} {next(_numbers)}"
+        if isinstance(function, FunctionType) and function.__closure__ is None:
+            self.identity = f"function {host_identity(function)}"
+        else:
+            self.identity = f"{getattr(function, '__qualname__', type(function).__name__)} {next(_numbers)}"
 
     def search_many(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
         return [[_read(found) for found in several(self.function(q, k=k))][:k] for q in queries]

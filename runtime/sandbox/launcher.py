@@ -8,6 +8,7 @@ for any of that.
 from __future__ import annotations
 
 import atexit
+import hashlib
 import os
 import shlex
 import shutil
@@ -32,10 +33,11 @@ def launcher(binary: str, memory: int) -> str:
     lines = [
         "#!/bin/sh",
         *(f"ulimit {limit} 2>/dev/null" for limit in ("-c 0", "-f 0", f"-n {_OPEN}", f"-v {kilobytes}")),
-        f'exec env -i {shlex.quote(binary)} "$@" 2>/dev/null',
+        f'exec env -i PYTHONHASHSEED=0 {shlex.quote(binary)} "$@" 2>/dev/null',
     ]
     with _mutex:
-        path = _place() / f"sandbox-{kilobytes}"
+        which = hashlib.blake2b(binary.encode(), digest_size=6).hexdigest()
+        path = _place() / f"sandbox-{which}-{kilobytes}"
         if not path.exists():
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             path.chmod(0o500)

@@ -7,11 +7,12 @@ the outside it asks of this process, which answers for tools and SUBMIT and for 
 from __future__ import annotations
 
 import contextlib
-import inspect
-import keyword
+import functools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from typing import Any, Self
+from pathlib import Path
+from typing import Any
 
 from lampc.frontend.python.tools.interpreter import (
     SANDBOX_RULES,
@@ -19,19 +20,21 @@ from lampc.frontend.python.tools.interpreter import (
     CodeInterpreterError,
     FinalOutput,
 )
+from lampc.ir.runner import aside
+from lampc.runtime.sandbox.base import Interpreter
 from lampc.runtime.sandbox.launcher import launcher
 from lampc.runtime.sandbox.limits import SandboxLimits
-from lampc.runtime.sandbox.values import inside, outside, size
+from lampc.runtime.sandbox.values import heavier, outside
 
 _SAVED = 4 << 20
 """States larger than this are not kept for the case that later code breaks the interpreter: saving them is slow."""
 
 
-class PythonInterpreter:
+class PythonInterpreter(Interpreter):
     """A sandbox for Python. Names that code binds live until `shutdown`; use by one thread at a time.
 
-    `tools` are functions of this process that code may call. `output_fields` (`[{"name": "answer"}, ...]`) are the
-    parameters of SUBMIT; without them it takes one value, the field `output`. `seed` starts its random numbers.
+    `seed` starts its random numbers. After code that broke a limit or the process, the session is again as it was
+    before that code.
     """
 
     execution_instructions = SANDBOX_RULES
@@ -43,42 +46,25 @@ class PythonInterpreter:
         *,
         limits: SandboxLimits | None = None,
         seed: int = 0,
+        callbacks: Sequence[Any] = (),
     ) -> None:
-        self.tools: dict[str, Callable[..., Any]] = dict(tools or {})
-        self.output_fields = output_fields
-        self.limits = limits or SandboxLimits()
+        super().__init__(tools, output_fields, limits=limits, callbacks=callbacks)
         self.seed = seed
         self._open: ExitStack | None = None
         self._session: Any = None
         self._saved: bytes | None = b""
-        self._ended = False
-        self._busy = False
+        self._running = False
+        self._lock = threading.Lock()
 
-    def __repr__(self) -> str:
-        return f"PythonInterpreter(tools={list(self.tools)}, limits={self.limits})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.shutdown()
-
-    def __call__(self, code: str, variables: dict[str, Any] | None = None) -> Any:
-        return self.execute(code, variables)
-
-    # -- the session ----------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Start the process, if it is not there. Raises CodeInterpreterError after `shutdown`."""
-        if self._ended:
-            raise CodeInterpreterError("this interpreter was shut down; make a new one")
-        if self._session is None:
-            self._connect()
+    def _connected(self) -> bool:
+        return self._session is not None
 
     def shutdown(self) -> None:
-        """End the process. What code had bound is gone."""
-        self._ended = True
-        self._disconnect()
+        """End the process. Code that still runs is ended by its limit of time."""
+        with self._lock:
+            self._ended, running = True, self._running
+        if not running:
+            super().shutdown()
 
     def _connect(self) -> None:
         monty = _library()
@@ -111,27 +97,6 @@ class PythonInterpreter:
             with contextlib.suppress(Exception):  # its process may be gone already
                 opened.close()
 
-    # -- execution ------------------------------------------------------------------------------------------
-
-    def execute(self, code: str, variables: dict[str, Any] | None = None) -> Any:
-        """See `CodeInterpreter.execute`. After code that ran out of time or broke the process, the session is again
-        as it was before that code."""
-        if self._busy:
-            raise CodeInterpreterError("an interpreter cannot be used by a tool that its own code called")
-        given = self._variables(variables or {})
-        self.start()
-        self._busy = True
-        try:
-            return self._executed(code, given)
-        finally:
-            self._busy = False
-
-    def _variables(self, variables: Mapping[str, Any]) -> dict[str, Any]:
-        for name in variables:
-            if not name.isidentifier() or keyword.iskeyword(name) or name == "SUBMIT" or name in self.tools:
-                raise CodeInterpreterError(f"Invalid variable name: '{name}'")
-        return {name: inside(value) for name, value in variables.items()}
-
     def _executed(self, code: str, given: dict[str, Any]) -> Any:
         monty = _library()
         printed = monty.CollectString(max_bytes=self.limits.output)
@@ -146,8 +111,7 @@ class PythonInterpreter:
         except (monty.MontyCrashedError, monty.MontyDisconnectError) as e:
             raise CodeExecutionError(f"the interpreter was ended: {e}{self._restored()}") from None
         except BaseException:  # an interrupt, or a tool's row that is ended: the code stands half done
-            self._disconnect()
-            self._ended = True
+            self.shutdown()
             raise
         if not self._save(given):
             raise CodeExecutionError(f"MemoryError: the names that the code bound take too much{self._restored()}")
@@ -156,10 +120,8 @@ class PythonInterpreter:
         result = printed.output if value is None else outside(value)
         if result == "":
             return result
-        if (length := size(result)) > self.limits.output:
-            raise CodeExecutionError(
-                f"MemoryError: the result is {length} characters long, {self.limits.output} may be"
-            )
+        if heavier(result, self.limits.output):
+            raise CodeExecutionError(f"MemoryError: the result is longer than {self.limits.output} characters")
         return result
 
     def _driven(self, code: str, given: dict[str, Any], printed: Any) -> tuple[FinalOutput | None, Any]:
@@ -167,50 +129,50 @@ class PythonInterpreter:
         monty = _library()
         final: FinalOutput | None = None
         try:
-            at = self._session.feed_start(code, inputs=given, print_callback=printed)
+            at = self._aside(self._session.feed_start, code, inputs=given, print_callback=printed)
             while not isinstance(at, monty.MontyComplete):
                 if isinstance(at, monty.NameLookupSnapshot):
                     known = at.object_id is None and (at.variable_name in self.tools or at.variable_name == "SUBMIT")
-                    at = at.resume(value=_callable(at.variable_name)) if known else at.resume()
+                    at = self._aside(at.resume, **({"value": _callable(at.variable_name)} if known else {}))
                 elif not isinstance(at, monty.FunctionSnapshot):
                     raise CodeInterpreterError("the code waits for what nobody will answer")
                 elif at.is_os_function:
-                    at = at.resume_not_handled()
-                elif at.function_name == "SUBMIT" and "SUBMIT" not in self.tools:
-                    answer, submitted = self._submitted(at.args, at.kwargs)
-                    final = final or submitted
-                    at = at.resume(answer)
+                    at = self._aside(at.resume_not_handled)
                 else:
-                    at = at.resume(self._called(at.function_name, at.args, at.kwargs))
-        except monty.MontyRuntimeError:
+                    answer, submitted = self._answered(at)
+                    final = final or submitted
+                    at = self._aside(at.resume, answer)
+        except monty.MontyRuntimeError as e:
             if final is None:
                 raise
+            self._failed(e)  # it went on after SUBMIT: if it broke a limit, the session starts anew
             return final, None
         return final, at.output
 
-    def _submitted(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[dict[str, Any], FinalOutput | None]:
-        """What a call of SUBMIT is answered with, and the outputs, if they are what was asked for."""
-        names = [str(f["name"]) for f in self.output_fields] if self.output_fields else ["output"]
-        signature = inspect.Signature([inspect.Parameter(n, inspect.Parameter.POSITIONAL_OR_KEYWORD) for n in names])
-        try:
-            values = signature.bind(*args, **kwargs).arguments
-        except TypeError as e:
-            return {"exception": TypeError(f"SUBMIT({', '.join(names)}): {e}")}, None
-        # no `except Exception` of the code stops this one
-        return {"exception": SystemExit("submitted")}, FinalOutput({n: outside(v) for n, v in values.items()})
+    def _aside(self, run: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """Let code go on to where it next asks for something; other rows go on meanwhile."""
 
-    def _called(self, name: str, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-        """What a call of a tool is answered with; what the tool raises is an error in the code."""
-        tool = self.tools.get(name)
-        if tool is None:
-            return {"exception": NameError(f"name '{name}' is not defined")}
+        def task() -> Any:
+            try:
+                return run(*args, **kwargs)
+            finally:
+                with self._lock:
+                    self._running, late = False, self._ended
+                if late:  # whoever waited for this was ended meanwhile
+                    self._disconnect()
+
+        self._running = True
+        return aside(task)
+
+    def _answered(self, at: Any) -> tuple[dict[str, Any], FinalOutput | None]:
+        """What a call that code made is answered with, and the outputs if it submitted them."""
         try:
-            result = tool(*map(outside, args), **{k: outside(v) for k, v in kwargs.items()})
-            if inspect.iscoroutine(result):
-                result = _awaited(result)
-            return {"return_value": inside(result)}
-        except Exception as e:
-            return {"exception": RuntimeError(f"{type(e).__name__}: {e}")}
+            if at.function_name == "SUBMIT" and "SUBMIT" not in self.tools:
+                # no `except Exception` of the code stops this one
+                return {"exception": SystemExit("submitted")}, self._submitted(at.args, at.kwargs)
+            return {"return_value": self._called(at.function_name, at.args, at.kwargs)}, None
+        except (NameError, TypeError, RuntimeError) as e:
+            return {"exception": e}, None
 
     def _failed(self, error: Any) -> str:
         """What is said of code that failed. Where it broke a limit, its heap is in no known state or leaves no room
@@ -226,8 +188,8 @@ class PythonInterpreter:
 
     def _save(self, given: Mapping[str, Any]) -> bool:
         """Keep the state, if that is quick. False if there is no memory left to write it down."""
-        if sum(size(v) for v in given.values()) > _SAVED:
-            self._saved = None
+        if self._saved is None or heavier(given, _SAVED):
+            self._saved = None  # from now on: a state that was large once is not written down after every step
             return True
         try:
             state = self._session.dump()
@@ -243,7 +205,8 @@ class PythonInterpreter:
         if self._saved:
             self._session.load_session(self._saved)
             return "; all names are as they were before this code"
-        return "; all names of earlier code are gone" if self._saved is None else ""
+        lost, self._saved = self._saved is None, b""
+        return "; all names of earlier code are gone" if lost else ""
 
 
 def _library() -> Any:
@@ -257,13 +220,19 @@ def _library() -> Any:
     return pydantic_monty
 
 
+@functools.cache
 def _binary() -> str:
-    from pydantic_monty._binary import find_monty_binary
+    """The interpreter's program: the file that its package installed, whatever else is called so on the path."""
+    from importlib.metadata import PackageNotFoundError, files
 
     try:
-        return find_monty_binary()
-    except FileNotFoundError as e:
-        raise CodeInterpreterError(f"the sandbox's interpreter is not installed whole: {e}") from None
+        listed = files("pydantic-monty-runtime") or []
+    except PackageNotFoundError:
+        listed = []
+    found = [Path(str(f.locate())) for f in listed if f.name in ("monty", "monty.exe")]
+    if not found or not found[0].is_file():
+        raise CodeInterpreterError("the sandbox's program is missing: pip install --force-reinstall 'lampc[sandbox]'")
+    return str(found[0].resolve())
 
 
 def _callable(name: str) -> Callable[..., None]:
@@ -274,17 +243,6 @@ def _callable(name: str) -> Callable[..., None]:
 
     function.__name__ = function.__qualname__ = name
     return function
-
-
-def _awaited(work: Any) -> Any:
-    import asyncio
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    work.close()
-    raise RuntimeError("an async tool cannot be called by code while an event loop runs in this thread")
 
 
 def _line(error: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -54,9 +53,20 @@ def outside(value: Any, depth: int = 0) -> Any:
     return str(value)
 
 
-def size(value: Any) -> int:
-    """Characters of a value of JSON's types as text."""
-    return len(value) if isinstance(value, str) else len(json.dumps(value, ensure_ascii=False))
+def heavier(value: Any, most: int) -> bool:
+    """Whether a value of JSON's types has more than about `most` characters as text."""
+    waiting, left = [value], most
+    while waiting and left >= 0:
+        at = waiting.pop()
+        if isinstance(at, dict):
+            left -= 2 * len(at)
+            waiting += (*at.keys(), *at.values())
+        elif isinstance(at, list):
+            left -= 2 * len(at)
+            waiting += at
+        else:
+            left -= len(at) if isinstance(at, str) else at.bit_length() // 3 if isinstance(at, int) else 4
+    return left < 0
 
 
 def _ordered(value: set[Any] | frozenset[Any]) -> list[Any]:

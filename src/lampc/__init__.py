@@ -15,15 +15,39 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lampc import datasets, evaluate, experimental, retrievers
+    from lampc import (
+        adapters,
+        clients,
+        datasets,
+        evaluate,
+        experimental,
+        predict,
+        primitives,
+        retrievers,
+        signatures,
+        streaming,
+        teleprompt,
+        utils,
+    )
+    from lampc.frontend.python.awaiting import asyncify, syncify
     from lampc.frontend.python.calllog import inspect_history
+    from lampc.frontend.python.conversation import Conversation, conversing
     from lampc.frontend.python.data import case as test
     from lampc.frontend.python.data import dataset, exact_match, f1, metric, normalize, optimize
     from lampc.frontend.python.declare import argmax, tune, vote
     from lampc.frontend.python.example import Completions, Example, Prediction
     from lampc.frontend.python.fields import InputField, OutputField, infer_prefix
+    from lampc.frontend.python.fields import InputField as OldInputField
+    from lampc.frontend.python.fields import OutputField as OldOutputField
     from lampc.frontend.python.load import load_python
+    from lampc.frontend.python.logs import (
+        disable_litellm_logging,
+        disable_logging,
+        enable_litellm_logging,
+        enable_logging,
+    )
     from lampc.frontend.python.module import Module
+    from lampc.frontend.python.module import Module as BaseModule
     from lampc.frontend.python.modules.best_of_n import BestOfN
     from lampc.frontend.python.modules.code_act import CodeAct
     from lampc.frontend.python.modules.code_repl import SandboxSerializable
@@ -34,6 +58,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.modules.majority import majority
     from lampc.frontend.python.modules.parallel import Parallel
     from lampc.frontend.python.modules.react import ReAct
+    from lampc.frontend.python.modules.react_v2 import ReActV2
     from lampc.frontend.python.modules.refine import Refine
     from lampc.frontend.python.predict import ChainOfThought, Predict
     from lampc.frontend.python.program import program
@@ -94,20 +119,25 @@ if TYPE_CHECKING:
     from lampc.runtime.retrieval.embedder import Embedder
     from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
     from lampc.runtime.sandbox.limits import SandboxLimits
+    from lampc.runtime.sandbox.local import LocalInterpreter
     from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
+    from lampc.runtime.streaming import streamify
     from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
 
 __version__ = "0.1.0"
 
 _PYTHON = {
     "adapters": ["Adapter", "BAMLAdapter", "ChatAdapter", "JSONAdapter", "TwoStepAdapter", "XMLAdapter"],
+    "awaiting": ["asyncify", "syncify"],
     "calllog": ["inspect_history"],
+    "conversation": ["Conversation", "conversing"],
     "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
     "declare": ["argmax", "tune", "vote"],
     "example": ["Completions", "Example", "Prediction"],
     "fields": ["InputField", "OutputField", "infer_prefix"],
     "load": ["load_python"],
+    "logs": ["disable_litellm_logging", "disable_logging", "enable_litellm_logging", "enable_logging"],
     "module": ["Module"],
     "modules.best_of_n": ["BestOfN"],
     "modules.code_act": ["CodeAct"],
@@ -119,6 +149,7 @@ _PYTHON = {
     "modules.majority": ["majority"],
     "modules.parallel": ["Parallel"],
     "modules.react": ["ReAct"],
+    "modules.react_v2": ["ReActV2"],
     "modules.refine": ["Refine"],
     "predict": ["ChainOfThought", "Predict"],
     "program": ["program"],
@@ -143,13 +174,15 @@ _RUNTIME = {
     "interop.engine": ["DspyEngine"],
     "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
+    "mcp": ["MCPError", "MCPServer"],
     "retrieval.colbert": ["ColBERTv2"],
     "retrieval.embedder": ["Embedder"],
     "retrieval.embeddings": ["Embeddings", "EmbeddingsWithScores"],
-    "mcp": ["MCPError", "MCPServer"],
     "sandbox.limits": ["SandboxLimits"],
+    "sandbox.local": ["LocalInterpreter"],
     "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
+    "streaming": ["streamify"],
     "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
 }
 _IR = {
@@ -183,12 +216,30 @@ _HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() f
 _HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
 _HOMES |= {n: (f"lampc.ir.{m}", n) for m, names in _IR.items() for n in names}
 _HOMES |= {
+    "BaseModule": ("lampc.frontend.python.module", "Module"),
+    "OldInputField": ("lampc.frontend.python.fields", "InputField"),
+    "OldOutputField": ("lampc.frontend.python.fields", "OutputField"),
     "AdapterParseError": ("lampc.ir.adapters.base", "ParseFailure"),
     "CompileError": ("lampc.ir.diag", "CompileError"),
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
-_MODULES = frozenset({"datasets", "evaluate", "experimental", "retrievers"})
+_MODULES = frozenset(
+    {
+        "adapters",
+        "clients",
+        "datasets",
+        "evaluate",
+        "experimental",
+        "predict",
+        "primitives",
+        "retrievers",
+        "signatures",
+        "streaming",
+        "teleprompt",
+        "utils",
+    }
+)
 
 
 def __getattr__(name: str) -> Any:
@@ -214,6 +265,7 @@ __all__ = [
     "Audio",
     "BAMLAdapter",
     "BaseLM",
+    "BaseModule",
     "BestOfN",
     "BootstrapFewShot",
     "ChainOfThought",
@@ -227,6 +279,7 @@ __all__ = [
     "CompileError",
     "Completions",
     "ContextWindowExceededError",
+    "Conversation",
     "DSPyError",
     "DspyEngine",
     "Embedder",
@@ -258,10 +311,13 @@ __all__ = [
     "LMUnsupportedFeatureError",
     "LMUnsupportedModelError",
     "LabeledFewShot",
+    "LocalInterpreter",
     "MCPError",
     "MCPServer",
     "Module",
     "MultiChainComparison",
+    "OldInputField",
+    "OldOutputField",
     "OutputField",
     "Parallel",
     "Predict",
@@ -269,6 +325,7 @@ __all__ = [
     "ProgramOfThought",
     "PythonInterpreter",
     "ReAct",
+    "ReActV2",
     "Reasoning",
     "Refine",
     "Retrieve",
@@ -285,12 +342,20 @@ __all__ = [
     "Type",
     "UsageTracker",
     "XMLAdapter",
+    "adapters",
     "argmax",
+    "asyncify",
+    "clients",
     "configure",
     "configure_cache",
     "context",
+    "conversing",
     "dataset",
     "datasets",
+    "disable_litellm_logging",
+    "disable_logging",
+    "enable_litellm_logging",
+    "enable_logging",
     "ensure_signature",
     "evaluate",
     "exact_match",
@@ -307,17 +372,25 @@ __all__ = [
     "metric",
     "normalize",
     "optimize",
+    "predict",
+    "primitives",
     "program",
     "pure",
     "resolve_interpreter_factory",
     "retriever",
     "retrievers",
     "settings",
+    "signatures",
+    "streamify",
+    "streaming",
+    "syncify",
+    "teleprompt",
     "test",
     "tool",
     "trace",
     "track_usage",
     "tune",
     "unordered",
+    "utils",
     "vote",
 ]

@@ -10,7 +10,7 @@ import pytest
 import lampc
 from lampc.frontend.python.adapters import Adapter, BAMLAdapter, ChatAdapter, JSONAdapter, TwoStepAdapter, XMLAdapter
 from tests.adapters.cases import Case, make_case
-from tests.adapters.models import Address, Person
+from tests.adapters.models import Address, Level, Person
 
 dspy = pytest.importorskip("dspy")
 FEW, MANY = 60, 1500
@@ -68,7 +68,10 @@ def compare(layout: str, seed: int) -> bool:
 
 def told(case: Case, layout: str) -> bool:
     """Whether plain values tell all that the layout shows of Python objects; see docs/adapters.md, "Differences"."""
-    shown = [Union[Person, Address], *([set[int], tuple[int, str], tuple[int, ...]] if layout == "two_step" else [])]
+    shown = [
+        Union[Person, Address],
+        *([set[int], tuple[int, str], tuple[int, ...], Level] if layout == "two_step" else []),
+    ]
     return layout not in ("baml", "two_step") or not any(a in shown for _, a, *_ in case.fields)
 
 

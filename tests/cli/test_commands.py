@@ -380,4 +380,5 @@ def test_ctrl_c_says_what_is_kept(folder: Path, command: str) -> None:
         done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         asked = [json.dumps(r["messages"]) for r in server.requests]
-        assert len(asked) - len(set(asked)) <= 8, "only what was under way is asked again"
+        # two are served at a time: when a fifth was begun, the first ones had been answered
+        assert [asked.count(a) for a in asked[:2]] == [1, 1], "only what was under way is asked again"

@@ -50,6 +50,8 @@ def tables(name: str) -> tuple[Rows, Rows]:
         "05_branch_loop": "05_requests.csv",
     }[name]
     train, dev = read(file, "train", 9), read(file, "dev", 9)
+    if name == "02_reason":
+        train, dev = ([row | {"answer": int(row["answer"])} for row in rows] for rows in (train, dev))
     if name == "04_table":
         row = [{"rows": [r["row"] for r in train[i : i + 3]], "common": train[i]["group"]} for i in (0, 3, 6)]
         return row[:1], [one | {"split": "train" if i < 2 else "dev"} for i, one in enumerate(row)]

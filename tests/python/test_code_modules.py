@@ -3,8 +3,10 @@ sandbox."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import io
+import time
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +17,7 @@ import lampc
 from lampc.ir.errors import ContextWindowExceededError
 from lampc.runtime.sandbox.monty import PythonInterpreter
 from tests.python.twins import Side, both, in_turn, ours
+from tests.runtime.test_sandbox_escape import interpreters
 
 pytest.importorskip("pydantic_monty")
 pytestmark = [pytest.mark.timeout(120), pytest.mark.filterwarnings("ignore:.*deprecated.*:DeprecationWarning")]
@@ -287,3 +290,56 @@ def test_the_setting_says_which_interpreter() -> None:
     ):
         lampc.ProgramOfThought("q -> answer")(q="q")
     assert len(made) == 1
+
+
+def test_code_that_takes_long_holds_up_neither_other_rows_nor_an_event_loop() -> None:
+    quick = lampc.SandboxLimits(seconds=0.7)
+
+    def answer(messages: list[dict[str, str]]) -> Any:
+        said = messages[-1]["content"]
+        if "code_output" in said:
+            return {"reasoning": "r", "answer": "late"}
+        return code("SUBMIT('late')" if "previous_code" in said else "while True:\n    pass")
+
+    with ours(answer):
+        program = lampc.ProgramOfThought("q -> answer", interpreter_factory=lambda: PythonInterpreter(limits=quick))
+        began = time.monotonic()
+        rows = program.batch([lampc.Example(q=str(i)).with_inputs("q") for i in range(8)])
+        assert [r.answer for r in rows] == ["late"] * 8
+        assert time.monotonic() - began < 4, "eight times 0.7 s one after another"
+
+        async def main() -> int:
+            ticks = 0
+            task = asyncio.create_task(program.acall(q="x"))
+            while not task.done():
+                await asyncio.sleep(0.02)
+                ticks += 1
+            assert (await task).answer == "late"
+            return ticks
+
+        assert asyncio.run(main()) > 10
+
+
+def test_a_row_that_is_ended_while_its_code_runs_leaves_no_process() -> None:
+    before = interpreters()
+
+    def answer(messages: list[dict[str, str]]) -> Any:
+        return code("while True:\n    pass")
+
+    async def main() -> None:
+        task = asyncio.create_task(lampc.ProgramOfThought("q -> answer", 1, quick).acall(q="x"))
+        await asyncio.sleep(0.4)
+        assert interpreters() - before
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    def quick() -> PythonInterpreter:
+        return PythonInterpreter(limits=lampc.SandboxLimits(seconds=1))
+
+    with ours(answer):
+        asyncio.run(main())
+    until = time.monotonic() + 5
+    while interpreters() - before and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not interpreters() - before

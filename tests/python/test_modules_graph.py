@@ -176,3 +176,44 @@ def test_what_a_tool_raises_is_seen_by_the_agent() -> None:
     assert seen[0] == "Execution error in shout: ValueError: nothing to shout"
     assert seen[3:] == ["OK", "Completed."]
     assert all(s.startswith("Execution error in shout: ") for s in seen[1:3])
+
+
+def test_without_source_a_program_runs_as_plain_code_in_batches() -> None:
+    names: dict[str, Any] = {"lampc": lampc, "Ask": Ask}
+    code = "class Hidden(Ask):\n    def forward(self, q):\n        return lampc.Prediction(a=self.ask(q=q).a)\n"
+    exec(code, names)
+    with ours(model):
+        unit = trace(names["Hidden"]())
+        assert unit.dynamic is not None
+        assert unit.dynamic.code == "L0710"
+        runner: Any = find_runner()
+        outcomes = runner.session.run(unit, [Row(str(i), {"q": f"w{i}"}) for i in range(9)])
+        assert [o.value for o in outcomes] == [{"a": f"W{i}"} for i in range(9)]
+        assert lampc.settings.lm.batches == [9]
+
+
+class Twice(lampc.ReAct):
+    """A `forward` of its own around that of the library."""
+
+    def forward(self, **inputs: Any) -> Any:
+        first = super().forward(**inputs)
+        return lampc.Prediction(a="twice " + first.a)
+
+
+def test_a_subclass_is_traced_by_its_own_forward() -> None:
+    done = {"next_thought": "t", "next_tool_name": "finish", "next_tool_args": {}}
+    with ours(in_turn(done, {"reasoning": "r", "a": "x"})):
+        unit = trace(Twice("q -> a", tools=[shout]))
+        runner: Any = find_runner()
+        (outcome,) = runner.session.run(unit, [Row("0", {"q": "?"})])
+    assert outcome.value == {"a": "twice x"}
+
+
+def test_a_subclass_that_cuts_its_own_way_is_plain_code() -> None:
+    class Forgetful(lampc.ReAct):
+        def truncate_trajectory(self, trajectory: dict[str, Any]) -> dict[str, Any]:
+            return {}
+
+    with ours(model):
+        assert trace(Forgetful("q -> a", tools=[shout])).dynamic is not None
+        assert trace(lampc.ReAct("q -> a", tools=[shout])).dynamic is None

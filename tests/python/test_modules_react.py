@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import dspy
 import pytest
 
-from tests.python.twins import both, in_turn
+import lampc
+from tests.python.twins import both, in_turn, ours, theirs
 
 
 def search(query: str) -> str:
@@ -68,3 +70,47 @@ def test_react_with_instructions_and_no_output_but_text() -> None:
 
     a, b = both(program, lambda: in_turn(step("x", "search", query="y"), ANSWER | {"answer": "z"}))
     assert b == a
+
+
+class Cut:
+    """A model whose context holds so many characters of messages."""
+
+    def __init__(self, error: type[Exception], limit: int, answers: list[Any]) -> None:
+        self.error, self.limit, self.rest = error, limit, iter(answers)
+
+    def __call__(self, messages: list[dict[str, str]]) -> Any:
+        if len(messages[-1]["content"]) > self.limit:
+            raise self.error(message="too long")
+        return next(self.rest)
+
+
+@pytest.mark.parametrize("limit", [10_000, 1_200, 950])
+def test_the_oldest_rounds_go_where_the_context_ends(limit: int) -> None:
+    """The extraction sees the whole trajectory again, as in DSPy, so it may fail where the rounds did not."""
+    answers = [step(f"thought {i} " + "x" * 100, "search", query="y" * 60) for i in range(4)] + [DONE, ANSWER]
+
+    def program(d: Any) -> Any:
+        agent = d.ReAct(d.Signature("question -> answer", "Find out."), tools=[search], max_iters=5)
+        try:
+            return agent(question="q").toDict()
+        except d.ContextWindowExceededError:
+            return "too long"
+
+    with theirs(Cut(dspy.ContextWindowExceededError, limit, answers)) as side:
+        wanted = program(side.d)
+    with ours(Cut(lampc.ContextWindowExceededError, limit, answers)) as own:
+        assert program(own.d) == wanted
+    fitting = [p for p in side.prompts if len(p[-1]["content"]) <= limit]
+    assert own.prompts == fitting
+
+
+def test_a_trajectory_may_be_cut_in_ones_own_way() -> None:
+    class Forgetful(lampc.ReAct):
+        def truncate_trajectory(self, trajectory: dict[str, Any]) -> dict[str, Any]:
+            return {"note": "something was forgotten"}
+
+    answers = [step("x" * 300, "search", query="y"), DONE, ANSWER]
+    with ours(Cut(lampc.ContextWindowExceededError, 700, answers)) as own:
+        made = Forgetful("question -> answer", tools=[search])(question="q")
+    assert made.answer == "42"
+    assert all("x" * 300 not in p[-1]["content"] for p in own.prompts)

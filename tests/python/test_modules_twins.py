@@ -164,3 +164,42 @@ def test_refine_together_keeps_the_prefix() -> None:
 
 def brief(args: dict[str, Any], pred: Any) -> float:
     return float(len(pred.a) < 6)
+
+
+def test_only_the_chosen_attempt_is_traced() -> None:
+    def program(d: Any) -> Any:
+        best = d.BestOfN(d.Predict(d.Signature("q -> a", "Say.")), N=3, reward_fn=brief, threshold=1.0)
+        with d.context(trace=[]):
+            best(q="x")
+            return [(dict(inputs), dict(outputs.items())) for _, inputs, outputs in d.settings.trace]
+
+    script = [{"a": "far too long"}, {"a": "also too long"}, {"a": "short"}]
+    a, b = both(program, lambda: in_turn(*script))
+    assert b[0] == a[0] == [({"q": "x"}, {"a": "short"})]
+    with ours(in_turn(*script), compat="") as side:
+        assert program(side.d) == a[0]
+
+
+@pytest.mark.parametrize("kind", ["field", "type"])
+def test_another_rationale(kind: str) -> None:
+    def program(d: Any) -> Any:
+        sig = d.Signature("q -> a", "Say.")
+        if kind == "type":
+            return d.ChainOfThought(sig, rationale_field_type=list[str])(q="x").toDict()
+        return d.ChainOfThought(sig, rationale_field=d.OutputField(desc="step by step"))(q="x").toDict()
+
+    reasoning: Any = ["one", "two"] if kind == "type" else "because"
+    a, b = both(program, lambda: in_turn({"reasoning": reasoning, "a": "y"}))
+    assert b == a
+
+
+def test_another_model_for_one_call() -> None:
+    from lampc.runtime.scripted import DummyLM
+
+    with ours(lambda messages: {"a": "usual"}) as side:
+        p = side.d.Predict("q -> a")
+        other = DummyLM(lambda messages: {"a": "other"})
+        assert [p(q="x").a, p(q="x", lm=other).a, p(q="y").a] == ["usual", "other", "usual"]
+        p.set_lm(other)
+        assert p(q="z").a == "other"
+        assert p.get_lm() is other

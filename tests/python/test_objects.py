@@ -15,9 +15,13 @@ import pydantic
 import pytest
 
 import lampc
+from lampc.frontend.lmp.emit import emit_lmp
 from lampc.frontend.python.values.plain import plain
 from lampc.frontend.python.values.reading import read
+from lampc.ir import INT, CompileError, Record, hostvalues, parse_module
 from lampc.ir.hostvalues import lifted, settled
+from lampc.ir.prog import Func
+from lampc.runtime.objects import with_objects
 
 
 class Mood(enum.Enum):
@@ -257,3 +261,58 @@ def test_objects_that_no_graph_holds_make_a_program_dynamic() -> None:
     with lampc.context(lm=lambda messages, **_: "[[ ## day ## ]]\n2024-05-06", layout="chat"):
         (found,) = Dated().batch([{"text": "x"}])
     assert found.year == 2024
+
+
+def test_classes_of_a_saved_program_are_found_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = parse_module(str(lampc.trace(Greeter()).module)).lookup("Greeter")
+    assert isinstance(made, Func)
+    person = next(t for n, t in made.returns.fields if n == "person")  # type: ignore[attr-defined]
+    monkeypatch.setattr(hostvalues, "_LIVE", {})
+    assert with_objects({"name": "Ada", "age": 3}, person) == Person(name="Ada", age=3)
+    lost = Record((("a", INT),), "nowhere:Lost")
+    assert with_objects({"a": 1}, lost) == {"a": 1}
+
+
+def test_the_language_has_no_words_for_classes() -> None:
+    with pytest.raises(CompileError, match="cannot say the type `Person` of field `person`"):
+        emit_lmp(lampc.trace(Greeter()))
+
+
+class Loose(lampc.Module):
+    """Runs as plain Python: what it gives has no declared type."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extract = lampc.Predict(Extract)
+
+    def forward(self, text: str) -> Any:
+        try:
+            found = self.extract(text=text)
+            return lampc.Prediction(person=found.person, moods=[found.mood], text=found.person.greeting())
+        finally:
+            pass
+
+
+@pytest.mark.parametrize("program", [Greeter, Loose])
+def test_optimizers_metrics_see_objects_and_demos_are_data(program: Any, tmp_path: Path) -> None:
+    seen = []
+
+    def metric(example: Any, prediction: Any, trace: Any = None) -> bool:
+        seen.append(prediction.person.greeting())
+        if trace:
+            seen.append(trace[0][2].passages[0].mood)
+        return True
+
+    rows = [lampc.Example(text="x").with_inputs("text")]
+    with lampc.context(lm=scripted, layout="chat"):
+        tuned = lampc.BootstrapFewShot(metric=metric, max_bootstrapped_demos=1, max_labeled_demos=0).compile(
+            program(), trainset=rows
+        )
+    assert set(seen) == {"Hello Ada", Mood.GOOD}
+    (demo,) = tuned.extract.demos
+    assert demo.person == ANSWER["person"]
+    tuned.extract.demos = [lampc.Example(text="x", person=Person(name="Ada", age=36), passages=[], mood=Mood.BAD)]
+    tuned.save(tmp_path / "state.json")
+    loaded = program()
+    loaded.load(tmp_path / "state.json")
+    assert loaded.extract.demos[0].toDict() == {"text": "x", **ANSWER, "passages": []}

@@ -11,11 +11,12 @@ import warnings
 from collections.abc import Callable
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal, NamedTuple, Optional, Union
 from uuid import UUID
 
 import dspy
 import dspy.experimental
+import numpy as np
 import pydantic
 import pytest
 import typing_extensions
@@ -344,3 +345,35 @@ def test_predictors_are_built_in_a_fifth_of_the_time() -> None:
         return best
 
     assert seconds(lampc.Predict) * 5 < seconds(dspy.Predict)
+
+
+class Words(str):
+    __slots__ = ()
+
+
+class Point(NamedTuple):
+    x: int
+    y: Any = None
+
+
+VALUES: list[Any] = [
+    1, 1.5, True, None, "s", [1, "a"], (1, 2), {1}, {"a": 1}, {2: 2, None: 3, True: 4, 1.5: 5},
+    {Mood.GOOD: 1}, {(1, 2): 3},
+    Mood.GOOD, Level.LOW, Words("x"), [Words("x"), np.int64(3), np.float64(1.5)], Passage("t", [1]),
+    [Passage("t", [1])],
+    {"p": Passage("t", [1])}, Person(name="Ada"), [Person(name="Ada")], {"a": [Person(name="Ada", age=1)]},
+    Point(1, (2,)),
+    datetime.datetime(2024, 1, 2, 3, 4, 5), datetime.datetime(2024, 1, 2, tzinfo=datetime.UTC),
+    [datetime.date(2024, 1, 2)], datetime.timedelta(days=1, seconds=3), Decimal("1.50"), [Decimal("1.5")], UUID(int=3),
+    Path("/a"), b"abc", b"\xff", [b"a"], 1 + 2j, float("nan"), [float("inf")], np.array([1, 2]), {"a": np.float32(1)},
+    range(3), Ellipsis, int, "é\n", {"é": "\n"}, 2**80, -0.0, 1e22, {"n": {"m": (1, {2})}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("value", VALUES, ids=lambda v: str(v)[:30])
+def test_values_are_written_alike(value: Any) -> None:
+    def both(system: Any) -> Any:
+        signature = made(system, {"q": ("input", object, {}), "a": ("output", str, {})}, "Do it.")
+        return system.ChatAdapter().format(signature, [], {"q": value})[-1]
+
+    assert both(lampc) == both(dspy)

@@ -87,11 +87,24 @@ def rendered(template: Template, row: dict[str, Any], demos: list[dict[str, Any]
     return bind_prompt(adapter(at.layout).render(SIGNATURE, "p"), at, [row[f.name] for f in SIGNATURE.inputs])
 
 
-@settings(max_examples=250, deadline=None)
-@given(st.lists(st.sampled_from(PIECES), min_size=1, max_size=8), ROWS, DEMOS, WORDS, st.booleans(), st.booleans())
-def test_texts_are_those_that_jinja_renders(
-    pieces: list[str], row: Any, demos: Any, instruction: str, trim: bool, lstrip: bool
-) -> None:
+TEXTS = st.lists(st.sampled_from(PIECES), min_size=1, max_size=8)
+CASES = st.tuples(TEXTS, ROWS, DEMOS, WORDS, st.booleans(), st.booleans())
+
+
+@settings(max_examples=200, deadline=None)
+@given(CASES)
+def test_texts_are_those_that_jinja_renders(case: Any) -> None:
+    same_as_jinja(*case)
+
+
+@pytest.mark.slow
+@settings(max_examples=10_000, deadline=None)
+@given(CASES)
+def test_ten_thousand_texts_are_those_that_jinja_renders(case: Any) -> None:
+    same_as_jinja(*case)
+
+
+def same_as_jinja(pieces: list[str], row: Any, demos: Any, instruction: str, trim: bool, lstrip: bool) -> None:
     text = "".join(pieces)
     template = Template(text, trim_blocks=trim, lstrip_blocks=lstrip)
     values = {**row, "demos": demos, "instruction": instruction, **described(SIGNATURE)}
@@ -269,3 +282,23 @@ def test_any_text_is_rendered_as_jinja_does_or_refused(text: str) -> None:
         assert found == [("user", jinja2.Environment().from_string(text).render(row))]
         return
     assert all(d.primary is not None for d in refused)
+
+
+def test_rendering_on_the_command_line_shows_the_pieces(tmp_path: Path) -> None:
+    from typer.testing import CliRunner
+
+    from lampc.runtime.cli.app import app
+
+    (tmp_path / "p.py").write_text(
+        "import lampc\n"
+        "ask = lampc.Predict('context: list[str], question -> answer', "
+        "template='{% for p in context %}- {{ p }}\\n{% endfor %}Q: {{ question }}')\n"
+        "@lampc.program\ndef main(context: list[str], question: str):\n"
+        "    return {'answer': ask(context=context, question=question).answer}\n"
+    )
+    shown = CliRunner().invoke(app, ["render", str(tmp_path / "p.py"), "ask"])
+    assert "{% for p in context %}- {{ p }}\n{% endfor %}Q: {{ question }}" in shown.output
+    given_ = CliRunner().invoke(app, ["render", str(tmp_path / "p.py"), "ask", "--input", 'context=["a", "b"]'])
+    assert "- a\n- b\nQ: {{ question }}" in given_.output
+    explained = CliRunner().invoke(app, ["explain", "L0956"])
+    assert "a block depends on several slots" in explained.output

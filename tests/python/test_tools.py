@@ -253,6 +253,27 @@ def test_tools_are_no_values_to_copy() -> None:
     assert Holder().deepcopy().tools["search"](query="a", k=1) == ["a"]
 
 
+def test_callbacks_are_told_of_calls_as_by_dspy() -> None:
+    def told(d: Any) -> list[Any]:
+        seen: list[Any] = []
+
+        class Listener(dspy.utils.callback.BaseCallback):  # type: ignore[misc]
+            def on_tool_start(self, call_id: str, instance: Any, inputs: Any) -> None:
+                seen.append((instance.name, inputs))
+
+            def on_tool_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
+                seen.append((outputs, repr(exception)))
+
+        tool = d.Tool(search)
+        with (lampc.settings if d is lampc else dspy).context(callbacks=[Listener()]):
+            tool(query="a", k=1)
+            attempt(lambda: tool(query=1))
+            asyncio.run(tool.acall(query="b"))
+        return seen
+
+    assert told(lampc) == told(dspy)
+
+
 # -- calls and results -----------------------------------------------------------------------------------------
 
 

@@ -1,7 +1,9 @@
-"""Type checkers know what a signature in class form answers: mypy is run on a small program."""
+"""Type checkers know what a signature in class form answers: mypy, and pyright where it is, run on a small program."""
 
 from __future__ import annotations
 
+import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
+PYRIGHT = shutil.which("pyright") or shutil.which("basedpyright")
 PROGRAM = '''
 import lampc
 
@@ -79,3 +82,17 @@ def test_mistakes_are_type_errors(found: list[str], number: int) -> None:
     length = len(PROGRAM.strip().splitlines())
     (said,) = [line for line in found if line.startswith(f"program.py:{length + 1 + number}:")]
     assert list(MISTAKES.values())[number] in said
+
+
+@pytest.mark.skipif(PYRIGHT is None, reason="neither pyright nor basedpyright is installed")
+def test_pyright_says_the_same(tmp_path: Path) -> None:
+    lines = PROGRAM.strip().splitlines()
+    (tmp_path / "program.py").write_text("\n".join([*lines, *MISTAKES]) + "\n", encoding="utf-8")
+    config = {"typeCheckingMode": "standard", "extraPaths": [str(ROOT / "src")], "pythonVersion": "3.11"}
+    (tmp_path / "pyrightconfig.json").write_text(json.dumps(config), encoding="utf-8")
+    command = [str(PYRIGHT), "--outputjson", "--pythonpath", sys.executable, "program.py"]
+    run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    said = [
+        d["range"]["start"]["line"] for d in json.loads(run.stdout)["generalDiagnostics"] if d["severity"] == "error"
+    ]
+    assert said == [len(lines) + i for i in range(len(MISTAKES))]

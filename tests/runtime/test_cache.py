@@ -21,6 +21,7 @@ import lampc
 from lampc.runtime import cache as caches
 from lampc.runtime.cache import CallCache, DiskCache, configure_cache, default_folder
 from lampc.runtime.cli.app import main
+from lampc.runtime.configure import default_runner
 from lampc.runtime.models import Answer
 from lampc.runtime.session import Session
 from tests.runtime.loopback import Loopback
@@ -35,6 +36,8 @@ def _alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     caches.forget_configuration()
     lampc.settings.reset()
+    default_runner().close()
+    lampc.configure(cache=None)
 
 
 def answer(text: str) -> Answer:

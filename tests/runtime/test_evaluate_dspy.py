@@ -17,6 +17,7 @@ import pytest
 
 import lampc
 from lampc.backend import FakeEngine
+from lampc.frontend.python.callbacks import BaseCallback
 from lampc.ir.adapters import adapter, bind_prompt
 from lampc.ir.runner import NoSession, set_default_runner
 from lampc.runtime.configure import session_of
@@ -87,6 +88,13 @@ def test_rows_are_one_batch_and_failures_are_rows(program: Any) -> None:
     assert "turn" in found.errors[4].message
     assert found.usage.calls == len(ROWS)
     assert repr(found) == "EvaluationResult(score=50.0, results=<list of 6 results>)"
+
+
+def test_plain_dicts_are_rows_of_a_compiled_program() -> None:
+    plain: Any = [r.toDict() for r in ROWS]
+    found = Evaluate(devset=plain, metric=exact)(Turn())
+    assert found.score == 50.0
+    assert found.records()[0]["example_label"] == "cba"
 
 
 def test_programs_that_run_as_python_hand_over_what_they_return() -> None:
@@ -173,6 +181,39 @@ def test_judges_ask_in_one_batch() -> None:
     assert found.scores == (pytest.approx(2 / 3),) * 4
 
 
+def test_judges_that_are_awaited_ask_in_one_batch() -> None:
+    data = [lampc.Example(text=w, question="q", response="r").with_inputs("text") for w in ("abc", "ab", "xyz", "xy")]
+    judge = SemanticF1()
+
+    class Answer(Turn):
+        def forward(self, text: str) -> lampc.Prediction:
+            return lampc.Prediction(response=self.turn(text=text).label)
+
+    async def measure(example: Any, prediction: Any) -> Any:
+        return await judge.acall(example, prediction)
+
+    found = Evaluate(devset=data, metric=measure)(Answer())
+    assert found.score == 66.67
+    assert found.results[0][2].score == pytest.approx(2 / 3)
+    assert BATCHES == [4, 4]
+
+
+def test_judges_of_optimizers_ask_in_one_batch_too() -> None:
+    data = [lampc.Example(text=w, question="q", response="r").with_inputs("text") for w in ("abc", "ab", "xyz", "xy")]
+
+    class Answer(Turn):
+        def forward(self, text: str) -> lampc.Prediction:
+            return lampc.Prediction(response=self.turn(text=text).label)
+
+    optimizer = lampc.BootstrapFewShot(
+        metric=SemanticF1(threshold=0.5), max_bootstrapped_demos=2, max_labeled_demos=0, max_rounds=1
+    )
+    made = optimizer.compile(Answer(), trainset=data)
+    assert len(made.turn.demos) == 2
+    assert BATCHES
+    assert max(BATCHES) == min(BATCHES) >= 2  # the program's calls, then those of the judge
+
+
 def test_coroutines_run_together() -> None:
     live = most = 0
 
@@ -216,6 +257,36 @@ def test_acall_leaves_the_loop_free() -> None:
 
     whole, one = asyncio.run(main())
     assert (whole.score, one.score) == (50.0, 100.0)
+
+
+def test_callbacks_are_told_as_in_dspy() -> None:
+    def run(package: Any) -> list[Any]:
+        heard: list[Any] = []
+
+        class Listener(package.utils.callback.BaseCallback if package is dspy else BaseCallback):  # type: ignore[misc]
+            def on_evaluate_start(self, call_id: str, instance: Any, inputs: Any) -> None:
+                heard.append(("start", type(instance).__name__, sorted(inputs), inputs.get("callback_metadata")))
+
+            def on_evaluate_end(self, call_id: str, outputs: Any, exception: Any = None) -> None:
+                heard.append(("end", outputs and outputs.score, type(exception).__name__))
+
+        examples = [package.Example(text="a").with_inputs("text")]
+        measure = package.Evaluate(devset=examples, metric=lambda e, p: 1.0, num_threads=1)
+        with package.context(callbacks=[Listener()]):
+            measure(package_program(package), callback_metadata={"step": 1})
+            with pytest.raises(ValueError, match="at least one example"):
+                measure(package_program(package), devset=[])
+        return heard
+
+    def package_program(package: Any) -> Any:
+        class Echo(package.Module):  # type: ignore[misc,name-defined]
+            def forward(self, text: str) -> Any:
+                with threading.Lock():
+                    return package.Prediction(label=text)
+
+        return Echo()
+
+    assert run(lampc) == run(dspy)
 
 
 def test_what_is_missing_is_said() -> None:

@@ -69,7 +69,7 @@ def test_an_untouched_program_on_threads_is_fused_and_answers_as_one_by_one(engi
     assert together == alone
     assert len({p["first"] for p in alone}) > 4, "the answers tell something"
     largest = max(engine.batches)
-    assert largest >= 12, f"batches: {engine.batches}"
+    assert largest >= 6, f"batches: {engine.batches}"
     assert sum(n * k for n, k in engine.batches.items()) == 48
 
 
@@ -91,7 +91,7 @@ def test_predictors_on_threads(engine: DspyEngine) -> None:
     engine.session.desk.cache.clear()
     with ThreadPoolExecutor(24) as pool:
         assert list(pool.map(ask, WORDS)) == alone
-    assert max(engine.batches) >= 8
+    assert max(engine.batches) >= 4
 
 
 def test_asynchronous_calls(engine: DspyEngine) -> None:
@@ -101,7 +101,7 @@ def test_asynchronous_calls(engine: DspyEngine) -> None:
         return [r[0] for r in await asyncio.gather(*(lm.acall(f"{w} is") for w in WORDS))]
 
     found = asyncio.run(many())
-    assert max(engine.batches) >= 12
+    assert max(engine.batches) >= 6
     assert found == [lm(f"{w} is")[0] for w in WORDS]
 
 

@@ -109,6 +109,22 @@ def test_an_lm_s_options_stand_in_for_what_calls_do_not_say() -> None:
     assert server.headers[0]["authorization"] == "Bearer k"
 
 
+def test_json_answers_may_be_asked_for_by_schema() -> None:
+    with Loopback(lambda m: '{"answer": "x", "n": 3}') as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url, structured_outputs=True))
+        asking = lampc.Predict("question -> answer, n: int", layout="json")
+        assert asking(question="x").n == 3
+        assert asking.batch([{"question": "y"}])[0].n == 3
+        lampc.configure(lm=lampc.LM("m", api_base=server.url))
+        asking(question="z")
+        lampc.settings.lm("bare")
+    first, second, third, bare = server.requests
+    assert first["response_format"] == second["response_format"]
+    assert first["response_format"]["json_schema"]["schema"]["properties"]["n"] == {"type": "integer"}
+    assert "response_format" not in third
+    assert "response_format" not in bare
+
+
 def test_calling_a_model_itself() -> None:
     parts = [{"role": "user", "content": [{"type": "text", "text": "x"}, {"type": "image_url"}]}]
     with Loopback(lambda m: str(m[-1]["content"]).upper()) as server:
@@ -243,6 +259,17 @@ def test_usage_of_a_block_and_of_the_blocks_in_it() -> None:
     assert outer.get_total_tokens()["m"]["completion_tokens"] == 6, "a call that was answered before uses nothing"
 
 
+def test_a_prediction_tells_what_it_used() -> None:
+    with Loopback(lambda m: "answer: two words") as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url), track_usage=True)
+        used = lampc.ChainOfThought("question -> answer", layout="compact")
+        used.predict.signature = used.predict.signature.delete("reasoning")
+        assert used(question="a").get_lm_usage()["m"]["completion_tokens"] == 3
+        assert used(question="a").get_lm_usage() == {}, "known already"
+    lampc.configure(track_usage=False)
+    assert qa()(question="x", lm=lampc.LM("f", engine=says("x"))).get_lm_usage() is None
+
+
 def test_callbacks_hear_of_calls() -> None:
     heard: list[Any] = []
 
@@ -372,6 +399,22 @@ def test_threads_are_answered_together() -> None:
             t.join(60)
     assert done == ["x"] * 12
     assert server.peak > 4
+
+
+def test_many_asynchronous_calls_are_under_way_at_once() -> None:
+    async def many(lm: Any, texts: list[str]) -> list[str]:
+        return [r[0] for r in await asyncio.gather(*(lm.acall(t) for t in texts))]
+
+    texts = [f"t{i}" for i in range(24)]
+    with Loopback(lambda m: str(m[-1]["content"]).upper(), seconds=0.2) as server:
+        assert asyncio.run(many(lampc.LM("m", api_base=server.url), texts)) == [t.upper() for t in texts]
+        assert server.peak > 8
+    lm = lampc.LM("f", engine=lambda messages: messages[-1]["content"] + "!")
+    assert asyncio.run(many(lm, texts)) == [t + "!" for t in texts]
+    assert asyncio.run(many(lm, texts)) == [t + "!" for t in texts], "known by now"
+    broken = lampc.LM("b", engine=lambda messages: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        asyncio.run(broken.acall("x"))
 
 
 # -- litellm ----------------------------------------------------------------------------------------------

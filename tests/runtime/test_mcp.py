@@ -21,6 +21,7 @@ import lampc
 from lampc.runtime.eager import EagerRun
 from lampc.runtime.mcp import MCPError, MCPServer
 from lampc.runtime.types import Cell, Row
+from tests.python.twins import in_turn, ours
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -149,12 +150,11 @@ def test_a_server_over_http() -> None:
 
 
 def test_a_call_is_bounded_in_time_and_the_server_goes_on() -> None:
-    with MCPServer(COMMAND, timeout=3) as server:
-        server.open()
+    with MCPServer(COMMAND, timeout=0.5) as server:
         began = time.monotonic()
         with pytest.raises(MCPError, match=r"tool `sleep` of .* timed out"):
-            server.call("sleep", {"seconds": 5})
-        assert time.monotonic() - began < 4.5
+            server.call("sleep", {"seconds": 3})
+        assert time.monotonic() - began < 2.5
 
 
 def test_a_server_that_dies_says_its_last_words_and_a_closed_one_is_gone() -> None:
@@ -181,7 +181,7 @@ def test_servers_that_cannot_be_reached() -> None:
     with pytest.raises(MCPError, match="could not be reached: ConnectError"):
         MCPServer("http://127.0.0.1:9/mcp", timeout=5).tools()
     with pytest.raises(MCPError, match=r"did not answer within 0.3 s"):
-        MCPServer([sys.executable, "-c", "import time; time.sleep(60)"], timeout=0.3).open()
+        MCPServer([sys.executable, "-c", "import time; time.sleep(60)"], start_timeout=0.3).open()
     with pytest.raises(ValueError, match="is no URL; a command is given as a list"):
         MCPServer("python server.py")
     with pytest.raises(ValueError, match="not nothing"):
@@ -211,3 +211,24 @@ def test_rows_of_a_batch_wait_for_tools_together(tools: dict[str, lampc.Tool]) -
     outcomes = EagerRun(entry, None).run(cells)  # type: ignore[arg-type]
     assert [o.value for o in outcomes] == [{"sum": str(2 * n)} for n in range(8)]
     assert len(seen) == 1
+
+
+def test_an_agent_with_tools_of_a_server(tools: dict[str, lampc.Tool]) -> None:
+    def step(tool: str, **args: Any) -> dict[str, Any]:
+        return {"next_thought": "t", "next_tool_name": tool, "next_tool_args": args}
+
+    answers = [
+        step("add", a=2, b=3),
+        step("fail", why="x"),
+        step("add", a="two"),
+        step("finish"),
+        {"reasoning": "r", "answer": "5"},
+    ]
+    with ours(in_turn(*answers)) as side:
+        made = side.d.ReAct("question -> answer", tools=[tools["add"], tools["fail"]])(question="2 + 3?")
+    assert made.answer == "5"
+    assert [made.trajectory[f"observation_{i}"] for i in range(3)] == [
+        "5",
+        "Execution error in fail: RuntimeError: Failed to call a MCP tool: Error executing tool fail",
+        "Execution error in add: ValueError: Arg a is invalid: 'two' is not of type 'integer'",
+    ]

@@ -131,3 +131,16 @@ def test_two_programs_are_compared_row_by_row() -> None:
         compare(result(*before), other)
     with pytest.raises(ValueError, match="at least one: 1 and 2"):
         compare([1.0], [1.0, 2.0])
+
+
+def test_names_stand_where_dspy_has_them() -> None:
+    from lampc.evaluate import EM, SemanticF1, metrics
+    from lampc.evaluate.auto_evaluation import SemanticF1 as judge
+    from lampc.evaluate.metrics import answer_exact_match
+
+    assert answer_exact_match is metrics.answer_exact_match is lampc.evaluate.answer_exact_match
+    assert judge is SemanticF1
+    assert EM is metrics.EM
+    assert set(dspy.evaluate.__all__) <= set(lampc.evaluate.__all__)
+    missing = [n for n in vars(theirs) if n[0] not in "_" and callable(getattr(theirs, n)) and not hasattr(metrics, n)]
+    assert missing == ["Counter", "print_message"]  # what that module itself imports

@@ -372,9 +372,10 @@ def test_a_cancelled_call_gives_its_place_to_the_next() -> None:
 
 
 def test_a_client_that_is_forgotten_ends_its_thread(server: Loopback) -> None:
+    before = set(threading.enumerate())
     c = client(server)
     c.complete(ASK)
-    thread = next(t for t in threading.enumerate() if t.name == "lampc-endpoint")
+    thread = next(t for t in threading.enumerate() if t.name == "lampc-endpoint" and t not in before)
     del c
     gc.collect()
     thread.join(5)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
+import subprocess
+import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -185,7 +188,7 @@ def test_objects_that_bring_their_store() -> None:
     with Session(model=FakeEngine(reply=reply)) as session:
         (found,) = session.run(unit, rows("light"))
         assert found.value == wanted.toDict()
-        again = interpret(unit.module, {"question": "light"}, entry=unit.entry, runner=_Brought(session, unit))
+        again = interpret(unit.module, {"question": "light"}, entry=unit.entry, runner=session.runner(unit))
         assert again == found.value
     other = Counting(Vectors(CORPUS[::-1], letters))
     with Session(model=FakeEngine(reply=reply), retrievers={"search": other}) as session:
@@ -195,23 +198,6 @@ def test_objects_that_bring_their_store() -> None:
         assert found.value["context"][0] == wanted.context[0]
     copied = program.deepcopy()
     assert copied.search.store is program.search.store
-
-
-class _Brought:
-    """The interpreter's runner, with the stores of a unit."""
-
-    def __init__(self, session: Session, unit: Any) -> None:
-        self.session, self.unit = session, unit
-
-    def predict(self, *_: Any) -> Any:
-        raise AssertionError
-
-    def retrieve(self, name: str, query: str, k: int) -> list[str]:
-        raise AssertionError(name)
-
-    def lookup(self, ask: Any) -> list[Hit]:
-        hits: list[Hit] = self.unit.retrievers[ask.definition.symbol].search_many([ask.query], ask.k)[0]
-        return hits
 
 
 @pytest.mark.parametrize("program", [RAG, Eager])
@@ -239,6 +225,22 @@ def test_k_store_and_query_are_parameters(program: Any) -> None:
         assert len(keys) == 3
     with Session(model=FakeEngine(reply=reply), retrievers={"facts": BM25(CORPUS[1:])}) as session:
         assert CellTable(session, unit, unit.entry).key(Cell(ROWS[0])) not in keys
+
+
+def test_what_was_found_is_known_to_later_processes() -> None:
+    """Identities follow from what is searched, not from the process that searches."""
+    code = (
+        "import numpy as np\nfrom lampc.retrievers import BM25, Embedder, Vectors\n"
+        "from lampc.runtime.retrieval.protocol import as_store\nimport textwrap\n"
+        "embed = Embedder(lambda texts: np.array([[len(t), 1.0] for t in texts]))\n"
+        "print(BM25(['a', 'b']).identity, Vectors(['a', 'bb'], embed).identity, as_store(textwrap.dedent).identity)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(Path(lampc.__file__).parent.parent)}
+    runs = [subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env) for _ in range(2)]
+    assert runs[0].stdout == runs[1].stdout != "", runs[0].stderr
+    embed = lampc.Embedder(letters)
+    assert Vectors(CORPUS, embed).identity != Vectors(CORPUS[1:], embed).identity
+    assert BM25(CORPUS).identity != BM25(CORPUS, b=0.5).identity
 
 
 def test_tuned_k_and_given_k() -> None:
@@ -285,6 +287,17 @@ def test_retrieve_as_in_dspy() -> None:
     assert state == {"k": 3}
 
 
+def test_the_interpreter_finds_what_the_executor_finds() -> None:
+    unit = trace(RAG())
+    stores = {"facts": BM25(CORPUS), "other": BM25(CORPUS[::-1])}
+    with Session(model=FakeEngine(reply=reply), retrievers=stores) as session:
+        for values in ({}, {"facts.k": 1}, {"facts.k": 3, "facts.store": "other"}):
+            chosen = Assignment().updated(**values)
+            (found,) = session.run(unit, ROWS[:1], assignment=chosen)
+            inputs, runner = ROWS[0].inputs, session.runner(unit)
+            assert interpret(unit.module, inputs, entry=unit.entry, runner=runner, assignment=chosen) == found.value
+
+
 def test_plain_calls_threads_and_tasks_are_searched_together() -> None:
     store = Counting(BM25(CORPUS))
     try:
@@ -301,3 +314,22 @@ def test_plain_calls_threads_and_tasks_are_searched_together() -> None:
     finally:
         set_default_runner(None)
         settings.reset()
+
+
+def test_programs_are_written_and_read_as_lmp() -> None:
+    from lampc.frontend.lmp import compile_lmp, emit_lmp
+
+    facts = lampc.retriever("facts", k=2)
+    answer = lampc.Predict("context: list[str], question: str -> answer: str")
+
+    @lampc.program
+    def main(question: str) -> Any:
+        context = facts(question)
+        return {"context": context, "answer": answer(context=context, question=question).answer}
+
+    unit = trace(main)
+    text = emit_lmp(unit)
+    assert "retriever facts = bound(k: 2);" in text
+    with Session(model=FakeEngine(reply=reply), retrievers={"facts": BM25(CORPUS)}) as session:
+        again = compile_lmp(text)
+        assert contexts(session.run(again, ROWS)) == contexts(session.run(unit, ROWS))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
+import time
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -256,6 +257,14 @@ def test_vectors_of_an_endpoint(server: str) -> None:
         lost.close()
 
 
+@pytest.mark.slow  # importing litellm takes seconds
+def test_vectors_through_litellm(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("litellm", reason="needs litellm")
+    monkeypatch.setenv("HOSTED_VLLM_API_BASE", f"{server}/v1")
+    assert Embedder("hosted_vllm/tiny")(["ab", "c"]).tolist() == letters(["ab", "c"]).tolist()
+    assert _Server.seen[-1]["model"] == "tiny"
+
+
 @pytest.mark.parametrize("post", [False, True])
 def test_colbert(server: str, post: bool) -> None:
     rm = ColBERTv2(f"{server}/api/search", post_requests=post)
@@ -303,31 +312,28 @@ def test_whatever_can_be_searched_is_a_store() -> None:
 def test_threads_are_searched_for_together() -> None:
     gate, batches = threading.Event(), []
 
-    def search(queries: Any, k: int) -> list[list[Hit]]:
-        batches.append((len(queries), k))
+    def search(queries: Any) -> list[Any]:
+        batches.append(len(queries))
         gate.wait(5)
-        if "bad" in queries:
-            raise ValueError("bad")
-        return [[Hit(q)] for q in queries]
+        return [ValueError("bad") if q == "9" else [Hit(q)] for q in queries]
 
-    combiner = Combiner(search)
+    combiner: Combiner[str, list[Hit]] = Combiner(search)
     found: dict[int, Any] = {}
 
     def ask(i: int) -> None:
         try:
-            found[i] = combiner.search("bad" if i == 9 else str(i), 9 if i == 9 else 1)
+            found[i] = combiner.ask(str(i))
         except ValueError as e:
             found[i] = e
 
     threads = [threading.Thread(target=ask, args=(i,)) for i in range(10)]
     for t in threads:
         t.start()
-    while len(combiner._queue) < 9:
-        pass
+    while combiner.waiting < 9:
+        time.sleep(0.001)
     gate.set()
     for t in threads:
         t.join(5)
-    assert len(batches) <= 4
-    assert sum(n for n, _ in batches) == 10
+    assert batches == [1, 9]
     assert [found[i] for i in range(9)] == [[Hit(str(i))] for i in range(9)]
     assert isinstance(found[9], ValueError)

@@ -61,7 +61,7 @@ def test_the_model_is_shown_what_is_wrong_and_answers_again(layout: str) -> None
 
 
 @pytest.mark.parametrize(
-    "layout", [*GOOD, "two_step", "chat_dspy", "xml_dspy", "json_dspy", "two_step_dspy", "compact"]
+    "layout", [*GOOD, "two_step", "chat_dspy", "xml_dspy", "json_dspy", "two_step_dspy", "compact", "chat_once"]
 )
 def test_after_that_the_row_fails_and_keeps_the_raw_text(layout: str) -> None:
     lm = DummyLM(lambda messages: "quite a lot")
@@ -83,6 +83,16 @@ def test_the_compat_layout_asks_again_as_json_as_dspy_does() -> None:
     assert lm.prompts[1] == wanted
 
 
+def test_the_setting_compat_gives_dspys_behaviour() -> None:
+    lm = DummyLM(lambda messages: GOOD["json"] if "JSON object" in messages[-1]["content"] else "quite a lot")
+    with lampc.context(lm=lm, compat="dspy-3.4"):
+        assert lampc.Predict("text -> n: int").layout_in_force() == "chat_dspy"
+        assert lampc.XMLAdapter().name == "xml_dspy"
+        assert lampc.Predict("text -> n: int")(text="x").n == 7
+    assert len(lm.calls) == 2
+    assert lampc.Predict("text -> n: int", layout="chat").layout_in_force() == "chat"
+
+
 def test_two_steps_are_two_calls_and_a_repair_is_a_third() -> None:
     def answer(messages: list[dict[str, str]]) -> str:
         if "[[ ## text ## ]]" not in messages[1]["content"]:
@@ -95,6 +105,18 @@ def test_two_steps_are_two_calls_and_a_repair_is_a_third() -> None:
     assert outcome.value == {"n": 7}
     assert len(lm.calls) == 3 == most_rounds("two_step") > least_rounds("two_step")
     assert "There are seven, I think." in lm.prompts[1][1]["content"]
+
+
+def test_the_second_step_may_be_another_models() -> None:
+    main, small = DummyLM(lambda messages: "There are seven."), DummyLM(lambda messages: GOOD["chat"], model="small")
+    adapter_ = lampc.TwoStepAdapter(small)
+    with lampc.context(lm=main, adapter=adapter_):
+        assert lampc.Predict("text -> n: int")(text="x").n == 7
+        unit = trace(counting(""))
+        with Session(model=main) as session:
+            (outcome,) = session.run(unit, [Row("a", {"text": "x"})])
+    assert outcome.value == {"n": 7}
+    assert (len(main.calls), len(small.calls)) == (2, 2)
 
 
 def test_interpreter_executor_and_eager_code_send_the_same() -> None:
@@ -145,6 +167,13 @@ def test_eager_code_may_catch_the_error_under_dspys_name() -> None:
         lampc.Predict("text -> n: int", layout="chat")(text="x")
     assert caught.value.lm_response == "quite a lot"
     assert "quite a lot" in str(caught.value)
+
+
+def test_an_adapter_without_fallback_asks_once() -> None:
+    assert lampc.ChatAdapter(use_json_adapter_fallback=False).name == "chat_once"
+    assert lampc.XMLAdapter(use_json_adapter_fallback=False, compat="dspy-3.4").name == "xml_dspy_once"
+    assert most_rounds("chat_once") == 1
+    assert lampc.JSONAdapter().name == "json"
 
 
 def test_no_layout_asks_for_ever() -> None:

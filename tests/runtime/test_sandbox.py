@@ -228,3 +228,46 @@ def test_which_interpreter_a_module_gets() -> None:
 def test_limits_are_positive() -> None:
     with pytest.raises(ValueError, match="a sandbox's limit `memory` must be positive, not 0"):
         SandboxLimits(memory=0)
+
+
+def test_callbacks_are_told_of_start_code_tools_and_end() -> None:
+    seen: list[Any] = []
+
+    class Listener:
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("on_"):
+                raise AttributeError(name)
+            return lambda call_id, **more: seen.append((name, more.get("inputs"), more.get("outputs")))
+
+    with PythonInterpreter(tools={"double": lambda x: 2 * x}, callbacks=[Listener()]) as box:
+        box("double(2) + y", {"y": 1})
+    assert [(n.removeprefix("on_interpreter_"), i, o) for n, i, o in seen] == [
+        ("startup_start", {}, None),
+        ("startup_end", None, None),
+        ("execute_start", {"code": "double(2) + y", "variables": {"y": 1}}, None),
+        ("tool_call_start", {"tool_name": "double", "args": [2], "kwargs": {}}, None),
+        ("tool_call_end", None, 4),
+        ("execute_end", None, 5),
+        ("shutdown_start", {}, None),
+        ("shutdown_end", None, None),
+    ]
+
+
+def test_a_large_state_is_not_kept_for_after_a_broken_limit_and_that_is_said() -> None:
+    with PythonInterpreter(limits=SandboxLimits(seconds=0.3)) as box:
+        assert box("kept = len(text)", {"text": "x" * 5_000_000}) == ""
+        with pytest.raises(CodeExecutionError, match=r"more than 0.3 s; all names of earlier code are gone"):
+            box("while True:\n    pass")
+        with pytest.raises(CodeExecutionError, match="name 'kept' is not defined"):
+            box("kept")
+        assert box("len(text)", {"text": "y"}) == 1
+
+
+def test_code_that_goes_on_after_submitting_is_still_bounded() -> None:
+    with PythonInterpreter(limits=SandboxLimits(seconds=0.3)) as box:
+        box("kept = 1")
+        code = "try:\n    SUBMIT(3)\nexcept BaseException:\n    pass\nlost = 1\nwhile True:\n    pass"
+        assert box(code) == FinalOutput({"output": 3})
+        assert box("kept") == 1
+        with pytest.raises(CodeExecutionError, match="name 'lost' is not defined"):
+            box("lost")

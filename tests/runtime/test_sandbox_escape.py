@@ -185,7 +185,8 @@ def test_the_interpreter_is_a_process_that_the_system_holds_too(secret: Path) ->
         limits = {line[:26].strip(): line[26:].split()[0] for line in (folder / "limits").read_text().splitlines()[1:]}
         assert (limits["Max file size"], limits["Max core file size"], limits["Max open files"]) == ("0", "0", "64")
         assert int(limits["Max address space"]) < 1 << 30
-        assert not [s for s in (folder / "fd").iterdir() if os.readlink(s).startswith(("/work", "/home", "/tmp"))]
+        opened = {os.readlink(d) for d in (folder / "fd").iterdir()}
+        assert all(o == "/dev/null" or o.startswith(("pipe:", "anon_inode:", "socket:")) for o in opened), opened
         box.shutdown()
         until = time.monotonic() + 10
         while pid in interpreters() and time.monotonic() < until:
@@ -280,7 +281,7 @@ def test_output_is_bounded() -> None:
                 "CodeExecutionError: MemoryError: the code printed more than 10000 bytes"
             )
         for code in ("'x' * 20_000", "['x'] * 20_000", "{i: i for i in range(5000)}"):
-            assert "the result is" in attempt(box, code), code
+            assert "the result is longer than 10000 characters" in attempt(box, code), code
         assert box("print('x' * 9_000)") == "x" * 9000 + "\n"
 
 
@@ -336,7 +337,7 @@ def test_the_second_wall_holds_a_program_that_is_no_interpreter_at_all(secret: P
     program = launcher(sys.executable, 16 << 20)
     written = tmp_path / "written"
     for code, said in {
-        "import os; print(dict(os.environ).keys() <= {'LC_CTYPE'})": "True",
+        "import os; print(dict(os.environ).keys() <= {'LC_CTYPE', 'PYTHONHASHSEED'})": "True",
         f"f = open({str(written)!r}, 'w')\nf.write('x')\nf.flush()": "",
         "x = bytearray(2 << 30)": "",
         "f = [open('/dev/null') for _ in range(100)]": "",

@@ -43,8 +43,7 @@ class BestOfN(Module):
         tries = [lambda i=i: self.attempt(i, kwargs) for i in range(self.N)]
         found = gather(tries, self.chosen)
         raise_beyond(found, self.fail_count)
-        best = self.chosen(found)
-        return None if best is None else found[best][0]
+        return kept(found, self.chosen(found))
 
     def _graph(self, **inputs: Any) -> Any:
         """`forward` as it is traced."""
@@ -61,11 +60,12 @@ class BestOfN(Module):
             assert len(failed) <= self.fail_count, "too many attempts failed"
         return rows[best_of(column(rows, "reward"), self.threshold)]["prediction"]
 
-    def attempt(self, number: int, kwargs: dict[str, Any]) -> tuple[Any, float]:
-        """(prediction, reward) of one attempt."""
-        with settings.context(sampling=attempt_sampling(number)):
+    def attempt(self, number: int, kwargs: dict[str, Any]) -> tuple[Any, float, list[Any]]:
+        """(prediction, reward, trace) of one attempt."""
+        trace: list[Any] = []
+        with settings.context(sampling=attempt_sampling(number), trace=trace):
             prediction = self.module(**kwargs)
-        return prediction, self.reward_fn(kwargs, prediction)
+        return prediction, self.reward_fn(kwargs, prediction), trace
 
     def chosen(self, found: list[Any]) -> int | None:
         """Which of the attempts counts; None if all failed."""
@@ -78,8 +78,7 @@ class BestOfN(Module):
             raise_beyond(found, self.fail_count)
             if not isinstance(found[-1], Exception) and found[-1][1] >= self.threshold:
                 break
-        chosen = self.chosen(found)
-        return None if chosen is None else found[chosen][0]
+        return kept(found, self.chosen(found))
 
 
 def attempt_sampling(number: int) -> dict[str, Any]:
@@ -89,12 +88,22 @@ def attempt_sampling(number: int) -> dict[str, Any]:
 
 
 def best(found: list[Any], threshold: float | None) -> int | None:
-    """The first (prediction, reward) that reaches the threshold, else the first of the highest reward."""
+    """The first (prediction, reward, trace) that reaches the threshold, else the first of the highest reward."""
     good = [(i, f[1]) for i, f in enumerate(found) if not isinstance(f, Exception)]
     reached = [i for i, reward in good if threshold is not None and reward >= threshold]
     if reached:
         return reached[0]
     return max(good, key=lambda pair: pair[1])[0] if good else None
+
+
+def kept(found: list[Any], chosen: int | None) -> Any:
+    """The prediction of the chosen attempt, whose trace is the only one that counts; None if there is none."""
+    if chosen is None:
+        return None
+    prediction, _, trace = found[chosen]
+    if settings.trace is not None:
+        settings.trace.extend(trace)
+    return prediction
 
 
 def raise_beyond(found: list[Any], allowed: int) -> None:

@@ -22,12 +22,12 @@ from lampc.frontend.python.predict import Predict
 from lampc.frontend.python.signature import ensure_signature, make_signature
 from lampc.frontend.python.tools.interpreter import (
     SANDBOX_RULES,
-    CodeExecutionError,
     CodeInterpreter,
-    FinalOutput,
     InterpreterFactory,
     check_factory,
+    failed,
     made_interpreter,
+    submitted,
 )
 from lampc.frontend.python.tools.interpreter import interpreter_factory as factory_in_force
 from lampc.frontend.python.tools.tool import Tool
@@ -75,7 +75,7 @@ class RLM(Module):
         self.max_iters, self.max_llm_calls, self.max_output_chars = max_iters, max_llm_calls, max_output_chars
         self.verbose, self.sub_lm = verbose, sub_lm
         self._interpreter_factory = interpreter_factory
-        self._rules = _rules(interpreter_factory or settings.get("interpreter_factory"))
+        self.rules = _rules(interpreter_factory or settings.get("interpreter_factory"))
         self._user_tools = _named(tools)
         _check_names(self._user_tools, self.signature)
         self.generate_action, self.extract = self._predictors()
@@ -89,7 +89,7 @@ class RLM(Module):
         task = self.signature.instructions
         variables = InputField(desc="Metadata about the variables available in the REPL")
         action: Any = make_signature(
-            {}, instruction(self.signature, self._user_tools.values(), self.max_llm_calls) + self._rules
+            {}, instruction(self.signature, self._user_tools.values(), self.max_llm_calls) + self.rules
         )
         action = action.append("variables_info", variables, str)
         action = action.append(
@@ -144,11 +144,11 @@ class RLM(Module):
         """The signature of a round. Where another interpreter is in force than when the module was made, it tells what
         that one can do."""
         signature, rules = self.generate_action.signature, _rules(factory)
-        if rules == self._rules:
+        if rules == self.rules:
             return signature
         said = signature.instructions
-        if self._rules and self._rules in said:
-            return signature.with_instructions(said.replace(self._rules, rules))
+        if self.rules and self.rules in said:
+            return signature.with_instructions(said.replace(self.rules, rules))
         return signature.with_instructions(said + rules)
 
     def _equip(self, repl: CodeInterpreter) -> None:
@@ -166,9 +166,11 @@ class RLM(Module):
         try:
             code = unfenced(step.code)
             result = repl.execute(code, variables=dict(given))
-        except (CodeExecutionError, SyntaxError) as e:
-            return REPLEntry(step.reasoning, code, f"[Error] {e}"), None
-        if isinstance(result, FinalOutput):
+        except Exception as e:
+            if failed(e):
+                return REPLEntry(step.reasoning, code, f"[Error] {e}"), None
+            raise
+        if submitted(result):
             outputs, wrong = self._submitted(result.output)
             return REPLEntry(step.reasoning, code, wrong or f"FINAL: {outputs}"), None if wrong else outputs
         said = "\n".join(map(str, result)) if isinstance(result, list) else str(result) if result else ""

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any
 
-from lampc.frontend.python.tools.interpreter import CodeExecutionError, CodeInterpreter, FinalOutput
+from lampc.frontend.python.tools.interpreter import CodeInterpreter, failed, submitted
 
 _FENCE = re.compile(r"```python[ \n](.*?)[ \n]```?", re.DOTALL)
 _ASSIGNED = re.compile(r"(\w+)\s*=")
@@ -53,6 +53,8 @@ def ran(interpreter: CodeInterpreter, code: str) -> tuple[str | None, str | None
         return None, "Error: Empty code before execution."
     try:
         result: Any = interpreter.execute(code)
-    except (CodeExecutionError, SyntaxError) as e:
-        return None, str(e)
-    return json.dumps(result.output if isinstance(result, FinalOutput) else result), None
+    except Exception as e:
+        if failed(e):
+            return None, str(e)
+        raise
+    return json.dumps(result.output if submitted(result) else result), None

@@ -75,6 +75,8 @@ class ReAct(Module):
                 break
         return Prediction(trajectory=trajectory, **self._fitting(self.extract, trajectory, inputs))
 
+    _graph_stands_for = ("truncate_trajectory", "trajectory_text")
+
     def _graph(self, max_iters: int | None = None, **inputs: Any) -> Prediction:
         """`forward` as it is traced: a round that does not fit the model's context fails the row."""
         layout = self.react.layout_in_force()

@@ -14,7 +14,7 @@ from typing import Any
 
 from lampc.frontend.python.fields import InputField, OutputField
 from lampc.frontend.python.module import Module
-from lampc.frontend.python.modules.best_of_n import Reward, attempt_sampling, best, raise_beyond
+from lampc.frontend.python.modules.best_of_n import Reward, attempt_sampling, best, kept, raise_beyond
 from lampc.frontend.python.modules.hints import hinting
 from lampc.frontend.python.predict import Predict
 from lampc.frontend.python.signature import Signature
@@ -84,8 +84,7 @@ class Refine(Module):
             raise_beyond(found, self.fail_count)
             if len(found) < self.N and not self._reached(found) and not isinstance(found[-1], Exception):
                 advice = self._feedback(found[-1], kwargs)
-        chosen = best(found, self.threshold)
-        return None if chosen is None else found[chosen][0]
+        return kept(found, best(found, self.threshold))
 
     def _reached(self, found: Sequence[Any]) -> bool:
         return any(not isinstance(f, Exception) and f[1] >= self.threshold for f in found)

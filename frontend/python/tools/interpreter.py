@@ -21,6 +21,11 @@ class CodeExecutionError(CodeInterpreterError):
     default_code = "code_execution"
 
 
+def failed(error: Exception) -> bool:
+    """Whether an error says that code failed. Interpreters that were written for DSPy raise its error of that name."""
+    return isinstance(error, SyntaxError) or any(c.__name__ == "CodeExecutionError" for c in type(error).__mro__)
+
+
 class FinalOutput:
     """What `execute` gives once the code called SUBMIT: outputs by name."""
 
@@ -61,6 +66,11 @@ class CodeInterpreter(Protocol):
     def shutdown(self) -> None:
         """End the session for good."""
         ...
+
+
+def submitted(result: Any) -> bool:
+    """Whether a result is what was submitted; that of DSPy counts too."""
+    return isinstance(result, FinalOutput) or type(result).__name__ == "FinalOutput"
 
 
 InterpreterFactory: TypeAlias = Callable[[], CodeInterpreter]

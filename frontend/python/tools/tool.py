@@ -8,6 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Literal, TypeVar, get_args, overload
 
+from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.predict import serials
@@ -133,6 +134,13 @@ class Tool:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Its result. An async function is run to its end; where a loop runs in this thread, `acall` is for that."""
         given = self.by_name(args, kwargs)
+        if told := active(self):
+            with telling("tool", self, {"kwargs": given}, told) as end:
+                end.outputs = out = self._called(given)
+            return out
+        return self._called(given)
+
+    def _called(self, given: dict[str, Any]) -> Any:
         at = find_runner()
         if isinstance(at, ToolRunner):
             return at.tool(self.name, self.effect, self._runnable, (), given)
@@ -140,8 +148,11 @@ class Tool:
 
     async def acall(self, *args: Any, **kwargs: Any) -> Any:
         """Its result, in a running loop; a function that is not async is called as it is."""
-        result = self.func(**self._arguments.parsed(self.by_name(args, kwargs)))
-        return await result if inspect.isawaitable(result) else result
+        given = self.by_name(args, kwargs)
+        with telling("tool", self, {"kwargs": given}, active(self)) as end:
+            result = self.func(**self._arguments.parsed(given))
+            end.outputs = await result if inspect.isawaitable(result) else result
+        return end.outputs
 
     @functools.cached_property
     def _arguments(self) -> Any:
@@ -163,7 +174,7 @@ class Tool:
             functools.update_wrapper(run, inner)
         else:
             run.__module__, run.__qualname__ = type(self.func).__module__, self.name
-        run.__lampc_blocking__ = self.blocking  # type: ignore[attr-defined]
+        run.__lampc_blocking__ = self.blocking or self.is_async  # type: ignore[attr-defined]
         return run
 
     def run(self, given: Mapping[str, Any]) -> Any:

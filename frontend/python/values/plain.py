@@ -24,11 +24,14 @@ def plain(value: Any) -> Any:
     if kind in _AS_IT_IS:
         return value
     if kind in (list, tuple):
-        return [plain(v) for v in value]
+        return list(value) if set(map(type, value)) <= {str} else [_part(v) for v in value]
     if kind is dict:
-        return value if is_media(value) else {_key(k): plain(v) for k, v in value.items()}
+        return value if is_media(value) else {_key(k): _part(v) for k, v in value.items()}
     if isinstance(value, enum.Enum):
         return plain(value.value)
+    for base in (str, int, float):
+        if isinstance(value, base):
+            return base(value)
     if is_custom(kind):
         if hasattr(value, "lowered"):
             return plain(value.lowered())
@@ -42,7 +45,25 @@ def plain(value: Any) -> Any:
     return str(value) if isinstance(found, float) and not math.isfinite(found) else found
 
 
-def is_modelled(value: Any) -> bool:
+def _part(value: Any) -> Any:
+    """A part of a list or dict: numbers that JSON does not have are null there, as pydantic writes them."""
+    return None if type(value) is float and not math.isfinite(value) else plain(value)
+
+
+def known_plain(value: Any) -> Any:
+    """As `plain`, but what has no JSON of its own stays as it is, so that whoever cannot hold it can say so."""
+    if type(value) in _AS_IT_IS:
+        return value
+    if isinstance(value, list | tuple):
+        return list(value) if set(map(type, value)) <= {str} else [known_plain(v) for v in value]
+    if hasattr(value, "toDict"):
+        return known_plain(value.toDict())
+    if isinstance(value, dict):
+        return {k: known_plain(v) for k, v in value.items()}
+    return plain(value) if _is_modelled(value) else value
+
+
+def _is_modelled(value: Any) -> bool:
     """Whether an object is of a kind that fields may have: a model, dataclass, enum member, set, date, ..."""
     return (
         isinstance(value, enum.Enum | set | frozenset | bytes)

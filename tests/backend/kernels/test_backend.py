@@ -13,9 +13,11 @@ from lampc.backend.parallel.engine import ParallelEngine
 from lampc.backend.runner import TorchRunner
 from tests.backend.checkpoints import save_checkpoint
 from tests.backend.kernels.test_attention_model import asked, ids
+from tests.backend.parallel.ranks import threads
 from tests.backend.test_exact import finish
 from tests.backend.test_models_exact import answers
 
+__all__ = ["threads"]
 KV = 1024
 
 
@@ -54,6 +56,17 @@ def test_two_ranks_give_the_bits_of_one(kv_heads: int, tmp_path: Path) -> None:
     assert ids(finish(torch_engine, requests)) == [tokens for _, tokens, _ in found[0]]
     assert torch_engine.info.digest not in digests
     torch_engine.close()
+
+
+@pytest.mark.usefixtures("threads")
+def test_four_ranks_in_one_process(tiny: Path) -> None:
+    """Threads of one process take turns in the interpreter; two at once would break each other's kernels."""
+    requests, found = asked()[2:], []
+    for ranks in (1, 4):
+        engine = load_engine(tiny, backend="triton", tensor_parallel=ranks, kv_tokens=KV)
+        found.append(answers(finish(engine, requests)))
+        engine.close()
+    assert found[0] == found[1]
 
 
 def test_the_digest_names_sources_and_what_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

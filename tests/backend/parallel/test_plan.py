@@ -120,7 +120,7 @@ def same(a: Step, b: Step) -> bool:
     def numbers(s: Step) -> list[Sequence[int]]:
         ends = [span.slots[: span.start + span.count].tolist() for span in s.spans]
         flat = [(span.first, span.start, span.count) for span in s.spans]
-        return [*(x.tolist() for x in (s.ids, s.positions, s.slots, s.wanted)), *flat, *ends]
+        return [*(x.tolist() for x in (s.ids, s.positions, s.slots, s.wanted)), *flat, *ends, [s.plain]]
 
     return numbers(a) == numbers(b)
 
@@ -133,9 +133,8 @@ def test_steps_cross_the_wire(tiny: Path) -> None:
         Request(tuple(prompt(n, seed=i)), Sampling(max_tokens=24, ignore_eos=True), priority=i % 3)
         for i, n in enumerate(lengths)
     ]
-    runner: Any = engine
-    share, writer, reader = runner.parallel.share, Writer(), Reader()
-    plain, run, sizes = steps.read, share.run, []
+    writer, reader = Writer(), Reader()
+    plain, sizes = steps.read, []
 
     def read(plan: Any, count: int) -> Any:
         step, names = plain(plan, count)
@@ -147,7 +146,6 @@ def test_steps_cross_the_wire(tiny: Path) -> None:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("lampc.backend.parallel.runner.read", read)
-        share.run = lambda step: run(step)
         handles = []
         for request in asked:  # those that come later may be more urgent, and then take the place of one that runs
             handles.append(engine.submit(request))
@@ -168,7 +166,7 @@ def test_a_decoding_request_costs_ten_numbers() -> None:
         one = np.array([position])
         step = Step(one, one, slots[position : position + 1], np.array([0]), [Span(0, position, 1, slots)])
         lengths.append(len(writer.write(step, [7])))
-    assert lengths == [4 + 9 + 901, 4 + 9 + 1, 4 + 9 + 1]
+    assert lengths == [5 + 9 + 901, 5 + 9 + 1, 5 + 9 + 1]
 
 
 def test_a_step_is_halved_where_its_halves_allow_it() -> None:
@@ -203,11 +201,11 @@ def test_what_is_no_step_is_refused() -> None:
             Reader().read(broken)
     for _ in range(200):
         other = wire.copy()
-        other[draw.randrange(4)] = draw.choice([-1, 0, 5, 1 << 30])
+        other[draw.randrange(5)] = draw.choice([-1, 0, 5, 1 << 30])
         if not np.array_equal(other, wire):
             with pytest.raises(BackendError, match=r"step|span"):
                 Reader().read(other)
     goes_on = wire.copy()
-    goes_on[4 + 4 + 3 : 4 + 4 + 5] = 5, 2  # after the sixth span of a step before
+    goes_on[5 + 4 + 3 : 5 + 4 + 5] = 5, 2  # after the sixth span of a step before
     with pytest.raises(BackendError, match=r"step|span"):
         Reader().read(goes_on)

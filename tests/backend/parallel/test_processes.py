@@ -103,9 +103,9 @@ def test_a_rank_that_hangs(tiny: Path) -> None:
 
 OUT_OF_MEMORY = """
 import lampc.backend.parallel.share as share
-def run(self, step):
+def begin(self, step, place=0):
     raise MemoryError("DefaultCPUAllocator: can't allocate memory")
-share.Share.run = run
+share.Share.begin = begin
 """
 
 

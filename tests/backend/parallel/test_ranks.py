@@ -3,11 +3,13 @@
 import json
 import os
 import signal
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from lampc.backend.errors import Unsupported
@@ -16,6 +18,7 @@ from lampc.backend.parallel import group, join, team
 from lampc.backend.parallel.settings import Settings
 from lampc.backend.parallel.shards import VIRTUAL
 from lampc.backend.parallel.topology import Link, Way, bytes_sent
+from lampc.backend.reads import StepReads, watch_reads
 from lampc.backend.request import Request, Sampling
 from tests.backend.architectures import EVERY, save
 from tests.backend.checkpoints import save_checkpoint
@@ -87,6 +90,28 @@ def test_half_batches_have_the_same_bits(
             assert share.group.sent == calculated(share, folder, 2, itemsize=4)
 
 
+def test_ranks_tell_what_they_read_in_halves(
+    threads: list[Noted], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team, "Settings", partial(Settings, halve_from=6))
+    engine = load(save("llama", tmp_path), 2, kv_tokens=KV)
+    steps: list[StepReads] = []
+    watch_reads(engine, steps.append)
+    finish(engine, requests())
+    engine.close()
+    assert len(threads[0].steps) > engine.stats().steps == len(steps)  # halves, told as one step
+    for step in steps:
+        assert step.ranks == 2
+        met: dict[tuple[int, int], list[int]] = {}
+        for read in step.reads:
+            for span, start, count in read.members:
+                for position in range(start, start + count):
+                    met.setdefault((span, position), []).extend(range(read.begin, read.end))
+        wanted = {(i, p) for i, (_, start, count) in enumerate(step.spans) for p in range(start, start + count)}
+        assert met.keys() == wanted
+        assert all([key for key in sorted(keys) if key <= p] == list(range(p + 1)) for (_, p), keys in met.items())
+
+
 @pytest.mark.usefixtures("threads")
 def test_every_way_of_summing_gives_the_same_bits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, asked = save("llama", tmp_path), requests()
@@ -138,7 +163,7 @@ def calculated(share: Noted, folder: Path, ranks: int, itemsize: int) -> int:
             way: Way = group.choose(topology, values * size)
             total += times * bytes_sent(way, ranks, topology.local, values, size)
         if share.rank:
-            total += len(step.wanted) * width(vocab, share.rank, ranks) * 4
+            total += len(step.wanted) * (8 if step.plain else width(vocab, share.rank, ranks) * 4)
     return total
 
 
@@ -159,6 +184,41 @@ def test_bytes_sent(name: str, dtype: str, ranks: int, threads: list[Noted], tmp
         rows, wanted = sum(len(s.ids) for s in share.steps), sum(len(s.wanted) for s in share.steps)
         sums = (ranks - 1) * rows * hidden * (itemsize + 2 * layers * 4)
         assert share.group.sent == sums + (share.rank > 0) * wanted * width(vocab, share.rank, ranks) * 4
+
+
+@pytest.mark.usefixtures("numerics")
+def test_greedy_tokens_need_no_logits(threads: list[Noted], tmp_path: Path) -> None:
+    """A rank sends a token and its logit for each row; the tokens are those of logits, and of one rank."""
+    folder = save("llama", tmp_path)
+    asked = [replace(request, sampling=replace(request.sampling, temperature=0.0)) for request in requests()]
+    plain = [replace(request, logprobs=False) for request in asked]
+    for ranks in (1, 2, 4):
+        threads.clear()
+        engine = load(folder, ranks, kv_tokens=KV)
+        expected = [c.tokens for c in finish(engine, asked)]
+        assert not any(step.plain for share in threads for step in share.steps)
+        before = len(threads[0].steps)
+        engine.reset_cache()
+        assert [c.tokens for c in finish(engine, plain)] == expected
+        engine.close()
+        for share in threads:
+            assert all(step.plain for step in share.steps[before:])
+            assert share.group.sent == calculated(share, folder, ranks, itemsize=4)
+
+
+def test_the_first_of_the_largest_wins_over_ranks() -> None:
+    def told(*rows: list[tuple[int, float]]) -> torch.Tensor:
+        ids, tops = (torch.tensor([[pair[i] for pair in row] for row in rows]) for i in (0, 1))
+        return torch.stack([ids.int(), tops.view(torch.int32)], dim=2)
+
+    ids, tops = group.best(told([(3, 1.0), (1, -2.0), (0, 5.0)], [(7, 1.0), (9, -1.0), (8, 4.0)]))
+    assert ids.tolist() == [3, 9, 0]  # of equals that of the lower rank, which is the lower id
+    assert tops.tolist() == [1.0, -1.0, 5.0]
+    _, tops = group.best(told([(3, float("nan"))], [(7, 1.0)]))
+    assert tops.isnan().all()  # whoever reads it raises
+    alone = group.Group().likeliest(torch.tensor([[0.0, 2.0, 2.0]]), [3])
+    assert alone is not None
+    assert (alone[0].tolist(), alone[1].tolist()) == ([1], [2.0])
 
 
 SPLIT = {"embed_tokens.weight", "wte.weight", "lm_head.weight"}

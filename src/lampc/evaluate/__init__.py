@@ -1,6 +1,6 @@
 """`lampc.evaluate`: evaluation, judges, metrics of texts and comparison, under the names of `dspy.evaluate`."""
 
-from lampc.runtime.evaluation import text as metrics
+from lampc.evaluate import metrics
 from lampc.runtime.evaluation.compare import Comparison, compare
 from lampc.runtime.evaluation.evaluate import Evaluate, TooManyErrors
 from lampc.runtime.evaluation.judges import CompleteAndGrounded, SemanticF1

@@ -1,0 +1,73 @@
+"""By which function a module is traced, and which inputs it takes."""
+
+from __future__ import annotations
+
+import ast
+from typing import Any
+
+from lampc.frontend.python.codes import Untraceable
+from lampc.frontend.python.module import Module
+from lampc.frontend.python.predict import ChainOfThought, Predict
+from lampc.frontend.python.source import source_of
+from lampc.ir.types import ANY, Type
+
+
+def forward_of(module: Module) -> Any:
+    """The function that a module is traced by: a library module's graph, else its `forward`."""
+    return graph_of(module) or type(module).forward
+
+
+def graph_of(module: Any) -> Any:
+    """The graph that stands beside the `forward` of a module's class, if there is one: a subclass with a `forward` of
+    its own is traced by that, and so is one that overrides a method that the graph stands for."""
+    for cls in type(module).__mro__:
+        if "forward" in vars(cls):
+            own = all(getattr(type(module), n) is vars(cls)[n] for n in vars(cls).get("_graph_stands_for", ()))
+            return vars(cls).get("_graph") if own else None
+    return None
+
+
+def inputs_of(module: Any) -> dict[str, Type] | None:
+    """The inputs of a module whose `forward` takes them by any name, with their types; None if they are not known.
+
+    They are those of its signature, of the module that it attempts, or of whatever its `forward` hands them to.
+    """
+    if isinstance(module, ChainOfThought):
+        module = module.predict
+    if isinstance(module, Predict):
+        return {f.name: f.type for f in module.ir_signature().inputs}
+    signature: Any = getattr(module, "signature", None)
+    if hasattr(signature, "ir"):
+        return {f.name: f.type for f in signature.ir().inputs}
+    if graph_of(module) is not None:
+        return inputs_of(getattr(module, "module", None))
+    if not isinstance(module, Module):
+        return None
+    try:
+        source = source_of(type(module).forward)
+    except Untraceable:
+        return None
+    star = source.node.args.kwarg
+    first, *rest = source.node.args.args
+    own = {a.arg: ANY for a in rest}
+    found: dict[str, Type] = {}
+    for call in ast.walk(source.node):
+        if not isinstance(call, ast.Call) or star is None:
+            continue
+        if any(k.arg is None and isinstance(k.value, ast.Name) and k.value.id == star.arg for k in call.keywords):
+            callee = _part(call.func, first.arg, module)
+            inner = inputs_of(callee) if callee is not None else None
+            if inner is None:
+                return None
+            found |= {n: t for n, t in inner.items() if n not in {k.arg for k in call.keywords}}
+    return {**own, **found} if found or star is None else None
+
+
+def _part(node: ast.expr, name: str, module: Module) -> Any:
+    """What `self.a.b` names in a module, or None."""
+    if isinstance(node, ast.Name):
+        return module if node.id == name else None
+    if isinstance(node, ast.Attribute):
+        owner = _part(node.value, name, module)
+        return getattr(owner, node.attr, None) if owner is not None else None
+    return None

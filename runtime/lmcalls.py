@@ -1,0 +1,203 @@
+"""The LM calls of the executor: contexts extended, calls made, answers read, and asked for again if they cannot be.
+
+`Executor` derives from `LMCalls`, which knows of regions and order only what it calls here.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from lampc.ir import Draw, Key, Sampling, Value
+from lampc.ir.adapters import ParseFailure, adapter, bind_prompt
+from lampc.ir.adapters.rounds import Round, again, first_round, next_round
+from lampc.ir.kv import Extend, Generate, Root, Score
+from lampc.ir.requests import Parse, RequestOp
+from lampc.runtime.blocks import Block, ContextValue, Scope, Services
+from lampc.runtime.calls import Deliver
+from lampc.runtime.compile import Executable
+from lampc.runtime.failures import RowFailure, UnreadableAnswer
+from lampc.runtime.models import Answer
+from lampc.runtime.modelview import ModelView
+from lampc.runtime.types import TraceStep, Usage
+
+
+class LMCalls:
+    """See the module's text."""
+
+    def __init__(self, services: Services) -> None:
+        self.services = services
+        self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
+
+    # -- of the executor ----------------------------------------------------------------------------
+
+    def _resolve(self, block: Block, i: int, results: Sequence[Any]) -> None:
+        """Op `i` of the block has its results."""
+        raise NotImplementedError
+
+    def _fail(self, scope: Scope, at: tuple[int, ...], failure: RowFailure) -> None:
+        """The op at `at` failed."""
+        raise NotImplementedError
+
+    def _settle(self, scope: Scope) -> None:
+        """End a scope that failed once nothing of it is under way."""
+        raise NotImplementedError
+
+    # -- calls --------------------------------------------------------------------------------------
+
+    def _extend(self, block: Block, op: Extend, args: list[Any]) -> ContextValue:
+        from lampc.passes.lower.runs import run_text
+
+        task, context = block.task, args[0]
+        spot = (id(op), task.candidate)
+        ids = task.exe.statics.get(spot)
+        if ids is None:
+            name = _predictor_of(op, task.exe)
+            text = run_text(op.run, task.bound[name], args[1:], context.model.target)
+            ids = self._encode(context.model, text)
+            if not op.inputs:
+                task.exe.statics[spot] = ids
+        return ContextValue(context.model, context.ids + ids)
+
+    def _encode(self, model: ModelView, text: str) -> tuple[int, ...]:
+        spot = (model.target.info.digest, text)
+        found = self._tokens.get(spot)
+        if found is None:
+            assert model.target.tokens is not None
+            found = self._tokens[spot] = tuple(model.target.tokens.encode(text))
+        return found
+
+    def _draw(self, block: Block, key: Key) -> Draw:
+        cell = block.task.cell
+        return Draw(self.services.seed, Key(block.path + key.path), block.indices, cell.row.id, cell.rollout)
+
+    def _generate(self, block: Block, i: int, op: Generate, context: ContextValue) -> None:
+        def deliver(answer: Answer, usage: Usage) -> None:
+            grown = ContextValue(context.model, context.ids + answer.ids)
+            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
+
+        block.scope.pending += 1
+        self.services.desk.request(
+            context.model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
+        )
+
+    def _score(self, block: Block, i: int, op: Score, context: ContextValue) -> None:
+        scores: list[float | None] = [None] * len(op.options)
+
+        def deliver(answer: Answer, usage: Usage, n: int) -> None:
+            def resume() -> None:
+                scores[n] = answer.score
+                if None not in scores:
+                    self._resolve(block, i, [scores])
+
+            self._answered(block, i, answer, usage, resume)
+
+        for n, option in enumerate(op.options):
+            ids = self._encode(context.model, option)
+            draw = Draw(self.services.seed, Key(()), block.indices, block.task.cell.row.id)
+            done = functools.partial(deliver, n=n)
+            block.scope.pending += 1
+            self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids)
+
+    def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
+        def deliver(answer: Answer, usage: Usage) -> None:
+            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [answer.text]))
+
+        bound = block.task.bound[op.predictor.name]
+        model = self.services.model(bound.model).asking(bound.layout, bound.signature)
+        turns = bind_prompt(op.prompt, bound, args, model.target.quote)
+        block.scope.pending += 1
+        self._send(model, turns, op.sampling, self._draw(block, op.key), deliver, op.predictor.name)
+
+    def _send(
+        self,
+        model: ModelView,
+        turns: Sequence[tuple[str, str]],
+        sampling: Sampling,
+        draw: Draw,
+        deliver: Deliver,
+        node: str,
+    ) -> None:
+        """Ask for the answer to a conversation."""
+        ids: tuple[int, ...] = ()
+        if model.target.local:
+            ids = self._encode(model, model.target.render_chat(turns))
+        self.services.desk.request(
+            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node
+        )
+
+    def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
+        """Book the answer to op `i`, and go on with it if it is still wanted."""
+        scope = block.scope
+        scope.task.outcome.usage += usage
+        scope.pending -= 1
+        if answer.error:
+            self._fail(scope, (*block.order, i), RowFailure(answer.error, block.plan.region.ops[i], "model"))
+        elif scope.wants(block, i):
+            resume()
+        self._settle(scope)
+
+    # -- answers --------------------------------------------------------------------------------------
+
+    def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> None:
+        text, *values = args
+        bound = replace(block.task.bound[op.predictor.name], signature=op.signature, layout=op.layout)
+        try:
+            self._read(block, i, op, values, adapter(op.layout).parse(op.signature, text), text)
+        except ParseFailure as e:
+            inputs = dict(zip((f.name for f in op.signature.inputs), values, strict=False))
+            quote = self.services.model(bound.model).target.quote
+            self._ask_again(block, i, op, values, [first_round(bound, inputs, quote)], e)
+
+    def _read(self, block: Block, i: int, op: Parse, values: list[Any], outputs: dict[str, Any], text: str) -> None:
+        given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
+        step = TraceStep(op.predictor.name, given, outputs, text, str(op.loc.origin() or ""))
+        block.task.steps.append(((*block.order, i), step))
+        self._resolve(block, i, [outputs])
+
+    def _ask_again(
+        self, block: Block, i: int, op: Parse, values: list[Any], rounds: list[Round], failure: ParseFailure
+    ) -> None:
+        """The round that follows, if there is one; it draws as the call did whose answer could not be read."""
+        asker = op.text.defining_op()
+        unreadable = UnreadableAnswer(op.predictor.name, failure, op)
+        model_of = self.services.model
+        following = next_round(rounds[0].bound, rounds, failure, lambda name: model_of(name).target.quote)
+        if following is None or not isinstance(asker, RequestOp | Generate):
+            raise unreadable
+        scope = block.scope
+
+        def deliver(answer: Answer, usage: Usage) -> None:
+            scope.task.outcome.usage += usage
+            scope.pending -= 1
+            try:
+                if answer.error:
+                    raise unreadable
+                if scope.wants(block, i):
+                    try:
+                        self._read(block, i, op, values, following.read(answer.text), answer.text)
+                    except ParseFailure as e:
+                        self._ask_again(block, i, op, values, [*rounds, following], e)
+            except RowFailure as e:
+                self._fail(scope, (*block.order, i), e.at(op))
+            self._settle(scope)
+
+        scope.pending += 1
+        draw = again(self._draw(block, asker.key), len(rounds))
+        b = following.bound
+        model = model_of(b.model).asking(b.layout, b.signature)
+        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name)
+
+
+def _predictor_of(op: Extend, exe: Executable) -> str:
+    """The predictor whose prompt an extension belongs to: named by its segments, or by the root below."""
+    context: Value = op.context
+    while True:
+        below = context.defining_op()
+        if isinstance(below, Root):
+            return below.predictor.name
+        if not isinstance(below, Extend | Generate):
+            return next(iter(exe.predictors))
+        context = below.context

@@ -1,0 +1,38 @@
+"""`lampc.adapters`: how signatures become prompts, and types that stand in them, under the names of `dspy.adapters`."""
+
+from lampc.frontend.python.adapters import (
+    Adapter,
+    BAMLAdapter,
+    ChatAdapter,
+    JSONAdapter,
+    TwoStepAdapter,
+    XMLAdapter,
+)
+from lampc.frontend.python.tools.calls import ToolCallResults, ToolCalls
+from lampc.frontend.python.tools.tool import Tool
+from lampc.frontend.python.types.audio import Audio
+from lampc.frontend.python.types.base import Type
+from lampc.frontend.python.types.code import Code
+from lampc.frontend.python.types.file import File
+from lampc.frontend.python.types.history import History
+from lampc.frontend.python.types.image import Image
+from lampc.frontend.python.types.reasoning import Reasoning
+
+__all__ = [
+    "Adapter",
+    "Audio",
+    "BAMLAdapter",
+    "ChatAdapter",
+    "Code",
+    "File",
+    "History",
+    "Image",
+    "JSONAdapter",
+    "Reasoning",
+    "Tool",
+    "ToolCallResults",
+    "ToolCalls",
+    "TwoStepAdapter",
+    "Type",
+    "XMLAdapter",
+]
