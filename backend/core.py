@@ -7,9 +7,10 @@ from dataclasses import replace
 from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.audit import audit
 from lampc.backend.block_pool import BlockPool
+from lampc.backend.books import Books
 from lampc.backend.errors import BackendError, EngineClosed, QueueFull
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent, StepEvent
-from lampc.backend.job import Drawn, Ids, Job, check_request
+from lampc.backend.job import Ids, Job, check_request
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.pins import Pins, check_pin
@@ -17,6 +18,7 @@ from lampc.backend.plan import Plan, Runner
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.scheduler import Scheduler
+from lampc.backend.taking import Taken, take
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -71,7 +73,7 @@ class EngineCore:
         self._finished: list[Handle] = []
         self._deadlines = Deadlines()
         self._stepping = False
-        self._torn = False  # what happened in a step was not all written down
+        self._books = Books()
         self._fixed = False  # a plan is made and not yet run: nobody else may change anything
         self._steps = self._prompt = self._computed = self._cached = 0
         self._generated = self._forward = self._preemptions = self._done = self._requests = 0
@@ -95,6 +97,10 @@ class EngineCore:
         """Queues a request. Raises QueueFull, EngineClosed, ContextTooLong, Unsupported or ValueError, or what a
         hook raises to refuse it; the engine stays usable."""
         self._open()
+        with self._books:
+            return self._submit(request, on_token)
+
+    def _submit(self, request: Request, on_token: Callable[[Handle, int], None] | None) -> Handle:
         try:
             if len(self._scheduler.waiting) >= self._max_waiting:
                 raise QueueFull(self._max_waiting)
@@ -122,19 +128,14 @@ class EngineCore:
         (Ctrl-C, for one) in the midst of the engine's books. One that comes while the model computes takes the whole
         step back, and it can be run again.
         """
-        if self._stepping:
-            raise BackendError("the engine is within a step; a hook or callback must not call step or run")
-        if self._torn:
-            raise BackendError("a step of this engine was interrupted halfway; close it, and load another one")
-        self._stepping = self._torn = True
-        try:
-            self._step()
-            self._torn = False
-        except Exception:
-            self._torn = False  # whoever raises it knows what it leaves
-            raise
-        finally:
-            self._stepping = self._fixed = False
+        with self._books:
+            if self._stepping:
+                raise BackendError("the engine is within a step; a hook or callback must not call step or run")
+            self._stepping, self._books.kept = True, False
+            try:
+                self._step()
+            finally:
+                self._stepping = self._fixed = False
         finished, self._finished = self._finished, []
         return finished
 
@@ -149,7 +150,8 @@ class EngineCore:
         """Ends a request at once with finish "abort"; does nothing if it is done."""
         job = self._jobs.get(handle.id)
         if job is not None and job.handle is handle:
-            self._finish(job, "abort")
+            with self._books:
+                self._finish(job, "abort")
 
     def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
         """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds.
@@ -158,12 +160,14 @@ class EngineCore:
         """
         self._open()
         check_pin(ttl, next_use)
-        self._scheduler.lanes.settle()
-        return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use)
+        with self._books:
+            self._scheduler.lanes.settle()
+            return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use)
 
     def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
         """Lets a retained prefix go; it stays cached while there is room. Raises ValueError if it is not held."""
-        self._pins.remove(ref, next_use)
+        with self._books:
+            self._pins.remove(ref, next_use)
 
     def stats(self) -> EngineStats:
         """Counters so far."""
@@ -200,17 +204,25 @@ class EngineCore:
         audit(self._tree, self._pins, self._scheduler, self._jobs)
 
     def reset_cache(self) -> None:
-        """Drops everything cached that no request or retained prefix holds."""
-        self._tree.clear()
+        """Drops everything cached that no request or retained prefix holds; those held for a time end with a step."""
+        with self._books:
+            self._tree.clear()
 
     def close(self) -> None:
-        """Aborts what runs and gives all memory back. The engine cannot be used afterwards. Twice is fine."""
-        if self._torn and not self._stepping:  # its books are of no use
+        """Aborts what runs and gives all memory back. The engine cannot be used afterwards. Twice is fine.
+
+        After an interrupt that came halfway hooks are not told of it: nothing that they asked for would be right.
+        """
+        if self._books.torn:  # they are of no use
             self._scheduler.lanes.tell()
             for job in self._jobs.values():
-                metrics = self._recorder.finished(job.times, self._clock(), "abort", job.cached)
-                job.handle.completion = job.complete("abort", None, metrics)
+                if job.handle.completion is None:
+                    metrics = self._recorder.finished(job.times, self._clock(), "abort", job.cached)
+                    job.handle.completion = job.complete("abort", None, metrics)
+                    self._done += 1
+                job.handle.state = State.FINISHED
             self._jobs.clear()
+            self._finished.clear()
         else:
             for job in list(self._jobs.values()):
                 self._finish(job, "abort")
@@ -249,25 +261,21 @@ class EngineCore:
             return
         except BaseException:  # an interrupt: the step did not happen, and can be run again
             self._scheduler.roll_back(plan)
-            self._torn = False
+            self._books.kept = True
             raise
         now = self._clock()
         self._recorder.busy(start, now)
         self._account(plan, start, now)
-        row = len(plan.decoding)
-        heard = self._scheduler.lanes.take(drawn[:row], now, self._recorder) if row else []
-        self._generated += row
+        taken, generated = take(plan, drawn, now, self._recorder)
+        self._generated += generated
         for job in plan.prefilled:
             if job.handle.state is State.PREFILLING:
                 self._move(job, "running", State.RUNNING, now)
         self._fixed = False
         self._tell()
-        for job, result in heard:
-            if job.handle.completion is None:  # a hook or a callback may have ended it within this step
-                self._take(job, result)
-        for want, result in zip(plan.other_wants, drawn[row:], strict=True):
-            if want.job.handle.completion is None:
-                self._take(want.job, result, now)
+        for one in taken:
+            if one.job.handle.completion is None:  # a hook or a callback may have ended it within this step
+                self._deliver(one, now)
         self._scheduler.observe(now - start)
 
     def _admitted(self, job: Job) -> None:
@@ -294,47 +302,27 @@ class EngineCore:
             event = StepEvent(now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used)
             self._hooks.add(event, [job.handle for job in about])
 
-    def _take(self, job: Job, result: Drawn | int, now: float | None = None) -> None:
-        """What was drawn for a job; `now` if that is not recorded yet."""
-        handle = job.handle
-        token: int | None
-        if isinstance(result, int):
-            token = result
-        else:
-            token = result.token
-            job.record(result)
-        if token is not None:
-            first = now is not None and self._recorder.token(job.times, now)
-            self._generated += now is not None
-            if job.output.push(token):
-                job.ids.append(token)
-                if handle.on_token is None:
-                    handle.sent_before.append(token)
-                elif not self._deliver(job, token):
-                    return
-            if first:
-                self._note("first_token", handle, handle.state, now)
-                self._tell()
-                if handle.completion is not None:
-                    return
-        if job.output.done or not job.plain:
-            self._end(job, token)
-
     def _follow(self) -> None:
         """Retained prefixes move on to what has come into the tree."""
         if self._pins.waiting:
             self._scheduler.lanes.settle()
         self._pins.follow()
 
-    def _deliver(self, job: Job, token: int) -> bool:
-        """Hands a token to the user; False if the request is over then."""
-        try:
-            job.handle.push(token)
-        except Exception as error:  # code of the user, which may raise anything
-            if job.handle.completion is not None:  # and may have ended the request before
-                return False
-            self._finish(job, "error", f"on_token failed: {type(error).__name__}: {error}")
-        return job.handle.completion is None
+    def _deliver(self, taken: Taken, now: float) -> None:
+        """Tells whoever hears of a job's token, and ends the job if that was all."""
+        job, token, belongs, first = taken
+        handle = job.handle
+        if token is not None and belongs and handle.on_token is not None:
+            try:
+                handle.on_token(handle, token)
+            except Exception as error:  # code of the user, which may raise anything
+                if handle.completion is None:  # and may have ended the request before
+                    self._finish(job, "error", f"on_token failed: {type(error).__name__}: {error}")
+        if first and handle.completion is None:
+            self._note("first_token", handle, handle.state, now)
+            self._tell()
+        if handle.completion is None and (job.output.done or not job.plain):
+            self._end(job, token)
 
     def _end(self, job: Job, token: int | None) -> None:
         """Finishes a request that has all it asked for."""
@@ -350,12 +338,12 @@ class EngineCore:
         if finish in ("stop", "length") and not job.output.certain:
             self._scheduler.lengths.add(len(job.output.tokens))
         self._scheduler.remove(job, job.request.next_use)
-        del self._jobs[handle.id]
         self._deadlines.drop(handle.id)
         handle.completion = job.complete(finish, error, self._recorder.finished(job.times, now, finish, job.cached))
         self._done += 1
         self._finished.append(handle)
         self._move(job, "finished", State.FINISHED, now)
+        del self._jobs[handle.id]  # last: whoever is interrupted before still finds it
         self._tell()
 
     def _failed(self, plan: Plan, error: Exception) -> None:

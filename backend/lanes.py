@@ -29,7 +29,8 @@ class Lanes:
     changed in place.
 
     A job is alone in the leaf of the tree that it lets grow. Whoever reads or changes paths or jobs calls `settle`
-    before; if he joins a leaf or hangs another below it, its job leaves by itself.
+    before, as their books may be behind by a block; if he joins a leaf or hangs another below it, its job leaves before
+    the next step.
     """
 
     def __init__(self, tree: RadixTree) -> None:
@@ -44,7 +45,7 @@ class Lanes:
         self._full: dict[int, list[Lane]] = {}  # by the step before which they need another block
         self._over: dict[int, list[Lane]] = {}  # by the step whose token is their last
         self._heard: dict[Lane, None] = {}  # those whose job must hear of every token
-        self._stops: set[int] = set()  # ids that end any of the others
+        self._stops: set[int] = set()  # ids that end any of the others, or did; whoever draws one hears of it
         self._seen = False  # somebody may have changed the tree
         self._paths: list[Numbers] = []
         self._size = 0
@@ -214,7 +215,7 @@ class Lanes:
         return [self._drawn[step % block][at] for step in range(lane.heard, self._step - but)]
 
     def _tell(self, lane: Lane, but: int = 0) -> None:
-        """The job hears of all its tokens `but` so many, of which it hears from others."""
+        """The job hears of all its tokens `but` so many, the newest, of which whoever called `take` tells it."""
         if lane.heard == self._step:
             return
         times, block = lane.job.times, self._block

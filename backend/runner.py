@@ -1,20 +1,26 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lampc.backend.attention import make_attention
+from lampc.backend.attention import Attention, make_attention
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Model, greedy
 from lampc.backend.models.rows import Rows
-from lampc.backend.plan import Plan
+from lampc.backend.plan import Plan, Want
 from lampc.backend.sampler import drawn, resolve
 from lampc.backend.spans import Spans
+
+if TYPE_CHECKING:
+    from lampc.backend.kernels.graphs import DecodeGraphs, Forward
+
+Out = TypeVar("Out")
 
 
 class TorchRunner:
@@ -25,27 +31,39 @@ class TorchRunner:
     ) -> None:
         self._model = model
         self._greedy = greedy(model)
+        self._resolve = _resolver(rows.triton)
         self._inference = torch.inference_mode()
-        self._inputs = _Inputs(0, device)
         self._inputs = _Inputs(0, device)
         self._decoding = _Decoding(np.zeros((3, 0), np.int64), 0, 0, device)
         self._rows = rows
         self._device = device
         cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype, int8)
         self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native, rows.triton)
+        self.graphs: DecodeGraphs | None = None
+        if rows.triton and device.type == "cuda":
+            self.graphs = record_steps(self._attention)
 
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step."""
         if not plan.plain or self._greedy is None:
-            return resolve(plan.wants, self.logits(plan).cpu().numpy())
+            return self._resolve(plan.wants, self.logits(plan))
         with self._inference:
-            ids, tops = self._greedy.likeliest(*self._prepare(plan))
-        return drawn(ids.tolist(), tops.tolist())
+            found = self._recorded("likeliest", self._greedy.likeliest, plan)
+            ids, tops = self._greedy.likeliest(*self._prepare(plan)) if found is None else found
+        rows = len(plan.decoding) if found is not None else len(ids)
+        return drawn(ids[:rows].tolist(), tops[:rows].tolist())
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> torch.Tensor:
         """float32 [n, vocab]: the rows that `plan.wants` name, in their order."""
-        return self._model.forward(*self._prepare(plan))
+        found = self._recorded("forward", self._model.forward, plan)
+        return self._model.forward(*self._prepare(plan)) if found is None else found[: len(plan.decoding)]
+
+    def _recorded(self, name: str, forward: "Forward[Out]", plan: Plan) -> "Out | None":
+        """What a step of nothing but decoding gives, and rows of padding, if steps are recorded here."""
+        if self.graphs is None or plan.other_wants or plan.other_chunks:
+            return None
+        return self.graphs.run(name, forward, plan.lanes)
 
     def _prepare(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
         """Ids, positions, attention and the rows whose logits are wanted."""
@@ -88,6 +106,24 @@ class TorchRunner:
             wanted = inputs.want(rows + len(more))
         wanted[rows : rows + len(more)] = more
         return *inputs.first(count), attend, inputs.rows(rows + len(more))
+
+
+def _resolver(triton: bool) -> Callable[[Sequence[Want], torch.Tensor], list[Drawn]]:
+    """What draws tokens from logits: on the device with Triton's kernels, else on the host."""
+    if triton:
+        from lampc.backend.kernels.drawing import DeviceSampler  # nobody else pays for triton
+
+        return DeviceSampler().resolve
+    return lambda wants, logits: resolve(wants, logits.cpu().numpy())
+
+
+def record_steps(attention: Attention) -> "DecodeGraphs":
+    """See `lampc.backend.kernels.graphs`."""
+    from lampc.backend.kernels.graphs import DecodeGraphs  # nobody else pays for triton
+    from lampc.backend.kernels.paged import TritonAttention
+
+    assert isinstance(attention, TritonAttention)
+    return DecodeGraphs(attention)
 
 
 class _Decoding:

@@ -151,6 +151,17 @@ def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:
 
     `logits` is [rows, vocab], the rows of the wants one after the other.
     """
+    drawing, rows, draws = drawing_of(wants)
+    tokens: list[int | None] = [None] * len(wants)
+    if draws:
+        for number, token in zip(drawing, draw_rows(_rows(logits, rows), draws), strict=True):
+            tokens[number] = token
+    return with_logprobs(wants, logits, tokens)
+
+
+def drawing_of(wants: Sequence[Want]) -> tuple[list[int], list[int], list[Draw | None]]:
+    """Which of the wants draw a token, from which row of all their rows one after the other, and how (None: the
+    likeliest)."""
     drawing: list[int] = []
     rows: list[int] = []
     draws: list[Draw | None] = []
@@ -164,16 +175,13 @@ def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:
             rows.append(at - 1)
             plain = sampling.temperature == 0.0 and not banned
             draws.append(None if plain else Draw(sampling, job.request.key, len(job.output.tokens), banned))
-    tokens: list[int | None] = [None] * len(wants)
-    if draws:
-        for number, token in zip(drawing, draw_rows(_rows(logits, rows), draws), strict=True):
-            tokens[number] = token
+    return drawing, rows, draws
+
+
+def with_logprobs(wants: Sequence[Want], logits: NDArray[np.float32], tokens: Sequence[int | None]) -> list[Drawn]:
+    """What was found for each want: its token, and the logprobs that it asks for, from logits as in `resolve`."""
     if not any(want.job.wants_logprobs for want in wants):
         return [Drawn(token) for token in tokens]
-    return _with_logprobs(wants, logits, tokens)
-
-
-def _with_logprobs(wants: Sequence[Want], logits: NDArray[np.float32], tokens: Sequence[int | None]) -> list[Drawn]:
     rows: list[int] = []
     known: list[int] = []
     tops: list[int] = []

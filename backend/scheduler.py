@@ -149,6 +149,7 @@ class Scheduler:
         at = job.cursor.length
         count = len(job.ids) - at
         if count:
+            self.lanes.settle()  # the path may lead into what another lets grow
             self.tree.extend(job.cursor, job.ids[at:])
             if count == 1:
                 job.add_slots(at, job.cursor.node.slots[job.cursor.offset - 1 :])

@@ -18,6 +18,12 @@ def check_rows(**tensors: torch.Tensor) -> None:
             raise ValueError(f"{name} begins between multiples of {_ALIGNMENT} bytes; call .clone()")
 
 
+def aligned(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor, or a copy of it, as `check_rows` wants it: parts of a file begin anywhere."""
+    tensor = tensor.contiguous()
+    return tensor.clone() if tensor.data_ptr() % _ALIGNMENT else tensor
+
+
 def check_shape(name: str, tensor: torch.Tensor, *shape: int) -> None:
     """Raises ValueError if the tensor has another shape."""
     if tuple(tensor.shape) != shape:

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from lampc.backend.kernels import accounting
 from lampc.backend.kernels.attention import attend_rows
 from lampc.backend.kernels.merge import merge_parts
+from lampc.backend.kernels.rope_write import LayerCache, Rotation, rope_write
 from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
 from lampc.backend.kernels.worktable import Planner, WorkTable
 from lampc.backend.kv_cache import KVCache
-from lampc.backend.models.layers import Attend
 from lampc.backend.native.build import NoKernels
 from lampc.backend.reads import Read
 from lampc.backend.spans import Span
@@ -31,7 +31,7 @@ from lampc.backend.tiles import score_scale
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PROCESSORS = 132  # where the interpreter has none
-_ALONE = threading.Lock()
+_ALONE = threading.RLock()
 
 
 def interpreted() -> bool:
@@ -81,8 +81,11 @@ def supported(cache: KVCache) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class _OnDevice:
-    """A work table where kernels find it."""
+class Tables:
+    """A work table where kernels find it, and room for its partial results.
+
+    Rows of the step from `queries` on may be in no span.
+    """
 
     launches: list[tuple[Tile, torch.Tensor]]
     members: torch.Tensor
@@ -90,7 +93,9 @@ class _OnDevice:
     slots: torch.Tensor
     merged: torch.Tensor
     window: int
-    queries: int  # rows from here on are in no span
+    queries: int
+    parts: torch.Tensor  # [places, heads, D], float32
+    marks: torch.Tensor  # [places, heads, 2], float32
 
 
 class TritonAttention:
@@ -113,8 +118,8 @@ class TritonAttention:
                 f"K/V are {cache.dtype} on {cache.device}; the kernels take float32, float16 and bfloat16 "
                 f"on {'cpu, interpreted' if interpreted() else 'cuda'}, fewer than 2 ** 31 values a head"
             )
-        self._cache = cache
-        self._windows = windows
+        self.cache = cache
+        self.windows = windows
         self._heads = heads
         coded = cache.scales is not None
         self.shape = Shape(
@@ -127,58 +132,66 @@ class TritonAttention:
         )
         self.tiling = tiles or tiling(self.shape, exact)
         self._planner = Planner(self.shape, self.tiling, cache.zero, share)
-        self._parts = torch.empty(0, heads, cache.head_dim, device=cache.device)
-        self._marks = torch.empty(0, heads, 2, device=cache.device)
+        self._parts, self._marks = self.places(0)
         self._block_d = max(16, triton.next_power_of_2(cache.head_dim))
 
     def plan(self, spans: Sequence[Span], rows: int, window: int | None = None) -> WorkTable:
         """The table that a step of so many rows is computed by in layers with this window."""
         return self._planner.plan(spans, rows, window)
 
-    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
+    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> "Attending":
         """See `lampc.backend.attention.Attention.step`."""
-        cache = self._cache
-        tables = {window: self.plan(spans, len(slots), window) for window in dict.fromkeys(self._windows)}
-        ready = {window: self._upload(table) for window, table in tables.items()}
+        cache = self.cache
+        tables = {window: self.plan(spans, len(slots), window) for window in dict.fromkeys(self.windows)}
         places = max(table.places for table in tables.values())
         if len(self._parts) < places:
-            self._parts = self._parts.new_empty(2 * places, *self._parts.shape[1:])
-            self._marks = self._marks.new_empty(2 * places, *self._marks.shape[1:])
+            self._parts, self._marks = self.places(2 * places)
+        ready = {window: self._upload(table) for window, table in tables.items()}
         store = torch.from_numpy(np.where(slots < 0, cache.trash, slots)).to(cache.device)
+        return Attending(self, [ready[window] for window in self.windows], store)
 
-        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-            # All K/V of the step are stored before any is read: rows may build on rows of the same step.
-            cache.write(layer, store, k, v)
-            with launching(q):
-                return self._run(layer, q, ready[self._windows[layer]])
+    def write(
+        self, layer: int, qkv: torch.Tensor, positions: torch.Tensor, slots: torch.Tensor, rotation: Rotation
+    ) -> torch.Tensor:
+        """q [M, heads, D], normalised and rotated, of qkv [M, (heads + 2 kv_heads) * D], whose K/V go to `slots`."""
+        cache = self.cache
+        scales = None if cache.scales is None else cache.scales[layer]
+        return rope_write(
+            qkv, positions, slots, rotation, LayerCache(cache.data[layer], scales, cache.trash), self._heads
+        )
 
-        return attend
+    def places(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Room for so many partial results; see `Tables`."""
+        device = self.cache.device
+        parts = torch.empty(count, self._heads, self.cache.head_dim, device=device)
+        return parts, torch.empty(count, self._heads, 2, device=device)
 
     def reads(self, spans: Sequence[Span]) -> list[Read]:
         """See `lampc.backend.reads`."""
         rows, found = sum(span.count for span in spans), []
-        for window, layers in Counter(self._windows).items():
+        for window, layers in Counter(self.windows).items():
             table = self.plan(spans, rows, window)
-            found += accounting.reads(table, spans, "triton work table", self._cache.key_bytes(layers))
+            found += accounting.reads(table, spans, "triton work table", self.cache.key_bytes(layers))
         return found
 
-    def _upload(self, table: WorkTable) -> _OnDevice:
+    def _upload(self, table: WorkTable) -> Tables:
         arrays = [*(launch.work for launch in table.launches)]
         arrays += [table.members, table.positions, table.slots, table.merged]
         starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays)])  # aligned to 16 bytes
-        packed = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=self._cache.device.type == "cuda")
+        packed = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=self.cache.device.type == "cuda")
         whole = packed.numpy()
         for start, array in zip(starts, arrays):
             whole[start : start + array.size] = array.ravel()
-        there = packed.to(self._cache.device, non_blocking=True)
+        there = packed.to(self.cache.device, non_blocking=True)
         parts = [there[a : a + array.size].view(array.shape) for a, array in zip(starts.tolist(), arrays)]
         launches = [(launch.tile, work) for launch, work in zip(table.launches, parts)]
         members, positions, slots, merged = parts[-4:]
-        return _OnDevice(launches, members, positions, slots, merged, table.window, int((table.positions >= 0).sum()))
+        queries = int((table.positions >= 0).sum())
+        return Tables(launches, members, positions, slots, merged, table.window, queries, self._parts, self._marks)
 
-    def _run(self, layer: int, q: torch.Tensor, table: _OnDevice) -> torch.Tensor:
+    def run(self, layer: int, q: torch.Tensor, table: Tables) -> torch.Tensor:
         """q [M, heads, D] against the cache; returns [M, heads, D], zeros in rows that are in no span."""
-        cache, shape = self._cache, self.shape
+        cache, shape = self.cache, self.shape
         dim = shape.head_dim
         if q.stride()[1:] != (dim, 1):
             q = q.contiguous()
@@ -189,7 +202,7 @@ class TritonAttention:
         k_scales, v_scales = (k, v) if cache.scales is None else cache.scales[layer]
         for tile, work in table.launches:
             attend_rows[(len(work) * shape.kv_heads,)](
-                *(q, k, v, k_scales, v_scales, out, self._parts, self._marks),
+                *(q, k, v, k_scales, v_scales, out, table.parts, table.marks),
                 *(work, table.members, table.positions, table.slots),
                 *(q.stride(0), cache.trash + 1, score_scale(dim), table.window),
                 KV_HEADS=shape.kv_heads,
@@ -208,7 +221,7 @@ class TritonAttention:
             )
         if len(table.merged):
             merge_parts[(len(table.merged) * self._heads,)](
-                *(self._parts, self._marks, table.merged, out),
+                *(table.parts, table.marks, table.merged, out),
                 HEADS=self._heads,
                 DIM=dim,
                 BLOCK_D=self._block_d,
@@ -216,6 +229,28 @@ class TritonAttention:
                 enable_fp_fusion=False,
             )
         return out
+
+
+class Attending:
+    """The attention of one step, see `lampc.backend.models.layers.Attend`; `tables` has an entry per layer."""
+
+    def __init__(self, of: TritonAttention, tables: Sequence[Tables], slots: torch.Tensor) -> None:
+        self._of = of
+        self.tables = tables
+        self._slots = slots
+
+    # All K/V of the step are stored before any is read: rows may build on rows of the same step.
+
+    def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        self._of.cache.write(layer, self._slots, k, v)
+        with launching(q):
+            return self._of.run(layer, q, self.tables[layer])
+
+    def rotated(self, layer: int, qkv: torch.Tensor, positions: torch.Tensor, rotation: Rotation) -> torch.Tensor:
+        """The same for q, k and v [M, (heads + 2 kv_heads) * D] side by side, not yet normalised and rotated."""
+        with launching(qkv):
+            q = self._of.write(layer, qkv, positions, self._slots, rotation)
+            return self._of.run(layer, q, self.tables[layer])
 
 
 def _processors(device: torch.device) -> int:

@@ -189,6 +189,21 @@ def gather_kernel(
         tl.store(found + row * vocab + to, at, mask=above)
 
 
+def likeliest(logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Of each row of logits [n, vocab], float32, the id of the largest, int64 [n], and that logit [n]: the first of
+    equals; inf for a row with NaN. Raises ValueError."""
+    check_rows(logits=logits)
+    check_same("logits", logits, torch.float32)
+    count, vocab = logits.shape
+    tiles = triton.cdiv(vocab, _TILE)
+    tops = logits.new_empty(count, tiles)
+    best = torch.empty(count, tiles, dtype=torch.int32, device=logits.device)
+    if count:
+        best_kernel[(count, tiles)](logits, tops, best, vocab, tiles, _TILE, num_warps=8)
+    top = tops.amax(1)
+    return torch.where(tops == top.unsqueeze(1), best, vocab).amin(1).long(), top
+
+
 def sample(logits: torch.Tensor, rows: SamplingRows, space: SamplingSpace) -> torch.Tensor:
     """A token for each row of logits [n, vocab], float32: int64 [n], -1 for a row that holds NaN or nothing finite.
 

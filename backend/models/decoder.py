@@ -104,8 +104,8 @@ class Layers(Protocol):
 class Pass(Protocol):
     """One forward pass of M rows. The methods of each layer are called in turn, layer after layer."""
 
-    def queries(self, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """q [M, heads, D], k and v [M, kv_heads, D]: normalised if the model says so, and rotated."""
+    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
+        """What attention gives, [M, heads, D], for queries and keys normalised if the model says so, and rotated."""
         ...
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
@@ -183,11 +183,15 @@ class Decoder:
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> Pass:
         run = self._compute.start(ids, positions)
         for i in range(self.layers):
-            run.finish(i, attend(i, *run.queries(i)))
+            run.finish(i, run.attended(i, attend))
         return run
 
 
 def _layers(config: DecoderConfig, weights: DecoderWeights, source: Checkpoint) -> Layers:
+    if source.rows.triton:
+        from lampc.backend.kernels.decoder import TritonLayers  # nobody else pays for triton
+
+        return TritonLayers(config, weights, source.rows)
     kernels, memory = source.rows.native, source.rows.memory
     if kernels is None or memory is None:
         return TorchLayers(config, weights, source.rows)

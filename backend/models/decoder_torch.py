@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lampc.backend.models.layers import Linear, gated_silu, picked, rms_norm, rotate
+from lampc.backend.models.layers import Attend, Linear, gated_silu, picked, rms_norm, rotate
 from lampc.backend.models.rows import Rows
 
 if TYPE_CHECKING:
@@ -72,6 +72,10 @@ class _TorchPass:
             qk = rms_norm(qk, w.qk_norm, c.norm_eps)
         qk = rotate(qk, self.cos, self.sin)
         return qk[:, : c.heads], qk[:, c.heads :], heads[:, split:]
+
+    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
+        """[M, heads, D]."""
+        return attend(layer, *self.queries(layer))
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""

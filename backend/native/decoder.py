@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import pad
 
+from lampc.backend.models.layers import Attend
 from lampc.backend.native.library import FLOAT, INT, POINTER, SIZE, Library
 from lampc.backend.native.linear import CMatrix, Memory, Packed, team
 
@@ -148,6 +149,10 @@ class NativeLayers:
         """q [M, heads, D], k and v [M, kv_heads, D]."""
         self._c_queries(self._shape_ref, self._refs[layer], self._pass_ref)
         return self._qkv
+
+    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
+        """[M, heads, D]."""
+        return attend(layer, *self.queries(layer))
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]. Raises ValueError if it is not."""

@@ -1,11 +1,20 @@
 """Requests that generate are columns of numbers; whoever looks at them sees requests all the same."""
 
+import sys
+from collections import Counter
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
 import pytest
 
+from lampc.backend.errors import BackendError
 from lampc.backend.fake import FakeEngine
+from lampc.backend.hooks import Event, Hook, StepEvent
 from lampc.backend.plan import Plan
-from lampc.backend.request import Handle, Request, Sampling
+from lampc.backend.request import Handle, Request, Sampling, State
 from tests.backend.engines import ids, request
+from tests.backend.test_stateful import Memory
 
 
 class Counting:
@@ -146,3 +155,118 @@ def counting_at(clock: object) -> FakeEngine:
     engine = FakeEngine(clock=clock)
     engine._runner = Counting()  # type: ignore[assignment]
     return engine
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+@pytest.mark.parametrize("block", [4, 16])
+@pytest.mark.parametrize("gap", range(1, 7))
+def test_one_that_catches_up_and_parts_again_leaves_the_other_its_slots(block: int, gap: int) -> None:
+    """The same prompt some steps later, the same tokens for a while: it goes through what nobody has heard of yet."""
+    for parting in range(1, 16):
+        other = LETTERS[:parting] + LETTERS.upper()
+        engine = FakeEngine(reply=[LETTERS, other], block_size=block, kv_tokens=400)
+        engine._runner = Memory(engine._runner, True, 512)  # type: ignore[assignment]
+        handles = [engine.submit(request("hello", 20))]
+        steps(engine, gap)
+        handles.append(engine.submit(request("hello", 20)))
+        engine.run()
+        engine.check()
+        assert [h.completion.text for h in handles if h.completion] == [LETTERS[:20], other[:20]]
+
+
+@pytest.mark.parametrize("kind", ["plain", "logprobs", "on_token"])
+def test_who_is_aborted_within_a_step_has_what_was_drawn_in_it(kind: str) -> None:
+    at = []
+    engine = FakeEngine(reply="abcdefgh".__add__, hooks=[OnStep(at)])
+    more = {"logprobs": True} if kind == "logprobs" else {}
+    heard: list[int] = []
+    hear = (lambda handle, token: heard.append(token)) if kind == "on_token" else None
+    handle = engine.submit(request("x", 20, **more), hear)
+    at.append(lambda: engine.abort(handle))
+    engine.run()
+    assert handle.completion is not None
+    assert len(handle.completion.tokens) == len(handle.sent) == engine.stats().generated_tokens == 4
+    assert engine.metrics().itl.count == 3
+    assert len(heard) == (3 if kind == "on_token" else 0)  # nobody hears of an aborted request any more
+
+
+class OnStep(Hook):
+    """Does something at the end of the fourth step."""
+
+    def __init__(self, what: list[Any]) -> None:
+        self.what = what
+
+    def on_event(self, event: Event) -> None:
+        if isinstance(event, StepEvent) and event.step == 4:
+            self.what[0]()
+
+
+CALLS: dict[str, Callable[[FakeEngine, Handle], Any]] = {
+    "abort": lambda engine, handle: engine.abort(handle),
+    "retain": lambda engine, _: engine.retain(ids("hello you")),
+    "submit": lambda engine, _: engine.submit(request("hello me", 5)),
+    "reset_cache": lambda engine, _: engine.reset_cache(),
+    "step": lambda engine, _: engine.step(),
+}
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_interrupted_books_are_whole_or_known_to_be_torn(call: str) -> None:
+    """Ctrl-C at any line of any call: the engine either goes on soundly or says that it cannot, and is closed."""
+    ends = Counter(after_interrupt(CALLS[call], line) for line in range(0, 400, 7))
+    assert ends["whole"] + ends["torn"] > 1
+
+
+def after_interrupt(call: Callable[[FakeEngine, Handle], Any], line: int) -> str:
+    engine = FakeEngine(block_size=4)
+    old = engine.submit(request("hello you there", 3))
+    engine.run()
+    handles = [engine.submit(request(text, 12)) for text in ("hello you", "hello me")]
+    steps(engine, 3)
+    if not interrupted(line, lambda: call(engine, handles[0])):
+        return "came too late"
+    torn = engine._books.torn
+    if torn:
+        for again in CALLS.values():
+            if not handles[1].done or again is not CALLS["abort"]:
+                with pytest.raises(BackendError, match="interrupted halfway"):
+                    again(engine, handles[1])
+    else:
+        engine.run()
+        engine.check()
+        assert all(h.done for h in handles)
+        engine.reset_cache()
+        assert engine.stats().used_blocks == 0
+    engine.close()
+    assert old.done
+    assert all(h.done and h.state is State.FINISHED for h in handles)
+    assert engine.idle
+    return "torn" if torn else "whole"
+
+
+def interrupted(line: int, call: Callable[[], Any]) -> bool:
+    """Calls, and raises KeyboardInterrupt at the so-manieth line of the backend that runs; whether it came to that."""
+    left = line
+
+    def trace(frame: FrameType, event: str, argument: Any) -> Any:
+        nonlocal left
+        if "backend" not in frame.f_code.co_filename or frame.f_code.co_filename.endswith("books.py"):
+            return None
+        if event == "line":
+            left -= 1
+            if left < 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(before)
+    return False

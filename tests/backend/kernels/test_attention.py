@@ -33,7 +33,7 @@ TREE: Contexts = [([0] * 64 + [1 + i // 4] * 64 + [8 + i] * (i + 1), 1) for i in
 
 def twin(step: Step, attention: TritonAttention) -> torch.Tensor:
     """The twins of both kernels over the table that the kernels get."""
-    table, cache = attention.plan(step.spans, step.rows, step.window), attention._cache
+    table, cache = attention.plan(step.spans, step.rows, step.window), attention.cache
     q = step.inputs()[0]
     out = torch.zeros_like(q)
     parts = torch.full((table.places, q.shape[1], step.dim), torch.nan, device=step.device)
@@ -124,7 +124,7 @@ def test_rows_that_only_fill_a_table_do_nothing(device: torch.device) -> None:
         launches=tuple(replace(one, work=np.pad(one.work, ((0, 5), (0, 0)))) for one in table.launches),
         merged=np.pad(table.merged, ((0, 3), (0, 0))),
     )
-    assert torch.equal(attention._run(0, step.inputs()[0], attention._upload(fuller)), expected)
+    assert torch.equal(attention.run(0, step.inputs()[0], attention._upload(fuller)), expected)
 
 
 def test_rows_in_no_span_give_zeros_and_are_stored_nowhere(device: torch.device) -> None:
