@@ -12,7 +12,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
 
-.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-frontend golden size clean
+.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend golden size clean
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 
@@ -74,6 +74,9 @@ bench-soak: $(VENV)/.ready-dev $(VENV)/.kernels ## the engine under twice its ca
 
 bench-engine: $(VENV)/.ready-dev ## our engine against others on this machine; a stopped run goes on (ARGS="--help")
 	PYTHONPATH=src:benchmarks $(PY) -m engine_bench --pip-args="$(PIP_ARGS)" $(ARGS)
+
+bench-gpu: $(VENV)/.ready-dev ## kernels and engine on a GPU, checked and timed; docs/performance.md
+	$(PY) benchmarks/gpu.py $(ARGS)
 
 bench-frontend: $(VENV)/.ready-dev ## what the framework costs beside DSPy; writes benchmarks/results/frontend.json
 	$(PY) benchmarks/frontend.py
