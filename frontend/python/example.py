@@ -22,8 +22,7 @@ class Example:
         own = self.__dict__
         if isinstance(base, Example):
             own["_store"] = {**base._store, **values}
-            keys = base._input_keys
-            own["_input_keys"] = None if keys is None else set(keys)
+            own["_input_keys"] = base._kept_inputs()
         else:
             own["_store"] = {**base, **values} if base is not None else values
             own["_input_keys"] = None
@@ -110,17 +109,21 @@ class Example:
             raise KeyError(
                 f"there is no `{missing[0]}` to leave out; there are {', '.join(self._store) or 'no values'}"
             )
-        return self._only((k for k in self._store if k not in keys), self._input_keys)
+        return self._only((k for k in self._store if k not in keys), self._kept_inputs())
 
     def copy(self, **values: Any) -> Self:
         """A copy, with some values changed."""
-        made = self._only(self._store, self._input_keys)
+        made = self._only(self._store, self._kept_inputs())
         made._store.update(values)
         return made
 
     def toDict(self) -> dict[str, Any]:
         """A plain dict; examples and pydantic models inside of it, in lists and dicts too, become dicts."""
         return {k: _plain(v) for k, v in self._store.items()}
+
+    def _kept_inputs(self) -> set[str] | None:
+        """Names of inputs in a copy: as in DSPy, a row without values forgets them."""
+        return None if self._input_keys is None or not self._store else set(self._input_keys)
 
     def _only(self, keys: Iterable[str], inputs: set[str] | None) -> Self:
         store = self._store
