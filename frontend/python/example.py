@@ -123,7 +123,7 @@ class Example:
 
     def _kept_inputs(self) -> set[str] | None:
         """Names of inputs in a copy: as in DSPy, a row without values forgets them."""
-        return None if self._input_keys is None or not self._store else set(self._input_keys)
+        return None if self._input_keys is None or not len(self) else set(self._input_keys)
 
     def _only(self, keys: Iterable[str], inputs: set[str] | None) -> Self:
         store = self._store
