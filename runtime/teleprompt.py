@@ -12,6 +12,7 @@ from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.tracing import trace
 from lampc.ir import Assignment, thaw
+from lampc.ir.settings import settings
 from lampc.runtime.configure import session_of
 from lampc.runtime.evaluation.rows import row_metric, rows_of
 from lampc.runtime.lm import LM
@@ -61,7 +62,7 @@ class BootstrapFewShot:
             "max_labeled_demos": max_labeled_demos,
             "max_rounds": max_rounds,
             "metric_threshold": metric_threshold,
-            "max_errors": max_errors or 0,
+            "max_errors": max_errors,
         }
         teacher = (teacher_settings or {}).get("lm")
         if teacher is not None:
@@ -72,10 +73,15 @@ class BootstrapFewShot:
         return "bootstrap", {k: v for k, v in self.options.items() if v is not None}
 
     def compile(self, student: Module, *, teacher: Module | None = None, trainset: Sequence[Example]) -> Module:
-        """A copy of `student` with demos; `teacher` is a program of the same predictors. Raises OptimizeError."""
+        """A copy of `student` with demos; `teacher` is a program of the same predictors.
+
+        Raises OptimizeError once `max_errors` runs (by default those of the settings) have failed, or all have.
+        """
         from lampc.passes.optimize import BootstrapFewShot as Strategy
 
-        return compiled(student, trainset, Strategy(**self.options), self.metric, teacher)
+        most = self.options["max_errors"]
+        options = {**self.options, "max_errors": settings.max_errors or 0 if most is None else most}
+        return compiled(student, trainset, Strategy(**options), self.metric, teacher)
 
 
 def compiled(

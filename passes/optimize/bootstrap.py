@@ -10,6 +10,7 @@ outcome is equal, for at most a window of runs too many.
 
 from __future__ import annotations
 
+import logging
 import math
 import random
 from collections.abc import Sequence
@@ -20,6 +21,8 @@ from lampc.ir import Assignment, Demo, Obj, digest
 from lampc.passes.optimize.jobs import Job, Result, RunJob, RunResult, TracedCall
 from lampc.passes.optimize.labeled import LabeledFewShot, demos_of, draw
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem, check_count
+
+logger = logging.getLogger(__name__)
 
 _COUNTS = ("max_bootstrapped_demos", "max_labeled_demos", "max_errors")
 
@@ -32,7 +35,8 @@ class BootstrapFewShot:
     the program with `max_labeled_demos` labelled demos (never the row's own), run by `teacher_model` (a model
     symbol) if given. Each predictor gets up to `max_bootstrapped_demos` traced demos, filled up to
     `max_labeled_demos` with labelled rows that were not bootstrapped. `max_errors` failing runs end the search
-    with an error (0: never). `speculate` times the rows still needed are asked for at once, and more if many fail.
+    with an error, and so does a search in which every run failed (0: never). `speculate` times the rows still needed
+    are asked for at once, and more if many fail.
     """
 
     name: ClassVar[str] = "bootstrap"
@@ -64,7 +68,8 @@ class Bootstrap:
         self._labeled = draw(LabeledFewShot(k=options.max_labeled_demos, seed=options.seed), problem)
         self._asked: set[tuple[int, int]] = set()
         self._results: dict[tuple[int, int], RunResult] = {}
-        self._row, self._round, self._errors = 0, 0, 0
+        self._row, self._round, self._errors, self._used = 0, 0, 0, 0
+        self._first_error = ""
         self.bootstrapped: list[int] = []
         self.traced: dict[str, list[Demo]] = {name: [] for name in self.free}
         self.history: list[Candidate] = []
@@ -142,8 +147,10 @@ class Bootstrap:
             self._use(result)
 
     def _use(self, result: RunResult) -> None:
+        self._used += 1
         if result.error is not None:
             self._errors += 1
+            self._first_error = self._first_error or result.error
             if self._errors == self.options.max_errors:
                 raise OptimizeError(
                     f"{self.options.name}: {self._errors} runs failed, the last on row {self._row} of "
@@ -163,6 +170,13 @@ class Bootstrap:
         """Traced demos, then labelled rows that were not bootstrapped."""
         self.done = True
         options, train = self.options, self.problem.train
+        if options.max_errors and self._errors and self._errors == self._used:
+            raise OptimizeError(
+                f"{options.name}: every one of {self._used} runs failed; the first: {self._first_error}"
+            )
+        if self._errors:
+            what = (options.name, self._errors, self._used, self._first_error)
+            logger.warning("%s: %d of %d runs failed; the first: %s", *what)
         used = set(self.bootstrapped)
         pool = [i for i in range(len(train)) if i not in used]
         random.Random(options.seed).shuffle(pool)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,8 @@ from lampc.runtime.types import Cell, Outcome, Usage
 if TYPE_CHECKING:
     from lampc.runtime.session import Session
 
+logger = logging.getLogger(__name__)
+
 
 class TooManyErrors(RuntimeError):
     """At least `max_errors` rows failed. All rows were run: `result` holds every one of them."""
@@ -38,7 +41,8 @@ class Evaluate:
 
     All rows run together in the configured session; a metric that asks models (a judge) has its calls fused too.
     `metric(example, prediction)` gives a number, true or false, a prediction with `score` and `feedback`, or is a
-    coroutine function. A row that fails scores `failure_score` and is in `result.errors`; the run goes on. With
+    coroutine function. A row that fails scores `failure_score` and is in `result.errors`; the run goes on, and the log
+    has one warning that says how many failed and why the first did. With
     `max_errors`, TooManyErrors is raised once all rows have run. Nothing has a time limit of its own.
     `num_threads` is for metrics that wait for the outside; calls of models need no threads.
     """
@@ -121,6 +125,9 @@ class Evaluate:
         table = self.display_table if display_table is None else display_table
         if table:
             result.show(None if table is True else int(table))
+        if errors := list(result.errors.values()):
+            what = (len(errors), len(result.results), self.failure_score, errors[0])
+            logger.warning("%d of %d rows failed and score %s; the first: %s", *what)
         if self.max_errors is not None and len(result.errors) >= self.max_errors > 0:
             raise TooManyErrors(result)
         return result
