@@ -69,6 +69,8 @@ def test_examples_behave_as_those_of_dspy(store: dict[str, Any], steps: list[tup
     ours, theirs = lampc.Example(**store), dspy.Example(**store)
     agree(ours, theirs)
     for which, keys, other in steps:
+        if not len(ours) and ours._store:
+            return  # copies of DSPy's lose values under its own names where there are no others; ours keep them
         before = repr(ours)
         a, b = both(lambda e: CHANGES[which](e, keys, other), ours, theirs)  # noqa: B023
         if isinstance(b, type):
