@@ -16,12 +16,13 @@ from lampc.ir.settings import settings
 from lampc.runtime.configure import session_of
 from lampc.runtime.evaluation.rows import row_metric, rows_of
 from lampc.runtime.lm import LM
+from lampc.runtime.teleprompter import Teleprompter
 
 if TYPE_CHECKING:
     from lampc.passes.optimize import Strategy
 
 
-class LabeledFewShot:
+class LabeledFewShot(Teleprompter):
     """Labelled examples as demos: `LabeledFewShot(k=16).compile(student, trainset=rows)`."""
 
     def __init__(self, k: int = 16) -> None:
@@ -40,7 +41,7 @@ class LabeledFewShot:
         return compiled(student, trainset, Strategy(self.k, sample), None)
 
 
-class BootstrapFewShot:
+class BootstrapFewShot(Teleprompter):
     """Demos out of the student's own successful runs; options as in DSPy.
 
     All attempts that the algorithm could need next run together; the result is that of one after another.

@@ -33,14 +33,15 @@ def python(*args: str, path: str = "src") -> subprocess.CompletedProcess[str]:
 
 def own_packages() -> list[Path]:
     """Folders of `src/lampc` that are packages of the facade, not links."""
-    inits = sorted((ROOT / "src" / "lampc").glob("*/__init__.py"))
-    return [i.parent for i in inits if not i.parent.is_symlink()]
+    root = ROOT / "src" / "lampc"
+    tops = [i.parent for i in root.glob("*/__init__.py") if not i.parent.is_symlink()]
+    return sorted(i.parent for top in tops for i in top.rglob("__init__.py"))
 
 
 def packages() -> list[str]:
     """Packages by what is on disk: folders that hold an `__init__.py`."""
     found = ["lampc"]
-    found += [f"lampc.{p.name}" for p in own_packages()]
+    found += [".".join(p.relative_to(ROOT / "src").parts) for p in own_packages()]
     for folder in FOLDERS:
         inits = (ROOT / folder).rglob("__init__.py")
         found += [".".join(("lampc", *i.parent.relative_to(ROOT).parts)) for i in inits]

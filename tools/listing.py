@@ -20,9 +20,9 @@ def listing() -> str:
     """Tables of modules, one for each folder."""
     facade = ROOT / "src" / "lampc"
     out = table("src/lampc", sorted(facade.glob("*.py")))
-    for init in sorted(facade.glob("*/__init__.py")):
-        if not init.parent.is_symlink():
-            out += table(f"src/lampc/{init.parent.name}", sorted(init.parent.glob("*.py")))
+    tops = [i.parent for i in facade.glob("*/__init__.py") if not i.parent.is_symlink()]
+    for init in sorted(i for top in tops for i in top.rglob("__init__.py")):
+        out += table(str(init.parent.relative_to(ROOT)), sorted(init.parent.glob("*.py")))
     for folder in FOLDERS:
         groups: dict[Path, list[Path]] = {}
         for file in sorted((ROOT / folder).rglob("*.py")):

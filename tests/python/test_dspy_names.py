@@ -7,7 +7,8 @@ from pathlib import Path
 from types import ModuleType
 
 import dspy
-import dspy.experimental  # a name of dspy once it is imported
+import dspy.datasets  # a name of dspy once it is imported, as `experimental` is
+import dspy.experimental
 import pytest
 
 import lampc

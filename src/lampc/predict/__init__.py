@@ -9,6 +9,7 @@ from lampc.frontend.python.modules.knn import KNN
 from lampc.frontend.python.modules.majority import majority
 from lampc.frontend.python.modules.parallel import Parallel
 from lampc.frontend.python.modules.react import ReAct
+from lampc.frontend.python.modules.react_v2 import ReActV2
 from lampc.frontend.python.modules.refine import Refine
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.tools.tool import Tool
@@ -24,6 +25,7 @@ __all__ = [
     "Predict",
     "ProgramOfThought",
     "ReAct",
+    "ReActV2",
     "Refine",
     "Tool",
     "majority",

@@ -2,6 +2,7 @@
 
 from lampc.frontend.python.example import Completions, Example, Prediction
 from lampc.frontend.python.module import Module
+from lampc.frontend.python.module import Module as BaseModule
 from lampc.frontend.python.modules.code_repl import SandboxSerializable
 from lampc.frontend.python.tools.interpreter import (
     CodeExecutionError,
@@ -14,6 +15,7 @@ from lampc.runtime.sandbox.local import LocalInterpreter
 from lampc.runtime.sandbox.monty import PythonInterpreter
 
 __all__ = [
+    "BaseModule",
     "CodeExecutionError",
     "CodeInterpreter",
     "CodeInterpreterError",

@@ -1,0 +1,5 @@
+"""`lampc.teleprompt.vanilla`: the path that `dspy.teleprompt.vanilla` has."""
+
+from lampc.runtime.teleprompt import LabeledFewShot
+
+__all__ = ["LabeledFewShot"]
