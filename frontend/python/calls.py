@@ -13,7 +13,7 @@ from lampc.frontend.python import lowered, methods
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
 from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
-from lampc.frontend.python.entry import graph_of
+from lampc.frontend.python.entry import graph_of, overridden
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS, shared
@@ -22,7 +22,7 @@ from lampc.frontend.python.modules.parallel import Parallel
 from lampc.frontend.python.predict import ChainOfThought, Predict, as_given, check_inputs, demo_set, sampling_of
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
-from lampc.frontend.python.source import source_of
+from lampc.frontend.python.source import parameters_of, source_of
 from lampc.frontend.python.tools.tool import Tool, effect_of
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
 from lampc.ir import CompileError, HostRef, Key, Region, Symbol, prog
@@ -75,9 +75,11 @@ class Calls(Expressions):
 
     def call(self, function: Any, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
         """The value of `function(*args, **kwargs)`."""
+        if name := overridden(function):
+            raise self.stop("L0711", node, f"`{name}` of `{type(function).__name__}` is the program's own")
         match function:
             case ChainOfThought():
-                return self.predict(function.predict, args, kwargs, node)
+                return self.call(function.predict, args, kwargs, node)
             case Predict():
                 return self.predict(function, args, kwargs, node)
             case Retriever():
@@ -170,7 +172,7 @@ class Calls(Expressions):
             return self.inline(function, [*outer, *args], kwargs, node)
         done = self.context.function(callee, self, node)
         try:
-            bound = inspect.signature(function).bind(*outer, *args, **kwargs).arguments
+            bound = parameters_of(function).bind(*outer, *args, **kwargs).arguments
         except TypeError as e:
             raise self.fail(node, f"`{done.symbol}`: {e}") from None
         if any(not same(bound[n], v) for n, v in done.defaults.items() if n in bound):
@@ -182,7 +184,7 @@ class Calls(Expressions):
 
     def in_place(self, module: Any, kwargs: dict[str, Any], node: ast.AST) -> Any:
         """A module's call with its body here, so that what is drawn in it is drawn as said here."""
-        if isinstance(module, Module) and not isinstance(module, Predict | ChainOfThought):
+        if isinstance(module, Module) and not isinstance(module, Predict | ChainOfThought) and not overridden(module):
             return self.inline(graph_of(module) or type(module).forward, [module], kwargs, node)
         return self.call(module, [], kwargs, node)
 
@@ -315,7 +317,7 @@ class Calls(Expressions):
         """Trace the body of a function here."""
         source = source_of(function)
         try:
-            bound = inspect.signature(function).bind(*args, **kwargs)
+            bound = parameters_of(function).bind(*args, **kwargs)
         except TypeError as e:
             raise self.fail(node, f"`{source.qualname}`: {e}") from None
         bound.apply_defaults()
@@ -360,7 +362,7 @@ class Calls(Expressions):
 
 def open_ended(function: Any) -> bool:
     """Whether a function takes arguments of any name or number."""
-    kinds = [p.kind for p in inspect.signature(function).parameters.values()]
+    kinds = [p.kind for p in parameters_of(function).parameters.values()]
     return inspect.Parameter.VAR_KEYWORD in kinds or inspect.Parameter.VAR_POSITIONAL in kinds
 
 

@@ -19,7 +19,7 @@ from lampc.frontend.python.module import Module, members, predictor_symbols
 from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
-from lampc.frontend.python.source import Source, source_of
+from lampc.frontend.python.source import Source, parameters_of, source_of
 from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.traced import Frame, Traced, as_json
 from lampc.ir import Diagnostic, HostRef, Label, Op, Region, Span, Symbol, freeze, prog
@@ -88,7 +88,7 @@ class Context:
             path = name.removeprefix("self").strip(".").replace("[", ".").replace("]", "")
             whole = self.paths.setdefault(id(part), ".".join(p for p in (prefix, path) if p))
             for own, value in members(part):
-                found = value.retriever if isinstance(value, Retrieve) else value
+                found = getattr(value, "retriever", None) if isinstance(value, Retrieve) else value
                 if isinstance(found, Retriever):
                     own = own.replace("['", ".").replace("']", "").replace("[", ".").replace("]", "")
                     self.retrievers.setdefault(id(found), (found, f"{whole}.{own}" if whole else own))
@@ -210,7 +210,7 @@ class Context:
         region = tracer.region = Region()
         parameters: list[str] = []
         at = source.node
-        for i, p in enumerate(inspect.signature(source.function).parameters.values()):
+        for i, p in enumerate(parameters_of(source.function).parameters.values()):
             if i < len(bound):
                 frame.names[p.name] = bound[i]
             elif p.kind is p.VAR_KEYWORD and (named := inputs_of(bound[0]) if bound else None) is not None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import ast
+from types import FunctionType
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable
 from lampc.frontend.python.module import Module
+from lampc.frontend.python.modules.parallel import Parallel
 from lampc.frontend.python.predict import ChainOfThought, Predict
+from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import source_of
+from lampc.frontend.python.tools.tool import Tool
 from lampc.ir.types import ANY, Type
 
 
@@ -25,6 +29,37 @@ def graph_of(module: Any) -> Any:
             own = all(getattr(type(module), n) is vars(cls)[n] for n in vars(cls).get("_graph_stands_for", ()))
             return vars(cls).get("_graph") if own else None
     return None
+
+
+_OPS = (Predict, ChainOfThought, Retriever, Retrieve, Tool, Parallel)
+"""Library classes whose calls are ops, whatever their methods say."""
+
+
+def overridden(thing: Any) -> str:
+    """The method by which an object of a library class behaves in the user's own way, of which a graph knows nothing;
+    "" if there is none. A `forward` that a module is traced by is no such method."""
+    if not isinstance(thing, Module | Retriever | Retrieve | Tool | Parallel):
+        return ""
+    cls = type(thing)
+    if "forward" in vars(thing):
+        return "forward"
+    if not _ours(cls.__call__):
+        return "__call__"
+    if not isinstance(thing, _OPS) and graph_of(thing) is None:
+        return ""
+    own = [c for c in cls.__mro__ if not c.__module__.startswith("lampc.") and c is not object]
+    for name in (n for names in (thing, *own) for n in vars(names)):
+        if not name.startswith("__") and any(isinstance(vars(c).get(name), FunctionType) for c in _library(cls)):
+            return name
+    return ""
+
+
+def _library(cls: type) -> list[type]:
+    return [c for c in cls.__mro__ if c.__module__.startswith("lampc.")]
+
+
+def _ours(method: Any) -> bool:
+    return isinstance(method, FunctionType) and method.__module__.startswith("lampc.")
 
 
 def inputs_of(module: Any) -> dict[str, Type] | None:
@@ -48,6 +83,8 @@ def inputs_of(module: Any) -> dict[str, Type] | None:
     except Untraceable:
         return None
     star = source.node.args.kwarg
+    if not source.node.args.args:
+        return None
     first, *rest = source.node.args.args
     own = {a.arg: ANY for a in rest}
     found: dict[str, Type] = {}

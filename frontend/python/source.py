@@ -34,8 +34,9 @@ class Source:
 
 
 def source_of(function: Callable[..., Any]) -> Source:
-    """The source of a Python function. Raises Untraceable (L0710, L0711)."""
-    inner = inspect.unwrap(function)
+    """The source of a Python function, of a decorated one that of what the decorator put in its place. Raises
+    Untraceable (L0710, L0711)."""
+    inner = function
     code: CodeType | None = getattr(inner, "__code__", None)
     if code is None or not isinstance(inner, FunctionType):
         name = getattr(function, "__qualname__", repr(function))
@@ -46,12 +47,17 @@ def source_of(function: Callable[..., Any]) -> Source:
     except OSError:
         raise untraceable("L0710", at, f"the source of `{inner.__qualname__}` cannot be read") from None
     tree = _tree("".join(lines), code.co_filename)
-    node = _lambda(tree, code) if inner.__name__ == "<lambda>" else _find(tree, inner.__name__, code.co_firstlineno)
+    node = _lambda(tree, code) if code.co_name == "<lambda>" else _find(tree, code.co_name, code.co_firstlineno)
     if node is None:
         raise untraceable("L0710", at, f"`{inner.__qualname__}` is not found in {code.co_filename}")
     if isinstance(node, ast.AsyncFunctionDef):
         raise untraceable("L0711", at, f"`{inner.__qualname__}` is async")
     return Source(node, code.co_filename, inner.__qualname__, outer_names(inner), inner)
+
+
+def parameters_of(function: Callable[..., Any]) -> inspect.Signature:
+    """What the function itself takes: a decorator's wrapper has the parameters of what it wraps only by name."""
+    return inspect.signature(function, follow_wrapped=False)
 
 
 def outer_names(function: FunctionType) -> dict[str, Any]:

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from types import CodeType, FunctionType
 from typing import Any
 
-from lampc.frontend.python.codes import Untraceable
+from lampc.frontend.python.codes import Untraceable, untraceable
 from lampc.frontend.python.context import Context, definition
 from lampc.frontend.python.declare import Tune
-from lampc.frontend.python.entry import forward_of
+from lampc.frontend.python.entry import forward_of, overridden
 from lampc.frontend.python.example import Example
+from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict, sampling_of
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
@@ -41,7 +42,10 @@ def build(
     entry: str | None = None,
 ) -> Unit:
     """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit."""
-    if isinstance(program, Predict | ChainOfThought):
+    own = overridden(program)
+    if isinstance(program, ChainOfThought):
+        own = own or ("" if isinstance(program.predict, Predict) else "predict") or overridden(program.predict)
+    if isinstance(program, Predict | ChainOfThought) and not own:
         return bare(program, entry or "main")
     function, name, max_iters, bound = _parts(program)
     name = entry or name
@@ -50,6 +54,8 @@ def build(
         context.adopt(program)
     dynamic = None
     try:
+        if own:
+            raise untraceable("L0711", here(), f"`{own}` of `{type(program).__name__}` is the program's own")
         context.trace(function, name, max_iters, bound, id(program))
     except Untraceable as e:
         dynamic = e.diagnostic

@@ -1,0 +1,178 @@
+"""What a user's class does in its own way is done in batches, evaluations and optimizers too."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+import lampc
+from lampc.frontend.python import trace
+from lampc.runtime.teleprompt import BootstrapFewShot
+from tests.python.twins import ours
+
+QA = "question -> answer"
+ROWS = [lampc.Example(question=q).with_inputs("question") for q in ("one", "two")]
+
+
+@pytest.fixture(autouse=True)
+def model() -> Iterator[None]:
+    with ours(lambda messages: {"answer": "model", "reasoning": "so"}, compat=""):
+        yield
+
+
+class Loud(lampc.Predict):
+    def forward(self, **inputs: Any) -> Any:
+        return lampc.Prediction(answer=super().forward(**inputs).answer.upper())
+
+
+class Counting(lampc.ChainOfThought):
+    def __call__(self, **inputs: Any) -> Any:
+        return lampc.Prediction(answer="my " + super().__call__(**inputs).answer)
+
+
+class Thinking(lampc.ChainOfThought):
+    def forward(self, **inputs: Any) -> Any:
+        return lampc.Prediction(answer="thought " + super().forward(**inputs).answer)
+
+
+class Ask(lampc.Module):
+    def __init__(self, inner: Any = None) -> None:
+        super().__init__()
+        self.inner = inner if inner is not None else lampc.Predict(QA)
+
+    def forward(self, question: str) -> Any:
+        return lampc.Prediction(answer=self.inner(question=question).answer)
+
+
+class Called(Ask):
+    def __call__(self, **inputs: Any) -> Any:
+        return lampc.Prediction(answer=super().__call__(**inputs).answer + "!")
+
+
+def loud(function: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(function)
+    def wrapped(self: Any, *args: Any, **kwargs: Any) -> Any:
+        found = function(self, *args, **kwargs)
+        if isinstance(found, str):
+            return found.upper()
+        return lampc.Prediction(answer=found.answer.upper())
+
+    return wrapped
+
+
+class Decorated(Ask):
+    @loud
+    def forward(self, question: str) -> Any:
+        return lampc.Prediction(answer=self.inner(question=question).answer)
+
+
+class Helped(Ask):
+    def forward(self, question: str) -> Any:
+        return lampc.Prediction(answer=self.helper(self.inner(question=question).answer))
+
+    @loud
+    def helper(self, text: str) -> str:
+        return text + "?"
+
+
+class Source(lampc.Retrieve):
+    def forward(self, query: str, k: int | None = None) -> lampc.Prediction:
+        return lampc.Prediction(passages=["found " + query])
+
+
+class Bare(Source):
+    def __init__(self) -> None:
+        """No retriever at all."""
+
+
+class Sourced(Ask):
+    def __init__(self, source: Any) -> None:
+        super().__init__()
+        self.source = source
+
+    def forward(self, question: str) -> Any:
+        return lampc.Prediction(answer=self.source(question).passages[0] + self.inner(question=question).answer)
+
+
+class Best(lampc.BestOfN):
+    def chosen(self, found: list[Any]) -> int | None:
+        return len(found) - 1
+
+
+def patched() -> Any:
+    program: Any = Ask()
+    program.forward = lambda question: lampc.Prediction(answer="patched " + question)
+    return program
+
+
+def stubbed() -> Any:
+    return Ask(lambda question: lampc.Prediction(answer="stub " + question))
+
+
+def swapped() -> Any:
+    program = lampc.ChainOfThought(QA)
+    program.predict = Loud(QA)
+    return program
+
+
+def tries(cls: Any, module: Any) -> Any:
+    return cls(module, N=2, reward_fn=lambda inputs, made: 1.0, threshold=1.0)
+
+
+PROGRAMS: dict[str, Callable[[], Any]] = {
+    "a predictor's forward": lambda: Loud(QA),
+    "a predictor's forward, inside": lambda: Ask(Loud(QA)),
+    "a chain of thought's forward": lambda: Thinking(QA),
+    "a chain of thought's forward, inside": lambda: Ask(Thinking(QA)),
+    "a chain of thought's __call__": lambda: Counting(QA),
+    "a chain of thought's __call__, inside": lambda: Ask(Counting(QA)),
+    "a chain of thought's predictor": swapped,
+    "a chain of thought's predictor, inside": lambda: Ask(swapped()),
+    "a module's __call__": Called,
+    "a module's __call__, inside": lambda: Ask(Called()),
+    "a module's __call__, attempted": lambda: tries(lampc.BestOfN, Called()),
+    "a decorated forward": Decorated,
+    "a decorated forward, inside": lambda: Ask(Decorated()),
+    "a decorated helper": Helped,
+    "a patched forward": patched,
+    "a patched forward, inside": lambda: Ask(patched()),
+    "a stubbed predictor": stubbed,
+    "a retriever's forward": lambda: Sourced(Source(k=1)),
+    "a retriever's forward without a retriever": lambda: Sourced(Bare()),
+    "a method of a library module": lambda: tries(Best, lampc.Predict(QA)),
+}
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_own_behaviour_holds_in_batches_evaluations_and_optimizers(name: str) -> None:
+    wanted = [PROGRAMS[name]()(question=r.question).answer for r in ROWS]
+    assert [p.answer for p in PROGRAMS[name]().batch(ROWS)] == wanted
+    seen: list[str] = []
+
+    def metric(example: Any, made: Any, trace: Any = None) -> bool:
+        seen.append(made.answer)
+        return True
+
+    lampc.Evaluate(devset=ROWS, metric=metric)(PROGRAMS[name]())
+    assert sorted(seen) == sorted(wanted)
+    seen.clear()
+    BootstrapFewShot(metric=metric, max_labeled_demos=0).compile(PROGRAMS[name](), trainset=ROWS)
+    assert set(seen) == set(wanted)
+
+
+def test_what_the_library_does_stays_a_graph() -> None:
+    class Named(lampc.Predict):
+        def __init__(self) -> None:
+            super().__init__(QA)
+
+    for program in (Ask(), Ask(lampc.ChainOfThought(QA)), Ask(Named()), tries(lampc.BestOfN, Ask()), Named()):
+        assert trace(program).dynamic is None
+
+
+def test_the_note_names_the_method() -> None:
+    note = trace(Ask(Loud(QA))).dynamic
+    assert note is not None
+    assert "`forward` of `Loud`" in note.message
