@@ -1,25 +1,27 @@
 """The path of one LM call: is it known, is it under way, else to the model; then to disk and to whoever waits.
 
 One desk serves a session from any number of threads. Whoever waits for an answer of an engine drives the engine for
-all who wait, so calls of different threads are run together; answers of endpoints arrive by themselves.
+all who wait, so calls of different threads are run together; answers of endpoints arrive by themselves. Calls of models
+that are Python code are made by who asked for them, in its own thread: such code may ask other models meanwhile.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import functools
 import hashlib
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import CallKey, Draw, Key, Sampling
-from lampc.runtime.models import Answer, Model, ModelCall
+from lampc.runtime.models import Answer, Model, ModelCall, PythonModel
 from lampc.runtime.modelview import ModelView, view_of
 from lampc.runtime.plan import SharedPrefixes
 from lampc.runtime.types import Usage
@@ -131,10 +133,14 @@ class CallDesk:
             self._settle(waiting, known, Usage.stored(known.prompt_tokens), ids, messages)
             return
         with self._lock:
-            if view.cached and name in self._open:
-                self._open[name][1].waiting.append(waiting)
+            here = threading.get_ident()
+            under_way = self._open.get(name) if view.cached else None
+            if under_way is not None and under_way[1].maker != here:
+                under_way[1].waiting.append(waiting)
+                if hasattr(model, "make") and not under_way[1].maker:
+                    client.asked.append(under_way)
                 return
-            if not view.cached:
+            if not view.cached or under_way is not None:  # a call that asks for itself is another call
                 name = f"{name}/{id(waiting)}"
             call = ModelCall(
                 key,
@@ -149,7 +155,10 @@ class CallDesk:
             call.name, call.cached = name, view.cached
             call.waiting.append(waiting)
             self._open[name] = (model, call)
-            self._queue.setdefault(model, []).append(call)
+            if hasattr(model, "make"):
+                client.asked.append((model, call))
+            else:
+                self._queue.setdefault(model, []).append(call)
 
     def _known(self, name: str) -> Answer | None:
         if self.cache is not None and (found := self.cache.get(name)) is not None:
@@ -171,18 +180,56 @@ class CallDesk:
             with self._lock:
                 if client.dropped != self._dropped:
                     client.open, client.dropped = 0, self._dropped
-                if client.ready or not client.open:
-                    return
-                if self._driven or not (self._stepped or any(not _pushes(m) for m in self._queue)):
-                    self._turn.wait()
-                    continue
-                self._driven = True
+                own = self._take(client)
+                if own is None:
+                    if client.ready or not client.open:
+                        return
+                    if self._driven or not (self._stepped or any(not _pushes(m) for m in self._queue)):
+                        self._turn.wait()
+                        continue
+                    self._driven = True
+            if own is not None:
+                self._make(*own)
+                continue
             try:
                 self._drive()
             finally:
                 with self._lock:
                     self._driven = False
                     self._turn.notify_all()
+
+    def _take(self, client: Client) -> tuple[PythonModel, ModelCall] | None:
+        """The next call of the client that it is to make itself, if nobody makes it yet."""
+        if client.asked:
+            told: dict[PythonModel, list[ModelCall]] = {}
+            for model, call in client.asked:
+                if not call.told:
+                    call.told = True
+                    told.setdefault(model, []).append(call)
+            client.own += client.asked
+            client.asked = []
+            for model, calls in told.items():
+                self.batches[len(calls)] += 1
+                model.submit(calls)
+                self.bus.emit("request.submit", count=len(calls), model=model.target.info.name)
+        while client.own:
+            model, call = client.own.popleft()
+            if not call.maker and call.name in self._open and self._open[call.name][1] is call:
+                call.maker = threading.get_ident()
+                return model, call
+        return None
+
+    def _make(self, model: PythonModel, call: ModelCall) -> None:
+        try:
+            answer = model.make(call)
+        except BaseException:
+            with self._lock:  # whoever waits for it too makes it
+                call.maker = 0
+                for waiting in call.waiting:
+                    waiting.client.asked.append((model, call))
+                self._turn.notify_all()
+            raise
+        self._answered(model, call, answer)
 
     def _drive(self) -> None:
         if self.window and not self._stepped:
@@ -224,7 +271,7 @@ class CallDesk:
         with self._lock:
             if self._open.pop(call.name, None) is None:
                 return  # dropped meanwhile
-            if not _pushes(model):
+            if model in self._stepped:
                 self._stepped[model] -= 1
                 if not self._stepped[model]:
                     del self._stepped[model]
@@ -282,7 +329,7 @@ class Waiting:
 class Client:
     """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
 
-    __slots__ = ("desk", "dropped", "open", "ready", "waits", "wake")
+    __slots__ = ("asked", "desk", "dropped", "open", "own", "ready", "waits", "wake")
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
@@ -291,6 +338,8 @@ class Client:
         self.waits = False
         self.wake: Callable[[], object] | None = None  # told of every answer
         self.ready: list[tuple[Deliver, Answer, Usage]] = []
+        self.asked: list[tuple[Any, ModelCall]] = []  # of models that are Python code
+        self.own: deque[tuple[Any, ModelCall]] = deque()  # the same, once the model was told of them
 
     def __enter__(self) -> Client:
         return self
@@ -304,7 +353,8 @@ class Client:
         with self.desk._lock:
             for _, call in self.desk._open.values():
                 call.waiting = [w for w in call.waiting if w.client is not self]
-            self.open, self.ready = 0, []
+            self.open, self.ready, self.asked = 0, [], []
+            self.own.clear()
             if not any(call.waiting for _, call in self.desk._open.values()):
                 self.desk.abort()
 
@@ -348,7 +398,7 @@ class Client:
         self.wake = lambda: loop.call_soon_threadsafe(arrived.set)
         self.desk._send(pushes=True)
         if self.desk.driven_for(self):
-            await loop.run_in_executor(waiting_threads(), self.finish)
+            await loop.run_in_executor(waiting_threads(), contextvars.copy_context().run, self.finish)
         while not self.idle:
             if self.ready:
                 self.advance()

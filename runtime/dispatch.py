@@ -7,6 +7,7 @@ dispatcher's thread, those that wait at the same time as one order.
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import queue
 import threading
 import weakref
@@ -44,6 +45,11 @@ class Dispatcher:
     def submit(self, calls: Sequence[EagerCall]) -> Future[list[EagerAnswer]]:
         """The same without waiting."""
         future: Future[list[EagerAnswer]] = Future()
+        if threading.current_thread() is self._thread:  # a model's own code asks, while this thread waits for it
+            threading.Thread(
+                target=contextvars.copy_context().run, args=(_answer, [(calls, future)], self.completer), daemon=True
+            ).start()
+            return future
         self._orders.put((calls, future))
         with self._starting:
             if self._thread is None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import hashlib
 import itertools
 import json
-from collections import deque
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import ModelInfo
@@ -27,8 +29,8 @@ class HostModel:
     """`source` is called with the messages (`{"role", "content"}`), or its `forward(messages=..., **options)` is.
 
     It gives a text, a list of texts, or a chat completion (a dict, or an object with `choices`). What it raises ends
-    the call. Calls are made one after another, in the thread that waits for them. Raises ModelError for a source that
-    can do neither.
+    the call. Calls are made by the threads that ask for them. Of a source that has `aforward` alone, that is run.
+    Raises ModelError for a source that can do neither.
     """
 
     mode = "remote"
@@ -40,22 +42,17 @@ class HostModel:
                 "or a function of messages"
             )
         self.source = source
-        self._forward = getattr(source, "forward", None)
+        self._forward = getattr(source, "forward", None) or awaited(getattr(source, "aforward", None))
         digest = hashlib.blake2b(f"host {name} {next(_numbers)}".encode(), digest_size=16).hexdigest()
         self.target: Target = RemoteTarget(ModelInfo(str(getattr(source, "model", name)), digest, 1 << 20))
-        self._pending: deque[ModelCall] = deque()
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
-        self._pending += calls
+        return None
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
-        out = []
-        while self._pending:
-            call = self._pending.popleft()
-            out.append((call, self._answer(call)))
-        return out
+        return []
 
-    def _answer(self, call: ModelCall) -> Answer:
+    def make(self, call: ModelCall) -> Answer:
         messages = [{"role": r, "content": split(c)} if r != "message" else message(r, c) for r, c in call.messages]
         try:
             if self._forward is None:
@@ -77,10 +74,29 @@ class HostModel:
         return None
 
     def abort(self) -> None:
-        self._pending.clear()
+        return None
 
     def close(self) -> None:
-        self.abort()
+        return None
+
+
+def awaited(function: Callable[..., Awaitable[Any]] | None) -> Callable[..., Any] | None:
+    """A function that waits for what an asynchronous one gives, whether or not a loop runs in this thread."""
+    if function is None:
+        return None
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        async def whole() -> Any:
+            return await function(*args, **kwargs)
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(whole())
+        with ThreadPoolExecutor(1) as thread:
+            return thread.submit(contextvars.copy_context().run, asyncio.run, whole()).result()
+
+    return call
 
 
 def answer_of(given: Any, messages: Sequence[dict[str, Any]]) -> Answer:

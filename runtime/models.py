@@ -96,6 +96,8 @@ class ModelCall:
     name: str = ""
     cached: bool = True
     waiting: list[Any] = field(default_factory=list)
+    told: bool = False  # of a model that is Python code: whether it knows of the call
+    maker: int = 0  # the same: the thread that makes the call
 
     @property
     def listeners(self) -> list[Callable[[str], None]]:
@@ -132,6 +134,15 @@ class Model(Protocol):
         ...
 
     def close(self) -> None: ...
+
+
+class PythonModel(Model, Protocol):
+    """A model that is Python code. Its calls are made where they are asked for, by many threads at once; it may ask
+    other models, or itself, while it makes one. `submit` only tells it of calls that will be made."""
+
+    def make(self, call: ModelCall) -> Answer:
+        """The answer to one call; what the code raises is in it."""
+        ...
 
 
 def failed(error: Exception) -> Answer:

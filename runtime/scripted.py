@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import re
-from collections import deque
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -59,7 +59,7 @@ class DummyLM:
         self.target: Target = RemoteTarget(ModelInfo(model, digest, 1 << 20))
         self.calls: list[tuple[Messages, str]] = []
         self.batches: list[int] = []
-        self._pending: deque[ModelCall] = deque()
+        self._mutex = threading.Lock()
 
     @property
     def default_layout(self) -> str:
@@ -83,35 +83,32 @@ class DummyLM:
             return found
         if self._by_text is not None:
             return next((v for k, v in self._by_text.items() if k in messages[-1]["content"]), OUT)
-        return next(self._rest, {"answer": OUT})
+        with self._mutex:  # any iterator will do, also one that threads must not share
+            return next(self._rest, {"answer": OUT})
 
     # -- as a model of a session --------------------------------------------------------------------------
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
         if calls:
             self.batches.append(len(calls))
-        self._pending += calls
+
+    def make(self, call: ModelCall) -> Answer:
+        messages = [{"role": r, "content": c} for r, c in call.messages]
+        try:
+            text = self.answer(messages)
+        except LMError as e:
+            return failed(e)
+        except Exception as e:
+            return Answer("", finish="error", error=f"{type(e).__name__}: {e}")
+        self.calls.append((messages, text))
+        for listener in call.listeners:
+            for piece in re.findall(r"\s*\S+|\s+", text):
+                listener(piece)
+        n = sum(len(m["content"].split()) for m in messages)
+        return Answer(text, (), "stop", n, n, 0, len(text.split()))
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
-        out = []
-        while self._pending:
-            call = self._pending.popleft()
-            messages = [{"role": r, "content": c} for r, c in call.messages]
-            try:
-                text = self.answer(messages)
-            except LMError as e:
-                out.append((call, failed(e)))
-                continue
-            except Exception as e:
-                out.append((call, Answer("", finish="error", error=f"{type(e).__name__}: {e}")))
-                continue
-            self.calls.append((messages, text))
-            for listener in call.listeners:
-                for piece in re.findall(r"\s*\S+|\s+", text):
-                    listener(piece)
-            n = sum(len(m["content"].split()) for m in messages)
-            out.append((call, Answer(text, (), "stop", n, n, 0, len(text.split()))))
-        return out
+        return []
 
     def retain(self, ids: tuple[int, ...]) -> None:
         return None
@@ -120,10 +117,10 @@ class DummyLM:
         return None
 
     def abort(self) -> None:
-        self._pending.clear()
+        return None
 
     def close(self) -> None:
-        self.abort()
+        return None
 
     def __repr__(self) -> str:
         return f"DummyLM({self.model!r}, {len(self.calls)} calls)"

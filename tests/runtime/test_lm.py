@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import io
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -437,3 +439,97 @@ def test_through_litellm() -> None:
         server.script.append(failure(401, "no"))
         with pytest.raises(lampc.LMAuthError):
             lm("x", cache=False, num_retries=0)
+
+
+# -- models whose code asks models ------------------------------------------------------------------------
+
+
+class Kind(lampc.BaseLM):
+    """Says that it was asked, and how long the question was."""
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        return f"answer: {messages[-1]['content'].count('z')}"
+
+
+class Asks(lampc.BaseLM):
+    """Asks another model, in one of the ways that there are."""
+
+    def __init__(self, inner: Any, way: str, cache: bool = False) -> None:
+        super().__init__("asks", cache=cache)
+        self.inner, self.way = inner, way
+        self.lock = threading.Lock()
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        with self.lock if self.way == "locked" else contextlib.nullcontext():
+            if self.way == "predict":
+                return "answer: " + qa()(question="z", lm=self.inner).answer
+            if self.way == "acall":
+                return asyncio.run(self.inner.acall(messages=messages))[0]
+            if self.way == "predict.acall":
+                return "answer: " + asyncio.run(qa().acall(question="z", lm=self.inner)).answer
+            if self.way == "threads":
+                with ThreadPoolExecutor(4) as pool:
+                    found = list(pool.map(lambda m: self.inner(messages=m)[0], [messages] * 4))
+                return found[0]
+            return self.inner(messages=messages)[0]
+
+
+def within(seconds: float, work: Any) -> Any:
+    """What `work` gives, on a thread that is not waited for any longer."""
+    found: list[Any] = []
+
+    def run() -> None:
+        try:
+            found.append(work())
+        except Exception as e:
+            found.append(e)
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=(run,), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    assert found, "nobody waits for ever"
+    return found[0]
+
+
+@pytest.mark.parametrize("way", ["call", "locked", "predict", "acall", "predict.acall", "threads"])
+@pytest.mark.parametrize("cache", [True, False])
+def test_code_of_a_model_may_ask_another(way: str, cache: bool) -> None:
+    lampc.configure(lm=Asks(Asks(Kind("kind", cache=cache), "call", cache), way, cache))
+    asking = qa()
+
+    async def tasks() -> list[Any]:
+        return await asyncio.gather(*(asking.acall(question=f"z {i}") for i in range(5)))
+
+    assert within(20, lambda: asking(question="z").answer) == "1"
+    assert within(20, lambda: [p.answer for p in asking.batch([{"question": f"z{i}"} for i in range(5)])]) == ["1"] * 5
+    assert within(20, lambda: [p.answer for p in asyncio.run(tasks())]) == ["1"] * 5
+
+
+def test_code_of_a_model_may_ask_the_bundled_one_and_itself() -> None:
+    firefly = lampc.LM("firefly", max_tokens=3)
+    alone = firefly("z")
+    assert within(30, lambda: lampc.LM("f", engine=lambda m: firefly("z")[0])("x")) == alone
+
+    class Again(lampc.BaseLM):
+        depth = 0
+
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            self.depth += 1
+            return self(messages=messages)[0] if self.depth < 5 else "deep"
+
+    assert within(20, lambda: Again("again", cache=True)("x")) == ["deep"]
+
+
+def test_of_a_model_that_has_aforward_alone_that_is_run() -> None:
+    class Slow(lampc.BaseLM):
+        async def aforward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            await asyncio.sleep(0.001)
+            return (await Kind("kind").acall(messages=messages))[0]
+
+    lampc.configure(lm=Slow("slow"))
+
+    async def task() -> Any:
+        return (await qa().acall(question="z")).answer, qa()(question="zz").answer, await Slow("s").acall("zzz")
+
+    assert within(20, lambda: asyncio.run(task())) == ("1", "2", ["answer: 3"])
+    assert within(20, lambda: qa()(question="zz").answer) == "2"
