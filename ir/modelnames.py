@@ -6,6 +6,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
+from importlib import import_module
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -45,3 +47,23 @@ def model_name(model: Any) -> str:
 def named_model(name: str) -> Any:
     """The object that `model_name` named so, if it still lives; else None."""
     return _objects.get(name)
+
+
+def saved_model(state: Any, trusted: bool = False) -> Any:
+    """The model of a saved state: None, a name as it is, or an LM of what it dumped.
+
+    Raises ValueError for a state of another form, and, unless the file is `trusted`, for an address or a class in it.
+    """
+    if not state:
+        return None
+    address = state.get("model") if isinstance(state, Mapping) else state
+    if not isinstance(address, str) or not address:
+        raise ValueError(f"a saved model is an object with the text `model`, or a name, not {state!r:.80}")
+    if not trusted and address.startswith(("http://", "https://", "litellm:")):
+        raise ValueError(
+            f"the state lets calls go to {address}; if you trust the file, load it with allow_unsafe_lm_state=True"
+        )
+    if isinstance(state, str):
+        return state
+    home = import_module("lampc.runtime.lm")  # by name: only who loads a model needs the runtime
+    return home.LM.load_state(state, allow_unsafe_lm_state=trusted)

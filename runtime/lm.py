@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import copy
 import json
+import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from lampc.frontend.python.callbacks import active, begin
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from lampc.runtime.modelview import ModelView, Watch
     from lampc.runtime.session import Session
     from lampc.runtime.types import Usage
+
+logger = logging.getLogger(__name__)
 
 _SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop")
 _CONNECTION = {
@@ -201,6 +205,7 @@ class BaseLM:
         """In the form that DSPy saves; keys and prices are left out."""
         kept = {k: v for k, v in self.kwargs.items() if k not in ("api_key", "price", "headers", "extra_headers")}
         return {
+            _CLASS: _DSPY_LM if type(self) is LM else f"{type(self).__module__}.{type(self).__qualname__}",
             "model": self.model,
             "model_type": self.model_type,
             "cache": self.cache,
@@ -309,12 +314,48 @@ class LM(BaseLM):
         }
 
     @classmethod
-    def load_state(cls, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> LM:
-        """The LM of a saved state. Addresses in it are dropped unless `allow_unsafe_lm_state`."""
-        unsafe = () if allow_unsafe_lm_state else ("api_base", "base_url", "model_list")
-        return cls(**{k: v for k, v in state.items() if k not in unsafe and not k.startswith("_")})
+    def load_state(cls, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> BaseLM:
+        """The LM of a saved state. Unless `allow_unsafe_lm_state`, addresses in it are dropped.
+
+        Raises ValueError for options that its class does not take, and for a class of the user's that cannot be
+        imported, or must not because the state is not said to be safe.
+        """
+        name = state.get(_CLASS)
+        made = cls if name in (None, _DSPY_LM) else _saved_class(str(name), cls, allow_unsafe_lm_state)
+        dropped = () if allow_unsafe_lm_state else [k for k in _ADDRESSES if state.get(k) is not None]
+        if dropped:
+            logger.warning(
+                "%s of a saved LM left out: who trusts the file loads it with allow_unsafe_lm_state=True",
+                ", ".join(dropped),
+            )
+        try:
+            return made(**{k: v for k, v in state.items() if k not in dropped and k != _CLASS})
+        except TypeError as e:
+            raise ValueError(f"not the saved state of an LM: {e}") from None
 
 
+def _saved_class(name: str, own: type[BaseLM], trusted: bool) -> type[BaseLM]:
+    """The class of models that a saved state names. Raises ValueError."""
+    if name == f"{own.__module__}.{own.__qualname__}":
+        return own
+    if not trusted:
+        raise ValueError(
+            f"the state names the LM class {name}, and to import it runs code; if you trust the file, load it with "
+            "allow_unsafe_lm_state=True"
+        )
+    module, _, attribute = name.rpartition(".")
+    try:
+        found = getattr(import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as e:
+        raise ValueError(f"the LM class {name} of a saved state cannot be imported: {e}") from None
+    if not (isinstance(found, type) and issubclass(found, BaseLM)):
+        raise ValueError(f"{name}, which a saved state names, is no subclass of lampc.BaseLM")
+    return found
+
+
+_CLASS, _DSPY_LM = "_dspy_lm_class", "dspy.clients.lm.LM"
+"""The entry of a saved state that names the model's class, and what DSPy calls the one that is `LM` here."""
+_ADDRESSES = ("api_base", "base_url", "model_list")
 OPENAI_URL = "https://api.openai.com/v1"
 _SPEAKS_OPENAI = ("openai/", "hosted_vllm/", "text-completion-openai/", "litellm_proxy/", "custom_openai/")
 LITELLM = "litellm:"

@@ -90,7 +90,7 @@ class ModelPool:
             source = definition.source
             options = thaw(definition.options)
         else:
-            source = FIREFLY
+            source = FIREFLY if name == "main" else name
         options = {**options, **self.options}  # who runs a program knows where
         spot = _spot(source, options)
         view = self._views.get(spot)
@@ -214,8 +214,9 @@ class ModelPool:
             if folder.is_dir():
                 return folder
         raise ModelError(
-            f"{path}: no such folder; give a checkpoint folder (config.json, model.safetensors, tokenizer.json), "
-            f"`{FIREFLY}`, or the URL of an endpoint"
+            f"{path}: no such folder, and no model of that name is defined; give a checkpoint folder (config.json, "
+            f"model.safetensors, tokenizer.json), `{FIREFLY}`, or the URL of an endpoint; a provider's model is an "
+            'object, lampc.LM("provider/name")'
         )
 
     def close(self) -> None:

@@ -21,7 +21,7 @@ from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound
 from lampc.ir.adapters.registry import layout_for
 from lampc.ir.adapters.schema import is_history
-from lampc.ir.modelnames import model_name
+from lampc.ir.modelnames import model_name, saved_model
 from lampc.ir.runner import runner
 from lampc.ir.settings import settings
 
@@ -176,12 +176,13 @@ class Predict(Module, Parameter, Generic[A]):
         }
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Predict:
-        """Take over one predictor's part of a saved state. Raises KeyError or ValueError for another form."""
+        """Take over one predictor's part of a saved state. Raises KeyError or ValueError for another form, and
+        ValueError for a model that only a trusted file may name."""
+        lm = saved_model(state.get("lm"), allow_unsafe_lm_state)
         self.signature = self.signature.load_state(state["signature"])
         self.demos = [Example(d) for d in state["demos"]]
         self.traces, self.train = list(state.get("traces", ())), list(state.get("train", ()))
-        model = state.get("lm")
-        self.lm = model.get("model") if isinstance(model, Mapping) else model
+        self.lm = lm
         return self
 
     def __repr__(self) -> str:

@@ -16,6 +16,7 @@ from lampc.backend import FakeEngine
 from lampc.frontend.python.callbacks import ACTIVE_CALL_ID, BaseCallback
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
+from lampc.runtime.models import ModelError
 
 
 def make(d: Any) -> Any:
@@ -128,6 +129,72 @@ def test_what_is_no_state_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="cannot be written as JSON"):
         m.save(tmp_path / "y.json")
     assert not (tmp_path / "y.json").exists()
+
+
+def test_the_model_of_a_state_is_loaded(tmp_path: Path) -> None:
+    saved, theirs = make(lampc), make(dspy)
+    saved.set_lm(lampc.LM("openai/gpt-4o-mini", temperature=0.7, max_tokens=100))
+    saved.save(tmp_path / "a.json")
+    theirs.load(tmp_path / "a.json")
+    assert all(type(p.lm) is dspy.LM for p in theirs.predictors())
+    theirs.save(tmp_path / "b.json")
+    for name in ("a.json", "b.json"):
+        again = make(lampc)
+        again.load(tmp_path / name)
+        lm = again.get_lm()
+        assert isinstance(lm, lampc.LM)
+        assert (lm.model, lm.kwargs["temperature"], lm.kwargs["max_tokens"]) == ("openai/gpt-4o-mini", 0.7, 100)
+
+
+class Mine(lampc.BaseLM):
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        return "a: mine"
+
+
+@pytest.mark.parametrize(
+    ("lm", "why"),
+    [
+        (lampc.LM("http://127.0.0.1:9/v1"), "calls go to http://127.0.0.1:9/v1"),
+        (Mine("mine"), r"names the LM class tests\.python\.test_module_api\.Mine"),
+    ],
+)
+def test_where_calls_go_is_loaded_from_trusted_files_alone(lm: Any, why: str, tmp_path: Path) -> None:
+    p, again = lampc.Predict("q -> a"), lampc.Predict("q -> a")
+    p.set_lm(lm)
+    p.save(tmp_path / "a.json")
+    with pytest.raises(ValueError, match=why):
+        again.load(tmp_path / "a.json")
+    assert again.lm is None
+    again.load(tmp_path / "a.json", allow_unsafe_lm_state=True)
+    assert (type(again.lm), again.lm.model) == (type(lm), lm.model)
+
+
+@pytest.mark.parametrize(
+    ("lm", "why"),
+    [
+        (5, "an object with the text `model`"),
+        ({"temperature": 1}, "an object with the text `model`"),
+        ({"model": "openai/x", "_dspy_lm_class": "os.system"}, "names the LM class os.system"),
+        ({"model": "openai/x", "num_retries": -1}, "num_retries"),
+    ],
+)
+def test_the_model_of_a_broken_state_is_refused(lm: Any, why: str) -> None:
+    p = lampc.Predict("q -> a")
+    with pytest.raises(ValueError, match=why):
+        p.load_state({**p.dump_state(), "lm": lm})
+    assert p.lm is None
+    with pytest.raises(ValueError, match=r"no subclass of lampc\.BaseLM"):
+        p.load_state(
+            {**p.dump_state(), "lm": {"model": "x", "_dspy_lm_class": "os.system"}}, allow_unsafe_lm_state=True
+        )
+
+
+def test_an_undefined_model_is_an_error(model: None) -> None:
+    p = lampc.Predict("q -> a")
+    for name in ("gpt4", "openai/gpt-4o-mini"):
+        p.lm = name
+        with pytest.raises(ModelError, match=f"{name}: no such folder, and no model of that name"):
+            p(q="x")
 
 
 class Noted(BaseCallback):
