@@ -6,12 +6,14 @@ session of its own is made only where options of the session are given.
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lampc.frontend.python.stmts import builtin_exception
 from lampc.frontend.python.tracing import trace
 from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
@@ -21,9 +23,10 @@ from lampc.ir.prog import DefRetriever
 from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
 from lampc.ir.settings import settings
 from lampc.runtime.dispatch import Together
+from lampc.runtime.failures import RowFailure
 from lampc.runtime.lm import LM
 from lampc.runtime.objects import keeping, outputs_of, suited
-from lampc.runtime.types import Row
+from lampc.runtime.types import Outcome, Row
 
 if TYPE_CHECKING:
     from lampc.runtime.session import Session
@@ -103,11 +106,30 @@ class DefaultRunner(Together):
         unit = suited(trace(program), program, rows)
         outcomes = self.session.run(keeping(unit, program, given), rows)
         made = [given.get(o.cell.row.id) or outputs_of(unit, o) for o in outcomes]
-        return [RowFailed(str(o.error)) if o.error else m for o, m in zip(outcomes, made, strict=True)]
+        return [_raised(o) if o.error else m for o, m in zip(outcomes, made, strict=True)]
 
 
 class RowFailed(Exception):
-    """A row of a batch failed; the message says why and where."""
+    """A row of a batch failed other than by an exception of the program, a model or an answer; the message says why
+    and where."""
+
+
+def _raised(outcome: Outcome) -> Exception:
+    """What calling the program on that row would have raised; a note says where."""
+    found, where = outcome.exception, str(outcome.error)
+    if isinstance(found, Exception) and type(found) is not RowFailure:
+        if where not in getattr(found, "__notes__", ()):
+            found.add_note(where)
+        return found
+    if isinstance(found, RowFailure) and found.kind == "assert":
+        name, *text = found.message.split(": ", 1)  # what tracing makes of `raise ValueError("...")`
+        cls = getattr(builtins, name, None)
+        made: Exception = cls(*text) if builtin_exception(cls) else AssertionError(found.message)
+        made.add_note(where)
+        return made
+    failed = RowFailed(where)
+    failed.__cause__ = found
+    return failed
 
 
 _mutex = threading.Lock()

@@ -114,7 +114,7 @@ class EagerRun:
         outcome.trace, outcome.usage = strand.steps, strand.book.usage
         row = outcome.cell.row.id
         if strand.error is not None:
-            outcome.error = row_error(strand.error, row)
+            outcome.error, outcome.exception = row_error(strand.error, row), strand.error
             return
         why = unwritable_output(strand.value)
         if why:

@@ -102,6 +102,7 @@ class Executor(LMCalls):
             scope.failed, scope.failure = at, failure
             if scope.outer is None:
                 scope.task.outcome.error = failure.row_error(scope.task.cell.row.id)
+                scope.task.outcome.exception = failure.__cause__ or failure
 
     def _settle(self, scope: Scope) -> None:
         """End a failed scope once nothing of it is under way, so that usage is whole."""

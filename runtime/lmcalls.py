@@ -134,7 +134,9 @@ class LMCalls:
         scope.task.outcome.usage += usage
         scope.pending -= 1
         if answer.error:
-            self._fail(scope, (*block.order, i), RowFailure(answer.error, block.plan.region.ops[i], "model"))
+            failure = RowFailure(answer.error, block.plan.region.ops[i], "model")
+            failure.__cause__ = answer.exception
+            self._fail(scope, (*block.order, i), failure)
         elif scope.wants(block, i):
             resume()
         self._settle(scope)

@@ -93,10 +93,12 @@ class RowError:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a cell: a value (outputs by name) or an error, never both."""
+    """What became of a cell: a value (outputs by name) or an error, never both. `exception` is what ended it, where
+    this process ran it."""
 
     cell: Cell
     value: dict[str, Any] | None = None
     error: RowError | None = None
     trace: list[TraceStep] = field(default_factory=list)
     usage: Usage = Usage()
+    exception: BaseException | None = field(default=None, repr=False, compare=False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import copy
 import re
-from typing import Any
+from typing import Any, TypeGuard
 
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.calls import Calls
@@ -205,16 +206,19 @@ class Statements(Calls):
         message = self.expr(s.msg) if s.msg else "assertion failed"
         if test is True:
             return
-        text = message if isinstance(message, str) else "assertion failed"
-        self.emit(prog.Assert, self.lift(test, s), node=s, message=text)
+        if not isinstance(message, str):
+            raise self.stop("L0711", s, "a message that is made of values")
+        self.emit(prog.Assert, self.lift(test, s), node=s, message=message)
 
     def _Raise(self, s: ast.Raise, live: frozenset[str]) -> Exit:
-        message = "raised"
-        if isinstance(s.exc, ast.Call) and isinstance(s.exc.func, ast.Name):
-            parts = [a.value for a in s.exc.args if isinstance(a, ast.Constant)]
-            message = f"{s.exc.func.id}: {' '.join(map(str, parts))}" if parts else s.exc.func.id
-        elif isinstance(s.exc, ast.Name):
-            message = s.exc.id
+        made = s.exc if isinstance(s.exc, ast.Call) else None
+        name, args = (made.func, made.args) if made else (s.exc, [])
+        texts = [a.value for a in args if isinstance(a, ast.Constant) and isinstance(a.value, str)]
+        cls = self.expr(name) if isinstance(name, ast.Name) else None
+        plain = len(texts) == len(args) <= 1 and not (made and made.keywords)
+        if not plain or not builtin_exception(cls):
+            raise self.stop("L0711", s, "an exception that is more than a built-in class and a text")
+        message = ": ".join([cls.__name__, *texts])
         self.emit(prog.Assert, self.const(False, s), node=s, message=message)
         return Exit(returned=True, dead=True)
 
@@ -249,3 +253,9 @@ def _changed_now(old: list[Any], method: str, args: list[Any]) -> list[Any] | No
     except Exception:
         return None
     return new
+
+
+def builtin_exception(cls: Any) -> TypeGuard[type[Exception]]:
+    """Whether it is a class that its name stands for anywhere, and that is made of one text."""
+    known = isinstance(cls, type) and issubclass(cls, Exception) and not issubclass(cls, UnicodeError | ExceptionGroup)
+    return known and getattr(builtins, cls.__name__, None) is cls

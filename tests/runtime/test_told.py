@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import lampc
+from lampc.frontend.python.tracing import trace
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
 from lampc.passes.optimize import OptimizeError
@@ -79,3 +80,82 @@ def test_bootstrap_warns_of_runs_that_failed(caplog: pytest.LogCaptureFixture) -
     assert [d.question for d in made.demos] == ["q0", "q3", "q4"]
     (record,) = caplog.records
     assert "2 of 5 runs failed; the first: " in record.getMessage()
+
+
+# -- rows that fail ---------------------------------------------------------------------------------------
+
+
+class Mine(Exception):
+    """An error of the program's own."""
+
+
+def refuse(question: str) -> str:
+    raise Mine(question)
+
+
+class Dynamic(lampc.Module):
+    def forward(self, question: str) -> Any:
+        raise Mine(question)
+
+
+class Graph(lampc.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = lampc.Predict("question -> answer")
+
+    def forward(self, question: str) -> Any:
+        return self.ask(question=refuse(question))
+
+
+class Checks(Graph):
+    def forward(self, question: str) -> Any:
+        found = self.ask(question=question)
+        if found.answer == "hi":
+            raise ValueError("mine")
+        return found
+
+
+class Asserts(Graph):
+    def forward(self, question: str) -> Any:
+        found = self.ask(question=question)
+        assert found.answer == "never", "not that"
+        return found
+
+
+@pytest.mark.parametrize("program", [Dynamic, Graph])
+def test_a_failed_row_gives_the_exception_that_the_program_raised(program: Any) -> None:
+    lampc.configure(lm=scripted(lampc))
+    made, failed, errors = program().batch(ROWS[:2], return_failed_examples=True)
+    assert made == [None, None]
+    assert failed == ROWS[:2]
+    assert [type(e) for e in errors] == [Mine, Mine]
+    assert [str(e) for e in errors] == ["q0", "q1"]
+    assert "(row 1)" in errors[1].__notes__[0]
+    with pytest.raises(Mine, match="q1"):
+        program().batch(ROWS[:2], max_errors=1)
+
+
+def test_a_row_whose_model_fails_gives_the_error_of_the_model() -> None:
+    class Down(lampc.BaseLM):
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            raise lampc.LMTimeoutError("too slow")
+
+    lampc.configure(lm=Down("down"))
+    for program in (lampc.Predict("question -> answer"), Asserts()):
+        _, _, errors = program.batch(ROWS[:1], return_failed_examples=True)
+        assert isinstance(errors[0], lampc.LMTimeoutError)
+
+
+def test_an_exception_raised_in_a_graph_keeps_its_class() -> None:
+    lampc.configure(lm=scripted(lampc))
+    assert trace(Checks()).dynamic is None
+    _, _, errors = Checks().batch(ROWS[:1], return_failed_examples=True)
+    assert isinstance(errors[0], ValueError)
+    assert str(errors[0]) == "mine"
+
+
+def test_a_failed_assertion_is_one() -> None:
+    lampc.configure(lm=scripted(lampc))
+    _, _, errors = Asserts().batch(ROWS[:1], return_failed_examples=True)
+    assert isinstance(errors[0], AssertionError)
+    assert "not that" in str(errors[0])
