@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -246,15 +246,17 @@ class Context:
 
     def definitions(self) -> Iterator[Op]:
         """The definitions that are used, in the order in which they were declared."""
-        models: dict[str, None] = {}
-        ops = []
-        for symbol, thing in sorted(self.used.items(), key=lambda kv: int(kv[1].serial)):
-            ops.append(definition(symbol, thing))
-            if isinstance(thing, Predict) and (model := model_name(thing.lm)) != "main":
-                models[model] = None
-        for name in models:
+        used = sorted(self.used.items(), key=lambda kv: int(kv[1].serial))
+        yield from model_definitions(thing for _, thing in used)
+        yield from (definition(symbol, thing) for symbol, thing in used)
+
+
+def model_definitions(things: Iterable[Any]) -> Iterator[Op]:
+    """The definitions of the models that predictors name, each once."""
+    names = dict.fromkeys(model_name(t.lm) for t in things if isinstance(t, Predict))
+    for name in names:
+        if name != "main":
             yield prog.DefModel.make(symbol=_identifier(name), kind=_kind(name), source=name)
-        yield from ops
 
 
 def definition(symbol: str, thing: Any) -> Op:

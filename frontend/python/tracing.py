@@ -7,7 +7,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable, untraceable
-from lampc.frontend.python.context import Context, definition
+from lampc.frontend.python.context import Context, definition, model_definitions
 from lampc.frontend.python.declare import Tune
 from lampc.frontend.python.entry import forward_of, overridden
 from lampc.frontend.python.example import Example
@@ -101,7 +101,8 @@ def bare(program: Predict | ChainOfThought, name: str) -> Unit:
     region.append(made)
     region.append(prog.Return.make(made.result, loc=predictor.loc))
     module = IRModule()
-    module.add(definition("predict", predictor))
+    for op in (*model_definitions([predictor]), definition("predict", predictor)):
+        module.add(op)
     module.add(prog.Func.make(regions=[region], symbol=name, returns=signature.record(), loc=predictor.loc))
     return Unit(module, name, predictor.loc.path)
 

@@ -10,6 +10,7 @@ import pytest
 
 import lampc
 from lampc.frontend.python import trace
+from lampc.runtime.scripted import DummyLM
 from lampc.runtime.teleprompt import BootstrapFewShot
 from tests.python.twins import ours
 
@@ -176,3 +177,13 @@ def test_the_note_names_the_method() -> None:
     note = trace(Ask(Loud(QA))).dynamic
     assert note is not None
     assert "`forward` of `Loud`" in note.message
+
+
+def test_a_predictor_with_a_model_of_its_own_asks_it_everywhere() -> None:
+    for program in (lampc.Predict(QA), lampc.ChainOfThought(QA), Ask()):
+        program.set_lm(DummyLM(lambda messages: {"answer": "own", "reasoning": "so"}))
+        assert program(question="one").answer == "own"
+        assert [p.answer for p in program.batch(ROWS)] == ["own", "own"]
+        result = lampc.Evaluate(devset=ROWS, metric=lambda example, made: made.answer == "own")(program)
+        assert result.score == 100.0
+        assert not result.errors
