@@ -21,7 +21,8 @@ _NAME = "StringSignature"
 class SignatureMeta(type):
     """Metaclass of signatures: reads the class form, and makes `Signature("a -> b")` give a class.
 
-    A signature never changes: what edits it gives another one, and setting an attribute is an error.
+    A signature never changes: what edits it gives another one, and setting an attribute is an error. Its `__doc__`
+    alone can be set, and is the instruction from then on, as in DSPy.
     """
 
     _fields: dict[str, FieldInfo]
@@ -50,8 +51,14 @@ class SignatureMeta(type):
         return make_signature(*args, **kwargs)
 
     def __setattr__(cls, name: str, value: Any) -> None:
+        if name == "__doc__":  # how programs of DSPy write an instruction that they compute
+            super().__setattr__(name, value)
+            super().__setattr__("_instruction", value)
+            cls.__dict__["_cache"].clear()
+            return
         if name.startswith("__"):
-            return super().__setattr__(name, value)
+            super().__setattr__(name, value)
+            return
         how = ": write `signature = signature.with_instructions(...)`" if name == "instructions" else ""
         raise AttributeError(f"`{cls.__name__}.{name}` cannot be set, since signatures never change{how}")
 
