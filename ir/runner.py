@@ -106,7 +106,7 @@ class AsideRunner(Protocol):
         ...
 
 
-class NoSession(Exception):
+class NoSession(ValueError):
     """An LM call was made where nothing can answer it."""
 
     def __init__(self, what: str) -> None:

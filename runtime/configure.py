@@ -145,35 +145,32 @@ def default_runner() -> DefaultRunner:
         return found
 
 
-def configure(*, model: Any = None, lm: Any = None, **options: Any) -> None:
+UNSAID: Any = object()
+"""Stands where no model was given: None is one that takes away the model that is set."""
+
+
+def configure(*, model: Any = UNSAID, lm: Any = UNSAID, **options: Any) -> None:
     """Set what holds from now on, in all threads and tasks.
 
-    `model` (or DSPy's `lm`) is `firefly`, a checkpoint folder, the URL of an endpoint, an `LM`, an engine, or a
-    function of messages; an `adapter` says how prompts are written. Options of the session (`seed`, `exact`, `store`,
-    `base`, `cache`, ...) make a new one, and the one before gives its models back. All else are settings. Nothing is
-    opened before the first call.
+    `model` (or DSPy's `lm`) is `firefly`, a checkpoint folder, the URL of an endpoint, an `LM`, an engine, a function
+    of messages, or None for no model; an `adapter` says how prompts are written. Options of the session (`seed`,
+    `exact`, `store`, `base`, `cache`, ...) make a new one, and the one before gives its models back. All else are
+    settings. Nothing is opened before the first call.
     """
     ours = {k: options.pop(k) for k in SESSION_OPTIONS if k in options}
-    chosen = model if model is not None else lm
     runner = default_runner()
     if ours and any(runner.options.get(k) is not v for k, v in ours.items()):
         set_default_runner(DefaultRunner({**runner.options, **ours}))
         runner.close()
-    values = _settings(options)
-    if chosen is not None:
-        values["lm"] = as_lm(chosen)
-    settings.configure(**values)
+    settings.configure(**_settings(options, model, lm))
 
 
 @contextlib.contextmanager
-def context(*, model: Any = None, lm: Any = None, **options: Any) -> Iterator[None]:
+def context(*, model: Any = UNSAID, lm: Any = UNSAID, **options: Any) -> Iterator[None]:
     """As `configure`, for the calls made inside of the block: by this thread or task, by tasks made in it and threads
     started in it."""
     ours = {k: options.pop(k) for k in SESSION_OPTIONS if k in options}
-    values = _settings(options)
-    chosen = model if model is not None else lm
-    if chosen is not None:
-        values["lm"] = as_lm(chosen)
+    values = _settings(options, model, lm)
     if not ours:
         default_runner()
         with settings.context(**values):
@@ -189,9 +186,12 @@ def context(*, model: Any = None, lm: Any = None, **options: Any) -> Iterator[No
         made.close()
 
 
-def _settings(options: dict[str, Any]) -> dict[str, Any]:
+def _settings(options: dict[str, Any], model: Any, lm: Any) -> dict[str, Any]:
     """Settings by their names; an adapter is also the layout of predictors that name none."""
     values = dict(options)
+    chosen = lm if model is UNSAID or (model is None and lm is not UNSAID) else model
+    if chosen is not UNSAID:
+        values["lm"] = None if chosen is None else as_lm(chosen)
     if "adapter" in values and "layout" not in values:
         adapter = values["adapter"]
         values["layout"] = adapter if isinstance(adapter, str) else getattr(adapter, "name", "") or ""

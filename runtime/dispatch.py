@@ -242,9 +242,9 @@ class Together:
 
 
 class _Dispatched:
-    """A completer for strands outside of runs."""
+    """A completer for strands outside of runs: it has no model of its own, only the one that is set counts."""
 
-    lm = None
+    lm: Any = object()
 
     def __init__(self, dispatcher: Dispatcher) -> None:
         self.dispatcher = dispatcher

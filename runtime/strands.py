@@ -19,7 +19,7 @@ from lampc.ir import Assignment, Draw, Key, Sampling, thaw
 from lampc.ir.adapters import Bound
 from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
-from lampc.ir.runner import Choose, current_runner
+from lampc.ir.runner import Choose, NoSession, current_runner
 from lampc.ir.settings import settings
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.places import user_line_here
@@ -180,8 +180,11 @@ class Strand:
     ) -> list[tuple[dict[str, Any], str]]:
         """`n` draws of one call, asked for together."""
         bound = rebound(bound, self.book.assignment)
-        lm = settings.get("lm") if bound.model == "main" else None
-        if lm is not None and lm is not getattr(self.completer, "lm", None):
+        outer = getattr(self.completer, "lm", None)
+        lm = settings.get("lm") if bound.model == "main" else outer
+        if lm is not outer:
+            if lm is None:
+                raise NoSession(f"predictor `{bound.name}`")
             bound = replace(bound, model=model_name(lm))
         where = user_line_here()
         book, site = self.book, key.path[-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -11,7 +12,7 @@ import pytest
 
 import lampc
 from lampc.frontend.python.tracing import trace
-from lampc.ir.runner import set_default_runner
+from lampc.ir.runner import NoSession, set_default_runner
 from lampc.ir.settings import settings
 from lampc.passes.optimize import OptimizeError
 
@@ -159,3 +160,38 @@ def test_a_failed_assertion_is_one() -> None:
     _, _, errors = Asserts().batch(ROWS[:1], return_failed_examples=True)
     assert isinstance(errors[0], AssertionError)
     assert "not that" in str(errors[0])
+
+
+# -- no model ---------------------------------------------------------------------------------------------
+
+
+class Without(Graph):
+    def forward(self, question: str) -> Any:
+        with lampc.context(lm=None):
+            return self.ask(question=question)
+
+
+def test_none_takes_the_model_away() -> None:
+    ask = lampc.Predict("question -> answer")
+    lampc.configure(lm=scripted(lampc))
+    assert ask(question="q").answer == "hi"
+    with lampc.context(lm=None), pytest.raises(ValueError, match="no model is set"):
+        ask(question="q")
+    with lampc.context(lm=None), pytest.raises(NoSession):
+        ask.batch(ROWS[:1])
+    _, _, errors = Without().batch(ROWS[:1], return_failed_examples=True)
+    assert isinstance(errors[0], NoSession)
+    with lampc.context(num_threads=1):
+        assert ask(question="q").answer == "hi"
+    lampc.configure(num_threads=2)
+    assert ask(question="q").answer == "hi"
+    lampc.configure(lm=None)
+    assert settings.lm is None
+    with pytest.raises(NoSession):
+        ask(question="q")
+    with pytest.raises(NoSession):
+        asyncio.run(ask.acall(question="q"))
+    with pytest.raises(NoSession):
+        lampc.Parallel(max_errors=1)([(ask, {"question": "q"})])
+    lampc.configure(model=scripted(lampc), lm=None)
+    assert ask(question="q").answer == "hi"
