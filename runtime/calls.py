@@ -128,19 +128,21 @@ class CallDesk:
             draw = replace(draw, key=Key((prompt,)), indices=())
         key = CallKey.of(model.target.info.digest, model.mode, prompt, sampling, draw)
         name = key.digest()
-        known = self._known(name) if view.cached else None
+        # a journal that was asked for holds all calls of models that may be cached, so that a run can be resumed
+        cached = view.cached or (self.store.path is not None and view.lm is not None and view.lm.cache)
+        known = self._known(name, view.cached) if cached else None
         if known is not None:
             self._settle(waiting, known, Usage.stored(known.prompt_tokens), ids, messages)
             return
         with self._lock:
             here = threading.get_ident()
-            under_way = self._open.get(name) if view.cached else None
+            under_way = self._open.get(name) if cached else None
             if under_way is not None and under_way[1].maker != here:
                 under_way[1].waiting.append(waiting)
                 if hasattr(model, "make") and not under_way[1].maker:
                     client.asked.append(under_way)
                 return
-            if not view.cached or under_way is not None:  # a call that asks for itself is another call
+            if not cached or under_way is not None:  # a call that asks for itself is another call
                 name = f"{name}/{id(waiting)}"
             call = ModelCall(
                 key,
@@ -152,7 +154,7 @@ class CallDesk:
                 waiting.node,
                 view.extra,
             )
-            call.name, call.cached = name, view.cached
+            call.name, call.cached, call.kept = name, cached, view.cached
             call.waiting.append(waiting)
             self._open[name] = (model, call)
             if hasattr(model, "make"):
@@ -160,8 +162,8 @@ class CallDesk:
             else:
                 self._queue.setdefault(model, []).append(call)
 
-    def _known(self, name: str) -> Answer | None:
-        if self.cache is not None and (found := self.cache.get(name)) is not None:
+    def _known(self, name: str, kept: bool) -> Answer | None:
+        if kept and self.cache is not None and (found := self.cache.get(name)) is not None:
             return found
         record = self.store.get("call", name)
         return Answer.from_record(record) if record is not None else None
@@ -283,7 +285,7 @@ class CallDesk:
                     self.prompts.append(call.ids)
                     self.written.append(answer.ids)
         if not answer.error and call.cached:
-            if self.cache is not None:
+            if call.kept and self.cache is not None:
                 self.cache.put(call.name, answer)
             if self.cache is None or self.store.path is not None:
                 self.store.put("call", call.name, answer.record())
@@ -387,6 +389,8 @@ class Client:
         after `ids`; `deliver` is called from `advance`."""
         self.desk.bus.emit("node.start", node=node, row=draw.row)
         view = view_of(model)
+        if sampling.extra:
+            view = view.telling(sampling.extra)
         watch = view.begin(sampling, ids, messages) if view.watched else None
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1

@@ -41,9 +41,10 @@ _LOCAL = ("backend", "tensor_parallel", "device", "dtype", "kv_tokens", "max_bat
 
 
 class BaseLM:
-    """Base of models that are Python code: override `forward(prompt=None, messages=None, **kwargs)`.
+    """Base of models that are Python code: override `forward(prompt=None, messages=None, **kwargs)`, or `aforward`.
 
-    It gives a text, or a chat completion as OpenAI's client does (an object or a dict with `choices`).
+    It gives a text, or a chat completion as OpenAI's client does (an object or a dict with `choices`). Its answers are
+    kept for equal calls only with `cache=True`: what a user's code would answer the next time nobody knows.
     """
 
     def __init__(
@@ -52,7 +53,7 @@ class BaseLM:
         model_type: str = "chat",
         temperature: float | None = None,
         max_tokens: int | None = None,
-        cache: bool = True,
+        cache: bool | None = None,
         callbacks: Sequence[Any] | None = None,
         num_retries: int = 3,
         **kwargs: Any,
@@ -63,7 +64,8 @@ class BaseLM:
             raise ValueError("num_retries must be a whole number, 0 or more")
         if model_type not in ("chat", "text", "responses"):
             raise ValueError(f"model_type is chat, text or responses, not {model_type!r}")
-        self.model, self.model_type, self.cache = model, model_type, cache
+        self.model, self.model_type, self.cache = model, model_type, cache is not False
+        self._keep = cache is True
         self.callbacks = list(callbacks or ())
         self.num_retries = num_retries
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
@@ -195,6 +197,7 @@ class BaseLM:
         for name, value in kwargs.items():
             if name in ("model", "cache", "num_retries", "callbacks", "model_type"):
                 setattr(made, name, value)
+                made._keep = value is True if name == "cache" else made._keep
             elif value is None and name not in ("temperature", "max_tokens"):
                 made.kwargs.pop(name, None)
             else:
@@ -214,6 +217,11 @@ class BaseLM:
         }
 
     # -- for sessions ---------------------------------------------------------------------------------
+
+    @property
+    def kept(self) -> bool:
+        """Whether answers are kept for equal calls."""
+        return self.cache and self._keep
 
     def defaults(self) -> dict[str, Any]:
         """Sampling options that stand in for what calls do not say."""
@@ -284,6 +292,7 @@ class LM(BaseLM):
         self.launch_kwargs, self.train_kwargs = launch_kwargs or {}, train_kwargs or {}
         self.use_developer_role = use_developer_role
         self.engine = engine
+        self._keep = cache
         if isinstance(engine, str) and engine not in ("auto", "litellm", "openai"):
             raise ValueError(f"engine is auto, openai, litellm or an object that answers, not {engine!r}")
 

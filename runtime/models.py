@@ -94,7 +94,8 @@ class ModelCall:
     node: str = ""
     extra: str = ""
     name: str = ""
-    cached: bool = True
+    cached: bool = True  # whether equal calls are one, and journaled
+    kept: bool = True  # whether the answer is kept for later runs
     waiting: list[Any] = field(default_factory=list)
     told: bool = False  # of a model that is Python code: whether it knows of the call
     maker: int = 0  # the same: the thread that makes the call

@@ -122,7 +122,7 @@ class ModelPool:
         if remote:
             defaults.setdefault("max_tokens", 0)
         extra = json.dumps(further, sort_keys=True, default=_schema) if further else ""
-        return ModelView(model, defaults, extra, source.cache, source)
+        return ModelView(model, defaults, extra, source.kept, source)
 
     def _model(self, name: str, source: Any, options: dict[str, Any]) -> Model:
         spot, loaded = _spot(source, options), self._shared

@@ -20,6 +20,7 @@ from lampc.ir.adapters import adapter as adapter_named
 from lampc.ir.content import Field
 from lampc.ir.errors import LMError
 from lampc.ir.types import ANY
+from lampc.runtime.lm import BaseLM
 from lampc.runtime.models import Answer, ModelCall, failed
 from lampc.runtime.target import RemoteTarget
 
@@ -30,13 +31,14 @@ OUT = "No more responses"
 _numbers = itertools.count()
 
 
-class DummyLM:
+class DummyLM(BaseLM):
     """See the module's text.
 
     `answers` are given one after another (a list), by what the last message contains (a dict), or by a function of
     the messages. Where none is left or fits, the answer is `No more responses`. `follow_examples` answers what a demo
-    of equal inputs answered. `adapter` says in which format outputs are written. `batches` holds how many calls came
-    together each time; `calls` (messages, answer) of every call.
+    of equal inputs answered. With `reasoning` every answer has some. `adapter` says in which format outputs are
+    written. `batches` holds how many calls came together each time; `calls` (messages, answer) of every call. Answers
+    are never kept: equal calls go on with the script.
     """
 
     mode = "remote"
@@ -45,16 +47,18 @@ class DummyLM:
         self,
         answers: Iterable[Scripted] | Mapping[str, Scripted] | Callable[[Messages], Scripted],
         follow_examples: bool = False,
+        reasoning: bool = False,
         adapter: Any = "chat",
         *,
         model: str = "dummy",
     ) -> None:
-        self.model = model
+        super().__init__(model, temperature=0.0, max_tokens=1000)
+        self.reasoning = reasoning
         self._by_text = dict(answers) if isinstance(answers, Mapping) else None
         self._function = answers if callable(answers) else None
         self._rest = iter(answers) if self._by_text is None and not callable(answers) else iter(())
         self.follow_examples = follow_examples
-        self.adapter = adapter if isinstance(adapter, str) else getattr(adapter, "name", "chat")
+        self.adapter = adapter if isinstance(adapter, str) else getattr(adapter, "name", "") or "chat"
         digest = hashlib.blake2b(f"scripted {next(_numbers)}".encode(), digest_size=16).hexdigest()
         self.target: Target = RemoteTarget(ModelInfo(model, digest, 1 << 20))
         self.calls: list[tuple[Messages, str]] = []
@@ -70,6 +74,11 @@ class DummyLM:
     def prompts(self) -> list[Messages]:
         """The messages of every call, in order."""
         return [messages for messages, _ in self.calls]
+
+    def get_convo(self, index: int) -> tuple[list[dict[str, Any]], list[Any]]:
+        """Messages and outputs of a call that is remembered."""
+        entry = self.history[index]
+        return entry["messages"], entry["outputs"]
 
     def answer(self, messages: Messages) -> str:
         """The text of the next answer to these messages."""
@@ -105,7 +114,8 @@ class DummyLM:
             for piece in re.findall(r"\s*\S+|\s+", text):
                 listener(piece)
         n = sum(len(m["content"].split()) for m in messages)
-        return Answer(text, (), "stop", n, n, 0, len(text.split()))
+        thought = "Some reasoning" if self.reasoning else ""
+        return Answer(text, (), "stop", n, n, 0, len(text.split()), reasoning=thought)
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
         return []
@@ -115,6 +125,10 @@ class DummyLM:
 
     def release(self, ref: Any) -> None:
         return None
+
+    @property
+    def kept(self) -> bool:
+        return False
 
     def abort(self) -> None:
         return None

@@ -18,6 +18,7 @@ from lampc.ir.settings import settings
 from lampc.runtime.configure import as_lm, default_runner
 from lampc.runtime.lm import LITELLM, OPENAI_URL, route
 from lampc.runtime.models import ModelError
+from lampc.runtime.scripted import DummyLM
 from tests.runtime.loopback import Loopback, events, failure
 
 END = {"choices": [{"delta": {}, "finish_reason": "stop"}]}
@@ -533,3 +534,40 @@ def test_of_a_model_that_has_aforward_alone_that_is_run() -> None:
 
     assert within(20, lambda: asyncio.run(task())) == ("1", "2", ["answer: 3"])
     assert within(20, lambda: qa()(question="zz").answer) == "2"
+
+
+def test_answers_of_the_user_s_code_are_kept_only_if_that_is_said() -> None:
+    class Counts(lampc.BaseLM):
+        n = 0
+
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            self.n += 1
+            return f"answer: {self.n}"
+
+    def three(lm: Any) -> list[str]:
+        return [qa()(question="same", lm=lm).answer for _ in range(3)]
+
+    lampc.configure(lm=says("other"))
+    assert three(Counts("c")) == ["1", "2", "3"]
+    assert three(Counts("c", cache=False)) == ["1", "2", "3"]
+    assert three(Counts("c", cache=True)) == ["1", "1", "1"]
+    lm = Counts("c")
+    assert lm.cache
+    assert lm("x") != lm("x")
+    assert three(DummyLM([{"answer": "a"}, {"answer": "b"}, {"answer": "c"}], adapter="compact")) == ["a", "b", "c"]
+
+
+def test_a_scripted_model_is_an_lm(capsys: pytest.CaptureFixture[str]) -> None:
+    lm = DummyLM([{"answer": "a"}, {"answer": "b"}])
+    assert isinstance(lm, lampc.BaseLM)
+    lampc.configure(lm=lm)
+    assert lampc.Predict("question -> answer")(question="x").answer == "a"
+    assert lm("hello")[0].startswith("[[ ## answer ## ]]\nb\n")
+    assert "No more responses" in lm.copy(temperature=1.0)("more")[0]
+    assert [h["outputs"][0].split("\n")[1] for h in lm.history] == ["a", "b"]
+    assert lm.get_convo(1)[0] == [{"role": "user", "content": "hello"}]
+    lm.inspect_history(1)
+    assert "hello" in capsys.readouterr().out
+    assert (lm.kwargs, lm.model) == ({"temperature": 0.0, "max_tokens": 1000}, "dummy")
+    thinks = DummyLM([{"answer": "a"}], reasoning=True)
+    assert thinks("x")[0]["reasoning_content"] == "Some reasoning"
