@@ -69,7 +69,7 @@ class ToolRunner(Protocol):
 class BatchRunner(Protocol):
     """A runner that can run a whole program over many rows at once."""
 
-    def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
+    def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[Any]:
         """For each row the outputs by name, or the exception that ended it."""
         ...
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.stmts import builtin_exception
+from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.tracing import trace
 from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
@@ -99,13 +100,16 @@ class DefaultRunner(Together):
     def lookup(self, ask: Lookup) -> list[Hit]:
         return self.root.retrieval.one(ask)
 
-    def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any] | Exception]:
-        """All rows of a program at once."""
+    def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[Any]:
+        """What a program returns for each row, or why it failed; all rows at once."""
         rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
         given: dict[str, Any] = {}
         unit = suited(trace(program), program, rows)
         outcomes = self.session.run(keeping(unit, program, given), rows)
-        made = [given.get(o.cell.row.id) or outputs_of(unit, o) for o in outcomes]
+        made = [
+            given.get(r.id) if r.id in given else Prediction(outputs_of(unit, o))
+            for r, o in zip(rows, outcomes, strict=True)
+        ]
         return [_raised(o) if o.error else m for o, m in zip(outcomes, made, strict=True)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.frontend.python.example import Prediction
+from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.tracing import host_entry
 from lampc.ir import MEDIA, Diagnostic, Unit
@@ -80,18 +81,24 @@ def steps_of(unit: Unit, trace: Sequence[TraceStep]) -> list[tuple[str, dict[str
 
 
 def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:
-    """The unit to run these rows with: as plain Python where a row holds an object that the graph, not knowing its
-    class, would show to Python as JSON."""
+    """The unit to run these rows with: as plain Python where a module returns more than outputs by name can say, and
+    where a row holds an object that the graph, not knowing its class, would show to Python as JSON."""
     func = unit.module.lookup(unit.entry) if unit.dynamic is None else None
     if not isinstance(func, Func) or isinstance(program, Predict | ChainOfThought):
         return unit
+    if isinstance(program, Module) and not unit.exact:
+        return _plainly(unit, program, f"`{unit.entry}` returns something else than a prediction of plain values")
     unknown = [a.hint for a in func.body.args if a.type != MEDIA and not hosts_of(a.type)]
     for row in rows:
         for name in unknown:
             if not _is_json(row.inputs.get(name)):
                 why = f"input `{name}` of row {row.id} is an object; annotate the parameter with its class"
-                return replace(unit, dynamic=Diagnostic("L0713", why, severity="note"), host_entry=host_entry(program))
+                return _plainly(unit, program, why)
     return unit
+
+
+def _plainly(unit: Unit, program: Any, why: str) -> Unit:
+    return replace(unit, dynamic=Diagnostic("L0713", why, severity="note"), host_entry=host_entry(program))
 
 
 def _is_json(value: Any) -> bool:

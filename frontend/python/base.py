@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from lampc.frontend.python.codes import Untraceable, untraceable, wrong
 from lampc.frontend.python.declare import Tune
+from lampc.frontend.python.kept import is_json, predicted
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, Unusable, WithIndex, as_json
 from lampc.ir import CompileError, Key, Op, Region, Span, Symbol, Value, freeze, prog
 from lampc.ir.types import ANY, INT, ListOf, Record, Type, type_of
@@ -28,7 +29,8 @@ class FunctionState:
     """One `prog.func` being traced: its name, and how often each callee has been called in it.
 
     `single` names the output where a plain value is returned, `plain` whether one was. With `raw` the
-    function gives its value itself, not a record of outputs.
+    function gives its value itself, not a record of outputs. `exact` says whether what it returns is a `Prediction`
+    that the record has all of.
     """
 
     symbol: str
@@ -36,6 +38,7 @@ class FunctionState:
     single: str = "result"
     plain: bool = False
     raw: bool = False
+    exact: bool = True
     counts: dict[str, int] = field(default_factory=dict)
 
     def key(self, callee: str) -> Key:
@@ -126,21 +129,30 @@ class Base:
             case Local():
                 raise self.stop("L0713", node, "a function cannot be a value of the program")
         if isinstance(value, tuple | list) and any(isinstance(v, Traced | Completions) for v in value):
-            return self.emit(prog.MakeList, *(self.lift(v, node) for v in value), node=node).result
+            made = self.emit(prog.MakeList, *(self.lift(v, node) for v in value), node=node).result
+            if isinstance(value, tuple):
+                self.context.changed.add(made.serial)
+            return made
         if isinstance(value, dict) and any(isinstance(v, Traced) for v in value.values()):
             return self.pack(value, node).value
         try:
-            return self.const(as_json(value), node, type)
+            made = self.const(as_json(value), node, type)
         except TypeError:
             shown = getattr(value, "__qualname__", None) or f"{value.__class__.__name__} object"
             raise self.stop("L0713", node, f"`{shown}` is a Python object that the IR cannot hold") from None
+        if not is_json(value):
+            self.context.changed.add(made.serial)
+        return made
 
-    def pack(self, values: dict[str, Any], node: ast.AST) -> Traced:
-        """A record."""
+    def pack(self, values: dict[str, Any], node: ast.AST, cls: type | None = None) -> Traced:
+        """A record: a dict, or what stands for an object of `cls`."""
         if not all(isinstance(k, str) for k in values):
             raise self.stop("L0713", node, "the keys of a record are texts")
         lifted = [self.lift(v, node) for v in values.values()]
-        return Traced(self.emit(prog.Pack, *lifted, node=node, names=tuple(values)).result)
+        made = self.emit(prog.Pack, *lifted, node=node, names=tuple(values)).result
+        if cls is not None:
+            self.context.classes[made.serial] = cls
+        return Traced(made)
 
     def get(self, record: Any, name: str, node: ast.AST) -> Traced:
         """A field of a record."""
@@ -151,14 +163,16 @@ class Base:
         """What a function gives back for the value that Python returns."""
         if self.state.raw:
             return self.lift(value, node)
+        self.state.exact = self.state.exact and predicted(self.context, value)
         if isinstance(value, Traced) and isinstance(value.type, Record):
             return value.value
         if isinstance(value, Completions):
             return self.first(value, node)
-        if not isinstance(value, Traced) and hasattr(value, "toDict"):
+        cls = type(value) if not isinstance(value, Traced) and hasattr(value, "toDict") else None
+        if cls is not None:
             value = value.toDict()
         if isinstance(value, dict):
-            return self.pack(value, node).value
+            return self.pack(value, node, cls).value
         self.state.plain = True
         return self.pack({self.state.single: value}, node).value
 

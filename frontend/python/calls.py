@@ -14,7 +14,7 @@ from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
 from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
 from lampc.frontend.python.entry import graph_of, overridden
-from lampc.frontend.python.example import Example
+from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.exprs import Expressions
 from lampc.frontend.python.liveness import MUTATORS, shared
 from lampc.frontend.python.module import Module
@@ -86,7 +86,7 @@ class Calls(Expressions):
                 return self.retrieve(function, args, kwargs, node)
             case Retrieve():
                 found = self.retrieve(function.retriever, args, {"k": function.asked, **kwargs}, node, detail=False)
-                return self.pack({"passages": found}, node)
+                return self.pack({"passages": found}, node, Prediction)
             case Tool():
                 return self.tool(function, args, kwargs, node)
             case Module() if (graph := graph_of(function)) is not None:
@@ -114,7 +114,7 @@ class Calls(Expressions):
         if isinstance(function, type) and issubclass(function, Example):
             values = self.fields(args[0], node) if args else {}
             values = {**values, **kwargs}
-            return function(**values) if is_static(values) else self.pack(values, node)
+            return function(**values) if is_static(values) else self.pack(values, node, function)
         builtin = methods.BUILTIN_FUNCTIONS.get(function) if _hashable(function) else None
         if builtin is not None:
             return builtin(self, args, kwargs, node)

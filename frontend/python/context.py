@@ -59,6 +59,9 @@ class Context:
         self.names: dict[int, str] = {}
         self.paths: dict[int, str] = {}
         self.retrievers: dict[int, tuple[Retriever, str]] = {}
+        self.classes: dict[int, type] = {}  # what records stand for, by serial number of the value
+        self.changed: set[int] = set()  # values that are something else in Python: tuples, members of enums
+        self.exact: dict[str, bool] = {}  # of functions: see FunctionState
 
     # -- names --------------------------------------------------------------------------------------------
 
@@ -233,6 +236,7 @@ class Context:
         record = tracer.lift(end.value, at) if end is not None and returned else tracer.record(None, at)
         done.returns = (declared_record if raw is None else _raw_type)(source, record.type)
         done.single = tracer.state.single if tracer.state.plain else ""
+        self.exact[done.symbol] = tracer.state.exact
         tracer.emit(prog.Return, record, node=at)
         doc = "" if raw is not None else ast.get_docstring(at) or self._doc(bound)
         func = prog.Func.make(regions=[region], symbol=done.symbol, returns=done.returns, doc=doc, loc=source.span(at))

@@ -9,6 +9,7 @@ from typing import Any
 
 from lampc.frontend.python.declare import Tune
 from lampc.frontend.python.displays import Displays
+from lampc.frontend.python.kept import has_records, kept
 from lampc.frontend.python.loops import Iteration
 from lampc.frontend.python.traced import Completions, Local, Traced, Unusable, is_static
 from lampc.ir import HostRef, Region, Value, prog
@@ -300,6 +301,8 @@ class Expressions(Displays):
             convert: dict[int, Callable[[Any], str]] = {115: str, 114: repr, 97: ascii}
             shown = convert[part.conversion](value) if part.conversion in convert else value
             return format(shown, spec)
+        if isinstance(value, Traced):
+            self.readable(value.value, part)
         if part.conversion in (114, 97):
             value = self.host("builtins:repr" if part.conversion == 114 else "builtins:ascii", [value], part, STR)
         if spec != "":
@@ -309,11 +312,17 @@ class Expressions(Displays):
     def text(self, value: Any, node: ast.AST) -> Any:
         """`value` as Python's `str` writes it, or itself where built-in joining writes the same."""
         lifted = self.lift(value, node)
+        self.readable(lifted, node)
         if has_hosts(lifted.type):
             return self.host("builtins:str", [Traced(lifted)], node, STR)
         if lifted.type in (STR, INT) or isinstance(lifted.type, Choice):
             return Traced(lifted)
         return self.apply("pystr", Traced(lifted), node=node)
+
+    def readable(self, value: Value, node: ast.AST) -> None:
+        """Raises Untraceable for the text of a prediction, which is not that of its fields."""
+        if has_records(value.type) and not kept(self.context, value):
+            raise self.stop("L0712", node, "the text of a prediction", "write the text of its fields")
 
     # -- comprehensions ---------------------------------------------------------------------------------
 

@@ -127,6 +127,7 @@ def _str(t: Any, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
     if not args or is_static(args):
         return str(*args)
     value = t.lift(args[0], node)
+    t.readable(value, node)
     if has_hosts(value.type):
         return t.host("builtins:str", [Traced(value)], node, STR)
     if value.type == STR or isinstance(value.type, Choice):

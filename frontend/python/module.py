@@ -217,7 +217,7 @@ class Module:
         timeout: int = 120,
         straggler_limit: int = 3,
     ) -> Any:
-        """Run over many examples at once; a `Prediction` for each, None where it failed.
+        """Run over many examples at once; what the call returns for each, None where it failed.
 
         With `return_failed_examples`: (predictions, failed examples, their exceptions). Threads, timeouts
         and stragglers are DSPy's names; here all rows run together and need none of them. Raises the last
@@ -232,7 +232,7 @@ class Module:
         failed = [(e, r) for e, r in zip(examples, found, strict=True) if isinstance(r, Exception)]
         if max_errors is not None and len(failed) >= max_errors > 0:
             raise failed[-1][1]
-        out = [None if isinstance(r, Exception) else r if isinstance(r, Prediction) else Prediction(r) for r in found]
+        out = [None if isinstance(r, Exception) else r for r in found]
         return (out, [e for e, _ in failed], [x for _, x in failed]) if return_failed_examples else out
 
     def __repr__(self) -> str:

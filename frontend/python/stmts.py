@@ -169,7 +169,7 @@ class Statements(Calls):
         elif isinstance(index, int) and index >= 0:
             before = self.apply("slice", old, None, index, node=target)
             behind = self.apply("slice", old, index + 1, None, node=target)
-            middle = self.apply("add", before, [value] if is_static(value) else (value,), node=target)
+            middle = self.apply("add", before, [value], node=target)
             self.assign(target.value, self.apply("add", middle, behind, node=target))
         else:
             raise self.stop("L0715", target, "changing an item whose place is only known at run time")
@@ -184,7 +184,7 @@ class Statements(Calls):
         if new is None:
             match method, args:
                 case ("append", [x]):
-                    new = Traced(self.lift((x,), call)) if old == [] else self.apply("add", old, (x,), node=call)
+                    new = Traced(self.lift([x], call)) if old == [] else self.apply("add", old, [x], node=call)
                 case ("extend", [xs]):
                     new = self.binary(ast.Add(), old, xs, call)
                 case ("clear", []):
@@ -194,7 +194,7 @@ class Statements(Calls):
                 case ("reverse", []):
                     new = self.apply("reversed", old, node=call)
                 case ("insert", [0, x]):
-                    new = self.apply("add", (x,), old, node=call)
+                    new = self.apply("add", [x], old, node=call)
                 case _:
                     raise self.stop("L0715", call, f"`.{method}` is not followed")
         self.assign(ast.copy_location(ast.Name(name, ast.Store()), call), new)

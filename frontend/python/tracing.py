@@ -68,7 +68,8 @@ def build(
     for op in [*context.definitions(), *context.functions]:
         module.add(op)
     path = getattr(getattr(function, "__code__", None), "co_filename", "")
-    unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic)
+    exact = context.exact.get(name, True)
+    unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic, exact=exact)
     brought = ((s, r.store) for s, r in context.used.items() if isinstance(r, Retriever) and r.store is not None)
     unit.retrievers = dict(brought)
     if dynamic is not None:

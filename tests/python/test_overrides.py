@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import enum
 import functools
 from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -187,3 +189,156 @@ def test_a_predictor_with_a_model_of_its_own_asks_it_everywhere() -> None:
         result = lampc.Evaluate(devset=ROWS, metric=lambda example, made: made.answer == "own")(program)
         assert result.score == 100.0
         assert not result.errors
+
+
+class Level(enum.Enum):
+    HIGH = "high"
+
+
+def pair(text: str) -> Any:
+    return text, 3
+
+
+def returning(give: Callable[[Any, str], Any]) -> lampc.Module:
+    """A module that returns what `give` makes of it and the question."""
+
+    class Returns(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ask = lampc.Predict(QA)
+
+        forward = give
+
+    return Returns()
+
+
+def text(self: Any, question: str) -> Any:
+    return self.ask(question=question).answer
+
+
+def two(self: Any, question: str) -> Any:
+    return self.ask(question=question).answer, 3
+
+
+def listed(self: Any, question: str) -> Any:
+    return [self.ask(question=question).answer]
+
+
+def record(self: Any, question: str) -> Any:
+    return {"answer": self.ask(question=question).answer}
+
+
+def nothing(self: Any, question: str) -> Any:
+    self.ask(question=question)
+
+
+def truth(self: Any, question: str) -> Any:
+    return self.ask(question=question).answer == "other"
+
+
+def empty(self: Any, question: str) -> Any:
+    return self.ask(question=question).answer[:0]
+
+
+def an_object(self: Any, question: str) -> Any:
+    return SimpleNamespace(answer=self.ask(question=question).answer)
+
+
+def an_example(self: Any, question: str) -> Any:
+    return lampc.Example(answer=self.ask(question=question).answer)
+
+
+def nested(self: Any, question: str) -> Any:
+    made = self.ask(question=question)
+    return lampc.Prediction(answer=made.answer, step=made, steps=[made])
+
+
+def by_branch(self: Any, question: str) -> Any:
+    made = self.ask(question=question)
+    if made.answer == "other":
+        return lampc.Prediction(answer="x", step=made)
+    step = made if question == "one" else lampc.Prediction(answer="y")
+    return lampc.Prediction(answer="z", step=step)
+
+
+def a_pair(self: Any, question: str) -> Any:
+    made = self.ask(question=question)
+    return lampc.Prediction(pair=(made.answer, question), items=[(made.answer, 1)])
+
+
+def a_helped_pair(self: Any, question: str) -> Any:
+    return lampc.Prediction(pair=pair(self.ask(question=question).answer))
+
+
+def zipped(self: Any, question: str) -> Any:
+    answers = [self.ask(question=q).answer for q in (question, "other")]
+    return lampc.Prediction(pairs=list(zip(answers, answers, strict=True)))
+
+
+def a_member(self: Any, question: str) -> Any:
+    return lampc.Prediction(answer=self.ask(question=question).answer, level=Level.HIGH)
+
+
+def its_text(self: Any, question: str) -> Any:
+    made = self.ask(question=question)
+    return lampc.Prediction(said=str(made), formatted=f"{made}", shown=f"{made!r}")
+
+
+def its_draws(self: Any, question: str) -> Any:
+    made = self.ask(question=question, config={"n": 2})
+    return lampc.Prediction(draws=made.completions.answer, made=made)
+
+
+def shape(value: Any) -> Any:
+    """A value with the classes in it; objects that compare by identity by their fields."""
+    if isinstance(value, lampc.Example):
+        return type(value).__name__, {k: shape(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value).__name__, [shape(v) for v in value]
+    return {k: shape(v) for k, v in value.items()} if isinstance(value, dict) else value
+
+
+RETURNS = [
+    text, two, listed, record, nothing, truth, empty, an_object, an_example, nested, by_branch, a_pair, a_helped_pair,
+    zipped, a_member, its_text, its_draws,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("give", RETURNS, ids=lambda f: f.__name__)
+def test_batches_and_metrics_get_what_the_program_returns(give: Callable[[Any, str], Any]) -> None:
+    wanted = [shape(returning(give)(question=r.question)) for r in ROWS]
+    assert [shape(v) for v in returning(give).batch(ROWS)] == wanted
+    seen: list[Any] = []
+
+    def metric(example: Any, made: Any, trace: Any = None) -> bool:
+        seen.append(shape(made))
+        return True
+
+    assert lampc.Evaluate(devset=ROWS, metric=metric)(returning(give)).score == 100.0
+    assert seen == wanted
+
+
+def collected(self: Any, question: str) -> Any:
+    notes: list[str] = []
+    for _ in range(3):
+        made = self.ask(question=question)
+        notes.append(made.answer)
+        if made.answer == "other":
+            break
+    return lampc.Prediction(notes=notes, rounds=[{"answer": n, "length": len(n)} for n in notes])
+
+
+def refused(self: Any, question: str) -> Any:
+    made = self.ask(question=question)
+    if made.answer == "other":
+        raise ValueError("other")
+    return made
+
+
+@pytest.mark.parametrize("give", [collected, refused], ids=lambda f: f.__name__)
+def test_predictions_of_plain_values_come_out_of_the_graph(give: Callable[[Any, str], Any]) -> None:
+    unit = trace(returning(give))
+    assert unit.dynamic is None
+    assert unit.exact
+    wanted = [shape(returning(give)(question=r.question)) for r in ROWS]
+    assert [shape(v) for v in returning(give).batch(ROWS)] == wanted
