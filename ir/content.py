@@ -121,7 +121,8 @@ class Sampling:
     """How tokens are drawn: greedy at temperature 0. `max_tokens` 0 is as many as the model may write.
 
     A model may have defaults of its own, which stand in for options that equal the ones here; `firm` names those that
-    were said although they equal them.
+    were said although they equal them. `extra` (a JSON object as text) holds options that an endpoint alone knows, for
+    this call.
     """
 
     temperature: float = 0.0
@@ -130,6 +131,7 @@ class Sampling:
     max_tokens: int = 256
     stop: tuple[str, ...] = ()
     firm: tuple[str, ...] = ()
+    extra: str = ""
 
 
 @attribute("key")

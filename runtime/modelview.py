@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.ir import Sampling, Signature, Target
 from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import outputs_schema
-from lampc.runtime.models import Answer, Model
+from lampc.runtime.models import Answer, Model, ModelError
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class ModelView:
     """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
     the endpoint with every call. With `cached` False calls are neither looked up nor kept."""
 
-    __slots__ = ("_forms", "_made", "cached", "defaults", "extra", "lm", "model", "structured")
+    __slots__ = ("_forms", "_made", "_told", "cached", "defaults", "extra", "lm", "model", "structured", "watched")
 
     def __init__(
         self,
@@ -38,7 +38,9 @@ class ModelView:
         self.model, self.defaults, self.extra = model, dict(defaults or {}), extra
         self.cached, self.lm = cached, lm
         self.structured = lm is not None and bool(lm.kwargs.get("structured_outputs"))
+        self.watched = lm is not None and lm.watches
         self._made: dict[Sampling, Sampling] = {}
+        self._told: dict[str, ModelView] = {}
         self._forms: dict[int, tuple[Signature, ModelView]] = {}
 
     @property
@@ -75,9 +77,16 @@ class ModelView:
             found = self._forms[id(signature)] = signature, made
         return found[1]
 
-    @property
-    def watched(self) -> bool:
-        return self.lm is not None
+    def telling(self, extra: str) -> ModelView:
+        """The view for calls with further options of their own. Raises ModelError if the model takes none."""
+        found = self._told.get(extra)
+        if found is None:
+            more = json.loads(extra)
+            if self.model.target.local:
+                raise ModelError(f"this model runs on this machine and has no option {next(iter(more))!r}")
+            both = json.dumps({**json.loads(self.extra or "{}"), **more}, sort_keys=True)
+            found = self._told[extra] = ModelView(self.model, self.defaults, both, self.cached, self.lm)
+        return found
 
     def begin(self, sampling: Sampling, ids: Any, messages: Any) -> Watch:
         """Tell the LM that a call begins; the result is to be told its end."""

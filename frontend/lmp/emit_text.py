@@ -94,6 +94,8 @@ def sampling_text(sampling: Sampling) -> str:
     parts = []
     for name in Sampling.__dataclass_fields__:
         value = getattr(sampling, name)
+        if name == "extra" and value:
+            raise NotSayable(f"options of an endpoint, {value}")
         if value != getattr(plain, name) and name != "firm":
             parts.append(f"{name}: {literals.show(list(value) if isinstance(value, tuple) else value)}")
     return f" @sample({', '.join(parts)})" if parts else ""

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import itertools
+import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from lampc.frontend.python.calllog import CallRecord, remember
@@ -18,9 +20,9 @@ from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.values.plain import known_plain, plain
 from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
 from lampc.ir import Signature as IRSignature
-from lampc.ir.adapters import Bound
+from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import layout_for
-from lampc.ir.adapters.schema import is_history
+from lampc.ir.adapters.schema import is_history, option
 from lampc.ir.modelnames import model_name, saved_model
 from lampc.ir.runner import runner
 from lampc.ir.settings import settings
@@ -33,6 +35,17 @@ serials = itertools.count()
 _UNSAID = Sampling()
 _SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop")
 _OTHER = ("n", "rollout_id", "max_completion_tokens", "num_generations", "cache")
+_OF_MODELS = (
+    "model",
+    "api_base",
+    "base_url",
+    "api_key",
+    "headers",
+    "extra_headers",
+    "timeout",
+    "num_retries",
+    "messages",
+)
 
 
 if TYPE_CHECKING:
@@ -52,7 +65,8 @@ else:
 class Predict(Module, Parameter, Generic[A]):
     """Ask a model to fill the outputs of a signature.
 
-    `config` takes `temperature top_k top_p max_tokens stop n rollout_id`; `layout` names an adapter ("": that of the
+    `config` takes `temperature top_k top_p max_tokens stop n rollout_id`, and further options (`seed`,
+    `reasoning_effort`) that go to an endpoint as they are. `layout` names an adapter ("": that of the
     settings), or `template` is a prompt in Jinja2 (a text, chat messages, or `lampc.Template`), which is translated:
     CompileError says line and column of what cannot be. Calls take the inputs by name, and `signature= demos= config=
     lm=` for that call only.
@@ -133,14 +147,18 @@ class Predict(Module, Parameter, Generic[A]):
             bound = replace(bound, signature=as_given(bound.signature, inputs))
         bound = hinted(self, bound, values)
         n, sampling = sampling_of(config)
-        ask = runner(f"predictor `{bound.name}`")
+        ask: Any = runner(f"predictor `{bound.name}`")
+        if settings.callbacks or getattr(settings.adapter, "callbacks", None):
+            from lampc.frontend.python.adapter_events import Told
+
+            ask = Told(ask, signature, inputs)
         key = call_key(bound.name, config)
         sink = settings.send_stream
         if sink is None:
-            found = _drawn(ask, bound, values, sampling, key, n)
+            found = drawn(ask, bound, values, sampling, key, n, signature)
         else:
             with sink.calling(self, bound, values) as ended:
-                found = _drawn(ask, bound, values, sampling, key, n)
+                found = drawn(ask, bound, values, sampling, key, n, signature)
                 ended([text for _, text in found])
         remember(CallRecord(bound, values, tuple(text for _, text in found)))
         made = Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature)
@@ -228,12 +246,18 @@ class ChainOfThought(Module, Generic[A]):
         async def acall(self, *args: Any, **kwargs: Any) -> A: ...
 
 
-def _drawn(ask: Any, bound: Bound, values: dict[str, Any], sampling: Sampling, key: Key, n: int) -> list[Any]:
+def drawn(
+    ask: Any, bound: Bound, values: Mapping[str, Any], sampling: Sampling, key: Key, n: int, signature: Any = None
+) -> list[Any]:
     """(outputs, text) of `n` draws of a call."""
-    if hasattr(ask, "predict_many"):  # what ManyRunner says; asking a protocol takes ten times as long
-        found: list[Any] = ask.predict_many(bound, values, sampling, key, n)
-        return found
-    return [ask.predict(bound, values, sampling, key) for _ in range(n)]
+    try:
+        if hasattr(ask, "predict_many"):  # what ManyRunner says; asking a protocol takes ten times as long
+            found: list[Any] = ask.predict_many(bound, values, sampling, key, n)
+            return found
+        return [ask.predict(bound, values, sampling, key) for _ in range(n)]
+    except ParseFailure as e:
+        e.signature = signature or e.signature
+        raise
 
 
 def call_key(name: str, config: Mapping[str, Any]) -> Key:
@@ -259,6 +283,9 @@ def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
         options.setdefault("max_tokens", config["max_completion_tokens"])
     if "stop" in options:
         options["stop"] = (options["stop"],) if isinstance(options["stop"], str) else tuple(options["stop"])
+    more = {k: v for k, v in config.items() if k not in _SAMPLING and k not in _OTHER and v is not None}
+    if more:
+        options["extra"] = json.dumps(more, sort_keys=True, default=option)
     said = tuple(k for k, v in options.items() if v == getattr(_UNSAID, k))
     sampling = Sampling(**options, firm=said)
     if n > 1 and sampling.temperature <= 0.15:
@@ -321,8 +348,12 @@ def input_trouble(name: str, names: list[str], missing: list[str], extra: list[s
 
 
 def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    unknown = [k for k in config if k not in _SAMPLING + _OTHER]
-    if unknown:
-        known = ", ".join(_SAMPLING + _OTHER)
-        raise TypeError(f"a predictor has no option `{unknown[0]}`; there are {known}")
+    """The options of a predictor. Raises TypeError for what belongs to a model, and for an own option misspelt."""
+    for name in config:
+        if name in _SAMPLING or name in _OTHER:
+            continue
+        if name in _OF_MODELS:
+            raise TypeError(f"`{name}` is no option of a predictor: give it to the LM")
+        if near := get_close_matches(name, _SAMPLING + _OTHER, 1, 0.9):
+            raise TypeError(f"a predictor has no option `{name}`; did you mean `{near[0]}`?")
     return dict(config)

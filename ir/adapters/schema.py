@@ -72,6 +72,17 @@ def outputs_schema(signature: Signature) -> dict[str, Any]:
     return {**out, "$defs": defs} if defs else out
 
 
+def option(value: Any) -> Any:
+    """An endpoint's option that is no JSON, as JSON: a class of pydantic, as the form of answers that it stands for.
+
+    Raises TypeError for another value.
+    """
+    if hasattr(value, "model_json_schema"):
+        form = {"name": value.__name__, "schema": value.model_json_schema(), "strict": True}
+        return {"type": "json_schema", "json_schema": form}
+    raise TypeError(f"an option of an endpoint must be JSON, not {type(value).__name__}")
+
+
 def name_of(field: Field) -> str:
     """The type of a field as Python writes it, and as prompts show it."""
     if field.shape is not None:

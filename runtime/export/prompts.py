@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import Any
 
@@ -70,6 +71,8 @@ def options_of(bound: Bound, sampling: Sampling) -> dict[str, Any]:
         out["top_p"] = s.top_p
     if s.stop:
         out["stop"] = list(s.stop)
+    if s.extra:
+        out["extra_body"] = json.loads(s.extra)
     return out
 
 

@@ -19,7 +19,6 @@ from lampc.runtime.interop import code
 from lampc.runtime.interop.functions import Names
 from lampc.runtime.interop.signatures import example_of, signature_of
 
-_CONFIG = ("temperature", "top_k", "top_p", "max_tokens", "stop", "n", "rollout_id")
 _BOOKKEEPING = frozenset({"history", "callbacks", "_compiled", "_lm_usage"})
 _LAYOUTS = {"ChatAdapter": "chat", "JSONAdapter": "json", "XMLAdapter": "xml", "BAMLAdapter": "baml"}
 
@@ -129,7 +128,7 @@ class Lowering:
 
     def predict(self, given: Any) -> Predict:
         """A predictor with everything it learnt."""
-        config = {k: v for k, v in given.config.items() if k in _CONFIG and v is not None}
+        config = {k: v for k, v in given.config.items() if v is not None}
         made = Predict(signature_of(given.signature), layout=self.layout, **config)
         self._made[id(given)] = made
         made.demos = [example_of(d) for d in given.demos]

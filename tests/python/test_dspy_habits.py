@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
+import pydantic
+import pytest
+
 import lampc
+from lampc.frontend.python.predict import sampling_of
+from lampc.frontend.python.tracing import trace
+from lampc.ir import parse_module
+from lampc.ir.runner import set_default_runner
+from lampc.runtime.export.prompts import options_of
+from lampc.runtime.models import ModelError
 from tests.python.twins import Script, both, in_turn, ours
 
 
@@ -59,3 +69,82 @@ def test_a_program_that_ran_sees_the_new_docstring() -> None:
         S.__doc__ = "Two."
         asked.batch(rows)
     assert [p[0]["content"].rsplit("\n", 1)[-1].strip() for p in side.prompts] == ["One.", "Two."]
+
+
+class Recorder(lampc.BaseLM):
+    """Keeps the options of each call."""
+
+    def __init__(self) -> None:
+        super().__init__("recorder")
+        self.options: list[dict[str, Any]] = []
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> str:
+        self.options.append({k: v for k, v in kwargs.items() if k not in ("temperature", "max_tokens")})
+        return "[[ ## reasoning ## ]]\nr\n\n[[ ## a ## ]]\nb"
+
+
+@pytest.fixture
+def recorder() -> Iterator[Recorder]:
+    lm = Recorder()
+    lampc.configure(lm=lm)
+    yield lm
+    runner: Any = set_default_runner(None)
+    runner.close()
+
+
+def test_options_that_only_an_endpoint_knows_reach_it(recorder: Recorder) -> None:
+    asked = lampc.Predict("q -> a", seed=3, reasoning_effort="low", logprobs=None)
+    asked(q="1")
+    asked(q="1", config={"seed": 4, "tools": [{"type": "function"}]})
+    asked.batch([lampc.Example(q="2").with_inputs("q")])
+    lampc.ChainOfThought("q -> a", presence_penalty=0.3)(q="3")
+    assert recorder.options == [
+        {"reasoning_effort": "low", "seed": 3},
+        {"reasoning_effort": "low", "seed": 4, "tools": [{"type": "function"}]},
+        {"reasoning_effort": "low", "seed": 3},
+        {"presence_penalty": 0.3},
+    ]
+
+
+def test_calls_with_other_options_are_other_calls(recorder: Recorder) -> None:
+    class Twice(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = lampc.Predict("q -> a", seed=1), lampc.Predict("q -> a", seed=2)
+
+        def forward(self, q: str) -> lampc.Prediction:
+            return lampc.Prediction(a=self.one(q=q).a + self.two(q=q).a)
+
+    module = trace(Twice()).module
+    assert str(parse_module(str(module))) == str(module)
+    Twice().batch([lampc.Example(q="1").with_inputs("q")])
+    assert sorted(o["seed"] for o in recorder.options) == [1, 2]
+
+
+def test_a_class_of_pydantic_is_the_form_of_answers(recorder: Recorder) -> None:
+    class Form(pydantic.BaseModel):
+        a: str
+
+    lampc.Predict("q -> a", response_format=Form)(q="1")
+    (told,) = recorder.options
+    assert told["response_format"]["json_schema"]["schema"]["properties"]["a"]["type"] == "string"
+
+
+def test_options_that_cannot_be(recorder: Recorder) -> None:
+    with pytest.raises(TypeError, match="did you mean `temperature`"):
+        lampc.Predict("q -> a", temprature=1)
+    with pytest.raises(TypeError, match="`api_key` is no option of a predictor: give it to the LM"):
+        lampc.Predict("q -> a", api_key="k")
+    with pytest.raises(TypeError, match="must be JSON, not object"):
+        lampc.Predict("q -> a", seed=object())(q="1")
+    with (
+        lampc.context(lm=lampc.LM("firefly")),
+        pytest.raises(ModelError, match="runs on this machine and has no option 'seed'"),
+    ):
+        lampc.Predict("q -> a", seed=1)(q="x")
+
+
+def test_an_exported_program_sends_these_options_too() -> None:
+    asked = lampc.Predict("q -> a", seed=1)
+    _, sampling = sampling_of(asked.config)
+    assert options_of(asked.bound(), sampling)["extra_body"] == {"seed": 1}
