@@ -89,11 +89,17 @@ class OptimizeResult:
 
 
 def problem_of(
-    unit: Unit, train: Sequence[Row], select: Sequence[Row], program: str | None = None, start: Assignment | None = None
+    unit: Unit,
+    train: Sequence[Row],
+    select: Sequence[Row],
+    program: str | None = None,
+    start: Assignment | None = None,
+    whole: bool = False,
 ) -> Problem:
     """The problem as optimizers see it."""
     examples = tuple(Example(r.inputs, r.labels) for r in train)
-    return Problem(unit.module, examples, len(select), start or Assignment(), program or unit.entry or None)
+    entry = program or unit.entry or None
+    return Problem(unit.module, examples, len(select), start or Assignment(), entry, whole=whole)
 
 
 def optimize(
@@ -109,14 +115,16 @@ def optimize(
     budget: Budget = UNLIMITED,
     record: Path | None = None,
     strict: bool = False,
+    whole: bool = False,
 ) -> OptimizeResult:
     """Run `steps` one after another, starting from `start`; the best candidate on `select` is the result.
 
     What is finished is in `session.store` at once: the same call made again goes on where a killed process was,
     and gives the same result. `record` is where a readable `run.json` is kept. With `strict` a metric that
-    raises ends the run. Raises OptimizeError, MetricError if `strict`, Interrupted, and the session's errors.
+    raises ends the run. With `whole`, predictors that the program does not reach get parameters too. Raises
+    OptimizeError, MetricError if `strict`, Interrupted, and the session's errors.
     """
-    problem = problem_of(unit, train, select, program, start)
+    problem = problem_of(unit, train, select, program, start, whole)
     run = _Run(unit, session, problem, {"train": train, "dev": select}, metric, budget, strict)
     journal = Journal(session.store, run.identity(steps), run.about(steps), record)
     known = journal.finished()
@@ -178,6 +186,7 @@ class _Run:
             "steps": [f"{s.name}: {s!r}" for s in steps],
             "pools": digest(freeze([_pool_text(s, self.problem) for s in steps])),
             "seed": self.session.seed,
+            **({"whole": True} if self.problem.whole else {}),
         }
 
     def identity(self, steps: Sequence[Strategy]) -> str:

@@ -1,25 +1,27 @@
 """DSPy's optimizers over the runtime: `LabeledFewShot`, `BootstrapFewShot`.
 
-Thin: each turns examples into rows and a program into a unit, and hands both to a session.
+Thin: a bootstrap turns examples into rows and its teacher into a unit, and hands both to a session.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.tracing import trace
-from lampc.ir import Assignment, thaw
+from lampc.ir import Assignment, Demo, DemoSet, thaw
 from lampc.ir.settings import settings
-from lampc.runtime.configure import session_of
+from lampc.runtime.configure import context, session_of
 from lampc.runtime.evaluation.rows import row_metric, rows_of
 from lampc.runtime.lm import LM
 from lampc.runtime.teleprompter import Teleprompter
 
 if TYPE_CHECKING:
     from lampc.passes.optimize import Strategy
+    from lampc.runtime.types import Row
 
 
 class LabeledFewShot(Teleprompter):
@@ -33,18 +35,20 @@ class LabeledFewShot(Teleprompter):
         return "labeled", {"k": self.k}
 
     def compile(self, student: Module, *, trainset: Sequence[Example], sample: bool = True) -> Module:
-        """A copy of `student` with demos. Nothing is run."""
-        from lampc.passes.optimize import LabeledFewShot as Strategy
-
-        if not trainset:
-            return student
-        return compiled(student, trainset, Strategy(self.k, sample), None)
+        """A copy of `student` with examples as demos, drawn as DSPy draws them. Nothing is run, no model is needed."""
+        made = _module(student).reset_copy()
+        examples = _examples(trainset)
+        size, rng = min(self.k, len(examples)), random.Random(0)
+        for predictor in made.predictors():
+            predictor.demos = rng.sample(examples, size) if sample else examples[:size]
+        return made
 
 
 class BootstrapFewShot(Teleprompter):
-    """Demos out of the student's own successful runs; options as in DSPy.
+    """Demos out of the successful runs of a teacher, which is the student itself if none is given; options as in DSPy.
 
-    All attempts that the algorithm could need next run together; the result is that of one after another.
+    All attempts that the algorithm is sure to need next run together; the result is that of one after another.
+    `teacher_settings` hold while the teacher runs: `{"lm": lm}` is for its predictors that have no LM of their own.
     """
 
     def __init__(
@@ -58,6 +62,7 @@ class BootstrapFewShot(Teleprompter):
         max_errors: int | None = None,
     ) -> None:
         self.metric = metric
+        self.teacher_settings = dict(teacher_settings or {})
         self.options: dict[str, Any] = {
             "max_bootstrapped_demos": max_bootstrapped_demos,
             "max_labeled_demos": max_labeled_demos,
@@ -65,70 +70,94 @@ class BootstrapFewShot(Teleprompter):
             "metric_threshold": metric_threshold,
             "max_errors": max_errors,
         }
-        teacher = (teacher_settings or {}).get("lm")
-        if teacher is not None:
-            self.options["teacher_model"] = teacher.model if isinstance(teacher, LM) else str(teacher)
 
     def step(self) -> tuple[str, dict[str, Any]]:
-        """As a step of `lampc.optimize(...)`; its metric is the declaration's."""
-        return "bootstrap", {k: v for k, v in self.options.items() if v is not None}
+        """As a step of `lampc.optimize(...)`; its metric is the declaration's, its teacher's LM a model of the program,
+        by name."""
+        options = {k: v for k, v in self.options.items() if v is not None}
+        teacher = self.teacher_settings.get("lm")
+        if teacher is not None:
+            options["teacher_model"] = teacher.model if isinstance(teacher, LM) else str(teacher)
+        return "bootstrap", options
 
     def compile(self, student: Module, *, teacher: Module | None = None, trainset: Sequence[Example]) -> Module:
-        """A copy of `student` with demos; `teacher` is a program of the same predictors.
+        """A copy of `student` with demos; `teacher` is a program of the same predictors, and asks the LMs that it has.
 
-        Raises OptimizeError once `max_errors` runs (by default those of the settings) have failed, or all have.
+        A teacher that was compiled, and any where `max_labeled_demos` is 0, shows the demos that it has; others show
+        labelled ones. Raises OptimizeError for a teacher of other predictors, and once `max_errors` runs (by default
+        those of the settings) have failed, or all have.
         """
         from lampc.passes.optimize import BootstrapFewShot as Strategy
 
-        most = self.options["max_errors"]
+        made = _module(student).reset_copy()
+        asked = (student if teacher is None else _module(teacher)).deepcopy()
+        _check_alike(made, asked)
+        most, examples = self.options["max_errors"], _examples(trainset)
         options = {**self.options, "max_errors": settings.max_errors or 0 if most is None else most}
-        return compiled(student, trainset, Strategy(**options), self.metric, teacher)
+        keep = asked._compiled or not self.options["max_labeled_demos"]
+        with context(**self.teacher_settings):
+            rows, found = _bootstrap(asked, examples, Strategy(**options, speculate=1.0, keep_demos=keep), self.metric)
+        for symbol, predictor in predictor_symbols(made):
+            demos = found.get(f"{symbol}.demos")
+            if demos is not None:
+                predictor.demos = _demos(demos, predictor, rows, examples)
+        made._compiled = True
+        return made
 
 
-def compiled(
-    student: Module,
-    trainset: Sequence[Example],
-    strategy: Strategy,
-    metric: Callable[..., Any] | None,
-    teacher: Module | None = None,
-) -> Module:
-    """Run one optimizer over a module and give a copy that has what it found."""
+def _bootstrap(
+    teacher: Module, examples: Sequence[Example], strategy: Strategy, metric: Callable[..., Any] | None
+) -> tuple[list[Row], Assignment]:
+    """The examples as rows, and what an optimizer finds that runs the teacher on them."""
     from lampc.runtime.driver import optimize
 
-    if not isinstance(student, Module):
-        raise TypeError("compile takes a lampc.Module; for a @lampc.program use `lampc optimize`")
-    made = student.reset_copy()
-    unit = trace(made)
-    start = _parameters(teacher) if teacher is not None else Assignment()
-    rows = rows_of(trainset, unit)
-    score = row_metric(metric or (lambda example, prediction, trace=None: 1.0), unit)
+    unit = trace(teacher)
+    rows = rows_of(examples, unit)
+    measure = metric or (lambda example, prediction, trace=None: 1.0)
+    score = row_metric(measure, unit, dict(predictor_symbols(teacher)))
     result = optimize(
         unit, session_of("compile"), steps=[strategy], train=rows, select=[], metric=score, program=unit.entry,
-        start=start,
+        whole=True,
     )  # fmt: skip
-    apply(made, result.assignment, demos_only=teacher is not None)
-    made._compiled = True
-    return made
+    return rows, result.assignment
 
 
-def _parameters(teacher: Module) -> Assignment:
-    """What a teacher's predictors say, as a candidate."""
-    values: dict[str, Any] = {}
-    for symbol, predictor in predictor_symbols(teacher):
-        bound = predictor.bound()
-        values[f"{symbol}.instruction"] = bound.instruction
-        values[f"{symbol}.demos"] = bound.demos
-    return Assignment().updated(**values)
+def _demos(found: DemoSet, predictor: Any, rows: Sequence[Row], examples: Sequence[Example]) -> list[Example]:
+    """Demos as a predictor holds them: those that nobody ran are the examples themselves."""
+    from lampc.passes.optimize import Example as Labelled
+
+    signature = predictor.ir_signature()
+    own: dict[Demo | None, Example] = {}
+    for row, example in zip(rows, examples, strict=True):
+        own.setdefault(Labelled(row.inputs, row.labels).demo(signature), example)
+    return [
+        Example(thaw(d.values), augmented=True) if d.augmented else own.get(d) or Example(thaw(d.values))
+        for d in found.items
+    ]
 
 
-def apply(module: Module, assignment: Assignment, *, demos_only: bool = False) -> None:
-    """Set demos and instructions of a module's predictors to those of a candidate."""
-    for symbol, predictor in predictor_symbols(module):
-        demos = assignment.get(f"{symbol}.demos")
-        if demos is not None:
-            predictor.demos = [
-                Example(thaw(d.values), **({"augmented": True} if d.augmented else {})) for d in demos.items
-            ]
-        text = assignment.get(f"{symbol}.instruction")
-        if text is not None and not demos_only:
-            predictor.signature = predictor.signature.with_instructions(text)
+def _module(program: Any) -> Module:
+    if not isinstance(program, Module):
+        raise TypeError("compile takes a lampc.Module; for a @lampc.program use `lampc optimize`")
+    return program
+
+
+def _examples(trainset: Sequence[Any]) -> list[Example]:
+    return [e if isinstance(e, Example) else Example(e) for e in trainset]
+
+
+def _check_alike(student: Module, teacher: Module) -> None:
+    """Raises OptimizeError if their predictors differ in names or fields."""
+    from lampc.passes.optimize import OptimizeError
+
+    def parts(module: Module) -> dict[str, Any]:
+        signatures = {n: p.ir_signature() for n, p in predictor_symbols(module)}
+        return {n: [(f.name, f.type) for f in (*s.inputs, *s.outputs)] for n, s in signatures.items()}
+
+    ours, theirs = parts(student), parts(teacher)
+    wrong = [n for n in {**ours, **theirs} if ours.get(n) != theirs.get(n)]
+    if wrong:
+        raise OptimizeError(
+            f"bootstrap: student and teacher need the same predictors, and `{wrong[0]}` of them is "
+            f"{'not in both' if wrong[0] not in ours or wrong[0] not in theirs else 'one of other fields'}"
+        )

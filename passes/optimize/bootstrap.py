@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
-from lampc.ir import Assignment, Demo, Obj, digest
+from lampc.ir import Assignment, Demo, Obj, digest, freeze
 from lampc.passes.optimize.jobs import Job, Result, RunJob, RunResult, TracedCall
 from lampc.passes.optimize.labeled import LabeledFewShot, demos_of, draw
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem, check_count
@@ -33,10 +33,11 @@ class BootstrapFewShot:
 
     A run succeeds if the metric's score is at least `metric_threshold`, or, without one, not 0. The teacher is
     the program with `max_labeled_demos` labelled demos (never the row's own), run by `teacher_model` (a model
-    symbol) if given. Each predictor gets up to `max_bootstrapped_demos` traced demos, filled up to
-    `max_labeled_demos` with labelled rows that were not bootstrapped. `max_errors` failing runs end the search
-    with an error, and so does a search in which every run failed (0: never). `speculate` times the rows still needed
-    are asked for at once, and more if many fail.
+    symbol) if given; with `keep_demos` it has its own demos instead. Each predictor gets up to
+    `max_bootstrapped_demos` traced demos, filled up to `max_labeled_demos` with labelled rows that were not
+    bootstrapped. `max_errors` failing runs end the search with an error, and so does a search in which every run
+    failed (0: never). `speculate` times the rows still needed are asked for at once, and more if many fail; 1 or less
+    asks for nothing that could turn out unneeded.
     """
 
     name: ClassVar[str] = "bootstrap"
@@ -48,6 +49,7 @@ class BootstrapFewShot:
     teacher_model: str = ""
     speculate: float = 2.0
     seed: int = 0
+    keep_demos: bool = False
 
     def begin(self, problem: Problem) -> Bootstrap:
         check_count(self.name, **{n: getattr(self, n) for n in _COUNTS})
@@ -55,6 +57,8 @@ class BootstrapFewShot:
             raise OptimizeError(f"{self.name}: `max_rounds` is {self.max_rounds}; at least one is needed")
         if not problem.train:
             raise OptimizeError(f"{self.name}: split `{problem.train_split}` has no rows to run")
+        if self.teacher_model not in ("", "main") and problem.module.lookup(self.teacher_model) is None:
+            raise OptimizeError(f"{self.name}: the program defines no model `{self.teacher_model}` for a teacher")
         return Bootstrap(self, problem)
 
 
@@ -101,12 +105,19 @@ class Bootstrap:
         return Demand(min(wanted, rows), rows * self.options.max_rounds - self._round)
 
     def teacher(self, row: int) -> Assignment:
-        """The teacher that runs `row`: labelled demos, none of them equal to the row itself."""
+        """The teacher that runs `row`: labelled demos or its own, none of them equal to the row itself."""
         train, own = self.problem.train, self.problem.train[row]
-        demos = {
-            name: demos_of([train[i] for i in self._labeled[name] if train[i] != own], p.signature)
-            for name, p in self.free.items()
-        }
+        if self.options.keep_demos:
+            itself = Demo(freeze({**own.inputs, **own.labels}))
+            demos = {
+                name: [d for d in self.problem.demos(self.problem.start, p) if d not in (itself, own.demo(p.signature))]
+                for name, p in self.free.items()
+            }
+        else:
+            demos = {
+                name: demos_of([train[i] for i in self._labeled[name] if train[i] != own], p.signature)
+                for name, p in self.free.items()
+            }
         made = self.problem.with_demos(self.problem.start, demos)
         if self.options.teacher_model:
             models = {f"{p.symbol}.model": self.options.teacher_model for p in self.problem.predictors()}
@@ -118,7 +129,8 @@ class Bootstrap:
     def _window(self) -> int:
         wanted = self.options.max_bootstrapped_demos - len(self.bootstrapped)
         tries = (self._row + 1) / (len(self.bootstrapped) + 1)
-        return max(1, math.ceil(wanted * max(1.0, self.options.speculate, tries)))
+        ahead = max(self.options.speculate, tries) if self.options.speculate > 1 else 1
+        return max(1, math.ceil(wanted * ahead))
 
     def _next_attempt(self, row: int) -> int | None:
         """The attempt at `row` to ask for now: the first unasked one, if all before it failed."""

@@ -41,7 +41,8 @@ class Example:
 class Problem:
     """What is to be improved: a program, its starting parameters, and the rows there are.
 
-    `train` are the rows of split `train_split`; of `select_split` only the number of rows is known here.
+    `train` are the rows of split `train_split`; of `select_split` only the number of rows is known here. With `whole`
+    the predictors that the program does not reach count too.
     """
 
     module: Module
@@ -51,12 +52,14 @@ class Problem:
     entry: str | None = None
     train_split: str = "train"
     select_split: str = "dev"
+    whole: bool = False
 
     def predictors(self) -> list[DefPredictor]:
-        """Predictors that the program can reach, in order of definition; all of them if it was not traced."""
+        """Predictors that the program can reach, in order of definition; all of them if it was not traced,
+        or if the `whole` module is meant."""
         found = {op.symbol: op for op in self.module.body.ops if isinstance(op, DefPredictor)}
         functions = [op for op in self.module.body.ops if isinstance(op, Func)]
-        if not functions:
+        if self.whole or not functions:
             return list(found.values())
         entry = next((f for f in functions if f.symbol == self.entry), functions[-1])
         reached, todo, used = {entry.symbol}, [entry], set()

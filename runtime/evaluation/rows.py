@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from lampc.frontend.python.data import MetricFunction
@@ -97,18 +97,21 @@ def _required(function: Metric) -> int:
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
 
 
-def row_metric(metric: Metric, unit: Unit) -> RowMetric:
+def row_metric(metric: Metric, unit: Unit, predictors: Mapping[str, Any] | None = None) -> RowMetric:
     """A metric of DSPy's form (example, prediction, trace=None), or one declared with `@lampc.metric`, for optimizers.
 
-    A coroutine is run to its end on the spot.
+    Steps of the trace name their predictor, or hold it where `predictors` has it by its name. A coroutine is run
+    to its end on the spot.
     """
     if isinstance(metric, MetricFunction) and metric.compares():
         return build_metric(metric.function, unit)
     traced = len(inspect.signature(_code(metric)).parameters) > 2
+    held = predictors or {}
 
     def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
         example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
-        more = (None if trace is None else steps_of(unit, trace),) if traced else ()
+        steps = None if trace is None else [(held.get(n, n), *rest) for n, *rest in steps_of(unit, trace)]
+        more = (steps,) if traced else ()
         value = metric(example, Prediction(as_objects(unit, outputs)), *more)
         if inspect.iscoroutine(value):
             from lampc.runtime.evaluation.coroutines import run_together

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lampc.ir import Assignment, Demo, DemoSet, Obj, digest
+from lampc.ir.prog import DefModel
 from lampc.passes.optimize import (
     BootstrapFewShot,
     Example,
@@ -202,11 +204,36 @@ def test_demos_of_runs_are_marked() -> None:
 
 
 def test_a_teacher_model_runs_the_rows_but_not_the_result() -> None:
-    optimizer = BootstrapFewShot(teacher_model="big").begin(problem(5))
+    with pytest.raises(OptimizeError, match="defines no model `big`"):
+        BootstrapFewShot(teacher_model="big").begin(problem(5))
+    given = problem(5)
+    given.module.add(DefModel.make(symbol="big"))
+    optimizer = BootstrapFewShot(teacher_model="big").begin(given)
     (job, *_) = optimizer.ask(9)
     assert isinstance(job, RunJob)
     assert job.assignment.get("second.model") == "big"
     assert optimizer.best.get("second.model") is None
+
+
+def test_a_teacher_that_keeps_its_demos_shows_none_of_the_row_it_runs() -> None:
+    given = problem(5)
+    own = given.with_demos(given.start, {"first": [e.demo(given.predictors()[0].signature) for e in examples(2)]})
+    kept = replace(given, start=own)
+    jobs = BootstrapFewShot(keep_demos=True).begin(kept).ask(9)
+    assert [texts(j.assignment, "first") for j in jobs if isinstance(j, RunJob)][:3] == [["t1"], ["t0"], ["t0", "t1"]]
+
+
+def test_predictors_that_are_not_reached_get_labelled_demos_of_a_whole_module() -> None:
+    for whole, found in ((False, None), (True, ["t1"])):
+        optimizer = BootstrapFewShot(1, 1).begin(replace(problem(2), whole=whole))
+        drive(optimizer, runs(lambda row, _: 1.0))
+        assert (texts(optimizer.best, "other") if whole else optimizer.best.get("other.demos")) == found
+
+
+def test_without_speculation_no_row_is_asked_for_that_could_be_unneeded() -> None:
+    optimizer = BootstrapFewShot(max_bootstrapped_demos=4, speculate=1.0).begin(problem(50))
+    jobs = drive(optimizer, runs(lambda row, _: float(row % 3 == 2)), 4096)
+    assert len(jobs) == 12
 
 
 def test_too_many_errors_end_the_search() -> None:
