@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import ModelInfo
 from lampc.ir.media import split
+from lampc.runtime.lm import BaseLM
 from lampc.runtime.models import Answer, ModelCall, ModelError, failed
 from lampc.runtime.providers.answer import from_data
 from lampc.runtime.remote import message, read
+from lampc.runtime.replaced import drawing
 from lampc.runtime.target import RemoteTarget
 
 if TYPE_CHECKING:
@@ -42,7 +44,7 @@ class HostModel:
                 "or a function of messages"
             )
         self.source = source
-        self._forward = getattr(source, "forward", None) or awaited(getattr(source, "aforward", None))
+        self._forward = _method(source)
         digest = hashlib.blake2b(f"host {name} {next(_numbers)}".encode(), digest_size=16).hexdigest()
         self.target: Target = RemoteTarget(ModelInfo(str(getattr(source, "model", name)), digest, 1 << 20))
 
@@ -54,6 +56,7 @@ class HostModel:
 
     def make(self, call: ModelCall) -> Answer:
         messages = [{"role": r, "content": split(c)} if r != "message" else message(r, c) for r, c in call.messages]
+        token = drawing.set(call.draw)
         try:
             if self._forward is None:
                 return answer_of(self.source(messages), messages)
@@ -66,6 +69,8 @@ class HostModel:
             return answer_of(self._forward(prompt=None, messages=messages, **options), messages)
         except Exception as e:
             return failed(e)
+        finally:
+            drawing.reset(token)
 
     def retain(self, ids: tuple[int, ...]) -> None:
         return None
@@ -78,6 +83,20 @@ class HostModel:
 
     def close(self) -> None:
         return None
+
+
+def _method(source: Any) -> Callable[..., Any] | None:
+    """The method by which a model is asked, None for a function. Raises ModelError."""
+    if not isinstance(source, BaseLM):
+        return getattr(source, "forward", None) or awaited(getattr(source, "aforward", None))
+    name = source.replaced()
+    if not name:
+        raise ModelError(
+            f"{type(source).__name__} has no answers: a class derived from lampc.BaseLM has a method "
+            "`forward(self, prompt=None, messages=None, **kwargs)`, or `aforward`; lampc.LM is for models by name"
+        )
+    found: Callable[..., Any] = source.origin if name == "__call__" else getattr(source.origin, name)
+    return awaited(found) if name == "aforward" else found
 
 
 def awaited(function: Callable[..., Awaitable[Any]] | None) -> Callable[..., Any] | None:
@@ -105,6 +124,10 @@ def answer_of(given: Any, messages: Sequence[dict[str, Any]]) -> Answer:
         return Answer(given)
     if isinstance(given, Sequence) and given and isinstance(given[0], str):
         return Answer(given[0], choices=tuple(given) if len(given) > 1 else ())
+    if isinstance(given, Sequence) and given and isinstance(given[0], dict) and "text" in given[0]:
+        first = given[0]  # as calls of an LM give it
+        tools = tuple(plain(t) for t in first.get("tool_calls") or ())
+        return Answer(first["text"] or "", tool_calls=tools, reasoning=first.get("reasoning_content") or "")
     return read(from_data(plain(given), "the model"))
 
 

@@ -7,6 +7,7 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import fields
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -15,6 +16,8 @@ from lampc.ir import Draw, Key, Sampling
 from lampc.ir.errors import LMUnexpectedError
 from lampc.ir.settings import settings
 from lampc.runtime.history import CallEntry, print_entries
+from lampc.runtime.replaced import IN_CALL, IN_FORWARD, Replaceable, completion, drawing
+from lampc.runtime.routes import route
 
 if TYPE_CHECKING:
     from lampc.runtime.models import Answer
@@ -40,7 +43,7 @@ _CONNECTION = {
 _LOCAL = ("backend", "tensor_parallel", "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
 
 
-class BaseLM:
+class BaseLM(Replaceable):
     """Base of models that are Python code: override `forward(prompt=None, messages=None, **kwargs)`, or `aforward`.
 
     It gives a text, or a chat completion as OpenAI's client does (an object or a dict with `choices`). Its answers are
@@ -97,14 +100,36 @@ class BaseLM:
         session, *call = self._prepared(prompt, messages, kwargs)
         return self._told(await session.achat(*call))
 
+    def forward(
+        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> Any:
+        """What the model answers, as a chat completion: to be replaced, and to be called by `super()` where there is
+        a model below. Raises LMError; ModelError where there is none."""
+        session, *call = self._prepared(prompt, messages, kwargs, IN_FORWARD)
+        return completion(self._good(session.chat(*call)), self.model)
+
+    async def aforward(
+        self, prompt: str | None = None, messages: Sequence[Mapping[str, Any]] | None = None, **kwargs: Any
+    ) -> Any:
+        """As `forward`, for `await`. Where both are replaced, `forward` is called."""
+        session, *call = self._prepared(prompt, messages, kwargs, IN_FORWARD)
+        return completion(self._good(await session.achat(*call)), self.model)
+
     def _told(self, answers: Sequence[Answer]) -> list[Any]:
+        return [shown(a) for a in self._good(answers)]
+
+    def _good(self, answers: Sequence[Answer]) -> Sequence[Answer]:
         for answer in answers:
             if answer.error:
                 raise answer.exception or LMUnexpectedError(answer.error, model=self.model)
-        return [shown(a) for a in answers]
+        return answers
 
     def _prepared(
-        self, prompt: str | None, messages: Sequence[Mapping[str, Any]] | None, kwargs: dict[str, Any]
+        self,
+        prompt: str | None,
+        messages: Sequence[Mapping[str, Any]] | None,
+        kwargs: dict[str, Any],
+        step: int = IN_CALL,
     ) -> tuple[Any, ...]:
         """(the session, messages, sampling, draws) of a call."""
         from lampc.runtime.configure import current_session
@@ -116,8 +141,13 @@ class BaseLM:
         rollout = kwargs.pop("rollout_id", self.kwargs.get("rollout_id"))
         lm = self if not kwargs else self.copy(**kwargs)
         lm._entries = self._entries
+        if lm is not self:
+            lm._origin = self.origin
+        if step == IN_FORWARD or lm.replaced() == "__call__":
+            lm = lm.beyond(step)
         session: Session = current_session(f"LM {self.model!r}").using(lm)
-        key = Key(("lm",) if rollout is None else (f"lm@{rollout}",))
+        drawn = f"#{drawing.get():x}" if drawing.get() else ""
+        key = Key((("lm" if rollout is None else f"lm@{rollout}") + drawn,))
         sampling = Sampling()
         view = session.models.get("main")
         if n > 1 and view.sampling(sampling).temperature <= 0.15:
@@ -150,6 +180,13 @@ class BaseLM:
         """The last calls, oldest first, at most `settings.max_history_size` of them."""
         return [e.as_dict() for e in self._entries]
 
+    @history.setter
+    def history(self, entries: list[dict[str, Any]]) -> None:
+        if entries:
+            raise ValueError("the history of an LM can be emptied (`lm.history = []`), not written")
+        self._entries = deque(maxlen=int(settings.max_history_size))
+        self.__dict__.pop("_inner", None)
+
     def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
         """Print the last `n` calls of this model."""
         print_entries(self.history[-n:] if n > 0 else [], file)
@@ -157,7 +194,7 @@ class BaseLM:
     def watch(self, view: ModelView, sampling: Sampling, ids: Any, messages: Any, started: float) -> Watch:
         """Called as a call begins; what it gives is called at its end."""
         told = active(self)
-        end = begin("lm", self, {"messages": [{"role": r, "content": c} for r, c in messages]}, told) if told else None
+        end = begin("lm", self.origin, _inputs(messages, sampling), told) if told else None
         tracker = settings.get("usage_tracker")
         keep = not settings.get("disable_history")
 
@@ -193,7 +230,8 @@ class BaseLM:
         made = copy.copy(self)
         made.kwargs = {**self.kwargs}
         made._entries = deque(maxlen=self._entries.maxlen)
-        made.__dict__.pop("_lampc_name", None)
+        for own in ("_lampc_name", "_inner", "_origin"):
+            made.__dict__.pop(own, None)
         for name, value in kwargs.items():
             if name in ("model", "cache", "num_retries", "callbacks", "model_type"):
                 setattr(made, name, value)
@@ -255,6 +293,15 @@ _NOT_SENT = (
 )
 
 
+def _inputs(messages: Any, sampling: Sampling) -> dict[str, Any]:
+    """A call as callbacks are told of it: the options are those that the call itself says."""
+    unsaid = Sampling()
+    names = [f.name for f in fields(Sampling) if f.name not in ("firm", "extra")]
+    said = {n: v for n in names if (v := getattr(sampling, n)) != getattr(unsaid, n) or n in sampling.firm}
+    sent = [{"role": role, "content": content} for role, content in messages]
+    return {"prompt": None, "messages": sent, "kwargs": {**said, **json.loads(sampling.extra or "{}")}}
+
+
 class LM(BaseLM):
     """A model by its name: `firefly`, a checkpoint folder, the URL of an OpenAI-compatible endpoint, or
     `provider/model`.
@@ -292,7 +339,6 @@ class LM(BaseLM):
         self.launch_kwargs, self.train_kwargs = launch_kwargs or {}, train_kwargs or {}
         self.use_developer_role = use_developer_role
         self.engine = engine
-        self._keep = cache
         if isinstance(engine, str) and engine not in ("auto", "litellm", "openai"):
             raise ValueError(f"engine is auto, openai, litellm or an object that answers, not {engine!r}")
 
@@ -302,8 +348,14 @@ class LM(BaseLM):
         which the bundled model is one."""
         return "compact" if self.model == "firefly" or hasattr(self.engine, "tokenizer") else "chat"
 
+    @property
+    def kept(self) -> bool:
+        return self.cache and not self.replaced()
+
     def source(self) -> tuple[Any, dict[str, Any]]:
         """What a pool makes this model of: (source, options). Raises LMConfigurationError."""
+        if self.replaced():
+            return self, {}
         if not isinstance(self.engine, str):
             return self.engine, {}
         base = self.kwargs.get("api_base") or self.kwargs.get("base_url")
@@ -365,31 +417,6 @@ def _saved_class(name: str, own: type[BaseLM], trusted: bool) -> type[BaseLM]:
 _CLASS, _DSPY_LM = "_dspy_lm_class", "dspy.clients.lm.LM"
 """The entry of a saved state that names the model's class, and what DSPy calls the one that is `LM` here."""
 _ADDRESSES = ("api_base", "base_url", "model_list")
-OPENAI_URL = "https://api.openai.com/v1"
-_SPEAKS_OPENAI = ("openai/", "hosted_vllm/", "text-completion-openai/", "litellm_proxy/", "custom_openai/")
-LITELLM = "litellm:"
-
-
-def route(model: str, base: str | None, engine: str = "auto") -> tuple[str, str]:
-    """(URL, model's name there) of an endpoint, or ("", name) of a model on this machine.
-
-    Models that litellm is to reach have `litellm:` as their URL.
-    """
-    import os
-    from pathlib import Path
-
-    bare = next((model[len(p) :] for p in _SPEAKS_OPENAI if model.startswith(p)), "")
-    if base and engine != "litellm":
-        return base, bare or model
-    if model.startswith(("http://", "https://")):
-        return model, ""
-    if model == "firefly" or "/" not in model or Path(model).is_dir() or model.startswith((".", "/", "~")):
-        if engine == "litellm":
-            return LITELLM, model
-        return "", model
-    if model.startswith("openai/") and engine != "litellm":
-        return os.environ.get("OPENAI_BASE_URL") or os.environ.get("OPENAI_API_BASE") or OPENAI_URL, bare
-    return LITELLM + (base or ""), model
 
 
 def counts(answer: Answer) -> dict[str, Any]:

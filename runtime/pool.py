@@ -43,6 +43,7 @@ class ModelPool:
         bus: EventBus | None = None,
     ) -> None:
         self.override = override
+        self._main_only = False
         self.bus = bus
         self.base = base
         self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
@@ -55,8 +56,9 @@ class ModelPool:
         self._generation = 0
 
     def using(self, override: Any) -> ModelPool:
-        """The same models with another override."""
+        """The same models with another `main`: those that have names of their own stay what they are."""
         made = copy.copy(self)
+        made._main_only = True
         made.override, made._views, made._named, made._hits = override, {}, {}, {}
         return made
 
@@ -84,7 +86,7 @@ class ModelPool:
             if found is not None and found.lm is known:
                 return found, declared, known
             source: Any = known  # set on a predictor as an object: who does that means this one
-        elif self.override is not None:
+        elif self.override is not None and (name == "main" or not self._main_only):
             source = self.override
         elif isinstance(definition, DefModel):
             source = definition.source
@@ -200,7 +202,9 @@ class ModelPool:
 
     def _object(self, name: str, source: Any) -> Model:
         """A model given as an object: an engine of ours, something with DSPy's `forward`, a function of messages."""
-        if hasattr(source, "target"):
+        from lampc.runtime.lm import BaseLM
+
+        if hasattr(source, "target") and not (isinstance(source, BaseLM) and source.replaced()):
             made: Model = source
             return made
         if hasattr(source, "submit") and hasattr(source, "step"):

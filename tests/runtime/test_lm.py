@@ -16,8 +16,8 @@ import pytest
 import lampc
 from lampc.ir.settings import settings
 from lampc.runtime.configure import as_lm, default_runner
-from lampc.runtime.lm import LITELLM, OPENAI_URL, route
 from lampc.runtime.models import ModelError
+from lampc.runtime.routes import LITELLM, OPENAI_URL, route
 from lampc.runtime.scripted import DummyLM
 from tests.runtime.loopback import Loopback, events, failure
 
@@ -571,3 +571,90 @@ def test_a_scripted_model_is_an_lm(capsys: pytest.CaptureFixture[str]) -> None:
     assert (lm.kwargs, lm.model) == ({"temperature": 0.0, "max_tokens": 1000}, "dummy")
     thinks = DummyLM([{"answer": "a"}], reasoning=True)
     assert thinks("x")[0]["reasoning_content"] == "Some reasoning"
+
+
+# -- classes that users derive ----------------------------------------------------------------------------
+
+
+class Noting(lampc.LM):
+    """Notes its calls and passes them on."""
+
+    asked = 0
+
+    def __call__(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> list[Any]:
+        self.asked += 1
+        return [str(t) + "!" for t in super().__call__(prompt=prompt, messages=messages, **kwargs)]
+
+
+class Wrapping(Noting):
+    forwarded = 0
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        self.forwarded += 1
+        found = super().forward(prompt=prompt, messages=messages, **kwargs)
+        found.choices[0].message.content += "?"
+        return found
+
+
+def test_classes_that_replace_calls_of_an_lm_are_asked_by_them() -> None:
+    with Loopback(lambda m: "answer: yes") as server:
+        lm = Wrapping("m", api_base=server.url, temperature=0.3)
+        lampc.configure(lm=lm)
+        assert qa()(question="a").answer == "yes?!"
+        assert len(lm.history) == 1
+        lm.history = []
+        lm.asked = lm.forwarded = 0
+        assert qa()(question="0").answer == "yes?!"
+        assert (lm.asked, lm.forwarded, len(lm.history)) == (1, 1, 1)
+        assert lm("b") == ["answer: yes?!"]
+        assert asyncio.run(lm.acall("c")) == ["answer: yes?"], "acall is not replaced"
+        assert [p.answer for p in qa().batch([{"question": "d"}, {"question": "e"}])] == ["yes?!"] * 2
+        assert (lm.asked, lm.forwarded, len(lm.history)) == (4, 5, 5)
+        assert len(lm.copy()("n", n=3, temperature=1.0)) == 3
+    assert [r["temperature"] for r in server.requests] == [0.3] * 6 + [1.0] * 3
+    assert len({r["seed"] for r in server.requests[6:]}) == 3, "draws of one call stay different"
+
+
+def test_classes_that_answer_themselves() -> None:
+    class Mine(lampc.LM):
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            return "answer: mine"
+
+    class Logged(lampc.LM):
+        def __call__(self, *args: Any, **kwargs: Any) -> list[Any]:
+            return ["answer: logged"]
+
+    class Scripted(DummyLM):
+        async def aforward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            return await super().aforward(prompt=prompt, messages=messages, **kwargs)
+
+    class Empty(lampc.BaseLM):
+        pass
+
+    for lm, said in ((Mine("openai/m", api_key="k"), "mine"), (Logged("openai/m"), "logged")):
+        lampc.configure(lm=lm)
+        assert qa()(question="x").answer == said
+    lampc.configure(lm=Scripted([{"answer": "script"}], adapter="compact"))
+    assert qa()(question="x").answer == "script"
+    for ask in (lambda lm: lm("x"), lambda lm: qa()(question="x", lm=lm)):
+        with pytest.raises(ModelError, match="Empty has no answers: a class derived from"):
+            ask(Empty("m"))
+
+
+def test_a_history_may_be_emptied() -> None:
+    class Own(lampc.BaseLM):
+        def __init__(self, model: str) -> None:
+            super().__init__(model)
+            self.history = []
+
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            return "x"
+
+    lm = Own("m")
+    assert lm.history == []
+    lm("a")
+    assert len(lm.history) == 1
+    lm.history = []
+    assert lm.history == []
+    with pytest.raises(ValueError, match="can be emptied"):
+        lm.history = [{}]
