@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from lampc.ir import STR, Field, Maybe, Obj, Shape, freeze
 from lampc.ir.types import Type
@@ -121,6 +121,14 @@ class FieldInfo:
 
     def _shape(self) -> Shape | None:
         return None if self.reading is None else self.reading.shape(self.kind == "output")
+
+    def __str__(self) -> str:
+        annotation = self.annotation
+        plain = isinstance(annotation, type) and not get_args(annotation)
+        said = annotation.__name__ if plain else str(annotation).replace("typing.", "")
+        default = "" if self.default is MISSING else f" default={self.default!r}"
+        extra = dict(self.json_schema_extra)
+        return f"annotation={said} required={self.is_required()}{default} json_schema_extra={extra}"
 
     def updated(self, **changes: Any) -> FieldInfo:
         """A copy with options changed, under the names that `InputField` takes. Raises TypeError."""

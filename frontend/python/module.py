@@ -196,12 +196,17 @@ class Module:
         """Take over a dumped state. Raises KeyError or ValueError, and then changes nothing."""
         states.load_state(self, state, allow_unsafe_lm_state=allow_unsafe_lm_state)
 
-    def save(self, path: str | Path) -> None:
-        """Write the state as JSON. Raises ValueError for another ending than `.json`."""
+    def save(
+        self, path: str | Path, save_program: bool = False, modules_to_serialize: Sequence[Any] | None = None
+    ) -> None:
+        """Write the state as JSON. Raises ValueError for another ending than `.json`, and for `save_program`."""
+        if save_program:
+            raise ValueError(f"{path}: programs are not pickled: save the state, load it into a program made anew")
         states.save_state(self, path)
 
-    def load(self, path: str | Path, allow_unsafe_lm_state: bool = False) -> None:
-        """Read a state that `save` (or DSPy) wrote. Raises ValueError, naming the file, if it is none."""
+    def load(self, path: str | Path, allow_pickle: bool = False, allow_unsafe_lm_state: bool = False) -> None:
+        """Read a state that `save` (or DSPy) wrote. Raises ValueError, naming the file, if it is none; a pickle
+        is none, whatever `allow_pickle` says."""
         states.read_state(self, path, allow_unsafe_lm_state=allow_unsafe_lm_state)
 
     # -- many rows ------------------------------------------------------------------------------------
@@ -236,7 +241,7 @@ class Module:
         return (out, [e for e, _ in failed], [x for _, x in failed]) if return_failed_examples else out
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(n for n, _ in self.named_predictors())})"
+        return "\n".join(f"{n} = {p!r}" for n, p in self.named_predictors()) or f"{type(self).__name__}()"
 
 
 def _attempt(module: Module, row: dict[str, Any]) -> Any:

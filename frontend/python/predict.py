@@ -179,7 +179,7 @@ class Predict(Module, Parameter, Generic[A]):
 
     def _refuse(self) -> None:
         names = ", ".join(f"{n}=..." for n in self.signature.input_fields)
-        raise TypeError(f"a predictor takes its inputs by name: ({names})")
+        raise ValueError(f"a predictor takes its inputs by name: ({names})")
 
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """In the form that DSPy saves; with `json_mode` objects in demos as their JSON."""

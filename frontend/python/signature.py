@@ -70,6 +70,11 @@ class SignatureMeta(type):
         return {**cls.input_fields, **cls.output_fields}
 
     @property
+    def model_fields(cls) -> dict[str, FieldInfo]:
+        """All fields, in the order in which they are written."""
+        return dict(cls._fields)
+
+    @property
     def input_fields(cls) -> dict[str, FieldInfo]:
         return {n: f for n, f in cls._fields.items() if f.kind == "input"}
 
@@ -125,7 +130,8 @@ class SignatureMeta(type):
         return all(f.json_schema_extra == theirs[n].json_schema_extra for n, f in mine.items())
 
     def __repr__(cls) -> str:
-        return f"{cls.__name__}({cls.signature})"
+        fields = "".join(f"\n    {n} = Field({f})" for n, f in cls.fields.items())
+        return f"{cls.__name__}({cls.signature}\n    instructions={cls.instructions!r}{fields}\n)"
 
     # -- values ---------------------------------------------------------------------------------------
 

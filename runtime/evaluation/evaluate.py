@@ -64,6 +64,7 @@ class Evaluate:
     ) -> None:
         if "return_outputs" in more:
             raise ValueError("`return_outputs` is gone: the outputs are always in `result.results`")
+        more.pop("return_all_scores", None)  # as DSPy has it: accepted, and all scores are in the result anyway
         if more:
             raise TypeError(f"Evaluate has no option `{next(iter(more))}`")
         self.devset, self.metric, self.num_threads = devset, metric, num_threads

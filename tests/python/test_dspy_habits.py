@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import ast
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import dspy
 import pydantic
 import pytest
 
@@ -148,3 +152,51 @@ def test_an_exported_program_sends_these_options_too() -> None:
     asked = lampc.Predict("q -> a", seed=1)
     _, sampling = sampling_of(asked.config)
     assert options_of(asked.bound(), sampling)["extra_body"] == {"seed": 1}
+
+
+def test_state_is_saved_and_loaded_under_dspys_arguments(tmp_path: Path) -> None:
+    one, two, path = lampc.Predict("q -> a"), lampc.Predict("q -> a"), tmp_path / "state.json"
+    one.demos = [lampc.Example(q="1", a="2")]
+    one.save(path, False, None)
+    two.load(path, True)
+    assert [dict(d) for d in two.demos] == [{"q": "1", "a": "2"}]
+    one.save(path, save_program=False, modules_to_serialize=[])
+    two.load(path, allow_pickle=False, allow_unsafe_lm_state=False)
+    with pytest.raises(ValueError, match="programs are not pickled"):
+        one.save(tmp_path / "program", save_program=True)
+    (tmp_path / "state.pkl").write_bytes(b"")
+    with pytest.raises(ValueError, match="pickles run code"):
+        two.load(tmp_path / "state.pkl", allow_pickle=True)
+
+
+def test_what_is_printed_tells_instructions_and_fields() -> None:
+    def program(d: Any) -> list[str]:
+        class S(d.Signature):
+            """Do "it"."""
+
+            q: list[str] = d.InputField(default=["x"])
+            n: dict[str, bool] = d.OutputField(desc="how many")
+
+        class Both(d.Module):
+            def __init__(self) -> None:
+                super().__init__()
+                self.say, self.all = d.ChainOfThought("q -> a"), [d.Predict(S)]
+
+        made = [S, d.Predict(S), d.ChainOfThought("q -> a"), Both()]
+        texts = [re.sub(r"(?<=_extra=)(\{.*\})(?=\))", told, repr(m)) for m in made]
+        return [*texts, list(S.model_fields)]
+
+    def told(found: re.Match[str]) -> str:
+        return repr(sorted(ast.literal_eval(found[1]).items()))
+
+    assert program(lampc) == program(dspy)
+    assert repr(lampc.Module()) == "Module()"
+
+
+def test_inputs_are_given_by_name() -> None:
+    with pytest.raises(ValueError, match=r"takes its inputs by name: \(q=\.\.\.\)"):
+        lampc.Predict("q -> a")("x")
+
+
+def test_an_option_of_evaluate_that_is_without_effect() -> None:
+    lampc.Evaluate(devset=[], metric=None, return_all_scores=True)
