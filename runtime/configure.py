@@ -13,10 +13,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from lampc.frontend.python.stmts import builtin_exception
 from lampc.frontend.python.example import Prediction
+from lampc.frontend.python.module import Module, predictor_symbols
+from lampc.frontend.python.stmts import builtin_exception
 from lampc.frontend.python.tracing import trace
-from lampc.ir import Key, Sampling
+from lampc.ir import Key, Sampling, Signature
 from lampc.ir.adapters import Bound
 from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
@@ -24,7 +25,8 @@ from lampc.ir.prog import DefRetriever
 from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
 from lampc.ir.settings import settings
 from lampc.runtime.dispatch import Together
-from lampc.runtime.failures import RowFailure
+from lampc.runtime.failures import RowFailure, UnreadableAnswer
+from lampc.runtime.heard import heard
 from lampc.runtime.lm import LM
 from lampc.runtime.objects import keeping, outputs_of, suited
 from lampc.runtime.types import Outcome, Row
@@ -104,13 +106,13 @@ class DefaultRunner(Together):
         """What a program returns for each row, or why it failed; all rows at once."""
         rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
         given: dict[str, Any] = {}
-        unit = suited(trace(program), program, rows)
+        unit = heard(suited(trace(program), program, rows), program)
         outcomes = self.session.run(keeping(unit, program, given), rows)
         made = [
             given.get(r.id) if r.id in given else Prediction(outputs_of(unit, o))
             for r, o in zip(rows, outcomes, strict=True)
         ]
-        return [_raised(o) if o.error else m for o, m in zip(outcomes, made, strict=True)]
+        return [_raised(o, program) if o.error else m for o, m in zip(outcomes, made, strict=True)]
 
 
 class RowFailed(Exception):
@@ -118,9 +120,12 @@ class RowFailed(Exception):
     and where."""
 
 
-def _raised(outcome: Outcome) -> Exception:
+def _raised(outcome: Outcome, program: Any) -> Exception:
     """What calling the program on that row would have raised; a note says where."""
     found, where = outcome.exception, str(outcome.error)
+    if isinstance(found, UnreadableAnswer) and isinstance(found.signature, Signature) and isinstance(program, Module):
+        asked = dict(predictor_symbols(program)).get(found.predictor)
+        found.signature = found.signature if asked is None else asked.signature
     if isinstance(found, Exception) and type(found) is not RowFailure:
         if where not in getattr(found, "__notes__", ()):
             found.add_note(where)

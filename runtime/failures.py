@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir.adapters import ParseFailure
+from lampc.ir.adapters import Bound, ParseFailure
+from lampc.ir.adapters.registry import adapter_name
 from lampc.ir.adapters.values import unwritable
 from lampc.runtime.types import RowError
 
@@ -33,11 +34,12 @@ class RowFailure(Exception):
 
 
 class UnreadableAnswer(RowFailure, ParseFailure):
-    """A model's answer to predictor `name` could not be read; `text` is all that it wrote."""
+    """A model's answer to the call `bound` could not be read in the layout `layout`; `text` is all that it wrote."""
 
-    def __init__(self, name: str, failure: ParseFailure, op: Op | None = None) -> None:
-        message = f"{name}: {failure}; the model wrote {failure.text[:200]!r}"
-        ParseFailure.__init__(self, message, failure.text, failure.partial)
+    def __init__(self, bound: Bound, layout: str, failure: ParseFailure, op: Op | None = None) -> None:
+        message = f"{bound.name}: {failure}; the model wrote {failure.text[:200]!r}"
+        ParseFailure.__init__(self, message, failure.text, failure.partial, adapter_name=adapter_name(layout))
+        self.signature, self.predictor = bound.signature, bound.name
         self.message, self.op, self.kind = message, op, "parse"
 
 

@@ -164,7 +164,7 @@ class LMCalls:
     ) -> None:
         """The round that follows, if there is one; it draws as the call did whose answer could not be read."""
         asker = op.text.defining_op()
-        unreadable = UnreadableAnswer(op.predictor.name, failure, op)
+        unreadable = UnreadableAnswer(rounds[0].bound, rounds[-1].bound.layout, failure, op)
         model_of = self.services.model
         following = next_round(rounds[0].bound, rounds, failure, lambda name: model_of(name).target.quote)
         if following is None or not isinstance(asker, RequestOp | Generate):

@@ -75,7 +75,7 @@ def _settle(
         reading.outputs = rounds[-1].read(answer.text)
         return False
     except ParseFailure as e:
-        reading.error = UnreadableAnswer(bound.name, e)
+        reading.error = UnreadableAnswer(bound, rounds[-1].bound.layout, e)
         following = next_round(bound, rounds, e, lambda name: session.models.get(name).target.quote)
         if following is not None:
             rounds.append(following)

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.predict import demo_set
 from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.values.plain import plain
@@ -91,6 +92,13 @@ class Adapter:
         self, signature: Any, demos: Sequence[Any] | None = None, inputs: Mapping[str, Any] | None = None
     ) -> list[Message]:
         """The messages of a call. Inputs that are not given are left out of the last one."""
+        if not (told := active(self)):
+            return self._format(signature, demos, inputs)
+        with telling("adapter_format", self, {"signature": signature, "demos": demos, "inputs": inputs}, told) as end:
+            end.outputs = out = self._format(signature, demos, inputs)
+        return out
+
+    def _format(self, signature: Any, demos: Sequence[Any] | None, inputs: Mapping[str, Any] | None) -> list[Message]:
         made = _ir(signature)
         given = {k: plain(v) for k, v in (inputs or {}).items()}
         shown = replace(made, inputs=tuple(f for f in made.inputs if f.name in given or is_history(f)))
@@ -104,6 +112,13 @@ class Adapter:
 
     def parse(self, signature: Any, completion: str) -> dict[str, Any]:
         """The outputs in a completion, as Python values. Raises AdapterParseError."""
+        if not (told := active(self)):
+            return self._parse(signature, completion)
+        with telling("adapter_parse", self, {"signature": signature, "completion": completion}, told) as end:
+            end.outputs = out = self._parse(signature, completion)
+        return out
+
+    def _parse(self, signature: Any, completion: str) -> dict[str, Any]:
         made = ensure_signature(signature)
         try:
             found: dict[str, Any] = made.lift(adapter(self.name).parse(made.ir(), completion))

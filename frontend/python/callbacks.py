@@ -27,6 +27,10 @@ KINDS = (
 """What can be told of: `on_<kind>_start(call_id, instance, inputs)`, `on_<kind>_end(call_id, outputs, exception)`."""
 
 
+INSIDE = ("module", "adapter_format", "adapter_parse", "tool")
+"""The kinds that only plain Python tells of, as a graph has none of them."""
+
+
 class BaseCallback:
     """Base of callbacks: override `on_module_start`, `on_module_end` and so on, for each of `KINDS`.
 
@@ -43,6 +47,14 @@ class Told:
 def active(instance: Any) -> tuple[Any, ...]:
     """The callbacks that are told of a call of `instance`: the configured ones, then its own."""
     return (*settings.callbacks, *(getattr(instance, "callbacks", None) or ()))
+
+
+def heard_inside(program: Any) -> bool:
+    """Whether anybody is told of what happens inside of a program besides the calls of models."""
+    modules = program.named_sub_modules() if hasattr(program, "named_sub_modules") else ()
+    owners = [settings.adapter, *(m for _, m in modules)]
+    told = [*settings.callbacks, *(c for o in owners for c in getattr(o, "callbacks", None) or ())]
+    return any(hasattr(c, f"on_{kind}_{end}") for c in told for kind in INSIDE for end in ("start", "end"))
 
 
 @contextmanager

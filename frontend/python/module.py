@@ -253,7 +253,7 @@ def _attempt(module: Module, row: dict[str, Any]) -> Any:
 
 def _named(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Arguments as callbacks are told of them."""
-    return {**({"args": args} if args else {}), **kwargs}
+    return {"args": args, "kwargs": kwargs}
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:

@@ -13,15 +13,25 @@ from lampc.ir.prompt import Prompt
 class ParseFailure(DSPyError, ValueError):
     """The model's text does not give the outputs. `text` is what it wrote, `partial` what could be read.
 
-    DSPy calls it AdapterParseError, and its parts `lm_response` and `parsed_result`.
+    DSPy calls it AdapterParseError, and its parts `adapter_name`, `signature`, `lm_response` and `parsed_result`.
     """
 
-    def __init__(self, message: str, text: str, partial: Mapping[str, Any]) -> None:
-        super().__init__(message)
-        self.text = text
-        self.partial = dict(partial)
-        self.adapter_name = ""
-        self.signature: Any = None
+    def __init__(
+        self,
+        message: str = "",
+        text: str = "",
+        partial: Mapping[str, Any] | None = None,
+        *,
+        adapter_name: str = "",
+        signature: Any = None,
+        lm_response: str = "",
+        parsed_result: Mapping[str, Any] | None = None,
+    ) -> None:
+        self.text = text or lm_response
+        self.partial = dict(partial or parsed_result or {})
+        self.adapter_name = adapter_name
+        self.signature: Any = signature
+        super().__init__(message or f"the answer cannot be read: {self.text!r}")
 
     @property
     def lm_response(self) -> str:

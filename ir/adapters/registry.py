@@ -63,6 +63,15 @@ def kind_of(name: str) -> str:
     return adapter(name).name.partition(":")[0].removesuffix(ONCE).removesuffix(STRICT)
 
 
+_CLASSES = {"chat": "Chat", "json": "JSON", "xml": "XML", "baml": "BAML", "two_step": "TwoStep"}
+
+
+def adapter_name(layout: str) -> str:
+    """DSPy's name of the adapter that a layout is (`ChatAdapter`), else the layout's own. Raises ValueError."""
+    kind = kind_of(layout)
+    return f"{_CLASSES[kind]}Adapter" if kind in _CLASSES else kind
+
+
 def layout_for(name: str, compat: str = "") -> str:
     """The layout that stands for `name` under a `compat` setting (`dspy-3.4` or none). Raises ValueError."""
     if not compat.startswith("dspy") or name.endswith(STRICT) or name + STRICT not in ADAPTERS:

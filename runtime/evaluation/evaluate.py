@@ -18,6 +18,7 @@ from lampc.runtime.evaluation.compare import Comparison, compare
 from lampc.runtime.evaluation.result import EvaluationResult
 from lampc.runtime.evaluation.rows import Metric, metric_name, rows_of, scorer, unit_of
 from lampc.runtime.evaluation.scoring import Scored, Scoring
+from lampc.runtime.heard import heard
 from lampc.runtime.objects import keeping, outputs_of, suited
 from lampc.runtime.types import Cell, Outcome, Usage
 
@@ -149,7 +150,7 @@ class Evaluate:
         unit, name = unit_of(program), metric_name(metric)
         session = _session(unit)
         rows = rows_of(examples, unit)
-        unit = suited(unit, program, rows)
+        unit = heard(suited(unit, program, rows), program)
         watch = _Watch(session, len(rows))
         scoring = Scoring(
             scorer(metric, unit),

@@ -189,14 +189,24 @@ def test_the_model_of_a_broken_state_is_refused(lm: Any, why: str) -> None:
         )
 
 
-def test_an_undefined_model_is_an_error(model: None) -> None:
-    p = lampc.Predict("q -> a")
+class Guarded(lampc.Predict):
+    """Runs as plain Python."""
+
+    def forward(self, **inputs: Any) -> Any:
+        return super().forward(**inputs)
+
+
+@pytest.mark.parametrize("kind", [lampc.Predict, Guarded])
+def test_an_undefined_model_is_an_error(model: None, kind: Any) -> None:
+    p = kind("q -> a")
     for name in ("gpt4", "openai/gpt-4o-mini"):
         p.lm = name
         with pytest.raises(ModelError, match=f"{name}: no such folder, and no model of that name"):
             p(q="x")
         with pytest.raises(ModelError, match=f"{name}: no such folder, and no model of that name"):
             p.batch([{"q": "x"}])
+    p.lm = "firefly"
+    assert p.batch([{"q": "x"}])[0].a == p(q="x").a != "yes"
 
 
 class Noted(BaseCallback):

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
 
+import dspy
 import pytest
 
 import lampc
+from lampc.frontend.python.callbacks import BaseCallback
 from lampc.frontend.python.tracing import trace
 from lampc.ir.runner import NoSession, set_default_runner
 from lampc.ir.settings import settings
@@ -195,3 +197,148 @@ def test_none_takes_the_model_away() -> None:
         lampc.Parallel(max_errors=1)([(ask, {"question": "q"})])
     lampc.configure(model=scripted(lampc), lm=None)
     assert ask(question="q").answer == "hi"
+
+
+# -- callbacks --------------------------------------------------------------------------------------------
+
+KINDS = ("module", "adapter_format", "adapter_parse", "lm", "tool", "evaluate")
+
+
+def plain(value: Any) -> Any:
+    """Something that both packages' values can be compared by."""
+    if isinstance(value, dict):
+        return {k: plain(v) for k, v in value.items() if k != "metric"}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value))
+    return value if isinstance(value, str | int | float | None) else type(value).__name__
+
+
+def listener(base: type, heard: list[Any]) -> Any:
+    """A callback that notes every event."""
+    made = type("Listener", (base,), {})
+
+    def note(kind: str) -> None:
+        def start(self: Any, call_id: str, instance: Any, inputs: Any) -> None:
+            heard.append((kind, "start", type(instance).__name__, plain(inputs)))
+
+        def end(self: Any, call_id: str, outputs: Any, exception: Any = None) -> None:
+            heard.append((kind, "end", plain(outputs), exception is None))
+
+        setattr(made, f"on_{kind}_start", start)
+        setattr(made, f"on_{kind}_end", end)
+
+    for kind in KINDS:
+        note(kind)
+    return made()
+
+
+def events(d: Any, use: Any) -> list[Any]:
+    """What callbacks are told of while `use(d, program)` runs."""
+    heard: list[Any] = []
+    text = "[[ ## reasoning ## ]]\nr\n\n[[ ## answer ## ]]\nhi\n\n[[ ## completed ## ]]"
+    base = BaseCallback if d is lampc else dspy.utils.callback.BaseCallback
+    with d.context(lm=scripted(d, text), callbacks=[listener(base, heard)], adapter=d.ChatAdapter()):
+
+        class Told(d.Module):  # type: ignore[misc,name-defined]
+            def __init__(self) -> None:
+                super().__init__()
+                self.ask = d.ChainOfThought("question -> answer")
+                self.add = d.Tool(add)
+
+            def forward(self, question: str) -> Any:
+                self.add(a=1)
+                return self.ask(question=question)
+
+        use(d, Told())
+    return heard
+
+
+def add(a: int, b: int = 2) -> int:
+    return a + b
+
+
+def call(d: Any, program: Any) -> None:
+    program("q")
+
+
+def batch(d: Any, program: Any) -> None:
+    program.batch([d.Example(question="q").with_inputs("question")], num_threads=1, disable_progress_bar=True)
+
+
+def evaluate(d: Any, program: Any) -> None:
+    rows = [d.Example(question="q").with_inputs("question")]
+    d.Evaluate(devset=rows, metric=lambda e, p, trace=None: 1.0, num_threads=1)(program)
+
+
+def by_hand(d: Any, program: Any) -> None:
+    signature = d.Signature("question -> answer")
+    d.settings.adapter.format(signature, [], {"question": "q"})
+    d.settings.adapter.parse(signature, "[[ ## answer ## ]]\nhi")
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.parametrize("use", [call, batch, evaluate, by_hand])
+def test_callbacks_are_told_what_dspy_tells(use: Any) -> None:
+    ours, theirs = events(lampc, use), events(dspy, use)
+    assert len(ours) == {call: 14, batch: 14, evaluate: 16, by_hand: 4}[use]
+    assert ours == theirs
+
+
+def test_callbacks_of_modules_alone_are_told_in_batches_too() -> None:
+    heard: list[Any] = []
+    lampc.configure(lm=scripted(lampc))
+    program = Graph()
+    program.ask.callbacks = [listener(BaseCallback, heard)]
+    program.forward = lambda question: program.ask(question=question)  # type: ignore[method-assign]
+    program.batch(ROWS[:2])
+    assert [h[:3] for h in heard if h[:2] == ("module", "start")] == [("module", "start", "Predict")] * 2
+
+
+def test_listening_changes_no_answer() -> None:
+    def run(**options: Any) -> list[Any]:
+        with lampc.context(model="firefly", layout="chat", **options):
+            ask = lampc.Predict("question -> answer", temperature=1.0)
+            return [p.answer for p in ask.batch(ROWS)]
+
+    heard: list[Any] = []
+    assert run() == run(callbacks=[listener(BaseCallback, heard)])
+    assert len(heard) == 8 * len(ROWS)
+
+
+def test_an_answer_that_cannot_be_read_says_in_which_adapter_and_for_what() -> None:
+    heard: list[Any] = []
+    ask = lampc.Predict("question -> answer: int")
+    lampc.configure(
+        lm=scripted(lampc, "nothing"), callbacks=[listener(BaseCallback, heard)], adapter=lampc.XMLAdapter()
+    )
+    with pytest.raises(lampc.AdapterParseError) as caught:
+        ask(question="q")
+    assert (caught.value.adapter_name, caught.value.signature) == ("XMLAdapter", ask.signature)
+    assert (caught.value.lm_response, caught.value.parsed_result) == ("nothing", {})
+    assert heard[-2:] == [("adapter_parse", "end", None, False), ("module", "end", None, False)]
+    lampc.configure(callbacks=[], adapter=None)
+    for program in (ask, Numbers()):
+        _, _, (error,) = program.batch(ROWS[:1], return_failed_examples=True)
+        assert isinstance(error, lampc.AdapterParseError)
+        assert (error.adapter_name, error.signature) == ("ChatAdapter", program.predictors()[0].signature)
+    with lampc.context(compat="dspy-3.4"), pytest.raises(lampc.AdapterParseError) as caught:
+        ask(question="q")
+    assert caught.value.adapter_name == "JSONAdapter"  # the adapter that was asked last, as in DSPy
+
+
+class Numbers(Graph):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = lampc.Predict("question -> answer: int")
+
+    def forward(self, question: str) -> Any:
+        return self.ask(question=question)
+
+
+def test_parse_errors_are_made_as_in_dspy() -> None:
+    def made(d: Any, error: Any) -> Any:
+        signature = d.Signature("question -> answer")
+        e = error(adapter_name="Mine", signature=signature, lm_response="x", parsed_result={"a": 1})
+        return e.adapter_name, e.signature is signature, e.lm_response, e.parsed_result
+
+    assert made(lampc, lampc.AdapterParseError) == made(dspy, dspy.utils.exceptions.AdapterParseError)
