@@ -108,7 +108,7 @@ class Session:
         self.models.close()
 
     def using(self, model: Any) -> Session:
-        """This session with another model for all programs: desk, models, caches and history are shared."""
+        """This session with another `main` model for all programs: desk, models, caches and history are shared."""
         with self.lock:
             found = self._views.get(id(model))
             if found is None or found.models.override is not model:
