@@ -77,7 +77,7 @@ def _record(t: Any, receiver: Any, name: str, args: list[Any], kwargs: dict[str,
         case ("toDict" | "copy", []):
             if kwargs:
                 return t.pack({**{n: get(n) for n in names}, **kwargs}, node)
-            return receiver
+            return {n: get(n) for n in names} if name == "toDict" else receiver
         case ("get", [str() as key, *default]):
             return get(key) if key in names else default[0] if default else None
         case ("get", [key, *default]) if isinstance(key, Traced):

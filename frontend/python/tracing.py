@@ -21,6 +21,7 @@ from lampc.frontend.python.source import outer_names
 from lampc.frontend.python.tools.tool import Tool
 from lampc.ir import Key, Region, Symbol, Unit, prog
 from lampc.ir import Module as IRModule
+from lampc.ir.settings import settings
 
 
 class Tracer(Rounds):
@@ -42,9 +43,7 @@ def build(
     entry: str | None = None,
 ) -> Unit:
     """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit."""
-    own = overridden(program)
-    if isinstance(program, ChainOfThought):
-        own = own or ("" if isinstance(program.predict, Predict) else "predict") or overridden(program.predict)
+    own = _own(program)
     if isinstance(program, Predict | ChainOfThought) and not own:
         return bare(program, entry or "main")
     function, name, max_iters, bound = _parts(program)
@@ -55,7 +54,7 @@ def build(
     dynamic = None
     try:
         if own:
-            raise untraceable("L0711", here(), f"`{own}` of `{type(program).__name__}` is the program's own")
+            raise untraceable("L0711", here(), own)
         context.trace(function, name, max_iters, bound, id(program))
     except Untraceable as e:
         dynamic = e.diagnostic
@@ -77,6 +76,17 @@ def build(
     if fill is not None:
         fill(unit)
     return unit
+
+
+def _own(program: Any) -> str:
+    """Why a program is not what its class says, for a note; "" if it is."""
+    if name := overridden(program):
+        return f"`{name}` of `{type(program).__name__}` is the program's own"
+    if isinstance(program, ChainOfThought):
+        return _own(program.predict) if isinstance(program.predict, Predict) else "`predict` is no predictor"
+    if isinstance(program, Predict) and sampling_of({**settings.sampling, **program.config})[0] > 1:
+        return "a predictor by itself that gives several completions"
+    return ""
 
 
 def _parts(program: Any) -> tuple[Callable[..., Any], str, int, tuple[Any, ...]]:
@@ -119,8 +129,9 @@ def gather(context: Context, function: Any, owner: str) -> None:
         names = outer_names(f)
         for name in _mentioned(f.__code__):
             thing = names.get(name)
-            if isinstance(thing, Predict | ChainOfThought):
-                context.take(thing.predict if isinstance(thing, ChainOfThought) else thing, name, owner)
+            inner = thing.predict if isinstance(thing, ChainOfThought) else thing
+            if isinstance(inner, Predict):
+                context.take(inner, name, owner)
             elif isinstance(thing, Module):
                 context.adopt(thing, name)
             elif isinstance(thing, Retriever | Retrieve):

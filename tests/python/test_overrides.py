@@ -166,6 +166,12 @@ def test_own_behaviour_holds_in_batches_evaluations_and_optimizers(name: str) ->
     assert set(seen) == set(wanted)
 
 
+def test_a_predictor_by_itself_gives_all_its_completions() -> None:
+    program = lampc.Predict(QA, n=2)
+    assert program(question="one").completions.answer == ["model", "model"]
+    assert [p.completions.answer for p in program.batch(ROWS)] == [["model", "model"]] * 2
+
+
 def test_what_the_library_does_stays_a_graph() -> None:
     class Named(lampc.Predict):
         def __init__(self) -> None:
@@ -226,6 +232,10 @@ def listed(self: Any, question: str) -> Any:
 
 def record(self: Any, question: str) -> Any:
     return {"answer": self.ask(question=question).answer}
+
+
+def as_dict(self: Any, question: str) -> Any:
+    return self.ask(question=question).toDict()
 
 
 def nothing(self: Any, question: str) -> Any:
@@ -299,8 +309,8 @@ def shape(value: Any) -> Any:
 
 
 RETURNS = [
-    text, two, listed, record, nothing, truth, empty, an_object, an_example, nested, by_branch, a_pair, a_helped_pair,
-    zipped, a_member, its_text, its_draws,
+    text, two, listed, record, as_dict, nothing, truth, empty, an_object, an_example, nested, by_branch, a_pair,
+    a_helped_pair, zipped, a_member, its_text, its_draws,
 ]  # fmt: skip
 
 
