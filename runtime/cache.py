@@ -261,12 +261,14 @@ class CallCache:
 
     def clear(self) -> None:
         """Forget the memory tier and the disk tier."""
-        with self._mutex:
-            self._memory.clear()
+        self.reset_memory_cache()
         if self.disk is not None:
             self.disk.clear()
 
-    reset_memory_cache = clear
+    def reset_memory_cache(self) -> None:
+        """Forget the memory tier."""
+        with self._mutex:
+            self._memory.clear()
 
 
 _configured: list[CallCache | None] = [None]
@@ -307,6 +309,13 @@ def default_cache(memory: bool = True) -> CallCache | None:
     if _configured[0] is not None:
         return _configured[0]
     return CallCache() if memory else None
+
+
+def cache_in_force() -> CallCache:
+    """The cache that the next call asks: `lampc.cache`. Of a session that keeps nothing, one that stays empty."""
+    session = getattr(find_runner(), "_root", None)
+    found: CallCache | None = session.desk.cache if session is not None else default_cache()
+    return found if found is not None else CallCache(entries=0)
 
 
 def forget_configuration() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from lampc.ir import thaw
+from lampc.ir.adapters.schema import option
 from lampc.ir.modelnames import named_model
 from lampc.ir.prog import DefModel
 from lampc.runtime.local import LocalModel
@@ -123,7 +124,7 @@ class ModelPool:
         defaults = source.defaults()
         if remote:
             defaults.setdefault("max_tokens", 0)
-        extra = json.dumps(further, sort_keys=True, default=_schema) if further else ""
+        extra = json.dumps(further, sort_keys=True, default=option) if further else ""
         return ModelView(model, defaults, extra, source.kept, source)
 
     def _model(self, name: str, source: Any, options: dict[str, Any]) -> Model:
@@ -245,14 +246,6 @@ class _Loaded:
 
 def _spot(source: Any, options: dict[str, Any]) -> str:
     return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
-
-
-def _schema(value: Any) -> Any:
-    """Classes of pydantic among an endpoint's options, as the JSON schemas that they stand for."""
-    if hasattr(value, "model_json_schema"):
-        schema = value.model_json_schema()
-        return {"type": "json_schema", "json_schema": {"name": value.__name__, "schema": schema, "strict": True}}
-    raise ModelError(f"an option of an endpoint must be JSON, not {type(value).__name__}")
 
 
 class _StepHook:

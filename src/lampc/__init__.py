@@ -109,7 +109,7 @@ if TYPE_CHECKING:
     from lampc.ir.settings import settings
     from lampc.ir.templates.template import Template
     from lampc.ir.usage import UsageTracker, track_usage
-    from lampc.runtime.cache import configure_cache
+    from lampc.runtime.cache import CallCache, configure_cache
     from lampc.runtime.configure import configure, context, load_settings
     from lampc.runtime.evaluation.evaluate import Evaluate
     from lampc.runtime.interop.engine import DspyEngine
@@ -125,6 +125,8 @@ if TYPE_CHECKING:
     from lampc.runtime.session import Session
     from lampc.runtime.streaming import streamify
     from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
+
+    cache: CallCache
 
 __version__ = "0.1.0"
 
@@ -247,6 +249,10 @@ _MODULES = frozenset(
 def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return import_module(f"lampc.{name}")
+    if name == "cache":  # another one after `configure`
+        from lampc.runtime.cache import cache_in_force
+
+        return cache_in_force()
     if name not in _HOMES:
         raise AttributeError(f"lampc has no `{name}`")
     home, own = _HOMES[name]
@@ -347,6 +353,7 @@ __all__ = [
     "adapters",
     "argmax",
     "asyncify",
+    "cache",
     "clients",
     "configure",
     "configure_cache",

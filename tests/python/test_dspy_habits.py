@@ -17,8 +17,9 @@ from lampc.frontend.python.predict import sampling_of
 from lampc.frontend.python.tracing import trace
 from lampc.ir import parse_module
 from lampc.ir.runner import set_default_runner
+from lampc.runtime.cache import forget_configuration
 from lampc.runtime.export.prompts import options_of
-from lampc.runtime.models import ModelError
+from lampc.runtime.models import Answer, ModelError
 from tests.python.twins import Script, both, in_turn, ours
 
 
@@ -200,3 +201,29 @@ def test_inputs_are_given_by_name() -> None:
 
 def test_an_option_of_evaluate_that_is_without_effect() -> None:
     lampc.Evaluate(devset=[], metric=None, return_all_scores=True)
+
+
+def test_the_cache_in_force_can_be_emptied(recorder: Recorder) -> None:
+    lm = recorder.copy(cache=True)
+    asked = lampc.Predict("q -> a")
+    with lampc.context(lm=lm):
+        assert len(lampc.cache) == 0
+        asked(q="1")
+        asked(q="1")
+        assert (len(recorder.options), len(lampc.cache)) == (1, 1)
+        lampc.cache.reset_memory_cache()
+        asked(q="1")
+    assert len(recorder.options) == 2
+
+
+def test_emptying_memory_leaves_what_is_on_disk(tmp_path: Path) -> None:
+    made = lampc.configure_cache(disk_cache_dir=tmp_path)
+    try:
+        assert lampc.cache is made
+        made.put("key", Answer("text"))
+        made.reset_memory_cache()
+        assert made.get("key").text == "text"
+        made.clear()
+        assert made.get("key") is None
+    finally:
+        forget_configuration()
