@@ -116,6 +116,11 @@ class DemoSet:
     items: tuple[Demo, ...] = ()
 
 
+SPREAD = "spread"
+"""Among what is `firm` of a sampling: its temperature only keeps several samples apart, one that a model has goes
+before it."""
+
+
 @attribute("sampling")
 class Sampling:
     """How tokens are drawn: greedy at temperature 0. `max_tokens` 0 is as many as the model may write.

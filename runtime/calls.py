@@ -120,7 +120,8 @@ class CallDesk:
     ) -> None:
         """Take a call for a client. What is known is answered at once."""
         model = view.model
-        prompt = _digest(ids, messages, score, view.extra)
+        open_ = view.open(sampling) and not draw.sample
+        prompt = _digest(ids, messages, score, view.extra + ("\nopen" if open_ else ""))
         sampling = view.sampling(sampling)
         if draw.sample and sampling.temperature == 0.0:
             # passes merge equal greedy calls, so their further rollouts are one draw too, whatever the call site
@@ -154,6 +155,7 @@ class CallDesk:
                 waiting.node,
                 view.extra,
             )
+            call.open = open_
             call.name, call.cached, call.kept = name, cached, view.cached
             call.waiting.append(waiting)
             self._open[name] = (model, call)

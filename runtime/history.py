@@ -42,7 +42,11 @@ class CallEntry:
         return {
             "prompt": None,
             "messages": self._messages(),
-            "kwargs": {"temperature": s.temperature, "max_tokens": s.max_tokens or None, **_extra(self.view)},
+            "kwargs": {
+                "temperature": None if self.view.open(self.sampling) else s.temperature,
+                "max_tokens": s.max_tokens or None,
+                **_extra(self.view),
+            },
             "outputs": [shown(self.answer)],
             "usage": {} if self.stored else counts(self.answer),
             "cost": 0.0 if self.stored else self.lm.cost(self.answer),

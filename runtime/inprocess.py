@@ -61,7 +61,9 @@ class HostModel:
             if self._forward is None:
                 return answer_of(self.source(messages), messages)
             s = call.sampling
-            options: dict[str, Any] = {"temperature": s.temperature, "max_tokens": s.max_tokens or None}
+            options: dict[str, Any] = {} if call.open else {"temperature": s.temperature}
+            if s.max_tokens:
+                options["max_tokens"] = s.max_tokens
             if s.stop:
                 options["stop"] = list(s.stop)
             if call.extra:

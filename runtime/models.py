@@ -94,6 +94,7 @@ class ModelCall:
     node: str = ""
     extra: str = ""
     name: str = ""
+    open: bool = False  # whether the temperature is left to the endpoint
     cached: bool = True  # whether equal calls are one, and journaled
     kept: bool = True  # whether the answer is kept for later runs
     waiting: list[Any] = field(default_factory=list)

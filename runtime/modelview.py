@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.ir import Sampling, Signature, Target
 from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import outputs_schema
+from lampc.ir.content import SPREAD
 from lampc.runtime.models import Answer, Model, ModelError
 from lampc.runtime.types import Usage
 
@@ -62,8 +63,20 @@ class ModelView:
                 for name, value in self.defaults.items()
                 if name not in wanted.firm and getattr(wanted, name) == getattr(_UNSAID, name)
             }
+            if SPREAD in wanted.firm and self.defaults.get("temperature", 0.0) > 0.15:
+                changes["temperature"] = self.defaults["temperature"]
             found = self._made[wanted] = replace(wanted, **changes) if changes else wanted
         return found
+
+    def open(self, wanted: Sampling) -> bool:
+        """Whether the temperature is left to the endpoint, because neither the call nor its LM says one."""
+        return (
+            self.lm is not None
+            and wanted.temperature == 0.0
+            and "temperature" not in self.defaults
+            and "temperature" not in wanted.firm
+            and not self.model.target.local
+        )
 
     def asking(self, layout: str, signature: Signature) -> ModelView:
         """The view for calls whose answers are JSON: with the schema of their outputs, if the LM is to be told it."""

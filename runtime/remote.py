@@ -52,11 +52,11 @@ class RemoteModel:
         for call in calls:
             s = call.sampling
             options: dict[str, Any] = {
-                "temperature": s.temperature,
+                "temperature": None if call.open else s.temperature,
                 "top_p": s.top_p,
                 "max_tokens": s.max_tokens,
                 "stop": s.stop,
-                "seed": call.draw % (1 << 31),
+                "seed": call.draw % (1 << 31) if call.draw else None,  # greedy calls have no draw
             }
             if call.extra:
                 options.update(json.loads(call.extra))

@@ -23,6 +23,7 @@ from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import layout_for
 from lampc.ir.adapters.schema import is_history, option
+from lampc.ir.content import SPREAD
 from lampc.ir.modelnames import model_name, saved_model
 from lampc.ir.runner import runner
 from lampc.ir.settings import settings
@@ -289,7 +290,7 @@ def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
     said = tuple(k for k, v in options.items() if v == getattr(_UNSAID, k))
     sampling = Sampling(**options, firm=said)
     if n > 1 and sampling.temperature <= 0.15:
-        sampling = replace(sampling, temperature=0.7)
+        sampling = replace(sampling, temperature=0.7, firm=said if "temperature" in options else (*said, SPREAD))
     if "temperature" in options:
         sampling = replace(sampling, temperature=float(sampling.temperature))
     return n, sampling

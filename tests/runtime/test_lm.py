@@ -658,3 +658,31 @@ def test_a_history_may_be_emptied() -> None:
     assert lm.history == []
     with pytest.raises(ValueError, match="can be emptied"):
         lm.history = [{}]
+
+
+def test_an_endpoint_is_sent_what_somebody_said() -> None:
+    with Loopback(lambda m: "answer: yes") as server:
+
+        def sent(predictor: Any, question: str = "a", **options: Any) -> list[tuple[Any, bool]]:
+            before = len(server.requests)
+            lampc.configure(lm=lampc.LM("openai/m", api_base=server.url, api_key="k", **options))
+            predictor(question=question)
+            return [(r.get("temperature"), "seed" in r) for r in server.requests[before:]]
+
+        def more(**config: Any) -> Any:
+            return lampc.Predict("question -> answer", layout="compact", **config)
+
+        assert sent(more()) == [(None, False)]
+        assert lampc.settings.lm.history[-1]["kwargs"]["temperature"] is None
+        assert sent(more(), temperature=0.0) == [(0.0, False)], "another call than the one before"
+        assert sent(more(temperature=0.0), "b") == [(0.0, False)]
+        assert sent(more(), temperature=0.3) == [(0.3, True)], "what is drawn can be drawn again"
+        assert sent(more(), "c", seed=7) == [(None, True)]
+        assert server.requests[-1]["seed"] == 7
+        assert sent(more(n=2)) == [(0.7, True)] * 2
+        assert sent(more(n=2), temperature=0.3) == [(0.3, True)] * 2
+        assert sent(more(n=2), temperature=0.1) == [(0.7, True)] * 2
+        assert sent(more(n=2, temperature=0.05), "d", temperature=0.9) == [(0.7, True)] * 2
+        lampc.configure(lm=lampc.LM("openai/m", api_base=server.url, api_key="k", temperature=0.4))
+        assert len(more(n=2).batch([{"question": "e"}])[0].completions) == 2
+        assert [r["temperature"] for r in server.requests[-2:]] == [0.4, 0.4]
