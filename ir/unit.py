@@ -104,7 +104,8 @@ class Unit:
 
     A Python program that could not be traced has `dynamic`, a note that says which line and why, and
     `host_entry`, which runs one row (keyword arguments in, outputs by name out); its module then holds the
-    definitions only. One whose outputs by name are not all that it returns in Python is not `exact`.
+    definitions only. One whose outputs by name are not all that it returns in Python is not `exact`;
+    of one that returns a plain value, `single` is the output that it is.
     """
 
     module: Module
@@ -119,3 +120,4 @@ class Unit:
     host_entry: Callable[..., dict[str, Any]] | None = None
     retrievers: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
+    single: str = ""

@@ -70,6 +70,12 @@ def as_objects(unit: Unit, outputs: Mapping[str, Any]) -> dict[str, Any]:
     return out
 
 
+def returned(unit: Unit, outputs: Mapping[str, Any]) -> Any:
+    """What the program returned: a prediction, or the plain value that its only output is."""
+    made = as_objects(unit, outputs)
+    return made[unit.single] if unit.single else Prediction(made)
+
+
 def steps_of(unit: Unit, trace: Sequence[TraceStep]) -> list[tuple[str, dict[str, Any], Prediction]]:
     """A trace as metrics get it: (predictor, inputs, prediction), outputs as Python's objects."""
     out = []

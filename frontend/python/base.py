@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from lampc.frontend.python.codes import Untraceable, untraceable, wrong
 from lampc.frontend.python.declare import Tune
-from lampc.frontend.python.kept import is_json, predicted
+from lampc.frontend.python.kept import is_json, kept, predicted
 from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, Unusable, WithIndex, as_json
 from lampc.ir import CompileError, Key, Op, Region, Span, Symbol, Value, freeze, prog
 from lampc.ir.types import ANY, INT, ListOf, Record, Type, type_of
@@ -30,7 +30,7 @@ class FunctionState:
 
     `single` names the output where a plain value is returned, `plain` whether one was. With `raw` the
     function gives its value itself, not a record of outputs. `exact` says whether what it returns is a `Prediction`
-    that the record has all of.
+    that the record has all of, `whole` whether it is always a plain value that the record has.
     """
 
     symbol: str
@@ -39,6 +39,7 @@ class FunctionState:
     plain: bool = False
     raw: bool = False
     exact: bool = True
+    whole: bool = True
     counts: dict[str, int] = field(default_factory=dict)
 
     def key(self, callee: str) -> Key:
@@ -164,6 +165,7 @@ class Base:
         if self.state.raw:
             return self.lift(value, node)
         self.state.exact = self.state.exact and predicted(self.context, value)
+        whole, self.state.whole = self.state.whole, False
         if isinstance(value, Traced) and isinstance(value.type, Record):
             return value.value
         if isinstance(value, Completions):
@@ -174,7 +176,9 @@ class Base:
         if isinstance(value, dict):
             return self.pack(value, node, cls).value
         self.state.plain = True
-        return self.pack({self.state.single: value}, node).value
+        lifted = self.lift(value, node)
+        self.state.whole = whole and kept(self.context, lifted)
+        return self.pack({self.state.single: Traced(lifted)}, node).value
 
     def first(self, completions: Completions, node: ast.AST) -> Value:
         zero = self.const(0, node, INT)

@@ -62,6 +62,7 @@ class Context:
         self.classes: dict[int, type] = {}  # what records stand for, by serial number of the value
         self.changed: set[int] = set()  # values that are something else in Python: tuples, members of enums
         self.exact: dict[str, bool] = {}  # of functions: see FunctionState
+        self.single: dict[str, str] = {}  # the output of functions that return a plain value
 
     # -- names --------------------------------------------------------------------------------------------
 
@@ -237,6 +238,7 @@ class Context:
         done.returns = (declared_record if raw is None else _raw_type)(source, record.type)
         done.single = tracer.state.single if tracer.state.plain else ""
         self.exact[done.symbol] = tracer.state.exact
+        self.single[done.symbol] = done.single if tracer.state.whole else ""
         tracer.emit(prog.Return, record, node=at)
         doc = "" if raw is not None else ast.get_docstring(at) or self._doc(bound)
         func = prog.Func.make(regions=[region], symbol=done.symbol, returns=done.returns, doc=doc, loc=source.span(at))

@@ -71,6 +71,8 @@ def build(
     unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic, exact=exact)
     brought = ((s, r.store) for s, r in context.used.items() if isinstance(r, Retriever) and r.store is not None)
     unit.retrievers = dict(brought)
+    if isinstance(program, Module) and dynamic is None:
+        unit.single = context.single.get(name, "")
     if dynamic is not None:
         unit.host_entry = host_entry(program)
     if fill is not None:

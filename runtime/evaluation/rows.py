@@ -16,7 +16,7 @@ from lampc.ir.prog import Func
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
 from lampc.runtime.metrics import RowMetric, build_metric
-from lampc.runtime.objects import as_objects, steps_of
+from lampc.runtime.objects import returned, steps_of
 from lampc.runtime.types import Row, TraceStep
 
 Metric = Callable[..., Any]
@@ -112,7 +112,7 @@ def row_metric(metric: Metric, unit: Unit, predictors: Mapping[str, Any] | None 
         example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
         steps = None if trace is None else [(held.get(n, n), *rest) for n, *rest in steps_of(unit, trace)]
         more = (steps,) if traced else ()
-        value = metric(example, Prediction(as_objects(unit, outputs)), *more)
+        value = metric(example, returned(unit, outputs), *more)
         if inspect.iscoroutine(value):
             from lampc.runtime.evaluation.coroutines import run_together
 

@@ -352,3 +352,20 @@ def test_predictions_of_plain_values_come_out_of_the_graph(give: Callable[[Any, 
     assert unit.exact
     wanted = [shape(returning(give)(question=r.question)) for r in ROWS]
     assert [shape(v) for v in returning(give).batch(ROWS)] == wanted
+
+
+@pytest.mark.parametrize("give", [text, listed, truth, empty, nested], ids=lambda f: f.__name__)
+def test_metrics_of_optimizers_get_plain_values(give: Callable[[Any, str], Any]) -> None:
+    seen: list[Any] = []
+
+    def metric(example: Any, made: Any, trace: Any = None) -> bool:
+        seen.append(made)
+        return True
+
+    made = BootstrapFewShot(metric=metric, max_labeled_demos=0).compile(returning(give), trainset=ROWS)
+    assert len(made.ask.demos) == 2
+    wanted = returning(give)(question="one")
+    assert seen
+    assert all(type(s) is type(wanted) for s in seen)
+    if give is not nested:
+        assert all(s == wanted for s in seen)
