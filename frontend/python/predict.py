@@ -286,7 +286,7 @@ def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
         options["stop"] = (options["stop"],) if isinstance(options["stop"], str) else tuple(options["stop"])
     more = {k: v for k, v in config.items() if k not in _SAMPLING and k not in _OTHER and v is not None}
     if more:
-        options["extra"] = json.dumps(more, sort_keys=True, default=option)
+        options["extra"] = json.dumps(_checked(more), sort_keys=True, default=option)
     said = tuple(k for k, v in options.items() if v == getattr(_UNSAID, k))
     sampling = Sampling(**options, firm=said)
     if n > 1 and sampling.temperature <= 0.15:

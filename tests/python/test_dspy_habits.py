@@ -140,6 +140,8 @@ def test_options_that_cannot_be(recorder: Recorder) -> None:
         lampc.Predict("q -> a", temprature=1)
     with pytest.raises(TypeError, match="`api_key` is no option of a predictor: give it to the LM"):
         lampc.Predict("q -> a", api_key="k")
+    with pytest.raises(TypeError, match="`api_base` is no option of a predictor"):
+        lampc.Predict("q -> a")(q="1", config={"api_base": "http://127.0.0.1"})
     with pytest.raises(TypeError, match="must be JSON, not object"):
         lampc.Predict("q -> a", seed=object())(q="1")
     with (
