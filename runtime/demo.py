@@ -16,8 +16,9 @@ from lampc.ir import Assignment
 from lampc.ir.adapters import adapter, bind_predictors, bind_prompt
 from lampc.passes.optimize import RandomDemos
 from lampc.runtime.cells import CellTable
-from lampc.runtime.driver import OptimizeResult, optimize, problem_of
+from lampc.runtime.driver import optimize, problem_of
 from lampc.runtime.evaluate import score_outcome
+from lampc.runtime.optimized import OptimizeResult
 from lampc.runtime.plan import prefix_bound
 from lampc.runtime.report import DemoReport
 from lampc.runtime.saved import save

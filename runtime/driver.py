@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,11 +41,10 @@ from lampc.runtime.journal import (
     Journal,
     assignment_text,
     history_record,
-    read_assignment,
-    read_history,
     usage_record,
 )
 from lampc.runtime.metrics import MetricError, RowMetric
+from lampc.runtime.optimized import Interrupted, OptimizeResult, restored
 from lampc.runtime.rounds import read_calls
 from lampc.runtime.types import Cell, Outcome, Row, RowError, Usage
 
@@ -59,33 +58,6 @@ ASK = 4096
 _PROPOSER = "optimizer"
 _MENDABLE = ("parse", "assert")
 """Kinds of failures that other demos or instructions may do away with."""
-
-
-class Interrupted(KeyboardInterrupt):
-    """A run was interrupted; the message says what is kept and how to go on."""
-
-
-@dataclass(slots=True)
-class OptimizeResult:
-    """The best candidate by the select split (ties: the earlier), and what led there.
-
-    Scores are 0 to 100, None without rows to select on. `usage` counts all distinct runs, also those that an
-    earlier process finished; `fresh` of the `runs` were run by this one. `stopped` names the budget that ended
-    the search early. `again` is set if the whole run had been finished before and nothing was done.
-    """
-
-    assignment: Assignment
-    score_before: float | None = None
-    score_after: float | None = None
-    history: list[Candidate] = field(default_factory=list)
-    usage: Usage = Usage()
-    runs: int = 0
-    fresh: int = 0
-    errors: int = 0
-    seconds: float = 0.0
-    stopped: str = ""
-    again: bool = False
-    table: CellTable | None = field(default=None, repr=False)
 
 
 def problem_of(
@@ -130,7 +102,7 @@ def optimize(
     known = journal.finished()
     if known is not None:
         run.replay(Compose(tuple(steps)))
-        return _restored(known, run.table)
+        return restored(known, run.table)
     journal.note(UNFINISHED)
     try:
         run.go(Compose(tuple(steps)), journal)
@@ -379,22 +351,6 @@ class _Run:
             False,
             self.table,
         )
-
-
-def _restored(known: Mapping[str, Any], table: CellTable) -> OptimizeResult:
-    return OptimizeResult(
-        read_assignment(known["assignment"]),
-        known["score_before"],
-        known["score_after"],
-        read_history(known["history"]),
-        Usage(**known["usage"]),
-        known["runs"],
-        0,
-        known["errors"],
-        known["seconds"],
-        again=True,
-        table=table,
-    )
 
 
 def _pool_text(strategy: Strategy, problem: Problem) -> Any:

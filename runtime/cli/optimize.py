@@ -11,7 +11,7 @@ from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
-    from lampc.runtime.driver import OptimizeResult
+    from lampc.runtime.optimized import OptimizeResult
     from lampc.runtime.setup import Task
 
 

@@ -27,11 +27,12 @@ from lampc.passes.optimize import (
     Strategy,
 )
 from lampc.runtime.cells import Budget, CellTable
-from lampc.runtime.driver import Interrupted, OptimizeResult, optimize, problem_of
+from lampc.runtime.driver import optimize, problem_of
 from lampc.runtime.dryrun import calls_per_run, dry_run
 from lampc.runtime.events import Event, EventBus
 from lampc.runtime.journal import read_assignment
 from lampc.runtime.metrics import MetricError, build_metric
+from lampc.runtime.optimized import Interrupted, OptimizeResult
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Row

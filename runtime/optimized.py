@@ -1,0 +1,57 @@
+"""What comes out of an optimization, and what is said when it is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from lampc.ir import Assignment
+from lampc.passes.optimize import Candidate
+from lampc.runtime.cells import CellTable
+from lampc.runtime.journal import read_assignment, read_history
+from lampc.runtime.types import Usage
+
+
+class Interrupted(KeyboardInterrupt):
+    """A run was interrupted; the message says what is kept and how to go on."""
+
+
+@dataclass(slots=True)
+class OptimizeResult:
+    """The best candidate by the select split (ties: the earlier), and what led there.
+
+    Scores are 0 to 100, None without rows to select on. `usage` counts all distinct runs, also those that an
+    earlier process finished; `fresh` of the `runs` were run by this one. `stopped` names the budget that ended
+    the search early. `again` is set if the whole run had been finished before and nothing was done.
+    """
+
+    assignment: Assignment
+    score_before: float | None = None
+    score_after: float | None = None
+    history: list[Candidate] = field(default_factory=list)
+    usage: Usage = Usage()
+    runs: int = 0
+    fresh: int = 0
+    errors: int = 0
+    seconds: float = 0.0
+    stopped: str = ""
+    again: bool = False
+    table: CellTable | None = field(default=None, repr=False)
+
+
+def restored(known: Mapping[str, Any], table: CellTable) -> OptimizeResult:
+    """The result that an earlier process wrote down."""
+    return OptimizeResult(
+        read_assignment(known["assignment"]),
+        known["score_before"],
+        known["score_after"],
+        read_history(known["history"]),
+        Usage(**known["usage"]),
+        known["runs"],
+        0,
+        known["errors"],
+        known["seconds"],
+        again=True,
+        table=table,
+    )
