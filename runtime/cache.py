@@ -222,7 +222,7 @@ class CallCache:
         self._mutex = threading.Lock()
         self.hits = self.misses = 0
 
-    def get(self, key: str) -> Answer | None:
+    def get(self, key: str, memory_only: bool = False) -> Answer | None:
         """The answer of an earlier call, marked as stored."""
         with self._mutex:
             found = self._memory.get(key)
@@ -230,7 +230,7 @@ class CallCache:
                 self._memory.move_to_end(key)
                 self.hits += 1
                 return found
-        record = self.disk.get(key) if self.disk is not None else None
+        record = self.disk.get(key) if self.disk is not None and not memory_only else None
         if record is not None:
             with contextlib.suppress(KeyError, TypeError):  # of another version: as if it were not there
                 found = Answer.from_record(record)
@@ -240,11 +240,11 @@ class CallCache:
             self.misses += found is None
         return found
 
-    def put(self, key: str, answer: Answer) -> None:
-        """Keep an answer."""
+    def put(self, key: str, answer: Answer, memory_only: bool = False) -> None:
+        """Keep an answer, `memory_only` if its key means something in this process alone."""
         kept = Answer.from_record(answer.record())
         self._keep(key, kept)
-        if self.disk is not None:
+        if self.disk is not None and not memory_only:
             self.disk.put(key, answer.record())
 
     def _keep(self, key: str, answer: Answer) -> None:

@@ -131,7 +131,7 @@ class CallDesk:
         name = key.digest()
         # a journal that was asked for holds all calls of models that may be cached, so that a run can be resumed
         cached = view.cached or (self.store.path is not None and view.lm is not None and view.lm.cache)
-        known = self._known(name, view.cached) if cached else None
+        known = self._known(name, view) if cached else None
         if known is not None:
             self._settle(waiting, known, Usage.stored(known.prompt_tokens), ids, messages)
             return
@@ -164,9 +164,11 @@ class CallDesk:
             else:
                 self._queue.setdefault(model, []).append(call)
 
-    def _known(self, name: str, kept: bool) -> Answer | None:
-        if kept and self.cache is not None and (found := self.cache.get(name)) is not None:
-            return found
+    def _known(self, name: str, view: ModelView) -> Answer | None:
+        if view.cached and self.cache is not None:
+            found = self.cache.get(name, hasattr(view.model, "make"))  # what code it is no other process knows
+            if found is not None:
+                return found
         record = self.store.get("call", name)
         return Answer.from_record(record) if record is not None else None
 
@@ -288,7 +290,7 @@ class CallDesk:
                     self.written.append(answer.ids)
         if not answer.error and call.cached:
             if call.kept and self.cache is not None:
-                self.cache.put(call.name, answer)
+                self.cache.put(call.name, answer, hasattr(model, "make"))
             if self.cache is None or self.store.path is not None:
                 self.store.put("call", call.name, answer.record())
         self.bus.emit(

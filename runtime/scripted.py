@@ -28,6 +28,7 @@ Messages: TypeAlias = "list[dict[str, str]]"
 Scripted: TypeAlias = "str | Mapping[str, Any]"
 """An answer: a text as it is, or outputs by name, written as the adapter writes them."""
 OUT = "No more responses"
+_COMPLETED = "\n\n[[ ## completed ## ]]\n"
 _numbers = itertools.count()
 
 
@@ -83,7 +84,7 @@ class DummyLM(BaseLM):
     def answer(self, messages: Messages) -> str:
         """The text of the next answer to these messages."""
         found = self._chosen(messages)
-        return found if isinstance(found, str) else written(self.adapter, found)
+        return found if isinstance(found, str) else written(self.adapter, found).removesuffix(_COMPLETED)
 
     def _chosen(self, messages: Messages) -> Scripted:
         if self._function is not None:

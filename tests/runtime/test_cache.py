@@ -269,11 +269,12 @@ def test_a_later_session_asks_nobody(tmp_path: Path) -> None:
 
 
 def test_it_may_be_configured_when_calls_have_been_made(tmp_path: Path) -> None:
-    lampc.configure(lm=lambda messages: "answer: yes", cache=None)
-    asking = lampc.Predict("question -> answer", layout="compact")
-    asking(question="a")
-    configure_cache(disk_cache_dir=tmp_path)
-    asking(question="b")
+    with Loopback(lambda m: "answer: yes") as server:
+        lampc.configure(lm=lampc.LM("m", api_base=server.url), cache=None)
+        asking = lampc.Predict("question -> answer", layout="compact")
+        asking(question="a")
+        configure_cache(disk_cache_dir=tmp_path)
+        asking(question="b")
     assert DiskCache(tmp_path).stats()["records"] == 1
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import lampc
+from lampc.ir import Draw, Key, Sampling
 from lampc.ir.settings import settings
 from lampc.runtime.configure import as_lm, default_runner
 from lampc.runtime.models import ModelError
@@ -562,8 +563,8 @@ def test_a_scripted_model_is_an_lm(capsys: pytest.CaptureFixture[str]) -> None:
     assert isinstance(lm, lampc.BaseLM)
     lampc.configure(lm=lm)
     assert lampc.Predict("question -> answer")(question="x").answer == "a"
-    assert lm("hello")[0].startswith("[[ ## answer ## ]]\nb\n")
-    assert "No more responses" in lm.copy(temperature=1.0)("more")[0]
+    assert lm("hello") == ["[[ ## answer ## ]]\nb"]
+    assert lm.copy(temperature=1.0)("more") == ["[[ ## answer ## ]]\nNo more responses"]
     assert [h["outputs"][0].split("\n")[1] for h in lm.history] == ["a", "b"]
     assert lm.get_convo(1)[0] == [{"role": "user", "content": "hello"}]
     lm.inspect_history(1)
@@ -686,3 +687,18 @@ def test_an_endpoint_is_sent_what_somebody_said() -> None:
         lampc.configure(lm=lampc.LM("openai/m", api_base=server.url, api_key="k", temperature=0.4))
         assert len(more(n=2).batch([{"question": "e"}])[0].completions) == 2
         assert [r["temperature"] for r in server.requests[-2:]] == [0.4, 0.4]
+
+
+def test_what_code_answered_is_not_on_disk_where_other_code_would_find_it(tmp_path: Any) -> None:
+    from lampc.runtime.cache import CallCache, DiskCache
+    from lampc.runtime.session import Session
+
+    disk = DiskCache(tmp_path)
+    with Loopback(lambda m: "far") as server, Session(cache=CallCache(disk)) as session:
+        for model in (lampc.LM("f", engine=lambda m: "near"), lampc.LM("m", api_base=server.url)):
+            view = session.using(model)
+            for _ in range(2):
+                view.chat([{"role": "user", "content": "x"}], Sampling(), [Draw(0, Key(("x",)))])
+        assert session.usage.stored_calls == 2
+        assert disk.stats()["records"] == 1
+    disk.close()
