@@ -252,5 +252,5 @@ def test_without_a_session_the_error_says_what_to_do() -> None:
         ask(question="q")
     with pytest.raises(TypeError, match="`ask` lacks `question` and does not take `text`; its inputs are question"):
         ask(text="q")
-    with pytest.raises(TypeError, match="by name"):
+    with pytest.raises(ValueError, match="by name"):
         ask("q")

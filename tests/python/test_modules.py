@@ -136,7 +136,7 @@ def test_prediction() -> None:
     [
         ({}, (1, Sampling())),
         ({"temperature": 1, "max_tokens": 5}, (1, Sampling(1.0, max_tokens=5))),
-        ({"n": 3}, (3, Sampling(0.7))),
+        ({"n": 3}, (3, Sampling(0.7, firm=("spread",)))),
         ({"n": 3, "temperature": 0.9, "stop": "x"}, (3, Sampling(0.9, stop=("x",)))),
     ],
 )
