@@ -228,21 +228,7 @@ _HOMES |= {
     "test": ("lampc.frontend.python.data", "case"),
 }
 _MODULES = frozenset(
-    {
-        "adapters",
-        "clients",
-        "datasets",
-        "dsp",
-        "evaluate",
-        "experimental",
-        "predict",
-        "primitives",
-        "retrievers",
-        "signatures",
-        "streaming",
-        "teleprompt",
-        "utils",
-    }
+    "adapters clients datasets dsp evaluate experimental predict primitives retrievers signatures streaming teleprompt utils".split()
 )
 
 
