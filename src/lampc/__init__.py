@@ -227,9 +227,8 @@ _HOMES |= {
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
     "test": ("lampc.frontend.python.data", "case"),
 }
-_MODULES = frozenset(
-    "adapters clients datasets dsp evaluate experimental predict primitives retrievers signatures streaming teleprompt utils".split()
-)
+_MODULES = frozenset(["adapters", "clients", "datasets", "dsp", "evaluate", "experimental", "predict"])
+_MODULES |= frozenset(["primitives", "retrievers", "signatures", "streaming", "teleprompt", "utils"])
 
 
 def __getattr__(name: str) -> Any:
