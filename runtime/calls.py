@@ -66,7 +66,9 @@ class CallDesk:
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
         self._dropped = 0  # how often everything was dropped
-        self._driven = False  # whether a thread drives the engines just now
+        self._driver = 0  # the thread that drives the engines just now
+        self._stepping = False  # whether one of them works
+        self._finished: deque[tuple[Model, ModelCall, Answer]] = deque()  # answers that nobody was told of yet
         self._queue: dict[Model, list[ModelCall]] = {}
         self._open: dict[str, tuple[Model, ModelCall]] = {}
         self._stepped: Counter[Model] = Counter()  # calls at models that must be driven
@@ -190,19 +192,28 @@ class CallDesk:
                 if own is None:
                     if client.ready or not client.open:
                         return
-                    if self._driven or not (self._stepped or any(not _pushes(m) for m in self._queue)):
+                    again = self._driver == threading.get_ident()  # code that is told of an answer asks in its turn
+                    stuck = again and self._stepping
+                    if stuck and self.driven_for(client):
+                        raise RuntimeError("an engine is at work: who hears text of an answer cannot ask models then")
+                    if (
+                        stuck
+                        or (self._driver and not again)
+                        or not (self._stepped or any(not _pushes(m) for m in self._queue))
+                    ):
                         self._turn.wait()
                         continue
-                    self._driven = True
+                    self._driver = threading.get_ident()
             if own is not None:
                 self._make(*own)
                 continue
             try:
                 self._drive()
             finally:
-                with self._lock:
-                    self._driven = False
-                    self._turn.notify_all()
+                if not again:
+                    with self._lock:
+                        self._driver = 0
+                        self._turn.notify_all()
 
     def _take(self, client: Client) -> tuple[PythonModel, ModelCall] | None:
         """The next call of the client that it is to make itself, if nobody makes it yet."""
@@ -237,13 +248,25 @@ class CallDesk:
             raise
         self._answered(model, call, answer)
 
+    def _tell(self) -> None:
+        """Tell of finished calls: one by one, as who is told may ask and so come by here again."""
+        while self._finished:
+            self._answered(*self._finished.popleft())
+
     def _drive(self) -> None:
+        self._tell()
         if self.window and not self._stepped:
             self._gather()
         self._send(pushes=False)
         for model in [m for m, n in self._stepped.items() if n]:
-            for call, answer in model.advance():
-                self._answered(model, call, answer)
+            if not self._stepped[model]:
+                continue
+            self._stepping = True
+            try:
+                self._finished += [(model, *done) for done in model.advance()]
+            finally:
+                self._stepping = False
+            self._tell()
 
     def _gather(self) -> None:
         """Wait a moment for calls of other threads, as long as more of them come."""

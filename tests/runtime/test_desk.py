@@ -129,6 +129,25 @@ def test_dropping_everything_wakes_who_waits() -> None:
         assert not thread.is_alive()
 
 
+def test_code_that_is_told_of_an_answer_may_ask_in_its_turn() -> None:
+    import lampc
+
+    found: list[Any] = []
+
+    class Listen:
+        def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None: ...
+
+        def on_lm_end(self, call_id: str, outputs: Any, exception: Any) -> None:
+            if found.count("begun") < 3:
+                found.append("begun")
+                found.append(lm("judge this"))
+
+    lm = lampc.LM("told", engine=FakeEngine(), callbacks=[Listen()])
+    plain = lampc.LM("plain", engine=FakeEngine())
+    (got,) = on_threads(1, lambda i: lm("first"))
+    assert (got, found) == (plain("first"), ["begun"] * 3 + [plain("judge this")] * 3)
+
+
 def test_batches_are_counted() -> None:
     with Session(model=FakeEngine()) as session:
         draws = [Draw(0, Key(("x",)), (i,)) for i in range(6)]
