@@ -7,22 +7,19 @@ that are Python code are made by who asked for them, in its own thread: such cod
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
-import functools
 import hashlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import CallKey, Draw, Key, Sampling
+from lampc.runtime.client import Client, Deliver, OnText, Waiting, waiting_threads
 from lampc.runtime.models import Answer, Model, ModelCall, PythonModel
-from lampc.runtime.modelview import ModelView, view_of
+from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import SharedPrefixes
 from lampc.runtime.types import Usage
 
@@ -31,8 +28,6 @@ if TYPE_CHECKING:
     from lampc.runtime.events import EventBus
     from lampc.runtime.store import Store
 
-Deliver = Callable[[Answer, Usage], None]
-OnText = Callable[[str], None]
 ROLLOUT_TEMPERATURE = 1.0
 """Temperature of the second and later rollouts of a greedy call: equal draws would be of no use."""
 
@@ -345,117 +340,6 @@ class CallDesk:
                 waiting.client.wake()
 
 
-class Waiting:
-    """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
-    its text while it is written."""
-
-    __slots__ = ("client", "deliver", "node", "on_text", "watch")
-
-    def __init__(self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None) -> None:
-        self.client, self.deliver, self.node, self.watch, self.on_text = client, deliver, node, watch, on_text
-
-
-class Client:
-    """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
-
-    __slots__ = ("asked", "desk", "dropped", "open", "own", "ready", "waits", "wake")
-
-    def __init__(self, desk: CallDesk) -> None:
-        self.desk = desk
-        self.dropped = desk._dropped
-        self.open = 0
-        self.waits = False
-        self.wake: Callable[[], object] | None = None  # told of every answer
-        self.ready: list[tuple[Deliver, Answer, Usage]] = []
-        self.asked: list[tuple[Any, ModelCall]] = []  # of models that are Python code
-        self.own: deque[tuple[Any, ModelCall]] = deque()  # the same, once the model was told of them
-
-    def __enter__(self) -> Client:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            self.abort()
-
-    def abort(self) -> None:
-        """Drop what this client still waits for. Calls that others wait for, too, go on."""
-        with self.desk._lock:
-            for _, call in self.desk._open.values():
-                call.waiting = [w for w in call.waiting if w.client is not self]
-            self.open, self.ready, self.asked = 0, [], []
-            self.own.clear()
-            if not any(call.waiting for _, call in self.desk._open.values()):
-                self.desk.abort()
-
-    def finish(self) -> None:
-        """Wait for everything asked for."""
-        while not self.idle:
-            self.advance()
-
-    @property
-    def bus(self) -> EventBus:
-        return self.desk.bus
-
-    @property
-    def idle(self) -> bool:
-        return not (self.open or self.ready)
-
-    def request(
-        self,
-        model: Model | ModelView,
-        sampling: Sampling,
-        draw: Draw,
-        deliver: Deliver,
-        *,
-        ids: tuple[int, ...] = (),
-        messages: tuple[tuple[str, str], ...] = (),
-        score: tuple[int, ...] = (),
-        node: str = "",
-    ) -> None:
-        """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
-        after `ids`; `deliver` is called from `advance`."""
-        self.desk.bus.emit("node.start", node=node, row=draw.row)
-        view = view_of(model)
-        if sampling.extra:
-            view = view.telling(sampling.extra)
-        watch = view.begin(sampling, ids, messages) if view.watched else None
-        on_text = self.desk._heard.get(draw) if self.desk._heard else None
-        self.open += 1
-        self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch, on_text), ids, messages, score)
-
-    async def afinish(self) -> None:
-        """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""
-        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        self.wake = lambda: loop.call_soon_threadsafe(arrived.set)
-        self.desk._send(pushes=True)
-        if self.desk.driven_for(self):
-            await loop.run_in_executor(waiting_threads(), contextvars.copy_context().run, self.finish)
-        while not self.idle:
-            if self.ready:
-                self.advance()
-                continue
-            await arrived.wait()
-            arrived.clear()
-
-    def advance(self) -> None:
-        """Hand queued calls to their models, let models work, deliver what is finished."""
-        if not self.ready:
-            self.waits = True
-            self.desk.serve(self)
-            self.waits = False
-        with self.desk._lock:
-            ready, self.ready = self.ready, []
-            self.open -= len(ready)
-        for deliver, answer, usage in ready:
-            deliver(answer, usage)
-
-
-@functools.cache
-def waiting_threads() -> ThreadPoolExecutor:
-    """Threads for asynchronous calls that wait for an engine: the usual pool is too small to fill a batch."""
-    return ThreadPoolExecutor(128, thread_name_prefix="lampc-wait")
-
-
 def _pushes(model: Model) -> bool:
     """Whether answers of a model arrive by themselves."""
     return getattr(model, "pushes", False)
@@ -465,3 +349,6 @@ def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: It
     text = "".join([f"{r}:{len(c)}:{c}" for r, c in messages]) if messages else ",".join(map(str, ids))
     text += "".join(f"|{i}" for i in score) + (f"\n{extra}" if extra else "")
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+__all__ = ["CallDesk", "Client", "Deliver", "waiting_threads"]
