@@ -34,7 +34,7 @@ class CallEntry:
 
     def as_dict(self) -> dict[str, Any]:
         """The entry under DSPy's names."""
-        from lampc.runtime.lm import counts, shown
+        from lampc.runtime.answers import counts, shown
 
         if not self.uuid:
             self.uuid = str(uuid.uuid4())

@@ -8,14 +8,15 @@ import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from lampc.frontend.python.callbacks import active, begin
 from lampc.ir import Draw, Key, Sampling
 from lampc.ir.errors import LMUnexpectedError
 from lampc.ir.settings import settings
+from lampc.runtime.answers import counts, shown
 from lampc.runtime.history import CallEntry, print_entries
+from lampc.runtime.lmstate import ADDRESSES, CLASS, DSPY_LM, saved_class
 from lampc.runtime.replaced import IN_CALL, IN_FORWARD, Replaceable, completion, drawing
 from lampc.runtime.routes import route
 
@@ -246,7 +247,7 @@ class BaseLM(Replaceable):
         """In the form that DSPy saves; keys and prices are left out."""
         kept = {k: v for k, v in self.kwargs.items() if k not in ("api_key", "price", "headers", "extra_headers")}
         return {
-            _CLASS: _DSPY_LM if type(self) is LM else f"{type(self).__module__}.{type(self).__qualname__}",
+            CLASS: DSPY_LM if type(self) is LM else f"{type(self).__module__}.{type(self).__qualname__}",
             "model": self.model,
             "model_type": self.model_type,
             "cache": self.cache,
@@ -381,61 +382,15 @@ class LM(BaseLM):
         Raises ValueError for options that its class does not take, and for a class of the user's that cannot be
         imported, or must not because the state is not said to be safe.
         """
-        name = state.get(_CLASS)
-        made = cls if name in (None, _DSPY_LM) else _saved_class(str(name), cls, allow_unsafe_lm_state)
-        dropped = () if allow_unsafe_lm_state else [k for k in _ADDRESSES if state.get(k) is not None]
+        name = state.get(CLASS)
+        made = cls if name in (None, DSPY_LM) else saved_class(str(name), cls, BaseLM, allow_unsafe_lm_state)
+        dropped = () if allow_unsafe_lm_state else [k for k in ADDRESSES if state.get(k) is not None]
         if dropped:
             logger.warning(
                 "%s of a saved LM left out: who trusts the file loads it with allow_unsafe_lm_state=True",
                 ", ".join(dropped),
             )
         try:
-            return made(**{k: v for k, v in state.items() if k not in dropped and k != _CLASS})
+            return made(**{k: v for k, v in state.items() if k not in dropped and k != CLASS})
         except TypeError as e:
             raise ValueError(f"not the saved state of an LM: {e}") from None
-
-
-def _saved_class(name: str, own: type[BaseLM], trusted: bool) -> type[BaseLM]:
-    """The class of models that a saved state names. Raises ValueError."""
-    if name == f"{own.__module__}.{own.__qualname__}":
-        return own
-    if not trusted:
-        raise ValueError(
-            f"the state names the LM class {name}, and to import it runs code; if you trust the file, load it with "
-            "allow_unsafe_lm_state=True"
-        )
-    module, _, attribute = name.rpartition(".")
-    try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as e:
-        raise ValueError(f"the LM class {name} of a saved state cannot be imported: {e}") from None
-    if not (isinstance(found, type) and issubclass(found, BaseLM)):
-        raise ValueError(f"{name}, which a saved state names, is no subclass of lampc.BaseLM")
-    return found
-
-
-_CLASS, _DSPY_LM = "_dspy_lm_class", "dspy.clients.lm.LM"
-"""The entry of a saved state that names the model's class, and what DSPy calls the one that is `LM` here."""
-_ADDRESSES = ("api_base", "base_url", "model_list")
-
-
-def counts(answer: Answer) -> dict[str, Any]:
-    """Token counts under OpenAI's names."""
-    return {
-        "prompt_tokens": answer.prompt_tokens,
-        "completion_tokens": answer.generated_tokens,
-        "total_tokens": answer.prompt_tokens + answer.generated_tokens,
-        "prompt_tokens_details": {"cached_tokens": answer.cached_tokens},
-    }
-
-
-def shown(answer: Answer) -> Any:
-    """A text, or a dict where there is more than text."""
-    if not (answer.tool_calls or answer.reasoning):
-        return answer.text
-    out: dict[str, Any] = {"text": answer.text}
-    if answer.reasoning:
-        out["reasoning_content"] = answer.reasoning
-    if answer.tool_calls:
-        out["tool_calls"] = list(answer.tool_calls)
-    return out

@@ -69,7 +69,7 @@ def _own(name: str) -> Any:
 
 def completion(answers: Sequence[Answer], model: str) -> Any:
     """Answers as a chat completion, with the attributes that OpenAI's client gives it."""
-    from lampc.runtime.lm import counts
+    from lampc.runtime.answers import counts
 
     choices: list[SimpleNamespace] = []
     for a in answers:
