@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from lampc.ir import modelnames
 from lampc.ir.settings import settings as lampc_settings
 from lampc.passes.manager import Pipeline
 
@@ -28,9 +29,10 @@ def _checked_passes() -> None:
 
 @pytest.fixture(autouse=True)
 def _own_settings() -> Iterator[None]:
-    """What a test configures ends with it."""
+    """What a test configures ends with it, and so do the names of the models that it made."""
     yield
     lampc_settings.reset()
+    modelnames._objects.clear()
 
 
 @pytest.fixture
