@@ -8,6 +8,7 @@ for any of that.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import hashlib
 import os
 import shlex
@@ -26,9 +27,10 @@ _folder: list[Path] = []
 
 def launcher(binary: str, memory: int) -> str:
     """The path of a program that runs `binary` under limits, for a sandbox of `memory` bytes; where there is no
-    shell of Unix, `binary` itself."""
+    shell of Unix, `binary` itself. What this process has open now is not inherited any more."""
     if os.name != "posix" or not Path("/bin/sh").exists():
         return binary
+    _keep_open_files()
     kilobytes = (_BASE + 3 * memory) // 1024
     lines = [
         "#!/bin/sh",
@@ -42,6 +44,14 @@ def launcher(binary: str, memory: int) -> str:
             path.write_text("\n".join(lines) + "\n", encoding="utf-8")
             path.chmod(0o500)
     return str(path)
+
+
+def _keep_open_files() -> None:
+    """Python's own files are not inherited; libraries in C may open some that are."""
+    for name in os.listdir("/dev/fd") if os.path.isdir("/dev/fd") else ():
+        if int(name) > 2:
+            with contextlib.suppress(OSError):  # the listing's own
+                os.set_inheritable(int(name), False)
 
 
 def _place() -> Path:

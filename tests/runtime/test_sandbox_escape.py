@@ -177,9 +177,12 @@ def test_the_interpreter_is_a_process_that_the_system_holds_too(secret: Path) ->
     if not sys.platform.startswith("linux"):
         pytest.skip("reads /proc")
     before = interpreters()
+    leaked = os.open(secret, os.O_RDONLY)
+    os.set_inheritable(leaked, True)  # as files are that libraries in C open
     with PythonInterpreter(limits=SandboxLimits(memory=64 << 20)) as box:
         box("1")
         (pid,) = interpreters() - before
+        os.close(leaked)
         folder = Path(f"/proc/{pid}")
         assert SECRET.encode() not in (folder / "environ").read_bytes()
         limits = {line[:26].strip(): line[26:].split()[0] for line in (folder / "limits").read_text().splitlines()[1:]}
