@@ -103,7 +103,8 @@ class Lanes:
         lanes = dict(self._heard)
         lanes.update((lane, None) for lane in self._over.pop(step, ()) if lane.job.lane is lane)
         if not self._stops.isdisjoint(tokens):
-            lanes.update((self.jobs[i].lane, None) for i, t in enumerate(tokens) if t in self._stops)  # type: ignore
+            ended = (job.lane for job, token in zip(self.jobs, tokens, strict=True) if token in self._stops)
+            lanes.update((lane, None) for lane in ended if lane is not None)
         for lane in lanes:
             self._tell(lane, 1)
         return [(lane.job, drawn[lane.at]) for lane in lanes]
