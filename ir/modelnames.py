@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from collections.abc import Mapping
 from importlib import import_module
@@ -13,17 +14,20 @@ from weakref import WeakValueDictionary
 
 _objects: WeakValueDictionary[str, Any] = WeakValueDictionary()
 _mutex = threading.Lock()
+_NUMBERED = re.compile(r".+#[1-9][0-9]*", re.DOTALL)
 
 
 def model_name(model: Any) -> str:
     """The name of a model: `main` for None, a text as it is, for an object one that leads back to it.
 
-    An object's name begins with its attribute `model`, which is the model's name at its provider. Raises TypeError
-    for an object that has none.
+    An object's name is its attribute `model`, which is the model's name at its provider, and a number: `gpt-4#1`.
+    Raises TypeError for an object that has none, ValueError for a text that is the name of an object.
     """
     if model is None:
         return "main"
     if isinstance(model, str):
+        if _NUMBERED.fullmatch(model) and _objects.get(model) is not None:
+            raise ValueError(f"{model!r} is how the program calls one of its LM objects: give the object, not its name")
         return model
     known = getattr(model, "_lampc_name", None)
     if known is not None and _objects.get(known) is model:
@@ -35,10 +39,9 @@ def model_name(model: Any) -> str:
         known = getattr(model, "_lampc_name", None)
         if known is not None and _objects.get(known) is model:
             return str(known)
-        name, n = base, 1
-        while name == "main" or _objects.get(name) is not None:
+        n = 1
+        while _objects.get(name := f"{base}#{n}") is not None:
             n += 1
-            name = f"{base}#{n}"
         _objects[name] = model
         model._lampc_name = name
     return name
@@ -47,6 +50,14 @@ def model_name(model: Any) -> str:
 def named_model(name: str) -> Any:
     """The object that `model_name` named so, if it still lives; else None."""
     return _objects.get(name)
+
+
+def provider_name(name: str) -> str:
+    """What a model is called at its provider: the name of an object without its number, another name as it is.
+
+    A program that was saved elsewhere names objects that do not live here.
+    """
+    return name.rpartition("#")[0] if _NUMBERED.fullmatch(name) else name
 
 
 def saved_model(state: Any, trusted: bool = False) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from lampc.ir import thaw
 from lampc.ir.adapters.schema import option
-from lampc.ir.modelnames import named_model
+from lampc.ir.modelnames import named_model, provider_name
 from lampc.ir.prog import DefModel
 from lampc.runtime.local import LocalModel
 from lampc.runtime.models import Model, ModelError
@@ -90,15 +90,15 @@ class ModelPool:
         elif self.override is not None and (name == "main" or not self._main_only):
             source = self.override
         elif isinstance(definition, DefModel):
-            source = definition.source
+            source = provider_name(definition.source)
             options = thaw(definition.options)
         else:
-            source = FIREFLY if name == "main" else name
+            source = FIREFLY if name == "main" else provider_name(name)
         options = {**options, **self.options}  # who runs a program knows where
         spot = _spot(source, options)
         view = self._views.get(spot)
         if view is None:
-            view = self._views[spot] = self._view(name, source, options)
+            view = self._views[spot] = self._view(provider_name(name), source, options)
         if known is not None:
             self._named[id(known)] = view
         return view, declared, known

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
@@ -358,9 +359,11 @@ def _name_of(thing: Any, names: dict[str, Any]) -> str:
 
 
 def _identifier(name: str) -> str:
+    """A symbol for a model; other names have other symbols."""
     if name.replace("_", "").isalnum() and not name[0].isdigit():
         return name
-    return "m_" + "".join(c if c.isalnum() else "_" for c in name)
+    clean = "".join(c if c.isalnum() else "_" for c in name)
+    return f"m_{clean}_{zlib.crc32(name.encode()):08x}"
 
 
 def _kind(name: str) -> str:

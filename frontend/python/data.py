@@ -6,7 +6,7 @@ import ast
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.codes import Untraceable, wrong
@@ -95,6 +95,14 @@ class MetricFunction:
         """Whether it takes (gold, pred) rather than DSPy's (example, prediction, trace=None)."""
         names = list(inspect.signature(self.function).parameters)
         return len(names) == 2 and names[0] != "example" and "trace" not in names
+
+
+@overload
+def metric(function: Callable[..., Any], *, fields: Sequence[str] = ()) -> MetricFunction: ...
+
+
+@overload
+def metric(function: None = None, *, fields: Sequence[str] = ()) -> Callable[[Callable[..., Any]], MetricFunction]: ...
 
 
 def metric(function: Callable[..., Any] | None = None, *, fields: Sequence[str] = ()) -> Any:

@@ -18,7 +18,7 @@ class Example:
     _store: dict[str, Any]
     _input_keys: set[str] | None
 
-    def __init__(self, base: Example | Mapping[str, Any] | None = None, **values: Any) -> None:
+    def __init__(self, base: Any = None, **values: Any) -> None:
         own = self.__dict__
         if isinstance(base, Example):
             own["_store"] = {**base._store, **values}

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 
+import lampc
 from lampc.backend.errors import CheckpointError
 from lampc.frontend.lmp import compile_lmp
+from lampc.ir.modelnames import model_name
+from lampc.ir.prog import DefModel
 from lampc.runtime.models import ModelError
 from lampc.runtime.pool import ModelPool
 from tests.backend.checkpoints import save_checkpoint
@@ -39,3 +42,41 @@ def test_what_a_session_says_counts_more_than_a_definition() -> None:
     pool = ModelPool(options={"tensor_parallel": 1})
     assert pool.get("main", module).target.info.name == "main"
     pool.close()
+
+
+def test_a_plain_name_never_finds_an_object() -> None:
+    warm = lampc.LM("firefly", temperature=1.0)
+    assert model_name(warm) == "firefly#1"
+    pool = ModelPool()
+    assert pool.get(model_name(warm)).lm is warm
+    assert pool.get("firefly").lm is None, "who names the model gets it without the object's options"
+    with pytest.raises(ValueError, match="give the object, not its name"):
+        model_name("firefly#1")
+    pool.close()
+
+
+def test_a_name_of_an_object_that_is_gone_is_that_of_its_model() -> None:
+    """A program that was saved elsewhere names objects of that process."""
+    module = compile_lmp('model m = engine("firefly#7");\n').module
+    pool = ModelPool()
+    assert pool.get("m", module).model is pool.get("firefly").model
+    pool.close()
+
+
+def test_models_of_like_names_have_symbols_of_their_own() -> None:
+    one, two = lampc.Predict("q -> a"), lampc.Predict("a -> b")
+    one.lm, two.lm = lampc.LM("openai/gpt-4"), lampc.LM("openai/gpt_4")
+
+    class Both(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one, self.two = one, two
+
+        def forward(self, q: str) -> lampc.Prediction:
+            return self.two(a=self.one(q=q).a)
+
+    unit = lampc.trace(Both())
+    assert unit.dynamic is None
+    models = [op for op in unit.module.body.ops if isinstance(op, DefModel)]
+    assert [m.source for m in models] == ["openai/gpt-4#1", "openai/gpt_4#1"]
+    assert len({m.symbol for m in models}) == 2
