@@ -15,13 +15,12 @@ import re
 from typing import Any
 
 from lampc.ir.adapters.lax import DEPTH, Schema, Unfit, fit, resolved, short, spelled
+from lampc.ir.adapters.meant import WRAPPINGS, denies, folded, number_in, option_in
 
-_NUMBER = re.compile(r"(?<![\w.])[-+]?(?:\d{1,3}(?:,\d{3})+|\d+(?:_\d+)*)(?:\.\d+)?(?:[eE][-+]?\d+)?(?![\w.]*\d)")
 _BULLET = re.compile(r"^[^\S\n]*+(?:[-*•]|\d++[.)])\s++(.*)$", re.MULTILINE)
-_LONGEST = 200
-"""Characters of a text in which a number, a truth value or an option is looked for: more is an essay."""
 _NOTHING = {"", "none", "null", "n/a", "nil", "undefined"}
-_WRAPPINGS = "`\"'*_ \t\n.!"
+_SEPARATOR = re.compile(r"[,;|\[\]{}]|\b(?:and|or)\b|&", re.IGNORECASE)
+"""Stands in a text that may be one item of a list or several."""
 
 
 def mend(value: Any, schema: Schema, defs: Schema | None = None) -> Any:
@@ -51,7 +50,7 @@ def _mend(value: Any, schema: Schema, defs: Schema, depth: int) -> Any:
         case "boolean":
             made = _truth(value)
         case "null":
-            if not (isinstance(value, str) and value.strip(_WRAPPINGS).lower() in _NOTHING):
+            if not (isinstance(value, str) and value.strip(WRAPPINGS).lower() in _NOTHING):
                 raise refused
             made = None
         case "array":
@@ -86,68 +85,48 @@ def _text(value: Any) -> str:
 def _number(value: Any, refused: Unfit) -> Any:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if not isinstance(value, str) or len(value) > _LONGEST:
+    found = number_in(value) if isinstance(value, str) else None
+    if found is None:
         raise refused
-    found = _NUMBER.findall(value)
-    if len(found) != 1:
-        raise refused
-    return found[0].replace(",", "").replace("_", "")
+    return found
 
 
 def _truth(value: Any) -> bool:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, str) and len(value) <= _LONGEST:
-        words = re.findall(r"[a-z]+", value.lower())
-        yes, no = {"true", "yes"} & set(words), {"false", "no"} & set(words)
-        first = words[0] in yes | no if words else False
-        if bool(yes) != bool(no) and (first or "not" not in words):
-            return bool(yes)
-    raise Unfit(f"expected true or false, got {short(value)}")
+    found = option_in(value, ["true", "yes", "false", "no"]) if isinstance(value, str) else None
+    if found is None:
+        raise Unfit(f"expected true or false, got {short(value)}")
+    return found in ("true", "yes")
 
 
 def _option(value: Any, options: list[Any]) -> Any:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
-    if isinstance(value, dict) and len(value) == 1:
+    if isinstance(value, dict) and len(value) == 1 and not denies(str(next(iter(value)))):
         value = next(iter(value.values()))
     if isinstance(value, bool | int | float):
         value = json.dumps(value)
-    if not isinstance(value, str) or len(value) > _LONGEST:
+    names = {str(o): o for o in options}
+    found = option_in(value, list(names)) if isinstance(value, str) and len(names) == len(options) else None
+    if found is None:
         raise Unfit(f"expected one of: {', '.join(map(str, options))}; got {short(value)}")
-    for shape in (str.strip, lambda t: t.strip(_WRAPPINGS), lambda t: _folded(t.strip(_WRAPPINGS))):
-        same = [o for o in options if shape(str(o)) == shape(value)]
-        if len(same) == 1:
-            return same[0]
-    low = value.lower()
-    inside = [o for o in options if str(o) and re.search(rf"(?<!\w){re.escape(str(o).lower())}(?!\w)", low)]
-    longest = [o for o in inside if not any(o != p and str(o).lower() in str(p).lower() for p in inside)]
-    if len(longest) == 1:
-        return longest[0]
-    raise Unfit(f"expected one of: {', '.join(map(str, options))}; got {short(value)}")
-
-
-def _folded(text: str) -> str:
-    """Case, spaces, hyphens and underscores make no difference."""
-    return re.sub(r"[\W_]+", "", text.casefold())
+    return names[found]
 
 
 def _items(value: Any, schema: Schema, defs: Schema, depth: int) -> list[Any]:
     prefix, rest = schema.get("prefixItems", []), schema.get("items", {})
+    of_objects = resolved(rest, defs).get("type") == "object"
     if isinstance(value, str):
-        bullets = _BULLET.findall(value)
-        if bullets:
-            value = bullets
-        elif not value.strip() or value.strip(_WRAPPINGS).lower() in _NOTHING:
-            value = []
-        elif resolved(rest, defs).get("type") in ("string", None) and "\n" in value.strip():
-            value = [line.strip() for line in value.splitlines() if line.strip()]
+        value = _listed(value)
     elif isinstance(value, dict):
         inner = [v for v in value.values() if isinstance(v, list)]
         if len(value) == 1 and inner:
             value = inner[0]
         elif value and list(value) == [str(i) for i in range(len(value))]:
             value = list(value.values())
+        elif not of_objects:
+            raise Unfit(f"expected a list, got {short(value)}")
     if not isinstance(value, list | tuple | set | frozenset):
         value = [] if value is None else [value]
     out = []
@@ -159,16 +138,33 @@ def _items(value: Any, schema: Schema, defs: Schema, depth: int) -> list[Any]:
     return out
 
 
+def _listed(text: str) -> list[str]:
+    """The items of a text: one a line, or one alone. Raises Unfit if it may be one or several."""
+    if not text.strip() or text.strip(WRAPPINGS).lower() in _NOTHING:
+        return []
+    lines = text.strip().splitlines()
+    marks = [i for i, line in enumerate(lines) if _BULLET.match(line)]
+    if marks:
+        first, last = marks[0], marks[-1]
+        after = lines[last + 1 :]
+        if len(marks) < sum(bool(line.strip()) for line in lines[first : last + 1]) or (after and after[0].strip()):
+            raise Unfit(f"expected one item a line, got {short(text)}")
+        return _BULLET.findall(text)
+    lines = [line.strip() for line in lines if line.strip()]
+    if (len(lines) == 1 and _SEPARATOR.search(text)) or (len(lines) > 1 and any(li.endswith(":") for li in lines)):
+        raise Unfit(f"expected a list, got {short(text)}, which may be one item or several")
+    return lines
+
+
 def _fields(value: Any, schema: Schema, defs: Schema, depth: int) -> dict[str, Any]:
     properties: Schema = schema.get("properties", {})
     if isinstance(value, list) and len(value) == 1 and isinstance(value[0], dict):
         value = value[0]
     if not isinstance(value, dict):
-        if len(properties) == 1 and value is not None and not isinstance(value, list):
-            (name,) = properties
-            value = {name: value}
-        else:
+        name = next(iter(properties), "")
+        if len(properties) != 1 or value is None or isinstance(value, list) or _textual(properties[name], defs):
             raise Unfit(f"expected an object, got {short(value)}")
+        value = {name: value}
     if len(value) == 1 and not set(value) & set(properties):
         (inner,) = value.values()
         needed = set(schema.get("required", ())) or set(properties)
@@ -177,7 +173,7 @@ def _fields(value: Any, schema: Schema, defs: Schema, depth: int) -> dict[str, A
     out: dict[str, Any] = {}
     rest = dict(value)
     for name, wanted in properties.items():
-        key = name if name in rest else next((k for k in rest if _folded(str(k)) == _folded(name)), None)
+        key = name if name in rest else next((k for k in rest if folded(str(k)) == folded(name)), None)
         if key is not None:
             try:
                 out[name] = _mend(rest.pop(key), wanted, defs, depth + 1)
@@ -195,8 +191,15 @@ def _fields(value: Any, schema: Schema, defs: Schema, depth: int) -> dict[str, A
 
 
 def _known(value: dict[str, Any], properties: Schema) -> set[str]:
-    keys = {_folded(str(k)) for k in value}
-    return {n for n in properties if _folded(n) in keys}
+    keys = {folded(str(k)) for k in value}
+    return {n for n in properties if folded(n) in keys}
+
+
+def _textual(schema: Schema, defs: Schema) -> bool:
+    """Whether any text fits."""
+    made = resolved(schema, defs)
+    kinds = [resolved(c, defs).get("type") for c in made.get("anyOf", [made])]
+    return "enum" not in made and "const" not in made and ("string" in kinds or None in kinds)
 
 
 def _nullable(schema: Schema, defs: Schema) -> bool:

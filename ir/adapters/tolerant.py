@@ -9,12 +9,14 @@ of the field is a ParseFailure that names the field and says what was expected.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from lampc.ir.adapters.base import ParseFailure
-from lampc.ir.adapters.lax import Unfit
+from lampc.ir.adapters.lax import Unfit, resolved
+from lampc.ir.adapters.meant import WRAPPINGS, denies, folded
 from lampc.ir.adapters.mend import mend
 from lampc.ir.adapters.schema import json_schema
 from lampc.ir.adapters.strict import accept, clean, embedded_object, finish, repaired
@@ -89,7 +91,7 @@ def _candidates(field: Field, signature: Signature, text: str) -> Iterator[Any]:
         yield inner.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     for holder in _objects(text):
         key = next((k for k in holder if k == field.name), None) or next(
-            (k for k in holder if _folded(str(k)) == _folded(field.name)), None
+            (k for k in holder if folded(str(k)) == folded(field.name)), None
         )
         if key is not None:
             yield holder[key]
@@ -119,7 +121,7 @@ def _parts(signature: Signature, text: str, pattern: str) -> dict[str, str]:
     ends = [*(h.start() for h in heads[1:]), len(text)]
     out: dict[str, str] = {}
     for head, end in zip(heads, ends, strict=True):
-        name = next(n for n in spelt if _folded(n) == _folded(head.group(1)))
+        name = next(n for n in spelt if folded(n) == folded(head.group(1)))
         out.setdefault(name, text[head.end() : end].strip())
     return out
 
@@ -127,10 +129,6 @@ def _parts(signature: Signature, text: str, pattern: str) -> dict[str, str]:
 def _spellings(name: str) -> list[str]:
     """Patterns of a name: with spaces or hyphens where it has underscores."""
     return [re.escape(name).replace("_", r"[_\-\s]?")]
-
-
-def _folded(text: str) -> str:
-    return re.sub(r"[\W_]+", "", text.casefold())
 
 
 def _inside(name: str, text: str) -> str | None:
@@ -172,32 +170,90 @@ def value_in(candidate: Any, field: Field) -> Any:
     except Unfit as e:
         refused = e
     schema = json_schema(field)
-    for form in _forms(candidate):
-        try:
-            made = settled(mend(form, schema), field.type)
-        except ValueError:  # Unfit, or what the user's class says
-            continue
-        if unwritable(made, field.name) is None:
-            return made
+    for form in _forms(candidate, schema):
+        made = _mended(form, field, schema)
+        if made is not None:
+            return made[0]
     raise refused
 
 
-def _forms(candidate: Any) -> Iterator[Any]:
-    """Readings of a candidate, from the whole to what stands in a fence or behind a few words."""
-    yield candidate
+def _mended(form: Any, field: Field, schema: Mapping[str, Any]) -> tuple[Any] | None:
+    """The value that a reading mends to, if it does."""
+    try:
+        made = settled(mend(form, schema), field.type)
+    except ValueError:  # Unfit, or what the user's class says
+        return None
+    return (made,) if unwritable(made, field.name) is None else None
+
+
+def _forms(candidate: Any, schema: Mapping[str, Any]) -> Iterator[Any]:
+    """Readings of a candidate. A text that is data, or holds some where data is wanted, is nothing else; other texts
+    are read whole, then without what stands around a value."""
     if not isinstance(candidate, str):
+        yield candidate
         return
-    inside = [m.strip() for m in _FENCE.findall(candidate)[:4]]
-    for piece in (candidate, *inside):
-        made = repaired(piece)
-        if made != "":
-            yield made
-    yield from inside
-    bare = candidate.strip().strip("`*_\"' \n")
+    inside = {m.strip() for m in _FENCE.findall(candidate)[:4]}
+    text = inside.pop() if len(inside) == 1 else candidate.strip()
+    data = data_in(text, schema)
+    if data is not None:
+        yield data
+        return
+    yield text
+    if _kinds(schema) & {"array", "object"}:
+        return
+    bare = text.strip("`*_\"' \n")
     yield bare
     lead = _LEAD.match(bare)
-    if lead:
+    if lead and not denies(lead.group()) and not re.search(r"\d", lead.group()):
         yield bare[lead.end() :]
-    first, _, rest = bare.partition("\n")
-    if rest.strip():
-        yield first.strip("`*_\"' .")
+    first, *others = [line.strip(WRAPPINGS) for line in bare.splitlines() if line.strip()] or [""]
+    if others and len(first) < 60 and not any(_alone(line, schema) for line in others) and _alone(first, schema):
+        yield first
+
+
+def data_in(text: str, schema: Mapping[str, Any]) -> Any:
+    """The JSON that a text is, or holds if a list or an object is wanted; a quoted text is that text; else None."""
+    wanted = _kinds(schema) & {"array", "object"}
+    several = _several(text)
+    if several is not None and "array" in wanted:
+        return several
+    if text[:1] in ('"', "'") and len(text) > 1 and text[-1] == text[0] and text[0] not in text[1:-1]:
+        return text[1:-1]
+    if text[:1] in ("[", "{") or wanted:
+        made = repaired(text)
+        if isinstance(made, list | dict):
+            return made
+    return None
+
+
+def _several(text: str) -> list[Any] | None:
+    """JSON values that stand one after another; None if there are fewer than two, or something else."""
+    decoder, out, at = json.JSONDecoder(), [], 0
+    if text[:1] not in ("{", "[", '"') or len(text) > _MOST:
+        return None
+    try:
+        while at < len(text):
+            value, at = decoder.raw_decode(text, at)
+            out.append(value)
+            at = len(text) - len(text[at:].lstrip(", \t\n"))
+    except (ValueError, RecursionError):
+        return None
+    return out if len(out) > 1 else None
+
+
+def _kinds(schema: Mapping[str, Any]) -> set[str]:
+    """The JSON types that a schema takes."""
+    defs = schema.get("$defs", {})
+    made = resolved(schema, defs)
+    return {str(resolved(c, defs).get("type")) for c in made.get("anyOf") or made.get("oneOf") or [made]}
+
+
+def _alone(line: str, schema: Mapping[str, Any]) -> bool:
+    """Whether a line is a value and nothing else."""
+    schema = resolved(schema, schema.get("$defs", {}))
+    options = schema.get("enum") or ([schema["const"]] if "const" in schema else None)
+    if options:
+        return folded(line) in {folded(str(o)) for o in options}
+    if schema.get("type") == "boolean":
+        return line.lower() in ("true", "false", "yes", "no")
+    return re.fullmatch(r"[-+$€£]?[\d,_]*\.?\d+", line) is not None

@@ -24,6 +24,10 @@ class Person(pydantic.BaseModel):
     tags: list[str] = []
 
 
+class Named(pydantic.BaseModel):
+    name: str
+
+
 class Adult(pydantic.BaseModel):
     age: int
 
@@ -41,6 +45,7 @@ def read(layout: str, annotation: Any, text: str, **options: Any) -> Any:
     return adapter(layout).parse(lampc.Signature(fields, "Do it.").ir(), text)["x"]
 
 
+BO = {"full_name": "Bo", "age": 7, "tags": []}
 ADA = {"full_name": "Ada", "age": 36, "tags": []}
 
 
@@ -75,6 +80,19 @@ ADA = {"full_name": "Ada", "age": 36, "tags": []}
         (Person, "Here it is: {full_name: 'Ada', age: 36,} Hope it helps!", ADA),
         (Person, '{"full_name": "Ada", "age": 36', ADA),
         (list[Person], '{"full_name": "Ada", "age": 36}', [ADA]),
+        (list[Person], '{"full_name": "Ada", "age": 36}\n{"full_name": "Bo", "age": 7}', [ADA, BO]),
+        (list[str], "[1, 2]", ["1", "2"]),
+        (list[str], '"a"', ["a"]),
+        (list[str], '"a", "b, c"', ["a", "b, c"]),
+        (list[str], '{"items": ["a"]}', ["a"]),
+        (list[str], "These:\n\n- a\n- b, c\n\nThat is all.", ["a", "b, c"]),
+        (list[int], "1\n2", [1, 2]),
+        (int, "7\n\nSince 3 and 4 are 7.", 7),
+        (bool, "True, since it is not empty", True),
+        (Literal["yes", "no"], "No, it does not.", "no"),
+        (Literal["low", "high"], "high\n(nothing was denied)", "high"),
+        (Literal["gpt-4", "gpt-5"], "GPT 4", "gpt-4"),
+        (Literal[-1, 0, 1], "The answer is -1.", -1),
     ],
 )
 def test_a_value_is_read_as_it_is_meant(annotation: Any, said: str, value: Any) -> None:
@@ -128,6 +146,34 @@ def test_the_form_may_be_slightly_off(layout: str, text: str) -> None:
         (list[int], '["a"]', "item 0"),
         (Adult, '{"age": 7}', "too young"),
         (float, "1e999", "number"),
+        (list[str], "a, b, c", "list"),
+        (list[str], "salt and pepper", "list"),
+        (list[str], "- a\n  and more of a\n- b", "list"),
+        (list[str], "Here they are:\na\nb", "list"),
+        (list[int], "[1, null]", "item 1"),
+        (int, "[1, null]", "whole number"),
+        (int, "7\n8", "whole number"),
+        (int, "3 million", "whole number"),
+        (int, "3k", "whole number"),
+        (int, "more than 3", "whole number"),
+        (int, "minus 3", "whole number"),
+        (int, "seven or 8", "whole number"),
+        (float, "50%", "number"),
+        (bool, "isn't true", "true or false"),
+        (bool, "There is no doubt.", "true or false"),
+        (Literal["1", "2", "10"], "1.0", "expected one of"),
+        (Literal["1", "2", "10"], "1 0", "expected one of"),
+        (Literal[0, 1], "-1", "expected one of"),
+        (Literal["4", "5"], "4 out of 5 or so", "expected one of"),
+        (Literal["5", "8"], "5 out of 10", "expected one of"),
+        (Literal["positive", "negative"], "not positive", "expected one of"),
+        (Literal["positive", "negative"], "neither positive", "expected one of"),
+        (Literal["positive", "negative"], "It is not: positive", "expected one of"),
+        (Literal["positive", "negative"], "isn't negative", "expected one of"),
+        (Literal["positive", "not positive"], "non-positive", "expected one of"),
+        (Literal["positive", "mixed"], "positive or neutral", "expected one of"),
+        (Adult, "age", "object"),
+        (Named, "It is Ada.", "object"),
     ],
 )
 def test_what_may_mean_several_things_is_refused_with_the_reason(annotation: Any, said: str, why: str) -> None:
