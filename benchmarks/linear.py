@@ -21,6 +21,7 @@ from _common import append, in_turns, machine
 
 from lampc.backend.models import packing
 from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+from lampc.backend.models.experts import MlpWeights
 from lampc.backend.models.rope import Rope
 from lampc.backend.native import library
 from lampc.backend.native.decoder import NativeLayers
@@ -79,7 +80,8 @@ def overhead(memory: Memory, layers: int = 24) -> float:
     """Seconds that a forward pass takes beside its kernels and attention: one of no rows, in which they do nothing."""
     config = DecoderConfig(64, 64, 64, layers, 2, 1, 32, 1e-6, Rope("default", torch.ones(16), 1.0, 8), (None,), True)
     one, square = torch.ones(64), (torch.ones(64, 64), None)
-    layer = LayerWeights(one, (torch.ones(128, 64), None), None, square, one, (torch.ones(128, 64), None), square)
+    wide = torch.ones(128, 64), None
+    layer = LayerWeights(one, wide, None, square, one, MlpWeights(wide, square))
     weights = DecoderWeights(square[0], [layer] * layers, one, square, *config.rope.tables(one.device))
     model = NativeLayers(config, weights, library.load(), memory)
     none = torch.empty(0, dtype=torch.int64)

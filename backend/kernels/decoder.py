@@ -19,11 +19,12 @@ from lampc.backend.kernels.paged import Attending, launching
 from lampc.backend.kernels.rope_write import Rotation
 from lampc.backend.kernels.sampling import likeliest
 from lampc.backend.models.checkpoint import Projection
+from lampc.backend.models.experts import Experts, Feed, MlpWeights
 from lampc.backend.models.layers import Attend, Linear, picked
 from lampc.backend.models.rows import Rows
 
 if TYPE_CHECKING:
-    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights
+    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 _LEAST = 16  # values along K that int8_gemv takes
@@ -36,8 +37,7 @@ class _Layer:
     rotation: Rotation
     o: Product
     mlp_norm: torch.Tensor
-    gate_up: Product
-    down: Product
+    feed: Feed
 
 
 class TritonLayers:
@@ -55,8 +55,7 @@ class TritonLayers:
                 rotation=Rotation(cos, sin, None if w.qk_norm is None else aligned(w.qk_norm), config.norm_eps),
                 o=_product(w.o, rows),
                 mlp_norm=aligned(w.mlp_norm),
-                gate_up=_product(w.gate_up, rows),
-                down=_product(w.down, rows),
+                feed=_feed(w, rows),
             )
             for w in weights.layers
         ]
@@ -93,8 +92,7 @@ class _TritonPass:
         w = self.of.layers[layer]
         with launching(self.x):
             self.more, self.added = w.o(mixed.reshape(len(self.x), -1)).contiguous(), False
-            inner = gated(w.gate_up(self._normed(w.mlp_norm)).contiguous(), "silu")
-            self.more, self.added = w.down(inner).contiguous(), False
+            self.more, self.added = w.feed(self._normed(w.mlp_norm)).contiguous(), False
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""
@@ -113,6 +111,17 @@ class _TritonPass:
         if added:
             return rms_norm(self.x, weight, eps)
         return rms_norm(self.more, weight, eps, residual=self.x)
+
+
+def _feed(layer: "LayerWeights", rows: Rows) -> Feed:
+    def mlp(weights: MlpWeights) -> Feed:
+        gate_up, down = _product(weights.gate_up, rows), _product(weights.down, rows)
+        return lambda x: down(gated(gate_up(x).contiguous(), "silu"))
+
+    w = layer.mlp
+    if isinstance(w, MlpWeights):
+        return mlp(w)
+    return Experts(w.mixture, Linear(w.router, None, rows, rounded=False), [mlp(one) for one in w.experts])
 
 
 def _product(projection: Projection, rows: Rows) -> Product:

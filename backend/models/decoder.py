@@ -13,6 +13,7 @@ import torch
 from lampc.backend.errors import CheckpointError
 from lampc.backend.models.checkpoint import Checkpoint, Projection
 from lampc.backend.models.decoder_torch import TorchLayers
+from lampc.backend.models.experts import ExpertWeights, Mixture, MlpWeights
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.layers import Attend
 from lampc.backend.models.rope import Rope
@@ -38,6 +39,11 @@ class DecoderConfig:
     o_bias: bool = False
     mlp_bias: bool = False
     qk_norm: bool = False
+    mixtures: tuple[Mixture | None, ...] = ()
+
+    def mixture(self, layer: int) -> Mixture | None:
+        """The experts of a layer; None if it has a feed-forward part like others."""
+        return self.mixtures[layer] if self.mixtures else None
 
     @classmethod
     def read(cls, fields: Fields, context: int | None, head_dim: int | None = None) -> "DecoderConfig":
@@ -78,8 +84,7 @@ class LayerWeights(NamedTuple):
     qk_norm: torch.Tensor | None  # [heads + kv_heads, D]
     o: Projection
     mlp_norm: torch.Tensor
-    gate_up: Projection  # [2 * intermediate, hidden]
-    down: Projection
+    mlp: MlpWeights | ExpertWeights
 
 
 class DecoderWeights(NamedTuple):
@@ -135,7 +140,7 @@ class Decoder:
         source.weights.ignore(r".*\.rotary_emb\.inv_freq")
         name = "model.embed_tokens.weight"
         embed = source.tensor(name, c.vocab_size, c.hidden)
-        layers = (self._layer(source, f"model.layers.{i}") for i in range(c.layers))
+        layers = (self._layer(source, i) for i in range(c.layers))
         norm = source.tensor("model.norm.weight", c.hidden)
         head = source.output("lm_head.weight", name, embed, c.tied)
         self._compute = _layers(c, DecoderWeights(embed, layers, norm, head, *c.rope.tables(source.device)), source)
@@ -150,12 +155,11 @@ class Decoder:
         """The architecture's config. Raises CheckpointError, Unsupported or ValueError."""
         raise NotImplementedError
 
-    def _layer(self, source: Checkpoint, at: str) -> LayerWeights:
-        c = self.config
+    def _layer(self, source: Checkpoint, layer: int) -> LayerWeights:
+        c, at = self.config, f"model.layers.{layer}"
         q, kv = c.heads * c.head_dim, c.kv_heads * c.head_dim
-        attention, mlp = f"{at}.self_attn", f"{at}.mlp"
+        attention = f"{at}.self_attn"
         qkv = {f"{attention}.q_proj": q, f"{attention}.k_proj": kv, f"{attention}.v_proj": kv}
-        gate_up = {f"{mlp}.gate_proj": c.intermediate, f"{mlp}.up_proj": c.intermediate}
         qk_norm = None
         if c.qk_norm:
             one = [source.tensor(f"{attention}.{name}_norm.weight", c.head_dim) for name in "qk"]
@@ -166,9 +170,23 @@ class Decoder:
             qk_norm=qk_norm,
             o=source.projection({f"{attention}.o_proj": c.hidden}, q, c.o_bias),
             mlp_norm=source.tensor(f"{at}.post_attention_layernorm.weight", c.hidden),
-            gate_up=source.projection(gate_up, c.hidden, c.mlp_bias),
-            down=source.projection({f"{mlp}.down_proj": c.hidden}, c.intermediate, c.mlp_bias),
+            mlp=self._feed(source, at, c.mixture(layer)),
         )
+
+    def _feed(self, source: Checkpoint, at: str, mixture: Mixture | None) -> MlpWeights | ExpertWeights:
+        c = self.config
+
+        def mlp(at: str, names: tuple[str, str, str], inner: int, bias: bool) -> MlpWeights:
+            gate, up, down = (f"{at}.{name}" for name in names)
+            gate_up = source.projection({gate: inner, up: inner}, c.hidden, bias)
+            return MlpWeights(gate_up, source.projection({down: c.hidden}, inner, bias))
+
+        if mixture is None:
+            return mlp(f"{at}.mlp", ("gate_proj", "up_proj", "down_proj"), c.intermediate, c.mlp_bias)
+        m, at = mixture, f"{at}.{mixture.place}"
+        router = source.tensor(f"{at}.gate.weight", m.count, c.hidden)
+        experts = (mlp(f"{at}.experts.{i}", m.names, m.intermediate, False) for i in range(m.count))
+        return ExpertWeights(m, router, experts)
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> torch.Tensor:
         """Logits [n, vocab], float32, of `rows`; see `lampc.backend.models.registry.Model`."""

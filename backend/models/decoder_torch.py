@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from lampc.backend.models.layers import Attend, Linear, gated_silu, picked, rms_norm, rotate
+from lampc.backend.models.experts import Experts, Feed, MlpWeights
+from lampc.backend.models.layers import Attend, Linear, Mlp, picked, rms_norm, rotate
 from lampc.backend.models.rows import Rows
 
 if TYPE_CHECKING:
-    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights
+    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,8 +20,7 @@ class _Layer:
     qk_norm: torch.Tensor | None
     o: Linear
     mlp_norm: torch.Tensor
-    gate_up: Linear
-    down: Linear
+    feed: Feed
 
 
 class TorchLayers:
@@ -31,15 +31,7 @@ class TorchLayers:
         self.rows = rows
         self.embed = weights.embed
         self.layers = [
-            _Layer(
-                w.norm,
-                Linear(*w.qkv, rows),
-                w.qk_norm,
-                Linear(*w.o, rows),
-                w.mlp_norm,
-                Linear(*w.gate_up, rows),
-                Linear(*w.down, rows),
-            )
+            _Layer(w.norm, Linear(*w.qkv, rows), w.qk_norm, Linear(*w.o, rows), w.mlp_norm, _feed(w, rows))
             for w in weights.layers
         ]
         self.norm = weights.norm
@@ -81,7 +73,7 @@ class _TorchPass:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""
         c, w = self.of.config, self.of.layers[layer]
         x = self.x + w.o(mixed.reshape(len(self.x), -1))
-        self.x = x + w.down(gated_silu(w.gate_up(rms_norm(x, w.mlp_norm, c.norm_eps))))
+        self.x = x + w.feed(rms_norm(x, w.mlp_norm, c.norm_eps))
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""
@@ -93,3 +85,13 @@ class _TorchPass:
         logits = self.logits(rows)
         ids = torch.from_numpy(logits.cpu().numpy().argmax(1)).to(logits.device)  # torch's need not be the first
         return ids, logits.gather(1, ids.unsqueeze(1)).squeeze(1)
+
+
+def _feed(layer: "LayerWeights", rows: Rows) -> Feed:
+    def mlp(weights: MlpWeights) -> Mlp:
+        return Mlp(Linear(*weights.gate_up, rows), Linear(*weights.down, rows))
+
+    w = layer.mlp
+    if isinstance(w, MlpWeights):
+        return mlp(w)
+    return Experts(w.mixture, Linear(w.router, None, rows, rounded=False), [mlp(one) for one in w.experts])

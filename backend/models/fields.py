@@ -21,11 +21,13 @@ class Fields:
     def __contains__(self, name: str) -> bool:
         return self.values.get(name) is not None
 
-    def count(self, name: str, default: int | None = None) -> int:
-        """A positive integer; required if there is no default."""
+    def count(self, name: str, default: int | None = None, most: int | None = None) -> int:
+        """A positive integer, at most `most`; required if there is no default."""
         value = self._get(name, default)
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise self.wrong(name, "a positive integer")
+        if most is not None and value > most:
+            raise self.wrong(name, f"at most {most}")
         return value
 
     def number(self, name: str, default: float | None = None) -> float:

@@ -25,8 +25,8 @@ class Linear:
 
     __slots__ = ("_product",)
 
-    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, rows: Rows) -> None:
-        self._product = rows.layer(weight, bias)
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, rows: Rows, rounded: bool = True) -> None:
+        self._product = rows.layer(weight, bias, rounded)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         return self._product(x)
@@ -42,6 +42,17 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
     return (wide * scale).to(x.dtype) * weight
+
+
+@dataclass(frozen=True, slots=True)
+class Mlp:
+    """A gated feed-forward part: x [M, hidden] to [M, 2 * I], gate and up side by side, and back."""
+
+    gate_up: Linear
+    down: Linear
+
+    def __call__(self, x: torch.Tensor) -> torch.Tensor:
+        return self.down(gated_silu(self.gate_up(x)))
 
 
 @dataclass(frozen=True, slots=True)

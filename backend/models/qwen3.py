@@ -15,7 +15,12 @@ class Qwen3(Decoder):
     @classmethod
     def read(cls, fields: Fields, context: int | None) -> DecoderConfig:
         """Raises CheckpointError, Unsupported or ValueError."""
+        common = cls.read_qwen3(fields, context)
+        return replace(common, windows=by_layer(fields, common.layers, common.rope.context))
+
+    @classmethod
+    def read_qwen3(cls, fields: Fields, context: int | None) -> DecoderConfig:
+        """What its models with experts have, too; windows are left out."""
         common = DecoderConfig.read(fields, context, head_dim=_HEAD_DIM)
         bias = fields.flag("attention_bias")
-        windows = by_layer(fields, common.layers, common.rope.context)
-        return replace(common, qk_norm=True, qkv_bias=bias, o_bias=bias, windows=windows)
+        return replace(common, qk_norm=True, qkv_bias=bias, o_bias=bias)

@@ -22,8 +22,10 @@ _BUILT_IN = {
     "GPT2LMHeadModel": "lampc.backend.models.gpt2:GPT2",
     "LlamaForCausalLM": "lampc.backend.models.llama:Llama",
     "MistralForCausalLM": "lampc.backend.models.mistral:Mistral",
+    "MixtralForCausalLM": "lampc.backend.models.mixtral:Mixtral",
     "Qwen2ForCausalLM": "lampc.backend.models.qwen2:Qwen2",
     "Qwen3ForCausalLM": "lampc.backend.models.qwen3:Qwen3",
+    "Qwen3MoeForCausalLM": "lampc.backend.models.qwen3_moe:Qwen3Moe",
 }
 
 

@@ -44,14 +44,17 @@ class Rows:
         self.memory = None if native is None else Memory(native)
         self._verdicts: dict[tuple[int, ...], bool] = {}
 
-    def layer(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Callable[[torch.Tensor], torch.Tensor]:
+    def layer(
+        self, weight: torch.Tensor, bias: torch.Tensor | None, rounded: bool = True
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
         """The product of x [M, K] with weight [N, K] transposed, plus bias [N].
 
-        Without native kernels weights of eight bits are decoded in each call: they take less memory, not less time.
+        If not `rounded`, it is never kept in eight bits. Without native kernels weights that are so are decoded in
+        each call: they take less memory, not less time.
         """
         if self.native is not None and self.memory is not None:
-            return NativeLinear(self.native, weight, bias, self.memory, self.int8)
-        if self.int8:
+            return NativeLinear(self.native, weight, bias, self.memory, self.int8 and rounded)
+        if self.int8 and rounded:
             codes, scales = encode(weight)
             return lambda x: self.linear(x, decode(codes, scales).to(x.dtype), bias)
         packed = self.pack(weight)

@@ -1,7 +1,8 @@
 // The layers of a decoder (`models/decoder.py`) without their attention: two calls per layer, each one parallel region.
 // The rows' residual stream is float; what products read is rounded to the model's type once.
-#include "linear.h"
+#include "experts.h"
 #include "norm.h"
+#include "rows.h"
 
 struct Layer {
     const float* norm;        // [hidden]
@@ -11,6 +12,7 @@ struct Layer {
     const float* mlp_norm;    // [hidden]
     Matrix gate_up;           // in turns 32 outputs of gate, 32 of up
     Matrix down;
+    const Experts* experts;   // in place of these two, or null
 };
 
 struct Shape {
@@ -30,26 +32,8 @@ struct Pass {
     void* inner;               // [rows, stride of the gate]
     const float *cos, *sin;    // [context, head_dim / 2]
     const int64_t* positions;  // [rows]
+    Pairs pairs;
 };
-
-// The part [begin, end) of `count` that is this thread's.
-struct Share {
-    int64_t begin, end;
-    explicit Share(int64_t count) {
-        int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
-        begin = count * thread / threads, end = count * (thread + 1) / threads;
-    }
-};
-
-template <class T, class Done>
-INLINE void product(const Matrix& w, const T* x, int64_t rows, Done done) {
-    multiply<T>(w, x, w.steps, rows, omp_get_thread_num(), omp_get_num_threads(), done);
-}
-
-template <class T>
-static int64_t width(const Matrix& w) {  // of a row of what w reads
-    return w.steps * 4 / sizeof(T);
-}
 
 template <class T>
 static void normalise(const Shape& s, const Pass& at, const float* weight, const Matrix& next) {
@@ -113,19 +97,13 @@ template <class T>
 static void rest(const Shape& s, const Layer& layer, const Pass& at, const T* mixed) {
     add(at, layer.o, mixed);
 #pragma omp barrier
-    normalise<T>(s, at, layer.mlp_norm, layer.gate_up);
+    const T* normed = (const T*)at.normed;
+    normalise<T>(s, at, layer.mlp_norm, layer.experts ? layer.experts->router : layer.gate_up);
 #pragma omp barrier
+    if (layer.experts) return feed_experts(*layer.experts, at.pairs, normed, at.rows, (T*)at.inner, at.x);
     const int64_t stride = width<T>(layer.down);
-    product(layer.gate_up, (const T*)at.normed, at.rows, [&](int64_t m, int64_t p, const float* sums) {
-        for (int j = 0; j < 32; j += 16) {
-            f32x16 gate = load(sums + j), up = load(sums + 32 + j);
-            if (layer.gate_up.bias) {
-                gate += load(layer.gate_up.bias + p * PANEL + j);
-                up += load(layer.gate_up.bias + p * PANEL + 32 + j);
-            }
-            f32x16 decay = exp(pick(gate < all(-87.0f), all(87.0f), -gate));
-            store((T*)at.inner + m * stride + p * 32 + j, gate / (decay + 1.0f) * up);
-        }
+    product(layer.gate_up, normed, at.rows, [&](int64_t m, int64_t p, const float* sums) {
+        gate(layer.gate_up, p, sums, (T*)at.inner + m * stride + p * 32);
     });
 #pragma omp barrier
     add(at, layer.down, (const T*)at.inner);

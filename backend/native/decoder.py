@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING
 import torch
 from torch.nn.functional import pad
 
+from lampc.backend.models.experts import ExpertWeights, MlpWeights
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.library import FLOAT, INT, POINTER, SIZE, Library
 from lampc.backend.native.linear import CMatrix, Memory, Packed, team
 
 if TYPE_CHECKING:
     from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+    from lampc.backend.models.experts import Mixture
 
 _BEST = 32  # numbers of 4 bytes in `Best` of `decoder.cpp`
+_TYPES = dict.fromkeys(("x", "wide", "scores", "weights"), torch.float32)
+_TYPES |= dict.fromkeys(("experts", "order"), torch.int32)
 _GATES = 32  # outputs of gate that stand together, and then as many of up
 
 
@@ -29,7 +33,24 @@ class _CLayer(ctypes.Structure):
         ("mlp_norm", POINTER),
         ("gate_up", CMatrix),
         ("down", CMatrix),
+        ("experts", POINTER),
     )
+
+
+class _CExperts(ctypes.Structure):
+    _fields_ = (
+        *((name, SIZE) for name in ("count", "chosen", "normalised")),
+        ("router", CMatrix),
+        ("gate_up", ctypes.POINTER(CMatrix)),
+        ("down", ctypes.POINTER(CMatrix)),
+    )
+
+
+_PAIRS = ("scores", "experts", "weights", "order", "starts", "gathered")
+
+
+class _CPairs(ctypes.Structure):
+    _fields_ = tuple((name, POINTER) for name in _PAIRS)
 
 
 class _CShape(ctypes.Structure):
@@ -45,6 +66,7 @@ class _CPass(ctypes.Structure):
         ("rows", SIZE),
         ("threads", INT),
         *((name, POINTER) for name in ("x", "normed", "wide", "q", "k", "v", "inner", "cos", "sin", "positions")),
+        ("pairs", _CPairs),
     )
 
 
@@ -63,12 +85,13 @@ class NativeLayers:
         self._memory = memory
         self._int8 = int8
         self._dtype = weights.embed.dtype
-        self._kept: list[torch.Tensor | Packed] = []  # what C's structures point to
+        self._kept: list[object] = []  # what C's structures point to
         self._embed = weights.embed
         self._shape = _CShape(c.hidden, c.heads, c.kv_heads, c.head_dim, c.norm_eps, self._dtype is torch.bfloat16)
         self._layers = [self._layer(layer) for layer in weights.layers]
         self._norm = self._vector(weights.norm)
         self._head = Packed(*weights.head, memory, int8)
+        self._pass = _CPass(cos=self._vector(weights.cos), sin=self._vector(weights.sin))
         self._widths = {
             "x": c.hidden,
             "normed": c.hidden + c.hidden % 2,
@@ -78,13 +101,17 @@ class NativeLayers:
             "v": c.kv_heads * c.head_dim,
             "inner": c.intermediate + -c.intermediate % _GATES,
         }
+        mixtures = [found for i in range(c.layers) if (found := c.mixture(i)) is not None]
+        self._mixture = mixtures[0] if mixtures else None  # as large as any
+        if self._mixture is not None:
+            self._use_experts(self._mixture, c.hidden)
         self._heads = (c.heads, c.kv_heads, c.head_dim)
         attention = (2 * c.heads + 2 * c.kv_heads) * c.head_dim
-        self._work = c.hidden * (attention + 3 * c.intermediate)  # multiplications of a row in a layer
+        inner = c.intermediate if self._mixture is None else self._mixture.chosen * self._mixture.intermediate
+        self._work = c.hidden * (attention + 3 * inner)  # multiplications of a row in a layer
         self._buffers: dict[str, torch.Tensor] = {}
         self._last = torch.empty(0)
         self._best = torch.empty(0, dtype=torch.int32)
-        self._pass = _CPass(cos=self._vector(weights.cos), sin=self._vector(weights.sin))
         at = (POINTER, POINTER, POINTER)
         self._c_embed = library.function("decoder_embed", *at, POINTER)
         self._c_queries = library.function("decoder_queries", *at)
@@ -102,32 +129,62 @@ class NativeLayers:
         self._kept.append(wide := x.float().contiguous())
         return wide.data_ptr()
 
-    def _matrix(self, weight: torch.Tensor, bias: torch.Tensor | None) -> CMatrix:
-        self._kept.append(packed := Packed(weight, bias, self._memory, self._int8))
+    def _matrix(self, weight: torch.Tensor, bias: torch.Tensor | None, rounded: bool = True) -> CMatrix:
+        self._kept.append(packed := Packed(weight, bias, self._memory, self._int8 and rounded))
         return packed.c
 
     def _layer(self, layer: "LayerWeights") -> _CLayer:
-        weight, bias = layer.gate_up
-        down, down_bias = layer.down
-        if spare := -down.shape[1] % _GATES:
-            down = pad(down, (0, spare))
-        return _CLayer(
+        made = _CLayer(
             norm=self._vector(layer.norm),
             qkv=self._matrix(*layer.qkv),
             qk_norm=self._vector(layer.qk_norm),
             o=self._matrix(*layer.o),
             mlp_norm=self._vector(layer.mlp_norm),
-            gate_up=self._matrix(_in_turns(weight), None if bias is None else _in_turns(bias.unsqueeze(1)).squeeze(1)),
-            down=self._matrix(down, down_bias),
         )
+        if isinstance(layer.mlp, MlpWeights):
+            made.gate_up, made.down = self._mlp(layer.mlp)
+        else:
+            made.experts = self._experts(layer.mlp)
+        return made
+
+    def _mlp(self, mlp: MlpWeights) -> tuple[CMatrix, CMatrix]:
+        weight, bias = mlp.gate_up
+        down, down_bias = mlp.down
+        if spare := -down.shape[1] % _GATES:
+            down = pad(down, (0, spare))
+        bias = None if bias is None else _in_turns(bias.unsqueeze(1)).squeeze(1)
+        return self._matrix(_in_turns(weight), bias), self._matrix(down, down_bias)
+
+    def _experts(self, layer: ExpertWeights) -> int:
+        """The address of C's structure for them."""
+        mixture = layer.mixture
+        gate_up, down = zip(*map(self._mlp, layer.experts), strict=True)
+        many = CMatrix * mixture.count
+        router = self._matrix(layer.router, None, rounded=False)
+        made = _CExperts(mixture.count, mixture.chosen, mixture.normalised, router)
+        made.gate_up, made.down = many(*gate_up), many(*down)
+        self._kept.append(made)
+        return ctypes.addressof(made)
+
+    def _use_experts(self, mixture: "Mixture", hidden: int) -> None:
+        """Widths of what a row needs beside the rest, and where those of all rows begin."""
+        inner = mixture.intermediate + -mixture.intermediate % _GATES
+        self._widths |= {
+            "inner": max(self._widths["inner"], mixture.chosen * inner),
+            "scores": mixture.count,
+            **dict.fromkeys(("experts", "weights", "order"), mixture.chosen),
+            "gathered": mixture.chosen * (hidden + hidden % 2),
+        }
+        self._starts = torch.zeros(mixture.count + 1, dtype=torch.int32)
+        self._pass.pairs.starts = self._starts.data_ptr()
 
     def _make_room(self, rows: int) -> None:
         """Buffers for at least so many rows. Padding in them is never written, and stays zero."""
         if not self._buffers or rows > len(self._buffers["x"]):
             for name, width in self._widths.items():
-                dtype = torch.float32 if name in ("x", "wide") else self._dtype
-                self._buffers[name] = torch.zeros(-(-rows // 64) * 64, width, dtype=dtype)
-                setattr(self._pass, name, self._buffers[name].data_ptr())
+                self._buffers[name] = torch.zeros(-(-rows // 64) * 64, width, dtype=_TYPES.get(name, self._dtype))
+                of = self._pass.pairs if name in _PAIRS else self._pass
+                setattr(of, name, self._buffers[name].data_ptr())
 
     def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "NativeLayers":
         """Begins a pass of ids and positions [M]."""

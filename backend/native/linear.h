@@ -174,6 +174,18 @@ INLINE void multiply(const Matrix& w, const void* x, int64_t stride, int64_t row
     }
 }
 
+// Panel p with all rows, by one thread: `done(row, sums)` gets the finished 64 sums of each.
+template <class T, class Done>
+INLINE void panel(const Matrix& w, const void* x, int64_t rows, int64_t p, Done done) {
+    alignas(64) float sums[ROWS * PANEL];
+    auto one = w.scales ? coded_product<T> : product<T>;
+    for (int64_t begin = 0; begin < rows; begin += ROWS) {
+        int64_t count = rows - begin < ROWS ? rows - begin : ROWS;
+        one(w, (const int32_t*)x + begin * w.steps, w.steps, count, p, sums);
+        for (int64_t m = 0; m < count; m++) done(begin + m, sums + m * PANEL);
+    }
+}
+
 // For each 16 outputs of a finished row, `f(column, sums, how many are real)`; the bias is added.
 template <class F>
 INLINE void by_vector(const Matrix& w, int64_t p, const float* sums, F f) {

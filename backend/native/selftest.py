@@ -1,6 +1,7 @@
 """Whether a library computes what torch computes, on small inputs: asked once per process, before it is used."""
 
 import itertools
+from dataclasses import replace
 
 import torch
 
@@ -35,24 +36,33 @@ def _linear(library: Library) -> bool:
 def _decoder(library: Library) -> bool:
     from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
     from lampc.backend.models.decoder_torch import TorchLayers
+    from lampc.backend.models.experts import ExpertWeights, Mixture, MlpWeights
     from lampc.backend.models.rope import Rope
     from lampc.backend.models.rows import Rows
     from lampc.backend.native.decoder import NativeLayers
 
     rope = Rope("default", torch.tensor([1.0, 0.1, 0.01, 0.001]), 1.0, 16)
-    c = DecoderConfig(50, 24, 40, 1, 4, 2, 8, 1e-5, rope, (None,), False, True, True, True, True)
+    three = Mixture(3, 2, 40, normalised=True)
+    c = DecoderConfig(50, 24, 40, 2, 4, 2, 8, 1e-5, rope, (None, None), False, True, True, True, True)
     noise = torch.Generator().manual_seed(0)
     shapes = ((24,), (64, 24), (6, 8), (24, 32), (24,), (80, 24), (24, 40))
     for dtype, close in _CLOSE.items():
         drawn = [torch.randn(*shape, generator=noise) / shape[-1] ** 0.5 for shape in (*shapes, (50, 24))]
         n1, qkv, qk, o, n2, gate_up, down, embed = (x.to(dtype) for x in drawn)
-        layer = LayerWeights(n1, (qkv, qkv[:, 0]), qk, (o, o[:, 0]), n2, (gate_up, gate_up[:, 0]), (down, down[:, 0]))
-        weights = DecoderWeights(embed, [layer], n1, (embed, None), *rope.tables(embed.device))
+        mlp = MlpWeights((gate_up, gate_up[:, 0]), (down, down[:, 0]))
+        layer = LayerWeights(n1, (qkv, qkv[:, 0]), qk, (o, o[:, 0]), n2, mlp)
+        # All experts in bfloat16, where rounding may choose others.
+        mixture = replace(three, chosen=3 if dtype is torch.bfloat16 else 2)
+        experts = [MlpWeights((gate_up * scale, None), (down, None)) for scale in (1.0, 0.5, -1.0)]
+        both = [layer, layer._replace(mlp=ExpertWeights(mixture, qkv[:3], experts))]
+        c = replace(c, mixtures=(None, mixture))
+        weights = DecoderWeights(embed, both, n1, (embed, None), *rope.tables(embed.device))
         found = []
         for layers in (TorchLayers(c, weights, Rows(False, False)), NativeLayers(c, weights, library, Memory(library))):
             run = layers.start(torch.arange(9), torch.arange(9))
-            q, k, v = run.queries(0)
-            run.finish(0, q + torch.cat([k, v], 1))
+            for i in range(2):
+                q, k, v = run.queries(i)
+                run.finish(i, q + torch.cat([k, v], 1))
             found.append(run.logits(torch.arange(9)))
         ids, top = run.likeliest(torch.arange(9))
         if not torch.equal(top, found[1].amax(1)) or not torch.equal(ids, found[1].argmax(1)):

@@ -31,6 +31,8 @@ def rope(kind: str, **entries: Any) -> dict[str, Any]:
 
 QWEN_WINDOWS = {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1, "num_hidden_layers": 3}
 
+QWEN3_MOE = {"num_experts": 12, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "head_dim": 8}
+
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama": ("llama", {}),
     "llama3": (
@@ -43,6 +45,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", QWEN_WINDOWS),
     "qwen3": ("qwen3", EVEN | {"tie_word_embeddings": True}),
     "gpt2": ("gpt2", {"vocab_size": 320, "n_embd": 64}),
+    "mixtral": ("mixtral", {"num_local_experts": 4}),
+    "qwen3_moe": ("qwen3_moe", QWEN3_MOE),
 }
 """The ones that every test run looks at."""
 
@@ -72,6 +76,11 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen3-biases": ("qwen3", {"attention_bias": True, "head_dim": 8} | rope("yarn", factor=4.0, **ORIGINAL)),
     "gpt2-odd-heads": ("gpt2", {"n_embd": 20}),
     "gpt2-inner": ("gpt2", {"n_inner": 40, "n_head": 2, "layer_norm_epsilon": 1e-3, "n_layer": 3}),
+    "mixtral-window": ("mixtral", EVEN | {"sliding_window": 24, "num_experts_per_tok": 3}),
+    "qwen3_moe-some": (
+        "qwen3_moe",
+        QWEN3_MOE | {"norm_topk_prob": True, "num_hidden_layers": 4, "decoder_sparse_step": 2, "mlp_only_layers": [3]},
+    ),
     "gpt2-untied": ("gpt2", {"tie_word_embeddings": False}),
 }
 """The rest of what is supported; `EVERY` is both."""

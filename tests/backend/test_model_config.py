@@ -14,8 +14,10 @@ from lampc.backend.models.fields import Fields
 from lampc.backend.models.gpt2 import GPT2Config
 from lampc.backend.models.llama import Llama
 from lampc.backend.models.mistral import Mistral
+from lampc.backend.models.mixtral import Mixtral
 from lampc.backend.models.qwen2 import Qwen2
 from lampc.backend.models.qwen3 import Qwen3
+from lampc.backend.models.qwen3_moe import Qwen3Moe
 from lampc.backend.models.registry import _BUILT_IN, architectures, check_model, resolve
 from tests.backend.checkpoints import llama_config, save_checkpoint
 
@@ -58,6 +60,9 @@ WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (Qwen2, QWEN | {"layer_types": TYPES[:1]}, CheckpointError, "layer_types.*2 times"),
     (Qwen2, QWEN | {"sliding_window": None}, CheckpointError, "sliding_window is None"),
     (Qwen3, QWEN | {"max_window_layers": None}, CheckpointError, "max_window_layers is None"),
+    (Mixtral, {"num_local_experts": 4, "num_experts_per_tok": 5}, CheckpointError, "_per_tok is 5; expected at most 4"),
+    (Qwen3Moe, {"moe_intermediate_size": None}, CheckpointError, "moe_intermediate_size is None; expected a positive"),
+    (Qwen3Moe, {"moe_intermediate_size": 9, "mlp_only_layers": ["1"]}, CheckpointError, "expected a list of layers"),
 ]
 
 

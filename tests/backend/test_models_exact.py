@@ -13,7 +13,7 @@ from tests.backend.architectures import MORE, VARIANTS, save
 from tests.backend.test_exact import Recorder, finish
 from tests.backend.test_models import prompt
 
-SOME = ["mistral", "qwen2", "qwen3", "gpt2"]
+SOME = ["mistral", "qwen2", "qwen3", "gpt2", "mixtral"]
 REST = [pytest.param(name, marks=pytest.mark.slow) for name in [*VARIANTS, *MORE] if name not in SOME]
 STEM = prompt(80, seed=1)
 KV = 4096  # tokens: a small pool is made and given back quickly

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 from dataclasses import replace
 from functools import partial
@@ -27,7 +28,7 @@ from tests.backend.test_exact import finish
 from tests.backend.test_models_exact import KV, answers, requests
 
 __all__ = ["threads"]
-ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "gpt2"]
+ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "mixtral", "qwen3_moe"]
 MORE = [name for name in EVERY if name not in ARCHITECTURES]
 
 
@@ -168,7 +169,7 @@ def calculated(share: Noted, folder: Path, ranks: int, itemsize: int) -> int:
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize(("name", "dtype"), [("llama", "float32"), ("gpt2", "bfloat16")])
+@pytest.mark.parametrize(("name", "dtype"), [("llama", "float32"), ("gpt2", "bfloat16"), ("qwen3_moe", "float32")])
 def test_bytes_sent(name: str, dtype: str, ranks: int, threads: list[Noted], tmp_path: Path) -> None:
     folder = save(name, tmp_path)
     engine = load(folder, ranks, dtype=dtype, kv_tokens=KV)
@@ -228,18 +229,22 @@ KV_SPLIT = {f"{n}_proj.{kind}" for n in "kv" for kind in ("weight", "bias")}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-@pytest.mark.parametrize("name", ["llama", "llama-biases", "llama3", "qwen2", "gpt2"])
+@pytest.mark.parametrize("name", ["llama", "llama-biases", "llama3", "qwen2", "gpt2", "mixtral", "qwen3_moe-some"])
 def test_bytes_read(name: str, ranks: int, threads: list[Noted], tmp_path: Path) -> None:
     folder = save(name, tmp_path)
     load(folder, ranks, kv_tokens=KV).close()
     kv_heads = json.loads((folder / "config.json").read_text()).get("num_key_value_heads", 0)
     _, _, vocab = shape(folder)
+    count = json.loads((folder / "config.json").read_text()).get("num_local_experts", 0)
     for share in threads:
+        own = range(share.rank * count // ranks, (share.rank + 1) * count // ranks)  # experts, each of them whole
         expected = 0
         with safe_open(folder / "model.safetensors", framework="pt") as file:
             for tensor in file.keys():  # noqa: SIM118 - it is no dict
                 nbytes, last = file.get_tensor(tensor).nbytes, ".".join(tensor.split(".")[-2:])
-                if last in KV_SPLIT:
+                if expert := re.search(r"\.experts\.(\d+)\.", tensor):
+                    nbytes *= int(expert[1]) in own
+                elif last in KV_SPLIT:
                     nbytes //= min(ranks, kv_heads)  # several ranks read the same head where there are too few
                 elif last in ("embed_tokens.weight", "wte.weight", "lm_head.weight"):
                     nbytes = nbytes // vocab * width(vocab, share.rank, ranks)
@@ -247,7 +252,7 @@ def test_bytes_read(name: str, ranks: int, threads: list[Noted], tmp_path: Path)
                     nbytes //= ranks
                 expected += nbytes
         assert share.bytes_read == expected
-        if name in ("llama", "llama3"):
+        if name in ("llama", "llama3", "mixtral"):
             assert share.bytes_read == formula(folder, share.rank, ranks)
 
 
@@ -256,10 +261,13 @@ def formula(folder: Path, rank: int, ranks: int) -> int:
     c = json.loads((folder / "config.json").read_text())
     hidden, inner = c["hidden_size"], c["intermediate_size"]
     layers, vocab = c["num_hidden_layers"], c["vocab_size"]
-    q, kv = c["num_attention_heads"] * c["head_dim"], c["num_key_value_heads"]
+    dim = c["head_dim"] or hidden // c["num_attention_heads"]
+    q, kv = c["num_attention_heads"] * dim, c["num_key_value_heads"]
     tables = width(vocab, rank, ranks) * hidden * (1 if c["tie_word_embeddings"] else 2)
-    attention = 2 * q // ranks * hidden + 2 * max(1, kv // ranks) * c["head_dim"] * hidden
+    attention = 2 * q // ranks * hidden + 2 * max(1, kv // ranks) * dim * hidden
     mlp = 3 * width(inner, rank, ranks) * hidden
+    if experts := c.get("num_local_experts"):
+        mlp = width(experts, rank, ranks) * 3 * inner * hidden + experts * hidden
     return 4 * (tables + hidden + layers * (attention + mlp + 2 * hidden))
 
 

@@ -1,0 +1,37 @@
+// What the parts of a decoder's layers share: whose turn it is, products of a pass's rows, the gate.
+#pragma once
+
+#include "linear.h"
+
+// The part [begin, end) of `count` that is this thread's.
+struct Share {
+    int64_t begin, end;
+    explicit Share(int64_t count) {
+        int64_t thread = omp_get_thread_num(), threads = omp_get_num_threads();
+        begin = count * thread / threads, end = count * (thread + 1) / threads;
+    }
+};
+
+template <class T, class Done>
+INLINE void product(const Matrix& w, const T* x, int64_t rows, Done done) {
+    multiply<T>(w, x, w.steps, rows, omp_get_thread_num(), omp_get_num_threads(), done);
+}
+
+template <class T>
+static int64_t width(const Matrix& w) {  // of a row of what w reads
+    return w.steps * 4 / sizeof(T);
+}
+
+// silu(gate) * up of a finished panel p, 32 values of both side by side.
+template <class T>
+INLINE void gate(const Matrix& w, int64_t p, const float* sums, T* out) {
+    for (int j = 0; j < 32; j += 16) {
+        f32x16 gate = load(sums + j), up = load(sums + 32 + j);
+        if (w.bias) {
+            gate += load(w.bias + p * PANEL + j);
+            up += load(w.bias + p * PANEL + 32 + j);
+        }
+        f32x16 decay = exp(pick(gate < all(-87.0f), all(87.0f), -gate));
+        store(out + j, gate / (decay + 1.0f) * up);
+    }
+}
