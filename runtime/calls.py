@@ -56,6 +56,7 @@ class CallDesk:
         self.prompts: list[tuple[int, ...]] = []
         self.written: list[tuple[int, ...]] = []
         self.batches: Counter[int] = Counter()
+        self.planning_s = 0.0  # seconds spent on the order of calls and on what they share
         self._heard: dict[Draw, OnText] = {}
         self._room = record_prompts
         self._lock = threading.RLock()
@@ -282,7 +283,9 @@ class CallDesk:
                     self._stepped[model] += len(calls)
         for model, calls in going.items():
             if model.target.local:
+                begun = time.perf_counter()
                 calls = self._shared.setdefault(model, SharedPrefixes(model)).plan(calls)
+                self.planning_s += time.perf_counter() - begun
             if pushes:
                 model.on_answer = self._answered  # type: ignore[attr-defined]
             self.batches[len(calls)] += 1

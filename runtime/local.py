@@ -58,8 +58,12 @@ class LocalModel:
                 self._failed.append((call, failed(_as_lm_error(e, self.target.info.name))))
                 continue
             self._pending[handle.id] = (handle, call)
+            self._submitted(handle, call)
             if call.listeners:
                 self._pieces[handle.id] = TextPieces(drawn, self.engine.tokenizer)
+
+    def _submitted(self, handle: Handle, call: ModelCall) -> None:
+        """For others to override: a call became a request."""
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
         self._feed()

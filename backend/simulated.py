@@ -1,0 +1,200 @@
+"""Scripted tokens, with a model or without one.
+
+A `Script` says which tokens requests get. `play` makes an engine compute as ever and then takes each token from the
+script. A `SimulatedEngine` computes nothing: queue, scheduler, tree and blocks are the real ones, and a cost function
+moves its clock, so that what it counts is what the engine counts that it stands for.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lampc.backend.api import EngineInfo, TokenEngine
+from lampc.backend.core import EngineCore
+from lampc.backend.errors import Unsupported
+from lampc.backend.job import Drawn, Job
+from lampc.backend.plan import Plan, Runner
+from lampc.backend.policies import POLICIES
+from lampc.backend.tokenizer import TextTokenizer
+
+
+class Clock:
+    """Simulated time, in seconds."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        """Time passes."""
+        self.now += max(seconds, 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class StepShape:
+    """What a step is made of, as far as its cost hangs on it.
+
+    `decoding` requests compute one token each and attend to `decode_reads` tokens in all; `prefilled` tokens of
+    prompts in `chunks` pieces attend to `prefill_reads`. `logits` rows go through the output layer.
+    """
+
+    decoding: int = 0
+    decode_reads: int = 0
+    prefilled: int = 0
+    chunks: int = 0
+    prefill_reads: int = 0
+    logits: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Tokens that go through the model."""
+        return self.decoding + self.prefilled
+
+    @staticmethod
+    def of(plan: Plan) -> "StepShape":
+        """The shape of a planned step."""
+        decoding = len(plan.decoding)
+        decode_reads = int(plan.lanes.memory[1, :decoding].sum()) + decoding
+        prefilled = chunks = prefill_reads = 0
+        for chunk in plan.other_chunks:
+            count = chunk.end - chunk.start
+            if count == 1:
+                decoding += 1
+                decode_reads += chunk.end
+                continue
+            prefilled += count
+            chunks += 1
+            prefill_reads += (chunk.start + 1 + chunk.end) * count // 2
+        logits = len(plan.decoding) + sum(len(want.rows) for want in plan.other_wants)
+        return StepShape(decoding, decode_reads, prefilled, chunks, prefill_reads, logits)
+
+
+class Script:
+    """Tokens by request; behind them comes the model's end of sequence. A request without a script ends at once."""
+
+    def __init__(self, tokenizer: TextTokenizer) -> None:
+        end = min(tokenizer.eos_ids, default=None)
+        if end is None:
+            raise Unsupported("a scripted request ends with an end-of-sequence id, and this tokenizer has none")
+        self._end: int = end
+        self._tokens: dict[int, Sequence[int]] = {}
+
+    def add(self, number: int, tokens: Sequence[int]) -> None:
+        """What the request with this number (`Handle.id`) is to generate."""
+        self._tokens[number] = tokens
+
+    def tokens(self, plan: Plan) -> list[int | None]:
+        """The token of each of the plan's wants, None for one that draws none."""
+        positions = plan.lanes.memory[1, : len(plan.decoding)].tolist()
+        found: list[int | None] = [
+            self._token(job, at + 1 - job.prompt_len) for job, at in zip(plan.decoding, positions, strict=True)
+        ]
+        for want in plan.other_wants:
+            job = want.job
+            draws = job.draws and want.start + len(want.rows) == len(job.ids)
+            found.append(self._token(job, len(job.ids) - job.prompt_len) if draws else None)
+        return found
+
+    def _token(self, job: Job, place: int) -> int:
+        tokens = self._tokens.get(job.handle.id, ())
+        if place < len(tokens):
+            return tokens[place]
+        self._tokens.pop(job.handle.id, None)  # it ends with this token
+        return self._end
+
+
+class _ScriptedRunner:
+    """Computes everything, draws from the logits, and puts the script's tokens in the place of what was drawn."""
+
+    def __init__(self, inner: Any, script: Script) -> None:
+        self._inner, self._script = inner, script
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
+        """See `lampc.backend.plan.Runner`."""
+        tokens = self._script.tokens(plan)
+        drawn: Sequence[Drawn | int] = self._inner.execute(plan)
+        return [
+            one if token is None else token if isinstance(one, int) else Drawn(token, one.logprobs, one.top)
+            for one, token in zip(drawn, tokens, strict=True)
+        ]
+
+
+class _SimulatedRunner:
+    """Computes nothing. Logprobs are 0."""
+
+    def __init__(self, script: Script, cost: Callable[[StepShape], float], clock: Clock) -> None:
+        self.script, self._cost, self._clock = script, cost, clock
+
+    def execute(self, plan: Plan) -> Sequence[Drawn | int]:
+        """See `lampc.backend.plan.Runner`."""
+        tokens = self.script.tokens(plan)
+        self._clock.sleep(self._cost(StepShape.of(plan)))
+        if plan.plain:
+            return [token for token in tokens if token is not None]
+        drawn: list[Drawn | int] = [Drawn(token) for token in tokens[: len(plan.decoding)]]
+        for want, token in zip(plan.other_wants, tokens[len(plan.decoding) :], strict=True):
+            job = want.job
+            known: tuple[int, ...] = ()
+            if job.wants_logprobs:
+                known = job.follow[want.start + 1 : want.start + 1 + len(want.rows)]
+                known += () if token is None else (token,)
+            top = tuple(((t, 0.0),) for t in known if job.request.top_logprobs > 0)
+            drawn.append(Drawn(token, (0.0,) * len(known), top))
+        return drawn
+
+
+class SimulatedEngine(EngineCore):
+    """See the module's text. `cost` gives the seconds of a step; `clock` is the engine's own."""
+
+    def __init__(
+        self, tokenizer: TextTokenizer, info: EngineInfo, cost: Callable[[StepShape], float], **options: Any
+    ) -> None:
+        self.clock = Clock()
+        self.script = Script(tokenizer)
+        runner = _SimulatedRunner(self.script, cost, self.clock)
+        super().__init__(runner, tokenizer, info, clock=self.clock, **options)
+
+    @staticmethod
+    def like(engine: TokenEngine, cost: Callable[[StepShape], float], **changes: Any) -> "SimulatedEngine":
+        """An engine without a model that schedules as `engine` does. `changes` are options that differ.
+
+        Raises Unsupported for an engine without a scheduler.
+        """
+        if not isinstance(engine, EngineCore):
+            raise Unsupported(f"a {type(engine).__name__} has no scheduler to simulate")
+        return SimulatedEngine(engine.tokenizer, engine.info, cost, **(settings(engine) | changes))
+
+
+def settings(engine: EngineCore) -> dict[str, Any]:
+    """What an engine was told of scheduling and memory, as the keywords that say it again."""
+    scheduler = engine._scheduler
+    return {
+        "kv_tokens": engine._pool.total * engine._pool.block_size,
+        "max_batch_tokens": scheduler._budget,
+        "max_running": scheduler._max_running,
+        "max_waiting": engine._max_waiting,
+        "prefix_cache": scheduler._prefix_cache,
+        "chunk": scheduler._chunk,
+        "policy": next(name for name, kind in POLICIES.items() if type(scheduler._policy) is kind),
+        "patience": scheduler._patience,
+    }
+
+
+def play(engine: TokenEngine) -> Script:
+    """The script that an engine follows from now on; the model computes every step as before.
+
+    Raises Unsupported for an engine that is closed or has no scheduler.
+    """
+    if isinstance(engine, SimulatedEngine):
+        return engine.script
+    runner: Runner | None = engine._runner if isinstance(engine, EngineCore) else None
+    if not isinstance(engine, EngineCore) or runner is None:
+        raise Unsupported(f"this {type(engine).__name__} cannot follow a script")
+    script = Script(engine.tokenizer)
+    engine._runner = _ScriptedRunner(runner, script)
+    return script

@@ -1,0 +1,39 @@
+"""The families by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from program_bench import agents, batches, flows
+from program_bench.workload import Family, Size, Workload
+
+FAMILIES: Mapping[str, Family] = {
+    "few_shot": batches.few_shot,
+    "system_prompt": batches.system_prompt,
+    "json": batches.json_extraction,
+    "rag": batches.rag,
+    "table_filter": batches.table_filter,
+    "table_project": batches.table_project,
+    "snippets": batches.snippets,
+    "trials": batches.trials,
+    "vote": batches.vote,
+    "chat": flows.chat,
+    "tree_of_thought": flows.tree_of_thought,
+    "skeleton": flows.skeleton,
+    "judge": flows.judge,
+    "chain_summary": flows.chain_summary,
+    "map_reduce": flows.map_reduce,
+    "react": agents.react,
+    "coding": agents.coding,
+    "debate": agents.debate,
+    "reflection": agents.reflection,
+    "experts": agents.experts,
+    "trading": agents.trading,
+}
+
+
+def workload(name: str, size: Size | None = None) -> Workload:
+    """A workload of a family. Raises ValueError for an unknown one."""
+    if name not in FAMILIES:
+        raise ValueError(f"there is no family `{name}`; there are {', '.join(FAMILIES)}")
+    return FAMILIES[name](size or Size())
