@@ -25,7 +25,8 @@ import triton  # noqa: E402
 from _common import RESULTS, machine  # noqa: E402
 from gpu_bench import attention, checks, models, timing  # noqa: E402
 
-from lampc.backend.kernels.paged import interpreted  # noqa: E402
+from lampc.backend.kernels.paged import digest, interpreted  # noqa: E402
+from lampc.backend.native.build import NoKernels  # noqa: E402
 
 
 class Run:
@@ -119,6 +120,10 @@ def main() -> int:
         parser.error("Triton's interpreter is on, where figures mean nothing; add --small, or unset TRITON_INTERPRET")
     if not interpreted() and not torch.cuda.is_available():
         parser.error("torch sees no GPU; TRITON_INTERPRET=1 with --small shows that everything runs")
+    try:
+        digest(torch.device("cpu" if interpreted() else "cuda"))
+    except NoKernels as error:
+        parser.error(str(error))
     run, begun = Run(args.small), time.perf_counter()
     name = "interpreter" if interpreted() else torch.cuda.get_device_name()
     report: dict[str, Any] = {"device": name, "machine": machine("torch", "triton", "numpy"), "small": args.small}

@@ -58,6 +58,11 @@ def digest(device: torch.device) -> str:
                 f"TRITON_INTERPRET is set, and Triton's interpreter computes on the cpu, not on {device}; "
                 "unset it, or leave the device out"
             )
+        if _newer(np.__version__, 2, 4) and not _newer(triton.__version__, 3, 7):
+            raise NoKernels(
+                f"the interpreter of triton {triton.__version__} cannot loop to a number that it loaded with numpy "
+                f"{np.__version__}; install numpy below 2.4, or triton 3.7"
+            )
         runs = f"numpy {np.__version__}"
     elif not torch.cuda.is_available():
         raise NoKernels(
@@ -72,6 +77,10 @@ def digest(device: torch.device) -> str:
     for path in sorted(Path(__file__).parent.glob("*.py")):
         sources.update(path.name.encode() + b"\0" + path.read_bytes() + b"\0")
     return f"triton {triton.__version__}, {runs}, {sources.hexdigest()[:16]}"
+
+
+def _newer(version: str, *least: int) -> bool:
+    return tuple(map(int, version.split(".")[:2])) >= least
 
 
 def supported(cache: KVCache) -> bool:

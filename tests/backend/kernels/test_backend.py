@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+import triton
 
 from lampc.backend.kernels import paged
 from lampc.backend.kernels.paged import TritonAttention
@@ -81,7 +83,7 @@ def test_the_digest_names_sources_and_what_runs_them(tmp_path: Path, monkeypatch
         file.write("\n")
     other = paged.digest(cpu)
     monkeypatch.undo()
-    monkeypatch.setattr(paged.triton, "__version__", "0.0.1")
+    monkeypatch.setattr(paged.triton, "__version__", "9.0.1")
     assert len({here, other, paged.digest(cpu)}) == 3
 
 
@@ -92,6 +94,13 @@ def test_what_cannot_be(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         load_engine(tiny, kind="naive", backend="triton")
     with pytest.raises(NoKernels, match=r"TRITON_INTERPRET is set, and .* on the cpu, not on cuda; unset it"):
         load_engine(tiny, device="cuda", backend="triton")
+    with monkeypatch.context() as old:
+        old.setattr(triton, "__version__", "3.6.0")
+        old.setattr(np, "__version__", "2.4.0rc1")
+        with pytest.raises(NoKernels, match=r"triton 3\.6\.0 .* numpy 2\.4\.0rc1; install numpy below 2\.4"):
+            load_engine(tiny, backend="triton")
+        old.setattr(np, "__version__", "2.3.5")
+        load_engine(tiny, backend="triton").close()
     monkeypatch.setattr(paged, "interpreted", lambda: False)
     with pytest.raises(NoKernels, match="need a GPU, and torch sees none here; set TRITON_INTERPRET=1"):
         load_engine(tiny, backend="triton")
