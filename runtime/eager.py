@@ -105,7 +105,7 @@ class EagerRun:
 
     def _book(self, cell: Cell) -> Book:
         journal = None
-        if self.store is not None:
+        if self.store is not None and self.store.path is not None:  # a run that cannot be resumed calls its tools
             parts = [self.identity, self.seed, digest(cell.assignment), cell.row.id, cell.rollout]
             journal = ToolJournal(self.store, parts)
         return Book(self.seed, cell.row.id, cell.rollout, cell.assignment, journal)

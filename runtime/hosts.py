@@ -59,10 +59,9 @@ def tool_of(function: Callable[..., Any], name: str) -> Tool:
 
 def _returned(ref: HostRef, call: Callable[[], Any], returns: Type) -> Any:
     try:
-        value = call()
+        value = plain(call())
     except Exception as e:
         raise RowFailure(f"{ref.target}: {type(e).__name__}: {e}", kind="host") from e
-    value = plain(value)
     why = mismatch(value, returns)
     if why:
         raise RowFailure(f"{ref.target} returned a value of the wrong type: {why}", kind="host")

@@ -17,13 +17,13 @@ from typing import Any, ClassVar
 from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.predict import demo_set
 from lampc.frontend.python.signature import ensure_signature
-from lampc.frontend.python.values.plain import plain
+from lampc.frontend.python.values.plain import plain, plain_in_text
 from lampc.ir import Demo, DemoSet, freeze
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.dialogue import Dialogue
 from lampc.ir.adapters.registry import ONCE, layout_for
-from lampc.ir.adapters.schema import is_history
+from lampc.ir.adapters.schema import is_history, is_text
 from lampc.ir.adapters.wording import both_described
 from lampc.ir.media import split
 from lampc.ir.modelnames import model_name
@@ -100,7 +100,8 @@ class Adapter:
 
     def _format(self, signature: Any, demos: Sequence[Any] | None, inputs: Mapping[str, Any] | None) -> list[Message]:
         made = _ir(signature)
-        given = {k: plain(v) for k, v in (inputs or {}).items()}
+        texts = {f.name for f in made.inputs if is_text(f)}
+        given = {k: plain_in_text(v) if k in texts else plain(v) for k, v in (inputs or {}).items()}
         shown = replace(made, inputs=tuple(f for f in made.inputs if f.name in given or is_history(f)))
         how = adapter(self.name)
         whole, last = how.render(made, "p"), how.render(shown, "p")

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from lampc.frontend.python.declare import returns_of
 from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.traced import Traced
 from lampc.ir import Value, prog
+from lampc.ir.hostvalues import has_hosts
 from lampc.ir.types import ANY, ListOf, MapOf, Maybe, Record, Type
 
 _PAIRS = frozenset({"zip", "enumerate", "items"})
@@ -47,8 +49,11 @@ def kept(context: Any, value: Value, seen: frozenset[int] = frozenset()) -> bool
         return all(kept(context, v, seen | {value.serial}) for v in values)
 
     match value.defining_op():
-        case prog.Const() | prog.Tune() | prog.Tool():
+        case prog.Const() | prog.Tune():
             return True
+        case prog.Tool() as op:  # what a function returns that does not say so may be any object
+            returns = returns_of(context.used[op.tool.name].func)
+            return not _open(returns) and not has_hosts(returns)
         case prog.FieldOf() as op:
             match op.record.defining_op():
                 case prog.Predict():

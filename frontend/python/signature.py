@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 from lampc.frontend.python.fields import FieldInfo
 from lampc.frontend.python.signature_text import Names, bad_signature, parse_fields
 from lampc.frontend.python.values.names import BadType
-from lampc.frontend.python.values.plain import plain
+from lampc.frontend.python.values.plain import plain, plain_in_text
 from lampc.frontend.python.values.reading import read
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import ParseFailure
+from lampc.ir.adapters.schema import is_text
 
 _NAME = "StringSignature"
 
@@ -138,13 +139,16 @@ class SignatureMeta(type):
     def lower(cls, inputs: Mapping[str, Any]) -> dict[str, Any]:
         """Inputs as JSON, by name; a missing one that has a default gets it. Names of no inputs stay as they are."""
         out = dict(inputs)
-        for name, info in cls._kept("inputs", lambda: list(cls.input_fields.items())):
+        for name, info, in_text in cls._kept("inputs", cls._input_fields):
             if name in out:
                 if type(out[name]) is not str:
-                    out[name] = plain(out[name])
+                    out[name] = plain_in_text(out[name]) if in_text else plain(out[name])
             elif not info.is_required():
                 out[name] = plain(info.get_default())
         return out
+
+    def _input_fields(cls) -> list[tuple[str, FieldInfo, bool]]:
+        return [(n, f, is_text(f.ir())) for n, f in cls.input_fields.items()]
 
     def lift(cls, outputs: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs as objects of the annotated classes. Raises ParseFailure for JSON that stands for no object."""

@@ -189,6 +189,22 @@ def test_tool_results_are_journaled(tmp_path: Path) -> None:
         assert len(called) == 6
 
 
+def test_what_cannot_be_resumed_calls_its_tools() -> None:
+    called: list[str] = []
+
+    @lampc.tool
+    def send(text: str) -> str:
+        called.append(text)
+        return str(len(called))
+
+    def entry(question: str) -> dict[str, Any]:
+        return {"sent": send(question)}
+
+    with Store(None) as store:
+        sent = [run(entry, cells(1), store=store, identity="p")[0][0].value for _ in range(2)]
+    assert sent == [{"sent": "1"}, {"sent": "2"}]
+
+
 def test_a_killed_run_does_not_repeat_tools(tmp_path: Path) -> None:
     called: list[str] = []
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import datetime
+import decimal
 from typing import Any
 
 import dspy
+import numpy
+import pydantic
 import pytest
 
 import lampc
@@ -70,6 +74,48 @@ def test_react_with_instructions_and_no_output_but_text() -> None:
 
     a, b = both(program, lambda: in_turn(step("x", "search", query="y"), ANSWER | {"answer": "z"}))
     assert b == a
+
+
+class Weather(pydantic.BaseModel):
+    temp: int
+
+
+RETURNED: dict[str, Any] = {
+    "a model": lambda: Weather(temp=3),
+    "models": lambda: [Weather(temp=3), {"of": 1}, (1, 2)],
+    "a date": lambda: datetime.date(2020, 1, 2),
+    "a decimal": lambda: decimal.Decimal("1.5"),
+    "a set": lambda: {1},
+    "a tuple": lambda: (1, "a"),
+    "bytes": lambda: b"x",
+    "an object": lambda: Ellipsis,
+    "numbers of numpy": lambda: {"a": numpy.int64(3)},
+    "an array": lambda: numpy.array([1, 2]),
+    "no number": lambda: float("nan"),
+}
+
+
+@pytest.mark.parametrize("kind", RETURNED)
+def test_what_a_tool_returns_is_an_observation_whatever_it_is(kind: str) -> None:
+    def look() -> Any:
+        """Looks."""
+        return RETURNED[kind]()
+
+    def program(d: Any) -> Any:
+        agent = d.ReAct("question -> answer", [look])
+        alone = agent(question="q").trajectory["observation_0"]
+        rows = agent.batch([d.Example(question="q").with_inputs("question")])
+        return repr(alone), repr(rows[0].trajectory["observation_0"])
+
+    answers = (step("t", "look"), DONE, ANSWER)
+    a, b = both(program, lambda: in_turn(*answers, *answers))
+    assert b == a
+
+
+def test_a_tool_says_what_it_returns_or_its_agent_is_plain_python_in_batches() -> None:
+    agents = [lampc.ReAct("question -> answer", [tool]) for tool in (search, lambda: Weather(temp=3))]
+    assert [lampc.trace(a).dynamic for a in agents] == [None, None], "graphs, for all who see values as JSON"
+    assert [lampc.trace(a).exact for a in agents] == [True, False]
 
 
 class Cut:

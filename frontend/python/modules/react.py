@@ -17,6 +17,7 @@ from lampc.frontend.python.modules.observe import observation
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.signature import ensure_signature, make_signature
 from lampc.frontend.python.tools.tool import Tool
+from lampc.frontend.python.values.plain import plain_in_text
 from lampc.ir.adapters.blocks import blocks
 from lampc.ir.errors import ContextWindowExceededError
 
@@ -107,7 +108,7 @@ class ReAct(Module):
 
     def trajectory_text(self, trajectory: Mapping[str, Any]) -> str:
         """The trajectory as the layout shows fields to a model."""
-        return blocks(trajectory, self.react.layout_in_force())
+        return blocks({n: plain_in_text(v) for n, v in trajectory.items()}, self.react.layout_in_force())
 
     def truncate_trajectory(self, trajectory: dict[str, Any]) -> dict[str, Any]:
         """Without its oldest round. Raises ContextWindowExceededError if there is no other."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import math
 from collections.abc import Mapping
 from typing import Any
@@ -42,12 +43,30 @@ def plain(value: Any) -> Any:
     if isinstance(value, set | frozenset):
         return [plain(v) for v in value]
     found = dump(value)
-    return str(value) if isinstance(found, float) and not math.isfinite(found) else found
+    if isinstance(found, float) and not math.isfinite(found):
+        return str(value)
+    return found if isinstance(found, str | int | float | list | dict | None) else str(value)
 
 
 def _part(value: Any) -> Any:
     """A part of a list or dict: numbers that JSON does not have are null there, as pydantic writes them."""
     return None if type(value) is float and not math.isfinite(value) else plain(value)
+
+
+def plain_in_text(value: Any) -> Any:
+    """A value of a field of type `str` as JSON: objects in a list are their text there, a tuple or set is its JSON."""
+    kind = type(value)
+    if kind is list:
+        return list(value) if set(map(type, value)) <= {str} else [_shown(v) for v in value]
+    return json.dumps(plain(value), ensure_ascii=False) if kind in (tuple, set, frozenset) else plain(value)
+
+
+def _shown(item: Any) -> Any:
+    """An item of such a list: JSON and content stay what they are."""
+    made = plain(item)
+    if is_custom(type(item)) or (made == item and not isinstance(item, tuple)):
+        return made
+    return str(item)
 
 
 def known_plain(value: Any) -> Any:
