@@ -158,6 +158,7 @@ class CallDesk:
             call.waiting.append(waiting)
             self._open[name] = (model, call)
             if hasattr(model, "make"):
+                call.site = (draw.key, draw.row, draw.sample, draw.indices[:-1]) if draw.indices else None
                 client.asked.append((model, call))
             else:
                 self._queue.setdefault(model, []).append(call)
@@ -211,8 +212,8 @@ class CallDesk:
                         self._driver = 0
                         self._turn.notify_all()
 
-    def _take(self, client: Client) -> tuple[PythonModel, ModelCall] | None:
-        """The next call of the client that it is to make itself, if nobody makes it yet."""
+    def _take(self, client: Client) -> tuple[PythonModel, list[ModelCall]] | None:
+        """The next call of the client that it is to make itself, if nobody makes it yet, with its other draws."""
         if client.asked:
             told: dict[PythonModel, list[ModelCall]] = {}
             for model, call in client.asked:
@@ -227,22 +228,33 @@ class CallDesk:
                 self.bus.emit("request.submit", count=len(calls), model=model.target.info.name)
         while client.own:
             model, call = client.own.popleft()
-            if not call.maker and call.name in self._open and self._open[call.name][1] is call:
-                call.maker = threading.get_ident()
-                return model, call
+            if not self._unmade(call):
+                continue
+            taken = [call]
+            while client.own and client.own[0][1].is_draw_of(call) and self._unmade(client.own[0][1]):
+                taken.append(client.own.popleft()[1])
+            for c in taken:
+                c.maker = threading.get_ident()
+            return model, taken
         return None
 
-    def _make(self, model: PythonModel, call: ModelCall) -> None:
+    def _unmade(self, call: ModelCall) -> bool:
+        """Whether a call is open and nobody makes it yet."""
+        return not call.maker and call.name in self._open and self._open[call.name][1] is call
+
+    def _make(self, model: PythonModel, calls: list[ModelCall]) -> None:
         try:
-            answer = model.make(call)
+            answers = model.make_draws(calls)
         except BaseException:
             with self._lock:  # whoever waits for it too makes it
-                call.maker = 0
-                for waiting in call.waiting:
-                    waiting.client.asked.append((model, call))
+                for call in calls:
+                    call.maker = 0
+                    for waiting in call.waiting:
+                        waiting.client.asked.append((model, call))
                 self._turn.notify_all()
             raise
-        self._answered(model, call, answer)
+        for call, answer in zip(calls, answers, strict=True):
+            self._answered(model, call, answer)
 
     def _tell(self) -> None:
         """Tell of finished calls: one by one, as who is told may ask and so come by here again."""

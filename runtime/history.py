@@ -6,7 +6,7 @@ import json
 import sys
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -35,24 +35,23 @@ class CallEntry:
     def as_dict(self) -> dict[str, Any]:
         """The entry under DSPy's names."""
         from lampc.runtime.answers import counts, shown
+        from lampc.runtime.replaced import completion
 
         if not self.uuid:
             self.uuid = str(uuid.uuid4())
-        s = self.view.sampling(self.sampling)
+        prompted = len(self.turns) == 1 and self.turns[0][0] == "prompt"
         return {
-            "prompt": None,
-            "messages": self._messages(),
-            "kwargs": {
-                "temperature": None if self.view.open(self.sampling) else s.temperature,
-                "max_tokens": s.max_tokens or None,
-                **_extra(self.view),
-            },
+            "prompt": self.turns[0][1] if prompted else None,
+            "messages": None if prompted else self._messages(),
+            "kwargs": {**self.lm._said, **said(self.sampling)},
+            "response": completion([self.answer], self.lm.model),
             "outputs": [shown(self.answer)],
             "usage": {} if self.stored else counts(self.answer),
             "cost": 0.0 if self.stored else self.lm.cost(self.answer),
             "timestamp": datetime.fromtimestamp(self.time, UTC).isoformat(),
             "uuid": self.uuid,
             "model": self.lm.model,
+            "response_model": self.lm.model,
             "model_type": self.lm.model_type,
             "error": self.answer.error or None,
         }
@@ -67,9 +66,12 @@ class CallEntry:
         return [{"role": "prompt", "content": text}]
 
 
-def _extra(view: ModelView) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(view.extra) if view.extra else {}
-    return found
+def said(sampling: Sampling) -> dict[str, Any]:
+    """The options that a call itself says."""
+    unsaid = Sampling()
+    names = [f.name for f in fields(Sampling) if f.name not in ("firm", "extra")]
+    own = {n: v for n in names if (v := getattr(sampling, n)) != getattr(unsaid, n) or n in sampling.firm}
+    return {**own, **json.loads(sampling.extra or "{}")}
 
 
 def print_entries(entries: Sequence[Mapping[str, Any]], file: TextIO | None = None) -> None:
@@ -77,7 +79,7 @@ def print_entries(entries: Sequence[Mapping[str, Any]], file: TextIO | None = No
     out = file or sys.stdout
     for entry in entries:
         print(f"\n[{entry['timestamp']}] {entry['model']}\n", file=out)
-        for message in entry["messages"]:
+        for message in entry["messages"] or [{"role": "user", "content": entry["prompt"]}]:
             print(f"{message['role'].capitalize()} message:\n\n{_text(message.get('content'))}\n", file=out)
         for output in entry["outputs"]:
             text = output["text"] if isinstance(output, dict) else output

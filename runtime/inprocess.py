@@ -12,7 +12,6 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import ModelInfo
-from lampc.ir.media import split
 from lampc.runtime.lm import BaseLM
 from lampc.runtime.models import Answer, ModelCall, ModelError, failed
 from lampc.runtime.providers.answer import from_data
@@ -55,24 +54,26 @@ class HostModel:
         return []
 
     def make(self, call: ModelCall) -> Answer:
-        messages = [{"role": r, "content": split(c)} if r != "message" else message(r, c) for r, c in call.messages]
-        token = drawing.set(call.draw)
+        return self.make_draws([call])[0]
+
+    def make_draws(self, calls: Sequence[ModelCall]) -> list[Answer]:
+        """The answers to draws of one call. A method is asked for all of them by `n`, and again for those that it
+        does not give; a function is asked for each."""
+        first = calls[0]
+        messages = [message(*turn) for turn in first.messages]
+        token = drawing.set(first.draw)
         try:
             if self._forward is None:
-                return answer_of(self.source(messages), messages)
-            s = call.sampling
-            options: dict[str, Any] = {} if call.open else {"temperature": s.temperature}
-            if s.max_tokens:
-                options["max_tokens"] = s.max_tokens
-            if s.stop:
-                options["stop"] = list(s.stop)
-            if call.extra:
-                options.update(json.loads(call.extra))
-            return answer_of(self._forward(prompt=None, messages=messages, **options), messages)
+                found = [answer_of(self.source(messages), messages)]
+            else:
+                asked = {"prompt": first.messages[0][1]} if first.prompted else {"prompt": None, "messages": messages}
+                given = self._forward(**asked, **_options(first), **({"n": len(calls)} if len(calls) > 1 else {}))
+                found = answers_of(given, messages)[: len(calls)]
         except Exception as e:
-            return failed(e)
+            return [failed(e)] * len(calls)
         finally:
             drawing.reset(token)
+        return found + self.make_draws(calls[len(found) :]) if len(found) < len(calls) else found
 
     def retain(self, ids: tuple[int, ...]) -> None:
         return None
@@ -120,17 +121,45 @@ def awaited(function: Callable[..., Awaitable[Any]] | None) -> Callable[..., Any
     return call
 
 
+def _options(call: ModelCall) -> dict[str, Any]:
+    s = call.sampling
+    options: dict[str, Any] = {} if call.open else {"temperature": s.temperature}
+    if s.max_tokens:
+        options["max_tokens"] = s.max_tokens
+    if s.stop:
+        options["stop"] = list(s.stop)
+    if call.extra:
+        options.update(json.loads(call.extra))
+    return options
+
+
+def answers_of(given: Any, messages: Sequence[dict[str, Any]]) -> list[Answer]:
+    """The answers that a model gave: a text, a list of them or of dicts as calls of an LM give them, or the choices of
+    a chat completion, whose tokens are counted with the first. Raises LMUnexpectedError for what is none."""
+    if isinstance(given, Sequence) and not isinstance(given, str) and given and _is_output(given[0]):
+        return [answer_of(g, messages) for g in given]
+    data: Any = given if isinstance(given, str) else plain(given)
+    choices = data.get("choices") if isinstance(data, dict) else None
+    if not isinstance(choices, list) or len(choices) < 2:
+        return [answer_of(given, messages)]
+    rest = {k: v for k, v in data.items() if k != "usage"}
+    return [answer_of({**(rest if i else data), "choices": [c]}, messages) for i, c in enumerate(choices)]
+
+
 def answer_of(given: Any, messages: Sequence[dict[str, Any]]) -> Answer:
     """What a function gave, as an answer. Raises LMUnexpectedError for what is none."""
+    if isinstance(given, Sequence) and not isinstance(given, str) and given and _is_output(given[0]):
+        given = given[0]
     if isinstance(given, str):
         return Answer(given)
-    if isinstance(given, Sequence) and given and isinstance(given[0], str):
-        return Answer(given[0], choices=tuple(given) if len(given) > 1 else ())
-    if isinstance(given, Sequence) and given and isinstance(given[0], dict) and "text" in given[0]:
-        first = given[0]  # as calls of an LM give it
-        tools = tuple(plain(t) for t in first.get("tool_calls") or ())
-        return Answer(first["text"] or "", tool_calls=tools, reasoning=first.get("reasoning_content") or "")
+    if isinstance(given, dict) and "text" in given:  # as calls of an LM give it
+        tools = tuple(plain(t) for t in given.get("tool_calls") or ())
+        return Answer(given["text"] or "", tool_calls=tools, reasoning=given.get("reasoning_content") or "")
     return read(from_data(plain(given), "the model"))
+
+
+def _is_output(given: Any) -> bool:
+    return isinstance(given, str) or (isinstance(given, dict) and "text" in given)
 
 
 def plain(value: Any) -> Any:

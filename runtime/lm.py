@@ -7,7 +7,6 @@ import json
 import logging
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 from lampc.frontend.python.callbacks import active, begin
@@ -15,7 +14,7 @@ from lampc.ir import Draw, Key, Sampling
 from lampc.ir.errors import LMUnexpectedError
 from lampc.ir.settings import settings
 from lampc.runtime.answers import counts, shown
-from lampc.runtime.history import CallEntry, print_entries
+from lampc.runtime.history import CallEntry, print_entries, said
 from lampc.runtime.lmstate import ADDRESSES, CLASS, DSPY_LM, saved_class
 from lampc.runtime.replaced import IN_CALL, IN_FORWARD, Replaceable, completion, drawing
 from lampc.runtime.routes import route
@@ -70,6 +69,7 @@ class BaseLM(Replaceable):
             raise ValueError(f"model_type is chat, text or responses, not {model_type!r}")
         self.model, self.model_type, self.cache = model, model_type, cache is not False
         self._keep = cache is True
+        self._said: Mapping[str, Any] = {}
         self.callbacks = list(callbacks or ())
         self.num_retries = num_retries
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
@@ -137,10 +137,11 @@ class BaseLM(Replaceable):
 
         if (prompt is None) == (messages is None):
             raise TypeError("an LM is given a prompt or messages")
-        given = [{"role": "user", "content": prompt}] if messages is None else [dict(m) for m in messages]
+        given = [{"role": "prompt", "content": prompt}] if messages is None else [dict(m) for m in messages]
         n = int(kwargs.pop("n", None) or self.kwargs.get("n") or 1)
         rollout = kwargs.pop("rollout_id", self.kwargs.get("rollout_id"))
         lm = self if not kwargs else self.copy(**kwargs)
+        lm._said = kwargs
         lm._entries = self._entries
         if lm is not self:
             lm._origin = self.origin
@@ -178,8 +179,8 @@ class BaseLM(Replaceable):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The last calls, oldest first, at most `settings.max_history_size` of them."""
-        return [e.as_dict() for e in self._entries]
+        """The last calls that were answered, oldest first, at most `settings.max_history_size` of them."""
+        return [e.as_dict() for e in self._entries if not e.answer.error]
 
     @history.setter
     def history(self, entries: list[dict[str, Any]]) -> None:
@@ -190,12 +191,12 @@ class BaseLM(Replaceable):
 
     def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
         """Print the last `n` calls of this model."""
-        print_entries(self.history[-n:] if n > 0 else [], file)
+        print_entries([e.as_dict() for e in self._entries][-n:] if n > 0 else [], file)
 
     def watch(self, view: ModelView, sampling: Sampling, ids: Any, messages: Any, started: float) -> Watch:
         """Called as a call begins; what it gives is called at its end."""
         told = active(self)
-        end = begin("lm", self.origin, _inputs(messages, sampling), told) if told else None
+        end = begin("lm", self.origin, self._inputs(messages, sampling), told) if told else None
         tracker = settings.get("usage_tracker")
         keep = not settings.get("disable_history")
 
@@ -210,6 +211,15 @@ class BaseLM(Replaceable):
                 end([shown(answer)] if not answer.error else None, answer.exception)
 
         return finish
+
+    def _inputs(self, messages: Any, sampling: Sampling) -> dict[str, Any]:
+        """A call as callbacks are told of it: the options are those that the call itself says."""
+        from lampc.runtime.remote import message
+
+        kwargs = {**self._said, **said(sampling)}
+        if len(messages) == 1 and messages[0][0] == "prompt":
+            return {"prompt": messages[0][1], "messages": None, "kwargs": kwargs}
+        return {"prompt": None, "messages": [message(*turn) for turn in messages], "kwargs": kwargs}
 
     def cost(self, answer: Answer) -> float | None:
         """What an answer cost, by the price the LM was given; None without one, 0 for an answer from a cache."""
@@ -231,6 +241,7 @@ class BaseLM(Replaceable):
         made = copy.copy(self)
         made.kwargs = {**self.kwargs}
         made._entries = deque(maxlen=self._entries.maxlen)
+        made._said = {}
         for own in ("_lampc_name", "_inner", "_origin"):
             made.__dict__.pop(own, None)
         for name, value in kwargs.items():
@@ -292,15 +303,6 @@ _NOT_SENT = (
     "launch_kwargs",
     "train_kwargs",
 )
-
-
-def _inputs(messages: Any, sampling: Sampling) -> dict[str, Any]:
-    """A call as callbacks are told of it: the options are those that the call itself says."""
-    unsaid = Sampling()
-    names = [f.name for f in fields(Sampling) if f.name not in ("firm", "extra")]
-    said = {n: v for n in names if (v := getattr(sampling, n)) != getattr(unsaid, n) or n in sampling.firm}
-    sent = [{"role": role, "content": content} for role, content in messages]
-    return {"prompt": None, "messages": sent, "kwargs": {**said, **json.loads(sampling.extra or "{}")}}
 
 
 class LM(BaseLM):

@@ -100,6 +100,20 @@ class ModelCall:
     waiting: list[Any] = field(default_factory=list)
     told: bool = False  # of a model that is Python code: whether it knows of the call
     maker: int = 0  # the same: the thread that makes the call
+    site: Any = None  # the same: what all draws of the call have in common, if there may be several
+
+    @property
+    def prompted(self) -> bool:
+        """Whether it is a prompt alone, that somebody called the LM with."""
+        return len(self.messages) == 1 and self.messages[0][0] == "prompt"
+
+    def is_draw_of(self, other: ModelCall) -> bool:
+        """Whether it is another of several draws of the same call."""
+        return (
+            self.site is not None
+            and self.site == other.site
+            and (self.messages, self.sampling, self.extra) == (other.messages, other.sampling, other.extra)
+        )
 
     @property
     def listeners(self) -> list[Callable[[str], None]]:
@@ -144,6 +158,10 @@ class PythonModel(Model, Protocol):
 
     def make(self, call: ModelCall) -> Answer:
         """The answer to one call; what the code raises is in it."""
+        ...
+
+    def make_draws(self, calls: Sequence[ModelCall]) -> list[Answer]:
+        """The answers to several draws of one call."""
         ...
 
 

@@ -119,7 +119,9 @@ class RemoteModel:
 
 def message(role: str, content: str) -> dict[str, Any]:
     """A turn as the endpoint takes it: media marked in its text become content parts, a turn that holds a whole
-    message (tool calls, results of tools) is that message."""
+    message (tool calls, results of tools) is that message, a prompt alone is the user's."""
+    if role == "prompt":
+        role = "user"
     if role == "message":
         whole: dict[str, Any] = json.loads(content)
         return whole
@@ -129,6 +131,8 @@ def message(role: str, content: str) -> dict[str, Any]:
 def turn_of(given: Mapping[str, Any]) -> tuple[str, str]:
     """A message as a turn: the way back from `message`."""
     content = given.get("content")
+    if given["role"] == "prompt":
+        return "prompt", str(content)
     if set(given) == {"role", "content"} and isinstance(content, str):
         return str(given["role"]), unmarked(content)
     return "message", json.dumps(given)
@@ -138,7 +142,7 @@ def text_turn(turn: tuple[str, str], model: str) -> tuple[str, str]:
     """A turn for a model that reads text alone. Raises LMUnsupportedFeatureError for media and tool calls."""
     role, content = turn
     if role != "message":
-        return turn
+        return ("user" if role == "prompt" else role), content
     whole = json.loads(content)
     parts = whole.get("content") or []
     if set(whole) == {"role", "content"} and all(p.get("type") == "text" for p in parts):

@@ -103,7 +103,7 @@ class DummyLM(BaseLM):
             self.batches.append(len(calls))
 
     def make(self, call: ModelCall) -> Answer:
-        messages = [{"role": r, "content": c} for r, c in call.messages]
+        messages = [{"role": "user" if r == "prompt" else r, "content": c} for r, c in call.messages]
         try:
             text = self.answer(messages)
         except LMError as e:
@@ -117,6 +117,9 @@ class DummyLM(BaseLM):
         n = sum(len(m["content"].split()) for m in messages)
         thought = "Some reasoning" if self.reasoning else ""
         return Answer(text, (), "stop", n, n, 0, len(text.split()), reasoning=thought)
+
+    def make_draws(self, calls: Sequence[ModelCall]) -> list[Answer]:
+        return [self.make(c) for c in calls]
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
         return []

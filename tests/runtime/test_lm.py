@@ -9,8 +9,10 @@ import io
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
+import dspy
 import pytest
 
 import lampc
@@ -231,7 +233,8 @@ def test_history_is_kept_and_bounded() -> None:
     assert len(lm.history) == 3
     entry = lm.history[-1]
     assert "q4" in entry["messages"][-1]["content"]
-    assert (entry["outputs"], entry["model"], entry["kwargs"]["temperature"]) == (["answer: yes"], "h", 0.5)
+    assert (entry["outputs"], entry["model"], entry["kwargs"]) == (["answer: yes"], "h", {})
+    assert entry["response"].choices[0].message.content == "answer: yes"
     out = io.StringIO()
     lm.inspect_history(n=2, file=out)
     assert "q3" in out.getvalue()
@@ -517,7 +520,7 @@ def test_code_of_a_model_may_ask_the_bundled_one_and_itself() -> None:
 
         def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
             self.depth += 1
-            return self(messages=messages)[0] if self.depth < 5 else "deep"
+            return self(prompt, messages)[0] if self.depth < 5 else "deep"
 
     assert within(20, lambda: Again("again", cache=True)("x")) == ["deep"]
 
@@ -526,7 +529,7 @@ def test_of_a_model_that_has_aforward_alone_that_is_run() -> None:
     class Slow(lampc.BaseLM):
         async def aforward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
             await asyncio.sleep(0.001)
-            return (await Kind("kind").acall(messages=messages))[0]
+            return (await Kind("kind").acall(messages=messages or [{"role": "user", "content": prompt}]))[0]
 
     lampc.configure(lm=Slow("slow"))
 
@@ -535,6 +538,57 @@ def test_of_a_model_that_has_aforward_alone_that_is_run() -> None:
 
     assert within(20, lambda: asyncio.run(task())) == ("1", "2", ["answer: 3"])
     assert within(20, lambda: qa()(question="zz").answer) == "2"
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # DSPy's, of what is asked for
+def test_code_of_a_model_is_asked_as_in_dspy() -> None:
+    """With a prompt as a prompt, for several draws once; callbacks and history say what was asked for."""
+
+    def program(d: Any, made: Any) -> Any:
+        asked: list[Any] = []
+
+        class Mine(d.BaseLM):  # type: ignore[misc]
+            def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+                asked.append((prompt, messages and len(messages), kwargs))
+                texts = [f"[[ ## answer ## ]]\n{i}" for i in range(kwargs.get("n", 1))]
+                return SimpleNamespace(
+                    choices=[SimpleNamespace(message=SimpleNamespace(content=t, tool_calls=None)) for t in texts],
+                    usage={"prompt_tokens": 5, "completion_tokens": 2, "total_tokens": 7}, model="mine",
+                )  # fmt: skip
+
+        class Hears(made):  # type: ignore[misc]
+            def on_lm_start(self, call_id: str, instance: Any, inputs: Any) -> None:
+                asked.append((inputs["prompt"], inputs["messages"] is None, inputs["kwargs"]))
+
+        lm = Mine("mine", callbacks=[Hears()])
+        with d.context(lm=lm):
+            answers = d.Predict("q -> answer", n=3)(q="1").completions.answer
+            texts = [lm("hello"), lm(messages=[{"role": "user", "content": "x"}], temperature=0.5), lm("again", n=2)]
+        alone = [e for e in lm.history if len(e["outputs"]) == 1 and e["kwargs"].get("temperature") != 0.7]
+        kept = [(e["prompt"], e["messages"] is None, e["kwargs"]) for e in alone][:2]
+        return answers, texts, kept, [a for a in asked if type(a[1]) is not bool], asked
+
+    theirs, ours = program(dspy, dspy.utils.BaseCallback), program(lampc, lampc.utils.BaseCallback)
+    assert ours[:4] == theirs[:4]
+    assert ("hello", True, {}) in ours[4]
+    assert ("hello", True, {}) in theirs[4]
+
+
+def test_a_model_that_gives_fewer_answers_than_asked_for_is_asked_again() -> None:
+    asked: list[Any] = []
+
+    class One(lampc.BaseLM):
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            asked.append(kwargs.get("n"))
+            return f"answer: {len(asked)}"
+
+    lampc.configure(lm=One("one"))
+    assert lampc.Predict("question -> answer", layout="compact", n=3)(question="x").completions.answer == [
+        "1",
+        "2",
+        "3",
+    ]
+    assert asked == [3, 2, None]
 
 
 def test_answers_of_the_user_s_code_are_kept_only_if_that_is_said() -> None:
@@ -566,7 +620,7 @@ def test_a_scripted_model_is_an_lm(capsys: pytest.CaptureFixture[str]) -> None:
     assert lm("hello") == ["[[ ## answer ## ]]\nb"]
     assert lm.copy(temperature=1.0)("more") == ["[[ ## answer ## ]]\nNo more responses"]
     assert [h["outputs"][0].split("\n")[1] for h in lm.history] == ["a", "b"]
-    assert lm.get_convo(1)[0] == [{"role": "user", "content": "hello"}]
+    assert lm.get_convo(1) == (None, ["[[ ## answer ## ]]\nb"]), "it was a prompt, as in DSPy"
     lm.inspect_history(1)
     assert "hello" in capsys.readouterr().out
     assert (lm.kwargs, lm.model) == ({"temperature": 0.0, "max_tokens": 1000}, "dummy")
@@ -674,7 +728,7 @@ def test_an_endpoint_is_sent_what_somebody_said() -> None:
             return lampc.Predict("question -> answer", layout="compact", **config)
 
         assert sent(more()) == [(None, False)]
-        assert lampc.settings.lm.history[-1]["kwargs"]["temperature"] is None
+        assert lampc.settings.lm.history[-1]["kwargs"] == {}
         assert sent(more(), temperature=0.0) == [(0.0, False)], "another call than the one before"
         assert sent(more(temperature=0.0), "b") == [(0.0, False)]
         assert sent(more(), temperature=0.3) == [(0.3, True)], "what is drawn can be drawn again"
