@@ -299,8 +299,12 @@ class EngineCore:
         self._recorder.step(now, running, plan.rows, plan.cached, plan.computed)
         if self._hooks:
             waiting, about = len(self._scheduler.waiting), plan.jobs()
-            event = StepEvent(now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used)
-            self._hooks.add(event, [job.handle for job in about])
+            handles = tuple(job.handle for job in about)
+            event = StepEvent(
+                now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used,
+                plan.computed, plan.cached, handles,
+            )  # fmt: skip
+            self._hooks.add(event, handles)
 
     def _follow(self) -> None:
         """Retained prefixes move on to what has come into the tree."""

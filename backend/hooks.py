@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol, runtime_checkable
 
+from lampc.backend.errors import Unsupported
 from lampc.backend.request import Handle, Request, State
 
 Kind = Literal["submitted", "admitted", "running", "first_token", "preempted", "finished"]
@@ -31,8 +32,9 @@ class RequestEvent:
 class StepEvent:
     """A step went through the model; `time` is its end, `seconds` how long the runner took.
 
-    `rows` tokens went through the model for `requests` of the `running` requests; `waiting` is the depth of the
-    queue, `used_blocks` counts KV blocks, cached ones included.
+    `rows` tokens went through the model for `requests` of the `running` requests, whose `handles` stand here; `waiting`
+    is the depth of the queue, `used_blocks` counts KV blocks, cached ones included. Of prompts, `computed` tokens were
+    computed in this step and `cached` ones found to be there: over all steps they add up to those of `EngineStats`.
     """
 
     time: float
@@ -43,6 +45,9 @@ class StepEvent:
     running: int
     waiting: int
     used_blocks: int
+    computed: int = 0
+    cached: int = 0
+    handles: tuple[Handle, ...] = ()
 
 
 Event = RequestEvent | StepEvent
@@ -83,6 +88,14 @@ class Hooks:
     def __bool__(self) -> bool:
         return bool(self._hooks)
 
+    def join(self, hook: Hook) -> Callable[[], None]:
+        """One more hook, from now on; what is returned takes it out again."""
+        self._hooks = (*self._hooks, hook)
+        return lambda: self._leave(hook)
+
+    def _leave(self, hook: Hook) -> None:
+        self._hooks = tuple(h for h in self._hooks if h is not hook)
+
     def rewrite(self, request: Request) -> Request:
         """The request that is to be queued. Raises what a hook raises, or TypeError if it returns no Request."""
         for hook in self._hooks:
@@ -117,6 +130,17 @@ class Hooks:
                             fail(handle, message)
         finally:
             self._telling = False
+
+
+def watch(engine: object, hook: Hook) -> Callable[[], None]:
+    """Has a hook hear of an engine that is made already; what is returned ends that.
+
+    Raises Unsupported for an engine that has no hooks.
+    """
+    hooks = getattr(engine, "_hooks", None)
+    if not isinstance(hooks, Hooks):
+        raise Unsupported(f"a {type(engine).__name__} tells nobody of its steps")
+    return hooks.join(hook)
 
 
 def _name(hook: Hook) -> str:

@@ -12,9 +12,10 @@ import hashlib
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import count
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.client import Client, Deliver, OnText, Waiting, waiting_threads
@@ -32,12 +33,27 @@ ROLLOUT_TEMPERATURE = 1.0
 """Temperature of the second and later rollouts of a greedy call: equal draws would be of no use."""
 
 
+class Computed(NamedTuple):
+    """A call that a model worked on: its prompt (text for an endpoint), what was `written` after it, and how many
+    tokens of the prompt were `computed` and `cached`."""
+
+    prompt: tuple[int, ...] | str
+    written: tuple[int, ...]
+    node: str
+    row: str
+    model: Model
+    asked: int  # prompt tokens
+    computed: int
+    cached: int
+
+
 class CallDesk:
     """Takes calls, answers each once. Equal calls (same `CallKey`) are computed once and journaled.
 
     A call is finished when it is in the store: a run killed later will find it there. `window` is how many seconds
     calls of other threads are waited for before an idle engine is given work; `batches` counts how many calls went to
-    models together.
+    models together. `computed` has the calls that models worked on, as long as their prompts have fewer tokens together
+    than `record_prompts`; those of endpoints only while somebody hears details of the bus.
     """
 
     def __init__(
@@ -53,10 +69,11 @@ class CallDesk:
         self.window = window
         self.usage = Usage()
         self.by_node: dict[str, Usage] = {}
-        self.prompts: list[tuple[int, ...]] = []
-        self.written: list[tuple[int, ...]] = []
+        self.computed: list[Computed] = []
+        self.numbers = count(1)  # of whoever asks, for events
         self.batches: Counter[int] = Counter()
         self.planning_s = 0.0  # seconds spent on the order of calls and on what they share
+        self._requests = count(1)
         self._heard: dict[Draw, OnText] = {}
         self._room = record_prompts
         self._lock = threading.RLock()
@@ -72,8 +89,18 @@ class CallDesk:
 
     @property
     def complete_prompts(self) -> bool:
-        """Whether `prompts` holds every computed prompt and `written` its answer, so that the bound can be given."""
+        """Whether `computed` holds every prompt of token ids, so that the bound can be given."""
         return self._room >= 0
+
+    @property
+    def prompts(self) -> list[tuple[int, ...]]:
+        """Token ids of every computed prompt."""
+        return [c.prompt for c in self.computed if isinstance(c.prompt, tuple)]
+
+    @property
+    def written(self) -> list[tuple[int, ...]]:
+        """What models wrote after each of them."""
+        return [c.written for c in self.computed if isinstance(c.prompt, tuple)]
 
     @property
     def idle(self) -> bool:
@@ -152,6 +179,8 @@ class CallDesk:
                 score,
                 waiting.node,
                 view.extra,
+                draw.row,
+                next(self._requests),
             )
             call.open = open_
             call.name, call.cached, call.kept = name, cached, view.cached
@@ -225,7 +254,7 @@ class CallDesk:
             for model, calls in told.items():
                 self.batches[len(calls)] += 1
                 model.submit(calls)
-                self.bus.emit("request.submit", count=len(calls), model=model.target.info.name)
+                self._submitted(model, calls)
         while client.own:
             model, call = client.own.popleft()
             if not self._unmade(call):
@@ -301,8 +330,19 @@ class CallDesk:
             if pushes:
                 model.on_answer = self._answered  # type: ignore[attr-defined]
             self.batches[len(calls)] += 1
+            self._submitted(model, calls)
             model.submit(calls)
-            self.bus.emit("request.submit", count=len(calls), model=model.target.info.name)
+
+    def _submitted(self, model: Model, calls: Sequence[ModelCall]) -> None:
+        details = {}
+        if self.bus.detailed:
+            shared = self._shared.get(model)
+            details = {
+                "requests": [c.number for c in calls],
+                "nodes": [c.node for c in calls],
+                "shared": [shared.length(c) if shared is not None else 0 for c in calls],
+            }
+        self.bus.emit("request.submit", count=len(calls), model=model.target.info.name, **details)
 
     # -- answers --------------------------------------------------------------------------------------
 
@@ -317,10 +357,7 @@ class CallDesk:
             if model in self._shared:
                 self._shared[model].done(call)
             if answer.computed_tokens or not answer.error:
-                self._room -= len(call.ids) + len(answer.ids)
-                if self._room >= 0 and call.ids:
-                    self.prompts.append(call.ids)
-                    self.written.append(answer.ids)
+                self._keep(model, call, answer)
         if not answer.error and call.cached:
             if call.kept and self.cache is not None:
                 self.cache.put(call.name, answer, hasattr(model, "make"))
@@ -334,18 +371,32 @@ class CallDesk:
             prompt=answer.prompt_tokens,
             computed=answer.computed_tokens,
             cached=answer.cached_tokens,
+            model=model.target.info.name,
+            request=call.number,
         )
         usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
         for i, waiting in enumerate(call.waiting):
             # whoever else asked for the same call gets it for nothing
             used = Usage.stored(answer.prompt_tokens) if i else usage
-            self._settle(waiting, answer, used, call.ids, call.messages)
+            self._settle(waiting, answer, used, call.ids, call.messages, call.number)
 
-    def _settle(self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any) -> None:
+    def _keep(self, model: Model, call: ModelCall, answer: Answer) -> None:
+        prompt: tuple[int, ...] | str = call.ids
+        if not prompt and self.bus.detailed:
+            prompt = "".join(f"{role}\n{content}\n\n" for role, content in call.messages)
+        self._room -= len(call.ids) + len(answer.ids) + (len(prompt) // 4 if isinstance(prompt, str) else 0)
+        if self._room >= 0 and prompt:
+            counts = answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens
+            self.computed.append(Computed(prompt, answer.ids, call.node, call.row, model, *counts))
+
+    def _settle(
+        self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any, request: int = 0
+    ) -> None:
         with self._lock:
             self.usage += usage
             self.by_node[waiting.node] = self.by_node.get(waiting.node, Usage()) + usage
-            self.bus.emit("node.end", node=waiting.node, **({"error": answer.error} if answer.error else {}))
+            error = {"error": answer.error} if answer.error else {}
+            self.bus.emit("node.end", node=waiting.node, call=waiting.number, request=request, **error)
             if waiting.watch is not None:
                 waiting.watch(answer, usage, ids, messages)
             waiting.client.ready.append((waiting.deliver, answer, usage))

@@ -27,10 +27,13 @@ class Waiting:
     """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
     its text while it is written."""
 
-    __slots__ = ("client", "deliver", "node", "on_text", "watch")
+    __slots__ = ("client", "deliver", "node", "number", "on_text", "watch")
 
-    def __init__(self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None) -> None:
+    def __init__(
+        self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None, number: int = 0
+    ) -> None:
         self.client, self.deliver, self.node, self.watch, self.on_text = client, deliver, node, watch, on_text
+        self.number = number
 
 
 class Client:
@@ -92,14 +95,16 @@ class Client:
     ) -> None:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`."""
-        self.desk.bus.emit("node.start", node=node, row=draw.row)
+        number = next(self.desk.numbers)
+        self.desk.bus.emit("node.start", node=node, row=draw.row, call=number)
         view = view_of(model)
         if sampling.extra:
             view = view.telling(sampling.extra)
         watch = view.begin(sampling, ids, messages) if view.watched else None
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1
-        self.desk.ask(self, view, sampling, draw, Waiting(self, deliver, node, watch, on_text), ids, messages, score)
+        waiting = Waiting(self, deliver, node, watch, on_text, number)
+        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score)
 
     async def afinish(self) -> None:
         """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""

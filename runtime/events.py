@@ -59,18 +59,49 @@ KINDS: dict[str, Kind] = {
     ),
     "row.start": Kind("a row of a run begins", {"row": str}, {"rollout": int}),
     "row.end": Kind("a row ended, with a value or an error", {"row": str}, {"rollout": int, "error": str, **_USAGE}),
-    "node.start": Kind("a predictor is about to be called", {"node": str}, {"row": str}),
-    "node.end": Kind("a predictor's call is finished", {"node": str}, {"row": str, "error": str, **_USAGE}),
-    "request.submit": Kind("calls went to a model", {"count": int, "model": str}),
+    "node.start": Kind("a predictor is about to be called", {"node": str}, {"row": str, "call": int}),
+    "node.end": Kind(
+        "a predictor's call is finished",
+        {"node": str},
+        {"row": str, "call": int, "request": int, "error": str, **_USAGE},
+    ),
+    "request.submit": Kind(
+        "calls went to a model, in this order; of each, who asks and how many tokens it shares with one beside it",
+        {"count": int, "model": str},
+        {"requests": list, "nodes": list, "shared": list},
+    ),
+    "request.move": Kind("an engine took a request up, put it down, or is past its prompt", {"request": int, "to": str}, {"ago": Number}),
     "request.done": Kind(
         "a model finished a call",
         {"node": str, "finish": str, "generated": int},
-        {"prompt": int, "computed": int, "cached": int, "seconds": Number, "error": str, "model": str},
+        {
+            "prompt": int,
+            "computed": int,
+            "cached": int,
+            "seconds": Number,
+            "error": str,
+            "model": str,
+            "request": int,
+        },
     ),
     "step": Kind(
         "an engine ran one batch",
         {"tokens": int},
-        {"decode": int, "prefill": int, "running": int, "waiting": int, "used_blocks": int, "total_blocks": int},
+        {
+            "decode": int,
+            "prefill": int,
+            "running": int,
+            "waiting": int,
+            "used_blocks": int,
+            "total_blocks": int,
+            "computed": int,
+            "cached": int,
+            "seconds": Number,
+            "ago": Number,
+            "step": int,
+            "model": str,
+            "requests": list,
+        },
     ),
     "note": Kind("something a person should read", {"text": str}, {"level": str, "where": str}),
     "progress": Kind(
@@ -97,31 +128,45 @@ def problems(event: Event) -> list[str]:
 
 
 Subscriber = Callable[[Event], None]
+DETAILS = ("step", "request.submit", "request.move")
+"""Kinds that are many and that few want to keep."""
 
 
 class EventBus:
     """Hands events to subscribers, at once and in the emitting thread. Costs next to nothing without any.
 
     A subscriber that raises is taken off, with a note to the others: watching must not stop the work.
-    With `checked` every event is held against `KINDS`, and a wrong one raises ValueError.
+    With `checked` every event is held against `KINDS`, and a wrong one raises ValueError. `clock` gives the times.
     """
 
     checked: ClassVar[bool] = False
 
-    def __init__(self, run: str = "") -> None:
+    def __init__(self, run: str = "", clock: Callable[[], float] = time.time) -> None:
         self.run = run
+        self.clock = clock
+        self.detailed = False
+        self._details: tuple[Subscriber, ...] = ()
         self._subscribers: tuple[Subscriber, ...] = ()
         self._mutex = threading.Lock()
 
-    def subscribe(self, subscriber: Subscriber) -> Callable[[], None]:
-        """Hear all events from now on; the function returned ends that."""
+    def subscribe(self, subscriber: Subscriber, *, details: bool = False) -> Callable[[], None]:
+        """Hear all events from now on; the function returned ends that.
+
+        With `details` the bus is `detailed` meanwhile: emitters then also tell what costs them something to say, such
+        as which requests each step of an engine was for.
+        """
         with self._mutex:
             self._subscribers = (*self._subscribers, subscriber)
+            if details:
+                self._details = (*self._details, subscriber)
+                self.detailed = True
         return lambda: self._remove(subscriber)
 
     def _remove(self, subscriber: Subscriber) -> None:
         with self._mutex:
             self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
+            self._details = tuple(s for s in self._details if s is not subscriber)
+            self.detailed = bool(self._details)
 
     @property
     def heard(self) -> bool:
@@ -132,7 +177,7 @@ class EventBus:
         """Tell everybody."""
         if not self._subscribers and not self.checked:
             return
-        event = Event(kind, time.time(), self.run, data)
+        event = Event(kind, self.clock(), self.run, data)
         if self.checked and (wrong := problems(event)):
             raise ValueError("; ".join(wrong))
         for subscriber in self._subscribers:
@@ -152,7 +197,7 @@ class JsonlSink:
     """
 
     def __init__(
-        self, path: Path, *, skip: Collection[str] = ("step", "request.submit"), limit: int = 256 << 20
+        self, path: Path, *, skip: Collection[str] = DETAILS, limit: int = 256 << 20
     ) -> None:
         self.path = path
         self.skip = frozenset(skip)

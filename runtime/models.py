@@ -82,7 +82,7 @@ class ModelCall:
     """One call. Local: `ids` is the whole prompt. Remote: `messages`. `draw` are 64 random bits.
 
     With `score`, nothing is generated: these ids are scored as the continuation of the prompt. `extra` are further
-    options for an endpoint, a JSON object as text. `name` is what the desk knows the call by.
+    options for an endpoint, a JSON object as text. `name` is what the desk knows the call by, `number` what events do.
     """
 
     key: CallKey
@@ -93,6 +93,8 @@ class ModelCall:
     score: tuple[int, ...] = ()
     node: str = ""
     extra: str = ""
+    row: str = ""
+    number: int = 0
     name: str = ""
     open: bool = False  # whether the temperature is left to the endpoint
     cached: bool = True  # whether equal calls are one, and journaled

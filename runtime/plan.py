@@ -100,6 +100,10 @@ class SharedPrefixes:
                     self._refs[prefix] = self.model.retain(prefix)
         return tree.calls
 
+    def length(self, call: ModelCall) -> int:
+        """How many tokens of a planned call are shared with one beside it in the order."""
+        return len(self._of_call.get(id(call), ()))
+
     def done(self, call: ModelCall) -> None:
         """A planned call has finished."""
         prefix = self._of_call.pop(id(call), None)

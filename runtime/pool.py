@@ -14,10 +14,10 @@ from lampc.ir.modelnames import named_model, provider_name
 from lampc.ir.prog import DefModel
 from lampc.runtime.local import LocalModel
 from lampc.runtime.models import Model, ModelError
+from lampc.runtime.steps import tell_steps
 
 if TYPE_CHECKING:
-    from lampc.backend import Request
-    from lampc.backend.hooks import Event
+    from lampc.backend import TokenEngine
     from lampc.ir import Module
     from lampc.runtime.events import EventBus
     from lampc.runtime.modelview import ModelView
@@ -180,12 +180,12 @@ class ModelPool:
         if unknown:
             raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
         kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
-        wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache, "hooks": (_StepHook(self),)}
+        wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache}
         try:
             engine = load_engine(folder, kind=kind, **wanted)
         except ValueError as e:
             raise ModelError(f"{folder}: {e}") from e
-        model = LocalModel(engine, name)
+        model = self._local(engine, name)
         self._shared.bytes += size  # only now: what failed to load takes no room
         self._shared.sizes[_spot(source, options)] = size
         return model
@@ -207,12 +207,20 @@ class ModelPool:
 
         if hasattr(source, "target") and not (isinstance(source, BaseLM) and source.replaced()):
             made: Model = source
+            if isinstance(made, LocalModel) and self.bus is not None:
+                tell_steps(made, self.bus)
             return made
         if hasattr(source, "submit") and hasattr(source, "step"):
-            return LocalModel(source, name)
+            return self._local(source, name)
         from lampc.runtime.inprocess import HostModel
 
         return HostModel(source, name)
+
+    def _local(self, engine: TokenEngine, name: str) -> LocalModel:
+        model = LocalModel(engine, name)
+        if self.bus is not None:
+            tell_steps(model, self.bus)
+        return model
 
     def _folder(self, path: Path) -> Path:
         for folder in (path, self.base / path):
@@ -246,29 +254,6 @@ class _Loaded:
 
 def _spot(source: Any, options: dict[str, Any]) -> str:
     return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
-
-
-class _StepHook:
-    """Passes an engine's steps on to the pool's bus."""
-
-    def __init__(self, pool: ModelPool) -> None:
-        self._pool = pool
-
-    def on_submit(self, request: Request) -> Request:
-        return request
-
-    def on_event(self, event: Event) -> None:
-        from lampc.backend.hooks import StepEvent
-
-        bus = self._pool.bus
-        if bus is not None and isinstance(event, StepEvent):
-            bus.emit(
-                "step",
-                tokens=event.rows,
-                running=event.running,
-                waiting=event.waiting,
-                used_blocks=event.used_blocks,
-            )
 
 
 _LOCAL_OPTIONS = ("backend", "tensor_parallel")

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from lampc.runtime.events import EventBus, JsonlSink
+from lampc.runtime.events import DETAILS, EventBus, JsonlSink
 from lampc.runtime.types import Usage
 
 SCHEMA = 1
@@ -120,12 +120,22 @@ class Recording:
 
     Entering gives the `RunRecord`, to be filled. An exception is recorded (as `stopped` if it is an interrupt) and
     passed on. A run that ends well without a call, since all was finished before, leaves an earlier record as it was.
+    With `details` the events tell of each step of an engine and of the moves of requests, too.
     Emits `run.start` and `run.end`.
     """
 
     def __init__(
-        self, folder: Path, name: str, bus: EventBus, *, program: str = "", model: str = "", seed: int = 0
+        self,
+        folder: Path,
+        name: str,
+        bus: EventBus,
+        *,
+        program: str = "",
+        model: str = "",
+        seed: int = 0,
+        details: bool = False,
     ) -> None:
+        self.details = details
         self.folder = folder
         self.bus = bus
         self.record = RunRecord(name, program, model, seed)
@@ -140,8 +150,8 @@ class Recording:
         with contextlib.suppress(OSError):
             self._earlier = (self.folder / RECORD_FILE).read_bytes()
         record.write(self.folder)
-        self._sink = JsonlSink(self.folder / EVENTS_FILE)
-        self._off = self.bus.subscribe(self._sink)
+        self._sink = JsonlSink(self.folder / EVENTS_FILE, skip=() if self.details else DETAILS)
+        self._off = self.bus.subscribe(self._sink, details=self.details)
         self._run, self.bus.run = self.bus.run, record.name
         self.bus.emit("run.start", name=record.name, program=record.program, model=record.model)
         return record

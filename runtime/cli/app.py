@@ -23,6 +23,7 @@ from lampc.runtime.cli.print_ import print_
 from lampc.runtime.cli.render import render
 from lampc.runtime.cli.run import run
 from lampc.runtime.cli.tests import declared_tests
+from lampc.runtime.cli.trace import trace
 
 app = typer.Typer(
     add_completion=False,
@@ -44,6 +45,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "optimize": optimize,
     "explain": explain,
     "graph": graph,
+    "trace": trace,
     "demo": demo,
     "export": export,
     "cache": cache,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,6 +14,8 @@ from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
+    from lampc.runtime.records import RunRecord
+    from lampc.runtime.session import Session
     from lampc.runtime.types import Outcome, Row, Usage
 
 
@@ -29,6 +33,10 @@ def run(
         str | None, typer.Option("--model", help="firefly, a checkpoint folder, or the URL of an endpoint.")
     ] = None,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
+    keep_record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="DIR", help="Record the run there, for `lampc trace` and `lampc graph`."),
+    ] = None,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
@@ -43,10 +51,12 @@ def run(
       lampc run qa.lmp --data questions.csv --out answers.jsonl
       lampc run qa.lmp -i question="Who?" --model http://localhost:8000/v1
       lampc run qa.lmp --data questions.csv --model path/to/checkpoint --tensor-parallel 2
+      lampc run qa.lmp --data questions.csv --record out/qa
     """
     from lampc.runtime.cli.failure import CommandError, clip
     from lampc.runtime.cli.sources import entry, load, one_row, parse_inputs
     from lampc.runtime.cli.targets import keep, writable
+    from lampc.runtime.records import RECORD_FILE
 
     loaded = load(file)
     func = entry(loaded, program)
@@ -57,7 +67,10 @@ def run(
     rows = table(loaded, data, program) if data is not None else [one_row(parse_inputs(inputs, func))]
     if out is not None:
         writable(out, "--out")
-    outcomes, usage = _run(loaded, rows, program, model, seed, out, engine_options(backend, tensor_parallel))
+    if keep_record is not None:
+        writable(keep_record / RECORD_FILE, "--record")
+    options = engine_options(backend, tensor_parallel)
+    outcomes, usage = _run(loaded, rows, program, model, seed, out, options, keep_record)
     for o in outcomes:
         refuse_objects(o, loaded)
     failed = [o.error for o in outcomes if o.error is not None]
@@ -88,6 +101,7 @@ def _run(
     seed: int,
     out: Path | None,
     options: dict[str, Any],
+    folder: Path | None,
 ) -> tuple[list[Outcome], Usage]:
     from lampc.runtime.cli.failure import on_interrupt
     from lampc.runtime.progress import Progress
@@ -105,6 +119,7 @@ def _run(
         Store(_journal(out) if out is not None else None) as store,
         Session(model=model, base=loaded.base, store=store, seed=seed, model_options=options) as session,
         Progress(session.bus) as progress,
+        recording(session, folder, loaded.path.name, model, seed) as kept,
     ):
 
         def finished(index: int, outcome: Outcome) -> None:
@@ -114,7 +129,31 @@ def _run(
                 progress.show("run", done, len(rows))
 
         cells = [Cell(r, loaded.assignment) for r in rows]
-        return session.run_cells(loaded.unit, cells, program, finished), session.usage
+        outcomes = session.run_cells(loaded.unit, cells, program, finished)
+        if kept is not None:
+            kept.rows, kept.errors = len(rows), sum(o.error is not None for o in outcomes)
+        return outcomes, session.usage
+
+
+@contextmanager
+def recording(
+    session: Session, folder: Path | None, program: str, model: str | None, seed: int
+) -> Iterator[RunRecord | None]:
+    """Record a session in a folder, with all details and its prefix trees; nothing without a folder."""
+    if folder is None:
+        yield None
+        return
+    from lampc.runtime.prefix_record import keep_prefixes
+    from lampc.runtime.records import Recording
+
+    with Recording(
+        folder, folder.name, session.bus, program=program, model=model or "", seed=seed, details=True
+    ) as kept:
+        try:
+            yield kept
+        finally:
+            kept.account(session.usage, session.usage_by_node, bound=session.bound())
+            keep_prefixes(folder, session.desk)
 
 
 def _journal(out: Path) -> Path:

@@ -1,0 +1,80 @@
+"""Steps of engines and moves of their requests, as events of a run."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lampc.backend import Handle, Request
+    from lampc.backend.hooks import Event
+    from lampc.runtime.events import EventBus
+    from lampc.runtime.local import LocalModel
+
+_MOVES = ("admitted", "running", "preempted", "finished")
+
+
+def tell_steps(model: LocalModel, bus: EventBus) -> None:
+    """Have the steps of a model's engine told on the bus, as long as the engine is there.
+
+    An engine that tells nobody of its steps is left alone.
+    """
+    from lampc.backend.errors import Unsupported
+    from lampc.backend.hooks import watch
+
+    with contextlib.suppress(Unsupported):
+        watch(model.engine, _Teller(model, bus))
+
+
+class _Teller:
+    """A hook. It does next to nothing unless somebody hears details."""
+
+    def __init__(self, model: LocalModel, bus: EventBus) -> None:
+        from lampc.backend.hooks import StepEvent
+
+        info = model.engine.info
+        self._model, self._bus, self._step = model, bus, StepEvent
+        self._clock: Callable[[], float] = getattr(model.engine, "_clock", time.monotonic)
+        self._blocks = info.kv_tokens // info.block_size if info.block_size else 0
+
+    def on_submit(self, request: Request) -> Request:
+        return request
+
+    def on_event(self, event: Event) -> None:
+        bus = self._bus
+        if not bus.heard:
+            return
+        if isinstance(event, self._step):
+            told: dict[str, Any] = {}
+            if bus.detailed:
+                told = {
+                    "step": event.step,
+                    "seconds": round(event.seconds, 7),
+                    "ago": self._ago(event),
+                    "computed": event.computed,
+                    "cached": event.cached,
+                    "total_blocks": self._blocks,
+                    "model": self._model.target.info.name,
+                    "requests": [number for h in event.handles if (number := self._number(h))],
+                }
+            bus.emit(
+                "step",
+                tokens=event.rows,
+                running=event.running,
+                waiting=event.waiting,
+                used_blocks=event.used_blocks,
+                **told,
+            )
+        elif bus.detailed and event.kind in _MOVES and (number := self._number(event.handle)):
+            bus.emit("request.move", request=number, to=event.kind, ago=self._ago(event))
+
+    def _ago(self, event: Event) -> float:
+        """Seconds since it happened: hooks hear of a step when it is over."""
+        return round(self._clock() - event.time, 7)
+
+    def _number(self, handle: Handle) -> int:
+        """What events call the request, 0 if it is of somebody else."""
+        call = self._model.call_of(handle)
+        return call.number if call is not None else 0
