@@ -70,7 +70,9 @@ KINDS: dict[str, Kind] = {
         {"count": int, "model": str},
         {"requests": list, "nodes": list, "shared": list},
     ),
-    "request.move": Kind("an engine took a request up, put it down, or is past its prompt", {"request": int, "to": str}, {"ago": Number}),
+    "request.move": Kind(
+        "an engine took a request up, put it down, or is past its prompt", {"request": int, "to": str}, {"ago": Number}
+    ),
     "request.done": Kind(
         "a model finished a call",
         {"node": str, "finish": str, "generated": int},
@@ -196,9 +198,7 @@ class JsonlSink:
     lost if the process is killed.
     """
 
-    def __init__(
-        self, path: Path, *, skip: Collection[str] = DETAILS, limit: int = 256 << 20
-    ) -> None:
+    def __init__(self, path: Path, *, skip: Collection[str] = DETAILS, limit: int = 256 << 20) -> None:
         self.path = path
         self.skip = frozenset(skip)
         self.limit = limit

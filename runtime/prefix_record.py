@@ -132,8 +132,9 @@ def plain(root: PrefixNode) -> Iterable[dict[str, Any]]:
 def _root(nodes: list[dict[str, Any]]) -> PrefixNode:
     made: list[PrefixNode] = []
     for data in nodes:
-        counts = {count: int(data.get(count, 0)) for count in _COUNTS}
-        node = PrefixNode(int(data["begin"]), int(data["end"]), str(data.get("text", "")), **counts)
+        node = PrefixNode(int(data["begin"]), int(data["end"]), str(data.get("text", "")))
+        for count in _COUNTS:
+            setattr(node, count, int(data.get(count, 0)))
         node.nodes = Counter({str(k): int(v) for k, v in data.get("nodes", {}).items()})
         node.rows = [str(row) for row in data.get("rows", ())]
         if made:

@@ -73,7 +73,7 @@ def grow(calls: Sequence[PrefixCall]) -> PrefixNode:
     path = [root]
     paths: list[tuple[Prompt, PrefixNode]] = []
     last: Prompt = next(iter(groups), ())[:0]
-    for prompt in sorted(groups):  # type: ignore[type-var]  # all of one kind
+    for prompt in sorted(groups):  # all of one kind
         shared, last = common_prefix(last, prompt), prompt  # type: ignore[arg-type]
         while path[-1].begin >= shared and len(path) > 1:
             path.pop()

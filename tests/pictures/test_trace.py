@@ -1,0 +1,192 @@
+"""A run as a trace: golden text on a scripted program, and what Perfetto relies on in the structure of any."""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lampc.backend import FakeEngine
+from lampc.runtime.cli import main
+from lampc.runtime.events import Event, EventBus, read_events
+from lampc.runtime.pictures.chrome import PROGRAM, STEPS, entries, write
+from lampc.runtime.pictures.timeline import Timeline, timeline
+from lampc.runtime.records import Recording
+from lampc.runtime.session import Session
+from tests.pictures.scripted import record
+from tests.runtime.loopback import Loopback
+from tests.runtime.programs import CASES
+from tests.runtime.test_execute import rows
+
+FILES = Path(__file__).parent / "files"
+Entry = dict[str, Any]
+
+
+def traced(folder: Path) -> tuple[Timeline, list[Entry]]:
+    """The trace of a recorded run, after it was written and read back, and its structure checked."""
+    run = timeline(read_events(folder / "events.jsonl"))
+    found = json.loads(write(run))["traceEvents"]
+    assert found == entries(run)
+    check(found)
+    return run, found
+
+
+def check(found: list[Entry]) -> None:
+    """Slices of a track lie one after another or inside of each other; arrows begin, lead and end in slices that are
+    there, forward in time; all tracks have names."""
+    tracks: dict[tuple[int, int], list[Entry]] = defaultdict(list)
+    named = {(e["pid"], e["tid"]) for e in found if e["name"] == "thread_name"}
+    processes = {e["pid"] for e in found if e["name"] == "process_name"}
+    times = [e["ts"] for e in found if e["ph"] != "M"]
+    assert times == sorted(times)
+    assert min(times, default=0) >= 0
+    for e in found:
+        assert e["pid"] in processes
+        if e["ph"] == "X":
+            assert e["dur"] >= 0
+            assert isinstance(e["ts"], int)
+            assert isinstance(e["dur"], int)
+            tracks[e["pid"], e["tid"]].append(e)
+    assert set(tracks) - {(1, 1)} <= named
+    for slices in tracks.values():
+        around: list[int] = []
+        for e in slices:  # by time, outer ones first
+            while around and around[-1] <= e["ts"]:
+                around.pop()
+            assert not around or e["ts"] + e["dur"] <= around[-1], e
+            around.append(e["ts"] + e["dur"])
+    flows: dict[int, list[Entry]] = defaultdict(list)
+    for e in found:
+        if e["ph"] in "stf":
+            flows[e["id"]].append(e)
+            inside = [s for s in tracks[e["pid"], e["tid"]] if s["ts"] <= e["ts"] < s["ts"] + s["dur"]]
+            assert inside, e
+            wanted = "call" if e["ph"] == "s" else "step" if e["tid"] == STEPS else "request"
+            assert wanted in {s["cat"] for s in inside}
+    for arrow in flows.values():
+        assert "".join(e["ph"] for e in arrow) in ("sf", "stf", "sttf")
+        assert arrow[0]["pid"] == PROGRAM
+        assert arrow[-1]["bp"] == "e"
+
+
+def slices(found: list[Entry], kind: str) -> list[Entry]:
+    return [e for e in found if e["ph"] == "X" and e["cat"] == kind]
+
+
+def last(found: list[Entry], counter: str) -> dict[str, float]:
+    values: dict[str, float] = [e for e in found if e["ph"] == "C" and e["name"] == counter][-1]["args"]
+    return values
+
+
+def test_golden(tmp_path: Path, golden: Callable[[Path, str], None]) -> None:
+    record(tmp_path, 3, max_running=2)
+    run, _ = traced(tmp_path)
+    golden(FILES / "scripted.trace.json", write(run))
+
+
+@pytest.mark.parametrize("n", [1, 40])
+def test_the_trace_counts_what_the_engine_counts(n: int, tmp_path: Path) -> None:
+    engine = record(tmp_path, n, max_running=8, max_batch_tokens=64, kv_tokens=2048)
+    stats = engine.stats()
+    _, found = traced(tmp_path)
+    steps = slices(found, "step")
+    assert len(steps) == stats.steps
+    assert sum(s["args"]["tokens"] for s in steps) == stats.forward_tokens
+    assert last(found, "prompt tokens") == {"computed": stats.computed_tokens, "cached": stats.cached_tokens}
+    rate = 100 * stats.cached_tokens / (stats.cached_tokens + stats.computed_tokens)
+    assert last(found, "hit rate")["percent"] == pytest.approx(rate, abs=0.01)
+    assert max(e["args"]["used"] for e in found if e["name"] == "KV pages") <= stats.peak_blocks
+    assert steps[-1]["ts"] + steps[-1]["dur"] == pytest.approx(engine.clock.now * 1e6, abs=2)
+    requests = slices(found, "request")
+    assert len(requests) == stats.requests
+    assert sum(r["args"]["computed"] for r in requests) == stats.computed_tokens
+    assert sum(r["args"]["cached"] for r in requests) == stats.cached_tokens
+    assert len(slices(found, "row")) == n
+    assert len(slices(found, "call")) == 2 * n
+    arrows = [e for e in found if e["ph"] == "s"]
+    assert len(arrows) == 2 * n, "every call was answered by a request"
+    assert all(e["tid"] == STEPS for e in found if e["ph"] == "f"), "and each ends in a step"
+    assert {p["name"] for p in slices(found, "phase")} >= {"prefill", "decode"}
+    assert sum(p["args"]["calls"] for p in slices(found, "plan")) == stats.requests
+
+
+def test_calls_of_an_endpoint_have_requests_and_no_steps(tmp_path: Path) -> None:
+    program, inputs = CASES["call"]
+    with Loopback(FakeEngine()) as server:
+        bus = EventBus()
+        with Session(model=server.url, bus=bus) as session, Recording(tmp_path, "far", bus, details=True):
+            session.run(program, rows(inputs))
+            calls = session.usage.calls - session.usage.stored_calls
+    run, found = traced(tmp_path)
+    assert len(slices(found, "request")) == calls
+    assert not run.steps
+    assert [e for e in found if e["ph"] == "f"]
+    assert "C" not in {e["ph"] for e in found}
+
+
+def test_a_run_that_was_killed_ends_where_its_events_end() -> None:
+    told = [
+        Event("run.start", 10.0, "r", {"name": "r"}),
+        Event("row.start", 10.5, "r", {"row": "7", "rollout": 0}),
+        Event("node.start", 11.0, "r", {"node": "ask", "row": "7", "call": 1}),
+        Event("note", 12.0, "r", {"text": "and then"}),
+    ]
+    found = entries(timeline([Event("row.start", 1.0, "q", {"row": "of the run before"}), *told]))
+    check(found)
+    assert [(e["name"], e["ts"], e["dur"]) for e in found if e["ph"] == "X"] == [
+        ("r", 0, 2_000_000),
+        ("row 7", 500_000, 1_500_000),
+        ("ask", 1_000_000, 1_000_000),
+    ]
+    assert all(e["args"]["unfinished"] for e in found if e["ph"] == "X")
+
+
+def test_rollouts_of_one_row_stand_beside_their_rows() -> None:
+    """Which of them a call is of, events do not say."""
+    told = [
+        Event("row.start", 0.0, "", {"row": "1", "rollout": 0}),
+        Event("row.start", 0.0, "", {"row": "1", "rollout": 1}),
+        Event("node.start", 0.1, "", {"node": "ask", "row": "1", "call": 1}),
+        Event("node.end", 0.2, "", {"node": "ask", "call": 1, "request": 0}),
+        Event("row.end", 0.3, "", {"row": "1", "rollout": 0}),
+        Event("row.end", 0.3, "", {"row": "1", "rollout": 1}),
+    ]
+    found = entries(timeline(told))
+    check(found)
+    (call,) = slices(found, "call")
+    assert call["tid"] not in {r["tid"] for r in slices(found, "row")}
+    assert call["args"]["stored"]
+
+
+def test_no_details_are_told_unless_somebody_hears_them() -> None:
+    program, inputs = CASES["call"]
+    heard: list[Event] = []
+    bus = EventBus()
+    off = bus.subscribe(heard.append)
+    with Session(model=FakeEngine(), bus=bus) as session:
+        session.run(program, rows(inputs))
+        assert "request.move" not in {e.kind for e in heard}
+        assert not any("requests" in e.data for e in heard)
+        off()
+        assert not bus.detailed
+        end = bus.subscribe(heard.append, details=True)
+        assert bus.detailed
+        end()
+        assert not bus.detailed
+
+
+def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, out = tmp_path / "run", tmp_path / "deep" / "trace.json"
+    command = ["run", "examples/01_classify.lmp", "--input", "text=The tea was cold.", "--record", str(folder)]
+    assert main(command) == 0
+    assert main(["trace", str(folder), "-o", str(out)]) == 0
+    assert "1 calls, 1 requests" in capsys.readouterr().err
+    found = json.loads(out.read_text(encoding="utf-8"))["traceEvents"]
+    check(found)
+    assert slices(found, "step")
+    assert main(["trace", str(tmp_path / "nowhere")]) == 1
+    assert "--record" in capsys.readouterr().err
