@@ -71,7 +71,9 @@ KINDS: dict[str, Kind] = {
         {"requests": list, "nodes": list, "shared": list},
     ),
     "request.move": Kind(
-        "an engine took a request up, put it down, or is past its prompt", {"request": int, "to": str}, {"ago": Number}
+        "an engine took a request up, put it down, or is past its prompt; `ago` seconds before it was told",
+        {"request": int, "to": str},
+        {"ago": Number},
     ),
     "request.done": Kind(
         "a model finished a call",

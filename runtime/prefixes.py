@@ -1,9 +1,9 @@
 """The prefix tree of a run, with what was computed and what was reused in each part of it.
 
 A node is a stretch of tokens that the same calls have in common; `visits` of it is its length times its calls. As a
-prefix cache reuses the beginning of a prompt, of a call that reused c tokens and computed m the first c count as reused
-and the next m as computed. Over all nodes the counts add up to those of the engine, and `fewest`, the tokens that must be
-computed at least once, to `lampc.runtime.plan.prefix_bound`.
+prefix cache reuses the beginning of a prompt, of a call that reused c tokens and computed m the first c count as
+reused and the next m as computed. Over all nodes the counts add up to those of the engine, and `fewest`, the tokens
+that must be computed at least once, to `lampc.runtime.plan.prefix_bound`.
 """
 
 from __future__ import annotations

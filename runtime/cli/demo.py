@@ -42,6 +42,7 @@ def demo(
     from lampc.runtime.cli.optimize import forget
     from lampc.runtime.cli.sources import load
     from lampc.runtime.demo import run_demo
+    from lampc.runtime.prefix_record import keep_prefixes
     from lampc.runtime.progress import Progress
     from lampc.runtime.records import Recording
     from lampc.runtime.session import Session
@@ -79,6 +80,7 @@ def demo(
             )  # fmt: skip
             kept.score = run.result.score_after
             kept.account(session.usage, session.usage_by_node, bound=session.bound())
+            keep_prefixes(out, session.desk)
         _show(loaded, task, run)
         _files(loaded, run, out)
         _ask(loaded, task, run, session)

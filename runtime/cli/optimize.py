@@ -93,6 +93,7 @@ def _optimize(
     loaded: Loaded, task: Task, folder: Path, target: Path, model: str | None, seed: int, options: dict[str, Any]
 ) -> None:
     from lampc.runtime.driver import optimize as drive
+    from lampc.runtime.prefix_record import keep_prefixes
     from lampc.runtime.progress import Progress
     from lampc.runtime.records import Recording
     from lampc.runtime.saved import diff, save
@@ -127,6 +128,7 @@ def _optimize(
             bound = session.bound()
             kept.rows, kept.errors, kept.score = len(task.select), result.errors, result.score_after
             kept.account(session.usage, session.usage_by_node, bound=bound)
+            keep_prefixes(folder, session.desk)
     save(target, loaded.unit, result.assignment, {"program": str(loaded.path.name), **facts(result)})
     if result.again:
         typer.echo(f"this run finished before (in {folder}); --fresh starts over")

@@ -1,8 +1,8 @@
 """A run as a trace in Chrome's JSON trace event format, which Perfetto (ui.perfetto.dev, `trace_processor`) opens.
 
 Processes are the run, the program (rows with the calls of their predictors) and each model (what was sent to it,
-requests, steps of its engine, counters). Flow arrows lead from a call to the request that answered it, from there to the
-step that began with its prompt and to the one that finished it. A track holds no two slices that overlap without one
+requests, steps of its engine, counters). Flow arrows lead from a call to the request that answered it, from there to
+the step that began with its prompt and to the one that finished it. Two slices of a track never overlap without one
 being inside of the other.
 """
 

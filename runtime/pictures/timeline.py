@@ -92,9 +92,7 @@ def timeline(events: Iterable[Event]) -> Timeline:
 class _Reader:
     def __init__(self, events: list[Event]) -> None:
         self.events = events
-        begins = (
-            e.time - e.data.get("seconds", 0.0) - e.data.get("ago", 0.0) if e.kind == "step" else e.time for e in events
-        )
+        begins = (e.time - e.data.get("ago", 0.0) - (e.kind == "step") * e.data.get("seconds", 0.0) for e in events)
         self.start = min(begins, default=0.0)
         self.out = Timeline()
         self.jobs: dict[str, Span] = {}
