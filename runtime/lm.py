@@ -152,7 +152,7 @@ class BaseLM(Replaceable):
         key = Key((("lm" if rollout is None else f"lm@{rollout}") + drawn,))
         sampling = Sampling()
         view = session.models.get("main")
-        if n > 1 and view.sampling(sampling).temperature <= 0.15:
+        if n > 1 and not lm.replaced() and view.sampling(sampling).temperature <= 0.15:
             sampling = Sampling(temperature=0.7)
         draws = [Draw(session.seed, key, (i,) if n > 1 else ()) for i in range(n)]
         return session, given, sampling, draws
