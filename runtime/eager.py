@@ -20,6 +20,7 @@ from lampc.ir.unit import Unit
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hosts import plain
 from lampc.runtime.places import user_line
+from lampc.runtime.retrieval.protocol import RetrieverError
 from lampc.runtime.rounds import read_calls
 from lampc.runtime.strands import Book, Completer, EagerAnswer, EagerCall, Strand, Weaver
 from lampc.runtime.tool_journal import ToolJournal
@@ -130,6 +131,8 @@ def row_error(error: Exception, row: str) -> RowError:
         return replace(error.row_error(row), where=where)
     if isinstance(error, LMError):
         return RowError(str(error), where, row, "model")
+    if isinstance(error, RetrieverError):
+        return RowError(str(error), where, row, "host")
     return RowError(f"{type(error).__name__}: {error}", where, row, "host")
 
 

@@ -23,6 +23,7 @@ from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.interp import arguments, entry_function, found, host_call, lookup_of
 from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
+from lampc.runtime.retrieval.desk import unfound
 from lampc.runtime.types import Cell, Outcome
 
 
@@ -298,7 +299,7 @@ class Executor(LMCalls):
             scope = block.scope
             scope.pending -= 1
             if isinstance(hits, Exception):
-                self._fail(scope, (*block.order, i), RowFailure(str(hits), op, "host"))
+                self._fail(scope, (*block.order, i), unfound(hits, op))
             elif scope.wants(block, i):
                 self._resolve(block, i, [found(op, hits)])
             self._settle(scope)

@@ -35,7 +35,8 @@ from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
 from lampc.runtime.pool import ModelPool
 from lampc.runtime.remote import text_turn, turn_of
-from lampc.runtime.retrieval.desk import RetrievalDesk
+from lampc.runtime.retrieval.desk import RetrievalDesk, unfound
+from lampc.runtime.retrieval.protocol import RetrieverError
 from lampc.runtime.retrieval.protocol import Store as PassageStore
 from lampc.runtime.rounds import read_calls
 from lampc.runtime.store import Store
@@ -190,7 +191,10 @@ class Session:
         definition = module.lookup(name)
         if not isinstance(definition, DefRetriever):
             raise RowFailure(f"there is no retriever `{name}`")
-        return self.retrieval.store(definition)
+        try:
+            return self.retrieval.store(definition)
+        except RetrieverError as e:
+            raise unfound(e) from e
 
     # -- single calls, for the interpreter and eager programs -----------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,8 @@ class ChromaStore(Store):
 
     Without `passages` the collection is used as it is; with them, those that it lacks are added, under ids that follow
     from their text. Vectors are always made by `embedder`; Chroma's own embedding functions are not used. `path` is a
-    folder, `client` any client of Chroma's; with neither, everything is in memory. Raises ImportError without the
+    folder, which keeps what other programs added under that name: it is found, too. `client` is any client of Chroma's;
+    with neither, the collection is in memory, and this store's alone. Raises ImportError without the
     package, RetrieverError for an empty collection.
     """
 
@@ -35,7 +37,9 @@ class ChromaStore(Store):
         self.embedder = embedder
         self.client = client if client is not None else _client(path)
         self.collection = self.client.get_or_create_collection(
-            name, embedding_function=None, configuration={"hnsw": {"space": "cosine"}}
+            name if client is not None or path is not None else f"{name}-{uuid.uuid4()}",  # all in memory are one
+            embedding_function=None,
+            configuration={"hnsw": {"space": "cosine"}},
         )
         self._add(list(passages))
         if not self.collection.count():
@@ -85,8 +89,8 @@ def _client(path: str | Path | None) -> Any:
     try:
         import chromadb
         from chromadb.config import Settings
-    except ImportError:
-        raise ImportError("ChromaStore needs the package chromadb: pip install 'lampc[chroma]'") from None
+    except ImportError as e:
+        raise ImportError(f"ChromaStore needs the package chromadb: pip install 'lampc[chroma]' ({e})") from e
     quiet = Settings(anonymized_telemetry=False)
     return chromadb.EphemeralClient(quiet) if path is None else chromadb.PersistentClient(str(path), quiet)
 

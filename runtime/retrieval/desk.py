@@ -16,15 +16,24 @@ from lampc.ir.settings import settings
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.retrieval.build import build_retriever
 from lampc.runtime.retrieval.combine import Combiner
-from lampc.runtime.retrieval.protocol import RetrieverError, Store, as_store
+from lampc.runtime.retrieval.protocol import NoStore, RetrieverError, Store, as_store
 
 if TYPE_CHECKING:
+    from lampc.ir import Op
     from lampc.runtime.store import Store as Records
 
 KEPT = 20_000
 """Most results that are kept in memory."""
 BOUND = "bound"
 """The kind of retrievers whose store is not in the program: the session has it, or an object brought it."""
+
+
+def unfound(error: Exception, op: Op | None = None) -> RowFailure:
+    """The failure of a row whose lookup raised: of errors that are not ours the class is said, too."""
+    why = str(error) if isinstance(error, RetrieverError) else f"retrieval: {type(error).__name__}: {error}"
+    failure = RowFailure(why, op, "host")
+    failure.__cause__ = error
+    return failure
 
 
 class RetrievalDesk:
@@ -44,23 +53,20 @@ class RetrievalDesk:
         self._combiner: Combiner[Lookup, list[Hit]] = Combiner(self.answer)
 
     def store(self, definition: DefRetriever, brought: Any = None, name: str = "") -> Store:
-        """The store of a retriever; `name` is that of another one of the session's. Raises RowFailure."""
-        try:
-            if name:
-                return self.named(name)
-            if definition.symbol in self.stores:
-                return as_store(self.stores[definition.symbol])
-            if brought is not None:
-                return as_store(brought)
-            if definition.kind == BOUND:
-                return self._default(definition.symbol)
-            spot = (definition.kind, definition.source, definition.field)
-            with self._mutex:
-                if spot not in self._built:
-                    self._built[spot] = build_retriever(definition, self.base)
-                return self._built[spot]
-        except RetrieverError as e:
-            raise RowFailure(str(e), kind="host") from e
+        """The store of a retriever; `name` is that of another one of the session's. Raises RetrieverError."""
+        if name:
+            return self.named(name)
+        if definition.symbol in self.stores:
+            return as_store(self.stores[definition.symbol])
+        if brought is not None:
+            return as_store(brought)
+        if definition.kind == BOUND:
+            return self._default(definition.symbol)
+        spot = (definition.kind, definition.source, definition.field)
+        with self._mutex:
+            if spot not in self._built:
+                self._built[spot] = build_retriever(definition, self.base)
+            return self._built[spot]
 
     def named(self, name: str) -> Store:
         """A store of the session's. Raises RetrieverError."""
@@ -72,7 +78,7 @@ class RetrievalDesk:
     def _default(self, symbol: str) -> Store:
         if settings.get("rm") is not None:
             return as_store(settings.get("rm"))
-        raise RetrieverError(
+        raise NoStore(
             f"retriever `{symbol}` has no store: lampc.configure(rm=...), or Session(retrievers={{{symbol!r}: ...}})"
         )
 
@@ -80,7 +86,7 @@ class RetrievalDesk:
         """What the results of a retriever depend on besides the program, "" where it has no store."""
         try:
             return self.store(definition, brought).identity
-        except RowFailure:
+        except RetrieverError:
             return ""
 
     def answer(self, lookups: Sequence[Lookup]) -> list[list[Hit] | Exception]:
@@ -90,7 +96,7 @@ class RetrievalDesk:
         for i, ask in enumerate(lookups):
             try:
                 store = self.store(ask.definition, ask.store, ask.name)
-            except RowFailure as e:
+            except RetrieverError as e:
                 out[i] = e
                 continue
             known = self._recall(store, ask.query, ask.k)
@@ -108,7 +114,8 @@ class RetrievalDesk:
         return [o for o in out if o is not None]
 
     def one(self, ask: Lookup) -> list[Hit]:
-        """Hits of one lookup, searched for with those that other threads ask for meanwhile. Raises RowFailure."""
+        """Hits of one lookup, searched for with those that other threads ask for meanwhile. Raises RetrieverError, or
+        what the store raises."""
         return self._combiner.ask(ask)
 
     def _search(self, store: Store, queries: list[str], k: int) -> list[list[Hit] | Exception]:
@@ -121,14 +128,14 @@ class RetrievalDesk:
             return list(found)
         except Exception as e:
             if len(queries) == 1:
-                return [RowFailure(f"retrieval: {type(e).__name__}: {e}", kind="host")]
+                return [e]
             return [self._search(store, [q], k)[0] for q in queries]
 
     def _key(self, store: Store, query: str, k: int) -> str:
         return hashlib.blake2b(json.dumps([store.identity, query, k]).encode(), digest_size=16).hexdigest()
 
     def _recall(self, store: Store, query: str, k: int) -> list[Hit] | None:
-        if not store.identity:
+        if not _kept(store):
             return None
         key = self._key(store, query, k)
         with self._mutex:
@@ -139,7 +146,7 @@ class RetrievalDesk:
         return None if record is None else [Hit(*h) for h in record["hits"]]
 
     def _keep(self, store: Store, query: str, k: int, found: list[Hit]) -> None:
-        if not store.identity:
+        if not _kept(store):
             return
         key = self._key(store, query, k)
         with self._mutex:
@@ -148,3 +155,7 @@ class RetrievalDesk:
                 self._kept.popitem(last=False)
         if store.lasting:
             self.records.put("retrieve", key, {"hits": [[h.text, h.score, h.index] for h in found]})
+
+
+def _kept(store: Store) -> bool:
+    return store.constant and bool(store.identity)

@@ -27,14 +27,20 @@ class Retriever(Protocol):
         ...
 
 
+class NoStore(RetrieverError, AssertionError):
+    """A retriever has no store, which is an AssertionError under DSPy."""
+
+
 class Store:
     """Base of our stores: what follows from `search_many`.
 
-    `identity` changes when the same query may find something else: caches and journals are keyed by it. `lasting` says
-    that results are worth keeping on disk, because finding them costs a request.
+    `identity` changes when the same query may find something else: journals are keyed by it, and so are results that
+    are kept. Those of a store that is not `constant` are not: the same query may find something else at any time.
+    `lasting` says that results are worth keeping on disk, because finding them costs a request.
     """
 
     identity: str = ""
+    constant: bool = True
     lasting: bool = False
 
     def search_many(self, queries: Sequence[str], k: int) -> list[list[Hit]]:
@@ -51,6 +57,8 @@ class FunctionStore(Store):
     A function of a module is known by its source to later processes, too; closures and objects are not.
     """
 
+    constant = False
+
     def __init__(self, function: Callable[..., Any]) -> None:
         self.function = function
         if isinstance(function, FunctionType) and function.__closure__ is None:
@@ -64,6 +72,8 @@ class FunctionStore(Store):
 
 class NamedStore(Store):
     """Another's store, with an identity for this process."""
+
+    constant = False
 
     def __init__(self, inner: Retriever) -> None:
         self.inner = inner

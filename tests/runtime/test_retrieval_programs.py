@@ -137,7 +137,7 @@ def test_a_failing_search_ends_its_row_only(program: Any) -> None:
     store = Counting(BM25(CORPUS))
     with Session(model=FakeEngine(reply=reply), retrievers={"facts": store}) as session:
         found = contexts(session.run(trace(program()), rows("a light", "go boom", "the river")))
-    assert "retrieval: ValueError: no such thing" in found[1]
+    assert "ValueError: no such thing" in found[1]
     assert found[0] == BM25(CORPUS).search("light", 2)
     assert found[2] == BM25(CORPUS).search("river", 2)
 
@@ -333,3 +333,48 @@ def test_programs_are_written_and_read_as_lmp() -> None:
     with Session(model=FakeEngine(reply=reply), retrievers={"facts": BM25(CORPUS)}) as session:
         again = compile_lmp(text)
         assert contexts(session.run(again, ROWS)) == contexts(session.run(unit, ROWS))
+
+
+def test_what_a_function_finds_may_change_at_any_time() -> None:
+    passages = ["old"]
+
+    class Live:
+        def search(self, query: str, k: int) -> list[str]:
+            return passages
+
+    def live(query: str, k: int) -> list[str]:
+        return passages
+
+    for store in (live, Live()):
+        with Session(model=FakeEngine(reply=reply), retrievers={"facts": store}) as session:
+            for now in ("old", "new"):
+                passages[:] = [now]
+                assert contexts(session.run(trace(RAG()), rows("a light"))) == [[now]]
+
+
+class Down(Exception):
+    """The index is out of reach."""
+
+
+class Falling(lampc.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.search = lampc.Retrieve(k=1)
+
+    def forward(self, question: str) -> lampc.Prediction:
+        try:
+            return lampc.Prediction(found=self.search(question).passages)
+        except Down:
+            return lampc.Prediction(found=["nothing"])
+
+
+def test_programs_catch_what_a_store_raises() -> None:
+    def broken(query: str, k: int) -> list[str]:
+        raise Down("no index")
+
+    with lampc.context(lm=lampc.utils.DummyLM([]), rm=broken):
+        assert Falling()(question="x").found == ["nothing"]
+        (one,) = Falling().batch([lampc.Example(question="x").with_inputs("question")])
+        assert one.found == ["nothing"]
+    with lampc.context(lm=lampc.utils.DummyLM([]), rm=None), pytest.raises(AssertionError, match="has no store"):
+        Falling()(question="x")

@@ -159,6 +159,8 @@ def test_chroma_in_memory_and_on_disk(tmp_path: Path) -> None:
     assert len(again.search_many(["x"], 99)[0]) == 7
     with pytest.raises(RetrieverError, match="`nothing` is empty"):
         ChromaStore("nothing", letters)
+    one, other = (ChromaStore("same", letters, [text]) for text in ("a meadow", "a river"))
+    assert (one.search("x", 5), other.search("x", 5)) == (["a meadow"], ["a river"])
 
 
 # -- embedders ------------------------------------------------------------------------------------------------
