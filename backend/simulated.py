@@ -6,7 +6,6 @@ moves its clock, so that what it counts is what the engine counts that it stands
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from lampc.backend.api import EngineInfo, TokenEngine
@@ -15,6 +14,7 @@ from lampc.backend.errors import Unsupported
 from lampc.backend.job import Drawn, Job
 from lampc.backend.plan import Plan, Runner
 from lampc.backend.policies import POLICIES
+from lampc.backend.steps import Shapes, StepShape
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -30,45 +30,6 @@ class Clock:
     def sleep(self, seconds: float) -> None:
         """Time passes."""
         self.now += max(seconds, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class StepShape:
-    """What a step is made of, as far as its cost hangs on it.
-
-    `decoding` requests compute one token each and attend to `decode_reads` tokens in all; `prefilled` tokens of
-    prompts in `chunks` pieces attend to `prefill_reads`. `logits` rows go through the output layer.
-    """
-
-    decoding: int = 0
-    decode_reads: int = 0
-    prefilled: int = 0
-    chunks: int = 0
-    prefill_reads: int = 0
-    logits: int = 0
-
-    @property
-    def rows(self) -> int:
-        """Tokens that go through the model."""
-        return self.decoding + self.prefilled
-
-    @staticmethod
-    def of(plan: Plan) -> "StepShape":
-        """The shape of a planned step."""
-        decoding = len(plan.decoding)
-        decode_reads = int(plan.lanes.memory[1, :decoding].sum()) + decoding
-        prefilled = chunks = prefill_reads = 0
-        for chunk in plan.other_chunks:
-            count = chunk.end - chunk.start
-            if count == 1:
-                decoding += 1
-                decode_reads += chunk.end
-                continue
-            prefilled += count
-            chunks += 1
-            prefill_reads += (chunk.start + 1 + chunk.end) * count // 2
-        logits = len(plan.decoding) + sum(len(want.rows) for want in plan.other_wants)
-        return StepShape(decoding, decode_reads, prefilled, chunks, prefill_reads, logits)
 
 
 class Script:
@@ -129,11 +90,12 @@ class _SimulatedRunner:
 
     def __init__(self, script: Script, cost: Callable[[StepShape], float], clock: Clock) -> None:
         self.script, self._cost, self._clock = script, cost, clock
+        self._shapes = Shapes()
 
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """See `lampc.backend.plan.Runner`."""
         tokens = self.script.tokens(plan)
-        self._clock.sleep(self._cost(StepShape.of(plan)))
+        self._clock.sleep(self._cost(self._shapes.of(plan)))
         if plan.plain:
             return [token for token in tokens if token is not None]
         drawn: list[Drawn | int] = [Drawn(token) for token in tokens[: len(plan.decoding)]]

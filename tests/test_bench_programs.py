@@ -22,7 +22,8 @@ from program_bench.workload import Size, Workload  # noqa: E402
 
 from lampc.backend import EngineInfo, FakeEngine, Request, Tokenizer, Unsupported, load_engine  # noqa: E402
 from lampc.backend.core import EngineCore  # noqa: E402
-from lampc.backend.simulated import SimulatedEngine, StepShape, play  # noqa: E402
+from lampc.backend.simulated import SimulatedEngine, play  # noqa: E402
+from lampc.backend.steps import StepShape  # noqa: E402
 from lampc.runtime.pool import firefly_folder  # noqa: E402
 
 WAYS = (None, *RIVALS)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lampc.backend.core import EngineCore
-from lampc.backend.simulated import SimulatedEngine, StepShape
+from lampc.backend.simulated import SimulatedEngine
+from lampc.backend.steps import StepShape
 from lampc.runtime.blocks import Services
 from lampc.runtime.cache import CallCache
 from lampc.runtime.client import Client
@@ -39,16 +40,17 @@ OURS = "ours"
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Seconds are those of the wall; of a simulated run `makespan` is simulated time, and `host` what the runtime and
-    the scheduler took for it in truth. Tokens are exact. `live_blocks` is the most that requests and retained prefixes
-    held at a time, `peak_blocks` counts what was only cached, too. `planning` are seconds spent on order and sharing,
-    `lowering` on passes. `bound` is the prefix-tree bound of the prompts of this run. `outputs` is a digest of all
-    outputs, `effects` one of what tools did, `sent` times."""
+    """Seconds are those of the wall; of a simulated run `makespan` is simulated time. `cpu` is the processor time that
+    the run took: of a simulated one what runtime and scheduler take, which no simulated step knows of. Tokens are
+    exact. `live_blocks` is the most that requests and retained prefixes held at a time, `peak_blocks` counts what was only
+    cached, too. `planning` are seconds spent on order and sharing, `lowering` on passes. `bound` is the prefix-tree
+    bound of the prompts of this run. `outputs` is a digest of all outputs, `effects` one of what tools did, `sent`
+    times."""
 
     family: str
     way: str
     makespan: float
-    host: float
+    cpu: float
     calls: int
     requests: int
     prompt_tokens: int
@@ -116,7 +118,6 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None) -> Result:
     """One run; `way` None is ours: session, passes and plan. The engine is fresh and is closed here."""
     model = _Watched(engine, "main", workload.script(engine.tokenizer))
     model.watch()
-    simulated = isinstance(engine, SimulatedEngine)
     with simulated_tools(workload, engine, way is not None) as desk:
         batches = workload.cells()
         if way is None or not way.by_trial:
@@ -139,7 +140,7 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None) -> Result:
         family=workload.name,
         way=OURS if way is None else way.name,
         makespan=engine.clock.now if isinstance(engine, SimulatedEngine) else wall,
-        host=host if simulated else wall,
+        cpu=host,
         calls=sum(o.usage.calls for o in outcomes),
         requests=stats.requests,
         prompt_tokens=stats.prompt_tokens,
