@@ -79,11 +79,13 @@ def _distinct(plan: Plan, positions: list[int]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class StepTaken:
-    """A step: its shape, the seconds that the runner took, and how many rows were whose."""
+    """A step: its shape, the seconds that the runner took, how many rows were whose, and how many tokens of the KV
+    cache requests and retained prefixes held (in whole blocks)."""
 
     shape: StepShape
     seconds: float
     rows: tuple[tuple[Handle, int], ...]
+    held: int
 
 
 def watch_steps(
@@ -124,5 +126,6 @@ class _Watched:
         rows += [(chunk.job.handle, chunk.end - chunk.start) for chunk in plan.other_chunks]
         begun = self._clock()
         drawn: Sequence[Drawn | int] = self._inner.execute(plan)
-        self._tell(StepTaken(shape, self._clock() - begun, tuple(rows)))
+        seconds, tree = self._clock() - begun, plan.lanes._tree
+        self._tell(StepTaken(shape, seconds, tuple(rows), tree.locked_blocks * tree.pool.block_size))
         return drawn

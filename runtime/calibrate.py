@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from lampc.backend.steps import StepShape, StepTaken
 
 FORMAT = 1
-SECONDS = 8.0
+SECONDS = 5.0
 """How long a calibration may take; on a slow model it ends with fewer points."""
 
 
-def cost_of(engine: TokenEngine, folder: Path | None = None, *, seconds: float = SECONDS) -> StepCost:
+def cost_of(engine: TokenEngine, folder: Path | None = None, *, seconds: float | None = None) -> StepCost:
     """The costs of an engine's steps: kept ones, or measured now. `folder` is the cache folder by default.
 
     Raises Unsupported for an engine without a scheduler, ValueError for one that is at work.
@@ -37,7 +37,7 @@ def cost_of(engine: TokenEngine, folder: Path | None = None, *, seconds: float =
     kept = _kept(path)
     if kept is not None:
         return kept
-    made = calibrate(engine, seconds=seconds)
+    made = calibrate(engine, seconds=SECONDS if seconds is None else seconds)
     _keep(path, made)
     return made
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Assignment, Draw, Field, Module, Sampling, thaw
+from lampc.ir import Assignment, Draw, Module, Sampling
 from lampc.ir.adapters import Bound, adapter, bind_prompt
 from lampc.ir.prog import Py, Tool
-from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Scalar, Type
+from lampc.ir.types import Record
 from lampc.runtime.compile import simplified
+from lampc.runtime.experience import Experience
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.guesses import guess, guessed
 from lampc.runtime.interp import interpret
 from lampc.runtime.plan import prefix_bound
 
@@ -25,15 +27,15 @@ if TYPE_CHECKING:
     from lampc.runtime.session import Session
     from lampc.runtime.types import Row
 
-WORDS = "some words that stand for an answer"
-
 
 @dataclass(slots=True)
 class NodeEstimate:
-    """Of one predictor: calls, their prompts as token ids, and which of them hang on guessed answers."""
+    """Of one predictor: calls, their prompts as token ids (those that hang on guessed answers are guesses too), and the
+    tokens of the answers."""
 
     name: str
     calls: int = 0
+    generated: int = 0
     prompts: list[tuple[int, ...]] = field(default_factory=list)
 
     @property
@@ -70,7 +72,7 @@ def estimate(
         try:
             interpret(
                 module, row.inputs, entry=entry, runner=guesser, assignment=assignment, seed=session.seed,
-                row=row.id, base=base, host=_guessed,
+                row=row.id, base=base, host=guessed_host,
             )  # fmt: skip
         except RowFailure as e:
             out.failed += 1
@@ -78,7 +80,7 @@ def estimate(
     return out
 
 
-def _guessed(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) -> Any:
+def guessed_host(op: Tool | Py, args: Sequence[Any], module: Module, base: Path) -> Any:
     """What a tool or Python function might return; it is not called."""
     return guess(op.returns)
 
@@ -88,6 +90,7 @@ class _Guesser:
 
     def __init__(self, session: Session, module: Module, out: Estimate) -> None:
         self.session, self.module, self.out = session, module, out
+        self.experience = Experience()
 
     def predict(
         self, bound: Bound, inputs: dict[str, Any], sampling: Sampling, draw: Draw
@@ -100,7 +103,10 @@ class _Guesser:
         node = self.out.nodes.setdefault(bound.name, NodeEstimate(bound.name))
         node.calls += 1
         node.prompts.append(ids)
-        return {f.name: _output(f, bound) for f in bound.signature.outputs}, ""
+        encode = target.tokens.encode if target.tokens is not None else _quads
+        values, answer = guessed(bound, encode, self.experience.of(bound, target.info.digest))
+        node.generated += len(answer)
+        return values, ""
 
     def retrieve(self, name: str, query: str, k: int) -> list[str]:
         return self.session.retriever(self.module, name).search(query, k)
@@ -111,38 +117,6 @@ def _quads(text: str) -> list[int]:
     return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
 
 
-def _output(f: Field, bound: Bound) -> Any:
-    """A demo's value where there is one, else a guess."""
-    for demo in bound.demos.items:
-        if f.name in demo.values:
-            return thaw(demo.values[f.name])
-    return guess(f.type)
-
-
-def guess(type: Type) -> Any:
-    """A plain value of a type."""
-    match type:
-        case Scalar("int"):
-            return 1
-        case Scalar("float"):
-            return 0.5
-        case Scalar("bool"):
-            return True
-        case Scalar("none"):
-            return None
-        case Choice(options):
-            return options[0] if options else ""
-        case ListOf(item):
-            return [guess(item)]
-        case Maybe(item):
-            return guess(item)
-        case MapOf(item):
-            return {WORDS: guess(item)}
-        case Record(fields):
-            return {n: guess(t) for n, t in fields}
-    return WORDS
-
-
 def placeholder_row(params: Record) -> Row:
     """A row of guesses, for a program without data."""
     from lampc.runtime.types import Row
@@ -150,4 +124,4 @@ def placeholder_row(params: Record) -> Row:
     return Row("0", {n: guess(t) for n, t in params.fields})
 
 
-__all__ = ["Estimate", "NodeEstimate", "estimate", "guess", "placeholder_row"]
+__all__ = ["Estimate", "NodeEstimate", "estimate", "placeholder_row"]

@@ -20,7 +20,7 @@ from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
 from lampc.runtime.failures import RowFailure, unwritable_output
-from lampc.runtime.interp import arguments, entry_function, found, host_call, lookup_of
+from lampc.runtime.interp import HostCall, arguments, entry_function, found, host_call, lookup_of
 from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
 from lampc.runtime.retrieval.desk import unfound
@@ -33,6 +33,7 @@ class Executor(LMCalls):
     def __init__(self, services: Services, max_live: int = 1024) -> None:
         super().__init__(services)
         self.max_live = max_live
+        self.host: HostCall = host_call  # what calls tools and Python functions
         self.ready: deque[tuple[Block, int]] = deque()
         self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
         self.live = 0
@@ -212,7 +213,7 @@ class Executor(LMCalls):
                 block.scope.pending += 1
                 self.lookups.append((block, i, op, ask))
             case Tool() | Py():
-                self._resolve(block, i, [host_call(op, args, block.task.exe.module, self.services.base)])
+                self._resolve(block, i, [self.host(op, args, block.task.exe.module, self.services.base)])
             case Assert():
                 if not args[0]:
                     raise RowFailure(op.message, op, "assert")

@@ -42,10 +42,10 @@ OURS = "ours"
 class Result:
     """Seconds are those of the wall; of a simulated run `makespan` is simulated time. `cpu` is the processor time that
     the run took: of a simulated one what runtime and scheduler take, which no simulated step knows of. Tokens are
-    exact. `live_blocks` is the most that requests and retained prefixes held at a time, `peak_blocks` counts what was only
-    cached, too. `planning` are seconds spent on order and sharing, `lowering` on passes. `bound` is the prefix-tree
-    bound of the prompts of this run. `outputs` is a digest of all outputs, `effects` one of what tools did, `sent`
-    times."""
+    exact. `live_blocks` is the most that requests and retained prefixes held at a time, `peak_blocks` counts what was
+    only cached, too. `planning` are seconds spent on order and sharing, `lowering` on passes. `bound` is the
+    prefix-tree bound of the prompts of this run. `outputs` is a digest of all outputs, `effects` one of what tools did,
+    `sent` times."""
 
     family: str
     way: str

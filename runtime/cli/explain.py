@@ -12,8 +12,8 @@ from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
-    from lampc.runtime.estimate import Estimate
     from lampc.runtime.kvreads import KvReads
+    from lampc.runtime.providers.prices import Price
     from lampc.runtime.session import Session
     from lampc.runtime.types import Row
 
@@ -26,15 +26,20 @@ def explain(
     rows: Annotated[int, typer.Option("--rows", help="How many rows at most.")] = 100,
     program: Annotated[str | None, typer.Option("--program", help="Which program of the file.")] = None,
     model: Annotated[str | None, typer.Option("--model", help="Plan for this model.")] = None,
+    price: Annotated[
+        str, typer.Option("--price", help="Of an endpoint, per million tokens: PROMPT,ANSWER or PROMPT,ANSWER,CACHED.")
+    ] = "",
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
     """Explain a diagnostic code, a pass, or the plan of a program.
 
-    The plan says for each predictor how often it is called, how many prompt tokens that asks for, and the
-    bound: how many of them must be computed if every shared prefix is computed once. Counts that hang on what
-    the model answers are estimates. --analyze runs the rows and prints what was really computed and reused,
-    and for each kv.* op which kernel computed it, how many requests read together and which prefix they read once.
+    The plan says for each predictor how often it is called, on how many rows, how many prompt tokens that asks for,
+    how many of them are computed and which share is reused, how many tokens it writes, how long that takes; and the
+    bound: how many prompt tokens must be computed if every shared prefix is computed once. The program is run on an
+    engine that only counts, by costs that are measured once on this machine, with guessed answers: as long as those of
+    earlier runs, of demos, or as declared. --analyze runs the rows, puts the actual counts beside, and prints
+    for each kv.* op which kernel computed it, how many requests read together and which prefix they read once.
 
     \b
     Examples:
@@ -54,7 +59,19 @@ def explain(
         return
     if not Path(what).suffix:
         raise CommandError(f"`{what}` is no code (L0204), no pass ({', '.join(PASSES)}) and no file")
-    plan(Path(what), analyze, data, split, rows, program, model, engine_options(backend, tensor_parallel))
+    options = engine_options(backend, tensor_parallel)
+    plan(Path(what), analyze, data, split, rows, program, model, options, _price(price))
+
+
+def _price(text: str) -> Price | None:
+    """The price that an option says. Raises CommandError."""
+    from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.providers.prices import price_of
+
+    try:
+        return price_of(text.split(",")) if text else None
+    except ValueError as e:
+        raise CommandError(f"--price {text}: {e}") from None
 
 
 def code(name: str) -> str:
@@ -109,11 +126,12 @@ def plan(
     program: str | None,
     model: str | None,
     options: dict[str, Any],
+    price: Price | None = None,
 ) -> None:
     """Print the plan of a program, and with `analyze` what a run of it did."""
+    from lampc.runtime.cli.explained import Explained
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.sources import entry, load
-    from lampc.runtime.estimate import estimate
     from lampc.runtime.session import Session
 
     loaded = load(file)
@@ -123,10 +141,10 @@ def plan(
         raise CommandError(f"{loaded.unit.dynamic.line()}\nits calls are only known when it runs: use lampc run")
     chosen, source = _rows(loaded, data, split, most, func.symbol)
     with Session(model=model, base=loaded.base, model_options=options) as session:
-        planned = estimate(session, loaded.module, chosen, func.symbol, loaded.assignment, loaded.base)
         typer.echo(f"{file}: {func.symbol} on {source}")
-        _lowered(session, loaded)
-        _table(planned, session, loaded, chosen, func.symbol, analyze)
+        labels = _lowered(session, loaded)
+        explained = Explained(session, loaded, chosen, func.symbol, labels, price)
+        typer.echo(explained.table(analyze))
 
 
 def _rows(loaded: Loaded, data: Path | None, split: str, most: int, entry: str) -> tuple[list[Row], str]:
@@ -151,8 +169,8 @@ def _rows(loaded: Loaded, data: Path | None, split: str, most: int, entry: str) 
     return found, f"{len(found)} rows of {fitting[0].name}.{name}"
 
 
-def _lowered(session: Session, loaded: Loaded) -> None:
-    """Say what the standard pipeline did."""
+def _lowered(session: Session, loaded: Loaded) -> str:
+    """Say what the standard pipeline did; gives the labels of the passes that did something."""
     from lampc.ir.prog import DefPredictor
     from lampc.passes.manager import PassContext, Pipeline, RunOptions
     from lampc.passes.table import STANDARD
@@ -162,68 +180,13 @@ def _lowered(session: Session, loaded: Loaded) -> None:
     models = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
     ctx = PassContext(targets={n: session.target(module, n) for n in sorted(models)})
     report = Pipeline.parse(STANDARD).run(module, ctx, RunOptions(verify_each=False, crash_dir=None))
+    labels = []
     for row in report.rows:
         counted = ", ".join(f"{k} {v}" for k, v in row.counters.items() if v)
+        labels += [row.label] if counted else []
         typer.echo(f"  {row.name:<14} {row.label}  {counted or '-'}")
     typer.echo("")
-
-
-def _table(planned: Estimate, session: Session, loaded: Loaded, rows: list[Row], entry: str, analyze: bool) -> None:
-    from lampc.runtime.estimate import NodeEstimate
-    from lampc.runtime.kvreads import KvReads
-    from lampc.runtime.types import Usage
-
-    head = ["node", "calls", "prompt tok", "bound"]
-    lines = [[n.name, f"{n.calls}", f"{n.prompt_tokens:,}", f"{n.bound:,}"] for n in planned.nodes.values()]
-    calls, tokens = sum(n.calls for n in planned.nodes.values()), sum(n.prompt_tokens for n in planned.nodes.values())
-    total = ["total", f"{calls}", f"{tokens:,}", f"{planned.bound:,}"]
-    failures: list[str] = []
-    if analyze:
-        head = ["node", "calls", "act", "prompt tok", "act", "computed", "reused", "bound"]
-        reads = KvReads(session, loaded.module, session.executable(loaded.module, entry, loaded.assignment))
-        with reads:
-            outcomes = session.run(loaded.unit, rows, entry=entry, assignment=loaded.assignment)
-        failures = [str(o.error) for o in outcomes if o.error is not None]
-        used = session.usage_by_node
-        lines = []
-        for name in [*planned.nodes, *(n for n in used if n not in planned.nodes)]:
-            node, act = planned.nodes.get(name) or NodeEstimate(name), used.get(name, Usage())
-            reused = _share(act.cached_tokens + act.stored_tokens, act.prompt_tokens)
-            lines.append([name, *_counts(node.calls, act.calls, node.prompt_tokens, act.prompt_tokens)])
-            lines[-1] += [f"{act.computed_tokens:,}", reused, f"{node.bound:,}"]
-        all_ = session.usage
-        bound = session.bound()
-        total = ["total", *_counts(calls, all_.calls, tokens, all_.prompt_tokens)]
-        total += [f"{all_.computed_tokens:,}", _share(all_.cached_tokens + all_.stored_tokens, all_.prompt_tokens)]
-        total.append(f"{bound:,}" if bound is not None else "?")
-    typer.echo(columns([head, *lines, total]))
-    if planned.failed:
-        typer.echo(
-            f"\n{planned.failed} of {planned.rows} rows could not be followed with guessed answers: {planned.why}"
-        )
-    if analyze:
-        _verdict(session, failures)
-        if reads.models:
-            typer.echo(f"\n{kv_table(reads)}")
-    else:
-        typer.echo(
-            "\nbound: tokens to compute if each shared prefix is computed once; --analyze puts the actuals beside"
-        )
-
-
-def _verdict(session: Session, failures: list[str]) -> None:
-    from lampc.runtime.cli.failure import clip
-    from lampc.runtime.plan import beside_bound
-
-    used, bound = session.usage, session.bound()
-    if bound:
-        beside = beside_bound(used.computed_tokens, bound)
-        typer.echo(f"\ncomputed {used.computed_tokens:,} prompt tokens; the prefix tree needs {bound:,} ({beside})")
-    typer.echo(f"generated {used.generated_tokens:,} tokens in {used.seconds:.1f} s")
-    for failure in failures[:3]:
-        typer.echo(f"failed: {clip(failure)}")
-    if len(failures) > 3:
-        typer.echo(f"... and {len(failures) - 3} more rows failed")
+    return "".join(dict.fromkeys(labels))
 
 
 def kv_table(reads: KvReads) -> str:
@@ -236,14 +199,6 @@ def kv_table(reads: KvReads) -> str:
     note = "group: requests that read the tokens of prefix once for all of them, level by level, where most was shared"
     ranks = f"; bytes of the first of {reads.ranks} ranks" if reads.ranks > 1 else ""
     return f"{columns(lines, rule=False)}\n{note}{ranks}"
-
-
-def _counts(*numbers: int) -> list[str]:
-    return [f"{n:,}" for n in numbers]
-
-
-def _share(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.1f}%" if whole else "-"
 
 
 def columns(rows: list[list[str]], *, rule: bool = True) -> str:

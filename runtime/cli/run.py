@@ -103,7 +103,9 @@ def _run(
     options: dict[str, Any],
     folder: Path | None,
 ) -> tuple[list[Outcome], Usage]:
+    from lampc.ir.adapters import bind_predictors
     from lampc.runtime.cli.failure import on_interrupt
+    from lampc.runtime.experience import remember
     from lampc.runtime.progress import Progress
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
@@ -130,6 +132,7 @@ def _run(
 
         cells = [Cell(r, loaded.assignment) for r in rows]
         outcomes = session.run_cells(loaded.unit, cells, program, finished)
+        remember(session, bind_predictors(loaded.module, loaded.assignment), outcomes)
         if kept is not None:
             kept.rows, kept.errors = len(rows), sum(o.error is not None for o in outcomes)
         return outcomes, session.usage

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lampc.runtime import calibrate, experience
 from lampc.runtime.cli import main
 from tests.runtime.loopback import Loopback, Messages
 
@@ -33,9 +34,18 @@ class Result:
     err: str
 
 
+@pytest.fixture(scope="session")
+def costs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests keep what engines cost, measured once, and what predictors answered."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, costs: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current directory: a copy of the test program and its data."""
+    for module in (calibrate, experience):
+        monkeypatch.setattr(module, "default_folder", lambda: costs)
+    monkeypatch.setattr(calibrate, "SECONDS", 1.0)
     for name in ("classify.lmp", "notes.csv"):
         shutil.copy(FILES / name, tmp_path)
     monkeypatch.chdir(tmp_path)

@@ -179,10 +179,28 @@ def test_explain_every_code_and_pass(lampc: Lampc) -> None:
         assert lampc("explain", name).code == 0
 
 
-@pytest.mark.slow
-def test_explain_analyze_meets_the_bound(lampc: Lampc, folder: Path) -> None:
+def test_explain_foresees_and_compares(lampc: Lampc, folder: Path, costs: Path) -> None:
+    planned = lampc("explain", "classify.lmp", "--model", "firefly")
+    assert planned.code == 0, planned.err
+    assert "expected: " in planned.out
+    assert " MB)" in planned.out
     result = lampc("explain", "classify.lmp", "--analyze", "--model", "firefly")
+    assert result.code == 0, result.err
     assert "prefix tree needs" in result.out
+    assert "est/act" in result.out
+    ask = next(line.split() for line in result.out.splitlines() if line.startswith("ask "))
+    calls, act, rows, prompt, prompt_act, computed, computed_act = ask[1:8]
+    assert (calls, prompt, computed) == (act, prompt_act, computed_act)
+    assert rows == "6"
+    assert (costs / "costs" / "answers.json").is_file()
+
+
+def test_explain_says_what_an_endpoint_would_charge(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    result = lampc("explain", "classify.lmp", "--model", server.url, "--price", "10,30,1")
+    assert "price expected: 0.00" in result.out
+    assert "if all shared prefixes are cached" in result.out
+    assert not server.requests
+    assert "a price is (prompt, completion)" in lampc("explain", "classify.lmp", "--price", "much").err
 
 
 def test_render(lampc: Lampc, folder: Path, server: Loopback) -> None:

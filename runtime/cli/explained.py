@@ -1,0 +1,259 @@
+"""The table of `lampc explain`: what a run would do, and with `--analyze` what it did, predictor by predictor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from lampc.runtime.accounts import Accounts, NodeAccount
+from lampc.runtime.cli.explain import columns, kv_table
+from lampc.runtime.cli.failure import clip
+from lampc.runtime.types import Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.cli.sources import Loaded
+    from lampc.runtime.estimate import Estimate
+    from lampc.runtime.forecast import Forecast
+    from lampc.runtime.kvreads import KvReads
+    from lampc.runtime.providers.prices import Price
+    from lampc.runtime.session import Session
+    from lampc.runtime.types import Row
+
+
+@dataclass
+class _Actual:
+    """What a run of the rows did."""
+
+    nodes: dict[str, NodeAccount]
+    usage: Usage
+    seconds: float
+    held: int
+    kv_bytes: int
+    bound: int | None
+    reads: KvReads
+    failures: list[str]
+
+
+@dataclass
+class _Planned:
+    """A plan, by whichever way it was found: `timed` if seconds and memory are known."""
+
+    nodes: dict[str, NodeAccount]
+    bounds: dict[str, int]
+    usage: Usage
+    bound: int
+    timed: bool
+    seconds: float = 0.0
+    host: float = 0.0
+    held: int = 0
+    kv_bytes: int = 0
+    failed: int = 0
+    why: str = ""
+    rows: int = 0
+
+
+@dataclass
+class Explained:
+    """A program on its rows, to be planned and perhaps run in a session."""
+
+    session: Session
+    loaded: Loaded
+    rows: list[Row]
+    entry: str
+    labels: str = ""
+    price: Price | None = None
+    _notes: list[str] = field(default_factory=list)
+
+    def table(self, analyze: bool) -> str:
+        """The whole text; with `analyze` the rows are run."""
+        planned = self._planned()
+        actual = self._run() if analyze else None
+        parts = [columns(_lines(planned, actual, self.labels))]
+        if planned.failed:
+            parts.append(
+                f"{planned.failed} of {planned.rows} rows could not be followed with guessed answers: {planned.why}"
+            )
+        parts.append(self._estimates(planned, actual))
+        if actual is None:
+            parts.append(
+                "bound: tokens to compute if each shared prefix is computed once; --analyze puts the actuals beside"
+            )
+        else:
+            parts.append(_verdict(self.session, actual))
+            if actual.reads.models:
+                parts.append(kv_table(actual.reads))
+        return "\n\n".join(part for part in parts if part)
+
+    def _planned(self) -> _Planned:
+        from lampc.runtime.estimate import estimate
+        from lampc.runtime.forecast import forecast
+
+        loaded = self.loaded
+        found = forecast(self.session, loaded.module, self.rows, self.entry, loaded.assignment)
+        if found is not None:
+            return _foreseen(found)
+        guessed = estimate(self.session, loaded.module, self.rows, self.entry, loaded.assignment, loaded.base)
+        return _guessed(guessed)
+
+    def _run(self) -> _Actual:
+        from lampc.ir.adapters import bind_predictors
+        from lampc.ir.prog import DefPredictor
+        from lampc.runtime.experience import remember
+        from lampc.runtime.kvreads import KvReads
+
+        session, loaded = self.session, self.loaded
+        exe = session.executable(loaded.module, self.entry, loaded.assignment)
+        names = sorted({op.model.name for op in exe.module.body.ops if isinstance(op, DefPredictor)})
+        models = [session.models.get(name, loaded.module).model for name in names]
+        with (
+            Accounts(session.bus, models) as accounts,
+            KvReads(session, loaded.module, exe) as reads,
+        ):
+            outcomes = session.run(loaded.unit, self.rows, entry=self.entry, assignment=loaded.assignment)
+        remember(session, bind_predictors(exe.module, loaded.assignment), outcomes)
+        nodes = {name: accounts.node(name, used) for name, used in session.usage_by_node.items()}
+        failures = [str(o.error) for o in outcomes if o.error is not None]
+        used, bound = session.usage, session.bound()
+        return _Actual(nodes, used, used.seconds, accounts.held, accounts.kv_bytes, bound, reads, failures)
+
+    def _estimates(self, planned: _Planned, actual: _Actual | None) -> str:
+        """What is foreseen of the whole, and how near that was."""
+        lines = []
+        if planned.timed:
+            expected = planned.seconds + planned.host
+            line = f"expected: {expected:.2f} s, of these {planned.host:.2f} s outside of engines"
+            if planned.kv_bytes:
+                line += f"; K/V of {planned.held:,} tokens at a time ({_bytes(planned.kv_bytes)})"
+            lines.append(line)
+            if actual is not None:
+                line = f"actual:   {actual.seconds:.2f} s"
+                if actual.seconds:
+                    line += f" (est/act {expected / actual.seconds:.2f})"
+                if actual.held:
+                    line += f"; K/V of {actual.held:,} tokens at a time ({_bytes(actual.kv_bytes)})"
+                lines.append(line)
+        if self.price is not None:
+            lines.append(f"price expected: {_cost(self.price, planned.usage, planned.bound)}")
+            if actual is not None:
+                used = actual.usage
+                paid = self.price.cost(_fresh(used), used.generated_tokens, used.cached_tokens)
+                lines.append(f"price of the run: {paid:.4f}")
+        return "\n".join(lines)
+
+
+def _foreseen(found: Forecast) -> _Planned:
+    return _Planned(
+        found.nodes,
+        found.bounds,
+        found.usage,
+        found.bound,
+        True,
+        found.seconds,
+        found.host,
+        found.held,
+        found.kv_bytes,
+        found.failed,
+        found.why,
+        found.rows,
+    )
+
+
+def _guessed(found: Estimate) -> _Planned:
+    nodes = {
+        n.name: NodeAccount(Usage(n.calls, prompt_tokens=n.prompt_tokens, generated_tokens=n.generated))
+        for n in found.nodes.values()
+    }
+    total = sum((n.usage for n in nodes.values()), Usage())
+    bounds = {n.name: n.bound for n in found.nodes.values()}
+    return _Planned(nodes, bounds, total, found.bound, False, failed=found.failed, why=found.why, rows=found.rows)
+
+
+def _lines(planned: _Planned, actual: _Actual | None, labels: str) -> list[list[str]]:
+    """Head, a line for each predictor, and the total."""
+    both = actual is not None
+    head = ["node", "calls", *(["act"] if both else []), "rows", "prompt tok", *(["act"] if both else [])]
+    head += ["computed", *(["act"] if both else []), "reused", "decode", *(["act"] if both else [])]
+    head += ["wall", *(["act", "est/act"] if both else []), "bound", "label"]
+    out = [head]
+    names = [*planned.nodes, *(n for n in (actual.nodes if actual else ()) if n not in planned.nodes)]
+    for name in names:
+        found = None if actual is None else actual.nodes.get(name, NodeAccount())
+        out.append(
+            [
+                name,
+                *_cells(planned.nodes.get(name, NodeAccount()), found, planned.timed, planned.bounds.get(name), labels),
+            ]
+        )
+    whole = NodeAccount(planned.usage, planned.rows, planned.seconds)
+    ran = None
+    bound: int | None = planned.bound
+    if actual is not None:
+        rows = max((n.rows for n in actual.nodes.values()), default=0)
+        ran = NodeAccount(actual.usage, rows, sum(n.seconds for n in actual.nodes.values()))
+        bound = actual.bound
+    out.append(["total", *_cells(whole, ran, planned.timed, bound, labels)])
+    return out
+
+
+def _cells(
+    planned: NodeAccount, actual: NodeAccount | None, timed: bool, bound: int | None, labels: str
+) -> Sequence[str]:
+    used = planned.usage
+    act = actual.usage if actual is not None else None
+    best = act or used
+    known = timed or act is not None
+    cells = [f"{used.calls:,}"]
+    cells += [f"{act.calls:,}"] if act else []
+    cells += [f"{(actual or planned).rows:,}" if known else "-", f"{used.prompt_tokens:,}"]
+    cells += [f"{act.prompt_tokens:,}"] if act else []
+    cells += [f"{used.computed_tokens:,}" if timed else "-"]
+    cells += [f"{act.computed_tokens:,}"] if act else []
+    cells += [_share(best.cached_tokens + best.stored_tokens, best.prompt_tokens) if known else "-"]
+    cells += [f"{used.generated_tokens:,}"]
+    cells += [f"{act.generated_tokens:,}"] if act else []
+    cells += [f"{planned.seconds:.2f} s" if timed else "-"]
+    if actual is not None:
+        cells += [f"{actual.seconds:.2f} s" if actual.seconds else "-"]
+        cells += [f"{planned.seconds / actual.seconds:.2f}" if timed and actual.seconds else "-"]
+    joined = f" joined: {best.stored_calls}" if best.stored_calls else ""
+    return [*cells, f"{bound:,}" if bound is not None else "?", f"{labels or '-'}{joined}"]
+
+
+def _verdict(session: Session, actual: _Actual) -> str:
+    from lampc.runtime.plan import beside_bound
+
+    used, lines = session.usage, []
+    if actual.bound:
+        beside = beside_bound(used.computed_tokens, actual.bound)
+        lines.append(
+            f"computed {used.computed_tokens:,} prompt tokens; the prefix tree needs {actual.bound:,} ({beside})"
+        )
+    lines.append(f"generated {used.generated_tokens:,} tokens in {used.seconds:.1f} s")
+    lines += [f"failed: {clip(failure)}" for failure in actual.failures[:3]]
+    if len(actual.failures) > 3:
+        lines.append(f"... and {len(actual.failures) - 3} more rows failed")
+    return "\n".join(lines)
+
+
+def _cost(price: Price, used: Usage, bound: int) -> str:
+    """For nothing and for everything shared in the endpoint's own cache."""
+    plain = price.cost(_fresh(used), used.generated_tokens)
+    if price.cached is None:
+        return f"{plain:.4f}"
+    shared = max(_fresh(used) - bound, 0)
+    cached = price.cost(_fresh(used), used.generated_tokens, shared)
+    return f"{plain:.4f}, or {cached:.4f} if all shared prefixes are cached"
+
+
+def _fresh(used: Usage) -> int:
+    """Prompt tokens that were sent."""
+    return used.prompt_tokens - used.stored_tokens
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}%" if whole else "-"
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e6:,.1f} MB"

@@ -1,0 +1,132 @@
+"""What a run would do and cost: the compiled program is run on engines that only count, with guessed answers.
+
+Executor, plan, scheduler and prefix tree are those of a real run, so what they share and in which order they work is
+what would happen; seconds come from the costs of each engine's steps, and from the processor time that the rest took.
+Calls, tools and Python functions are not made: their results are guesses (`lampc.runtime.guesses`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir import Assignment, Module
+from lampc.ir.adapters import bind_predictors
+from lampc.ir.prog import DefPredictor
+from lampc.runtime.accounts import Accounts, NodeAccount
+from lampc.runtime.blocks import Services
+from lampc.runtime.cache import CallCache
+from lampc.runtime.calibrate import cost_of
+from lampc.runtime.calls import CallDesk
+from lampc.runtime.client import Client
+from lampc.runtime.estimate import guessed_host
+from lampc.runtime.events import EventBus
+from lampc.runtime.execute import Executor
+from lampc.runtime.experience import Experience
+from lampc.runtime.guesses import Guesses
+from lampc.runtime.local import LocalModel
+from lampc.runtime.modelview import ModelView
+from lampc.runtime.plan import prefix_bound
+from lampc.runtime.rehearsal import RehearsedModel
+from lampc.runtime.store import Store
+from lampc.runtime.types import Cell, Usage
+
+if TYPE_CHECKING:
+    from lampc.ir.adapters import Bound
+    from lampc.runtime.models import ModelCall
+    from lampc.runtime.session import Session
+    from lampc.runtime.types import Row
+
+    Heard = Callable[[Sequence[ModelCall]], None]
+
+
+@dataclass(slots=True)
+class Forecast:
+    """Nodes in the order of their first call. `seconds` are those of engines, `host` those of everything else; `held`
+    is the most tokens of K/V that are needed at a time. `failed` rows could not be followed to their end."""
+
+    rows: int
+    nodes: dict[str, NodeAccount] = field(default_factory=dict)
+    bounds: dict[str, int] = field(default_factory=dict)
+    usage: Usage = Usage()
+    bound: int = 0
+    seconds: float = 0.0
+    host: float = 0.0
+    held: int = 0
+    kv_bytes: int = 0
+    steps: int = 0
+    failed: int = 0
+    why: str = ""
+
+
+def forecast(
+    session: Session,
+    module: Module,
+    rows: Sequence[Row],
+    entry: str,
+    assignment: Assignment,
+    folder: Path | None = None,
+) -> Forecast | None:
+    """The run on `rows`, foreseen; None if one of the program's models has no steps to foresee (an endpoint, Python
+    code, an engine without a scheduler). Engines whose costs are not known are measured first (`folder`: where
+    costs are kept)."""
+    exe = session.executable(module, entry, assignment)
+    names = sorted({op.model.name for op in exe.module.body.ops if isinstance(op, DefPredictor)})
+    bounds = bind_predictors(exe.module, assignment)
+    experience = Experience(folder)
+    models: dict[int, RehearsedModel] = {}
+    views: dict[str, ModelView] = {}
+    prompts: dict[str, list[tuple[int, ...]]] = {}
+
+    def heard(calls: Sequence[ModelCall]) -> None:
+        for call in calls:
+            prompts.setdefault(call.node, []).append(call.ids)
+
+    for name in names:
+        view = session.models.get(name, module)
+        made = models.get(id(view.model)) or _rehearsed(view.model, bounds, experience, folder, heard)
+        if made is None:
+            return None
+        models[id(view.model)] = made
+        views[name] = ModelView(made, view.defaults)
+    bus = EventBus()
+    desk = CallDesk(Store(None), bus, CallCache())
+    begun = time.process_time()
+    out = Forecast(len(rows))
+    with Client(desk) as client, Accounts(bus, models.values()) as accounts:
+        services = Services(client, views.__getitem__, session.retrieval, session.base, session.seed)
+        executor = Executor(services, session.max_live)
+        executor.host = guessed_host
+        outcomes = executor.run([(Cell(row, assignment), exe) for row in rows])
+    out.host = time.process_time() - begun
+    out.seconds, out.held, out.kv_bytes, out.steps = accounts.seconds, accounts.held, accounts.kv_bytes, accounts.steps
+    out.usage = desk.usage
+    out.bound = prefix_bound(desk.prompts, desk.written) if desk.complete_prompts else 0
+    for name, used in desk.by_node.items():
+        out.nodes[name] = accounts.node(name, used)
+        out.bounds[name] = prefix_bound(prompts.get(name, ()))
+    failed = [o for o in outcomes if o.error is not None]
+    out.failed, out.why = len(failed), str(failed[0].error) if failed else ""
+    for made in models.values():
+        made.close()
+    return out
+
+
+def _rehearsed(
+    model: Any, bounds: Mapping[str, Bound], experience: Experience, folder: Path | None, heard: Heard
+) -> RehearsedModel | None:
+    from lampc.backend.errors import Unsupported
+    from lampc.backend.simulated import SimulatedEngine
+
+    if not isinstance(model, LocalModel):
+        return None
+    info = model.target.info
+    try:
+        engine = SimulatedEngine.like(model.engine, cost_of(model.engine, folder))
+        guesses = Guesses(bounds, engine.tokenizer.encode, lambda bound: experience.of(bound, info.digest))
+        return RehearsedModel(engine, info.name, guesses, heard)
+    except Unsupported:
+        return None
