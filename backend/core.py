@@ -9,6 +9,8 @@ from lampc.backend.audit import audit
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.books import Books
 from lampc.backend.errors import BackendError, EngineClosed, QueueFull
+from lampc.backend.grammar.compiled import Grammars
+from lampc.backend.grammar.masks import Masks
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent, StepEvent
 from lampc.backend.job import Ids, Job, check_request
 from lampc.backend.lifecycle import Deadlines, move
@@ -68,6 +70,7 @@ class EngineCore:
         self._hooks = Hooks(hooks)
         self._clock = clock
         self._recorder = Recorder(clock)
+        self._grammars, self._masks = Grammars(tokenizer, info.vocab_size), Masks()
         self._ids = Ids()
         self._jobs: dict[int, Job] = {}
         self._finished: list[Handle] = []
@@ -94,8 +97,8 @@ class EngineCore:
         return not self._jobs and not self._finished
 
     def submit(self, request: Request, on_token: Callable[[Handle, int], None] | None = None) -> Handle:
-        """Queues a request. Raises QueueFull, EngineClosed, ContextTooLong, Unsupported or ValueError, or what a
-        hook raises to refuse it; the engine stays usable."""
+        """Queues a request. Raises QueueFull, EngineClosed, ContextTooLong, Unsupported, BadGrammar or another
+        ValueError, or what a hook raises to refuse it; the engine stays usable."""
         self._open()
         with self._books:
             return self._submit(request, on_token)
@@ -106,11 +109,11 @@ class EngineCore:
                 raise QueueFull(self._max_waiting)
             request = self._hooks.rewrite(request)
             check_request(request, self._info)
+            handle = Handle(self._ids.next(), request, on_token)
+            job = Job(handle, self._tokenizer, self._info, self._grammars.matcher(request.grammar))
         except Exception:  # whatever a hook raises: counted, and passed on
             self._recorder.refused += 1
             raise
-        handle = Handle(self._ids.next(), request, on_token)
-        job = Job(handle, self._tokenizer, self._info)
         job.times.arrived = now = self._clock()
         self._scheduler.waiting.add(job)
         self._jobs[handle.id] = job
@@ -228,6 +231,7 @@ class EngineCore:
                 self._finish(job, "abort")
             self._pins.clear()
             self._tree.clear()
+        self._masks.close()
         self._runner = None
 
     # -- inside ----------------------------------------------------------------------------------------
@@ -252,6 +256,8 @@ class EngineCore:
         assert self._runner is not None
         self._steps += 1
         start = self._clock()
+        if not plan.plain:
+            self._masks.begin(plan.matchers(), self._info.vocab_size)
         try:
             drawn = self._runner.execute(plan)
         except Exception as error:
@@ -314,17 +320,21 @@ class EngineCore:
 
     def _deliver(self, taken: Taken, now: float) -> None:
         """Tells whoever hears of a job's token, and ends the job if that was all."""
-        job, token, belongs, first = taken
+        job, token, tokens, first = taken
         handle = job.handle
-        if token is not None and belongs and handle.on_token is not None:
+        for told in tokens if handle.on_token is not None else ():
+            if handle.completion is not None:  # the callback may have ended the request
+                break
             try:
-                handle.on_token(handle, token)
+                handle.on_token(handle, told)  # type: ignore[misc]  # nobody takes it away
             except Exception as error:  # code of the user, which may raise anything
-                if handle.completion is None:  # and may have ended the request before
+                if handle.completion is None:
                     self._finish(job, "error", f"on_token failed: {type(error).__name__}: {error}")
         if first and handle.completion is None:
             self._note("first_token", handle, handle.state, now)
             self._tell()
+        if handle.completion is None and job.failure:
+            self._finish(job, "error", job.failure)
         if handle.completion is None and (job.output.done or not job.plain):
             self._end(job, token)
 
@@ -332,7 +342,7 @@ class EngineCore:
         """Finishes a request that has all it asked for."""
         if job.scored:
             self._finish(job, "stop")
-        elif job.output.done and (token is not None or job.next_logits >= len(job.ids) - 1):
+        elif job.output.done and job.next_logits >= len(job.ids) - 1:
             self._finish(job, "stop" if job.output.stopped else "length")
 
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:

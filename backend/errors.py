@@ -52,6 +52,10 @@ class Unsupported(BackendError):
     """A request or a checkpoint asks for something that this version does not do; names it."""
 
 
+class BadGrammar(BackendError, ValueError):
+    """A grammar, a JSON schema or a pattern cannot be used; says where it is wrong."""
+
+
 class QueueFull(BackendError):
     """As many requests wait already as the engine takes (`max_waiting`); try again when some are done."""
 

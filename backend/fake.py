@@ -4,6 +4,9 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lampc.backend.api import EngineInfo
 from lampc.backend.core import EngineCore
 from lampc.backend.job import Drawn, Job
@@ -51,6 +54,8 @@ class _FakeRunner:
                 script, at = self._script(job), len(job.output.tokens)
                 # Past the reply, and with no end-of-sequence id to say so, the reply repeats.
                 token = script[at] if at < len(script) else self._end(script, at, job)
+                if (mask := job.mask()) is not None:
+                    token = _allowed(token, mask)
             if plan.plain:
                 assert token is not None
                 drawn.append(token)
@@ -67,6 +72,12 @@ class _FakeRunner:
         if self._eos is not None and self._eos not in job.output.banned:
             return self._eos
         return script[at % len(script)] if script else 0
+
+
+def _allowed(token: int, mask: NDArray[np.int32]) -> int:
+    """The token if a mask allows it, else the lowest that it does."""
+    allowed = np.unpackbits(mask.view(np.uint8), bitorder="little")
+    return token if allowed[token] else int(allowed.argmax())
 
 
 class FakeEngine(EngineCore):

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.api import EngineInfo
 from lampc.backend.errors import ContextTooLong, Unsupported
+from lampc.backend.grammar.matcher import Matcher, Words
 from lampc.backend.metrics import RequestMetrics, Times
 from lampc.backend.nodes import Cursor, Node
 from lampc.backend.output import Output, check_ids
@@ -22,19 +23,24 @@ class Job:
 
     `ids` are the tokens whose K/V the model needs: prompt, then scripted and generated ones. `slots[i]` is
     the slot of `ids[i]`, int64, valid up to `cursor.length`. Counts of prompt tokens are exact: see `pass_by`.
+    `matcher` is the request's grammar at the end of what was generated. Raises ValueError if the request's forced
+    tokens are not in it.
     """
 
     __slots__ = (
         "cached",
         "computed",
         "cursor",
+        "failure",
         "fast",
         "first_row",
         "follow",
+        "forced",
         "handle",
         "ids",
         "lane",
         "logprobs",
+        "matcher",
         "output",
         "plain",
         "preempted",
@@ -52,11 +58,14 @@ class Job:
         "times",
         "top",
         "unpassed",
+        "untold",
         "wants_logprobs",
         "watermark",
     )
 
-    def __init__(self, handle: Handle, tokenizer: TextTokenizer, info: EngineInfo) -> None:
+    def __init__(
+        self, handle: Handle, tokenizer: TextTokenizer, info: EngineInfo, matcher: Matcher | None = None
+    ) -> None:
         request = handle.request
         prompt = request.ids
         self.handle = handle
@@ -68,6 +77,16 @@ class Job:
             if self.output.done or not self.output.push(token):
                 break
             forced.append(token)
+        self.matcher = matcher
+        self.failure = ""  # why its grammar cannot go on
+        self.untold: list[int] = []  # tokens under a grammar that its owner was not told of
+        self.forced = 0  # tokens that the grammar left no choice about
+        if matcher is not None:
+            self.output.bounded = True
+            for i, token in enumerate(forced):
+                if not matcher.take(token):
+                    raise ValueError(f"forced[{i}] is {token}, which the request's grammar does not take there")
+            forced += self._force()
         self.follow = (*prompt, *forced, *request.score)
         self.ids = list(prompt) + forced + list(request.score[:-1])
         self.script: list[int] | None = None
@@ -82,7 +101,7 @@ class Job:
         )
         sampling = request.sampling
         # Whether each of its tokens is the likeliest, and nothing else is wanted of the logits.
-        self.plain = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs)
+        self.plain = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs or matcher is not None)
         self.first_row = 0 if request.prompt_logprobs else self.prompt_len - 1
         self.watermark = 0
         self.computed = 0
@@ -137,6 +156,47 @@ class Job:
             self.slots[: known.size] = known
         self.slots[start:end] = slots
 
+    def accept(self, token: int) -> bool:
+        """A token was drawn; False if it does not belong to the output (a stopping id does not).
+
+        What the grammar then leaves no choice about is known with it: `ids` may grow by several tokens.
+        """
+        if not self.output.push(token):
+            return False
+        self.ids.append(token)
+        self.handle.sent_before.append(token)
+        if self.matcher is not None:
+            self.untold.append(token)
+            if self.matcher.take(token):
+                self.ids += self._force()
+            else:
+                self.failure = f"the grammar cannot go on: {self.matcher.failure}"
+            if self.wants_logprobs:
+                self.follow = tuple(self.ids)
+        return True
+
+    def _force(self) -> list[int]:
+        """Takes the tokens that must follow, as far as there is room for them."""
+        assert self.matcher is not None
+        forced = []
+        for token in [] if self.output.done else self.matcher.forced():
+            if self.output.done or not self.output.push(token):
+                break
+            forced.append(token)
+        else:
+            if self.matcher.ended:
+                self.output.end()
+        self.forced += len(forced)
+        self.untold += forced
+        self.handle.sent_before += forced
+        return forced
+
+    def mask(self) -> Words | None:
+        """Which ids may be drawn next, see `Matcher.mask`; None if all may."""
+        if self.matcher is None:
+            return None
+        return self.matcher.mask(self.output.stop_ids, self.output.banned)
+
     def hear(self, tokens: list[int]) -> None:
         """Several tokens were generated, none of which ends it."""
         self.ids += tokens
@@ -179,6 +239,7 @@ class Job:
             error=error,
             prompt_logprobs=(None, *self.logprobs[:start]) if request.prompt_logprobs else None,
             top_logprobs=tuple(self.top[start:end]) if request.top_logprobs else None,
+            forced_tokens=min(self.forced, len(tokens)),
             metrics=metrics,
         )
 
@@ -213,9 +274,8 @@ class Drawn:
 
 def check_request(request: Request, info: EngineInfo) -> None:
     """Raises Unsupported, ContextTooLong or ValueError if an engine cannot run this request."""
-    for name in ("grammar", "adapter"):
-        if getattr(request, name) is not None:
-            raise Unsupported(f"Request.{name} is not supported by this version; leave it None")
+    if request.adapter is not None:
+        raise Unsupported("Request.adapter is not supported by this version; leave it None")
     prompt = request.ids
     check_ids(prompt, info.vocab_size, "prompt")
     check_ids(request.forced, info.vocab_size, "forced")

@@ -13,6 +13,7 @@ import torch
 
 from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.errors import BackendError, EngineClosed
+from lampc.backend.grammar.compiled import Grammars
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent
 from lampc.backend.int8 import decode, encode
 from lampc.backend.job import Ids, Job, check_request
@@ -92,6 +93,7 @@ class NaiveEngine:
         self._hooks = Hooks(hooks)
         self._clock = clock
         self._recorder = Recorder(clock)
+        self._grammars = Grammars(tokenizer, info.vocab_size)
         self._deadlines = Deadlines()
         self._stepping = False
         self._ids = Ids()
@@ -124,11 +126,11 @@ class NaiveEngine:
         try:
             request = self._hooks.rewrite(request)
             check_request(request, self._info)
+            handle = Handle(self._ids.next(), request, on_token)
+            job = Job(handle, self._tokenizer, self._info, self._grammars.matcher(request.grammar))
         except Exception:  # whatever a hook raises: counted, and passed on
             self._recorder.refused += 1
             raise
-        handle = Handle(self._ids.next(), request, on_token)
-        job = Job(handle, self._tokenizer, self._info)
         job.times.arrived = self._clock()
         self._queue.append(job)
         self._queue.sort(key=lambda job: (-job.request.priority, job.handle.id))
@@ -182,19 +184,22 @@ class NaiveEngine:
             if job.handle.done:
                 return
         job.record(drawn)
-        if drawn.token is not None:
-            self._generated += 1
-            is_first = self._recorder.token(job.times, now)
-            if job.output.push(drawn.token):
-                job.ids.append(drawn.token)
-                job.handle.push(drawn.token)
-            if is_first and not job.handle.done:
-                self._tell("first_token", job.handle, job.handle.state)
+        told: Sequence[int] = (drawn.token,) if drawn.token is not None and job.accept(drawn.token) else ()
+        if job.matcher is not None:
+            told, job.untold = job.untold, []
+        is_first = drawn.token is not None and self._recorder.token(job.times, now)
+        self._generated += drawn.token is not None
+        for token in told if job.handle.on_token is not None else ():
+            job.handle.on_token(job.handle, token)
+        if is_first and not job.handle.done:
+            self._tell("first_token", job.handle, job.handle.state)
         if job.handle.done:
             return
-        if job.request.score:
+        if job.failure:
+            self._finish(job, "error", job.failure)
+        elif job.request.score:
             self._finish(job, "stop")
-        elif job.output.done:
+        elif job.output.done and job.next_logits >= len(job.ids) - 1:
             self._finish(job, "stop" if job.output.stopped else "length")
 
     @torch.inference_mode()

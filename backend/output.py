@@ -93,6 +93,8 @@ class Output:
         self.tokens: list[int] = []
         self.done = False
         self.reason: str | int | None = None
+        self.bounded = False  # a grammar may end it
+        self._whole = False
 
     @property
     def limit(self) -> int:
@@ -112,12 +114,14 @@ class Output:
     @property
     def certain(self) -> bool:
         """Whether there will be exactly `limit` tokens, whatever they are."""
+        if self.bounded:
+            return False
         return not (self._stop_ids or self._stream) or self._sampling.min_tokens >= self._limit
 
     @property
     def stopped(self) -> bool:
-        """Done because of a stopping id or string, rather than at the limit."""
-        return self.reason is not None
+        """Done because of a stopping id or string, or a grammar's end, rather than at the limit."""
+        return self.reason is not None or self._whole
 
     @property
     def banned(self) -> frozenset[int]:
@@ -135,6 +139,10 @@ class Output:
         if len(self.tokens) >= self._limit:
             self.done = True
         return True
+
+    def end(self) -> None:
+        """Its grammar lets nothing follow."""
+        self.done = self._whole = True
 
     def _find_stop(self, token: int) -> None:
         assert self._stream is not None

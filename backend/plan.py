@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from lampc.backend.errors import OutOfBlocks
+from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.job import Drawn, Job
 from lampc.backend.lanes import Lanes
 
@@ -26,6 +27,11 @@ class Want:
     job: Job
     start: int
     rows: list[int]
+
+    @property
+    def draws(self) -> bool:
+        """Whether a token is drawn after the last of the rows."""
+        return self.job.draws and self.start + len(self.rows) == len(self.job.ids)
 
 
 @dataclass(slots=True)
@@ -65,6 +71,11 @@ class Plan:
         """Everything that is wanted of it."""
         self.lanes.tell()
         return [Want(job, len(job.ids) - 1, [i]) for i, job in enumerate(self.decoding)] + self.other_wants
+
+    def matchers(self) -> list[Matcher]:
+        """The grammars of jobs that draw a token in the step."""
+        drawing = (want.job for want in self.other_wants if want.draws)
+        return [job.matcher for job in (*self.decoding, *drawing) if job.matcher is not None]
 
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""

@@ -110,7 +110,10 @@ class Request:
     least recently used first. `inf` says that they are not needed again, and they go first of all. It changes no
     token. `logprobs` asks for ln p of each generated token under the unfiltered distribution, `top_logprobs` for as
     many of the likeliest tokens at each of these places (it includes `logprobs`), `prompt_logprobs` for ln p of
-    each prompt token given those before it: the whole prompt is then computed, whatever of it is cached.
+    each prompt token given those before it: the whole prompt is then computed, whatever of it is cached. `grammar`
+    says what the generated text may be (`lampc.backend.grammar` makes one from a JSON schema, a pattern or options):
+    tokens that it leaves no choice about are computed several at once, like a prompt; the request ends where nothing
+    may follow, and before that only where the text is whole. Only `max_tokens`, a deadline and `stop` strings cut it.
     """
 
     prompt: tuple[int, ...]
@@ -144,8 +147,8 @@ class Request:
                 raise ValueError(f"{name} is {value!r}; give a number, or None")
         if not 0 <= self.key < 1 << 64:
             raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")
-        if self.score and self.forced:
-            raise ValueError("a request cannot both score and force tokens; drop one of the two")
+        if self.score and (self.forced or self.grammar is not None):
+            raise ValueError("a request cannot both score and force tokens or keep a grammar; drop one of the two")
         if self.top_logprobs < 0:
             raise ValueError(f"top_logprobs is {self.top_logprobs}; give 0 (off) or how many to report")
 
@@ -166,6 +169,7 @@ class Completion:
     `logprobs` belong to `tokens` (or to the scored ids), in nats; `top_logprobs[i]` are pairs of token id and
     ln p, the likeliest first, at the place of `tokens[i]`. `prompt_logprobs[i]` belongs to prompt token i; the
     first is None, as nothing stands before it. They end early if the request did not get through its prompt.
+    `forced_tokens` counts those of `tokens` that the grammar left no choice about: steps that nobody had to wait for.
     `metrics` says how long things took (None where nobody measured); completions are compared without them.
     """
 
@@ -180,6 +184,7 @@ class Completion:
     error: str | None = None
     prompt_logprobs: tuple[float | None, ...] | None = None
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    forced_tokens: int = 0
     metrics: RequestMetrics | None = field(default=None, compare=False)
 
 

@@ -34,12 +34,16 @@ Top = tuple[tuple[int, float], ...]  # token ids and their ln p, the likeliest f
 
 @dataclass(frozen=True, slots=True)
 class Draw:
-    """What to draw from one row: generated token `index` of the stream `key`, never a `banned` id."""
+    """What to draw from one row: generated token `index` of the stream `key`, never a `banned` id.
+
+    With `mask`, as `lampc.backend.grammar.matcher.Matcher.mask` makes it, none but those that it allows.
+    """
 
     sampling: Sampling
     key: int
     index: int
     banned: frozenset[int] = frozenset()
+    mask: NDArray[np.int32] | None = None
 
 
 def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
@@ -48,10 +52,12 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
     Raises BackendError if a row holds NaN or nothing finite.
     """
     special = {i: d for i, d in enumerate(draws) if d is not None}
-    if any(d.banned for d in special.values()):
+    if any(d.banned or d.mask is not None for d in special.values()):
         logits = logits.copy()
         for i, d in special.items():
             logits[i, [token for token in d.banned if token < logits.shape[1]]] = -np.inf
+            if d.mask is not None:
+                forbid(logits[i], d.mask)
     best = logits.argmax(axis=1)  # the first of equals; NaN counts as largest
     tops = logits[np.arange(len(best)), best]
     _check(tops)
@@ -67,6 +73,12 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
             d = special[i]
             tokens[i] = _choose(logits[i], weights, d.sampling, uniform(d.key, d.index))
     return tokens
+
+
+def forbid(logits: NDArray[np.float32], mask: NDArray[np.int32]) -> None:
+    """Sets logits [vocab] of ids whose bit in a mask is 0 to -inf."""
+    allowed = np.unpackbits(mask.view(np.uint8), count=len(logits), bitorder="little")
+    logits[allowed == 0] = -np.inf
 
 
 def _check(tops: NDArray[np.float32]) -> None:
@@ -169,12 +181,13 @@ def drawing_of(wants: Sequence[Want]) -> tuple[list[int], list[int], list[Draw |
     for number, want in enumerate(wants):
         job = want.job
         at += len(want.rows)
-        if job.draws and want.start + len(want.rows) == len(job.ids):
-            sampling, banned = job.request.sampling, job.output.banned
+        if want.draws:
+            sampling, mask = job.request.sampling, job.mask()
+            banned = job.output.banned if mask is None else frozenset()
             drawing.append(number)
             rows.append(at - 1)
-            plain = sampling.temperature == 0.0 and not banned
-            draws.append(None if plain else Draw(sampling, job.request.key, len(job.output.tokens), banned))
+            plain = sampling.temperature == 0.0 and not banned and mask is None
+            draws.append(None if plain else Draw(sampling, job.request.key, len(job.output.tokens), banned, mask))
     return drawing, rows, draws
 
 

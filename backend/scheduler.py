@@ -286,11 +286,11 @@ class Scheduler:
     def _make_room(self, plan: Plan) -> None:
         """Blocks for the next token of every running job, at the price of preempting some."""
         tree, running = self.tree, self.running
-        if tree.pool.free >= len(running):
+        if tree.pool.free >= len(running) + self._ahead():
             return
         self.lanes.settle()
-        tree.evict(len(running))
-        while tree.pool.free < len(running):
+        tree.evict(len(running) + self._ahead())
+        while tree.pool.free < len(running) + self._ahead():
             needed = sum(self._growth(job) for job in running)
             if needed <= tree.pool.free:
                 return
@@ -301,7 +301,15 @@ class Scheduler:
                 self._unrun(victim)
                 self._let_go(victim)
                 plan.starved.append((victim, OutOfBlocks(needed, tree.pool.free)))
-            tree.evict(len(running))
+            tree.evict(len(running) + self._ahead())
+
+    def _ahead(self) -> int:
+        """Blocks beyond one for each that running jobs need which know several tokens that are not on their paths."""
+        if len(self.lanes.jobs) == len(self.running):
+            return 0
+        size = self.tree.pool.block_size
+        slow = (job for job in self.running if job.lane is None and not job.fast)
+        return sum((len(job.ids) - job.cursor.length) // size for job in slow)  # type: ignore[union-attr]  # it runs
 
     def _give_way(self, plan: Plan) -> None:
         """Where no more may run, those that run give their places to those that wait and that the policy puts above

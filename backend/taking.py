@@ -5,17 +5,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from lampc.backend.job import Drawn, Job
+from lampc.backend.lanes import Lanes
 from lampc.backend.metrics import Recorder
 from lampc.backend.plan import Plan
 
 
 class Taken(NamedTuple):
-    """A job that may be over, or hears of every token: the token that it got, None if it wanted none; whether that
-    belongs to its output (a stopping id does not), and whether it is its first."""
+    """A job that may be over, or hears of every token: the token that it got, None if it wanted none; those to tell
+    its owner of (a stopping id is not, what a grammar forced is), and whether it is its first."""
 
     job: Job
     token: int | None
-    belongs: bool
+    tokens: Sequence[int]
     first: bool
 
 
@@ -26,24 +27,27 @@ def take(plan: Plan, drawn: Sequence[Drawn | int], now: float, recorder: Recorde
     taken = []
     results = plan.lanes.take(drawn[:rows], now, recorder) if rows else []
     for job, result in results:
-        taken.append(_taken(job, result, False))
+        taken.append(_taken(job, result, False, plan.lanes))
     for want, result in zip(plan.other_wants, drawn[rows:], strict=True):
         token = result if isinstance(result, int) else result.token
         first = token is not None and recorder.token(want.job.times, now)
         count += token is not None
-        taken.append(_taken(want.job, result, first))
+        taken.append(_taken(want.job, result, first, plan.lanes))
     return taken, count
 
 
-def _taken(job: Job, result: Drawn | int, first: bool) -> Taken:
+def _taken(job: Job, result: Drawn | int, first: bool, lanes: Lanes) -> Taken:
     token: int | None
     if isinstance(result, int):
         token = result
     else:
         token = result.token
         job.record(result)
-    belongs = token is not None and job.output.push(token)
-    if token is not None and belongs:
-        job.ids.append(token)
-        job.handle.sent_before.append(token)
-    return Taken(job, token, belongs, first)
+    known = len(job.ids)
+    tokens: Sequence[int] = (token,) if token is not None and job.accept(token) else ()
+    if job.matcher is not None:
+        tokens, job.untold = job.untold, []
+        if len(job.ids) > known + 1:  # they are computed all at once
+            lanes.leave(job)
+            job.fast = False
+    return Taken(job, token, tokens, first)

@@ -204,6 +204,11 @@ class Tokenizer:
         return self._special
 
     @property
+    def definition(self) -> str:
+        """The tokenizer as the text of a tokenizer.json."""
+        return str(self._fast.to_str())
+
+    @property
     def chat_template(self) -> str | None:
         return self._source
 

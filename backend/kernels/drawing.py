@@ -9,6 +9,7 @@ from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
 from lampc.backend.kernels.paged import launching
 from lampc.backend.kernels.sampling import SamplingRows, SamplingSpace, sample
+from lampc.backend.kernels.token_masks import mask_logits
 from lampc.backend.plan import Want
 from lampc.backend.sampler import Draw, drawing_of, with_logprobs
 
@@ -43,11 +44,17 @@ class DeviceSampler:
             return []
         device, vocab = logits.device, logits.shape[1]
         banned = [(i, token) for i, draw in enumerate(draws) if draw for token in draw.banned if token < vocab]
-        if banned or len(rows) < len(logits):
+        masked = [i for i, draw in enumerate(draws) if draw and draw.mask is not None]
+        if banned or masked or len(rows) < len(logits):
             logits = logits[torch.tensor(rows, device=device)]
         if banned:
             places, ids = torch.tensor(banned, device=device).T
             logits[places, ids] = -torch.inf
+        if masked:
+            masks = torch.from_numpy(np.stack([draws[i].mask for i in masked]))  # type: ignore[union-attr, arg-type]
+            index = np.full(len(rows), -1, np.int32)
+            index[masked] = range(len(masked))
+            mask_logits(logits, masks.to(device), torch.from_numpy(index).to(device))
         if self._space is None or self._space.rows < len(rows) or self._space.vocab != vocab:
             self._space = SamplingSpace(2 * len(rows), vocab, device)
         with launching(logits):

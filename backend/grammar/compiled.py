@@ -1,0 +1,69 @@
+"""The grammars of an engine, each read once."""
+
+import re
+from collections import OrderedDict
+from typing import TYPE_CHECKING
+
+from lampc.backend.errors import BadGrammar
+from lampc.backend.grammar.matcher import Matcher
+from lampc.backend.grammar.vocabulary import Vocabulary
+from lampc.backend.tokenizer import TextTokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+KEPT = 1024
+LONGEST = 1 << 20
+"""Characters of a grammar's text."""
+
+
+class Grammars:
+    """Matchers for the grammars of requests. The last `kept` grammars stay read; the vocabulary is made with the first.
+
+    Grammars are in the dialect of Lark that llguidance reads (its docs/syntax.md): rules, terminals between slashes,
+    `%json {...}` for a JSON schema, `%regex {...}`, `[lazy]` for what ends as soon as it can. `start` is the answer.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, size: int, kept: int = KEPT) -> None:
+        self._tokenizer, self._size, self._kept = tokenizer, size, kept
+        self._vocabulary: Vocabulary | None = None
+        self._read: OrderedDict[str, LLMatcher] = OrderedDict()
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens as grammars see them. Raises Unsupported."""
+        if self._vocabulary is None:
+            self._vocabulary = Vocabulary(self._tokenizer, self._size)
+        return self._vocabulary
+
+    def matcher(self, grammar: str | None) -> Matcher | None:
+        """A matcher at the beginning; None without a grammar. Raises BadGrammar or Unsupported."""
+        if grammar is None:
+            return None
+        found = self._read.get(grammar)
+        if found is None:
+            found = self._read[grammar] = self._compiled(grammar)
+            if len(self._read) > self._kept:
+                self._read.popitem(last=False)
+        else:
+            self._read.move_to_end(grammar)
+        return Matcher(found.deep_copy(), self.vocabulary)
+
+    def _compiled(self, grammar: str) -> "LLMatcher":
+        if not isinstance(grammar, str) or not grammar.strip():
+            raise BadGrammar(f"grammar is {grammar!r:.80}; give the text of one, or None")
+        if len(grammar) > LONGEST:
+            raise BadGrammar(f"the grammar has {len(grammar)} characters; at most {LONGEST} are read")
+        from llguidance import LLMatcher
+
+        # The same form whatever the text begins with: llguidance takes JSON of its own where it sees some.
+        made = LLMatcher(self.vocabulary.tokens, LLMatcher.grammar_from_lark(grammar), log_level=0)
+        if made.is_error():
+            raise BadGrammar(_placed(made.get_error()))
+        return made
+
+
+def _placed(error: str) -> str:
+    """What llguidance says, with line and column named."""
+    said = re.sub(r"^(?:at )?(\d+)\((\d+)\): ", r"line \1, column \2: ", error.strip())
+    return f"the grammar cannot be used: {said}"

@@ -1,0 +1,110 @@
+"""A grammar at one place in one answer."""
+
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lampc.backend.errors import BackendError
+from lampc.backend.grammar.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from llguidance import LLMatcher
+
+Words = NDArray[np.int32]
+
+
+class Matcher:
+    """What may follow, and what must. Its methods are for one thread, but `fill`, which may run in another one.
+
+    Tokens that must follow are those that the tokenizer itself makes of the text that must: as far as they are certain
+    whatever comes after it. The last one or two of such a text are often not, since they could be one with what
+    follows; they are left to whoever draws, under a mask that holds that text.
+    """
+
+    __slots__ = ("_filled", "_inner", "_mask", "_vocabulary", "failure")
+
+    def __init__(self, inner: "LLMatcher", vocabulary: Vocabulary) -> None:
+        self._inner = inner
+        self._vocabulary = vocabulary
+        self._mask: Words = np.zeros(-(-vocabulary.size // 32), np.int32)
+        self._filled: Future[None] | bool = False
+        self.failure = ""  # why it cannot go on
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing may follow: the answer is whole."""
+        return bool(self._inner.is_stopped())
+
+    def take(self, token: int) -> bool:
+        """Goes on with a token; False if it must not stand here, and then nothing can be done any more."""
+        self.wait()
+        self._filled = False
+        taken = bool(self._inner.consume_token(token))
+        if not taken:
+            self.failure = self._inner.get_error() or f"token {token} must not stand here"
+        return taken
+
+    def forced(self) -> list[int]:
+        """The tokens that must follow; it has gone on with them already."""
+        if self.failure or self.ended:
+            return []
+        tokens: list[int] = self._inner.compute_ff_tokens()
+        for token in tokens:
+            if not self.take(token):
+                raise BackendError(f"the grammar forces token {token} and does not take it: {self.failure}")
+        return tokens
+
+    # -- masks -------------------------------------------------------------------------------------------
+
+    def begin(self, filled: "Future[None]") -> None:
+        """Somebody is about to call `fill`, and `filled` says when that is done."""
+        self._filled = filled
+
+    def fill(self) -> None:
+        """Computes the next mask. Gives other threads of Python their turn meanwhile."""
+        self._inner.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+
+    def wait(self) -> None:
+        """Until nobody computes with it any more."""
+        if isinstance(self._filled, Future):
+            self._filled.result()
+            self._filled = True
+
+    def mask(self, stops: Iterable[int], banned: Iterable[int] = ()) -> Words:
+        """Bit i % 32 of word i // 32 says whether token i may follow, int32 [ceil(ids / 32)].
+
+        `stops` may where the answer may end, whatever they spell; `banned` may not, unless nothing else is left.
+        Raises BackendError if the grammar is too much work at this place.
+        """
+        if not self._filled:
+            self.fill()
+            self._filled = True
+        self.wait()
+        if self._inner.is_error():
+            raise BackendError(f"the grammar failed: {self._inner.get_error()}")
+        ends = self._vocabulary.ends
+        bits = self._mask.view(np.uint32)
+        may_end = any(_has(bits, end) for end in ends)
+        made = bits.copy()
+        for end in ends:
+            _set(made, end, False)
+        for stop in stops:
+            _set(made, stop, may_end)
+        for token in banned:
+            _set(made, token, False)
+        if may_end and not made.any():
+            return self._mask
+        return made.view(np.int32)
+
+
+def _has(bits: NDArray[np.uint32], token: int) -> bool:
+    return bool(int(bits[token >> 5]) >> (token & 31) & 1)
+
+
+def _set(bits: NDArray[np.uint32], token: int, on: bool) -> None:
+    word, bit = token >> 5, 1 << (token & 31)
+    if word < len(bits):
+        bits[word] = int(bits[word]) | bit if on else int(bits[word]) & ~bit & 0xFFFFFFFF

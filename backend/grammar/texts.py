@@ -1,0 +1,59 @@
+"""Grammars from what they mostly are: a JSON schema, a pattern, a few texts. All give the text of `Request.grammar`.
+
+`lead` is what the tokenizer puts before a text, see `lampc.backend.grammar.vocabulary`; the grammar begins with it.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+"""JSON in one way only, as `json.dumps` writes it: what could be spaces or none would have to be decided by the model."""
+
+
+def json_schema(schema: Mapping[str, Any] | bool | str, lead: str = "") -> str:
+    """JSON that a schema (or its text) takes, on one line, keys in the schema's order.
+
+    Spaces are those of `json.dumps`, unless the schema says otherwise under "x-guidance", as llguidance reads it.
+    Raises ValueError for what is no schema; what llguidance cannot do of one, `submit` says.
+    """
+    if isinstance(schema, str):
+        try:
+            schema = json.loads(schema)
+        except ValueError as error:
+            raise ValueError(f"json_schema is not JSON: {error}") from None
+    if isinstance(schema, bool):
+        schema = {} if schema else {"not": {}}
+    if not isinstance(schema, Mapping):
+        raise ValueError(f"json_schema is {schema!r:.80}; give a JSON schema, an object")
+    try:
+        text = json.dumps({"x-guidance": SPACES, **schema}, ensure_ascii=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"json_schema is not JSON: {error}") from None
+    return f"start: {_leading(lead)}%json {text}\n"
+
+
+def regex(pattern: str, lead: str = "") -> str:
+    """Texts that a pattern takes as a whole, in the syntax of Rust's crate `regex`: no look-around, no references
+    back. Raises ValueError."""
+    if not isinstance(pattern, str) or not pattern:
+        raise ValueError(f"regex is {pattern!r:.80}; give a pattern")
+    from llguidance import regex_to_lark
+
+    inner = regex_to_lark(pattern, use_ascii="").replace("\n", "\\n")
+    return f"start: {_leading(lead)}v\nv: /{inner}/\n"
+
+
+def choice(options: Sequence[str], lead: str = "") -> str:
+    """One of a few texts. Raises ValueError."""
+    if isinstance(options, str) or not isinstance(options, Sequence) or not options:
+        raise ValueError(f"choice is {options!r:.80}; give a list of texts")
+    for i, option in enumerate(options):
+        if not isinstance(option, str) or not option:
+            raise ValueError(f"choice[{i}] is {option!r:.80}; give a text of at least one character")
+    texts = " | ".join(json.dumps(o, ensure_ascii=False) for o in dict.fromkeys(options))
+    return f"start: {_leading(lead)}({texts})\n"
+
+
+def _leading(lead: str) -> str:
+    return f"{json.dumps(lead)} " if lead else ""

@@ -1,0 +1,85 @@
+"""A tokenizer as llguidance needs it: the bytes of each token, and how a text is cut into tokens.
+
+A grammar is about the bytes that tokens spell, one after the other. Some tokenizers put a space before each text, and
+mostly take it away again when they decode: "yes" is the token " yes". Their grammars begin with that space (`lead`),
+and have it after each line break too if the tokenizer does so there (`line_lead`); within a text they are cut as all
+others are.
+"""
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from lampc.backend.errors import Unsupported
+from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
+
+if TYPE_CHECKING:
+    from llguidance import LLTokenizer
+
+_PROBES = ("a b", "a\nb", "x: 12, yes", "naïve (1)", '{"a": [1, 2]}')
+
+
+class Vocabulary:
+    """The tokens of an engine with `size` ids; `ends` are those that end a text. Takes about a second for 150,000.
+
+    Raises Unsupported for a tokenizer whose tokens do not spell what it was given, or that has no end.
+    """
+
+    def __init__(self, tokenizer: TextTokenizer, size: int) -> None:
+        self.size = size
+        self.ends = frozenset(i for i in tokenizer.eos_ids if i < size)
+        if not self.ends:
+            raise Unsupported("a grammar needs a token that ends a text, and this tokenizer has none (eos_token)")
+        self.tokens: LLTokenizer = _tokens(tokenizer, size, sorted(self.ends))
+        self.lead = self._spelled(tokenizer, "a").removesuffix("a")
+        self.line_lead = self._spelled(tokenizer, "a\na").removeprefix(f"{self.lead}a\n").removesuffix("a")
+        for text in _PROBES:
+            if self.tokens.decode_bytes(self.tokens.tokenize_str(text)) != text.encode():
+                raise Unsupported(f"this tokenizer makes something else of the text {text!r}: no grammar can be kept")
+
+    def _spelled(self, tokenizer: TextTokenizer, text: str) -> str:
+        return self.tokens.decode_bytes(tokenizer.encode(text)).decode("utf-8", "replace")
+
+
+def _tokens(tokenizer: TextTokenizer, size: int, ends: list[int]) -> "LLTokenizer":
+    from llguidance import LLTokenizer
+
+    if isinstance(tokenizer, Tokenizer):
+        source = json.dumps(_unprefixed(json.loads(tokenizer.definition)))
+        return LLTokenizer(source, n_vocab=size, eos_token=ends)
+    if isinstance(tokenizer, ByteTokenizer):
+        return LLTokenizer(_Bytes(tokenizer), n_vocab=size, eos_token=ends)  # type: ignore[arg-type]
+    raise Unsupported(f"{type(tokenizer).__name__} is not known to grammars; they take tokenizer.json of a checkpoint")
+
+
+def _unprefixed(part: Any) -> Any:
+    """The definition of the same tokenizer, but for spaces that it puts before texts."""
+    if isinstance(part, list):
+        return [_unprefixed(p) for p in part if not (isinstance(p, dict) and p.get("type") == "Prepend")]
+    if not isinstance(part, dict):
+        return part
+    changes: dict[str, Any] = {"ByteLevel": {"add_prefix_space": False}, "Metaspace": {"prepend_scheme": "never"}}
+    made = {name: _unprefixed(p) if name in _NESTED else p for name, p in part.items()}
+    for name in ("normalizer", "pre_tokenizer"):
+        if isinstance(made.get(name), dict) and made[name].get("type") == "Prepend":
+            made[name] = None
+    if part.get("type") == "Metaspace":
+        made.pop("add_prefix_space", None)
+    return {**made, **changes.get(str(part.get("type")), {})}
+
+
+_NESTED = ("normalizer", "normalizers", "pre_tokenizer", "pretokenizers")
+
+
+class _Bytes:
+    """What llguidance asks of a tokenizer that is no file."""
+
+    is_tokenizer_wrapper = True
+    bos_token_id = None
+
+    def __init__(self, tokenizer: ByteTokenizer) -> None:
+        self.eos_token_id = min(tokenizer.eos_ids)
+        self.tokens = [bytes([i]) for i in range(256)] + [m.encode() for m in tokenizer.MARKERS]
+        self.special_token_ids = list(range(256, len(self.tokens)))
+
+    def __call__(self, text: bytes) -> list[int]:
+        return list(text)
