@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lampc.backend.api import EngineInfo, EngineStats, TokenEngine
     from lampc.backend.errors import (
         BackendError,
+        BadGrammar,
         CheckpointError,
         ContextTooLong,
         EngineClosed,
@@ -31,13 +32,15 @@ if TYPE_CHECKING:
     from lampc.backend.load import load_engine
     from lampc.backend.metrics import EngineMetrics, RequestMetrics
     from lampc.backend.request import Completion, Handle, PrefixRef, Request, Sampling, State
-    from lampc.backend.results import Generation, Scored
+    from lampc.backend.results import Chosen, Generation, Scored
     from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
 
 _HOMES = {
     "BackendError": "errors",
+    "BadGrammar": "errors",
     "ByteTokenizer": "tokenizer",
     "CheckpointError": "errors",
+    "Chosen": "results",
     "Completion": "request",
     "ContextTooLong": "errors",
     "Engine": "facade",
@@ -71,8 +74,10 @@ _HOMES = {
 
 __all__ = [
     "BackendError",
+    "BadGrammar",
     "ByteTokenizer",
     "CheckpointError",
+    "Chosen",
     "Completion",
     "ContextTooLong",
     "Engine",

@@ -16,7 +16,7 @@ from lampc.backend.metrics import EngineMetrics
 from lampc.backend.options import Options, Wanted, check_load_options, wanted
 from lampc.backend.prompts import Message, Prompt, Prompts
 from lampc.backend.request import Completion, PrefixRef, Request, Sampling
-from lampc.backend.results import Generation, Scored
+from lampc.backend.results import Chosen, Generation, Scored
 from lampc.backend.streams import AsyncStream, Stream
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -180,6 +180,25 @@ class Engine:
         groups = self._scorings(prefix, choices, priority, timeout)
         return _scored(groups, await self._arun(groups))
 
+    def choose(
+        self, prefix: Prompt, choices: Sequence[str], *, priority: int = 0, timeout: float | None = None
+    ) -> Chosen:
+        """The choice with the highest ln p as the continuation of `prefix`; of equals the first.
+
+        This compares whole texts. `generate(prefix, choice=choices)` draws one token by token instead: it costs a
+        step where they differ in their first token, and is what a model that is kept to them says.
+
+        Example:
+            >>> engine.choose("Is the sky blue? Answer:", [" yes", " no"]).text
+        """
+        return _chosen(choices, self.score(prefix, choices, priority=priority, timeout=timeout))
+
+    async def achoose(
+        self, prefix: Prompt, choices: Sequence[str], *, priority: int = 0, timeout: float | None = None
+    ) -> Chosen:
+        """`choose` for asyncio."""
+        return _chosen(choices, await self.ascore(prefix, choices, priority=priority, timeout=timeout))
+
     def astream(
         self, prompt: Prompt | Sequence[Message], sampling: Sampling | None = None, **options: Unpack[Options]
     ) -> AsyncStream:
@@ -304,6 +323,13 @@ def _collect(tickets: list[list[Ticket]], completions: Sequence[Completion]) -> 
             if completion.finish == "error":
                 raise RequestFailed(f"prompt or choice {place} failed: {completion.error}", results)
     return results
+
+
+def _chosen(choices: Sequence[str], scores: Sequence[Scored]) -> Chosen:
+    if not scores:
+        raise ValueError("choices is empty; give at least one text")
+    index = max(range(len(scores)), key=lambda i: (scores[i].total, -i))
+    return Chosen(choices[index], index, tuple(scores))
 
 
 def _scored(groups: list[list[Request]], results: list[Generation]) -> list[Scored]:

@@ -180,8 +180,9 @@ class Job:
         assert self.matcher is not None
         forced = []
         for token in [] if self.output.done else self.matcher.forced():
-            if self.output.done or not self.output.push(token):
+            if self.output.done:
                 break
+            self.output.push(token, forced=True)
             forced.append(token)
         else:
             if self.matcher.ended:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, TypedDict
 
 from lampc.backend.errors import UnknownOption
+from lampc.backend.grammar import texts
 from lampc.backend.random_keys import fork_key, prompt_key
 from lampc.backend.request import Request, Sampling
 from lampc.backend.tokenizer import TextTokenizer
@@ -19,7 +20,8 @@ class Options(TypedDict, total=False):
     `stop` (a string or several), `stop_ids`, `ignore_eos`. Further: `n` generations from each prompt (1); `seed`
     (0), from which all draws come, together with the prompt; `forced`, a text or token ids that the generation begins
     with; `priority` (higher first); `timeout` in seconds; `logprobs`, `prompt_logprobs` and `top_logprobs` as in
-    `Request`.
+    `Request`. What the text may be says one of `json_schema` (a schema, or its text), `regex`, `choice` (texts, one of
+    which it is) and `grammar` (Lark, see `lampc.backend.grammar.compiled`).
     """
 
     temperature: float
@@ -39,6 +41,10 @@ class Options(TypedDict, total=False):
     logprobs: bool
     prompt_logprobs: bool
     top_logprobs: int
+    json_schema: Mapping[str, Any] | bool | str | None
+    regex: str | None
+    choice: Sequence[str] | None
+    grammar: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,10 @@ class Wanted:
     logprobs: bool = False
     prompt_logprobs: bool = False
     top_logprobs: int = 0
+    json_schema: Any = None
+    regex: str | None = None
+    choice: Sequence[str] | None = None
+    grammar: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("n", 1), ("seed", None), ("priority", None), ("top_logprobs", 0)):
@@ -70,6 +80,18 @@ class Wanted:
         limit = self.timeout
         if limit is not None and (not isinstance(limit, int | float) or isinstance(limit, bool) or not limit > 0):
             raise ValueError(f"timeout is {limit!r}; give seconds above 0, or None")
+        given = [name for name in ("json_schema", "regex", "choice", "grammar") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are given; a text keeps one of them")
+        self._grammar()
+
+    def _grammar(self) -> str | None:
+        """The text of the grammar that these options come to. Raises ValueError."""
+        if self.json_schema is not None:
+            return texts.json_schema(self.json_schema)
+        if self.regex is not None:
+            return texts.regex(self.regex)
+        return self.grammar if self.choice is None else texts.choice(self.choice)
 
     def requests(self, ids: Sequence[int], tokenizer: TextTokenizer) -> list[Request]:
         """`n` requests for one prompt; the tree makes them forks of one prefill.
@@ -79,6 +101,7 @@ class Wanted:
         prompt = tuple(ids)
         key = prompt_key(self.seed, prompt)
         forced = tuple(tokenizer.encode(self.forced)) if isinstance(self.forced, str) else self.forced
+        grammar = self._grammar()
         deadline = None if self.timeout is None else time.monotonic() + self.timeout
         return [
             Request(
@@ -88,6 +111,7 @@ class Wanted:
                 forced=forced,
                 priority=self.priority,
                 deadline=deadline,
+                grammar=grammar,
                 logprobs=self.logprobs,
                 prompt_logprobs=self.prompt_logprobs and fork == 0,
                 top_logprobs=self.top_logprobs,

@@ -128,9 +128,9 @@ class Output:
         """Ids that must not be drawn now."""
         return self._stop_ids if len(self.tokens) < self._sampling.min_tokens else frozenset()
 
-    def push(self, token: int) -> bool:
-        """Takes a token; True if it belongs to the output (a stopping id does not)."""
-        if token in self._stop_ids and len(self.tokens) >= self._sampling.min_tokens:
+    def push(self, token: int, forced: bool = False) -> bool:
+        """Takes a token; True if it belongs to the output (a stopping id does not, unless a grammar forced it)."""
+        if not forced and token in self._stop_ids and len(self.tokens) >= self._sampling.min_tokens:
             self.done, self.reason = True, token
             return False
         self.tokens.append(token)

@@ -56,3 +56,12 @@ class Scored:
     def mean(self) -> float:
         """ln p per token: compares continuations of different length."""
         return self.total / len(self.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """The likeliest of a few texts as the continuation of a prefix, its place among them, and how likely all are."""
+
+    text: str
+    index: int
+    scores: tuple[Scored, ...]

@@ -1,5 +1,6 @@
 """The grammars of an engine, each read once."""
 
+import json
 import re
 from collections import OrderedDict
 from typing import TYPE_CHECKING
@@ -22,6 +23,7 @@ class Grammars:
 
     Grammars are in the dialect of Lark that llguidance reads (its docs/syntax.md): rules, terminals between slashes,
     `%json {...}` for a JSON schema, `%regex {...}`, `[lazy]` for what ends as soon as it can. `start` is the answer.
+    The terminals `LEAD` and `LINE_LEAD` are defined here, see `lampc.backend.grammar.vocabulary`.
     """
 
     def __init__(self, tokenizer: TextTokenizer, size: int, kept: int = KEPT) -> None:
@@ -56,6 +58,9 @@ class Grammars:
             raise BadGrammar(f"the grammar has {len(grammar)} characters; at most {LONGEST} are read")
         from llguidance import LLMatcher
 
+        for name, text in (("LEAD", self.vocabulary.lead), ("LINE_LEAD", self.vocabulary.line_lead)):
+            if re.search(rf"\b{name}\b", grammar) and not re.search(rf"^\s*{name}\s*:", grammar, re.MULTILINE):
+                grammar = f"{grammar}\n{name}: {json.dumps(text)}\n"
         # The same form whatever the text begins with: llguidance takes JSON of its own where it sees some.
         made = LLMatcher(self.vocabulary.tokens, LLMatcher.grammar_from_lark(grammar), log_level=0)
         if made.is_error():

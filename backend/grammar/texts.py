@@ -1,6 +1,6 @@
 """Grammars from what they mostly are: a JSON schema, a pattern, a few texts. All give the text of `Request.grammar`.
 
-`lead` is what the tokenizer puts before a text, see `lampc.backend.grammar.vocabulary`; the grammar begins with it.
+The terminal `LEAD` stands for what the tokenizer puts before a text, see `lampc.backend.grammar.vocabulary`.
 """
 
 import json
@@ -11,7 +11,7 @@ SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator":
 """JSON in one way only, as `json.dumps` writes it: what could be spaces or none would have to be decided by the model."""
 
 
-def json_schema(schema: Mapping[str, Any] | bool | str, lead: str = "") -> str:
+def json_schema(schema: Mapping[str, Any] | bool | str) -> str:
     """JSON that a schema (or its text) takes, on one line, keys in the schema's order.
 
     Spaces are those of `json.dumps`, unless the schema says otherwise under "x-guidance", as llguidance reads it.
@@ -30,10 +30,10 @@ def json_schema(schema: Mapping[str, Any] | bool | str, lead: str = "") -> str:
         text = json.dumps({"x-guidance": SPACES, **schema}, ensure_ascii=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"json_schema is not JSON: {error}") from None
-    return f"start: {_leading(lead)}%json {text}\n"
+    return f"start: LEAD %json {text}\n"
 
 
-def regex(pattern: str, lead: str = "") -> str:
+def regex(pattern: str) -> str:
     """Texts that a pattern takes as a whole, in the syntax of Rust's crate `regex`: no look-around, no references
     back. Raises ValueError."""
     if not isinstance(pattern, str) or not pattern:
@@ -41,10 +41,10 @@ def regex(pattern: str, lead: str = "") -> str:
     from llguidance import regex_to_lark
 
     inner = regex_to_lark(pattern, use_ascii="").replace("\n", "\\n")
-    return f"start: {_leading(lead)}v\nv: /{inner}/\n"
+    return f"start: LEAD v\nv: /{inner}/\n"
 
 
-def choice(options: Sequence[str], lead: str = "") -> str:
+def choice(options: Sequence[str]) -> str:
     """One of a few texts. Raises ValueError."""
     if isinstance(options, str) or not isinstance(options, Sequence) or not options:
         raise ValueError(f"choice is {options!r:.80}; give a list of texts")
@@ -52,8 +52,4 @@ def choice(options: Sequence[str], lead: str = "") -> str:
         if not isinstance(option, str) or not option:
             raise ValueError(f"choice[{i}] is {option!r:.80}; give a text of at least one character")
     texts = " | ".join(json.dumps(o, ensure_ascii=False) for o in dict.fromkeys(options))
-    return f"start: {_leading(lead)}({texts})\n"
-
-
-def _leading(lead: str) -> str:
-    return f"{json.dumps(lead)} " if lead else ""
+    return f"start: LEAD ({texts})\n"

@@ -1,9 +1,9 @@
 """A tokenizer as llguidance needs it: the bytes of each token, and how a text is cut into tokens.
 
 A grammar is about the bytes that tokens spell, one after the other. Some tokenizers put a space before each text, and
-mostly take it away again when they decode: "yes" is the token " yes". Their grammars begin with that space (`lead`),
-and have it after each line break too if the tokenizer does so there (`line_lead`); within a text they are cut as all
-others are.
+mostly take it away again when they decode: "yes" is the token " yes". A grammar says where it would stand by the
+terminals `LEAD`, before a text, and `LINE_LEAD`, after a line break: they are empty where the tokenizer does no such
+thing. Within a text such tokenizers cut as all others do.
 """
 
 import json
@@ -45,7 +45,10 @@ def _tokens(tokenizer: TextTokenizer, size: int, ends: list[int]) -> "LLTokenize
 
     if isinstance(tokenizer, Tokenizer):
         source = json.dumps(_unprefixed(json.loads(tokenizer.definition)))
-        return LLTokenizer(source, n_vocab=size, eos_token=ends)
+        try:
+            return LLTokenizer(source, n_vocab=size, eos_token=ends)
+        except ValueError as error:
+            raise Unsupported(f"llguidance cannot read this tokenizer, so no grammar can be kept: {error}") from error
     if isinstance(tokenizer, ByteTokenizer):
         return LLTokenizer(_Bytes(tokenizer), n_vocab=size, eos_token=ends)  # type: ignore[arg-type]
     raise Unsupported(f"{type(tokenizer).__name__} is not known to grammars; they take tokenizer.json of a checkpoint")
@@ -81,5 +84,5 @@ class _Bytes:
         self.tokens = [bytes([i]) for i in range(256)] + [m.encode() for m in tokenizer.MARKERS]
         self.special_token_ids = list(range(256, len(self.tokens)))
 
-    def __call__(self, text: bytes) -> list[int]:
-        return list(text)
+    def __call__(self, text: str | bytes) -> list[int]:
+        return list(text.encode() if isinstance(text, str) else text)
