@@ -82,7 +82,10 @@ def _allowed(token: int, mask: NDArray[np.int32]) -> int:
 
 class FakeEngine(EngineCore):
     """`reply` is a function of the prompt's text, or replies in order of submission; by default each prompt
-    gets a word made from its hash. Logprobs are 0, without alternatives. Everything else is as in the paged engine."""
+    gets a word made from its hash. Logprobs are 0, without alternatives. What a grammar does not take of a reply
+    becomes the lowest token that it does. Everything else is as in the paged engine."""
+
+    scripted = True
 
     def __init__(
         self,

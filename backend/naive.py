@@ -189,8 +189,9 @@ class NaiveEngine:
             told, job.untold = job.untold, []
         is_first = drawn.token is not None and self._recorder.token(job.times, now)
         self._generated += drawn.token is not None
-        for token in told if job.handle.on_token is not None else ():
-            job.handle.on_token(job.handle, token)
+        if job.handle.on_token is not None:
+            for token in told:
+                job.handle.on_token(job.handle, token)
         if is_first and not job.handle.done:
             self._tell("first_token", job.handle, job.handle.state)
         if job.handle.done:

@@ -308,8 +308,11 @@ class Scheduler:
         if len(self.lanes.jobs) == len(self.running):
             return 0
         size = self.tree.pool.block_size
-        slow = (job for job in self.running if job.lane is None and not job.fast)
-        return sum((len(job.ids) - job.cursor.length) // size for job in slow)  # type: ignore[union-attr]  # it runs
+        blocks = 0
+        for job in self.running:
+            if job.lane is None and not job.fast and job.cursor is not None:
+                blocks += (len(job.ids) - job.cursor.length) // size
+        return blocks
 
     def _give_way(self, plan: Plan) -> None:
         """Where no more may run, those that run give their places to those that wait and that the policy puts above

@@ -146,7 +146,7 @@ class CallDesk:
         """Take a call for a client. What is known is answered at once."""
         model = view.model
         open_ = view.open(sampling) and not draw.sample
-        prompt = _digest(ids, messages, score, view.extra + ("\nopen" if open_ else ""))
+        prompt = _digest(ids, messages, score, view.extra + ("\nopen" if open_ else "") + view.grammar)
         sampling = view.sampling(sampling)
         if draw.sample and sampling.temperature == 0.0:
             # passes merge equal greedy calls, so their further rollouts are one draw too, whatever the call site
@@ -182,7 +182,7 @@ class CallDesk:
                 draw.row,
                 next(self._requests),
             )
-            call.open = open_
+            call.open, call.grammar = open_, view.grammar
             call.name, call.cached, call.kept = name, cached, view.cached
             call.waiting.append(waiting)
             self._open[name] = (model, call)
@@ -374,7 +374,15 @@ class CallDesk:
             model=model.target.info.name,
             request=call.number,
         )
-        usage = Usage(1, 0, answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens, answer.generated_tokens)
+        usage = Usage(
+            1,
+            0,
+            answer.prompt_tokens,
+            answer.computed_tokens,
+            answer.cached_tokens,
+            answer.generated_tokens,
+            forced_tokens=answer.forced_tokens,
+        )
         for i, waiting in enumerate(call.waiting):
             # whoever else asked for the same call gets it for nothing
             used = Usage.stored(answer.prompt_tokens) if i else usage

@@ -121,7 +121,8 @@ class CellTable:
 
     def _parameters(self, bound: Bound) -> tuple[Any, ...]:
         model = self.session.models.get(bound.model, self.module)
-        return (bound.name, bound.instruction, bound.demos, bound.layout, model.target.info.digest, model.mode)
+        numerics = model.target.info.digest, model.mode, model.structured
+        return (bound.name, bound.instruction, bound.demos, bound.layout, *numerics)
 
     # -- running ------------------------------------------------------------------------------------
 
@@ -223,4 +224,10 @@ def _record(outcome: Outcome) -> dict[str, Any]:
 
 def _from_record(cell: Cell, record: dict[str, Any]) -> Outcome:
     error = RowError(*record["error"]) if record["error"] else None
-    return Outcome(cell, record["value"], error, [TraceStep(*t) for t in record["trace"]], Usage(*record["usage"]))
+    return Outcome(
+        cell,
+        record["value"],
+        error,
+        [TraceStep(*t) for t in record["trace"]],
+        Usage(**dict(zip(_KEPT, record["usage"], strict=False))),
+    )

@@ -45,6 +45,7 @@ _USAGE: dict[str, type | tuple[type, ...]] = {
     "cached_tokens": int,
     "stored_tokens": int,
     "generated_tokens": int,
+    "forced_tokens": int,
     "seconds": Number,
 }
 

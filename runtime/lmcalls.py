@@ -78,9 +78,11 @@ class LMCalls:
             grown = ContextValue(context.model, context.ids + answer.ids)
             self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
 
+        bound = block.task.bound[op.predictor.name]
+        model = context.model.asking(bound.layout, bound.signature)
         block.scope.pending += 1
         self.services.desk.request(
-            context.model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
+            model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
         )
 
     def _score(self, block: Block, i: int, op: Score, context: ContextValue) -> None:

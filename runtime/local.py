@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -15,18 +16,28 @@ if TYPE_CHECKING:
     from lampc.backend.output import TextPieces
     from lampc.ir import Target
 
+logger = logging.getLogger(__name__)
+
 
 class LocalModel:
-    """An engine of ours."""
+    """An engine of ours.
 
-    def __init__(self, engine: TokenEngine, name: str) -> None:
+    `structured`: whether answers are kept to what their layout reads, unless an `LM` says otherwise. By default they
+    are, but for an engine whose replies are scripted, and where a grammar cannot be kept (the log says why); if it is
+    True, such a call fails.
+    """
+
+    def __init__(self, engine: TokenEngine, name: str, structured: bool | None = None) -> None:
         info = engine.info
         self.engine = engine
         self.mode = "exact" if info.exact else "fast"
+        self.structured = structured if structured is not None else not getattr(engine, "scripted", False)
         self.target: Target = LocalTarget(
             ModelInfo(name, info.digest, info.context_length, info.kv_bytes_per_token, info.vocab_size),
             engine.tokenizer,
         )
+        self._firm = structured is True
+        self._refused: set[str] = set()  # grammars that the engine does not take
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
         self._pieces: dict[int, TextPieces] = {}
         self._failed: list[tuple[ModelCall, Answer]] = []
@@ -37,7 +48,7 @@ class LocalModel:
         self._feed()
 
     def _feed(self) -> None:
-        from lampc.backend import BackendError, Request
+        from lampc.backend import BackendError, BadGrammar, Request, Unsupported
         from lampc.backend import Sampling as EngineSampling
         from lampc.backend.errors import QueueFull
         from lampc.backend.output import TextPieces
@@ -50,10 +61,19 @@ class LocalModel:
                 room = self.target.info.context_length - len(call.ids)
                 most = max(min(s.max_tokens or room, room), 1)
                 drawn = EngineSampling(s.temperature, s.top_k, s.top_p, most, 0, s.stop)
-                handle = self.engine.submit(Request(call.ids, drawn, call.draw, score=call.score))
+                grammar = call.grammar if call.grammar and call.grammar not in self._refused else None
+                handle = self.engine.submit(Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar))
             except QueueFull:
                 self._backlog.appendleft(call)
                 return
+            except (BadGrammar, Unsupported) as e:
+                if grammar is None or self._firm:
+                    self._failed.append((call, failed(e)))
+                    continue
+                logger.warning("answers of %s are not kept to their form: %s", call.node or "a call", e)
+                self._refused.add(grammar)
+                self._backlog.appendleft(call)
+                continue
             except (BackendError, ValueError) as e:
                 self._failed.append((call, failed(_as_lm_error(e, self.target.info.name))))
                 continue
@@ -128,6 +148,7 @@ def _answer(handle: Handle) -> Answer:
         len(c.tokens),
         error=(c.error or c.finish) if c.finish in ("error", "timeout", "abort") else "",
         score=sum(c.logprobs or ()),
+        forced_tokens=c.forced_tokens,
     )
 
 

@@ -22,8 +22,9 @@ class Answer:
     """A finished call. `ids` are the generated token ids (local models). Token counts are this call's own.
 
     `score` is the log-probability, in nats, of the continuation that a scoring call asked about. Endpoints may also
-    give `tool_calls` (as they send them), `reasoning`, and `choices` (texts) where several were asked for. Of a call
-    that failed `error` says why, `exception` is what was raised, if anything.
+    give `tool_calls` (as they send them), `reasoning`, and `choices` (texts) where several were asked for.
+    `forced_tokens` of the generated ones its grammar left no choice about. Of a call that failed `error` says why,
+    `exception` is what was raised, if anything.
     """
 
     text: str
@@ -40,6 +41,7 @@ class Answer:
     reasoning: str = ""
     choices: tuple[str, ...] = ()
     exception: Exception | None = None
+    forced_tokens: int = 0
 
     def record(self) -> dict[str, Any]:
         """What the store keeps."""
@@ -57,6 +59,8 @@ class Answer:
             kept["reasoning"] = self.reasoning
         if self.choices:
             kept["choices"] = list(self.choices)
+        if self.forced_tokens:
+            kept["forced_tokens"] = self.forced_tokens
         return kept
 
     @staticmethod
@@ -74,6 +78,7 @@ class Answer:
             tool_calls=tuple(record.get("tool_calls", ())),
             reasoning=record.get("reasoning", ""),
             choices=tuple(record.get("choices", ())),
+            forced_tokens=record.get("forced_tokens", 0),
         )
 
 
@@ -82,7 +87,8 @@ class ModelCall:
     """One call. Local: `ids` is the whole prompt. Remote: `messages`. `draw` are 64 random bits.
 
     With `score`, nothing is generated: these ids are scored as the continuation of the prompt. `extra` are further
-    options for an endpoint, a JSON object as text. `name` is what the desk knows the call by, `number` what events do.
+    options for an endpoint, a JSON object as text, `grammar` is what an engine of ours keeps the answer to. `name` is
+    what the desk knows the call by, `number` what events do.
     """
 
     key: CallKey
@@ -102,6 +108,7 @@ class ModelCall:
     waiting: list[Any] = field(default_factory=list)
     told: bool = False  # of a model that is Python code: whether it knows of the call
     maker: int = 0  # the same: the thread that makes the call
+    grammar: str = ""
     site: Any = None  # the same: what all draws of the call have in common, if there may be several
 
     @property

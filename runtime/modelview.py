@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Sampling, Signature, Target
+from lampc.ir.adapters.constrained import constrained
 from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import outputs_schema
 from lampc.ir.content import SPREAD
@@ -24,9 +25,22 @@ Watch = Callable[[Answer, Usage, tuple[int, ...], tuple[tuple[str, str], ...]], 
 
 class ModelView:
     """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
-    the endpoint with every call. With `cached` False calls are neither looked up nor kept."""
+    the endpoint with every call, `grammar` to an engine of ours. With `cached` False calls are neither looked up nor
+    kept."""
 
-    __slots__ = ("_forms", "_made", "_told", "cached", "defaults", "extra", "lm", "model", "structured", "watched")
+    __slots__ = (
+        "_forms",
+        "_made",
+        "_told",
+        "cached",
+        "defaults",
+        "extra",
+        "grammar",
+        "lm",
+        "model",
+        "structured",
+        "watched",
+    )
 
     def __init__(
         self,
@@ -35,14 +49,16 @@ class ModelView:
         extra: str = "",
         cached: bool = True,
         lm: BaseLM | None = None,
+        grammar: str = "",
     ) -> None:
-        self.model, self.defaults, self.extra = model, dict(defaults or {}), extra
+        self.model, self.defaults, self.extra, self.grammar = model, dict(defaults or {}), extra, grammar
         self.cached, self.lm = cached, lm
-        self.structured = lm is not None and bool(lm.kwargs.get("structured_outputs"))
+        said = lm.kwargs.get("structured_outputs") if lm is not None else None
+        self.structured = bool(getattr(model, "structured", False) if said is None else said)
         self.watched = lm is not None and lm.watches
         self._made: dict[Sampling, Sampling] = {}
         self._told: dict[str, ModelView] = {}
-        self._forms: dict[int, tuple[Signature, ModelView]] = {}
+        self._forms: dict[tuple[int, str], tuple[Signature, ModelView]] = {}
 
     @property
     def target(self) -> Target:
@@ -79,16 +95,26 @@ class ModelView:
         )
 
     def asking(self, layout: str, signature: Signature) -> ModelView:
-        """The view for calls whose answers are JSON: with the schema of their outputs, if the LM is to be told it."""
-        if not self.structured or layout.removesuffix(STRICT) != "json":
+        """The view for calls whose answers are in a layout: with the grammar of their outputs for an engine of ours,
+        with their schema for an endpoint whose answers are JSON, if the model is to be told."""
+        if not self.structured:
             return self
-        found = self._forms.get(id(signature))
+        found = self._forms.get((id(signature), layout))
         if found is None:
-            form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": outputs_schema(signature)}}
-            extra = {"response_format": form, **json.loads(self.extra or "{}")}
-            made = ModelView(self.model, self.defaults, json.dumps(extra, sort_keys=True), self.cached, self.lm)
-            found = self._forms[id(signature)] = signature, made
+            found = self._forms[id(signature), layout] = signature, self._telling_form(layout, signature)
         return found[1]
+
+    def _telling_form(self, layout: str, signature: Signature) -> ModelView:
+        if hasattr(self.model, "structured"):
+            grammar = constrained(signature, layout)
+            if grammar is None:
+                return self
+            return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar)
+        if layout.removesuffix(STRICT) != "json":
+            return self
+        form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": outputs_schema(signature)}}
+        extra = {"response_format": form, **json.loads(self.extra or "{}")}
+        return ModelView(self.model, self.defaults, json.dumps(extra, sort_keys=True), self.cached, self.lm)
 
     def telling(self, extra: str) -> ModelView:
         """The view for calls with further options of their own. Raises ModelError if the model takes none."""

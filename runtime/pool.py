@@ -176,16 +176,20 @@ class ModelPool:
                 f"within {self.budget >> 20} MiB; use fewer models at once or raise the budget"
             )
         wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
-        unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model"})
+        unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model", _STRUCTURED})
         if unknown:
-            raise ModelError(f"model option {unknown[0]!r} is not known; known: {', '.join(_ENGINE_OPTIONS)}")
+            known = ", ".join((*_ENGINE_OPTIONS, _STRUCTURED))
+            raise ModelError(f"model option {unknown[0]!r} is not known; known: {known}")
+        structured = options.get(_STRUCTURED)
+        if structured is not None and not isinstance(structured, bool):
+            raise ModelError(f"model option {_STRUCTURED} is {structured!r}; give true or false")
         kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
         wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache}
         try:
             engine = load_engine(folder, kind=kind, **wanted)
         except ValueError as e:
             raise ModelError(f"{folder}: {e}") from e
-        model = self._local(engine, name)
+        model = self._local(engine, name, structured)
         self._shared.bytes += size  # only now: what failed to load takes no room
         self._shared.sizes[_spot(source, options)] = size
         return model
@@ -216,8 +220,8 @@ class ModelPool:
 
         return HostModel(source, name)
 
-    def _local(self, engine: TokenEngine, name: str) -> LocalModel:
-        model = LocalModel(engine, name)
+    def _local(self, engine: TokenEngine, name: str, structured: bool | None = None) -> LocalModel:
+        model = LocalModel(engine, name, structured)
         if self.bus is not None:
             tell_steps(model, self.bus)
         return model
@@ -256,6 +260,7 @@ def _spot(source: Any, options: dict[str, Any]) -> str:
     return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
 
 
+        model = self._local(engine, name, structured)
 _LOCAL_OPTIONS = ("backend", "tensor_parallel")
 _ENGINE_OPTIONS = (*_LOCAL_OPTIONS, "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
 

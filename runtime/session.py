@@ -207,7 +207,7 @@ class Session:
         answers: list[tuple[Answer, Usage] | None] = [None] * len(calls)
         with Client(self.desk) as client:
             for i, (bound, inputs, sampling, draw) in enumerate(calls):
-                model = self.models.get(bound.model)
+                model = self.models.get(bound.model).asking(bound.layout, bound.signature)
                 prompt = adapter(bound.layout).render(bound.signature, bound.name)
                 values = [inputs.get(f.name) for f in bound.signature.inputs]
                 turns = bind_prompt(prompt, bound, values, model.target.quote)

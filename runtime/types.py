@@ -32,7 +32,8 @@ class Cell:
 class Usage:
     """Counts of a run. `prompt_tokens` were asked for; of these `computed_tokens` were run through the model,
     `cached_tokens` reused, and `stored_tokens` are those of `stored_calls`, which an earlier or equal call answered
-    and which cost nothing."""
+    and which cost nothing. Of the generated tokens `forced_tokens` were those that a grammar left no choice about: they
+    took no step of their own."""
 
     calls: int = 0
     stored_calls: int = 0
@@ -42,6 +43,7 @@ class Usage:
     generated_tokens: int = 0
     stored_tokens: int = 0
     seconds: float = 0.0
+    forced_tokens: int = 0
 
     @staticmethod
     def stored(prompt_tokens: int) -> Usage:
@@ -58,6 +60,7 @@ class Usage:
             self.generated_tokens + other.generated_tokens,
             self.stored_tokens + other.stored_tokens,
             self.seconds + other.seconds,
+            self.forced_tokens + other.forced_tokens,
         )
 
     def __sub__(self, other: Usage) -> Usage:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
-"""JSON in one way only, as `json.dumps` writes it: what could be spaces or none would have to be decided by the model."""
+"""JSON in one way only, as `json.dumps` writes it: otherwise the model would have to decide about every space."""
 
 
 def json_schema(schema: Mapping[str, Any] | bool | str) -> str:

@@ -44,16 +44,16 @@ class DeviceSampler:
             return []
         device, vocab = logits.device, logits.shape[1]
         banned = [(i, token) for i, draw in enumerate(draws) if draw for token in draw.banned if token < vocab]
-        masked = [i for i, draw in enumerate(draws) if draw and draw.mask is not None]
+        masked = {i: draw.mask for i, draw in enumerate(draws) if draw and draw.mask is not None}
         if banned or masked or len(rows) < len(logits):
             logits = logits[torch.tensor(rows, device=device)]
         if banned:
             places, ids = torch.tensor(banned, device=device).T
             logits[places, ids] = -torch.inf
         if masked:
-            masks = torch.from_numpy(np.stack([draws[i].mask for i in masked]))  # type: ignore[union-attr, arg-type]
+            masks = torch.from_numpy(np.stack(list(masked.values())))
             index = np.full(len(rows), -1, np.int32)
-            index[masked] = range(len(masked))
+            index[list(masked)] = range(len(masked))
             mask_logits(logits, masks.to(device), torch.from_numpy(index).to(device))
         if self._space is None or self._space.rows < len(rows) or self._space.vocab != vocab:
             self._space = SamplingSpace(2 * len(rows), vocab, device)

@@ -163,11 +163,15 @@ def value_rule(field: Field) -> str | None:
         return None
     if options := options_of(field):
         return " | ".join(quoted(str(o)) for o in dict.fromkeys(map(str, options)))
-    return _rule_of(value_schema(field), "None")
+    return rule_of(value_schema(field), "None")
 
 
-def _rule_of(schema: Mapping[str, Any], nothing: str) -> str | None:
-    """`nothing` is how the layout writes None: as Python does, or as JSON does."""
+def rule_of(schema: Mapping[str, Any], nothing: str, one_way: bool = False) -> str | None:
+    """The right side of a rule for values of a schema; None for what may be any text.
+
+    `nothing` is how the layout writes None: as Python does, or as JSON does. With `one_way` that is the only way for
+    all values, and JSON has the spaces that `json.dumps` writes.
+    """
     defs = schema.get("$defs", {})
     found = resolved(schema, defs)
     if "enum" in found or "const" in found:
@@ -176,15 +180,17 @@ def _rule_of(schema: Mapping[str, Any], nothing: str) -> str | None:
         return " | ".join(quoted(t) for t in dict.fromkeys(spell(o) for o in options))
     choices = found.get("anyOf") or found.get("oneOf")
     if choices:
-        rules = [_rule_of({**c, **({"$defs": defs} if defs else {})}, nothing) for c in choices]
+        rules = [rule_of({**c, **({"$defs": defs} if defs else {})}, nothing, one_way) for c in choices]
         return None if None in rules else " | ".join(f"({r})" for r in rules)
     match found.get("type"):
+        case "boolean" if one_way:
+            return '"True" | "False"' if nothing == "None" else '"true" | "false"'
         case "boolean":
             return '"True" | "False" | "true" | "false"'
         case "null":
-            return f'{quoted(nothing)} | "null"'
+            return quoted(nothing) if one_way else f'{quoted(nothing)} | "null"'
         case "integer" | "number" | "array" | "object":
-            return f"%json {_dumped(schema)}"
+            return json_of(schema, one_way)
     return None
 
 
@@ -195,7 +201,7 @@ def _lines(signature: Signature) -> str:
     for i, f in enumerate(signature.outputs):
         head = ("\n" if i and line[-1] != f"v{i - 1}t" else "") + f"{f.name}:"
         line.append(quoted(head) if not (i and line[-1] == f"v{i - 1}t") else '""')
-        rule = None if _listed(f) or is_text(f) else _rule_of(value_schema(f), "null")
+        rule = None if listed(f) or is_text(f) else rule_of(value_schema(f), "null")
         last = i + 1 == len(signature.outputs)
         if rule is not None:
             rules.append(f'v{i}: " " ({rule})')
@@ -209,7 +215,8 @@ def _lines(signature: Signature) -> str:
     return "\n".join([f"start: {' '.join(p for p in line if p != chr(34) * 2)}", *rules, ""])
 
 
-def _listed(field: Field) -> bool:
+def listed(field: Field) -> bool:
+    """Whether the compact layout writes a field as lines that begin with `- `."""
     inner = field.type.item if isinstance(field.type, Maybe) else field.type
     return isinstance(inner, ListOf) and inner.item == STR
 
@@ -225,6 +232,14 @@ def quoted(text: str) -> str:
 def pattern(text: str) -> str:
     """A text within a regular expression between slashes."""
     return re.sub(r"([^\w\s])", r"\\\1", text, flags=re.ASCII).replace("\n", "\\n")
+
+
+def json_of(schema: Mapping[str, Any], one_way: bool = False) -> str:
+    """JSON of a schema; with `one_way` there is no choice about its spaces."""
+    return f"%json {_dumped({'x-guidance': _SPACES, **schema} if one_way else schema)}"
+
+
+_SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "coerce_one_of": True}
 
 
 def _dumped(schema: Mapping[str, Any]) -> str:

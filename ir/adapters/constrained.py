@@ -1,0 +1,123 @@
+"""The grammar that engines of ours keep: answers as the layout itself would write them, in one way, and no others.
+
+    constrained(signature, "chat")     'start: "[[ ## n ## ]]\\n" LINE_LEAD v0 "\\n\\n[[ ## completed ## ]]"\\nv0: ...'
+
+`lampc.ir.adapters.grammar` takes all that a layout reads; here what can be certain is: spaces in JSON, how a truth
+value is spelled, that all outputs are there in their order. And a text cannot say a mark of the layout by itself, so
+that what was written under a field is what is read there. `LEAD` and `LINE_LEAD` stand for the space that some
+tokenizers put before a text and after a line break.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+
+from lampc.ir.adapters.grammar import json_of, listed, pattern, quoted, rule_of, value_schema
+from lampc.ir.adapters.grammar_xml import xml_rules
+from lampc.ir.adapters.registry import kind_of
+from lampc.ir.adapters.schema import is_text, options_of
+from lampc.ir.content import Field, Signature
+
+_HEADER = r"\[\[ ## [A-Za-z0-9_]+ ## \]\]"
+_SPACE = r"[^\S\n]*"
+
+
+@functools.lru_cache(maxsize=1024)
+def constrained(signature: Signature, layout: str) -> str | None:
+    """The grammar of a layout's answers for engines of ours; None if an answer may be any text. Raises ValueError."""
+    if not signature.outputs:
+        return None
+    match kind_of(layout):
+        case "json" | "baml":
+            return _object(signature)
+        case "chat":
+            return _marked(signature)
+        case "xml":
+            return xml_rules(signature)
+        case "compact":
+            return _lines(signature)
+    return None
+
+
+def _object(signature: Signature) -> str:
+    """One output a line, as `json.dumps` does with an indent of two."""
+    line, rules = ["LEAD"], []
+    for i, f in enumerate(signature.outputs):
+        line += [quoted(("," if i else "{") + f"\n  {json.dumps(f.name, ensure_ascii=False)}: "), f"v{i}"]
+        rules.append(f"v{i}: {json_of(value_schema(f), True)}")
+    return "\n".join([f"start: {' '.join(line)} {quoted(chr(10) + '}')}", *rules, ""])
+
+
+def _marked(signature: Signature) -> str:
+    line, rules = [quoted(f"[[ ## {signature.outputs[0].name} ## ]]\n")], []
+    for i, f in enumerate(signature.outputs):
+        last = i + 1 == len(signature.outputs)
+        marker = f"[[ ## {'completed' if last else signature.outputs[i + 1].name} ## ]]"
+        rule = None if _free(f) else _value(f, "None")
+        if rule is None:
+            rules += [f"v{i}[lazy]: V{i}", f"V{i}: /{_between(f)}{pattern(chr(10) * 2 + marker)}/ & ~/{_marks()}/"]
+            line.append(f"v{i}")
+        else:
+            rules.append(f"v{i}: {rule}")
+            line += ["LINE_LEAD", f"v{i}", quoted("\n\n" + marker)]
+        if not last:
+            line.append(quoted("\n"))
+    return "\n".join([f"start: {' '.join(line)}", *rules, ""])
+
+
+def _lines(signature: Signature) -> str:
+    names = "|".join(pattern(f.name) for f in signature.outputs)
+    heads = rf"(?s:.*)\n{_SPACE}({names}){_SPACE}:(?s:.*)"
+    line, rules = ["LEAD"], []
+    for i, f in enumerate(signature.outputs):
+        head = quoted(f"{f.name}:")
+        if i:
+            line += [quoted("\n"), "LINE_LEAD"]
+        line += [head, f"v{i}"]
+        rule = None if is_text(f) or listed(f) else _value(f, "null")
+        if listed(f):
+            rules.append(f"v{i}: (/\\n- [^\\n]*[^\\s]/){_count(f)}")
+        elif rule is not None:
+            rules.append(f'v{i}: " " ({rule})')
+        else:
+            rules += [f'v{i}: " " V{i}', f"V{i}: /{_between(f)}/ & ~/{heads}/"]
+    return "\n".join([f"start: {' '.join(line)}", *rules, ""])
+
+
+def _free(field: Field) -> bool:
+    form = field.shape.form if field.shape is not None else ""
+    return form in ("text", "code", "history") or (
+        form == "custom" and field.shape is not None and field.shape.name != "ToolCalls"
+    )
+
+
+def _value(field: Field, nothing: str) -> str | None:
+    if options := options_of(field):
+        return " | ".join(quoted(o) for o in dict.fromkeys(map(str, options)))
+    return rule_of(value_schema(field), nothing, True)
+
+
+def _between(field: Field) -> str:
+    """Any text, within the field's limits on its length without the spaces around it."""
+    least, most = field.limits.get("min_length"), field.limits.get("max_length")
+    if not least and most is None:
+        return "(?s:.*)"
+    inner = f"{{{max(0, (least or 0) - 2)},{'' if most is None else max(0, most - 2)}}}"
+    one, several = r"[^\s\x00-\x1f]", rf"[^\s\x00-\x1f](?s:.){inner}[^\s\x00-\x1f]"
+    ways = [several] if most is None or most > 1 else []
+    ways += [one] if (least or 0) <= 1 else []
+    ways += [""] if not least else []
+    return f" ?({'|'.join(ways)})"
+
+
+def _count(field: Field) -> str:
+    least, most = field.limits.get("min_length"), field.limits.get("max_length")
+    if least is None and most is None:
+        return "+"
+    return f"{{{least or 1},{'' if most is None else max(1, most)}}}"
+
+
+def _marks() -> str:
+    """A mark before the end."""
+    return rf"(?s:.*){_HEADER}(?s:.+)"
