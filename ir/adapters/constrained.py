@@ -21,6 +21,8 @@ from lampc.ir.content import Field, Signature
 
 _HEADER = r"\[\[ ## [A-Za-z0-9_]+ ## \]\]"
 _SPACE = r"[^\S\n]*"
+_ITEM = r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u{2028}\u{2029}]"
+"""Of a line, as `str.splitlines` cuts them."""
 
 
 @functools.lru_cache(maxsize=1024)
@@ -68,21 +70,25 @@ def _marked(signature: Signature) -> str:
 
 def _lines(signature: Signature) -> str:
     names = "|".join(pattern(f.name) for f in signature.outputs)
-    heads = rf"(?s:.*)\n{_SPACE}({names}){_SPACE}:(?s:.*)"
-    line, rules = ["LEAD"], []
+    heads = rf"((?s:.*)\n)?{_SPACE}({names}){_SPACE}:"
+    line, rules, headed = ["LEAD"], [], False
     for i, f in enumerate(signature.outputs):
-        head = quoted(f"{f.name}:")
-        if i:
-            line += [quoted("\n"), "LINE_LEAD"]
-        line += [head, f"v{i}"]
+        if not headed:
+            line += ["" if not i else f"{quoted(chr(10))} LINE_LEAD", quoted(f"{f.name}:")]
+        line.append(f"v{i}")
+        following = signature.outputs[i + 1].name if i + 1 < len(signature.outputs) else ""
         rule = None if is_text(f) or listed(f) else _value(f, "null")
+        headed = rule is None and not listed(f) and following != ""
         if listed(f):
-            rules.append(f"v{i}: (/\\n- [^\\n]*[^\\s]/){_count(f)}")
+            rules.append(f"v{i}: (/\\n- {_ITEM}*[^\\s\\x00-\\x1f]/){_count(f)}")
         elif rule is not None:
             rules.append(f'v{i}: " " ({rule})')
+        elif headed:  # the next head belongs to the rule, since nothing else ends a text
+            whole = f"(/ {_between(f)}\\n/ LINE_LEAD {quoted(following + ':')})"
+            rules += [f"v{i}[lazy]: V{i}", f"V{i}: {whole} & ~/{heads}(?s:.+)/"]
         else:
-            rules += [f'v{i}: " " V{i}', f"V{i}: /{_between(f)}/ & ~/{heads}/"]
-    return "\n".join([f"start: {' '.join(line)}", *rules, ""])
+            rules += [f"v{i}: V{i}", f"V{i}: / {_between(f)}/ & ~/{heads}(?s:.*)/"]
+    return "\n".join([f"start: {' '.join(p for p in line if p)}", *rules, ""])
 
 
 def _free(field: Field) -> bool:
