@@ -237,6 +237,8 @@ def _record(completions: list[Completion]) -> dict[str, Any]:
     )
     record["prompt_tokens"] = first.prompt_tokens
     record["generated_tokens"] = sum(len(c.tokens) for c in completions)
+    if forced := sum(c.forced_tokens for c in completions):
+        record["forced_tokens"] = forced
     if first.prompt_logprobs is not None:
         record["prompt_logprobs"] = first.prompt_logprobs
     return record
