@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
@@ -194,6 +195,7 @@ def load_engine(
     )
 
 
-def _numerics() -> tuple[str, str]:
-    """What decides how torch rounds, beside the model: its version, and the vector instructions that it uses."""
-    return torch.__version__, torch.backends.cpu.get_cpu_capability()
+def _numerics() -> tuple[str, str, str]:
+    """What else decides tokens, beside the model: how torch rounds, which depends on its version and on the vector
+    instructions that it uses; and what reads grammars."""
+    return torch.__version__, torch.backends.cpu.get_cpu_capability(), version("llguidance")

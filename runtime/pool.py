@@ -151,7 +151,7 @@ class ModelPool:
 
     def _make(self, name: str, source: Any, options: dict[str, Any]) -> Model:
         if not isinstance(source, str | Path):
-            return self._object(name, source)
+            return self._object(name, source, options.get(_STRUCTURED))
         text = str(source)
         if text.startswith("litellm:"):
             from lampc.runtime.providers.litellm import LiteLLMClient
@@ -205,7 +205,7 @@ class ModelPool:
         told = {k: v for k, v in options.items() if k in CLIENT_OPTIONS}
         return RemoteModel(OpenAIClient(url, str(options.get("model", "")), **told), name)
 
-    def _object(self, name: str, source: Any) -> Model:
+    def _object(self, name: str, source: Any, structured: bool | None = None) -> Model:
         """A model given as an object: an engine of ours, something with DSPy's `forward`, a function of messages."""
         from lampc.runtime.lm import BaseLM
 
@@ -215,7 +215,7 @@ class ModelPool:
                 tell_steps(made, self.bus)
             return made
         if hasattr(source, "submit") and hasattr(source, "step"):
-            return self._local(source, name)
+            return self._local(source, name, structured)
         from lampc.runtime.inprocess import HostModel
 
         return HostModel(source, name)
@@ -260,7 +260,7 @@ def _spot(source: Any, options: dict[str, Any]) -> str:
     return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
 
 
-        model = self._local(engine, name, structured)
+_STRUCTURED = "structured_outputs"
 _LOCAL_OPTIONS = ("backend", "tensor_parallel")
 _ENGINE_OPTIONS = (*_LOCAL_OPTIONS, "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
 
