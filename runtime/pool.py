@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from lampc.runtime.modelview import ModelView
 
 FIREFLY = "firefly"
+KEPT = 32
+"""Most models elsewhere (endpoints, Python code) that a pool keeps beyond their use."""
 
 
 class ModelPool:
@@ -130,11 +132,14 @@ class ModelPool:
     def _model(self, name: str, source: Any, options: dict[str, Any]) -> Model:
         spot, loaded = _spot(source, options), self._shared
         with loaded.mutex:
-            if spot not in loaded.models:
-                loaded.models[spot] = self._make(name, source, options)
+            model = loaded.models.pop(spot, None)
+            if model is None:
+                model = self._make(name, source, options)
+                loaded.forget()
+            loaded.models[spot] = model
             if spot in loaded.sizes:
                 loaded.sizes[spot] = loaded.sizes.pop(spot)
-            return loaded.models[spot]
+            return model
 
     def _make_room(self, size: int) -> None:
         """Give local models back that nobody is using, as long as `size` bytes more do not fit."""
@@ -249,11 +254,19 @@ class _Loaded:
     """What pools that share their models have in common."""
 
     def __init__(self) -> None:
-        self.models: dict[str, Model] = {}
+        self.models: dict[str, Model] = {}  # the longest unused first
         self.sizes: dict[str, int] = {}  # bytes of local models, the longest unused first
         self.bytes = 0
         self.generation = 0  # grows whenever models are given back
         self.mutex = threading.RLock()
+
+    def forget(self) -> None:
+        """Makes room for one more: of the models elsewhere those longest unused go. They are not closed, as somebody
+        may hold them; what they have open ends with them."""
+        elsewhere = [spot for spot, model in self.models.items() if not isinstance(model, LocalModel)]
+        for spot in elsewhere[: max(0, len(elsewhere) - KEPT + 1)]:
+            del self.models[spot]
+            self.generation += 1
 
 
 def _spot(source: Any, options: dict[str, Any]) -> str:

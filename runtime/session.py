@@ -33,7 +33,7 @@ from lampc.runtime.failures import RowFailure
 from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
-from lampc.runtime.pool import ModelPool
+from lampc.runtime.pool import KEPT, ModelPool
 from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.retrieval.desk import RetrievalDesk, unfound
 from lampc.runtime.retrieval.protocol import RetrieverError
@@ -113,7 +113,7 @@ class Session:
         with self.lock:
             found = self._views.get(id(model))
             if found is None or found.models.override is not model:
-                if len(self._views) >= 64:
+                if len(self._views) >= KEPT:
                     self._views.clear()
                 found = copy.copy(self)
                 found.models = self.models.using(model)

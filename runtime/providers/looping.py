@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import threading
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
@@ -20,10 +21,10 @@ class LoopThread:
     """
 
     def __init__(self, owner: object, name: str) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = _nowhere(asyncio.new_event_loop)
         self.ends: list[Callable[[], Awaitable[None]]] = []
         thread = threading.Thread(target=_serve, args=(self.loop, self.ends), name=name, daemon=True)
-        thread.start()
+        _nowhere(thread.start)
         self._finish = weakref.finalize(owner, _stop, self.loop, thread)
 
     @property
@@ -34,20 +35,25 @@ class LoopThread:
         """None if the loop is closed; the work is closed too."""
         if self.alive:
             with contextlib.suppress(RuntimeError):  # closed meanwhile
-                return asyncio.run_coroutine_threadsafe(work, self.loop)
+                return _nowhere(asyncio.run_coroutine_threadsafe, work, self.loop)
         work.close()
         return None
 
     def call(self, function: Callable[..., Any], *args: Any) -> bool:
         """Call a function in the loop; False if it is closed."""
         try:
-            self.loop.call_soon_threadsafe(function, *args)
+            _nowhere(self.loop.call_soon_threadsafe, function, *args)
         except RuntimeError:
             return False
         return True
 
     def close(self) -> None:
         self._finish()
+
+
+def _nowhere(function: Callable[..., T], *args: Any) -> T:
+    """Calls a function outside of the caller's context: a loop would keep all that stands in it, its owner too."""
+    return contextvars.Context().run(function, *args)
 
 
 def _serve(loop: asyncio.AbstractEventLoop, ends: list[Callable[[], Awaitable[None]]]) -> None:
