@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.stmts import builtin_exception
-from lampc.frontend.python.tracing import trace
+from lampc.frontend.python.tracing import runnable
 from lampc.ir import Key, Sampling, Signature
 from lampc.ir.adapters import Bound
 from lampc.ir.lookup import Hit, Lookup
@@ -106,7 +106,7 @@ class DefaultRunner(Together):
         """What a program returns for each row, or why it failed; all rows at once."""
         rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
         given: dict[str, Any] = {}
-        unit = heard(suited(trace(program), program, rows), program)
+        unit = heard(suited(runnable(program), program, rows), program)
         outcomes = self.session.run(keeping(unit, program, given), rows)
         made = [
             given.get(r.id) if r.id in given else Prediction(outputs_of(unit, o))

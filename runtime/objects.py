@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from lampc.frontend.python.tracing import host_entry
 from lampc.ir import MEDIA, Diagnostic, Unit
 from lampc.ir.hostvalues import host_class, hosts_of, lifted
 from lampc.ir.prog import DefPredictor, Func
+from lampc.ir.prog import Predict as AskPredictor
 from lampc.ir.runner import current_runner
 from lampc.ir.types import Type, mismatch
 from lampc.runtime.failures import RowFailure
@@ -94,6 +96,8 @@ def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:
         return unit
     if isinstance(program, Module) and not unit.exact:
         return _plainly(unit, program, f"`{unit.entry}` returns something else than a prediction of plain values")
+    if isinstance(program, Module) and (whole := asked_whole(unit, program)) is not unit:
+        return whole
     unknown = [a.hint for a in func.body.args if a.type != MEDIA and not hosts_of(a.type)]
     for row in rows:
         for name in unknown:
@@ -101,6 +105,31 @@ def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:
                 why = f"input `{name}` of row {row.id} is an object; annotate the parameter with its class"
                 return _plainly(unit, program, why)
     return unit
+
+
+def asked_whole(unit: Unit, program: Module) -> Unit:
+    """The unit to run where traces and calls count: as plain Python if a graph leaves calls out."""
+    if unit.dynamic is None and (lost := left_out(unit)):
+        return _plainly(unit, program, f"`{lost[0]}` is asked, but what it answers is not read: a graph leaves it out")
+    return unit
+
+
+def left_out(unit: Unit) -> list[str]:
+    """The predictors with calls that a graph leaves out, since nothing reads their answers."""
+    from lampc.passes.manager import PassContext, Pipeline
+
+    if not any(op.results and not any(v.uses for v in op.results) for op in unit.module.walk()):
+        return []
+    kept = unit.module.clone()
+    entry = [op for op in kept.body.ops if isinstance(op, Func) and op.symbol == unit.entry]
+    Pipeline.parse("inline").run(kept, PassContext(targets={}))
+    asked = _asked(entry)
+    Pipeline.parse("dce").run(kept, PassContext(targets={}))
+    return list((asked - _asked(entry)).elements())
+
+
+def _asked(functions: Sequence[Func]) -> Counter[str]:
+    return Counter(op.predictor.name for f in functions for op in f.walk() if isinstance(op, AskPredictor))
 
 
 def _plainly(unit: Unit, program: Any, why: str) -> Unit:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
-from lampc.frontend.python.tracing import trace
+from lampc.frontend.python.tracing import runnable
 from lampc.ir import Assignment, Demo, DemoSet, thaw
 from lampc.ir.settings import settings
 from lampc.runtime.configure import context, session_of
 from lampc.runtime.evaluation.rows import row_metric, rows_of
 from lampc.runtime.lm import LM
+from lampc.runtime.objects import asked_whole
 from lampc.runtime.teleprompter import Teleprompter
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _bootstrap(
     """The examples as rows, and what an optimizer finds that runs the teacher on them."""
     from lampc.runtime.driver import optimize
 
-    unit = trace(teacher)
+    unit = asked_whole(runnable(teacher), teacher)
     rows = rows_of(examples, unit)
     measure = metric or (lambda example, prediction, trace=None: 1.0)
     score = row_metric(measure, unit, dict(predictor_symbols(teacher)))

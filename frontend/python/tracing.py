@@ -19,7 +19,7 @@ from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.rounds import Rounds
 from lampc.frontend.python.source import outer_names
 from lampc.frontend.python.tools.tool import Tool
-from lampc.ir import Key, Region, Symbol, Unit, prog
+from lampc.ir import CompileError, Key, Region, Symbol, Unit, prog
 from lampc.ir import Module as IRModule
 from lampc.ir.settings import settings
 
@@ -37,13 +37,26 @@ def trace(program: Any, *, entry: str | None = None) -> Unit:
     return build(program, None, entry)
 
 
+def runnable(program: Any) -> Unit:
+    """As `trace`, for who runs the program now. A module whose source names a field or input that is not there runs
+    as plain Python: rows that never come by that line are none the worse for it. Raises CompileError, TypeError."""
+    try:
+        return build(program)
+    except CompileError as e:
+        if not isinstance(program, Module) or [d.code for d in e.diagnostics] != ["L0704"]:
+            raise
+        return build(program, plainly=e.diagnostics[0].line())
+
+
 def build(
     program: Any,
     more: Callable[[Context], Callable[[Unit], None]] | None = None,
     entry: str | None = None,
+    plainly: str = "",
 ) -> Unit:
-    """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit."""
-    own = _own(program)
+    """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit. With `plainly`,
+    why it is not to be traced, it runs as plain Python."""
+    own = plainly or _own(program)
     if isinstance(program, Predict | ChainOfThought) and not own:
         return bare(program, entry or "main")
     function, name, max_iters, bound = _parts(program)

@@ -9,7 +9,7 @@ from typing import Any
 from lampc.frontend.python.data import MetricFunction
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.module import Module
-from lampc.frontend.python.tracing import outputs, trace
+from lampc.frontend.python.tracing import outputs, runnable
 from lampc.ir import Diagnostic, Unit
 from lampc.ir import Module as IRModule
 from lampc.ir.prog import Func
@@ -26,7 +26,7 @@ Metric = Callable[..., Any]
 def unit_of(program: Any) -> Unit:
     """A program as a unit; any other callable runs row by row as it is. Raises TypeError for what cannot be called."""
     try:
-        return trace(program)
+        return runnable(program)
     except TypeError:
         if not callable(program):
             raise
