@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from lampc.ir.content import Key, Sampling
@@ -33,13 +34,30 @@ class Runner(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """Messages that somebody has written for a call, and how its answer is read: `read` gives outputs as JSON, and
+    raises where it cannot."""
+
+    messages: tuple[Mapping[str, Any], ...]
+    read: Callable[[str], dict[str, Any]]
+
+
 @runtime_checkable
 class ManyRunner(Protocol):
     """A runner that draws several answers of one call at once."""
 
     def predict_many(
-        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key, n: int
-    ) -> list[tuple[dict[str, Any], str]]: ...
+        self,
+        bound: Bound,
+        inputs: Mapping[str, Any],
+        sampling: Sampling,
+        key: Key,
+        n: int,
+        spoken: Spoken | None = None,
+    ) -> list[tuple[dict[str, Any], str]]:
+        """Outputs and text of each draw; with `spoken` its messages are sent, and it reads the answers."""
+        ...
 
 
 @runtime_checkable

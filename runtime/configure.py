@@ -22,7 +22,7 @@ from lampc.ir.adapters import Bound
 from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
 from lampc.ir.prog import DefRetriever
-from lampc.ir.runner import NoSession, current_runner, find_runner, set_default_runner
+from lampc.ir.runner import NoSession, Spoken, current_runner, find_runner, set_default_runner
 from lampc.ir.settings import settings
 from lampc.runtime.dispatch import Together
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
@@ -84,14 +84,20 @@ class DefaultRunner(Together):
             self._root.close()
 
     def predict_many(
-        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key, n: int
+        self,
+        bound: Bound,
+        inputs: Mapping[str, Any],
+        sampling: Sampling,
+        key: Key,
+        n: int,
+        spoken: Spoken | None = None,
     ) -> list[tuple[dict[str, Any], str]]:
         if bound.model == "main":
             lm = settings.get("lm")
             if lm is None:
                 raise NoSession(f"predictor `{bound.name}`")
             bound = replace(bound, model=model_name(lm))
-        return super().predict_many(bound, inputs, sampling, key, n)
+        return super().predict_many(bound, inputs, sampling, key, n, spoken)
 
     def retrieve(self, name: str, query: str, k: int) -> list[str]:
         raise NoSession(f"retriever `{name}`")

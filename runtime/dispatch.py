@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
-from lampc.ir.runner import Choose
+from lampc.ir.runner import Choose, Spoken
 from lampc.runtime.eager import SessionCompleter
 from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver, calls_of
 
@@ -144,7 +144,13 @@ class Together:
         return self.predict_many(bound, inputs, sampling, key, 1)[0]
 
     def predict_many(
-        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key, n: int
+        self,
+        bound: Bound,
+        inputs: Mapping[str, Any],
+        sampling: Sampling,
+        key: Key,
+        n: int,
+        spoken: Spoken | None = None,
     ) -> list[tuple[dict[str, Any], str]]:
         """`n` draws of one call, asked for together."""
         from lampc.ir import Draw
@@ -152,11 +158,11 @@ class Together:
         book, number = self._counted(key.path[-1])
         spot = Key((f"{key.path[-1]}#{number}",))
         draws = [Draw(book.seed, spot, (i,) if n > 1 else ()) for i in range(n)]
-        answers = self.dispatcher.complete(calls_of(bound, inputs, sampling, draws))
+        answers = self.dispatcher.complete(calls_of(bound, inputs, sampling, draws, spoken))
         for a in answers:
             if a.error is not None:
                 raise a.error
-        return [(a.outputs, a.text) for a in answers]
+        return [(a.outputs if spoken is None else spoken.read(a.text), a.text) for a in answers]
 
     def gather(self, pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) -> list[Any]:
         """Run pieces of plain code at once; what each gave, or the exception that ended it."""

@@ -10,15 +10,19 @@ from lampc.ir import Draw, Sampling
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.bind import call_sampling
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
+from lampc.ir.errors import LMError
 from lampc.runtime.calls import Client
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
+from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
+    from lampc.ir import Target
     from lampc.runtime.models import Answer
     from lampc.runtime.session import Session
 
 PredictorCall: TypeAlias = tuple[Bound, Mapping[str, Any], Sampling, Draw]
+Messages: TypeAlias = Sequence[Mapping[str, Any]]
 
 
 @dataclass(slots=True)
@@ -31,14 +35,28 @@ class Reading:
     error: Exception | None = None
 
 
-def read_calls(session: Session, calls: Sequence[PredictorCall]) -> list[Reading]:
-    """Make calls together and read their answers; readings in the order of the calls, failures inside them."""
+class Verbatim(Round):
+    """A call whose messages somebody has written, who also reads its answer."""
+
+    def read(self, text: str) -> dict[str, Any]:
+        return {}
+
+
+def read_calls(
+    session: Session, calls: Sequence[PredictorCall], written: Sequence[Messages | None] = ()
+) -> list[Reading]:
+    """Make calls together and read their answers; readings in the order of the calls, failures inside them. What of
+    `written` is not None is sent in the place of what the layout writes, and its answer is not read."""
     out = [Reading() for _ in calls]
     rounds: list[list[Round]] = []
-    for reading, (bound, inputs, _, _) in zip(out, calls, strict=True):
+    for i, (reading, (bound, inputs, _, _)) in enumerate(zip(out, calls, strict=True)):
         try:
-            rounds.append([first_round(bound, inputs, session.models.get(bound.model).target.quote)])
-        except RowFailure as e:
+            target, messages = session.models.get(bound.model).target, written[i] if written else None
+            if messages is None:
+                rounds.append([first_round(bound, inputs, target.quote)])
+            else:
+                rounds.append([Verbatim(bound, _turns(messages, target), inputs)])
+        except (RowFailure, LMError) as e:
             reading.error = e
             rounds.append([])
     open_ = [i for i, r in enumerate(rounds) if r]
@@ -47,6 +65,12 @@ def read_calls(session: Session, calls: Sequence[PredictorCall]) -> list[Reading
         answers = _ask(session, asked)
         open_ = [i for i, a in zip(open_, answers, strict=True) if _settle(session, out[i], calls[i], rounds[i], *a)]
     return out
+
+
+def _turns(messages: Messages, target: Target) -> list[tuple[str, str]]:
+    """Messages as turns; for a model on this machine all of their text is data."""
+    turns = [turn_of(m) for m in messages]
+    return [(r, target.quote(c)) for r, c in (text_turn(t, target.info.name) for t in turns)] if target.local else turns
 
 
 def _ask(session: Session, asked: Sequence[tuple[Round, PredictorCall, int]]) -> list[tuple[Answer, Usage]]:

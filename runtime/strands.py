@@ -19,7 +19,7 @@ from lampc.ir import Assignment, Draw, Key, Sampling, thaw
 from lampc.ir.adapters import Bound
 from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
-from lampc.ir.runner import Choose, NoSession, current_runner
+from lampc.ir.runner import Choose, NoSession, Spoken, current_runner
 from lampc.ir.settings import settings
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.places import user_line_here
@@ -36,13 +36,15 @@ _AT_ONCE = 0.05
 
 @dataclass(frozen=True, slots=True)
 class EagerCall:
-    """One LM call that a strand waits for. `on_text` is given pieces of the answer while it is written."""
+    """One LM call that a strand waits for. `on_text` is given pieces of the answer while it is written; `messages` are
+    sent where the code has written them itself, and its answer is then left to it."""
 
     bound: Bound
     inputs: Mapping[str, Any]
     sampling: Sampling
     draw: Draw
     on_text: Callable[[str], None] | None = None
+    messages: Sequence[Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +57,12 @@ class EagerAnswer:
     usage: Usage = Usage(calls=1)
 
 
-def calls_of(bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draws: Sequence[Draw]) -> list[EagerCall]:
+def calls_of(
+    bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draws: Sequence[Draw], spoken: Spoken | None = None
+) -> list[EagerCall]:
     """Draws of one call; the first is listened to, if anybody listens here."""
-    on_text = settings.get("on_text")
-    return [EagerCall(bound, inputs, sampling, d, None if i else on_text) for i, d in enumerate(draws)]
+    on_text, messages = settings.get("on_text"), None if spoken is None else spoken.messages
+    return [EagerCall(bound, inputs, sampling, d, None if i else on_text, messages) for i, d in enumerate(draws)]
 
 
 class Completer(Protocol):
@@ -175,11 +179,21 @@ class Strand:
     ) -> tuple[dict[str, Any], str]:
         return self.predict_many(bound, inputs, sampling, key, 1)[0]
 
+    def rebound(self, bound: Bound) -> Bound:
+        """The parameters of a call under this row's candidate."""
+        return rebound(bound, self.book.assignment)
+
     def predict_many(
-        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, key: Key, n: int
+        self,
+        bound: Bound,
+        inputs: Mapping[str, Any],
+        sampling: Sampling,
+        key: Key,
+        n: int,
+        spoken: Spoken | None = None,
     ) -> list[tuple[dict[str, Any], str]]:
         """`n` draws of one call, asked for together."""
-        bound = rebound(bound, self.book.assignment)
+        bound = self.rebound(bound)
         outer = getattr(self.completer, "lm", None)
         lm = settings.get("lm") if bound.model == "main" else outer
         if lm is not outer:
@@ -190,15 +204,16 @@ class Strand:
         book, site = self.book, key.path[-1]
         spot = Key((*self.scope, f"{site}#{book.count(self.scope, site)}"))
         draws = [Draw(book.seed, spot, (i,) if n > 1 else (), book.row, book.rollout) for i in range(n)]
-        self.calls = calls_of(bound, dict(inputs), sampling, draws)
+        self.calls = calls_of(bound, dict(inputs), sampling, draws, spoken)
         answers: list[EagerAnswer] = self._suspend()
         out = []
         for a in answers:
             book.usage += a.usage
             if a.error is not None:
                 raise a.error
-            self.steps.append(TraceStep(bound.name, dict(inputs), dict(a.outputs), a.text, where))
-            out.append((dict(a.outputs), a.text))
+            outputs = dict(a.outputs) if spoken is None else spoken.read(a.text)
+            self.steps.append(TraceStep(bound.name, dict(inputs), dict(outputs), a.text, where))
+            out.append((outputs, a.text))
         return out
 
     def gather(self, pieces: Sequence[Callable[[], Any]], choose: Choose | None = None) -> list[Any]:

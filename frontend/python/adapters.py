@@ -5,15 +5,17 @@
     adapter.parse(signature, completion)          its outputs
 
 Each stands for a layout of `lampc.ir.adapters`, which is what programs name and run with; here only Python values are
-turned into plain ones, and back.
+turned into plain ones, and back. A subclass that changes methods is asked itself, in plain Python.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+from lampc.frontend.python.adapter_parts import demos_of, history_of, messages_of, system_of
 from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.predict import demo_set
 from lampc.frontend.python.signature import ensure_signature
@@ -27,15 +29,18 @@ from lampc.ir.adapters.schema import is_history, is_text
 from lampc.ir.adapters.wording import both_described
 from lampc.ir.media import split
 from lampc.ir.modelnames import model_name
+from lampc.ir.runner import runner
 from lampc.ir.settings import settings
 
 Message = dict[str, Any]
 _METHODS = (
     "format", "parse", "format_system_message", "format_field_description", "format_field_structure",
     "format_task_description", "format_user_message_content", "format_assistant_message_content", "format_demos",
-    "format_conversation_history", "user_message_output_requirements", "__call__", "acall",
+    "format_conversation_history", "user_message_output_requirements", "__call__",
 )  # fmt: skip
-"""What DSPy's adapters may override."""
+"""What a subclass may override."""
+_UNASKED = ("_call_preprocess", "_call_postprocess", "format_field_with_value", "_make_json_adapter_fallback", "acall")
+"""What DSPy's adapters call inside of those, and ours do not."""
 
 
 class Adapter:
@@ -46,7 +51,9 @@ class Adapter:
 
     layout: ClassVar[str] = ""
     changed: ClassVar[str] = ""
-    """The method of a user's subclass that no run would call."""
+    """A method that a user's subclass has in the place of ours: its calls are made by it, in Python."""
+    unasked: ClassVar[str] = ""
+    """One that nothing would call."""
     asks_always: ClassVar[bool] = False
     """Whether there is a user's message even if nothing stands in it."""
 
@@ -59,7 +66,7 @@ class Adapter:
         *,
         compat: str | None = None,
     ) -> None:
-        if not self.layout:
+        if type(self) is Adapter:
             raise TypeError("choose one of ChatAdapter, JSONAdapter, XMLAdapter, BAMLAdapter and TwoStepAdapter")
         self.callbacks = list(callbacks or [])
         self.use_native_function_calling = use_native_function_calling
@@ -69,22 +76,44 @@ class Adapter:
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        if cls.__module__ != __name__:
-            cls.changed = next((n for n in _METHODS if n in vars(cls)), cls.changed)
+        if cls.__module__ == __name__:
+            return
+        cls.changed = next((n for n in _METHODS if n in vars(cls)), cls.changed)
+        cls.unasked = next((n for n in _UNASKED if n in vars(cls)), cls.unasked)
+        for method, names in (("format", ("demos", "inputs")), ("parse", ("completion",))):
+            if method in vars(cls):
+                setattr(cls, method, _told(f"adapter_{method}", vars(cls)[method], names))
 
     @property
     def name(self) -> str:
-        """The layout that programs run with. Raises TypeError for a subclass that writes or reads in its own way."""
-        if self.changed:
+        """The layout that programs run with. Raises TypeError for a subclass that changes what nothing would call."""
+        if self.unasked or (self.changed and self.layout == "two_step"):
             raise TypeError(
-                f"`{type(self).__name__}` changes `{self.changed}`, but programs run with the layouts of "
-                "lampc.ir.adapters: write prompts of your own as a template (Predict(..., template=...)), or give a "
-                "class like lampc.ir.adapters.chat.Chat a name in lampc.ir.adapters.registry.ADAPTERS"
+                f"`{type(self).__name__}` changes `{self.unasked or self.changed}`, which nothing calls here: override "
+                f"one of {', '.join(_METHODS)} of another adapter, or write a template (Predict(..., template=...))"
             )
-        return layout_for(self.layout, self.compat if self.compat is not None else settings.compat)
+        return layout_for(self.layout or "chat", self.compat if self.compat is not None else settings.compat)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
+
+    # -- calls --------------------------------------------------------------------------------------------
+
+    def __call__(
+        self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """Ask a model, and give the outputs of each draw. Raises AdapterParseError."""
+        from lampc.frontend.python.own_adapters import speak
+
+        return speak(self, lm, lm_kwargs, signature, demos, inputs)
+
+    async def acall(
+        self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """As calling, for `await`."""
+        at: Any = runner("an adapter's call")
+        found: list[dict[str, Any]] = await at.awaiting(lambda: self(lm, lm_kwargs, signature, demos, inputs))
+        return found
 
     # -- whole prompts ------------------------------------------------------------------------------------
 
@@ -99,6 +128,8 @@ class Adapter:
         return out
 
     def _format(self, signature: Any, demos: Sequence[Any] | None, inputs: Mapping[str, Any] | None) -> list[Message]:
+        if self.changed:
+            return messages_of(self, signature, demos or [], inputs or {})
         made = _ir(signature)
         texts = {f.name for f in made.inputs if is_text(f)}
         given = {k: plain_in_text(v) if k in texts else plain(v) for k, v in (inputs or {}).items()}
@@ -121,6 +152,7 @@ class Adapter:
 
     def _parse(self, signature: Any, completion: str) -> dict[str, Any]:
         made = ensure_signature(signature)
+        self._derived()
         try:
             found: dict[str, Any] = made.lift(adapter(self.name).parse(made.ir(), completion))
         except ParseFailure as e:
@@ -138,6 +170,8 @@ class Adapter:
     # -- parts of them ------------------------------------------------------------------------------------
 
     def format_system_message(self, signature: Any) -> str:
+        if self.changed:
+            return system_of(self, signature)
         made = _ir(signature)
         how = self._how
         return how.structure(made) + how.objective + how.instruction(made.instruction)
@@ -156,7 +190,10 @@ class Adapter:
     def format_user_message_content(
         self, signature: Any, inputs: Mapping[str, Any], prefix: str = "", suffix: str = "", main_request: bool = False
     ) -> str:
-        text = self._how.user(_ir(signature), {k: plain(v) for k, v in inputs.items()}, prefix, main_request)
+        own, values = self.changed and main_request, {k: plain(v) for k, v in inputs.items()}
+        text = self._how.user(_ir(signature), values, prefix, main_request and not own)
+        if own and (asked := self.user_message_output_requirements(signature)):
+            text = f"{text}\n\n{asked}".strip()
         return f"{text}\n\n{suffix}".strip() if suffix else text
 
     def format_assistant_message_content(
@@ -166,6 +203,8 @@ class Adapter:
         return self._how.answer(_ir(signature), values, missing_field_message)
 
     def format_demos(self, signature: Any, demos: Sequence[Any]) -> list[Message]:
+        if self.changed:
+            return demos_of(self, signature, demos)
         made = _ir(signature)
         ordered = self._how.order(made, _demos(demos).items)
         return [_message(role, text) for d in ordered for role, text in self._how.demo(made, d)]
@@ -173,14 +212,21 @@ class Adapter:
     def format_conversation_history(
         self, signature: Any, history_field_name: str, inputs: Mapping[str, Any]
     ) -> list[Message]:
+        if self.changed:
+            return history_of(self, signature, history_field_name, inputs)
         turns = self._how.history(_ir(signature), plain(inputs.get(history_field_name)))
         return [_message(role, text) for role, text in turns]
 
     def user_message_output_requirements(self, signature: Any) -> str:
         return self._how.reminder(_ir(signature))
 
+    def _derived(self) -> None:
+        if not self.layout:
+            raise NotImplementedError(f"`{type(self).__name__}` derives from Adapter alone: it writes and reads itself")
+
     @property
     def _how(self) -> Dialogue:
+        self._derived()
         found = adapter(self.name)
         assert isinstance(found, Dialogue)
         return found
@@ -206,6 +252,17 @@ class ChatAdapter(Adapter):
             callbacks, use_native_function_calling, native_response_types, parallel_tool_calls, compat=compat
         )
         self.use_json_adapter_fallback = use_json_adapter_fallback
+
+    def __call__(
+        self, lm: Any, lm_kwargs: dict[str, Any], signature: Any, demos: Sequence[Any], inputs: Mapping[str, Any]
+    ) -> list[dict[str, Any]]:
+        """As `Adapter`; an answer that a subclass cannot read is asked for once more as JSON, as DSPy does."""
+        try:
+            return super().__call__(lm, lm_kwargs, signature, demos, inputs)
+        except ParseFailure:
+            if not self.changed or isinstance(self, JSONAdapter) or not self.use_json_adapter_fallback:
+                raise
+            return JSONAdapter(compat="dspy-3.4")(lm, lm_kwargs, signature, demos, inputs)
 
     @property
     def name(self) -> str:
@@ -258,6 +315,19 @@ class TwoStepAdapter(Adapter):
     @property
     def name(self) -> str:
         return super().name + (f":{model_name(self.extraction_model)}" if self.extraction_model is not None else "")
+
+
+def _told(kind: str, method: Callable[..., Any], names: tuple[str, ...]) -> Callable[..., Any]:
+    """A method of a user's class that callbacks are told of; `names` are its arguments after the signature."""
+
+    @functools.wraps(method)
+    def told(self: Any, signature: Any, *args: Any, **kwargs: Any) -> Any:
+        given = {"signature": signature, **dict(zip(names, args, strict=False)), **kwargs}
+        with telling(kind, self, given, active(self)) as end:
+            end.outputs = out = method(self, signature, *args, **kwargs)
+        return out
+
+    return told
 
 
 def _ir(signature: Any) -> IRSignature:

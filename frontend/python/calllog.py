@@ -29,10 +29,13 @@ class CallRecord:
     bound: Bound
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...]
+    sent: tuple[Mapping[str, Any], ...] = ()
 
     @property
-    def messages(self) -> list[dict[str, str]]:
+    def messages(self) -> list[dict[str, Any]]:
         """What was sent, as chat messages."""
+        if self.sent:
+            return [dict(m) for m in self.sent]
         b = self.bound
         values = [self.inputs.get(f.name) for f in b.signature.inputs]
         turns = bind_prompt(adapter(b.layout).render(b.signature, b.name), b, values)
@@ -86,7 +89,9 @@ def show(records: Iterable[CallRecord], n: int, file: TextIO | None) -> None:
     bold, plain = ("\x1b[1m", "\x1b[0m") if file is None and out.isatty() else ("", "")
     for record in list(records)[-n:] if n > 0 else []:
         for message in record.messages:
-            print(f"{bold}{message['role'].capitalize()} message:{plain}\n\n{message['content'].strip()}\n", file=out)
+            print(
+                f"{bold}{message['role'].capitalize()} message:{plain}\n\n{str(message['content']).strip()}\n", file=out
+            )
         first, *others = record.outputs or ("",)
         print(f"{bold}Response:{plain}\n\n{first.strip()}\n", file=out)
         if others:

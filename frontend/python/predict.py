@@ -142,14 +142,21 @@ class Predict(Module, Parameter, Generic[A]):
         """One call, or `n` of them: then attributes give the first, `.completions` all."""
         config = {**settings.sampling, **self.config, **_checked(inputs.pop("config", None) or {})}
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
-        bound = self.bound(signature, inputs.pop("demos", None), inputs.pop("lm", None))
+        demos, lm = inputs.pop("demos", None), inputs.pop("lm", None)
+        bound = self.bound(signature, demos, lm)
         values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
         if len(inputs) < len(values):
             bound = replace(bound, signature=as_given(bound.signature, inputs))
         bound = hinted(self, bound, values)
         n, sampling = sampling_of(config)
         ask: Any = runner(f"predictor `{bound.name}`")
-        if settings.callbacks or getattr(settings.adapter, "callbacks", None):
+        own = bool(getattr(settings.adapter, "changed", "")) and not self.layout
+        if own:
+            from lampc.frontend.python.own_adapters import Own
+
+            shown = self.demos if demos is None else demos
+            ask = Own(settings.adapter, ask, signature, inputs, shown, lm or self.lm, config)
+        elif settings.callbacks or getattr(settings.adapter, "callbacks", None):
             from lampc.frontend.python.adapter_events import Told
 
             ask = Told(ask, signature, inputs)
@@ -161,8 +168,9 @@ class Predict(Module, Parameter, Generic[A]):
             with sink.calling(self, bound, values) as ended:
                 found = drawn(ask, bound, values, sampling, key, n, signature)
                 ended([text for _, text in found])
-        remember(CallRecord(bound, values, tuple(text for _, text in found)))
-        made = Prediction.from_completions([signature.lift(outputs) for outputs, _ in found], signature)
+        remember(CallRecord(bound, values, tuple(text for _, text in found), ask.sent if own else ()))
+        completions = [outputs if own else signature.lift(outputs) for outputs, _ in found]
+        made = Prediction.from_completions(completions, signature)
         if (trace := settings.trace) is not None:
             given = {k: v for k, v in values.items() if k in inputs or k not in signature.input_fields}
             trace.append((self, {**inputs, **given}, made))

@@ -94,7 +94,9 @@ def build(
 
 
 def _own(program: Any) -> str:
-    """Why a program is not what its class says, for a note; "" if it is."""
+    """Why a program is not what its class says, or a call not what a layout is, for a note; "" if it is."""
+    if getattr(settings.adapter, "changed", ""):
+        return f"the adapter `{type(settings.adapter).__name__}` writes prompts and reads answers in Python"
     if name := overridden(program):
         return f"`{name}` of `{type(program).__name__}` is the program's own"
     if isinstance(program, ChainOfThought):

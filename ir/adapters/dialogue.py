@@ -23,7 +23,7 @@ from lampc.ir.content import Demo, Field, Shape, Signature
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
 from lampc.ir.types import ANY
 
-_RESULTS = Signature((Field("tool_call_results", ANY, shape=Shape("ToolCallResults")),), ())
+RESULTS = Signature((Field("tool_call_results", ANY, shape=Shape("ToolCallResults")),), ())
 
 
 class Dialogue:
@@ -124,14 +124,14 @@ class Dialogue:
         signature = without_history(told(signature))
         out: list[tuple[str, str]] = []
         for message in turns_of(value):
-            values, results = _without_results(message)
+            values, results = without_results(message)
             known = any(f.name in message for f in signature.inputs)
             if user := self.user(signature, message, main=known):
                 out.append(("user", user))
             if said := self.answer(signature, values, None):
                 out.append(("assistant", said))
             if results is not None:
-                out.append(("user", self.user(_RESULTS, {"tool_call_results": results})))
+                out.append(("user", self.user(RESULTS, {"tool_call_results": results})))
         return out
 
     def parse(self, signature: Signature, text: str) -> dict[str, Any]:
@@ -163,7 +163,7 @@ def merged(segments: Sequence[Segment]) -> tuple[Segment, ...]:
     return tuple(out)
 
 
-def _without_results(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
+def without_results(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:
     """A turn's values, and apart from them what the tools gave that it called."""
     for name, value in message.items():
         if isinstance(value, Mapping) and "tool_calls" in value:

@@ -133,20 +133,6 @@ def test_the_parts_of_a_prompt_are_dspys(adapter: str) -> None:
     assert found[1] == found[0]
 
 
-def test_a_subclass_that_no_run_would_call_is_refused() -> None:
-    class Mine(lampc.ChatAdapter):
-        def format(self, signature: Any, demos: Any = None, inputs: Any = None) -> list[dict[str, Any]]:
-            return [{"role": "user", "content": "mine"}]
-
-    with pytest.raises(TypeError, match=r"`Mine` changes `format`.*template"):
-        lampc.configure(adapter=Mine())
-
-    class Named(lampc.ChatAdapter):
-        """Changes nothing that a prompt shows."""
-
-    assert Named().name == "chat"
-
-
 def test_the_first_of_two_steps_describes_the_task_as_dspy_does() -> None:
     theirs = dspy.TwoStepAdapter(dspy.LM("openai/x")).format_task_description(signature(dspy, question=str, out=int))
     assert lampc.TwoStepAdapter().format_task_description(signature(lampc, question=str, out=int)) == theirs

@@ -14,7 +14,7 @@ from lampc.ir.settings import settings
 from lampc.ir.types import STR
 
 NAME = "hint_"
-_TEXT = "A hint to the module from an earlier run"
+TEXT = "A hint to the module from an earlier run"
 NONE = "N/A"
 
 
@@ -36,5 +36,5 @@ def hinted(predictor: Any, bound: Bound, values: dict[str, Any]) -> Bound:
         return bound
     advice, late = found
     values[NAME] = advice.get(id(predictor), NONE)
-    field = Field(NAME, STR, _TEXT, shape=Shape("str", form=HINT) if late else None)
+    field = Field(NAME, STR, TEXT, shape=Shape("str", form=HINT) if late else None)
     return replace(bound, signature=replace(bound.signature, inputs=(*bound.signature.inputs, field)))
