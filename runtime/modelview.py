@@ -23,6 +23,18 @@ _UNSAID = Sampling()
 Watch = Callable[[Answer, Usage, tuple[int, ...], tuple[tuple[str, str], ...]], None]
 
 
+def with_defaults(wanted: Sampling, defaults: Mapping[str, Any]) -> Sampling:
+    """A call's sampling with defaults where the call says nothing."""
+    changes = {
+        name: value
+        for name, value in defaults.items()
+        if name not in wanted.firm and getattr(wanted, name) == getattr(_UNSAID, name)
+    }
+    if SPREAD in wanted.firm and defaults.get("temperature", 0.0) > 0.15:
+        changes["temperature"] = defaults["temperature"]
+    return replace(wanted, **changes) if changes else wanted
+
+
 class ModelView:
     """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
     the endpoint with every call, `grammar` to an engine of ours. With `cached` False calls are neither looked up nor
@@ -74,14 +86,7 @@ class ModelView:
             return wanted
         found = self._made.get(wanted)
         if found is None:
-            changes = {
-                name: value
-                for name, value in self.defaults.items()
-                if name not in wanted.firm and getattr(wanted, name) == getattr(_UNSAID, name)
-            }
-            if SPREAD in wanted.firm and self.defaults.get("temperature", 0.0) > 0.15:
-                changes["temperature"] = self.defaults["temperature"]
-            found = self._made[wanted] = replace(wanted, **changes) if changes else wanted
+            found = self._made[wanted] = with_defaults(wanted, self.defaults)
         return found
 
     def open(self, wanted: Sampling) -> bool:

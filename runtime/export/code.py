@@ -5,12 +5,16 @@ from __future__ import annotations
 import keyword
 import re
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from lampc.ir import Module, Op, Region, Value, prog, thaw
 from lampc.ir.adapters import Bound
 from lampc.ir.types import ListOf
 from lampc.runtime.export.errors import NotExportable
 from lampc.runtime.export.prompts import options_of
+
+if TYPE_CHECKING:
+    from lampc.runtime.lm import BaseLM
 
 _BINARY = {
     "add": "+", "sub": "-", "mul": "*", "div": "/", "mod": "%", "floordiv": "//", "pow": "**",
@@ -36,8 +40,10 @@ _INLINED = (prog.Const, prog.FieldOf, prog.Apply, prog.Pack, prog.MakeList)
 class Writer:
     """The code of one module's functions. `host` gives the name that a Python function has in the file."""
 
-    def __init__(self, module: Module, bound: dict[str, Bound], host: Callable[[str, Op], str]) -> None:
-        self.module, self.bound, self.host = module, bound, host
+    def __init__(
+        self, module: Module, bound: dict[str, Bound], host: Callable[[str, Op], str], lm: BaseLM | None = None
+    ) -> None:
+        self.module, self.bound, self.host, self.lm = module, bound, host, lm
         self.lines: list[str] = []
         self.outer: set[str] = set()  # names of the file that no local may hide
         self._depth = 0
@@ -136,7 +142,7 @@ class Writer:
         match op:
             case prog.Predict():
                 given = ", ".join(f'"{f.name}": {a}' for f, a in zip(op.signature.inputs, args, strict=True))
-                told = options_of(self.bound[op.predictor.name], op.sampling)
+                told = options_of(self.bound[op.predictor.name], op.sampling, self.lm)
                 options = "".join(f", {k}={v!r}" for k, v in told.items())
                 return f'ask("{op.predictor.name}", {{{given}}}{options})'
             case prog.Call():

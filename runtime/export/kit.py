@@ -109,7 +109,7 @@ def split(text: str, layout: str, names: list[str]) -> dict[str, Any]:
         return {n: m.group(1).strip() for n, m in found.items() if m}
     head = r"^[^\S\n]*\[\[ ## (\w+) ## \]\]" if layout == "chat" else rf"^\s*({'|'.join(map(re.escape, names))})\s*:"
     heads = list(re.finditer(head, text, re.MULTILINE))
-    ends = [*(h.start() for h in heads[1:]), len(text)]
+    ends = [*(h.start() for h in heads[1:]), len(text)] if heads else []
     parts: dict[str, Any] = {}
     for h, end in zip(heads, ends, strict=True):
         parts.setdefault(h.group(1), text[h.end() : end].strip())
@@ -153,7 +153,13 @@ def cast(value: Any, wanted: Any) -> Any:
         raise ValueError(f"{value!r} is no object")
     if kind == "map":
         return {str(k): cast(v, wanted["item"]) for k, v in data.items()}
-    return {k: cast(data.get(k), t) for k, t in wanted["fields"].items()} if wanted["fields"] else data
+    if not wanted["fields"]:
+        return data
+    data = {**wanted.get("defaults", {}), **data}
+    lacking = [k for k, t in wanted["fields"].items() if k not in data and t["kind"] not in ("maybe", "any")]
+    if lacking:
+        raise ValueError(f"{value!r} lacks `{lacking[0]}`")
+    return {k: cast(data.get(k), t) for k, t in wanted["fields"].items()}
 
 
 def choice(text: str, options: list[str]) -> str:

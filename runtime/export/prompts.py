@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Sampling, thaw
 from lampc.ir.adapters import Bound, adapter
 from lampc.ir.adapters.bind import call_sampling, segment_text, shown_turns
+from lampc.ir.adapters.lax import resolved
 from lampc.ir.adapters.registry import STRICT
-from lampc.ir.adapters.schema import is_history, is_text
+from lampc.ir.adapters.schema import is_history, is_text, json_schema, option
 from lampc.ir.content import Field
 from lampc.ir.prompt import Input, Output
 from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Scalar, Type
 from lampc.runtime.export.errors import NotExportable
+from lampc.runtime.modelview import with_defaults
+
+if TYPE_CHECKING:
+    from lampc.runtime.lm import BaseLM
 
 LAYOUTS = ("chat", "compact", "json", "xml")
 
@@ -61,18 +67,26 @@ def _history(slot: Input, bound: Bound) -> dict[str, Any]:
     return {"history": slot.field.name, "turns": turns}
 
 
-def options_of(bound: Bound, sampling: Sampling) -> dict[str, Any]:
-    """Sampling of one call site, under OpenAI's names."""
+def options_of(bound: Bound, sampling: Sampling, lm: BaseLM | None = None) -> dict[str, Any]:
+    """Sampling of one call site, under OpenAI's names. Programs that run on an `lm` say what it or they say, and leave
+    the rest to the endpoint."""
+    out: dict[str, Any] = {}
+    if lm is not None:
+        defaults = {"max_tokens": 0, **lm.defaults()}
+        left = not sampling.temperature and "temperature" not in {*defaults, *sampling.firm}
+        sampling = with_defaults(sampling, defaults)
     s = call_sampling(bound.signature, sampling)
-    out: dict[str, Any] = {"temperature": s.temperature}
+    if lm is None or not left:
+        out["temperature"] = s.temperature
     if s.max_tokens:
         out["max_tokens"] = s.max_tokens
     if s.top_p < 1.0:
         out["top_p"] = s.top_p
     if s.stop:
         out["stop"] = list(s.stop)
-    if s.extra:
-        out["extra_body"] = json.loads(s.extra)
+    further = json.dumps(lm.further(), default=option) if lm is not None else "{}"
+    if extra := {**json.loads(further), **json.loads(s.extra or "{}")}:
+        out["extra_body"] = extra
     return out
 
 
@@ -88,7 +102,7 @@ def _form(field: Field, bound: Bound) -> str:
 def _output(field: Field, bound: Bound) -> dict[str, Any]:
     if field.shape is not None and field.shape.form not in ("schema", "literal"):
         raise NotExportable(f"output `{field.name}` of `{bound.name}`: values of type `{_spelled(field)}`")
-    out: dict[str, Any] = {"name": field.name, "type": type_of(field.type)}
+    out: dict[str, Any] = {"name": field.name, "type": type_of(field.type, json_schema(field))}
     if field.optional():
         out["default"] = thaw(field.absent())
     return out
@@ -98,21 +112,28 @@ def _spelled(field: Field) -> str:
     return field.shape.name if field.shape is not None else str(field.type)
 
 
-def type_of(t: Type) -> dict[str, Any]:
-    """A type as data."""
+def type_of(t: Type, schema: Mapping[str, Any], defs: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """A type as data, with the defaults that the JSON schema of its values has for fields of records."""
+    defs = schema.get("$defs", {}) if defs is None else defs
+    schema = resolved(schema, defs)
     match t:
         case Scalar(kind) if kind in ("str", "int", "float", "bool"):
             return {"kind": kind}
         case Choice(options):
             return {"kind": "choice", "options": list(options)}
         case Maybe(item):
-            return {"kind": "maybe", "item": type_of(item)}
+            some = next((s for s in schema.get("anyOf", ()) if s.get("type") != "null"), schema)
+            return {"kind": "maybe", "item": type_of(item, some, defs)}
         case ListOf(item):
-            return {"kind": "list", "item": type_of(item)}
+            return {"kind": "list", "item": type_of(item, schema.get("items", {}), defs)}
         case MapOf(item):
-            return {"kind": "map", "item": type_of(item)}
+            values = schema.get("additionalProperties")
+            return {"kind": "map", "item": type_of(item, values if isinstance(values, dict) else {}, defs)}
         case Record(fields):
-            return {"kind": "record", "fields": {n: type_of(x) for n, x in fields}}
+            within = schema.get("properties", {})
+            out = {"kind": "record", "fields": {n: type_of(x, within.get(n, {}), defs) for n, x in fields}}
+            defaults = {n: within[n]["default"] for n, _ in fields if "default" in within.get(n, {})}
+            return {**out, "defaults": defaults} if defaults else out
     return {"kind": "any"}
 
 

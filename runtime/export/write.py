@@ -11,6 +11,7 @@ import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lampc.ir import Assignment, Module, Op, Unit, prog
 from lampc.ir.adapters import bind_predictors
@@ -21,6 +22,9 @@ from lampc.runtime.export.prompts import prompt_of
 from lampc.runtime.export.sources import Sources
 from lampc.runtime.hosts import HostError, resolve
 from lampc.runtime.interp import entry_function
+
+if TYPE_CHECKING:
+    from lampc.runtime.lm import BaseLM
 
 _LINE = "# " + "-" * 105 + "\n"
 
@@ -50,8 +54,12 @@ def export(
     model: str = "",
     base: Path = Path("."),
     name: str = "",
+    lm: BaseLM | None = None,
 ) -> Exported:
-    """The texts of an exported program. Raises NotExportable, ValueError for an entry that is not there."""
+    """The texts of an exported program. Calls say of their sampling what an `lm` would send, if there is one.
+
+    Raises NotExportable, ValueError for an entry that is not there.
+    """
     if unit.dynamic is not None:
         raise NotExportable(f"the program is run as plain Python ({unit.dynamic.message})", unit.dynamic.line())
     module = unit.module
@@ -66,7 +74,7 @@ def export(
         except HostError as e:
             raise NotExportable(str(e), where) from None
 
-    writer = Writer(module, bound, host)
+    writer = Writer(module, bound, host, lm)
     needed = _reached(module, func)
     for op in (o for f in needed for o in f.walk() if isinstance(o, prog.Tool | prog.Py)):
         writer.hosted(op)
