@@ -117,7 +117,7 @@ def test_what_a_retriever_raises_is_told_and_what_it_finds_is_not_kept() -> None
             seen = [Rag()(question=q).context for q in ("x", "down")]
             found[0] = "new"
             seen += [p.context for p in Rag().batch(rows(d, "x", "down"), num_threads=1, disable_progress_bar=True)]
-        with d.context(rm=None), pytest.raises(AssertionError, match="No RM is loaded|has no store"):
+        with d.context(rm=None), pytest.raises(AssertionError, match=r"No RM is loaded|has no store"):
             d.Retrieve(k=1)("x")
         return seen
 

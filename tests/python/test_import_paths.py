@@ -69,6 +69,7 @@ primitives.python_interpreter PythonInterpreter
 primitives.sandbox_serializable SandboxSerializable
 retrievers.embeddings Embeddings EmbeddingsWithScores
 retrievers.retrieve Retrieve
+signatures OldInputField OldOutputField
 signatures.field InputField OldInputField OldOutputField OutputField
 signatures.signature InputField OutputField Signature SignatureMeta ensure_signature infer_prefix make_signature
 streaming.messages StatusMessage StatusMessageProvider StreamResponse
@@ -114,6 +115,17 @@ def test_paths_give_the_same_objects_where_lampc_stands_in_the_place_of_dspy() -
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_paths_need_no_import_of_their_own() -> None:
+    hidden = ("streaming.streamify", "utils.asyncify", "utils.syncify", "dsp.utils.settings")  # by what they hold
+    code = f"import functools, lampc\nfor path in {sorted({path for path, _ in NAMES} - set(hidden))!r}:\n"
+    code += "    module = functools.reduce(getattr, path.split('.'), lampc)\n"
+    code += "    assert module.__name__ == f'lampc.{path}', path\n"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+    with pytest.raises(AttributeError, match=r"lampc\.utils has no `callbak`"):
+        lampc.utils.callbak  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_functions_are_not_hidden_by_modules_of_their_name() -> None:

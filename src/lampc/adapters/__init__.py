@@ -1,5 +1,8 @@
 """`lampc.adapters`: how signatures become prompts, and types that stand in them, under the names of `dspy.adapters`."""
 
+from typing import TYPE_CHECKING
+
+from lampc._paths import modules_of
 from lampc.frontend.python.adapters import (
     Adapter,
     BAMLAdapter,
@@ -17,6 +20,9 @@ from lampc.frontend.python.types.file import File
 from lampc.frontend.python.types.history import History
 from lampc.frontend.python.types.image import Image
 from lampc.frontend.python.types.reasoning import Reasoning
+
+if not TYPE_CHECKING:
+    __getattr__ = modules_of(__name__)
 
 __all__ = [
     "Adapter",

@@ -1,5 +1,8 @@
 """`lampc.primitives`: modules, rows and sandboxes, under the names of `dspy.primitives`."""
 
+from typing import TYPE_CHECKING
+
+from lampc._paths import modules_of
 from lampc.frontend.python.example import Completions, Example, Prediction
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.module import Module as BaseModule
@@ -13,6 +16,9 @@ from lampc.frontend.python.tools.interpreter import (
 from lampc.frontend.python.tools.interpreter import interpreter_factory as resolve_interpreter_factory
 from lampc.runtime.sandbox.local import LocalInterpreter
 from lampc.runtime.sandbox.monty import PythonInterpreter
+
+if not TYPE_CHECKING:
+    __getattr__ = modules_of(__name__)
 
 __all__ = [
     "BaseModule",
