@@ -18,7 +18,9 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lampc.ir import CallKey, Draw, Key, Sampling
+from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.client import Client, Deliver, OnText, Waiting, waiting_threads
+from lampc.runtime.making import help_with
 from lampc.runtime.models import Answer, Model, ModelCall, PythonModel
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import SharedPrefixes
@@ -142,9 +144,12 @@ class CallDesk:
         ids: tuple[int, ...],
         messages: tuple[tuple[str, str], ...],
         score: tuple[int, ...],
+        loop: Any = None,
     ) -> None:
-        """Take a call for a client. What is known is answered at once."""
+        """Take a call for a client. What is known is answered at once. `loop` is the event loop of who awaits it."""
         model = view.model
+        if loop is not None:
+            model = getattr(model, "awaited", None) or model
         open_ = view.open(sampling) and not draw.sample
         prompt = _digest(ids, messages, score, view.extra + ("\nopen" if open_ else "") + view.grammar)
         sampling = view.sampling(sampling)
@@ -186,15 +191,16 @@ class CallDesk:
             call.name, call.cached, call.kept = name, cached, view.cached
             call.waiting.append(waiting)
             self._open[name] = (model, call)
+            call.site = (draw.key, draw.row, draw.sample, draw.indices[:-1]) if draw.indices else None
+            call.loop = loop
             if hasattr(model, "make"):
-                call.site = (draw.key, draw.row, draw.sample, draw.indices[:-1]) if draw.indices else None
                 client.asked.append((model, call))
             else:
                 self._queue.setdefault(model, []).append(call)
 
     def _known(self, name: str, view: ModelView) -> Answer | None:
         if view.cached and self.cache is not None:
-            found = self.cache.get(name, hasattr(view.model, "make"))  # what code it is no other process knows
+            found = self.cache.get(name, _is_code(view.model))  # what code it is no other process knows
             if found is not None:
                 return found
         record = self.store.get("call", name)
@@ -231,6 +237,8 @@ class CallDesk:
                         continue
                     self._driver = threading.get_ident()
             if own is not None:
+                if client.own and own[0].waits:
+                    help_with(self, client)
                 self._make(*own)
                 continue
             try:
@@ -360,7 +368,7 @@ class CallDesk:
                 self._keep(model, call, answer)
         if not answer.error and call.cached:
             if call.kept and self.cache is not None:
-                self.cache.put(call.name, answer, hasattr(model, "make"))
+                self.cache.put(call.name, answer, _is_code(model))
             if self.cache is None or self.store.path is not None:
                 self.store.put("call", call.name, answer.record())
         self.bus.emit(
@@ -417,6 +425,11 @@ class CallDesk:
 def _pushes(model: Model) -> bool:
     """Whether answers of a model arrive by themselves."""
     return getattr(model, "pushes", False)
+
+
+def _is_code(model: Model) -> bool:
+    """Whether it is Python code of this process, whose answers another one must not find."""
+    return hasattr(model, "make") or isinstance(model, AwaitedModel)
 
 
 def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int], extra: str) -> str:

@@ -39,12 +39,13 @@ class Waiting:
 class Client:
     """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
 
-    __slots__ = ("asked", "desk", "dropped", "open", "own", "ready", "waits", "wake")
+    __slots__ = ("asked", "desk", "dropped", "helpers", "open", "own", "ready", "waits", "wake")
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
         self.dropped = desk._dropped
         self.open = 0
+        self.helpers = 0  # threads that make calls for it
         self.waits = False
         self.wake: Callable[[], object] | None = None  # told of every answer
         self.ready: list[tuple[Deliver, Answer, Usage]] = []
@@ -92,6 +93,7 @@ class Client:
         messages: tuple[tuple[str, str], ...] = (),
         score: tuple[int, ...] = (),
         node: str = "",
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`."""
@@ -104,7 +106,7 @@ class Client:
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
-        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score)
+        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, loop)
 
     async def afinish(self) -> None:
         """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""

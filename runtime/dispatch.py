@@ -19,7 +19,7 @@ from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
 from lampc.ir.runner import Choose, Spoken
 from lampc.runtime.eager import SessionCompleter
-from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver, calls_of
+from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver, awaiting_in, calls_of
 
 if TYPE_CHECKING:
     from lampc.ir.lookup import Hit, Lookup
@@ -176,7 +176,11 @@ class Together:
         """Run plain code whose LM calls suspend this task; those of all tasks that wait go out together."""
         book, number = self._counted("task")
         threads = Threads()
-        strand = Strand(piece, book, _Dispatched(self.dispatcher), threads, (f"task#{number}",))
+        token = awaiting_in.set(asyncio.get_running_loop())
+        try:
+            strand = Strand(piece, book, _Dispatched(self.dispatcher), threads, (f"task#{number}",))
+        finally:
+            awaiting_in.reset(token)
         try:
             await self._drive(strand)
         finally:

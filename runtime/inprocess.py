@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
 import hashlib
 import itertools
 import json
-from collections.abc import Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import ModelInfo
+from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.lm import BaseLM
+from lampc.runtime.making import Pace
 from lampc.runtime.models import Answer, ModelCall, ModelError, failed
 from lampc.runtime.providers.answer import from_data
 from lampc.runtime.remote import message, read
@@ -26,32 +25,45 @@ if TYPE_CHECKING:
 _numbers = itertools.count()
 
 
-class HostModel:
-    """`source` is called with the messages (`{"role", "content"}`), or its `forward(messages=..., **options)` is.
+def host_model(source: Any, name: str) -> HostModel | AwaitedModel:
+    """The model that `source` is: a function of messages (`{"role", "content"}`), or an object with `forward(prompt=,
+    messages=, **options)`, with `aforward` of the same arguments, or with both.
 
     It gives a text, a list of texts, or a chat completion (a dict, or an object with `choices`). What it raises ends
-    the call. Calls are made by the threads that ask for them. Of a source that has `aforward` alone, that is run.
-    Raises ModelError for a source that can do neither.
+    the call. Raises ModelError for a source that can do nothing of that.
     """
+    now, later = _methods(source)
+    if now is None and later is None and not callable(source):
+        raise ModelError(
+            f"model `{name}`: {type(source).__name__} is no model; give a name, an engine, an LM, "
+            "or a function of messages"
+        )
+    digest = hashlib.blake2b(f"host {name} {next(_numbers)}".encode(), digest_size=16).hexdigest()
+    target: Target = RemoteTarget(ModelInfo(str(getattr(source, "model", name)), digest, 1 << 20))
+    awaited = None if later is None else AwaitedModel(later, target, asked, answers_of)
+    return awaited if now is None and awaited is not None else HostModel(source, now, target, awaited)
+
+
+class HostModel:
+    """One whose code is called, by the threads that ask for calls. `awaited` is the same for who awaits them."""
 
     mode = "remote"
 
-    def __init__(self, source: Any, name: str) -> None:
-        if not (callable(source) or hasattr(source, "forward")):
-            raise ModelError(
-                f"model `{name}`: {type(source).__name__} is no model; give a name, an engine, an LM, "
-                "or a function of messages"
-            )
-        self.source = source
-        self._forward = _method(source)
-        digest = hashlib.blake2b(f"host {name} {next(_numbers)}".encode(), digest_size=16).hexdigest()
-        self.target: Target = RemoteTarget(ModelInfo(str(getattr(source, "model", name)), digest, 1 << 20))
+    def __init__(
+        self, source: Any, method: Callable[..., Any] | None, target: Target, awaited: AwaitedModel | None = None
+    ) -> None:
+        self.source, self._forward, self.target, self.awaited = source, method, target, awaited
+        self._pace = Pace()
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
         return None
 
     def advance(self) -> list[tuple[ModelCall, Answer]]:
         return []
+
+    @property
+    def waits(self) -> bool:
+        return self._pace.waits
 
     def make(self, call: ModelCall) -> Answer:
         return self.make_draws([call])[0]
@@ -63,12 +75,12 @@ class HostModel:
         messages = [message(*turn) for turn in first.messages]
         token = drawing.set(first.draw)
         try:
-            if self._forward is None:
-                found = [answer_of(self.source(messages), messages)]
-            else:
-                asked = {"prompt": first.messages[0][1]} if first.prompted else {"prompt": None, "messages": messages}
-                given = self._forward(**asked, **_options(first), **({"n": len(calls)} if len(calls) > 1 else {}))
-                found = answers_of(given, messages)[: len(calls)]
+            with self._pace.measured():
+                if self._forward is None:
+                    found = [answer_of(self.source(messages), messages)]
+                else:
+                    given = self._forward(**asked(first, len(calls), messages))
+                    found = answers_of(given, messages)[: len(calls)]
         except Exception as e:
             return [failed(e)] * len(calls)
         finally:
@@ -85,45 +97,38 @@ class HostModel:
         return None
 
     def close(self) -> None:
-        return None
+        if self.awaited is not None:
+            self.awaited.close()
 
 
-def _method(source: Any) -> Callable[..., Any] | None:
-    """The method by which a model is asked, None for a function. Raises ModelError."""
+def _methods(source: Any) -> tuple[Callable[..., Any] | None, Callable[..., Any] | None]:
+    """The methods by which a model is asked, by who waits and by who awaits; no method for a function. Raises
+    ModelError."""
     if not isinstance(source, BaseLM):
-        return getattr(source, "forward", None) or awaited(getattr(source, "aforward", None))
-    name = source.replaced()
+        return getattr(source, "forward", None), getattr(source, "aforward", None)
+    name, origin = source.replaced(), source.origin
     if not name:
         raise ModelError(
             f"{type(source).__name__} has no answers: a class derived from lampc.BaseLM has a method "
             "`forward(self, prompt=None, messages=None, **kwargs)`, or `aforward`; lampc.LM is for models by name"
         )
-    found: Callable[..., Any] = source.origin if name == "__call__" else getattr(source.origin, name)
-    return awaited(found) if name == "aforward" else found
+    if name == "aforward":
+        return None, origin.aforward
+    if name == "__call__":
+        return origin, None
+    return origin.forward, origin.aforward if type(origin).aforward is not BaseLM.aforward else None
 
 
-def awaited(function: Callable[..., Awaitable[Any]] | None) -> Callable[..., Any] | None:
-    """A function that waits for what an asynchronous one gives, whether or not a loop runs in this thread."""
-    if function is None:
-        return None
-
-    def call(*args: Any, **kwargs: Any) -> Any:
-        async def whole() -> Any:
-            return await function(*args, **kwargs)
-
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(whole())
-        with ThreadPoolExecutor(1) as thread:
-            return thread.submit(contextvars.copy_context().run, asyncio.run, whole()).result()
-
-    return call
-
-
-def _options(call: ModelCall) -> dict[str, Any]:
+def asked(call: ModelCall, n: int, messages: Any) -> dict[str, Any]:
+    """The arguments of a user's method for `n` draws of a call."""
     s = call.sampling
-    options: dict[str, Any] = {} if call.open else {"temperature": s.temperature}
+    options: dict[str, Any] = (
+        {"prompt": call.messages[0][1]} if call.prompted else {"prompt": None, "messages": messages}
+    )
+    if not call.open:
+        options["temperature"] = s.temperature
+    if n > 1:
+        options["n"] = n
     if s.max_tokens:
         options["max_tokens"] = s.max_tokens
     if s.stop:

@@ -110,6 +110,7 @@ class ModelCall:
     maker: int = 0  # the same: the thread that makes the call
     grammar: str = ""
     site: Any = None  # the same: what all draws of the call have in common, if there may be several
+    loop: Any = None  # the same: the event loop of who awaits it
 
     @property
     def prompted(self) -> bool:
@@ -164,6 +165,11 @@ class Model(Protocol):
 class PythonModel(Model, Protocol):
     """A model that is Python code. Its calls are made where they are asked for, by many threads at once; it may ask
     other models, or itself, while it makes one. `submit` only tells it of calls that will be made."""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the code mostly waits, so that several calls are best made by several threads."""
+        ...
 
     def make(self, call: ModelCall) -> Answer:
         """The answer to one call; what the code raises is in it."""

@@ -221,9 +221,9 @@ class ModelPool:
             return made
         if hasattr(source, "submit") and hasattr(source, "step"):
             return self._local(source, name, structured)
-        from lampc.runtime.inprocess import HostModel
+        from lampc.runtime.inprocess import host_model
 
-        return HostModel(source, name)
+        return host_model(source, name)
 
     def _local(self, engine: TokenEngine, name: str, structured: bool | None = None) -> LocalModel:
         model = LocalModel(engine, name, structured)

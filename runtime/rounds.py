@@ -17,6 +17,8 @@ from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
     from lampc.ir import Target
     from lampc.runtime.models import Answer
     from lampc.runtime.session import Session
@@ -43,10 +45,14 @@ class Verbatim(Round):
 
 
 def read_calls(
-    session: Session, calls: Sequence[PredictorCall], written: Sequence[Messages | None] = ()
+    session: Session,
+    calls: Sequence[PredictorCall],
+    written: Sequence[Messages | None] = (),
+    loops: Sequence[AbstractEventLoop | None] = (),
 ) -> list[Reading]:
     """Make calls together and read their answers; readings in the order of the calls, failures inside them. What of
-    `written` is not None is sent in the place of what the layout writes, and its answer is not read."""
+    `written` is not None is sent in the place of what the layout writes, and its answer is not read; `loops` are the
+    event loops of who awaits."""
     out = [Reading() for _ in calls]
     rounds: list[list[Round]] = []
     for i, (reading, (bound, inputs, _, _)) in enumerate(zip(out, calls, strict=True)):
@@ -61,7 +67,7 @@ def read_calls(
             rounds.append([])
     open_ = [i for i, r in enumerate(rounds) if r]
     while open_:
-        asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1) for i in open_]
+        asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1, loops[i] if loops else None) for i in open_]
         answers = _ask(session, asked)
         open_ = [i for i, a in zip(open_, answers, strict=True) if _settle(session, out[i], calls[i], rounds[i], *a)]
     return out
@@ -73,13 +79,15 @@ def _turns(messages: Messages, target: Target) -> list[tuple[str, str]]:
     return [(r, target.quote(c)) for r, c in (text_turn(t, target.info.name) for t in turns)] if target.local else turns
 
 
-def _ask(session: Session, asked: Sequence[tuple[Round, PredictorCall, int]]) -> list[tuple[Answer, Usage]]:
+def _ask(
+    session: Session, asked: Sequence[tuple[Round, PredictorCall, int, AbstractEventLoop | None]]
+) -> list[tuple[Answer, Usage]]:
     answers: list[tuple[Answer, Usage] | None] = [None] * len(asked)
     with Client(session.desk) as client:
-        for i, (round_, (bound, _, sampling, draw), n) in enumerate(asked):
+        for i, (round_, (bound, _, sampling, draw), n, loop) in enumerate(asked):
             model = session.models.get(round_.bound.model).asking(round_.bound.layout, round_.bound.signature)
             drawn = call_sampling(bound.signature, sampling)
-            session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name)
+            session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name, loop)
         client.finish()
     return [a for a in answers if a is not None]
 

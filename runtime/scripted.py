@@ -43,6 +43,7 @@ class DummyLM(BaseLM):
     """
 
     mode = "remote"
+    waits = False
 
     def __init__(
         self,

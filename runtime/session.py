@@ -9,6 +9,7 @@ one pool of models and one prefix cache.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import copy
 import threading
@@ -230,7 +231,7 @@ class Session:
         """The same, for `await`."""
         answers: list[tuple[Answer, Usage] | None] = [None] * len(draws)
         with Client(self.desk) as client:
-            self._chat(client, answers, messages, sampling, draws)
+            self._chat(client, answers, messages, sampling, draws, asyncio.get_running_loop())
             await client.afinish()
         return [a[0] for a in answers if a is not None]
 
@@ -241,13 +242,14 @@ class Session:
         messages: Sequence[Mapping[str, Any]],
         sampling: Sampling,
         draws: Sequence[Draw],
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         model = self.models.get("main")
         turns = [turn_of(m) for m in messages]
         if model.target.local:
             turns = [text_turn(t, model.target.info.name) for t in turns]
         for i, draw in enumerate(draws):
-            self.request(client, answers, i, model, turns, sampling, draw, "lm")
+            self.request(client, answers, i, model, turns, sampling, draw, "lm", loop)
 
     def request(
         self,
@@ -259,6 +261,7 @@ class Session:
         sampling: Sampling,
         draw: Draw,
         node: str,
+        loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         """Ask for the answer to a conversation; it will stand in `answers[i]` once the client has finished."""
 
@@ -269,7 +272,9 @@ class Session:
         if model.target.local:
             assert model.target.tokens is not None
             ids = tuple(model.target.tokens.encode(model.target.render_chat(turns)))
-        client.request(model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node)
+        client.request(
+            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node, loop=loop
+        )
 
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw

@@ -7,6 +7,7 @@ a thread, or for strands that it forked. Strands of one weaver never run in para
 from __future__ import annotations
 
 import contextvars
+from asyncio import AbstractEventLoop
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -34,10 +35,15 @@ _AT_ONCE = 0.05
 """Seconds that all wait for a task put aside: calls that come soon after still go out with those of the others."""
 
 
+awaiting_in: contextvars.ContextVar[AbstractEventLoop | None] = contextvars.ContextVar("lampc_loop", default=None)
+"""The event loop of the task that the code under way belongs to, if its calls suspend that."""
+
+
 @dataclass(frozen=True, slots=True)
 class EagerCall:
     """One LM call that a strand waits for. `on_text` is given pieces of the answer while it is written; `messages` are
-    sent where the code has written them itself, and its answer is then left to it."""
+    sent where the code has written them itself, and its answer is then left to it. `loop` is that of a task which
+    waits for it."""
 
     bound: Bound
     inputs: Mapping[str, Any]
@@ -45,6 +51,7 @@ class EagerCall:
     draw: Draw
     on_text: Callable[[str], None] | None = None
     messages: Sequence[Mapping[str, Any]] | None = None
+    loop: AbstractEventLoop | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,8 @@ def calls_of(
 ) -> list[EagerCall]:
     """Draws of one call; the first is listened to, if anybody listens here."""
     on_text, messages = settings.get("on_text"), None if spoken is None else spoken.messages
-    return [EagerCall(bound, inputs, sampling, d, None if i else on_text, messages) for i, d in enumerate(draws)]
+    loop = awaiting_in.get()
+    return [EagerCall(bound, inputs, sampling, d, None if i else on_text, messages, loop) for i, d in enumerate(draws)]
 
 
 class Completer(Protocol):

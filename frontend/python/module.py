@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -224,16 +225,17 @@ class Module:
     ) -> Any:
         """Run over many examples at once; what the call returns for each, None where it failed.
 
-        With `return_failed_examples`: (predictions, failed examples, their exceptions). Threads, timeouts
-        and stragglers are DSPy's names; here all rows run together and need none of them. Raises the last
-        exception once `max_errors` rows have failed.
+        With `return_failed_examples`: (predictions, failed examples, their exceptions). All rows run together;
+        `num_threads` bounds how many calls of a model that is Python code and waits are made at once, timeouts and
+        stragglers are not needed. Raises the last exception once `max_errors` rows have failed.
         """
         rows = [dict((e.inputs() if isinstance(e, Example) else e).items()) for e in examples]
         runner = find_runner()
-        if isinstance(runner, BatchRunner):
-            found = runner.run_many(self, rows)
-        else:
-            found = [_attempt(self, row) for row in rows]
+        with settings.context(num_threads=num_threads) if num_threads else contextlib.nullcontext():
+            if isinstance(runner, BatchRunner):
+                found = runner.run_many(self, rows)
+            else:
+                found = [_attempt(self, row) for row in rows]
         failed = [(e, r) for e, r in zip(examples, found, strict=True) if isinstance(r, Exception)]
         if max_errors is not None and len(failed) >= max_errors > 0:
             raise failed[-1][1]

@@ -45,7 +45,7 @@ class Evaluate:
     coroutine function. A row that fails scores `failure_score` and is in `result.errors`; the run goes on, and the log
     has one warning that says how many failed and why the first did. With
     `max_errors`, TooManyErrors is raised once all rows have run. Nothing has a time limit of its own.
-    `num_threads` is for metrics that wait for the outside; calls of models need no threads.
+    `num_threads` is for metrics, and models that are Python code, that wait for the outside; others need no threads.
     """
 
     def __init__(
@@ -112,13 +112,15 @@ class Evaluate:
             raise ValueError("Evaluate needs a metric: Evaluate(devset=rows, metric=f)")
         if not examples:
             raise ValueError("Evaluate needs at least one example")
-        result = self._run(
-            program,
-            wanted,
-            examples,
-            threads=num_threads or self.num_threads or int(settings.num_threads),
-            progress=self.display_progress if display_progress is None else display_progress,
-        )
+        threads = num_threads or self.num_threads or int(settings.num_threads)
+        with settings.context(num_threads=threads):
+            result = self._run(
+                program,
+                wanted,
+                examples,
+                threads=threads,
+                progress=self.display_progress if display_progress is None else display_progress,
+            )
         to_csv, to_json = save_as_csv or self.save_as_csv, save_as_json or self.save_as_json
         if to_csv:
             result.to_csv(to_csv)

@@ -1,0 +1,66 @@
+"""Calls of models that are Python code: one after another by who asked, beside each other where the code waits.
+
+Code that only computes gains nothing from threads. Whether it waits for the outside (a client of an endpoint of the
+user's own) is seen from its first calls.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import threading
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from lampc.ir.settings import settings
+
+if TYPE_CHECKING:
+    from lampc.runtime.calls import CallDesk
+    from lampc.runtime.client import Client
+
+CALLS, SECONDS = 2, 0.005
+"""A model waits if that many calls in a row took so long each, most of it without computing."""
+
+
+class Pace:
+    """What is known of how a model's code spends its time."""
+
+    def __init__(self) -> None:
+        self._waited = 0
+
+    @property
+    def waits(self) -> bool:
+        return self._waited >= CALLS
+
+    @contextlib.contextmanager
+    def measured(self) -> Iterator[None]:
+        wall, computing = time.perf_counter(), time.thread_time()
+        yield
+        wall, computing = time.perf_counter() - wall, time.thread_time() - computing
+        self._waited = self._waited + 1 if wall > SECONDS and computing < wall / 2 else 0
+
+
+def help_with(desk: CallDesk, client: Client) -> None:
+    """Threads that make further calls of a client, as many as `num_threads` of the settings allows beside this one."""
+    with desk._lock:
+        wanted = min(int(settings.num_threads or 1) - 1, len(client.own)) - client.helpers
+        client.helpers += max(wanted, 0)
+    for _ in range(wanted):
+        context = contextvars.copy_context()
+        threading.Thread(target=context.run, args=(_help, desk, client), name="lampc-model", daemon=True).start()
+
+
+def _help(desk: CallDesk, client: Client) -> None:
+    while True:
+        with desk._lock:
+            own = desk._take(client)
+            if own is None:
+                client.helpers -= 1
+                return
+        try:
+            desk._make(*own)
+        except BaseException:  # the call is the client's again, whose thread meets what happened
+            with desk._lock:
+                client.helpers -= 1
+            return
