@@ -34,7 +34,8 @@ class EngineStats:
     `prompt_tokens` counts prompts when first admitted; `computed_tokens` prompt tokens run through the model
     (repeats after a preemption included); `cached_tokens` prompt tokens taken from the cache or from a
     neighbour in the same step; `generated_tokens` tokens sampled; `forward_tokens` all rows that went through
-    the model.
+    the model. `swapped_out_tokens` were copied to host memory when they were evicted, `swapped_in_tokens` copied back
+    instead of computed; both are among the tokens that other counters count.
     """
 
     prompt_tokens: int = 0
@@ -50,6 +51,10 @@ class EngineStats:
     used_blocks: int = 0
     peak_blocks: int = 0
     total_blocks: int = 0
+    swapped_out_tokens: int = 0
+    swapped_in_tokens: int = 0
+    host_used_blocks: int = 0
+    host_total_blocks: int = 0
 
 
 @runtime_checkable

@@ -12,6 +12,7 @@ from lampc.backend.errors import BackendError, EngineClosed, QueueFull
 from lampc.backend.grammar.compiled import Grammars
 from lampc.backend.grammar.masks import Masks
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent, StepEvent
+from lampc.backend.host_tier import HostTier
 from lampc.backend.job import Ids, Job, check_request
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
@@ -47,15 +48,18 @@ class EngineCore:
         policy: str = "priority",
         patience: int = 64,
         hooks: Sequence[Hook] = (),
+        host: HostTier | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_waiting < 1:
             raise ValueError(f"max_waiting is {max_waiting}; give at least 1")
+        if host is not None and not prefix_cache:
+            raise ValueError("K/V in host memory is part of the prefix cache; set prefix_cache, or host_kv_tokens=0")
         self._runner: Runner | None = runner
         self._tokenizer = tokenizer
         self._info = replace(info, kv_tokens=-(-kv_tokens // info.block_size) * info.block_size)
         self._pool = BlockPool(max(1, -(-kv_tokens // info.block_size)), info.block_size)
-        self._tree = RadixTree(self._pool)
+        self._tree = RadixTree(self._pool, host)
         self._pins = Pins(self._tree)
         self._scheduler = Scheduler(
             self._tree,
@@ -174,6 +178,7 @@ class EngineCore:
 
     def stats(self) -> EngineStats:
         """Counters so far."""
+        host = self._tree.host
         return EngineStats(
             prompt_tokens=self._prompt,
             computed_tokens=self._computed,
@@ -188,6 +193,7 @@ class EngineCore:
             used_blocks=self._pool.used,
             peak_blocks=self._pool.peak,
             total_blocks=self._pool.total,
+            **({} if host is None else host.stats()),
         )
 
     def metrics(self) -> EngineMetrics:
@@ -283,6 +289,8 @@ class EngineCore:
             if one.job.handle.completion is None:  # a hook or a callback may have ended it within this step
                 self._deliver(one, now)
         self._scheduler.observe(now - start)
+        if self._tree.host is not None:
+            self._tree.host.rule.computed(plan.rows - len(plan.decoding), plan.rows, now - start)
 
     def _admitted(self, job: Job) -> None:
         self._follow()

@@ -14,7 +14,8 @@ from lampc.backend.tokenizer import TextTokenizer
 
 
 class PagedEngine(EngineCore):
-    """Continuous batching over a paged, prefix-shared KV cache of at least `kv_tokens` tokens."""
+    """Continuous batching over a paged, prefix-shared KV cache of at least `kv_tokens` tokens; K/V of `host_kv_tokens`
+    more waits in host memory."""
 
     def __init__(
         self,
@@ -27,6 +28,7 @@ class PagedEngine(EngineCore):
         dtype: torch.dtype,
         int8: bool = False,
         kv_tokens: int,
+        host_kv_tokens: int = 0,
         max_batch_tokens: int = 512,
         max_running: int = 64,
         max_waiting: int = 65536,
@@ -37,11 +39,14 @@ class PagedEngine(EngineCore):
         hooks: Sequence[Hook] = (),
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
+        runner = TorchRunner(model, rows, slots, device, dtype, int8)
+        size = info.block_size
         super().__init__(
-            TorchRunner(model, rows, slots, device, dtype, int8),
+            runner,
             tokenizer,
             info,
             kv_tokens=slots,
+            host=runner.add_host_tier(-(-host_kv_tokens // size), size) if host_kv_tokens else None,
             max_batch_tokens=max_batch_tokens,
             max_running=max_running,
             max_waiting=max_waiting,

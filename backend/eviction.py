@@ -11,12 +11,10 @@ comes up. Finding the next end costs O(log n), however large the tree is.
 
 import math
 import sys
+from collections.abc import Sized
 from heapq import heapify, heappop, heappush
 from itertools import count
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from lampc.backend.nodes import Node
+from typing import Generic, Protocol, TypeVar
 
 UNKNOWN = sys.float_info.max
 """`next_use` of tokens of which nobody has said when they are needed again."""
@@ -25,22 +23,45 @@ NEVER = math.inf
 """`next_use` of tokens that are not expected to be needed again."""
 
 
-class Ends:
+class End(Protocol):
+    """What eviction looks at: a node of the prefix tree, or a piece in host memory.
+
+    Tokens after the first `needed` of `ids` may go if there are no `children`; `used` grows with each use.
+    """
+
+    next_use: float
+    used: int
+    entry: tuple[float, int] | None  # where it is in the order, if it is there
+
+    @property
+    def children(self) -> Sized: ...
+
+    @property
+    def ids(self) -> Sized: ...
+
+    @property
+    def needed(self) -> int: ...
+
+
+E = TypeVar("E", bound=End)
+
+
+class Ends(Generic[E]):
     """Nodes from whose ends tokens could be taken, or could when they were offered."""
 
     def __init__(self) -> None:
         self.examined = 0  # entries looked at so far: what all evictions together have cost
-        self._heap: list[tuple[tuple[float, int], int, Node]] = []
+        self._heap: list[tuple[tuple[float, int], int, E]] = []
         self._ties = count()
         self._stale = 0
 
-    def __contains__(self, node: "Node") -> bool:
+    def __contains__(self, node: E) -> bool:
         return node.entry is not None and any(e[2] is node and e[0] == node.entry for e in self._heap)
 
     def __len__(self) -> int:
         return len(self._heap)
 
-    def offer(self, node: "Node") -> None:
+    def offer(self, node: E) -> None:
         """Adds a node, or puts it where it belongs now."""
         key = (-node.next_use, node.used)
         if node.entry is None or key < node.entry:
@@ -52,7 +73,7 @@ class Ends:
             node.entry = key
             heappush(self._heap, (key, next(self._ties), node))
 
-    def pop(self) -> "Node | None":
+    def pop(self) -> E | None:
         """The node whose end is missed last, which is then no longer here; None if there is none."""
         while self._heap:
             key, _, node = heappop(self._heap)

@@ -46,6 +46,8 @@ class _FakeRunner:
         return job.script
 
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
+        if plan.copies is not None:
+            plan.copies.clear()
         drawn: list[Drawn | int] = []
         for want in plan.wants:
             job = want.job

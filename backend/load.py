@@ -39,6 +39,7 @@ def load_engine(
     weight_dtype: Literal["auto", "int8"] = "auto",
     context_length: int | None = None,
     kv_tokens: int | None = None,
+    host_kv_tokens: int = 0,
     max_batch_tokens: int = 512,
     max_running: int = 64,
     max_waiting: int = 65536,
@@ -54,7 +55,9 @@ def load_engine(
     """An engine for a Hugging Face checkpoint folder (config.json, *.safetensors, tokenizer.json).
 
     `kv_tokens` is the size of the KV cache in tokens, by default what `lampc.backend.memory` finds room for; the
-    engine's `info` says what it came to. Memory is taken when it is first used.
+    engine's `info` says what it came to. Memory is taken when it is first used. `host_kv_tokens` more are kept in host
+    memory when they are evicted, and copied back instead of computed (`lampc.backend.host_tier`): on a GPU, that is;
+    on a CPU a larger `kv_tokens` does the same without copies. Each rank keeps its own share.
     `chunk` bounds the tokens that one request computes in a step. At most `max_waiting` requests wait; `policy` says
     who of them goes first, see `lampc.backend.policies`, and at most `patience` later ones pass one. `hooks` hear
     of every transition of a request (`lampc.backend.hooks`). `dtype` is what weights are cast to and K/V
@@ -83,6 +86,10 @@ def load_engine(
         raise ValueError(f"kind is {kind!r}; choose 'paged' or 'naive'")
     if context_length is not None and context_length < 1:
         raise ValueError(f"context_length is {context_length}; give a positive number of tokens")
+    if host_kv_tokens < 0:
+        raise ValueError(f"host_kv_tokens is {host_kv_tokens}; give tokens, or 0 for no K/V in host memory")
+    if host_kv_tokens and (kind == "naive" or not prefix_cache):
+        raise ValueError("host_kv_tokens needs kind='paged' and prefix_cache=True; leave it 0, or set these")
     check_backend(backend, kind)
     device = device or usual_device(backend)
     if kind == "naive" and device != "cpu":
@@ -159,6 +166,8 @@ def load_engine(
             int8_weights=rows.int8,
             context_length=context_length,
             slots=max(1, -(-kv_tokens // block_size)) * block_size,
+            host_blocks=-(-host_kv_tokens // block_size),
+            block_size=block_size,
             timeout_s=rank_timeout,
             threads=torch.get_num_threads(),
         )
@@ -184,6 +193,7 @@ def load_engine(
         dtype=number,
         int8=int8,
         kv_tokens=kv_tokens,
+        host_kv_tokens=host_kv_tokens,
         max_batch_tokens=max_batch_tokens,
         max_running=max_running,
         max_waiting=max_waiting,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from lampc.backend.copies import Copies
 from lampc.backend.errors import OutOfBlocks
 from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.job import Drawn, Job
@@ -40,7 +41,8 @@ class Plan:
 
     `decoding` are jobs that compute their newest token and want its logits, as `lanes` has them: row i is that of
     decoding[i]. They are nearly all of nearly every step, so that no objects are made for them unless somebody asks.
-    The others come after them. `plain`: all that is wanted are the likeliest tokens.
+    The others come after them. `plain`: all that is wanted are the likeliest tokens. Whoever computes the step makes
+    the `copies` before, if there are any.
     """
 
     lanes: Lanes
@@ -58,6 +60,7 @@ class Plan:
     cached: int = 0
     computed: int = 0
     before: list[tuple[Job, int, int, int]] = field(default_factory=list)  # counts, to take them back
+    copies: Copies | None = None
 
     @property
     def chunks(self) -> list[Chunk]:

@@ -171,6 +171,23 @@ METRICS: tuple[Exported, ...] = (
         "Cached tokens that went to make room.",
         lambda m: m.stats.evicted_tokens,
     ),
+    # KV in host memory
+    Exported(
+        "lampc_host_kv_blocks_capacity", "gauge", "Blocks of K/V in host memory.", lambda m: m.stats.host_total_blocks
+    ),
+    Exported("lampc_host_kv_blocks_used", "gauge", "Those that hold anything.", lambda m: m.stats.host_used_blocks),
+    Exported(
+        "lampc_swapped_out_tokens_total",
+        "counter",
+        "Evicted tokens that were copied to host memory.",
+        lambda m: m.stats.swapped_out_tokens,
+    ),
+    Exported(
+        "lampc_swapped_in_tokens_total",
+        "counter",
+        "Tokens copied back from host memory instead of computed.",
+        lambda m: m.stats.swapped_in_tokens,
+    ),
 )
 
 

@@ -33,15 +33,23 @@ class RadixTree(ShrinkingTrie):
     def complete(self, cursor: Cursor, ids: Sequence[int]) -> None:
         """Moves a new cursor that holds what is there of `ids` to their end, and lets it go if that fails.
 
-        This is the use that `next_use` of the places on the way foretold; it no longer counts for them.
-        Raises OutOfBlocks.
+        What host memory has of the rest is copied back. This is the use that `next_use` of the places on the way
+        foretold; it no longer counts for them. Raises OutOfBlocks.
         """
         foretold = self._foretold(cursor.node, cursor.offset)
+        host, start = self.host, cursor.length
+        # Nothing is written after a gap: somebody may be about to compute the end of what is there.
+        found = host.find(ids, start) if host is not None and self.written(cursor) == start else ()
         try:
-            self.extend(cursor, ids[cursor.length :])
+            self.extend(cursor, ids[start:])
+            if host is not None and found:
+                self.mark_written(cursor, host.bring(found, start, self.slots(cursor)))
         except OutOfBlocks:
             self.release(cursor)
             raise
+        finally:
+            if host is not None:
+                host.leave(found)
         for place in foretold:
             place.next_use = UNKNOWN
 
@@ -135,3 +143,5 @@ class RadixTree(ShrinkingTrie):
         assert found == set(cursors), "a cursor was lost or is left over"
         assert locked == self.locked_blocks, f"{self.locked_blocks} locked blocks are counted, {locked} there"
         self.pool.check(held)
+        if self.host is not None:
+            self.host.check()

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lampc.backend.attention import Attention, make_attention
+from lampc.backend.host_tier import HostTier
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
@@ -16,6 +17,8 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.plan import Plan, Want
 from lampc.backend.sampler import drawn, resolve
 from lampc.backend.spans import Spans
+from lampc.backend.swap_rule import SwapRule
+from lampc.backend.transfer import Transfer, copy_seconds, make_transfer
 
 if TYPE_CHECKING:
     from lampc.backend.kernels.graphs import DecodeGraphs, Forward
@@ -42,9 +45,18 @@ class TorchRunner:
         self.graphs: DecodeGraphs | None = None
         if rows.triton and device.type == "cuda":
             self.graphs = record_steps(self._attention)
+        self._cache = cache
+        self._transfer: Transfer | None = None
+
+    def add_host_tier(self, total: int, size: int) -> HostTier:
+        """A second tier of `total` blocks of `size` tokens; nothing may be in the cache yet."""
+        self._transfer = make_transfer(self._cache, total, size, self._rows.triton)
+        return HostTier(total, size, SwapRule(copy_seconds(self._transfer, self._cache, total, size)))
 
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step."""
+        if self._transfer is not None and plan.copies is not None:
+            self._transfer.run(plan.copies)
         if not plan.plain or self._greedy is None:
             return self._resolve(plan.wants, self.logits(plan))
         with self._inference:

@@ -95,7 +95,7 @@ class Scheduler:
         on_preempt: Callable[[Job], None] | None = None,
     ) -> Plan:
         """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller."""
-        plan = Plan(self.lanes)
+        plan = Plan(self.lanes, copies=self.tree.copies)
         self._make_room(plan)
         short = bool(plan.preempted)
         if not short and not self._suspects:

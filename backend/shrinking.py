@@ -89,9 +89,15 @@ class ShrinkingTrie(Trie):
                 while cut > keep and end.slots[cut - 1] // size == end.slots[cut] // size:
                     cut -= 1
                 self.evicted += len(end.ids) - cut
+                if self.host is not None:
+                    self.host.keep(end, cut)
                 self._truncate(end, cut)
             self._offer(end if end.ids else parent)
 
     def clear(self) -> None:
-        """Evicts all that no cursor holds."""
+        """Evicts all that no cursor holds, from host memory too."""
+        host, self.host = self.host, None
         self.evict(self.pool.total + 1)
+        self.host = host
+        if host is not None:
+            host.clear()

@@ -3,7 +3,9 @@
 from collections.abc import Iterator, Sequence
 
 from lampc.backend.block_pool import BlockPool
+from lampc.backend.copies import Copies
 from lampc.backend.eviction import Ends
+from lampc.backend.host_tier import HostTier
 from lampc.backend.nodes import Cursor, Node
 
 Edge = tuple[int | None, int]
@@ -13,16 +15,22 @@ Edge = tuple[int | None, int]
 class Trie:
     """What the prefix tree is made of; nothing here takes slots from the pool or gives any back."""
 
-    def __init__(self, pool: BlockPool) -> None:
+    def __init__(self, pool: BlockPool, host: HostTier | None = None) -> None:
         self.pool = pool
+        self.host = host  # takes over what is evicted
         self.evicted = 0
         self.releases = 0
         self.locked_blocks = 0
-        self.ends = Ends()
+        self.ends: Ends[Node] = Ends()
         self._roots: set[Node] = set()
         self._clock = 0
         self._watched: list[Edge] | None = None
         self.root = self.new_root()
+
+    @property
+    def copies(self) -> Copies | None:
+        """What is to be copied from or to host memory before the next step."""
+        return None if self.host is None else self.host.copies
 
     def new_root(self) -> Node:
         """A root of its own shares nothing with the others; it goes with its last cursor."""

@@ -50,15 +50,30 @@ def copy_slots(
     _launch(words, words, source * width, target * width, counts, planes, stride, stride, width, size)
 
 
-def gather_slots(cache: torch.Tensor, source: torch.Tensor, counts: torch.Tensor, out: torch.Tensor) -> None:
-    """Copies runs out of a cache: see `copy_slots`. out [runs, layers, 2, kv_heads, size, D], or without the D; of its
-    `size` slots per run the first counts[i] are written. Raises ValueError."""
-    _move(cache, source, counts, out, inward=False)
+def gather_slots(
+    cache: torch.Tensor,
+    source: torch.Tensor,
+    counts: torch.Tensor,
+    out: torch.Tensor,
+    places: torch.Tensor | None = None,
+) -> None:
+    """Copies runs out of a cache: see `copy_slots`. out [blocks, layers, 2, kv_heads, size, D], or without the D.
+
+    Run i begins in out at slot places[i] % size of block places[i] // size, and must end in that block; without
+    `places`, at the start of block i, of which there is one for each run. Raises ValueError.
+    """
+    _move(cache, source, counts, out, places, inward=False)
 
 
-def scatter_slots(cache: torch.Tensor, target: torch.Tensor, counts: torch.Tensor, kept: torch.Tensor) -> None:
+def scatter_slots(
+    cache: torch.Tensor,
+    target: torch.Tensor,
+    counts: torch.Tensor,
+    kept: torch.Tensor,
+    places: torch.Tensor | None = None,
+) -> None:
     """Copies what `gather_slots` put out back into a cache, to slots target [runs] on. Raises ValueError."""
-    _move(cache, target, counts, kept, inward=True)
+    _move(cache, target, counts, kept, places, inward=True)
 
 
 def copy_slots_torch(
@@ -69,29 +84,60 @@ def copy_slots_torch(
         cache[:, :, :, b : b + count] = cache[:, :, :, a : a + count].clone()
 
 
-def gather_slots_torch(cache: torch.Tensor, source: torch.Tensor, counts: torch.Tensor, out: torch.Tensor) -> None:
+def gather_slots_torch(
+    cache: torch.Tensor,
+    source: torch.Tensor,
+    counts: torch.Tensor,
+    out: torch.Tensor,
+    places: torch.Tensor | None = None,
+) -> None:
     """The twin of `gather_slots`."""
-    for run, (a, count) in enumerate(zip(source.tolist(), counts.tolist(), strict=True)):
-        out[run, :, :, :, :count] = cache[:, :, :, a : a + count]
+    for a, count, block, at in _twin_runs(source, counts, places, out.shape[4]):
+        out[block, :, :, :, at : at + count] = cache[:, :, :, a : a + count]
 
 
-def scatter_slots_torch(cache: torch.Tensor, target: torch.Tensor, counts: torch.Tensor, kept: torch.Tensor) -> None:
+def scatter_slots_torch(
+    cache: torch.Tensor,
+    target: torch.Tensor,
+    counts: torch.Tensor,
+    kept: torch.Tensor,
+    places: torch.Tensor | None = None,
+) -> None:
     """The twin of `scatter_slots`."""
-    for run, (b, count) in enumerate(zip(target.tolist(), counts.tolist(), strict=True)):
-        cache[:, :, :, b : b + count] = kept[run, :, :, :, :count]
+    for b, count, block, at in _twin_runs(target, counts, places, kept.shape[4]):
+        cache[:, :, :, b : b + count] = kept[block, :, :, :, at : at + count]
 
 
-def _move(cache: torch.Tensor, slots: torch.Tensor, counts: torch.Tensor, kept: torch.Tensor, inward: bool) -> None:
+def _twin_runs(
+    slots: torch.Tensor, counts: torch.Tensor, places: torch.Tensor | None, size: int
+) -> list[tuple[int, int, int, int]]:
+    begins = range(0, len(slots) * size, size) if places is None else places.tolist()
+    runs = zip(slots.tolist(), counts.tolist(), begins, strict=True)
+    return [(slot, count, *divmod(place, size)) for slot, count, place in runs]
+
+
+def _move(
+    cache: torch.Tensor,
+    slots: torch.Tensor,
+    counts: torch.Tensor,
+    kept: torch.Tensor,
+    places: torch.Tensor | None,
+    inward: bool,
+) -> None:
     words, planes, width, stride = _words(cache)
-    _check(slots, counts)
-    runs, size = len(slots), kept.shape[4]
-    check_shape("the swapped part", kept, runs, *cache.shape[:3], size, *cache.shape[4:])
+    size = kept.shape[4]
+    if places is None:
+        places = torch.arange(len(slots), device=slots.device) * size
+        check_shape("the swapped part", kept, len(slots), *cache.shape[:3], size, *cache.shape[4:])
+    else:
+        check_shape("the swapped part", kept, len(kept), *cache.shape[:3], size, *cache.shape[4:])
+    _check(slots, counts, places)
     check_same("the swapped part", kept, cache.dtype)
     if not kept.is_contiguous():
         raise ValueError("the swapped part is not contiguous")
     staged = _as_words(kept)
     here = slots * width
-    there = torch.arange(runs, device=slots.device) * (planes * size * width)
+    there = (places // size * (planes * size) + places % size) * width
     if inward:
         _launch(staged, words, there, here, counts, planes, size * width, stride, width, size)
     else:

@@ -7,6 +7,7 @@ from lampc.backend.api import EngineInfo
 from lampc.backend.core import EngineCore
 from lampc.backend.errors import EngineClosed
 from lampc.backend.hooks import Hook
+from lampc.backend.host_tier import HostTier
 from lampc.backend.parallel.errors import RankFailed
 from lampc.backend.parallel.runner import ParallelRunner
 from lampc.backend.plan import Plan
@@ -33,6 +34,7 @@ class ParallelEngine(EngineCore):
         policy: str,
         patience: int,
         hooks: Sequence[Hook],
+        host: HostTier | None = None,
     ) -> None:
         self.parallel = runner
         super().__init__(
@@ -48,6 +50,7 @@ class ParallelEngine(EngineCore):
             policy=policy,
             patience=patience,
             hooks=hooks,
+            host=host,
         )
         self._leave = weakref.finalize(self, leave)  # also when it is dropped, and at exit
 

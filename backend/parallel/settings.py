@@ -12,8 +12,9 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 class Settings:
     """`device` is "cpu" or "cuda"; `slots` the size of the KV cache in tokens, on each rank; `backend` and `kernels`
     are as in `lampc.backend.kernel_choice`, the latter a digest; `int8` says it of K/V; `threads` those of each rank;
-    `timeout_s` how long one may keep the others waiting; `halve_from` how many rows a step must have to be computed in
-    two halves. Where `trace` names a folder, every rank writes there what it did when, once it ends.
+    `host_blocks` of `block_size` tokens are each rank's second tier of K/V, in host memory; `timeout_s` how long one
+    may keep the others waiting; `halve_from` how many rows a step must have to be computed in two halves. Where `trace`
+    names a folder, every rank writes there what it did when, once it ends.
     """
 
     folder: str
@@ -27,6 +28,8 @@ class Settings:
     int8_weights: bool
     context_length: int | None
     slots: int
+    host_blocks: int
+    block_size: int
     timeout_s: float
     threads: int
     halve_from: int = 128

@@ -26,6 +26,7 @@ from lampc.backend.parallel.step import Step
 from lampc.backend.parallel.trace import Trace
 from lampc.backend.reads import Read
 from lampc.backend.tokenizer import read_json
+from lampc.backend.transfer import Transfer, copy_seconds, make_transfer
 
 
 class Share:
@@ -61,6 +62,15 @@ class Share:
         cache = KVCache(settings.slots, o.layers, o.kv_heads, o.head_dim, device, dtype, settings.int8)
         more = settings.exact, native, triton
         self._attention = [make_attention(cache, o.heads, o.windows, *more) for _ in range(2)]
+        self._cache = cache
+        self._transfer: Transfer | None = None
+        if settings.host_blocks:
+            self._transfer = make_transfer(cache, settings.host_blocks, settings.block_size, triton)
+
+    def copy_seconds(self, settings: Settings) -> float:
+        """See `lampc.backend.transfer`; there must be a second tier."""
+        assert self._transfer is not None
+        return copy_seconds(self._transfer, self._cache, settings.host_blocks, settings.block_size)
 
     def padded(self, rows: int) -> int:
         """How many rows a step of `rows` rows is computed with."""
@@ -89,6 +99,8 @@ class Share:
 
     @contextmanager
     def _step(self, step: Step) -> Iterator[None]:
+        if self._transfer is not None:
+            self._transfer.run(step.copies)
         with torch.inference_mode(), nullcontext() if self.trace is None else self.trace.step(len(step.ids)):
             yield
 

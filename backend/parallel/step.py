@@ -1,17 +1,19 @@
 """One step as numbers: what every rank must know of a plan, and how it is sent.
 
-On the wire a step is one int32 array: 5 numbers (rows, wanted rows, spans, slots that follow, 1 if it is plain); ids,
-positions and store slots of the rows; the wanted rows; for each span first row, first position, count, the span of the
-last step that was of the same request (-1: none) and how many of its slots are the same; then all slots that are not. A
-request that decodes thus costs nine numbers and its new slot, whatever its context.
+On the wire a step is one int32 array: 6 numbers (rows, wanted rows, spans, slots and copies that follow, 1 if it is
+plain); ids, positions and store slots of the rows; the wanted rows; for each span first row, first position, count, the
+span of the last step that was of the same request (-1: none) and how many of its slots are the same; then all slots
+that are not; then the copies from and to host memory, see `lampc.backend.copies`. A request that decodes thus costs
+nine numbers and its new slot, whatever its context.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
+from lampc.backend.copies import RUN, Copies
 from lampc.backend.errors import BackendError
 from lampc.backend.plan import Plan
 from lampc.backend.spans import Span
@@ -19,14 +21,14 @@ from lampc.backend.spans import Span
 Numbers = NDArray[np.int64]
 Wire = NDArray[np.int32]
 
-_HEAD, _SPAN = 5, 5
+_HEAD, _SPAN = 6, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """`ids`, `positions`, `slots` of all rows, padding included (slot -1 stores nothing); rows `wanted` of them.
 
-    Of a `plain` step the likeliest token of each wanted row is all that is needed.
+    Of a `plain` step the likeliest token of each wanted row is all that is needed. `copies` are made before.
     """
 
     ids: Numbers
@@ -35,6 +37,7 @@ class Step:
     wanted: Numbers
     spans: Sequence[Span]
     plain: bool = False
+    copies: Copies = field(default_factory=Copies)
 
 
 def read(plan: Plan, count: int) -> tuple[Step, list[int]]:
@@ -54,7 +57,8 @@ def read(plan: Plan, count: int) -> tuple[Step, list[int]]:
         slots[row + first - start : row + size] = job.slots[first:end]
         row += size
     wanted = np.array([r for want in plan.wants for r in want.rows], np.int64)
-    return Step(ids, positions, slots, wanted, spans, plan.plain), requests
+    copies = Copies() if plan.copies is None else plan.copies
+    return Step(ids, positions, slots, wanted, spans, plan.plain, copies), requests
 
 
 class Writer:
@@ -77,8 +81,9 @@ class Writer:
             sent[request] = i, slots.copy()
         self._sent = sent
         tail = np.concatenate([*news, np.zeros(0, np.int64)])
-        head = [len(step.ids), len(step.wanted), len(step.spans), len(tail), step.plain]
-        parts = [np.array(head), step.ids, step.positions, step.slots, step.wanted, table.ravel(), tail]
+        head = [len(step.ids), len(step.wanted), len(step.spans), len(tail), len(step.copies), step.plain]
+        rows = [step.ids, step.positions, step.slots, step.wanted]
+        parts = [np.array(head), *rows, table.ravel(), tail, step.copies.numbers().ravel()]
         return np.concatenate(parts).astype(np.int32)
 
 
@@ -93,11 +98,11 @@ class Reader:
         numbers = wire.astype(np.int64)
         if len(numbers) < _HEAD:
             raise BackendError("a step is cut short")
-        rows, wanted, count, more, plain = numbers[:_HEAD].tolist()
-        sizes = [_HEAD, rows, rows, rows, wanted, _SPAN * count, more]
+        rows, wanted, count, more, copies, plain = numbers[:_HEAD].tolist()
+        sizes = [_HEAD, rows, rows, rows, wanted, _SPAN * count, more, RUN * copies]
         if min(sizes) < 0 or len(numbers) != sum(sizes) or plain not in (0, 1):
             raise BackendError(f"a step of {len(numbers)} numbers says that it has {sum(sizes)}")
-        _, ids, positions, slots, some, flat, tail = np.split(numbers, np.cumsum(sizes)[:-1])
+        _, ids, positions, slots, some, flat, tail, moved = np.split(numbers, np.cumsum(sizes)[:-1])
         spans: list[Span] = []
         at = 0
         for first, start, size, before, kept in flat.reshape(-1, _SPAN).tolist():
@@ -110,7 +115,7 @@ class Reader:
             if len(spans[-1].slots) != start + size:
                 raise BackendError(f"a span of {start + size} slots has {len(spans[-1].slots)}")
         self._last = [span.slots for span in spans]
-        return Step(ids, positions, slots, some, spans, plain == 1)
+        return Step(ids, positions, slots, some, spans, plain == 1, Copies.of(moved))
 
 
 def _common(a: Numbers, b: Numbers) -> int:

@@ -14,6 +14,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from lampc.backend.api import EngineInfo
+from lampc.backend.host_tier import HostTier
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.registry import ModelClass
 from lampc.backend.parallel.engine import ParallelEngine
@@ -26,6 +27,7 @@ from lampc.backend.parallel.settings import Settings as Settings
 from lampc.backend.parallel.shards import VIRTUAL, Shards
 from lampc.backend.parallel.share import Share
 from lampc.backend.parallel.worker import serve
+from lampc.backend.swap_rule import SwapRule
 from lampc.backend.tokenizer import TextTokenizer
 
 _SETTINGS = "settings"
@@ -76,7 +78,7 @@ def start(settings: Settings, tokenizer: TextTokenizer, info: EngineInfo, **opti
     """
     if settings.ranks == 1:
         runner = ParallelRunner(Share(settings, 0), None, None)
-        return _engine(runner, lambda: None, tokenizer, info, settings.slots, options)
+        return _engine(runner, lambda: None, tokenizer, info, settings, options)
     job = _job(settings.ranks)
     if job is not None:
         store, rank, loopback = job
@@ -85,7 +87,7 @@ def start(settings: Settings, tokenizer: TextTokenizer, info: EngineInfo, **opti
         group, control = join(store, rank, settings, lambda: None, loopback)
         share.connect(group)
         runner = ParallelRunner(share, control, None)
-        return _engine(runner, runner.close, tokenizer, info, settings.slots, options)
+        return _engine(runner, runner.close, tokenizer, info, settings, options)
     return _launched(settings, tokenizer, info, options)
 
 
@@ -94,11 +96,15 @@ def _engine(
     leave: Callable[[], None],
     tokenizer: TextTokenizer,
     info: EngineInfo,
-    slots: int,
+    settings: Settings,
     options: dict[str, Any],
 ) -> ParallelEngine:
     try:
-        return ParallelEngine(runner, leave, tokenizer, info, kv_tokens=slots, **options)
+        host = None
+        if settings.host_blocks:
+            rule = SwapRule(runner.share.copy_seconds(settings))
+            host = HostTier(settings.host_blocks, settings.block_size, rule)
+        return ParallelEngine(runner, leave, tokenizer, info, kv_tokens=settings.slots, host=host, **options)
     except BaseException:
         leave()
         raise
@@ -123,7 +129,7 @@ def _launched(
         runner = ParallelRunner(share, control, ranks)
         undo.callback(runner.close)
         leave = undo.pop_all().close
-    return _engine(runner, leave, tokenizer, info, settings.slots, options)
+    return _engine(runner, leave, tokenizer, info, settings, options)
 
 
 def _order(settings: Settings, rank: int, store: str) -> str:

@@ -2,7 +2,8 @@
 
 The model stands where a model's forward pass would: it sees only which slots a step writes and reads. In each slot
 it notes the prefix whose K/V was written there; what a row reads must be its own prefix, token by token. A block
-used twice, written while shared, or taken for written after a failed step shows as a wrong prefix.
+used twice, written while shared, or taken for written after a failed step shows as a wrong prefix. So does a copy from
+or to host memory that was lost, made twice, or out of order.
 """
 
 import random
@@ -20,10 +21,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from lampc.backend.copies import Copies
 from lampc.backend.fake import hash_word
+from lampc.backend.host_tier import HostTier
 from lampc.backend.plan import Plan
 from lampc.backend.policies import POLICIES
 from lampc.backend.request import Handle, PrefixRef, Request, Sampling, State
+from lampc.backend.swap_rule import SwapRule
 from tests.backend.engines import TimedEngine, ids, teach
 from tests.backend.test_policies import Passed
 
@@ -38,13 +42,17 @@ class Memory:
         self.shared = shared
         self.budget = budget
         self.slots: dict[int, Any] = {}
+        self.host: dict[tuple[int, int], Any] = {}  # the same of host memory: block and place in it
         self.fail: Exception | None = None
+        self.copied: int | None = None  # how many runs are copied before a step fails; None: all
         self.steps = 0
         self.idle: dict[int, int] = {}  # request -> steps since it had rows
 
     def execute(self, plan: Plan) -> Any:
         rows = sum(c.end - c.start for c in plan.chunks)
         assert rows == plan.rows <= self.budget, f"{rows} rows with a budget of {self.budget}"
+        if plan.copies is not None:
+            self.copy(plan.copies)
         wrote: set[int] = set()
         for chunk in plan.chunks:
             for at in range(max(chunk.start, chunk.write_from), chunk.end):
@@ -65,6 +73,30 @@ class Memory:
         self.idle = {n: 0 if n in busy else count + 1 for n, count in self.idle.items()}
         return drawn
 
+    def copy(self, copies: Copies) -> None:
+        done = 0
+        for batch in copies.drain():
+            for run in reversed(batch):  # in a batch any order is right
+                if self.fail is not None and done == self.copied:
+                    raise self.fail
+                done += 1
+                for i in range(run.length):
+                    slot, place = run.slot + i, (run.block, run.offset + i)
+                    if run.inward:
+                        self.slots[slot] = self.host[place]
+                    else:
+                        self.host[place] = self.slots[slot]
+
+    def check_host(self, tier: HostTier) -> None:
+        """Every block has the K/V that the tier says it has, once all copies are made."""
+        stack = [((), piece) for piece in tier._root.children.values()]
+        while stack:
+            above, piece = stack.pop()
+            ids = above + piece.ids
+            for at in range(SIZE) if piece.block is not None else ():
+                assert self.host[piece.block, at] == (ids[: len(above) + at + 1], None)
+            stack += [(ids, child) for child in piece.children.values()]
+
     def prefix(self, job: Any, at: int) -> Any:
         return (tuple(job.ids[: at + 1]), None if self.shared else job.handle.id)
 
@@ -77,6 +109,7 @@ class Memory:
 class EngineMachine(RuleBasedStateMachine):
     steps = 0
     preemptions = 0
+    swapped = 0
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,9 +124,17 @@ class EngineMachine(RuleBasedStateMachine):
         taught=st.booleans(),
         budget=st.sampled_from([BUDGET, BUDGET, 3]),
         watched=st.booleans(),
+        host=st.sampled_from([0, 0, 2, 5, 30]),
     )
     def load(
-        self, policy: str, cache: bool, chunk: int | None, taught: bool, budget: int, watched: bool = True
+        self,
+        policy: str,
+        cache: bool,
+        chunk: int | None,
+        taught: bool,
+        budget: int,
+        watched: bool = True,
+        host: int = 0,
     ) -> None:
         self.watched = watched
         self.passed = Passed()
@@ -107,6 +148,7 @@ class EngineMachine(RuleBasedStateMachine):
             prefix_cache=cache,
             chunk=chunk,
             hooks=[self.passed],
+            host=HostTier(host, SIZE, SwapRule(0.0)) if host and cache else None,
         )
         self.before = 0
         if taught:
@@ -165,6 +207,14 @@ class EngineMachine(RuleBasedStateMachine):
                 )
             )
 
+    @precondition(lambda self: self.handles)
+    @rule(which=st.integers(0, 99), text=st.text("ab", min_size=1, max_size=5), tokens=st.integers(1, 9))
+    def go_on(self, which: int, text: str, tokens: int) -> None:
+        """What was known of a request, and more: a conversation."""
+        handle = self.handles[which % len(self.handles)]
+        known = [token for token in (*handle.request.ids, *handle.request.forced, *handle.sent)[:24] if token < 256]
+        self.add(Request((*known, *ids(text)), Sampling(max_tokens=tokens, ignore_eos=True)))
+
     @rule(text=st.text("ab", min_size=1, max_size=14), score=st.text("ab", min_size=1, max_size=5))
     def score(self, text: str, score: str) -> None:
         self.add(Request(ids(text), score=ids(score)))
@@ -175,11 +225,11 @@ class EngineMachine(RuleBasedStateMachine):
             self.engine.step()
             self.check()
 
-    @rule()
-    def fail_once(self) -> None:
+    @rule(copied=st.sampled_from([None, None, 0, 1, 2, 3]))
+    def fail_once(self, copied: int | None = None) -> None:
         """The device fails at a step; the requests are good."""
         jobs = [j for j in self.engine._jobs.values() if j.cursor is not None]
-        self.memory.fail = RuntimeError("device")
+        self.memory.fail, self.memory.copied = RuntimeError("device"), copied
         self.engine.step()
         self.memory.fail = None
         if len(jobs) > 1:
@@ -241,6 +291,9 @@ class EngineMachine(RuleBasedStateMachine):
             return
         type(self).steps += 1
         self.check()
+        tier = self.engine._tree.host
+        if tier is not None and not tier.copies:
+            self.memory.check_host(tier)
         assert self.passed.worst <= PATIENCE
         states = {h.id: h.state for h in self.handles}
         for number, steps in list(self.memory.idle.items()):
@@ -266,9 +319,10 @@ class EngineMachine(RuleBasedStateMachine):
         self.engine.reset_cache()
         self.engine.check()
         stats = self.engine.stats()
-        assert stats.used_blocks == 0
+        assert stats.used_blocks == stats.host_used_blocks == 0
         assert stats.finished == len(self.handles) + self.before
         type(self).preemptions += stats.preemptions
+        type(self).swapped += stats.swapped_in_tokens
 
     def compare(self, handle: Handle) -> None:
         """Whatever happened to a request on its way, its tokens are those it would have got alone."""
@@ -293,11 +347,13 @@ def test_random_use() -> None:
 
 @pytest.mark.slow
 def test_ten_thousand_random_steps() -> None:
-    EngineMachine.steps = EngineMachine.preemptions = 0
+    EngineMachine.steps = EngineMachine.preemptions = EngineMachine.swapped = 0
     run_state_machine_as_test(EngineMachine, settings=settings(max_examples=400, stateful_step_count=50, deadline=None))
     print(f"{EngineMachine.steps} random steps, {EngineMachine.preemptions} preemptions")
+    print(f"{EngineMachine.swapped} tokens came back from host memory")
     assert EngineMachine.steps >= 10_000
     assert EngineMachine.preemptions > 20
+    assert EngineMachine.swapped > 100
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -313,11 +369,14 @@ def test_a_long_life(seed: int) -> None:
         taught=True,
         budget=budget,
         watched=seed == 0,
+        host=20,
     )
     for _ in range(300):
         move = rng.random()
         text = "".join(rng.choice("ab") for _ in range(rng.randint(1, 14)))
-        if move < 0.35:
+        if move < 0.2 and machine.handles:
+            machine.go_on(rng.randrange(1000), text[:5], rng.randint(1, 9))
+        elif move < 0.35:
             forks, wait = rng.choice([1, 1, 3]), rng.choice([None, None, 30])
             kind = rng.choice(["known", "vague", "free"])
             machine.submit(text, rng.randint(1, 20), kind, "", rng.randint(0, 2), "", wait, None, forks, False)
@@ -330,9 +389,10 @@ def test_a_long_life(seed: int) -> None:
         elif move < 0.96 and machine.refs:
             machine.release(None)
         elif move < 0.98:
-            machine.fail_once()
+            machine.fail_once(rng.choice([None, 0, 1, 2]))
             machine.mislead()
         else:
             machine.reset()
         machine.sound()
+    assert machine.engine.stats().swapped_in_tokens > 50
     machine.teardown()

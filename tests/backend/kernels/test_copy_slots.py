@@ -59,6 +59,29 @@ def test_what_was_swapped_out_comes_back(dtype: torch.dtype, dim: int | None, de
     assert torch.equal(back[:, :, :, 1:4], cache[:, :, :, 64:67])
 
 
+@pytest.mark.parametrize(("dtype", "dim"), KINDS)
+def test_runs_make_up_blocks(dtype: torch.dtype, dim: int | None, device: torch.device) -> None:
+    """A block of which two runs are in two places; one that is taken from its middle; blocks that are left alone."""
+    cache = filled(dtype, dim, 80, device)
+    slots = torch.tensor([70, 16, 33], device=device)
+    counts = torch.tensor([5, 11, 9], device=device)
+    places = torch.tensor([2 * 16, 2 * 16 + 5, 16 + 7], device=device)
+    kept = cache.new_zeros((4, *cache.shape[:3], 16, *cache.shape[4:]))
+    twin = kept.clone()
+    gather_slots(cache, slots, counts, kept, places)
+    gather_slots_torch(cache, slots, counts, twin, places)
+    assert torch.equal(kept, twin)
+    assert torch.equal(kept[2], torch.cat([cache[:, :, :, 70:75], cache[:, :, :, 16:27]], 3))
+    assert not kept[0].any()
+    assert not kept[1, :, :, :, :7].any()
+
+    back, back_twin = torch.zeros_like(cache), torch.zeros_like(cache)
+    scatter_slots(back, slots, counts, kept, places)
+    scatter_slots_torch(back_twin, slots, counts, kept, places)
+    assert torch.equal(back, back_twin)
+    assert torch.equal(back[:, :, :, 33:42], cache[:, :, :, 33:42])
+
+
 def test_what_does_not_fit_is_refused(device: torch.device) -> None:
     cache = filled(torch.float16, 64, 32, device)
     one = torch.tensor([1], device=device)
