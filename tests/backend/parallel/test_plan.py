@@ -30,6 +30,7 @@ from lampc.backend.parallel.topology import (
 )
 from lampc.backend.request import Request, Sampling
 from lampc.backend.spans import Span
+from tests.backend.swaps import always
 from tests.backend.test_exact import finish
 from tests.backend.test_models import prompt
 from tests.backend.test_models_exact import KV
@@ -120,14 +121,16 @@ def same(a: Step, b: Step) -> bool:
     def numbers(s: Step) -> list[Sequence[int]]:
         ends = [span.slots[: span.start + span.count].tolist() for span in s.spans]
         flat = [(span.first, span.start, span.count) for span in s.spans]
-        return [*(x.tolist() for x in (s.ids, s.positions, s.slots, s.wanted)), *flat, *ends, [s.plain]]
+        columns = [x.tolist() for x in (s.ids, s.positions, s.slots, s.wanted)]
+        return [*columns, *flat, *ends, s.copies.numbers().tolist(), [s.plain]]
 
     return numbers(a) == numbers(b)
 
 
 def test_steps_cross_the_wire(tiny: Path) -> None:
     """The steps of an engine whose requests come, go, are preempted and take other slots."""
-    engine = load_engine(tiny, tensor_parallel=1, kv_tokens=112, block_size=4, max_running=2)
+    options: dict[str, Any] = {"kv_tokens": 112, "host_kv_tokens": 112, "block_size": 4, "max_running": 2}
+    engine = always(load_engine(tiny, tensor_parallel=1, **options))
     lengths = (20, 33, 9, 50, 3, 27, 41, 12)
     asked = [
         Request(tuple(prompt(n, seed=i)), Sampling(max_tokens=24, ignore_eos=True), priority=i % 3)
@@ -141,7 +144,8 @@ def test_steps_cross_the_wire(tiny: Path) -> None:
         wire = writer.write(step, names)
         arrived = reader.read(wire)
         assert same(arrived, step)
-        sizes.append((len(wire), sum(span.start + span.count for span in step.spans)))
+        sizes.append((len(wire) - step.copies.numbers().size, sum(span.start + span.count for span in step.spans)))
+        step.copies.clear()  # those that arrived are made in their place
         return arrived, names
 
     with pytest.MonkeyPatch.context() as patch:
@@ -152,6 +156,7 @@ def test_steps_cross_the_wire(tiny: Path) -> None:
             engine.step()
         engine.run()
     assert engine.stats().preemptions > 0
+    assert engine.stats().swapped_in_tokens > 0
     expected = finish(load_engine(tiny, tensor_parallel=1, kv_tokens=KV), asked)
     assert [h.completion.tokens for h in handles if h.completion] == [c.tokens for c in expected]
     wire, context = map(sum, zip(*sizes, strict=True))
@@ -166,7 +171,7 @@ def test_a_decoding_request_costs_ten_numbers() -> None:
         one = np.array([position])
         step = Step(one, one, slots[position : position + 1], np.array([0]), [Span(0, position, 1, slots)])
         lengths.append(len(writer.write(step, [7])))
-    assert lengths == [5 + 9 + 901, 5 + 9 + 1, 5 + 9 + 1]
+    assert lengths == [6 + 9 + 901, 6 + 9 + 1, 6 + 9 + 1]
 
 
 def test_a_step_is_halved_where_its_halves_allow_it() -> None:
