@@ -10,9 +10,11 @@ locations and feeds the worklist.
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from lampc.ir.core import Module, Op, Region, Value
 from lampc.ir.loc import UNKNOWN, Derived
@@ -41,6 +43,29 @@ def rule(op: type[_O]) -> Callable[[Callable[[_O, Rewriter], bool]], Rule]:
     return lambda function: Rule(op, function)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Change:
+    """What became of an op: `into` are the values that stand for its results now."""
+
+    kind: Literal["merged", "replaced"]
+    op: Op
+    into: tuple[Value, ...]
+
+
+_changes: ContextVar[list[Change] | None] = ContextVar("changes", default=None)
+
+
+@contextmanager
+def watched() -> Iterator[list[Change]]:
+    """What rewriters that are made inside of the block replace and merge, in order."""
+    found: list[Change] = []
+    token = _changes.set(found)
+    try:
+        yield found
+    finally:
+        _changes.reset(token)
+
+
 class Rewriter:
     """Mutates IR. `by` names the pass, for locations; `events` counts inserted, erased, replaced, modified."""
 
@@ -48,6 +73,7 @@ class Rewriter:
         self.by = by
         self.events: Counter[str] = Counter()
         self.touched: list[Op] = []
+        self._changes = _changes.get()
 
     def insert_before(self, anchor: Op, op: Op) -> Op:
         """Put `op` in front of `anchor`, in its region."""
@@ -72,10 +98,13 @@ class Rewriter:
             for old, made in zip(op.results, new.results, strict=True):
                 made.hint = made.hint or old.hint
             values = new.results
+        values = list(values)
         users = [u for v in op.results for u in v.users]
-        for old, made in zip(op.results, list(values), strict=True):
+        for old, made in zip(op.results, values, strict=True):
             old.replace_by(made)
         self.events["replaced"] += 1
+        if self._changes is not None:
+            self._changes.append(Change("replaced", op, tuple(values)))
         self.touched += users
         self._erase(op)
 
@@ -88,6 +117,8 @@ class Rewriter:
             old.replace_by(new)
         self.events["merged"] += 1
         self.touched += users
+        if self._changes is not None:
+            self._changes.append(Change("merged", dropped, tuple(kept.results)))
         self._erase(dropped)
 
     def erase(self, op: Op) -> None:

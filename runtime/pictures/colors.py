@@ -18,5 +18,7 @@ COLORS: dict[str, tuple[str, str]] = {
     "broken": ("#ffe0e0", "#c53030"),
 }
 PROBLEM = "#c53030"
+NEW, CHANGED, INTO = "#2f855a", "#d69e2e", "#d53f8c"
+"""In comparisons: borders of what is new and of what was changed, and the way from a ghost to what stands for it."""
 EDGES = {"data": "#4a5568", "control": "#2b6cb0", "ref": "#a0aec0"}
 DASHES = {"data": "", "control": "6 3", "ref": "2 3"}

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from lampc.runtime.pictures.colors import COLORS, EDGES, PROBLEM
-from lampc.runtime.pictures.graph import Edge, Node, Picture
+from lampc.runtime.pictures.colors import CHANGED, COLORS, EDGES, INTO, NEW, PROBLEM
+from lampc.runtime.pictures.graph import FRESH, GONE, Edge, Node, Picture
 
 _STYLES = {"data": "solid", "control": "dashed", "ref": "dotted"}
 
@@ -21,6 +21,7 @@ def write(picture: Picture) -> str:
         out += _node(node, children, 1)
     nodes = {n.id: n for n in picture.nodes}
     out += [_edge(e, nodes) for e in picture.edges]
+    out += [_into(n.id, i) for n in picture.nodes for i in n.into]
     return "\n".join([*out, "}"]) + "\n"
 
 
@@ -28,11 +29,19 @@ def _node(node: Node, children: dict[str, list[Node]], depth: int) -> list[str]:
     pad = "  " * depth
     fill, border = COLORS[node.group]
     label = "\n".join(filter(None, [node.label, node.note, *_counted(node), *(f"! {p}" for p in node.problems)]))
-    border = PROBLEM if node.problems else border
+    border = (
+        PROBLEM if node.problems else NEW if node.change in FRESH else CHANGED if node.change == "changed" else border
+    )
+    ghost = node.change in GONE
     if not node.container:
-        return [f"{pad}{node.id} [label = {_quote(label)}, fillcolor = {_quote(fill)}, color = {_quote(border)}];"]
+        faded = ', style = "rounded,dashed", fontcolor = "#a0aec0"' if ghost else ""
+        return [
+            f"{pad}{node.id} [label = {_quote(label)}, fillcolor = {_quote(fill)}, color = {_quote(border)}{faded}];"
+        ]
     out = [f"{pad}subgraph cluster_{node.id} {{"]
     out.append(f"{pad}  label = {_quote(label)}; color = {_quote(border)}; bgcolor = {_quote(fill)};")
+    if ghost:
+        out.append(f'{pad}  style = dashed; fontcolor = "#a0aec0";')
     out.append(f'{pad}  {node.id} [label = "", shape = point, style = invis];')  # what arrows to the border hold on to
     for child in children.get(node.id, []):
         out += _node(child, children, depth + 1)
@@ -41,6 +50,8 @@ def _node(node: Node, children: dict[str, list[Node]], depth: int) -> list[str]:
 
 def _edge(edge: Edge, nodes: dict[str, Node]) -> str:
     attrs = [f"style = {_STYLES[edge.kind]}", f"color = {_quote(EDGES[edge.kind])}"]
+    if edge.change == "removed":
+        attrs[1] = 'color = "#cbd5e0"'
     if edge.label:
         attrs.append(f"label = {_quote(edge.label)}")
     if nodes[edge.source].container:
@@ -50,6 +61,10 @@ def _edge(edge: Edge, nodes: dict[str, Node]) -> str:
     if edge.kind != "data":
         attrs.append("constraint = false")
     return f"  {edge.source} -> {edge.target} [{', '.join(attrs)}];"
+
+
+def _into(ghost: str, node: str) -> str:
+    return f"  {ghost} -> {node} [style = dotted, color = {_quote(INTO)}, constraint = false, arrowhead = none];"
 
 
 def _counted(node: Node) -> list[str]:

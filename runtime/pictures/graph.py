@@ -19,12 +19,29 @@ Counts = Mapping[str, Mapping[str, Any]]
 """What a run counted, by predictor (`classify`) or by call site (`classify#0`): name -> number."""
 
 
+CHANGES = {
+    "added": "new",
+    "changed": "changed in place",
+    "moved": "moved here",
+    "left": "moved elsewhere",
+    "merged": "merged into an equal one",
+    "replaced": "replaced by others",
+    "removed": "removed",
+}
+"""What `Node.change` may say."""
+GONE = frozenset({"left", "merged", "replaced", "removed"})
+"""Changes of nodes that are not there afterwards: ghosts."""
+FRESH = frozenset({"added", "moved"})
+"""Changes of nodes that were not there, or not in this place, before."""
+
+
 @dataclass(slots=True)
 class Node:
     """A box. `kind` is `op`, `region` or `arg`; containers (ops with regions, and regions) hold others.
 
     `group` chooses the colour; `details` are (title, text) pairs for whoever asks; `problems` are the
-    verifier's findings.
+    verifier's findings. In a comparison `change` says what became of it (one of `CHANGES`, or empty), and `into` are
+    the nodes that stand for it now.
     """
 
     id: str
@@ -39,17 +56,21 @@ class Node:
     details: tuple[tuple[str, str], ...] = ()
     counts: dict[str, Any] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    change: str = ""
+    into: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """`kind` is `data` (a value flows), `control` (an order, or the way back of a loop) or `ref` (a symbol is used)."""
+    """`kind` is `data` (a value flows), `control` (an order, or the way back of a loop) or `ref` (a symbol is used).
+    In a comparison `change` is `added`, `removed` or empty."""
 
     source: str
     target: str
     kind: str = "data"
     label: str = ""
     type: str = ""
+    change: str = ""
 
 
 @dataclass(slots=True)
@@ -69,6 +90,16 @@ class Picture:
         return out
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a pass, or several, did: its name, its label (`lampc.passes.table.LABELS`), its counters, the picture."""
+
+    name: str
+    label: str
+    counters: dict[str, int]
+    picture: Picture
+
+
 def picture(
     module: Module,
     *,
@@ -82,7 +113,7 @@ def picture(
     `functions` are the functions to draw (all if None). Raises nothing: what cannot be described is drawn by
     its name.
     """
-    return _Maker(module, assignment, counts or {}, definitions, functions).make()
+    return PictureMaker(module, assignment, counts or {}, definitions, functions).make()
 
 
 def reachable(module: Module, entry: str) -> set[str]:
@@ -99,7 +130,9 @@ def reachable(module: Module, entry: str) -> set[str]:
     return found
 
 
-class _Maker:
+class PictureMaker:
+    """Makes one picture, see `picture`; `objects` are then the op, region or argument of each node."""
+
     def __init__(
         self,
         module: Module,
@@ -117,6 +150,7 @@ class _Maker:
         self.ops: dict[int, Node] = {}
         self.symbols: dict[str, str] = {}
         self.drawn: set[Edge] = set()
+        self.objects: dict[str, Op | Region | Value] = {}
         self.bound = self._bound(assignment)
 
     def _bound(self, assignment: Assignment | None) -> dict[str, Bound]:
@@ -168,6 +202,7 @@ class _Maker:
             )
         )
         self.ops[id(op)] = made
+        self.objects[made.id] = op
         if op.symbol:
             self.symbols.setdefault(op.symbol, made.id)
         for value in op.results:
@@ -177,6 +212,7 @@ class _Maker:
             if len(op.regions) > 1:
                 title = region_title(op, index)
                 inside = self.add(Node(self.fresh(), "region", op.op_name, title, "", "region", made.id, True)).id
+                self.objects[inside] = region
             self.region(region, inside)
 
     def region(self, region: Region, parent: str) -> None:
@@ -186,6 +222,7 @@ class _Maker:
                      (str(arg.type),), (("Type", str(arg.type)),))
             )  # fmt: skip
             self.values[id(arg)] = made.id
+            self.objects[made.id] = arg
         for op in region.ops:
             self.node(op, parent)
 

@@ -36,8 +36,11 @@ def graph(picture: Picture) -> nx.MultiDiGraph[str]:
             "types": ", ".join(n.types),
             "problems": "; ".join(n.problems),
         }
+        scalars |= {"change": n.change, "into": ", ".join(n.into)} if n.change else {}
         scalars |= {f"count_{k}": str(v) for k, v in n.counts.items()}
         out.add_node(n.id, **{k: _NOT_XML.sub("?", v) for k, v in scalars.items()})
     for i, e in enumerate(picture.edges):
         out.add_edge(e.source, e.target, key=i, kind=e.kind, label=_NOT_XML.sub("?", e.label), type=e.type)
+        if e.change:
+            out.edges[e.source, e.target, i]["change"] = e.change
     return out

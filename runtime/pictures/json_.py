@@ -2,8 +2,8 @@
 
     {"schema": "lampc.picture/1", "name": str, "findings": [str],
      "nodes": [{"id", "kind", "op", "label", "note", "group", "parent", "container", "types", "details",
-                "counts", "problems"}],
-     "edges": [{"source", "target", "kind", "label", "type"}]}
+                "counts", "problems", "change", "into"}],
+     "edges": [{"source", "target", "kind", "label", "type", "change"}]}
 
 `parent` is the id of the containing node or "". Fields are only ever added under one schema number.
 """
@@ -41,7 +41,14 @@ def read(text: str) -> Picture:
     if found.get("schema") != SCHEMA:
         raise ValueError(f"schema {found.get('schema')!r}: only {SCHEMA!r} is read here")
     nodes = [
-        Node(**{**n, "types": tuple(n["types"]), "details": tuple((k, v) for k, v in n["details"])})
+        Node(
+            **{
+                **n,
+                "types": tuple(n["types"]),
+                "details": tuple((k, v) for k, v in n["details"]),
+                "into": tuple(n.get("into", ())),
+            }
+        )
         for n in found["nodes"]
     ]
     return Picture(found["name"], nodes, [Edge(**e) for e in found["edges"]], found["findings"])

@@ -1,4 +1,4 @@
-"""A layered layout of nested graphs. Deterministic, no dependency; `page.html` has the same in JavaScript.
+"""A layered layout of nested graphs. Deterministic, no dependency; `graph.js` has the same in JavaScript.
 
 Each container is laid out by itself, its containers as boxes; an edge counts at the level where its two
 ends part. Program order ranks the boxes (an edge against it is a way back and does not rank), barycentres
@@ -14,6 +14,8 @@ from lampc.runtime.pictures.graph import Node, Picture
 
 GAP_X, GAP_Y, PAD, HEAD, LINE = 18.0, 34.0, 12.0, 24.0, 15.0
 SWEEPS = 6
+SPARE = 4
+"""At most so many place holders for each box of a container (and 200 more); edges that need others are straight."""
 
 
 @dataclass(slots=True)
@@ -148,9 +150,15 @@ def _rank(items: list[_Item], edges: Iterable[tuple[int, int, int]]) -> dict[int
     for a, b in sorted(forward, key=lambda e: (e[1], e[0])):  # by target: sources are ranked already
         items[b].rank = max(items[b].rank, items[a].rank + 1)
     chains: dict[int, list[int]] = {}
+    room = SPARE * len(items) + 200
+    bending = set()
+    for a, b in sorted(forward, key=lambda e: (items[e[1]].rank - items[e[0]].rank, e)):
+        room -= items[b].rank - items[a].rank - 1
+        if room >= 0:
+            bending.add((a, b))
     for (a, b), numbers in sorted(forward.items()):
         last = a
-        for rank in range(items[a].rank + 1, items[b].rank):
+        for rank in range(items[a].rank + 1, items[b].rank if (a, b) in bending else 0):
             items.append(_Item("", 8.0, 8.0, rank))
             chains[len(items) - 1] = numbers
             _join(items, last, len(items) - 1)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from lampc.runtime.pictures.colors import COLORS
-from lampc.runtime.pictures.graph import Node, Picture
+from lampc.runtime.pictures.colors import CHANGED, COLORS, NEW
+from lampc.runtime.pictures.graph import FRESH, GONE, Node, Picture
 
 CAP = 150
 _PLAIN = " _.,-+*=:/()@!?'%…→≤"
+_GHOST = "stroke-dasharray:5 4,opacity:0.5"
+_FRESH, _ALTERED = f"stroke:{NEW},stroke-width:2px", f"stroke:{CHANGED},stroke-width:2px"
 _ARROWS = {"data": "-->", "control": "-.->", "ref": "-.-"}
 
 
@@ -33,6 +35,15 @@ def write(picture: Picture) -> str:
             fill, border = COLORS[group]
             out.append(f"  classDef {group} fill:{fill},stroke:{border},color:#1a202c")
             out.append(f"  class {','.join(members)} {group}")
+    styles = (("ghost", GONE, _GHOST), ("fresh", FRESH, _FRESH), ("altered", {"changed"}, _ALTERED))
+    for name, changes, style in styles:
+        if found := [n.id for n in picture.nodes if n.change in changes and n.id in shown]:
+            out.append(f"  classDef {name} {style}")
+            out.append(f"  class {','.join(found)} {name}")
+    pairs = dict.fromkeys(
+        (_visible(n.id, parents, shown), _visible(i, parents, shown)) for n in picture.nodes for i in n.into
+    )
+    out += [f"  {a} -. into .-> {b}" for a, b in pairs if a != b]
     return "\n".join(out) + "\n"
 
 

@@ -6,8 +6,8 @@ import itertools
 import re
 from xml.sax.saxutils import escape, quoteattr
 
-from lampc.runtime.pictures.colors import COLORS, DASHES, EDGES, PROBLEM
-from lampc.runtime.pictures.graph import Edge, Node, Picture
+from lampc.runtime.pictures.colors import CHANGED, COLORS, DASHES, EDGES, INTO, NEW, PROBLEM
+from lampc.runtime.pictures.graph import CHANGES, FRESH, GONE, Edge, Node, Picture
 from lampc.runtime.pictures.layout import LINE, Box, Layout, layout, text_lines
 
 _FONT = "ui-sans-serif, Helvetica, Arial, sans-serif"
@@ -28,6 +28,7 @@ def write(picture: Picture) -> str:
     for node in picture.nodes:  # parents come before what they hold
         out += _node(node, placed.boxes[node.id])
     out += [_edge(e, i, placed) for i, e in enumerate(picture.edges)]
+    out += [_into(placed.boxes[n.id], placed.boxes[i]) for n in picture.nodes for i in n.into]
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
@@ -40,12 +41,16 @@ def _arrow(kind: str) -> str:
 
 def _node(node: Node, box: Box) -> list[str]:
     fill, border = COLORS[node.group]
-    border = PROBLEM if node.problems else border
+    border = (
+        PROBLEM if node.problems else NEW if node.change in FRESH else CHANGED if node.change == "changed" else border
+    )
+    marked = bool(node.problems or node.change in FRESH or node.change == "changed")
+    ghost = ' opacity="0.5" stroke-dasharray="5 4"' if node.change in GONE else ""
     radius = box.h / 2 if node.group == "io" and not node.container else 6
     out = [
-        f'<g id="{node.id}"><title>{_text(_title(node))}</title>'
+        f'<g id="{node.id}"{ghost}><title>{_text(_title(node))}</title>'
         f'<rect x="{box.x:.1f}" y="{box.y:.1f}" width="{box.w:.1f}" height="{box.h:.1f}" rx="{radius:.1f}" '
-        f'fill="{fill}" stroke="{border}" stroke-width="{2 if node.problems else 1}"/>'
+        f'fill="{fill}" stroke="{border}" stroke-width="{2 if marked else 1}"/>'
     ]
     for i, line in enumerate(text_lines(node)):
         y = box.y + 16 + LINE * i
@@ -56,17 +61,26 @@ def _node(node: Node, box: Box) -> list[str]:
 
 
 def _title(node: Node) -> str:
-    return "\n".join([node.op, *node.types, *(f"! {p}" for p in node.problems)])
+    change = [CHANGES[node.change]] if node.change else []
+    return "\n".join([node.op, *node.types, *change, *(f"! {p}" for p in node.problems)])
 
 
 def _edge(edge: Edge, number: int, placed: Layout) -> str:
     path = edge_path(placed.boxes[edge.source], placed.boxes[edge.target], placed.bends.get(number, []))
     dash = f' stroke-dasharray="{DASHES[edge.kind]}"' if DASHES[edge.kind] else ""
+    dash += ' opacity="0.35"' if edge.change == "removed" else ""
     title = f"<title>{_text(edge.label + (': ' + edge.type if edge.type else ''))}</title>" if edge.label else ""
     return (
         f'<path d="{path}" fill="none" stroke="{EDGES[edge.kind]}"{dash} '
         f'marker-end="url(#arrow-{edge.kind})">{title}</path>'
     )
+
+
+def _into(a: Box, b: Box) -> str:
+    x0, y0, x1, y1 = a.x + a.w, a.y + a.h / 2, b.x + b.w, b.y + b.h / 2
+    out = max(x0, x1) + 26
+    path = f"M{x0:.1f} {y0:.1f} C{out:.1f} {y0:.1f} {out:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+    return f'<path d="{path}" fill="none" stroke="{INTO}" stroke-width="1.5" stroke-dasharray="1 3"/>'
 
 
 def edge_path(a: Box, b: Box, bends: list[tuple[float, float]]) -> str:
@@ -85,5 +99,10 @@ def edge_path(a: Box, b: Box, bends: list[tuple[float, float]]) -> str:
     return f"M{x0:.1f} {y0:.1f} C{out:.1f} {y0:.1f} {out:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
 
 
+def printable(text: str) -> str:
+    """`text` without characters that XML does not allow."""
+    return _NOT_XML.sub("?", text)
+
+
 def _text(text: str) -> str:
-    return escape(_NOT_XML.sub("?", text))
+    return escape(printable(text))

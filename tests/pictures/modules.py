@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from lampc.ir import STR, Builder, Module, Op, Region, Symbol, parse_module
-from lampc.ir.prog import Const, Func, If, MakeList, Map, Pack, Predict, Return, Yield
+from lampc.ir.prog import Apply, Const, Func, If, MakeList, Map, Pack, Predict, Return, Yield
 from lampc.ir.types import BOOL, ListOf, Record
 
 _FILE = Path(__file__).parent / "files" / "triage.lir"
@@ -47,5 +47,18 @@ def wide(n: int) -> Module:
         maps.append(at.add(Map.make(func.body.args[0], regions=[body])).result)
     packed = at.add(Pack.make(at.add(MakeList.make(*maps)).result, names=("out",)))
     at.add(Return.make(packed.result))
+    module.add(func)
+    return module
+
+
+def chain(n: int) -> Module:
+    """A function of `n` ops in a row, each of which also uses the input."""
+    module = Module("chain")
+    func = Func.make(regions=[Region([("x", STR)])], symbol="f", returns=Record((("out", STR),)))
+    at, last = Builder(func.body), func.body.args[0]
+    for i in range(n // 2):
+        step = at.add(Const.make(value=f"step {i} ", type=STR))
+        last = at.add(Apply.make(func.body.args[0], last, step.result, fn="concat")).result
+    at.add(Return.make(at.add(Pack.make(last, names=("out",))).result))
     module.add(func)
     return module
