@@ -11,6 +11,7 @@ from lampc.backend.simulated import SimulatedEngine, StepShape
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir import Demo, Field, Signature, freeze
 from lampc.ir.adapters import adapter
+from lampc.ir.prog import DefPredictor
 from lampc.ir.types import STR
 from lampc.ir.unit import Unit
 from lampc.runtime.events import EventBus
@@ -49,12 +50,13 @@ class Said:
 
     def __init__(self, unit: Unit, tokenizer: Tokenizer) -> None:
         self.tokenizer = tokenizer
-        self.signatures = {op.symbol: op.attrs["signature"] for op in unit.module.body.ops if "signature" in op.attrs}
+        self.predictors = {op.symbol: op for op in unit.module.body.ops if isinstance(op, DefPredictor)}
 
     def tokens(self, call: ModelCall) -> Sequence[int]:
-        told = Signature((Field("x", STR),), self.signatures[call.node].outputs)
+        asked = self.predictors[call.node]
+        told = Signature((Field("x", STR),), asked.signature.outputs)
         demo = Demo(freeze({"x": "", **ANSWERS[call.node]}))
-        return self.tokenizer.encode(adapter("chat").demo(told, demo)[-1][1].rstrip("\n"))
+        return self.tokenizer.encode(adapter(asked.layout).demo(told, demo)[-1][1].rstrip("\n"))
 
     def score(self, call: ModelCall) -> float:
         return 0.0
