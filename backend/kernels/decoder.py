@@ -1,7 +1,7 @@
 """A decoder's layers by the kernels of this folder: norms with the residual, rotation with the writing of K/V, gates.
 
-Large products stay with torch, those with weights of eight bits are `int8_gemv`'s. Beside them a layer is four launches
-and attention: norm, rotation, norm, gate.
+Large products stay with torch; those with weights of eight bits are `int8_gemv`'s, those of experts `grouped`'s. Beside
+them a layer is four launches and attention: norm, rotation, norm, gate.
 """
 
 from collections.abc import Callable
@@ -12,6 +12,7 @@ import torch
 
 from lampc.backend.int8 import encode
 from lampc.backend.kernels.checks import aligned
+from lampc.backend.kernels.experts import GroupedExperts
 from lampc.backend.kernels.gated import gated
 from lampc.backend.kernels.int8_gemv import Int8Weight, int8_gemv
 from lampc.backend.kernels.norm import rms_norm
@@ -19,7 +20,7 @@ from lampc.backend.kernels.paged import Attending, launching
 from lampc.backend.kernels.rope_write import Rotation
 from lampc.backend.kernels.sampling import likeliest
 from lampc.backend.models.checkpoint import Projection
-from lampc.backend.models.experts import Experts, Feed, MlpWeights
+from lampc.backend.models.experts import Feed, MlpWeights
 from lampc.backend.models.layers import Attend, Linear, picked
 from lampc.backend.models.rows import Rows
 
@@ -114,14 +115,11 @@ class _TritonPass:
 
 
 def _feed(layer: "LayerWeights", rows: Rows) -> Feed:
-    def mlp(weights: MlpWeights) -> Feed:
-        gate_up, down = _product(weights.gate_up, rows), _product(weights.down, rows)
-        return lambda x: down(gated(gate_up(x).contiguous(), "silu"))
-
     w = layer.mlp
-    if isinstance(w, MlpWeights):
-        return mlp(w)
-    return Experts(w.mixture, Linear(w.router, None, rows, rounded=False), [mlp(one) for one in w.experts])
+    if not isinstance(w, MlpWeights):
+        return GroupedExperts(w, rows)
+    gate_up, down = _product(w.gate_up, rows), _product(w.down, rows)
+    return lambda x: down(gated(gate_up(x).contiguous(), "silu"))
 
 
 def _product(projection: Projection, rows: Rows) -> Product:

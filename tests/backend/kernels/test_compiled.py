@@ -6,10 +6,13 @@ import pytest
 
 from lampc.backend.kernels.copy_slots import copy_slots_kernel
 from lampc.backend.kernels.gated import gated_kernel
+from lampc.backend.kernels.grouped import add_chosen_kernel, grouped_kernel
+from lampc.backend.kernels.grouped import launch_shape as grouped_shape
 from lampc.backend.kernels.int8_gemv import int8_gemv_kernel, launch_shape, sum_stretches_kernel
 from lampc.backend.kernels.norm import rms_norm_kernel
 from lampc.backend.kernels.nucleus import draw_kernel
 from lampc.backend.kernels.rope_write import rope_write_kernel
+from lampc.backend.kernels.routing import route_kernel, sort_pairs_kernel
 from lampc.backend.kernels.sampling import best_kernel, gather_kernel, weigh_kernel
 from lampc.backend.kernels.token_masks import mask_logits_kernel
 from tests.backend.kernels import aot
@@ -50,6 +53,16 @@ def gemv(n: int, k: int, group: int) -> Case:
     return Case(int8_gemv_kernel, {**launch_shape(n, k, group), "biased": False}, 64, stages=4, matrix=True)
 
 
+def experts(n: int, k: int, exact: bool, pairs: int, gather: bool, int8: bool, registers: int) -> Case:
+    tile = grouped_shape(k, exact, pairs, 128)
+    shape = {"n": n, "k": k, "chosen": 8, "gather": gather, "coded": int8, "wide": False}
+    shape |= {name: tile[name] for name in ("row_block", "block", "step")}
+    types = {"values": "*i8" if int8 else "*bf16", "out": "*bf16" if gather else "*fp32"}
+    types |= {"shares": "*fp32", "order": "*i32", "starts": "*i32"}
+    return Case(grouped_kernel, shape, registers, tile["num_warps"], tile["num_stages"], types, matrix=True)
+
+
+PAIRS = dict.fromkeys(("experts", "order", "starts", "pairs"), "*i32") | {"pairs": "i32", "weights": "*fp32"}
 COPY = dict.fromkeys(("source_at", "target_at", "counts"), "*i64")
 COPY |= dict.fromkeys(("source_plane", "target_plane", "width"), "i32:16")
 
@@ -69,6 +82,21 @@ CASES = {
     "gemv-channel": gemv(4096, 4096, 4096),
     "gemv-64": gemv(28672, 4096, 64),
     "gemv-sum": Case(sum_stretches_kernel, {"n": 1024, "count": 4, "block": 256, "biased": True}, 64),
+    "experts-exact": experts(1536, 2048, True, 64, True, False, 128),
+    "experts-exact-down": experts(2048, 768, True, 64, False, False, 128),
+    "experts-exact-int8": experts(1536, 2048, True, 64, True, True, 128),
+    "experts-few": experts(1536, 2048, False, 64, True, False, 128),
+    "experts-many": experts(2048, 768, False, 4096, False, False, 128),
+    "experts-many-int8": experts(2048, 768, False, 4096, False, True, 128),
+    "experts-sum": Case(add_chosen_kernel, {"n": 2048, "chosen": 8, "block": 1024}, 48),
+    "route": Case(
+        route_kernel,
+        {"count": 128, "chosen": 8, "block": 128, "few": 8, "normalised": True},
+        64,
+        1,
+        types=PAIRS | {"logits": "*bf16"},
+    ),
+    "sort-pairs": Case(sort_pairs_kernel, {"count": 128, "block": 1024}, 64, types=PAIRS),
     "copy": Case(copy_slots_kernel, {"block": 1024}, 64, types=COPY | {"source": "*i32", "target": "*i32"}),
 }
 

@@ -18,7 +18,7 @@ from tests.backend.test_exact import Recorder, finish
 from tests.backend.test_models_exact import answers
 
 KV = 1024
-NAMES = ["llama", "qwen2", "qwen3"]  # plain, with biases, with normalised heads
+NAMES = ["llama", "qwen2", "qwen3", "mixtral", "qwen3_moe"]  # plain, with biases, with normalised heads, experts
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +34,11 @@ def rows_of(engine: Any) -> dict[Any, torch.Tensor]:
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [*((name, {}) for name in NAMES), ("qwen3", {"weight_dtype": "int8"}), ("qwen3", {"kv_dtype": "int8"})],
+    [
+        *((name, {}) for name in NAMES if name != "qwen3_moe"),
+        ("qwen3", {"weight_dtype": "int8"}),
+        ("qwen3", {"kv_dtype": "int8"}),
+    ],
 )
 def test_logits_are_those_of_torch(name: str, options: dict[str, Any], tmp_path: Path) -> None:
     folder = save(name, tmp_path)
@@ -43,7 +47,8 @@ def test_logits_are_those_of_torch(name: str, options: dict[str, Any], tmp_path:
         engine: Any = load_engine(folder, backend=backend, kv_tokens=KV, **options)
         assert isinstance(engine._runner._model._compute, TritonLayers) == (backend == "triton")
         seen = rows_of(engine)
-        finish(engine, [Request(tuple(range(1, 40)), Sampling(max_tokens=4, ignore_eos=True), logprobs=True)])
+        length = 9 if name == "mixtral" else 40  # an interpreter meets every expert's programs
+        finish(engine, [Request(tuple(range(1, length)), Sampling(max_tokens=4, ignore_eos=True), logprobs=True)])
         found[backend] = seen
     ours, theirs = found["triton"], found["torch"]
     assert ours.keys() == theirs.keys()

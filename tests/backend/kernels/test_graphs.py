@@ -40,7 +40,9 @@ def crowd() -> list[Request]:
     ]
 
 
-@pytest.mark.parametrize("name", ["llama", "mistral", "gpt2"])  # mistral: a sliding window
+@pytest.mark.parametrize(
+    "name", ["llama", "mistral", "gpt2", pytest.param("mixtral", marks=pytest.mark.slow)]
+)  # mistral: a sliding window
 def test_recorded_or_not_the_same_bits(name: str, tmp_path: Path) -> None:
     folder = save(name, tmp_path)
     plain, recorded = engine(folder, False), engine(folder, True)
