@@ -22,8 +22,9 @@ from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.native.attention import NativeAttention, supported
 from lampc.backend.native.library import Library
 from lampc.backend.reads import Read
+from lampc.backend.scores import Scores
 from lampc.backend.spans import Span
-from lampc.backend.tiles import CHUNK, Group, Tiler, padded_rows, reads_of, score_scale
+from lampc.backend.tiles import CHUNK, Group, Tiler, padded_rows, reads_of
 
 _TILE_ROWS = 64  # query rows (tokens times heads per K/V head) of a large tile, about
 
@@ -50,24 +51,33 @@ def make_attention(
     exact: bool,
     native: Library | None,
     triton: bool = False,
+    scores: Scores | None = None,
 ) -> Attention:
     """By Triton's kernels if they are asked for, by native ones if they are given and compute with such a cache, else
-    by torch; `windows` has an entry per layer. Native kernels are exact either way. Raises ValueError if Triton's do
-    not compute with such a cache."""
+    by torch. `windows` has an entry per layer; `scores` are by the head size if none are given. Native kernels are
+    exact either way. Raises ValueError if Triton's do not compute with such a cache."""
     if triton:
         from lampc.backend.kernels.paged import TritonAttention  # nobody else pays for triton
 
-        return TritonAttention(cache, heads, windows, exact)
+        return TritonAttention(cache, heads, windows, exact, scores=scores)
     if native is not None and supported(cache):
-        return NativeAttention(native, cache, heads, windows)
-    return TorchAttention(cache, heads, windows, exact)
+        return NativeAttention(native, cache, heads, windows, scores=scores)
+    return TorchAttention(cache, heads, windows, exact, scores)
 
 
 class TorchAttention:
     """See `Attention`. float32 throughout: low-precision models round q, k, v and the result only."""
 
-    def __init__(self, cache: KVCache, heads: int, windows: Sequence[int | None], exact: bool) -> None:
+    def __init__(
+        self,
+        cache: KVCache,
+        heads: int,
+        windows: Sequence[int | None],
+        exact: bool,
+        scores: Scores | None = None,
+    ) -> None:
         self._cache = cache
+        self._score = scores or Scores(cache.head_dim)
         self._windows = windows
         self.kv_heads = cache.kv_heads
         self.fold = heads // cache.kv_heads
@@ -147,7 +157,7 @@ class TorchAttention:
             folded = pad(folded, (0, 0, 0, m - real))
         queries = folded.expand(t, heads, n, m, d).reshape(-1, m, d)
         scores = torch.bmm(queries, self._per_tile(k, group).transpose(1, 2))
-        scores = scores[:, :real].contiguous().mul_(score_scale(d)).view(t, heads, n, real, CHUNK)
+        scores = self._score(scores[:, :real].contiguous()).view(t, heads, n, real, CHUNK)
         return scores if group.mask is None else scores.masked_fill_(group.mask, -torch.inf)
 
     def _add(

@@ -28,18 +28,22 @@ from lampc.backend.pins import check_pin
 from lampc.backend.plan import Want
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
+from lampc.backend.scores import Scores, scores_of
 from lampc.backend.spans import Span
-from lampc.backend.tiles import CHUNK, padded_rows, score_scale
+from lampc.backend.tiles import CHUNK, padded_rows
 from lampc.backend.tokenizer import TextTokenizer
 
 
-def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None = None) -> torch.Tensor:
+def dense_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None = None, score: Scores | None = None
+) -> torch.Tensor:
     """Causal attention of one sequence: q [T, heads, D], k and v [T, kv_heads, D] -> [T, heads, D].
 
     Every query token by itself against one chunk of keys after the other; with a window it sees only the last
     `window` keys, itself included.
     """
     length, heads, dim = q.shape
+    score = score or Scores(dim)
     groups = k.shape[1]
     fold = heads // groups
     rows = padded_rows(1, fold)
@@ -56,7 +60,7 @@ def dense_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: i
         start = first // CHUNK
         for at in range(start * CHUNK, i + 1, CHUNK):
             part = torch.bmm(queries[i], keys[at : at + CHUNK].transpose(0, 1).contiguous().transpose(1, 2))
-            part *= score_scale(dim)
+            part = score(part)
             part[:, :, max(0, i + 1 - at) :] = -torch.inf
             part[:, :, : max(0, first - at)] = -torch.inf
             scores.append(part)
@@ -86,6 +90,7 @@ class NaiveEngine:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._model = model
+        self._scores = scores_of(model, model.head_dim)
         self._tokenizer = tokenizer
         self._info = info
         self._rows = rows
@@ -220,7 +225,7 @@ class NaiveEngine:
             out = torch.zeros_like(q)
             if self._int8:
                 k, v = (decode(*encode(x)) for x in (k, v))
-            out[:length] = dense_attention(q[:length], k[:length], v[:length], self._model.windows[layer])
+            out[:length] = dense_attention(q[:length], k[:length], v[:length], self._model.windows[layer], self._scores)
             return out
 
         return attend
@@ -241,7 +246,8 @@ class NaiveEngine:
             if not steps:
                 cache = KVCache(length, model.layers, model.kv_heads, model.head_dim, q.device, q.dtype, self._int8)
                 if supported(cache):
-                    steps.append(NativeAttention(native, cache, model.heads, model.windows, size=1).step(spans, to))
+                    attention = NativeAttention(native, cache, model.heads, model.windows, 1, self._scores)
+                    steps.append(attention.step(spans, to))
                 else:
                     steps.append(self._dense(length))
             return steps[0](layer, q, k, v)

@@ -16,6 +16,7 @@ from lampc.backend.models.registry import Model, greedy
 from lampc.backend.models.rows import Rows
 from lampc.backend.plan import Plan, Want
 from lampc.backend.sampler import drawn, resolve
+from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
 from lampc.backend.swap_rule import SwapRule
 from lampc.backend.transfer import Transfer, copy_seconds, make_transfer
@@ -41,7 +42,8 @@ class TorchRunner:
         self._rows = rows
         self._device = device
         cache = KVCache(slots, model.layers, model.kv_heads, model.head_dim, device, dtype, int8)
-        self._attention = make_attention(cache, model.heads, model.windows, rows.exact, rows.native, rows.triton)
+        how = rows.exact, rows.native, rows.triton, scores_of(model, model.head_dim)
+        self._attention = make_attention(cache, model.heads, model.windows, *how)
         self.graphs: DecodeGraphs | None = None
         if rows.triton and device.type == "cuda":
             self.graphs = record_steps(self._attention)

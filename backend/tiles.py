@@ -8,7 +8,6 @@ With a sliding window a query sees the keys in (position - window, position]; ch
 the ends of chunks stay where they are without one. K/V outside the window stays allocated as long as its request.
 """
 
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -54,12 +53,6 @@ class _Tile:
 def padded_rows(tokens: int, fold: int) -> int:
     """Query rows that a tile of `tokens` tokens is computed with."""
     return max(_LEAST_ROWS, tokens * fold)
-
-
-def score_scale(head_dim: int) -> float:
-    """Factor on q . k such that weights are powers of two: exp2 is several times faster than exp on masked
-    or negligible scores, which the latter treats as special cases in common vector libraries."""
-    return math.log2(math.e) / math.sqrt(head_dim)
 
 
 class Tiler:

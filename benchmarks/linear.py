@@ -20,7 +20,8 @@ import torch
 from _common import append, in_turns, machine
 
 from lampc.backend.models import packing
-from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+from lampc.backend.models.decoder_config import DecoderConfig
+from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
 from lampc.backend.models.experts import MlpWeights
 from lampc.backend.models.rope import Rope
 from lampc.backend.native import library

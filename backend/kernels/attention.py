@@ -34,6 +34,7 @@ def attend_rows(
     head_stride: tl.tensor,
     scale: tl.tensor,
     window: tl.tensor,
+    limit: tl.tensor,
     KV_HEADS: tl.constexpr,
     FOLD: tl.constexpr,
     DIM: tl.constexpr,
@@ -43,6 +44,7 @@ def attend_rows(
     CHUNK: tl.constexpr,
     CODED: tl.constexpr,
     WINDOW: tl.constexpr,
+    LIMIT: tl.constexpr,
     WIDE: tl.constexpr,
 ) -> None:
     """One program for each row and K/V head, the heads of a row side by side.
@@ -50,7 +52,8 @@ def attend_rows(
     q [M, heads, DIM], `q_stride` values from token to token; k, v [KV_HEADS, head_stride, DIM] with scales [KV_HEADS,
     head_stride] if CODED; out [M, heads, DIM]; parts [places, heads, DIM] and marks [places, heads, 2] in float32:
     sums, and the maximum and mass they belong to. work [rows, WORK], members [n, 2] (row of q, place of its partial
-    result or -1 if it is the result), positions [M], table: slots; int32. `scale` makes weights powers of two.
+    result or -1 if it is the result), positions [M], table: slots; int32. `scale` makes weights powers of two. With
+    LIMIT scores bend to limit * tanh(score / limit).
 
     With CHUNK, keys are taken in chunks of so many, counted from position 0, and each chunk's sums are added to what
     is there by the rule by which partial results are merged: where a row of the table ends is then all the same.
@@ -110,6 +113,10 @@ def attend_rows(
         if CODED:
             scores = scores * tl.load(key_scales + slot)[None, :]
         scores = scores * scale
+        if LIMIT:
+            small = tl.exp(tl.abs(scores) * (-2.0 / limit))
+            bent = (1.0 - small) / (1.0 + small) * limit
+            scores = tl.where(scores < 0.0, -bent, bent)
         crosses = at + BLOCK_N > lowest + 1
         if WINDOW:
             crosses = crosses | (at <= highest - window)
@@ -174,6 +181,7 @@ def attend_rows_torch(
     table: torch.Tensor,
     scale: float,
     window: int,
+    limit: float,
 ) -> None:
     """The twin of `attend_rows`: the same arrays, k and v [kv_heads, slots, DIM], float32 throughout."""
     kv_heads, dim = len(k), q.shape[-1]
@@ -187,6 +195,8 @@ def attend_rows_torch(
             keys, values = keys * k_scales[:, slots, None], values * v_scales[:, slots, None]
         folded = q[tokens].float().view(count, kv_heads, -1, dim).transpose(0, 1)  # [kv_heads, count, fold, dim]
         scores = torch.einsum("hcfd,hnd->hcfn", folded, keys) * scale
+        if limit:
+            scores = (scores / limit).tanh() * limit
         at, own = torch.arange(begin, end, device=q.device), positions[tokens].unsqueeze(1)
         hidden = at > own
         if window:

@@ -21,11 +21,12 @@ from lampc.backend.kernels.rope_write import Rotation
 from lampc.backend.kernels.sampling import likeliest
 from lampc.backend.models.checkpoint import Projection
 from lampc.backend.models.experts import Feed, MlpWeights
-from lampc.backend.models.layers import Attend, Linear, picked
+from lampc.backend.models.layers import Attend, Linear, picked, scaled, soft_cap
 from lampc.backend.models.rows import Rows
 
 if TYPE_CHECKING:
-    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+    from lampc.backend.models.decoder_config import DecoderConfig
+    from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
 
 Product = Callable[[torch.Tensor], torch.Tensor]
 _LEAST = 16  # values along K that int8_gemv takes
@@ -33,12 +34,15 @@ _LEAST = 16  # values along K that int8_gemv takes
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    norm: torch.Tensor
+    norm: torch.Tensor | None
     qkv: Product
+    joint: tuple[torch.Tensor, torch.Tensor] | None  # weights of queries, and of keys, that are normalised whole
     rotation: Rotation
     o: Product
-    mlp_norm: torch.Tensor
+    after_norm: torch.Tensor | None
+    mlp_norm: torch.Tensor | None
     feed: Feed
+    after_mlp_norm: torch.Tensor | None
 
 
 class TritonLayers:
@@ -48,24 +52,34 @@ class TritonLayers:
         self.config = config
         self.rows = rows
         self.embed = weights.embed
-        cos, sin = aligned(weights.cos), aligned(weights.sin)
-        self.layers = [
-            _Layer(
-                norm=aligned(w.norm),
-                qkv=_product(w.qkv, rows),
-                rotation=Rotation(cos, sin, None if w.qk_norm is None else aligned(w.qk_norm), config.norm_eps),
-                o=_product(w.o, rows),
-                mlp_norm=aligned(w.mlp_norm),
-                feed=_feed(w, rows),
-            )
-            for w in weights.layers
-        ]
+        tables = {False: (aligned(weights.cos), aligned(weights.sin))}
+        if weights.local is not None:
+            tables[True] = aligned(weights.local[0]), aligned(weights.local[1])
+        self.layers = [self._layer(w, tables[config.is_local(i)]) for i, w in enumerate(weights.layers)]
         self.norm = aligned(weights.norm)
         self.head = _product(weights.head, rows)
 
+    def _layer(self, w: "LayerWeights", tables: tuple[torch.Tensor, torch.Tensor]) -> _Layer:
+        c, joint, by_head = self.config, None, None if w.qk_norm is None else aligned(w.qk_norm)
+        if by_head is not None and c.qk_joint:
+            joint, by_head = (aligned(by_head[: c.heads].flatten()), aligned(by_head[c.heads :].flatten())), None
+        norms = (w.norm, w.after_norm, w.mlp_norm, w.after_mlp_norm)
+        norm, after_norm, mlp_norm, after_mlp_norm = (None if x is None else aligned(x) for x in norms)
+        return _Layer(
+            norm=norm,
+            qkv=_product(w.qkv, self.rows),
+            joint=joint,
+            rotation=Rotation(*tables, by_head, c.norm_eps),
+            o=_product(w.o, self.rows),
+            after_norm=after_norm,
+            mlp_norm=mlp_norm,
+            feed=_feed(c, w, self.rows),
+            after_mlp_norm=after_mlp_norm,
+        )
+
     def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "_TritonPass":
         """Begins a pass of ids and positions [M]."""
-        x = self.embed[ids]
+        x = scaled(self.embed[ids], self.config.embed_scale)
         return _TritonPass(self, x, x, positions)
 
 
@@ -86,40 +100,57 @@ class _TritonPass:
         w = self.of.layers[layer]
         with launching(self.x):
             qkv = w.qkv(self._normed(w.norm)).contiguous()
+            if w.joint is not None:
+                qkv = self._jointly(qkv, *w.joint)
             return attend.rotated(layer, qkv, self.positions, w.rotation)
+
+    def _jointly(self, qkv: torch.Tensor, of_queries: torch.Tensor, of_keys: torch.Tensor) -> torch.Tensor:
+        q, k, v = torch.split(qkv, [len(of_queries), len(of_keys), len(of_keys)], dim=1)
+        eps = self.of.config.norm_eps
+        return torch.cat([rms_norm(q.contiguous(), of_queries, eps), rms_norm(k.contiguous(), of_keys, eps), v], dim=1)
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""
         w = self.of.layers[layer]
         with launching(self.x):
-            self.more, self.added = w.o(mixed.reshape(len(self.x), -1)).contiguous(), False
-            self.more, self.added = w.feed(self._normed(w.mlp_norm)).contiguous(), False
+            self._give(w.o(mixed.reshape(len(self.x), -1)), w.after_norm)
+            self._give(w.feed(self._normed(w.mlp_norm)), w.after_mlp_norm)
+
+    def _give(self, more: torch.Tensor, norm: torch.Tensor | None) -> None:
+        more = more.contiguous()
+        self.more = more if norm is None else rms_norm(more, norm, self.of.config.norm_eps)
+        self.added = False
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""
         x, more = (picked(part, rows, self.of.rows) for part in (self.x, self.more))
+        cap = self.of.config.logit_cap
         with launching(self.x):
             normed = rms_norm(more, self.of.norm, self.of.config.norm_eps, residual=x)
-            return self.of.head(normed)[: len(rows)].float().contiguous()
+            logits = self.of.head(normed)[: len(rows)].float().contiguous()
+            return logits if cap is None else soft_cap(logits, cap)
 
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
         with launching(self.x):
             return likeliest(self.logits(rows))
 
-    def _normed(self, weight: torch.Tensor) -> torch.Tensor:
+    def _normed(self, weight: torch.Tensor | None) -> torch.Tensor:
         eps, added, self.added = self.of.config.norm_eps, self.added, True
+        if weight is None:
+            self.x = self.x if added else self.x + self.more
+            return self.x
         if added:
             return rms_norm(self.x, weight, eps)
         return rms_norm(self.more, weight, eps, residual=self.x)
 
 
-def _feed(layer: "LayerWeights", rows: Rows) -> Feed:
+def _feed(c: "DecoderConfig", layer: "LayerWeights", rows: Rows) -> Feed:
     w = layer.mlp
     if not isinstance(w, MlpWeights):
-        return GroupedExperts(w, rows)
+        return GroupedExperts(w, rows, c.activation)
     gate_up, down = _product(w.gate_up, rows), _product(w.down, rows)
-    return lambda x: down(gated(gate_up(x).contiguous(), "silu"))
+    return lambda x: down(gated(gate_up(x).contiguous(), c.activation))
 
 
 def _product(projection: Projection, rows: Rows) -> Product:

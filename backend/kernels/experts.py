@@ -11,14 +11,15 @@ from lampc.backend.kernels.grouped import Groups, Weights, add_chosen, grouped
 from lampc.backend.kernels.paged import interpreted
 from lampc.backend.kernels.routing import route, sort_pairs
 from lampc.backend.models.experts import ExpertWeights
-from lampc.backend.models.layers import Linear
+from lampc.backend.models.layers import Activation, Linear
 from lampc.backend.models.rows import Rows
 
 
 class GroupedExperts:
     """See `lampc.backend.models.experts.Experts`: x [M, hidden] to [M, hidden]."""
 
-    def __init__(self, weights: ExpertWeights, rows: Rows) -> None:
+    def __init__(self, weights: ExpertWeights, rows: Rows, activation: Activation = "silu") -> None:
+        self._activation: Activation = activation
         self._mixture, self._exact = weights.mixture, rows.exact
         self._router = Linear(weights.router, None, rows, rounded=False)
         like, inner = weights.router, weights.mixture.intermediate
@@ -34,7 +35,7 @@ class GroupedExperts:
         wide = x.dtype is torch.bfloat16 and interpreted()
         experts, shares = route(self._router(x).contiguous(), self._mixture)
         groups = Groups(*sort_pairs(experts, self._mixture.count), self._mixture.chosen)
-        inner = gated(grouped(x, self._gate_up, groups, self._exact, wide=wide), "silu")
+        inner = gated(grouped(x, self._gate_up, groups, self._exact, wide=wide), self._activation)
         parts = grouped(inner, self._down, groups, self._exact, shares.view(-1), wide)
         return add_chosen(parts, self._mixture.chosen, x.dtype)
 

@@ -21,6 +21,7 @@ def rms_norm_kernel(
     hidden: tl.constexpr,
     block: tl.constexpr,
     add: tl.constexpr,
+    wide_weight: tl.constexpr,
 ) -> None:
     row = tl.program_id(0).to(tl.int64) * hidden
     at = tl.arange(0, block)
@@ -32,8 +33,9 @@ def rms_norm_kernel(
         tl.store(residual + row + at, rounded, mask=inside)
         wide = rounded.to(tl.float32)
     scale = tl.rsqrt(tl.sum(wide * wide, axis=0) / hidden + eps)
-    # Rounded before the weight comes in, as the published models do it.
-    unit = (wide * scale).to(out.dtype.element_ty).to(tl.float32)
+    unit = wide * scale
+    if not wide_weight:  # rounded before the weight comes in, as most published models do it
+        unit = unit.to(out.dtype.element_ty).to(tl.float32)
     by = tl.load(weight + at, mask=inside, other=0.0).to(tl.float32)
     tl.store(out + row + at, (unit * by).to(out.dtype.element_ty), mask=inside)
 
@@ -41,12 +43,15 @@ def rms_norm_kernel(
 def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, residual: torch.Tensor | None = None) -> torch.Tensor:
     """RMSNorm of x [M, H] (Zhang and Sennrich, arXiv 1910.07467) times weight [H], in x's dtype.
 
-    With `residual` [M, H], which becomes residual + x in place, that sum is normalised. Raises ValueError.
+    With `residual` [M, H], which becomes residual + x in place, that sum is normalised. A weight in float32 multiplies
+    before values are rounded. Raises ValueError.
     """
     rows, hidden = x.shape
     check_shape("weight", weight, hidden)
     check_rows(x=x, weight=weight)
-    check_same("weight", weight, x.dtype)
+    wide_weight = weight.dtype is torch.float32 and x.dtype is not torch.float32
+    if not wide_weight:
+        check_same("weight", weight, x.dtype)
     if residual is not None:
         check_shape("residual", residual, rows, hidden)
         check_rows(residual=residual)
@@ -55,7 +60,9 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float, residual: torch.
     if rows:
         block = triton.next_power_of_2(hidden)
         held = x if residual is None else residual
-        rms_norm_kernel[(rows,)](x, held, weight, out, eps, hidden, block, residual is not None, num_warps=warps(block))
+        rms_norm_kernel[(rows,)](
+            x, held, weight, out, eps, hidden, block, residual is not None, wide_weight, num_warps=warps(block)
+        )
     return out
 
 
@@ -67,4 +74,6 @@ def rms_norm_torch(
         x = residual.add_(x)
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    if weight.dtype is not x.dtype:
+        return (wide * scale * weight).to(x.dtype)
     return (wide * scale).to(x.dtype) * weight

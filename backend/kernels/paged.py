@@ -26,8 +26,8 @@ from lampc.backend.kernels.worktable import Planner, WorkTable
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.native.build import NoKernels
 from lampc.backend.reads import Read
+from lampc.backend.scores import Scores
 from lampc.backend.spans import Span
-from lampc.backend.tiles import score_scale
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PROCESSORS = 132  # where the interpreter has none
@@ -121,6 +121,7 @@ class TritonAttention:
         exact: bool,
         tiles: Tiling | None = None,
         share: bool = True,
+        scores: Scores | None = None,
     ) -> None:
         if not supported(cache):
             raise ValueError(
@@ -130,6 +131,7 @@ class TritonAttention:
         self.cache = cache
         self.windows = windows
         self._heads = heads
+        self._scores = scores or Scores(cache.head_dim)
         coded = cache.scales is not None
         self.shape = Shape(
             kv_heads=cache.kv_heads,
@@ -213,7 +215,7 @@ class TritonAttention:
             attend_rows[(len(work) * shape.kv_heads,)](
                 *(q, k, v, k_scales, v_scales, out, table.parts, table.marks),
                 *(work, table.members, table.positions, table.slots),
-                *(q.stride(0), cache.trash + 1, score_scale(dim), table.window),
+                *(q.stride(0), cache.trash + 1, self._scores.factor, table.window, self._scores.limit or 1.0),
                 KV_HEADS=shape.kv_heads,
                 FOLD=shape.fold,
                 DIM=dim,
@@ -223,6 +225,7 @@ class TritonAttention:
                 CHUNK=self.tiling.chunk,
                 CODED=shape.coded,
                 WINDOW=table.window > 0,
+                LIMIT=self._scores.limit > 0,
                 WIDE=q.dtype is torch.bfloat16 and interpreted(),
                 num_warps=tile.warps,
                 num_stages=tile.stages,

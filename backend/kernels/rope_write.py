@@ -20,7 +20,8 @@ _HEADS = 8  # heads per program
 
 class Rotation(NamedTuple):
     """Tables cos and sin [context, D / 2], float32, whose halves of D make the pairs; and the norm of q and k per head,
-    weight [heads + kv_heads, D] in the activations' dtype, or none."""
+    weight [heads + kv_heads, D] in the activations' dtype, or in float32 if it multiplies before values are rounded, or
+    none."""
 
     cos: torch.Tensor
     sin: torch.Tensor
@@ -56,6 +57,7 @@ def rope_write_kernel(
     group: tl.constexpr,
     half_block: tl.constexpr,
     normed: tl.constexpr,
+    wide_weight: tl.constexpr,
     int8: tl.constexpr,
 ) -> None:
     half: tl.constexpr = dim // 2
@@ -75,10 +77,13 @@ def rope_write_kernel(
         scale = tl.rsqrt(tl.sum(left * left + right * right, axis=1) / dim + eps)[:, None]
         by_left = tl.load(weight + at_left, mask=inside & turned, other=0.0).to(tl.float32)
         by_right = tl.load(weight + half + at_left, mask=inside & turned, other=0.0).to(tl.float32)
-        unit_left = (left * scale).to(kind).to(tl.float32) * by_left
-        unit_right = (right * scale).to(kind).to(tl.float32) * by_right
-        left = tl.where(turned, unit_left.to(kind).to(tl.float32), left)
-        right = tl.where(turned, unit_right.to(kind).to(tl.float32), right)
+        unit_left = left * scale
+        unit_right = right * scale
+        if not wide_weight:
+            unit_left = unit_left.to(kind).to(tl.float32)
+            unit_right = unit_right.to(kind).to(tl.float32)
+        left = tl.where(turned, (unit_left * by_left).to(kind).to(tl.float32), left)
+        right = tl.where(turned, (unit_right * by_right).to(kind).to(tl.float32), right)
     position = tl.load(positions + row)
     c = tl.load(cos + position * half + at, mask=at < half, other=0.0)[None, :]
     s = tl.load(sin + position * half + at, mask=at < half, other=0.0)[None, :]
@@ -159,6 +164,7 @@ def rope_write(
         _HEADS,
         half_block,
         rotation.weight is not None,
+        rotation.weight is not None and rotation.weight.dtype is not qkv.dtype,
         cache.scales is not None,
         num_warps=4,
     )
@@ -179,7 +185,8 @@ def rope_write_torch(
     qk = wide[:, : heads + kv_heads]
     if rotation.weight is not None:
         unit = qk * torch.rsqrt(qk.square().mean(-1, keepdim=True) + rotation.eps)
-        qk = (unit.to(qkv.dtype) * rotation.weight).float()
+        unit = unit if rotation.weight.dtype is torch.float32 else unit.to(qkv.dtype)
+        qk = (unit * rotation.weight).to(qkv.dtype).float()
     left, right = qk.chunk(2, dim=-1)
     cos, sin = (table[positions].unsqueeze(1) for table in (rotation.cos, rotation.sin))
     qk = torch.cat([left * cos - right * sin, right * cos + left * sin], dim=-1).to(qkv.dtype)
@@ -213,7 +220,8 @@ def _check(
         check_same(name, table, torch.float32)
     if rotation.weight is not None:
         check_shape("weight", rotation.weight, heads + kv_heads, dim)
-        check_same("weight", rotation.weight, qkv.dtype)
+        if rotation.weight.dtype is not torch.float32:
+            check_same("weight", rotation.weight, qkv.dtype)
         check_rows(weight=rotation.weight)
     if (cache.scales is None) == (cache.data.dtype == torch.int8):
         raise ValueError(f"a cache of {cache.data.dtype} {'without' if cache.scales is None else 'with'} scales")

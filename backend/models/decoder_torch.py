@@ -6,21 +6,25 @@ from typing import TYPE_CHECKING
 import torch
 
 from lampc.backend.models.experts import Experts, Feed, MlpWeights
-from lampc.backend.models.layers import Attend, Linear, Mlp, picked, rms_norm, rotate
+from lampc.backend.models.layers import Attend, Linear, Mlp, picked, rms_norm, rotate, scaled, soft_cap
 from lampc.backend.models.rows import Rows
 
 if TYPE_CHECKING:
-    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+    from lampc.backend.models.decoder_config import DecoderConfig
+    from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
-    norm: torch.Tensor
+    norm: torch.Tensor | None
     qkv: Linear
     qk_norm: torch.Tensor | None
     o: Linear
-    mlp_norm: torch.Tensor
+    after_norm: torch.Tensor | None
+    mlp_norm: torch.Tensor | None
     feed: Feed
+    after_mlp_norm: torch.Tensor | None
+    local: bool
 
 
 class TorchLayers:
@@ -31,38 +35,55 @@ class TorchLayers:
         self.rows = rows
         self.embed = weights.embed
         self.layers = [
-            _Layer(w.norm, Linear(*w.qkv, rows), w.qk_norm, Linear(*w.o, rows), w.mlp_norm, _feed(w, rows))
-            for w in weights.layers
+            _Layer(
+                w.norm,
+                Linear(*w.qkv, rows),
+                w.qk_norm,
+                Linear(*w.o, rows),
+                w.after_norm,
+                w.mlp_norm,
+                _feed(config, w, rows),
+                w.after_mlp_norm,
+                config.is_local(i),
+            )
+            for i, w in enumerate(weights.layers)
         ]
         self.norm = weights.norm
         self.head = Linear(*weights.head, rows)
-        self.cos, self.sin = weights.cos, weights.sin
+        self.tables = {False: (weights.cos, weights.sin)}
+        if weights.local is not None:
+            self.tables[True] = weights.local
 
     def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "_TorchPass":
         """Begins a pass of ids and positions [M]."""
         dtype = self.embed.dtype
-        cos, sin = (table[positions].unsqueeze(1).to(dtype) for table in (self.cos, self.sin))
-        return _TorchPass(self, self.embed[ids], cos, sin)
+        turns = {
+            local: (cos[positions].unsqueeze(1).to(dtype), sin[positions].unsqueeze(1).to(dtype))
+            for local, (cos, sin) in self.tables.items()
+        }
+        return _TorchPass(self, scaled(self.embed[ids], self.config.embed_scale), turns)
 
 
 @dataclass(slots=True)
 class _TorchPass:
-    """See `lampc.backend.models.decoder.Pass`. x [M, hidden]; cos and sin [M, 1, D / 2]."""
+    """See `lampc.backend.models.decoder.Pass`. x [M, hidden]; cos and sin [M, 1, D / 2], also of local layers."""
 
     of: TorchLayers
     x: torch.Tensor
-    cos: torch.Tensor
-    sin: torch.Tensor
+    turns: dict[bool, tuple[torch.Tensor, torch.Tensor]]
 
     def queries(self, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """q [M, heads, D], k and v [M, kv_heads, D]."""
         c, w = self.of.config, self.of.layers[layer]
         split = c.heads + c.kv_heads
-        heads = w.qkv(rms_norm(self.x, w.norm, c.norm_eps)).view(len(self.x), split + c.kv_heads, c.head_dim)
+        heads = w.qkv(self._normed(self.x, w.norm)).view(len(self.x), split + c.kv_heads, c.head_dim)
         qk = heads[:, :split]
-        if w.qk_norm is not None:
+        if w.qk_norm is not None and c.qk_joint:
+            parts = (qk[:, : c.heads], w.qk_norm[: c.heads]), (qk[:, c.heads :], w.qk_norm[c.heads :])
+            qk = torch.cat([rms_norm(x.flatten(1), by.flatten(), c.norm_eps).view(x.shape) for x, by in parts], dim=1)
+        elif w.qk_norm is not None:
             qk = rms_norm(qk, w.qk_norm, c.norm_eps)
-        qk = rotate(qk, self.cos, self.sin)
+        qk = rotate(qk, *self.turns[w.local])
         return qk[:, : c.heads], qk[:, c.heads :], heads[:, split:]
 
     def attended(self, layer: int, attend: Attend) -> torch.Tensor:
@@ -71,14 +92,18 @@ class _TorchPass:
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""
-        c, w = self.of.config, self.of.layers[layer]
-        x = self.x + w.o(mixed.reshape(len(self.x), -1))
-        self.x = x + w.feed(rms_norm(x, w.mlp_norm, c.norm_eps))
+        w = self.of.layers[layer]
+        x = self.x + self._normed(w.o(mixed.reshape(len(self.x), -1)), w.after_norm)
+        self.x = x + self._normed(w.feed(self._normed(x, w.mlp_norm)), w.after_mlp_norm)
+
+    def _normed(self, x: torch.Tensor, weight: torch.Tensor | None) -> torch.Tensor:
+        return x if weight is None else rms_norm(x, weight, self.of.config.norm_eps)
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""
         last = rms_norm(picked(self.x, rows, self.of.rows), self.of.norm, self.of.config.norm_eps)
-        return self.of.head(last)[: len(rows)].float()
+        logits, cap = self.of.head(last)[: len(rows)].float(), self.of.config.logit_cap
+        return logits if cap is None else soft_cap(logits, cap)
 
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
@@ -87,9 +112,9 @@ class _TorchPass:
         return ids, logits.gather(1, ids.unsqueeze(1)).squeeze(1)
 
 
-def _feed(layer: "LayerWeights", rows: Rows) -> Feed:
+def _feed(c: "DecoderConfig", layer: "LayerWeights", rows: Rows) -> Feed:
     def mlp(weights: MlpWeights) -> Mlp:
-        return Mlp(Linear(*weights.gate_up, rows), Linear(*weights.down, rows))
+        return Mlp(Linear(*weights.gate_up, rows), Linear(*weights.down, rows), c.activation)
 
     w = layer.mlp
     if isinstance(w, MlpWeights):

@@ -11,10 +11,9 @@ from itertools import accumulate
 from typing import NamedTuple
 
 import torch
-from torch.nn.functional import pad
 
 from lampc.backend.models.checkpoint import Projection
-from lampc.backend.models.layers import elementwise
+from lampc.backend.models.layers import elementwise, row_sums
 
 Feed = Callable[[torch.Tensor], torch.Tensor]
 """A feed-forward part: rows [M, hidden] to [M, hidden]."""
@@ -55,17 +54,8 @@ def route(logits: torch.Tensor, mixture: Mixture) -> tuple[torch.Tensor, torch.T
     """The experts of each row, int64 [M, chosen], likeliest first, and their weights, float32, of logits [M, count]."""
     wide = logits.float()
     likely = elementwise(torch.exp, wide - wide.amax(1, keepdim=True))
-    top, experts = (likely / _sum(likely)).topk(mixture.chosen, dim=1)
-    return experts, top / _sum(top) if mixture.normalised else top
-
-
-def _sum(x: torch.Tensor) -> torch.Tensor:
-    """Sums of rows [M, 1], by halves: always in the same order, as sums of few values are not in torch."""
-    x = pad(x, (0, (1 << (x.shape[1] - 1).bit_length()) - x.shape[1]))
-    while x.shape[1] > 1:
-        left, right = x.chunk(2, dim=1)
-        x = left + right
-    return x
+    top, experts = (likely / row_sums(likely)).topk(mixture.chosen, dim=1)
+    return experts, top / row_sums(top) if mixture.normalised else top
 
 
 class Experts:

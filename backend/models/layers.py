@@ -6,6 +6,7 @@ Each gives a row the same bits whatever rows surround it.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.nn import functional
@@ -16,6 +17,8 @@ from lampc.backend.models.rows import Rows
 Attend = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], torch.Tensor]
 """(layer, q [M, heads, D], k [M, kv_heads, D], v [M, kv_heads, D]) -> [M, heads, D]: what runners lend to models."""
 
+
+Activation = Literal["silu", "gelu_tanh"]
 
 _GRAIN = 32768  # values that torch gives to a thread at least
 
@@ -41,6 +44,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
         return rms_norm(torch.stack([x, x]), weight, eps)[0]
     wide = x.float()
     scale = torch.rsqrt(wide.square().mean(-1, keepdim=True) + eps)
+    if weight.dtype is not x.dtype:  # weights in float32 multiply before values are rounded
+        return (wide * scale * weight).to(x.dtype)
     return (wide * scale).to(x.dtype) * weight
 
 
@@ -50,9 +55,10 @@ class Mlp:
 
     gate_up: Linear
     down: Linear
+    activation: Activation = "silu"
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        return self.down(gated_silu(self.gate_up(x)))
+        return self.down(gated(self.gate_up(x), self.activation))
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,8 +123,32 @@ def _whole(count: int) -> int:
 
 def gated_silu(gate_up: torch.Tensor) -> torch.Tensor:
     """silu(gate) * up of [M, 2 * I], which holds both side by side (Shazeer, arXiv 2002.05202)."""
+    return gated(gate_up, "silu")
+
+
+def gated(gate_up: torch.Tensor, activation: Activation) -> torch.Tensor:
+    """The same with another activation."""
     gate, up = gate_up.chunk(2, dim=-1)
-    return elementwise(functional.silu, gate) * up
+    return (elementwise(functional.silu, gate) if activation == "silu" else gelu_tanh(gate)) * up
+
+
+def row_sums(x: torch.Tensor) -> torch.Tensor:
+    """Sums [M, 1] of rows of x [M, n], by halves: in the same order for any M, as torch's of few values need not be."""
+    x = pad(x, (0, (1 << (x.shape[1] - 1).bit_length()) - x.shape[1]))
+    while x.shape[1] > 1:
+        left, right = x.chunk(2, dim=1)
+        x = left + right
+    return x
+
+
+def scaled(x: torch.Tensor, by: float) -> torch.Tensor:
+    """x [...] times a number that is rounded to its dtype."""
+    return x if by == 1.0 else x * torch.tensor(by, dtype=x.dtype).item()
+
+
+def soft_cap(x: torch.Tensor, cap: float) -> torch.Tensor:
+    """cap * tanh(x / cap) of x [...]."""
+    return elementwise(torch.tanh, x / cap) * cap
 
 
 def gelu_tanh(x: torch.Tensor) -> torch.Tensor:

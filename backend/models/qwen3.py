@@ -2,7 +2,8 @@
 
 from dataclasses import replace
 
-from lampc.backend.models.decoder import Decoder, DecoderConfig
+from lampc.backend.models.decoder import Decoder
+from lampc.backend.models.decoder_config import DecoderConfig
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.windows import by_layer
 

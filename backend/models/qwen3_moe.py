@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 
-from lampc.backend.models.decoder import DecoderConfig
+from lampc.backend.models.decoder_config import DecoderConfig
 from lampc.backend.models.experts import Mixture
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.qwen3 import Qwen3

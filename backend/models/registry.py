@@ -19,10 +19,14 @@ if TYPE_CHECKING:
 
 _GROUP = "lampc.models"
 _BUILT_IN = {
+    "Gemma2ForCausalLM": "lampc.backend.models.gemma2:Gemma2",
+    "Gemma3ForCausalLM": "lampc.backend.models.gemma3:Gemma3",
     "GPT2LMHeadModel": "lampc.backend.models.gpt2:GPT2",
     "LlamaForCausalLM": "lampc.backend.models.llama:Llama",
     "MistralForCausalLM": "lampc.backend.models.mistral:Mistral",
     "MixtralForCausalLM": "lampc.backend.models.mixtral:Mixtral",
+    "Olmo2ForCausalLM": "lampc.backend.models.olmo2:Olmo2",
+    "Phi3ForCausalLM": "lampc.backend.models.phi3:Phi3",
     "Qwen2ForCausalLM": "lampc.backend.models.qwen2:Qwen2",
     "Qwen3ForCausalLM": "lampc.backend.models.qwen3:Qwen3",
     "Qwen3MoeForCausalLM": "lampc.backend.models.qwen3_moe:Qwen3Moe",
@@ -48,8 +52,9 @@ class Model(Protocol):
     ) -> "torch.Tensor":
         """Logits [n, vocab] float32 of the rows `rows` [n], given all M tokens `ids` and `positions`, int64.
 
-        Rows of many requests stand side by side, padding among them. `attend` stores K/V and attends, scaled by
-        1 / sqrt(head_dim); it is called once per layer, in their order.
+        Rows of many requests stand side by side, padding among them. `attend` stores K/V and attends, by the model's
+        `scores` if it has some (`lampc.backend.scores.Scores`), else scaled by 1 / sqrt(head_dim); it is called once
+        per layer, in their order.
         """
         ...
 

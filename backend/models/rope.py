@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from torch.nn.functional import pad
 
 from lampc.backend.errors import Unsupported
 from lampc.backend.models.fields import Fields
@@ -36,18 +37,23 @@ Scaled = tuple[torch.Tensor, float]
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rope:
-    """Frequencies [D / 2], float32, and the factor on cos and sin, for positions below `context`."""
+    """Frequencies [D / 2], float32, and the factor on cos and sin, for positions below `context`.
+
+    The last `still` of D / 2 pairs have no frequency and are not rotated, whatever the factor.
+    """
 
     kind: str
     frequencies: torch.Tensor
     scale: float
     context: int
+    still: int = 0
 
     @classmethod
-    def read(cls, fields: Fields, head_dim: int, context: int | None) -> "Rope":
+    def read(cls, fields: Fields, head_dim: int, context: int | None, rotary: int | None = None) -> "Rope":
         """From a config's rope_scaling or rope_parameters, rope_theta and max_position_embeddings.
 
-        `context` asks for other positions than max_position_embeddings: fewer, or up to the stretched length.
+        `rotary` values of each head are rotated, None for all: see `rotary_size` and `rotary_rows`. `context` asks for
+        other positions than max_position_embeddings: fewer, or up to the stretched length.
         Raises CheckpointError, Unsupported or ValueError.
         """
         rope = fields.section("rope_scaling" if fields.values.get("rope_scaling") else "rope_parameters")
@@ -57,12 +63,12 @@ class Rope:
                 f"{fields.path}: rope scaling {rope.values!r}; supported are the types {', '.join(_SCHEMES)}, "
                 "one for all layers"
             )
-        for place in (fields, rope):
+        for place in (fields, rope) if rotary is None else ():
             place.only("partial_rotary_factor", 1.0)
         trained = fields.count("max_position_embeddings")
         original = fields if "original_max_position_embeddings" in fields else rope
         plain = _Plain(
-            dim=head_dim,
+            dim=rotary or head_dim,
             theta=rope.number("rope_theta", fields.number("rope_theta", 10000.0)),
             trained=trained,
             original=original.count("original_max_position_embeddings", trained),
@@ -75,12 +81,35 @@ class Rope:
             raise ValueError(
                 f"context_length {plain.context} is more than the {most} positions of {fields.path}; ask for fewer"
             )
-        return cls(kind, *_SCHEMES[kind](plain, rope), plain.context)
+        return cls(kind, *_SCHEMES[kind](plain, rope), plain.context, (head_dim - plain.dim) // 2)
 
     def tables(self, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
         """cos and sin [context, D / 2], float32."""
         angles = torch.outer(torch.arange(self.context).float(), self.frequencies)
-        return (angles.cos() * self.scale).to(device), (angles.sin() * self.scale).to(device)
+        cos, sin = angles.cos() * self.scale, angles.sin() * self.scale
+        return pad(cos, (0, self.still), value=1.0).to(device), pad(sin, (0, self.still)).to(device)
+
+
+def rotary_size(fields: Fields, head_dim: int) -> int | None:
+    """How many values of each head are rotated, by a config's partial_rotary_factor; None for all.
+
+    Raises CheckpointError.
+    """
+    name = "partial_rotary_factor"
+    place = next((x for x in (fields, *map(fields.section, ("rope_scaling", "rope_parameters"))) if name in x), fields)
+    size = int(place.number(name, 1.0) * head_dim)
+    if not 0 < size <= head_dim or size % 2:
+        raise place.wrong(name, f"such that it gives an even part of {head_dim} values")
+    return size if size < head_dim else None
+
+
+def rotary_rows(heads: int, head_dim: int, rotary: int) -> torch.Tensor:
+    """Rows [heads * D] of a projection to q or k in the order in which pairs lie half a head apart, rotated pairs
+    first, though only the first `rotary` values of a head make pairs. q and k are reordered alike: no score changes."""
+    half = rotary // 2
+    rest = torch.arange(rotary, head_dim).chunk(2)
+    order = torch.cat([torch.arange(half), rest[0], torch.arange(half, rotary), rest[1]])
+    return (torch.arange(heads).unsqueeze(1) * head_dim + order).flatten()
 
 
 def _default(plain: _Plain, rope: Fields) -> Scaled:

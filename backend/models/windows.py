@@ -10,6 +10,16 @@ def bounded(window: int, context: int) -> int | None:
     return window if window < context else None
 
 
+def sliding(fields: Fields, layers: int, period: int) -> tuple[bool, ...]:
+    """Which layers have the window, by `layer_types`, or all but every `period`-th. Raises CheckpointError."""
+    kinds = fields.values.get("layer_types")
+    if kinds is None:
+        return tuple((i + 1) % period != 0 for i in range(layers))
+    if not isinstance(kinds, list) or len(kinds) != layers or not {_FULL, _SLIDING}.issuperset(kinds):
+        raise fields.wrong("layer_types", f"{layers} times {_FULL!r} or {_SLIDING!r}")
+    return tuple(kind == _SLIDING for kind in kinds)
+
+
 def by_layer(fields: Fields, layers: int, context: int) -> tuple[int | None, ...]:
     """Qwen's entries: `use_sliding_window`, `sliding_window`, and `layer_types` or else `max_window_layers`.
 
@@ -26,8 +36,7 @@ def by_layer(fields: Fields, layers: int, context: int) -> tuple[int | None, ...
         if not isinstance(first, int) or isinstance(first, bool) or first < 0:
             raise fields.wrong("max_window_layers", "the number of layers without a window")
         return tuple(window if i >= first else None for i in range(layers))
-    if not isinstance(kinds, list) or len(kinds) != layers or not {_FULL, _SLIDING}.issuperset(kinds):
-        raise fields.wrong("layer_types", f"{layers} times {_FULL!r} or {_SLIDING!r}")
-    if _SLIDING in kinds and not fields.flag("use_sliding_window"):
+    local = sliding(fields, layers, 1)
+    if any(local) and not fields.flag("use_sliding_window"):
         raise fields.wrong("use_sliding_window", f"true, since layer_types has {_SLIDING!r}")
-    return tuple(window if kind == _SLIDING else None for kind in kinds)
+    return tuple(window if one else None for one in local)

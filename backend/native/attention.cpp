@@ -82,13 +82,13 @@ struct Worker {
     E* out;
     Room<F> room;
     int64_t fold, dim, width, depth;
-    float scale;
+    Scale scale;
 
     Worker(const Shape& s, const Plan& p, const Store& store, const void* q, int64_t q_stride, void* out, char* memory)
         : shape(s), plan(p), store_(store), q((const E*)q), q_stride(q_stride), out((E*)out),
           room(s, padded(s.head_dim), memory), fold(s.fold()), dim(s.head_dim),
           width(padded(s.head_dim)), depth(s.head_dim / F::PAIR),
-          scale((float)(1.44269504088896340736 / std::sqrt((double)s.head_dim))) {
+          scale{(float)(1.44269504088896340736 / std::sqrt(s.divisor)), (float)s.limit} {
         std::memset(room.zeros, 0, dim * sizeof *room.zeros);
     }
 

@@ -53,6 +53,8 @@ struct Shape {
     int64_t coded;  // K/V are kept as int8 with a float scale per token and K/V head, else like elements
     int64_t size;   // queries of a tile at most
     int64_t threads;
+    double divisor;  // scores are products over its root
+    double limit;    // soft, in powers of two; 0: none
 
     int64_t fold() const { return heads / kv_heads; }
 };

@@ -14,6 +14,7 @@ from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.reads import Read, joined, members_of
+from lampc.backend.scores import Scores
 from lampc.backend.spans import Span, Spans
 
 _TILE_ROWS = 128  # query rows (tokens times heads per K/V head) of a tile, about
@@ -35,7 +36,13 @@ class NativeAttention:
     """
 
     def __init__(
-        self, library: Library, cache: KVCache, heads: int, windows: Sequence[int | None], size: int | None = None
+        self,
+        library: Library,
+        cache: KVCache,
+        heads: int,
+        windows: Sequence[int | None],
+        size: int | None = None,
+        scores: Scores | None = None,
     ) -> None:
         if not supported(cache):
             raise ValueError(
@@ -44,6 +51,7 @@ class NativeAttention:
             )
         self._cache = cache
         self._heads = heads
+        self._scores = scores or Scores(cache.head_dim)
         self._windows = windows
         self._size = size or max(1, _TILE_ROWS * cache.kv_heads // heads)
         self._sort = library.function("attention_order", POINTER, SIZE, POINTER)
@@ -66,7 +74,8 @@ class NativeAttention:
         shape = [self._heads, cache.kv_heads, cache.head_dim, cache.trash + 1, half, int8, self._size, count]
         size = np.zeros(1, np.int64)
         self._threads = count
-        self._shape = np.array(shape, np.int64)
+        numbers = np.array([self._scores.divisor, self._scores.limit], np.float64)
+        self._shape = np.concatenate([np.array(shape, np.int64), numbers.view(np.int64)])
         self._shape_at = _address(self._shape)
         self._memory_size(self._shape_at, _address(size))
         room = torch.empty(int(size[0]) * count + 64, dtype=torch.uint8)

@@ -57,6 +57,11 @@ struct Packed {
     int64_t count;                           // keys that there are
 };
 
+// What makes scores, in powers of two, of products: a factor, and a soft limit if it is above 0.
+struct Scale {
+    float by, limit;
+};
+
 // Which keys of the chunk a row sees: from .. to.
 struct Seen {
     int64_t from, to;
@@ -132,7 +137,7 @@ static void add(const Running& tile, const Running& more, int64_t rows) {
 
 // Rows first .. first + R - 1 of the tile; queries [rows][depth], seen [rows].
 template <class F, int R>
-static void attend(const typename F::Word* queries, int64_t depth, const Packed<F>& chunk, const Seen* seen, float scale,
+static void attend(const typename F::Word* queries, int64_t depth, const Packed<F>& chunk, const Seen* seen, Scale scale,
                    const Running& tile, int64_t first) {
     typedef typename F::Word Word;
     alignas(64) float scores[R * CHUNK];
@@ -145,8 +150,9 @@ static void attend(const typename F::Word* queries, int64_t depth, const Packed<
         const Seen& range = seen[first + r];
         f32x16 x[4];
         for (int i = 0; i < 4; i++) {
-            x[i] = load(scores + r * CHUNK + 16 * i) * scale;
+            x[i] = load(scores + r * CHUNK + 16 * i) * scale.by;
             if (chunk.key_scales) x[i] = x[i] * load(chunk.key_scales + 16 * i);
+            if (scale.limit > 0) x[i] = soft_cap(x[i], scale.limit);
         }
         if (range.from > 0 || range.to < CHUNK - 1)
             for (int i = 0; i < 4; i++) {
@@ -174,7 +180,7 @@ static void attend(const typename F::Word* queries, int64_t depth, const Packed<
 // Rows first .. last - 1 of the tile, in blocks of about the same size.
 template <class F>
 static void attend_all(const typename F::Word* queries, int64_t depth, const Packed<F>& chunk, const Seen* seen,
-                       float scale, const Running& tile, int64_t first, int64_t last) {
+                       Scale scale, const Running& tile, int64_t first, int64_t last) {
     for (int64_t blocks = (last - first + BLOCK - 1) / BLOCK; blocks; blocks--) {
         int64_t rows = (last - first + blocks - 1) / blocks;
         switch (rows) {

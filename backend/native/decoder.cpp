@@ -5,20 +5,26 @@
 #include "rows.h"
 
 struct Layer {
-    const float* norm;        // [hidden]
+    const float* norm;        // [hidden], or null for none
     Matrix qkv;               // queries, keys, values of all heads
     const float* qk_norm;     // [heads + kv_heads, head_dim] or null
     Matrix o;
-    const float* mlp_norm;    // [hidden]
+    const float* mlp_norm;    // [hidden], or null
     Matrix gate_up;           // in turns 32 outputs of gate, 32 of up
     Matrix down;
     const Experts* experts;   // in place of these two, or null
+    const float* after_norm;  // [hidden] of what attention gave, or null
+    const float* after_mlp_norm;
 };
 
 struct Shape {
     int64_t hidden, heads, kv_heads, head_dim;
     float eps;
     int half;  // bf16 instead of float for weights, q, k, v and what is between products
+    float embed_scale;
+    float logit_cap;  // soft, 0 for none
+    int gelu;         // instead of silu
+    int qk_joint;     // all of a row's queries are normalised together, and all of its keys
 };
 
 // One forward pass: `rows` of everything.
@@ -33,23 +39,58 @@ struct Pass {
     const float *cos, *sin;    // [context, head_dim / 2]
     const int64_t* positions;  // [rows]
     Pairs pairs;
+    float* more;               // [rows, hidden], what is normalised before it is added to x
 };
 
 template <class T>
 static void normalise(const Shape& s, const Pass& at, const float* weight, const Matrix& next) {
     Share rows(at.rows);
-    for (int64_t m = rows.begin; m < rows.end; m++)
-        rms_norm_row(at.x + m * s.hidden, weight, (T*)at.normed + m * width<T>(next), s.hidden, s.eps);
+    for (int64_t m = rows.begin; m < rows.end; m++) {
+        const float* from = at.x + m * s.hidden;
+        T* to = (T*)at.normed + m * width<T>(next);
+        if (weight) {
+            rms_norm_row(from, weight, to, s.hidden, s.eps);
+            continue;
+        }
+        for (int64_t i = 0; i < s.hidden; i += 16) {
+            int64_t real = s.hidden - i < 16 ? s.hidden - i : 16;
+            put(to + i, get(from + i, real), real);
+        }
+    }
 }
 
 template <class T>
-static void add(const Pass& at, const Matrix& w, const T* x) {
+static void add(const Pass& at, const Matrix& w, const T* x, float* to) {
     product(w, x, at.rows, [&](int64_t m, int64_t p, const float* sums) {
         by_vector(w, p, sums, [&](int64_t n, f32x16 y, int64_t real) {
-            float* out = at.x + m * w.n + n;
+            float* out = to + m * w.n + n;
             put(out, get(out, real) + y, real);
         });
     });
+}
+
+// Where a part of a layer adds what it gives: to x, or, if that is normalised, to nothing yet.
+static float* target(const Shape& s, const Pass& at, const float* norm) {
+    if (!norm) return at.x;
+    Share rows(at.rows);
+    std::memset(at.more + rows.begin * s.hidden, 0, (rows.end - rows.begin) * s.hidden * sizeof(float));
+#pragma omp barrier
+    return at.more;
+}
+
+// The end of a part whose results are normalised: they are added to x.
+static void settle(const Shape& s, const Pass& at, const float* norm) {
+    if (!norm) return;
+#pragma omp barrier
+    Share rows(at.rows);
+    for (int64_t m = rows.begin; m < rows.end; m++) {
+        float *more = at.more + m * s.hidden, *x = at.x + m * s.hidden;
+        rms_norm_row(more, norm, more, s.hidden, s.eps);
+        for (int64_t i = 0; i < s.hidden; i += 16) {
+            int64_t real = s.hidden - i < 16 ? s.hidden - i : 16;
+            put(x + i, get(x + i, real) + get(more + i, real), real);
+        }
+    }
 }
 
 // The rotary embedding of one head; the halves of `x` make the pairs.
@@ -74,6 +115,15 @@ static void queries(const Shape& s, const Layer& layer, const Pass& at) {
                   [&](int64_t n, f32x16 y, int64_t real) { put(at.wide + m * heads * dim + n, y, real); });
     });
 #pragma omp barrier
+    if (layer.qk_norm && s.qk_joint) {
+        Share rows(at.rows);
+        for (int64_t m = rows.begin; m < rows.end; m++) {
+            float *q = at.wide + m * heads * dim, *k = q + s.heads * dim;
+            rms_norm_row(q, layer.qk_norm, q, s.heads * dim, s.eps);
+            rms_norm_row(k, layer.qk_norm + s.heads * dim, k, s.kv_heads * dim, s.eps);
+        }
+#pragma omp barrier
+    }
     Share share(at.rows * heads);
     for (int64_t i = share.begin; i < share.end; i++) {
         int64_t m = i / heads, h = i % heads;
@@ -86,7 +136,7 @@ static void queries(const Shape& s, const Layer& layer, const Pass& at) {
             }
             continue;
         }
-        if (layer.qk_norm) rms_norm_row(from, layer.qk_norm + h * dim, from, dim, s.eps);
+        if (layer.qk_norm && !s.qk_joint) rms_norm_row(from, layer.qk_norm + h * dim, from, dim, s.eps);
         T* out = h < s.heads ? (T*)at.q + (m * s.heads + h) * dim : (T*)at.k + (m * s.kv_heads + h - s.heads) * dim;
         int64_t place = at.positions[m] * (dim / 2);
         rotate(from, at.cos + place, at.sin + place, out, dim / 2);
@@ -95,18 +145,24 @@ static void queries(const Shape& s, const Layer& layer, const Pass& at) {
 
 template <class T>
 static void rest(const Shape& s, const Layer& layer, const Pass& at, const T* mixed) {
-    add(at, layer.o, mixed);
+    add(at, layer.o, mixed, target(s, at, layer.after_norm));
+    settle(s, at, layer.after_norm);
 #pragma omp barrier
     const T* normed = (const T*)at.normed;
     normalise<T>(s, at, layer.mlp_norm, layer.experts ? layer.experts->router : layer.gate_up);
 #pragma omp barrier
-    if (layer.experts) return feed_experts(*layer.experts, at.pairs, normed, at.rows, (T*)at.inner, at.x);
+    float* to = target(s, at, layer.after_mlp_norm);
+    if (layer.experts) {
+        feed_experts(*layer.experts, at.pairs, normed, at.rows, (T*)at.inner, to, s.gelu);
+        return settle(s, at, layer.after_mlp_norm);
+    }
     const int64_t stride = width<T>(layer.down);
     product(layer.gate_up, normed, at.rows, [&](int64_t m, int64_t p, const float* sums) {
-        gate(layer.gate_up, p, sums, (T*)at.inner + m * stride + p * 32);
+        gate(layer.gate_up, p, sums, (T*)at.inner + m * stride + p * 32, s.gelu);
     });
 #pragma omp barrier
-    add(at, layer.down, (const T*)at.inner);
+    add(at, layer.down, (const T*)at.inner, to);
+    settle(s, at, layer.after_mlp_norm);
 }
 
 // Queries, keys and values of a layer: norm, projections, norms of queries and keys, rotation.
@@ -134,7 +190,7 @@ API void decoder_embed(const Shape* s, const Pass* at, const int64_t* ids, const
         for (int64_t i = 0; i < s->hidden; i += 16) {
             int64_t real = s->hidden - i < 16 ? s->hidden - i : 16, from = ids[m] * s->hidden + i;
             f32x16 x = s->half ? get((const bf16*)table + from, real) : get((const float*)table + from, real);
-            put(at->x + m * s->hidden + i, x, real);
+            put(at->x + m * s->hidden + i, x * s->embed_scale, real);
         }
 }
 
@@ -155,7 +211,9 @@ API void decoder_logits(const Shape* s, const Pass* at, const float* norm, const
 #pragma omp parallel num_threads(at->threads) if (at->threads > 1)
     {
         auto keep = [&](int64_t m, int64_t p, const float* sums) {
-            by_vector(*head, p, sums, [&](int64_t n, f32x16 y, int64_t real) { put(logits + m * head->n + n, y, real); });
+            by_vector(*head, p, sums, [&](int64_t n, f32x16 y, int64_t real) {
+                put(logits + m * head->n + n, s->logit_cap > 0 ? soft_cap(y, s->logit_cap) : y, real);
+            });
         };
         if (s->half)
             head_product(*s, *at, norm, *head, wanted, count, (bf16*)normed, keep);
@@ -183,6 +241,7 @@ API void decoder_likeliest(const Shape* s, const Pass* at, const float* norm, co
         auto keep = [&](int64_t m, int64_t p, const float* sums) {
             Best found = mine[m];
             by_vector(*head, p, sums, [&](int64_t n, f32x16 y, int64_t real) {
+                if (s->logit_cap > 0) y = soft_cap(y, s->logit_cap);
                 if (real < 16) y = pick(lanes < (int32_t)real, y, all(-INFINITY));
                 i32x16 place = lanes + (int32_t)n;
                 // A thread's panels may come in any order, so that equals are told apart by their place.

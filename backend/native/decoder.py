@@ -13,11 +13,12 @@ from lampc.backend.native.library import FLOAT, INT, POINTER, SIZE, Library
 from lampc.backend.native.linear import CMatrix, Memory, Packed, team
 
 if TYPE_CHECKING:
-    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+    from lampc.backend.models.decoder_config import DecoderConfig
+    from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
     from lampc.backend.models.experts import Mixture
 
 _BEST = 32  # numbers of 4 bytes in `Best` of `decoder.cpp`
-_TYPES = dict.fromkeys(("x", "wide", "scores", "weights"), torch.float32)
+_TYPES = dict.fromkeys(("x", "wide", "more", "scores", "weights"), torch.float32)
 _TYPES |= dict.fromkeys(("experts", "order"), torch.int32)
 _GATES = 32  # outputs of gate that stand together, and then as many of up
 
@@ -34,6 +35,8 @@ class _CLayer(ctypes.Structure):
         ("gate_up", CMatrix),
         ("down", CMatrix),
         ("experts", POINTER),
+        ("after_norm", POINTER),
+        ("after_mlp_norm", POINTER),
     )
 
 
@@ -58,6 +61,10 @@ class _CShape(ctypes.Structure):
         *((name, SIZE) for name in ("hidden", "heads", "kv_heads", "head_dim")),
         ("eps", FLOAT),
         ("half", INT),
+        ("embed_scale", FLOAT),
+        ("logit_cap", FLOAT),
+        ("gelu", INT),
+        ("qk_joint", INT),
     )
 
 
@@ -67,6 +74,7 @@ class _CPass(ctypes.Structure):
         ("threads", INT),
         *((name, POINTER) for name in ("x", "normed", "wide", "q", "k", "v", "inner", "cos", "sin", "positions")),
         ("pairs", _CPairs),
+        ("more", POINTER),
     )
 
 
@@ -87,11 +95,19 @@ class NativeLayers:
         self._dtype = weights.embed.dtype
         self._kept: list[object] = []  # what C's structures point to
         self._embed = weights.embed
-        self._shape = _CShape(c.hidden, c.heads, c.kv_heads, c.head_dim, c.norm_eps, self._dtype is torch.bfloat16)
+        self._shape = _CShape(
+            *(c.hidden, c.heads, c.kv_heads, c.head_dim, c.norm_eps, self._dtype is torch.bfloat16),
+            torch.tensor(c.embed_scale).to(self._dtype).item(),
+            *(c.logit_cap or 0.0, c.activation == "gelu_tanh", c.qk_joint),
+        )
         self._layers = [self._layer(layer) for layer in weights.layers]
         self._norm = self._vector(weights.norm)
         self._head = Packed(*weights.head, memory, int8)
-        self._pass = _CPass(cos=self._vector(weights.cos), sin=self._vector(weights.sin))
+        self._pass = _CPass()
+        tables = {False: (self._vector(weights.cos), self._vector(weights.sin))}
+        if weights.local is not None:
+            tables[True] = self._vector(weights.local[0]), self._vector(weights.local[1])
+        self._tables = [tables[c.is_local(i)] for i in range(c.layers)]
         self._widths = {
             "x": c.hidden,
             "normed": c.hidden + c.hidden % 2,
@@ -101,6 +117,8 @@ class NativeLayers:
             "v": c.kv_heads * c.head_dim,
             "inner": c.intermediate + -c.intermediate % _GATES,
         }
+        if c.norms.after_attention or c.norms.after_feed:
+            self._widths["more"] = c.hidden
         mixtures = [found for i in range(c.layers) if (found := c.mixture(i)) is not None]
         self._mixture = mixtures[0] if mixtures else None  # as large as any
         if self._mixture is not None:
@@ -140,6 +158,8 @@ class NativeLayers:
             qk_norm=self._vector(layer.qk_norm),
             o=self._matrix(*layer.o),
             mlp_norm=self._vector(layer.mlp_norm),
+            after_norm=self._vector(layer.after_norm),
+            after_mlp_norm=self._vector(layer.after_mlp_norm),
         )
         if isinstance(layer.mlp, MlpWeights):
             made.gate_up, made.down = self._mlp(layer.mlp)
@@ -204,6 +224,7 @@ class NativeLayers:
 
     def queries(self, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """q [M, heads, D], k and v [M, kv_heads, D]."""
+        self._pass.cos, self._pass.sin = self._tables[layer]
         self._c_queries(self._shape_ref, self._refs[layer], self._pass_ref)
         return self._qkv
 

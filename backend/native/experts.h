@@ -74,7 +74,8 @@ struct Turn {
 // `normed` [rows, stride of hidden] through the experts, added to x [rows, hidden]; `inner` [rows * chosen, stride of
 // the gate] is room for what is between. Called by all threads of a parallel region.
 template <class T>
-static void feed_experts(const Experts& e, const Pairs& room, const T* normed, int64_t rows, T* inner, float* x) {
+static void feed_experts(const Experts& e, const Pairs& room, const T* normed, int64_t rows, T* inner, float* x,
+                         int gelu) {
     const int64_t pairs = rows * e.chosen, stride = width<T>(e.router), wide = width<T>(e.down[0]);
     const int64_t reading = 6;  // rows that cost as much as reading a panel
     product(e.router, normed, rows, [&](int64_t m, int64_t p, const float* sums) {
@@ -106,7 +107,7 @@ static void feed_experts(const Experts& e, const Pairs& room, const T* normed, i
         before += (count + reading) * w.count();
         for (int64_t p = turn.begin; p < turn.end; p++)
             panel<T>(w, gathered + begin * stride, count, p, [&](int64_t m, const float* sums) {
-                gate(w, p, sums, inner + (begin + m) * wide + p * 32);
+                gate(w, p, sums, inner + (begin + m) * wide + p * 32, gelu);
             });
     }
 #pragma omp barrier

@@ -34,8 +34,9 @@ def _linear(library: Library) -> bool:
 
 
 def _decoder(library: Library) -> bool:
-    from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, LayerWeights
+    from lampc.backend.models.decoder_config import DecoderConfig
     from lampc.backend.models.decoder_torch import TorchLayers
+    from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
     from lampc.backend.models.experts import ExpertWeights, Mixture, MlpWeights
     from lampc.backend.models.rope import Rope
     from lampc.backend.models.rows import Rows

@@ -147,3 +147,10 @@ INLINE f32x16 exp(f32x16 x) {
     f32x16 r = fma(back, all(-0.693359375f), x);
     return scaled_exp(fma(back, all(2.12194440e-4f), r), n, tiny);
 }
+
+// limit * tanh(x / limit).
+INLINE f32x16 soft_cap(f32x16 x, float limit) {
+    f32x16 small = exp(larger(x, -x) * (-2.0f / limit));  // e^(-2 |x / limit|)
+    f32x16 y = (1.0f - small) / (1.0f + small) * limit;
+    return pick(x != x, x, pick(x < all(0.0f), -y, y));
+}

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lampc.backend.models.layers import Attend
     from lampc.backend.parallel.shards import Shards
     from lampc.backend.parallel.source import Source
+    from lampc.backend.scores import Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class Outline:
     context_length: int
     windows: tuple[int | None, ...]
     hidden: int
+    scores: "Scores | None" = None  # None: by the head size
 
 
 Pass = Generator[None, None, "torch.Tensor"]

@@ -60,7 +60,7 @@ class Share:
         o = self.outline = self._model.outline
         self._widths = [Shards(i, settings.ranks).width(o.vocab_size) for i in range(settings.ranks)]
         cache = KVCache(settings.slots, o.layers, o.kv_heads, o.head_dim, device, dtype, settings.int8)
-        more = settings.exact, native, triton
+        more = settings.exact, native, triton, o.scores
         self._attention = [make_attention(cache, o.heads, o.windows, *more) for _ in range(2)]
         self._cache = cache
         self._transfer: Transfer | None = None

@@ -32,15 +32,27 @@ class Source:
         where = tuple(slice(*part) if d == dim else slice(None) for d in range(len(shape)))
         return self.weights.get(name, shape, self.device, self.dtype, where).contiguous()
 
-    def pieces(self, name: str, size: int, width: int, parts: Sequence[Part], bias: bool) -> list[Piece]:
-        """Rows of the projection `name`.weight [size, width], with those of `name`.bias."""
-        return [
-            (
-                self.part(f"{name}.weight", (size, width), 0, part),
-                self.part(f"{name}.bias", (size,), 0, part) if bias else None,
-            )
-            for part in parts
-        ]
+    def pieces(
+        self,
+        name: str,
+        size: int,
+        width: int,
+        parts: Sequence[Part],
+        bias: bool,
+        first: int = 0,
+        order: torch.Tensor | None = None,
+    ) -> list[Piece]:
+        """Rows of the projection `name`.weight [size, width], with those of `name`.bias.
+
+        Parts are neighbours, counted from row `first`; their rows as one are brought into an `order`, if there is one.
+        """
+        begin, end = parts[0][0], parts[-1][1]
+        weight = self.part(f"{name}.weight", (size, width), 0, (first + begin, first + end))
+        more = self.part(f"{name}.bias", (size,), 0, (first + begin, first + end)) if bias else None
+        if order is not None:
+            weight, more = weight[order], None if more is None else more[order]
+        cuts = [slice(a - begin, b - begin) for a, b in parts]
+        return [(weight[cut].clone(), None if more is None else more[cut].clone()) for cut in cuts]
 
     def column(self, pieces: Sequence[Piece]) -> Column:
         """A layer of whose outputs each rank computes its own."""

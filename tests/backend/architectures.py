@@ -31,6 +31,8 @@ def rope(kind: str, **entries: Any) -> dict[str, Any]:
 
 QWEN_WINDOWS = {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1, "num_hidden_layers": 3}
 
+CAPS = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 6.0}  # low enough to bend what small models give
+GEMMA3 = {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 24, "num_hidden_layers": 7}
 QWEN3_MOE = {"num_experts": 12, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "head_dim": 8}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -47,6 +49,10 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "gpt2": ("gpt2", {"vocab_size": 320, "n_embd": 64}),
     "mixtral": ("mixtral", {"num_local_experts": 4}),
     "qwen3_moe": ("qwen3_moe", QWEN3_MOE),
+    "gemma2": ("gemma2", {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 24} | CAPS),
+    "gemma3": ("gemma3_text", GEMMA3),
+    "phi3": ("phi3", {"head_dim": 16, "sliding_window": 40} | rope("default", partial_rotary_factor=0.75)),
+    "olmo2": ("olmo2", {"num_hidden_layers": 3}),
 }
 """The ones that every test run looks at."""
 
@@ -81,6 +87,31 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
         "qwen3_moe",
         QWEN3_MOE | {"norm_topk_prob": True, "num_hidden_layers": 4, "decoder_sparse_step": 2, "mlp_only_layers": [3]},
     ),
+    "gemma2-no-caps": (
+        "gemma2",
+        EVEN | dict.fromkeys(CAPS) | {"sliding_window": 70, "num_hidden_layers": 3},
+    ),
+    "gemma3-linear": (
+        "gemma3_text",
+        GEMMA3
+        | {"layer_types": ["full_attention", "sliding_attention"] * 2, "num_hidden_layers": 4}
+        | {
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "factor": 4.0, "rope_theta": 1e6},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            }
+        },
+    ),
+    "phi3-longrope": (
+        "phi3",
+        {"num_key_value_heads": 4, **ORIGINAL} | rope("longrope", **LONG | ORIGINAL, partial_rotary_factor=1.0),
+    ),
+    "phi3-longrope-partial": (
+        "phi3",
+        {"hidden_size": 64, "tie_word_embeddings": True, **ORIGINAL}
+        | rope("longrope", **LONG | ORIGINAL, partial_rotary_factor=0.5),
+    ),
+    "olmo2-even": ("olmo2", EVEN | {"num_key_value_heads": 4, "attention_bias": True}),
     "gpt2-untied": ("gpt2", {"tie_word_embeddings": False}),
 }
 """The rest of what is supported; `EVERY` is both."""

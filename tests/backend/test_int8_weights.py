@@ -11,8 +11,8 @@ import torch
 from lampc.backend.facade import Engine
 from lampc.backend.int8 import decode, encode
 from lampc.backend.load import load_engine
-from lampc.backend.models.decoder import LayerWeights
 from lampc.backend.models.decoder_torch import TorchLayers
+from lampc.backend.models.decoder_weights import LayerWeights
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.decoder import NativeLayers
 from lampc.backend.native.library import Library

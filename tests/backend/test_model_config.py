@@ -11,10 +11,13 @@ import torch
 from lampc.backend.errors import BackendError, CheckpointError, UnknownArchitecture, Unsupported
 from lampc.backend.load import load_engine
 from lampc.backend.models.fields import Fields
+from lampc.backend.models.gemma2 import Gemma2
+from lampc.backend.models.gemma3 import Gemma3
 from lampc.backend.models.gpt2 import GPT2Config
 from lampc.backend.models.llama import Llama
 from lampc.backend.models.mistral import Mistral
 from lampc.backend.models.mixtral import Mixtral
+from lampc.backend.models.phi3 import Phi3
 from lampc.backend.models.qwen2 import Qwen2
 from lampc.backend.models.qwen3 import Qwen3
 from lampc.backend.models.qwen3_moe import Qwen3Moe
@@ -60,6 +63,12 @@ WRONG: list[tuple[Any, dict[str, Any], type[Exception], str]] = [
     (Qwen2, QWEN | {"layer_types": TYPES[:1]}, CheckpointError, "layer_types.*2 times"),
     (Qwen2, QWEN | {"sliding_window": None}, CheckpointError, "sliding_window is None"),
     (Qwen3, QWEN | {"max_window_layers": None}, CheckpointError, "max_window_layers is None"),
+    (Gemma2, {"hidden_activation": "relu"}, Unsupported, "'relu'; supported here: 'gelu_pytorch_tanh'"),
+    (Gemma2, {"use_bidirectional_attention": True}, Unsupported, "use_bidirectional_attention is True"),
+    (Gemma2, {"layer_types": TYPES[:1]}, CheckpointError, "layer_types.*2 times"),
+    (Gemma3, {"attn_logit_softcapping": 50.0}, Unsupported, "attn_logit_softcapping is 50.0"),
+    (Gemma3, rope(rope_type="mrope"), Unsupported, "'mrope'"),
+    (Phi3, {"partial_rotary_factor": 0.1}, CheckpointError, "partial_rotary_factor is 0.1; expected such that"),
     (Mixtral, {"num_local_experts": 4, "num_experts_per_tok": 5}, CheckpointError, "_per_tok is 5; expected at most 4"),
     (Qwen3Moe, {"moe_intermediate_size": None}, CheckpointError, "moe_intermediate_size is None; expected a positive"),
     (Qwen3Moe, {"moe_intermediate_size": 9, "mlp_only_layers": ["1"]}, CheckpointError, "expected a list of layers"),

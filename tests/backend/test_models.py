@@ -10,7 +10,7 @@ import torch
 from lampc.backend.load import load_engine
 from lampc.backend.naive import NaiveEngine
 from lampc.backend.request import Request, Sampling
-from tests.backend.architectures import EVERY, MORE, VARIANTS, reference, save
+from tests.backend.architectures import EVERY, LONG, MORE, VARIANTS, reference, save
 
 CASES = [*VARIANTS, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)]
 
@@ -94,6 +94,31 @@ def test_spellings_of_older_configs(name: str, tmp_path: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
     assert torch.equal(our_logits(folder, ids), expected)
     torch.testing.assert_close(expected, their_logits(reference(name), ids), atol=1e-4, rtol=0)
+
+
+OLD: dict[str, dict[str, Any]] = {
+    "gemma2": {},
+    "gemma3": {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6},
+    "gemma3-linear": {
+        "rope_theta": 1e6,
+        "rope_local_base_freq": 1e4,
+        "rope_scaling": {"factor": 4.0, "rope_type": "linear"},
+        "sliding_window_pattern": 2,
+        "layer_types": ["full_attention", "sliding_attention"] * 2,
+    },
+    "phi3": {"rope_theta": 10000.0, "partial_rotary_factor": 0.75},
+    "phi3-longrope": {"rope_scaling": {"type": "longrope", **LONG}},
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_spellings_of_older_configs_of_more_models(name: str, tmp_path: Path) -> None:
+    """With entries that newer files keep in `rope_parameters`, and layers by a pattern."""
+    folder, ids = save(name, tmp_path), prompt(150)
+    config = json.loads((folder / "config.json").read_text())
+    config = {k: v for k, v in config.items() if k not in ("layer_types", "rope_parameters", "_sliding_window_pattern")}
+    (folder / "config.json").write_text(json.dumps(config | OLD[name]))
+    torch.testing.assert_close(our_logits(folder, ids), their_logits(reference(name), ids), atol=1e-4, rtol=0)
 
 
 def test_names_of_old_gpt2_files(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from lampc.backend.load import load_engine
 from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.request import Request, Sampling
+from lampc.backend.scores import Scores
 from lampc.backend.spans import Span
 from lampc.backend.tiles import CHUNK
 from tests.backend.checkpoints import save_checkpoint
@@ -36,6 +37,7 @@ class Shape:
     dtype: torch.dtype = torch.float32
     int8: bool = False
     window: int | None = None
+    scores: Scores | None = None
 
 
 SHAPES = [
@@ -47,6 +49,8 @@ SHAPES = [
     Shape(6, 3, 10, torch.bfloat16),
     Shape(6, 2, 40, torch.bfloat16, int8=True),
     Shape(4, 2, 80, int8=True),
+    Shape(8, 2, 64, scores=Scores(40.0, 1.5)),
+    Shape(4, 2, 16, int8=True, scores=Scores(16.0, 0.5)),
 ]
 shapes = st.builds(lambda shape, window: replace(shape, window=window), st.sampled_from(SHAPES), windows)
 
@@ -69,13 +73,13 @@ class Step:
     def run(self, kernels: Library, size: int | None = None) -> torch.Tensor:
         cache = self.cache()
         cache.write(0, torch.arange(SLOTS), *self.by_slot[1:])
-        attention = NativeAttention(kernels, cache, self.shape.heads, [self.shape.window], size)
+        attention = NativeAttention(kernels, cache, self.shape.heads, [self.shape.window], size, self.shape.scores)
         return attention.step(self.spans, self.to)(0, *(x[self.to] for x in self.by_slot)).clone()
 
     def run_torch(self) -> torch.Tensor:
         cache = self.cache()
         cache.write(0, torch.arange(SLOTS), *self.by_slot[1:])
-        attention = TorchAttention(cache, self.shape.heads, [self.shape.window], exact=True)
+        attention = TorchAttention(cache, self.shape.heads, [self.shape.window], True, self.shape.scores)
         return attention.step(self.spans, self.to)(0, *(x[self.to] for x in self.by_slot))
 
     def right(self) -> torch.Tensor:
@@ -91,7 +95,10 @@ class Step:
         for span in self.spans:
             for end in range(span.start + 1, span.start + span.count + 1):
                 seen = torch.from_numpy(span.slots[max(0, end - (s.window or end)) : end])
-                scores = q[span.slots[end - 1]] @ k[:, seen].transpose(1, 2) / s.dim**0.5
+                by = s.scores or Scores(s.dim)
+                scores = q[span.slots[end - 1]] @ k[:, seen].transpose(1, 2) / by.divisor**0.5
+                if by.cap is not None:
+                    scores = (scores / by.cap).tanh() * by.cap
                 rows.append((scores.softmax(-1) @ v[:, seen]).view(s.heads, s.dim))
         return torch.stack(rows)
 

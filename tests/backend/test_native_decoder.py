@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 import torch
 
-from lampc.backend.models.decoder import DecoderConfig, DecoderWeights, Layers, LayerWeights
+from lampc.backend.models.decoder import Layers
+from lampc.backend.models.decoder_config import AROUND, DecoderConfig, Norms
 from lampc.backend.models.decoder_torch import TorchLayers
+from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
 from lampc.backend.models.experts import ExpertWeights, Mixture, MlpWeights
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.rope import Rope
@@ -45,7 +47,27 @@ ODD = config()
 EVERYTHING = config(qkv_bias=True, o_bias=True, mlp_bias=True, qk_norm=True, hidden=41)
 SOME = replace(WIDE, layers=3, mixtures=(Mixture(5, 5, 96, True), None, Mixture(5, 5, 96, True)), windows=(None,) * 3)
 FEW = replace(ODD, mixtures=(Mixture(21, 3, 51, False),) * 2)
-CONFIGS = {"wide": WIDE, "odd": ODD, "everything": EVERYTHING, "some experts": SOME, "few of many": FEW}
+AROUND_BOTH = replace(
+    ODD,
+    hidden=41,
+    qk_norm=True,
+    norms=AROUND,
+    activation="gelu_tanh",
+    embed_scale=6.4,
+    logit_cap=1.5,
+    local_rope=replace(ODD.rope, frequencies=ODD.rope.frequencies / 7),
+    local=(True, False),
+)
+BEHIND = replace(WIDE, qk_norm=True, qk_joint=True, norms=Norms(None, "a", None, "b"), mixtures=SOME.mixtures[:2])
+CONFIGS = {
+    "wide": WIDE,
+    "odd": ODD,
+    "everything": EVERYTHING,
+    "some experts": SOME,
+    "few of many": FEW,
+    "around": AROUND_BOTH,
+    "behind": BEHIND,
+}
 
 
 def weights(c: DecoderConfig, dtype: torch.dtype) -> DecoderWeights:
@@ -60,6 +82,9 @@ def weights(c: DecoderConfig, dtype: torch.dtype) -> DecoderWeights:
     def norm(*shape: int) -> torch.Tensor:
         return (1 + 0.1 * torch.randn(shape, generator=noise)).to(dtype)
 
+    def some(name: str | None) -> torch.Tensor | None:
+        return None if name is None else norm(c.hidden)
+
     def mlp(inner: int, bias: bool) -> MlpWeights:
         return MlpWeights(projection(2 * inner, c.hidden, bias), projection(c.hidden, inner, bias))
 
@@ -72,17 +97,20 @@ def weights(c: DecoderConfig, dtype: torch.dtype) -> DecoderWeights:
     q = c.heads * c.head_dim
     layers = [
         LayerWeights(
-            norm=norm(c.hidden),
+            norm=some(c.norms.before_attention),
             qkv=projection(q + 2 * c.kv_heads * c.head_dim, c.hidden, c.qkv_bias),
             qk_norm=norm(c.heads + c.kv_heads, c.head_dim) if c.qk_norm else None,
             o=projection(c.hidden, q, c.o_bias),
-            mlp_norm=norm(c.hidden),
+            mlp_norm=some(c.norms.before_feed),
             mlp=feed(c.mixture(i)),
+            after_norm=some(c.norms.after_attention),
+            after_mlp_norm=some(c.norms.after_feed),
         )
         for i in range(c.layers)
     ]
     head, tables = (drawn(c.vocab_size, c.hidden), None), c.rope.tables(torch.device("cpu"))
-    return DecoderWeights(drawn(c.vocab_size, c.hidden), layers, norm(c.hidden), head, *tables)
+    local = None if c.local_rope is None else c.local_rope.tables(torch.device("cpu"))
+    return DecoderWeights(drawn(c.vocab_size, c.hidden), layers, norm(c.hidden), head, *tables, local)
 
 
 def run(layers: Layers, c: DecoderConfig, ids: torch.Tensor, positions: torch.Tensor) -> list[torch.Tensor]:
@@ -116,7 +144,7 @@ def test_results_are_those_of_torch(kernels: Library, name: str, dtype: torch.dt
     ids, positions = tokens(c, 70)
     wide = weights(c, dtype)
     doubled = DecoderWeights(
-        *(_double(x) for x in (wide.embed, list(wide.layers), wide.norm, wide.head, wide.cos, wide.sin))  # type: ignore[arg-type]
+        *(_double(x) for x in wide._replace(layers=list(wide.layers)))  # type: ignore[arg-type]
     )
     right = run(TorchLayers(c, doubled, Rows(exact=False, packed=False, int8=int8)), c, ids, positions)
     close = 2e-5 if dtype is torch.float32 else 6e-2

@@ -13,6 +13,7 @@ from lampc.backend.kernels.paged import TritonAttention
 from lampc.backend.kernels.shape import Tile, Tiling
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.radix import RadixTree
+from lampc.backend.scores import Scores
 from lampc.backend.spans import Span
 
 SLOTS = 4096
@@ -47,6 +48,7 @@ class Step:
     dtype: torch.dtype = torch.float32
     int8: bool = False
     window: int | None = None
+    scores: Scores | None = None
     by_slot: list[torch.Tensor] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -73,13 +75,14 @@ class Step:
 
     def attention(self, exact: bool, tiles: Tiling | None = None, share: bool = True) -> TritonAttention:
         heads = self.fold * self.kv_heads
-        return TritonAttention(self.cache(), heads, [self.window], exact, tiles or (EXACT if exact else FAST), share)
+        tiles = tiles or (EXACT if exact else FAST)
+        return TritonAttention(self.cache(), heads, [self.window], exact, tiles, share, self.scores)
 
     def run(self, exact: bool, tiles: Tiling | None = None, share: bool = True) -> torch.Tensor:
         return self.attention(exact, tiles, share).step(self.spans, self.to)(0, *self.inputs()).cpu()
 
     def run_torch(self) -> torch.Tensor:
-        attention = TorchAttention(self.cache(), self.fold * self.kv_heads, [self.window], exact=False)
+        attention = TorchAttention(self.cache(), self.fold * self.kv_heads, [self.window], False, self.scores)
         return attention.step(self.spans, self.to)(0, *self.inputs()).cpu()
 
     def check(self, found: torch.Tensor, right: torch.Tensor) -> None:

@@ -14,8 +14,8 @@ from lampc.backend.kernels.paged import TritonAttention, interpreted
 from lampc.backend.kernels.shape import Shape, tiling
 from lampc.backend.kernels.worktable import BEGIN, END, MEMBERS
 from lampc.backend.kv_cache import KVCache
+from lampc.backend.scores import Scores
 from lampc.backend.spans import Span
-from lampc.backend.tiles import score_scale
 from tests.backend.kernels.steps import EXACT, SLOTS, Contexts, Step, spans_of
 
 MIXED: Contexts = [
@@ -43,7 +43,8 @@ def twin(step: Step, attention: TritonAttention) -> torch.Tensor:
     for launch in table.launches:
         work = torch.from_numpy(launch.work)
         inputs = (q, *cache.data[0].unbind(), *scales, out, parts, marks)
-        attend_rows_torch(*inputs, work, *arrays, score_scale(step.dim), table.window)
+        scores = step.scores or Scores(step.dim)
+        attend_rows_torch(*inputs, work, *arrays, scores.factor, table.window, scores.limit)
     merge_parts_torch(parts, marks, torch.from_numpy(table.merged), out)
     return out.cpu()
 
@@ -69,6 +70,7 @@ def check(step: Step, exact: bool) -> None:
         (7, 128, 16, {"int8": True, "dtype": torch.float16, "kv_heads": 2}),
         (8, 64, 64, {"dtype": torch.bfloat16}),
         (8, 128, 16, {"window": 1000}),
+        (2, 64, 16, {"window": 40, "scores": Scores(40.0, 1.5)}),
     ],
 )
 def test_mixed_steps(

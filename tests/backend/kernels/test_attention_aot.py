@@ -17,7 +17,7 @@ def attend(arch: int, shape: Shape, tile: Tile, chunk: int, windows: bool) -> ao
     signature = {"q": value, "k": cell, "v": cell, "out": value, "q_stride": "i32:16", "head_stride": "i32"}
     signature |= dict.fromkeys(("k_scales", "v_scales", "parts", "marks"), "*fp32")
     signature |= dict.fromkeys(("work", "members", "positions", "table"), "*i32")
-    signature |= {"scale": "fp32", "window": "i32"}
+    signature |= {"scale": "fp32", "window": "i32", "limit": "fp32"}
     constexprs: dict[str, Any] = {
         "KV_HEADS": shape.kv_heads,
         "FOLD": shape.fold,
@@ -28,6 +28,7 @@ def attend(arch: int, shape: Shape, tile: Tile, chunk: int, windows: bool) -> ao
         "CHUNK": chunk,
         "CODED": shape.coded,
         "WINDOW": windows,
+        "LIMIT": windows,  # Gemma 2 has both
         "WIDE": False,
     }
     return aot.compile(attend_rows, signature, constexprs, arch, tile.warps, tile.stages, enable_fp_fusion=False)

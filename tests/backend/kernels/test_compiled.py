@@ -45,7 +45,7 @@ class Case(NamedTuple):
 
 
 def rope(dim: int, norm: bool, int8: bool) -> Case:
-    shape = {**HEADS, "dim": dim, "half_block": dim // 2, "normed": norm, "int8": int8}
+    shape = {**HEADS, "dim": dim, "half_block": dim // 2, "normed": norm, "wide_weight": False, "int8": int8}
     return Case(rope_write_kernel, shape, 64, types={"data": "*i8"} if int8 else {})
 
 
@@ -67,8 +67,15 @@ COPY = dict.fromkeys(("source_at", "target_at", "counts"), "*i64")
 COPY |= dict.fromkeys(("source_plane", "target_plane", "width"), "i32:16")
 
 CASES = {
-    "norm-4096": Case(rms_norm_kernel, {"hidden": 4096, "block": 4096, "add": True}, 64, 16),
-    "norm-16384": Case(rms_norm_kernel, {"hidden": 16384, "block": 16384, "add": True}, 64, 16),
+    "norm-4096": Case(rms_norm_kernel, {"hidden": 4096, "block": 4096, "add": True, "wide_weight": False}, 64, 16),
+    "norm-4096-wide": Case(
+        rms_norm_kernel,
+        {"hidden": 4096, "block": 4096, "add": True, "wide_weight": True},
+        64,
+        16,
+        types={"weight": "*fp32"},
+    ),
+    "norm-16384": Case(rms_norm_kernel, {"hidden": 16384, "block": 16384, "add": True, "wide_weight": False}, 64, 16),
     "silu": Case(gated_kernel, {"inner": 14336, "block": 1024, "kind": "silu"}, 48),
     "gelu": Case(gated_kernel, {"inner": 14336, "block": 1024, "kind": "gelu"}, 48),
     "rope-64": rope(64, False, False),

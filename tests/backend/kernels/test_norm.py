@@ -41,6 +41,16 @@ def test_a_row_is_the_same_alone_and_among_others(device: torch.device) -> None:
         assert torch.equal(rms_norm(x[i : i + 1], weight, 1e-6, residual[i : i + 1].clone())[0], whole[i])
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_a_weight_in_float32_multiplies_before_values_are_rounded(dtype: torch.dtype, device: torch.device) -> None:
+    noise = torch.Generator().manual_seed(0)
+    x, weight = torch.randn(5, 96, generator=noise).to(dtype).to(device), torch.randn(96, generator=noise).to(device)
+    wide = x.float()
+    right = wide * torch.rsqrt(wide.square().mean(-1, keepdim=True) + 1e-6) * weight
+    assert torch.equal(rms_norm_torch(x, weight, 1e-6), right.to(dtype))
+    torch.testing.assert_close(rms_norm(x, weight, 1e-6).float(), right, atol=0, rtol=2**-7)
+
+
 def test_rows_that_begin_anywhere_are_refused(device: torch.device) -> None:
     x = torch.randn(3, 98, device=device)
     weight = torch.randn(98, device=device)
@@ -51,5 +61,5 @@ def test_rows_that_begin_anywhere_are_refused(device: torch.device) -> None:
     with pytest.raises(ValueError, match="weight is"):
         rms_norm(x, weight[:-1], 1e-6)
     with pytest.raises(ValueError, match="float16"):
-        rms_norm(x.half(), weight, 1e-6)
+        rms_norm(x, weight.half(), 1e-6)
     assert rms_norm(x[:0], weight, 1e-6).shape == (0, 98)

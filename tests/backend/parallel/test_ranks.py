@@ -28,7 +28,7 @@ from tests.backend.test_exact import finish
 from tests.backend.test_models_exact import KV, answers, requests
 
 __all__ = ["threads"]
-ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "mixtral", "qwen3_moe"]
+ARCHITECTURES = ["llama", "mistral", "qwen2", "qwen3", "gpt2", "mixtral", "qwen3_moe", "gemma3", "phi3", "olmo2"]
 MORE = [name for name in EVERY if name not in ARCHITECTURES]
 
 
@@ -148,6 +148,12 @@ def shape(folder: Path) -> tuple[int, int, int]:
     return hidden, layers, vocab
 
 
+def joint(folder: Path) -> int:
+    """Values of a row that ranks sum before all queries, and all keys, are normalised together."""
+    c = json.loads((folder / "config.json").read_text())
+    return c["num_attention_heads"] + c["num_key_value_heads"] if c["model_type"] == "olmo2" else 0
+
+
 def width(size: int, rank: int, ranks: int) -> int:
     """Of `size`, as docs/tensor-parallel.md says it: from shard rank * 8 / ranks to the next rank's."""
     each = VIRTUAL // ranks
@@ -159,8 +165,9 @@ def calculated(share: Noted, folder: Path, ranks: int, itemsize: int) -> int:
     hidden, layers, vocab = shape(folder)
     topology, total = share.group.topology, 0
     for step in share.steps:
-        values = len(step.ids) * hidden
-        for times, size in ((1, itemsize), (2 * layers, 4)):
+        rows = len(step.ids)
+        sums = [(1, rows * hidden, itemsize), (2 * layers, rows * hidden, 4), (layers, rows * joint(folder), 4)]
+        for times, values, size in sums:
             way: Way = group.choose(topology, values * size)
             total += times * bytes_sent(way, ranks, topology.local, values, size)
         if share.rank:
@@ -169,7 +176,9 @@ def calculated(share: Noted, folder: Path, ranks: int, itemsize: int) -> int:
 
 
 @pytest.mark.parametrize("ranks", [2, 4])
-@pytest.mark.parametrize(("name", "dtype"), [("llama", "float32"), ("gpt2", "bfloat16"), ("qwen3_moe", "float32")])
+@pytest.mark.parametrize(
+    ("name", "dtype"), [("llama", "float32"), ("gpt2", "bfloat16"), ("qwen3_moe", "float32"), ("olmo2", "float32")]
+)
 def test_bytes_sent(name: str, dtype: str, ranks: int, threads: list[Noted], tmp_path: Path) -> None:
     folder = save(name, tmp_path)
     engine = load(folder, ranks, dtype=dtype, kv_tokens=KV)
@@ -183,7 +192,7 @@ def test_bytes_sent(name: str, dtype: str, ranks: int, threads: list[Noted], tmp
         assert share.group.sent == calculated(share, folder, ranks, itemsize)
         # The same again, written out for one node and small sums.
         rows, wanted = sum(len(s.ids) for s in share.steps), sum(len(s.wanted) for s in share.steps)
-        sums = (ranks - 1) * rows * hidden * (itemsize + 2 * layers * 4)
+        sums = (ranks - 1) * rows * (hidden * (itemsize + 2 * layers * 4) + layers * joint(folder) * 4)
         assert share.group.sent == sums + (share.rank > 0) * wanted * width(vocab, share.rank, ranks) * 4
 
 
@@ -224,18 +233,30 @@ def test_the_first_of_the_largest_wins_over_ranks() -> None:
 
 SPLIT = {"embed_tokens.weight", "wte.weight", "lm_head.weight"}
 SPLIT |= {f"{n}_proj.{kind}" for n in ("q", "gate", "up") for kind in ("weight", "bias")} | {"o_proj.weight"}
-SPLIT |= {"down_proj.weight", "c_attn.weight", "c_attn.bias", "c_fc.weight", "c_fc.bias", "c_proj.weight"}
+SPLIT |= {
+    "gate_up_proj.weight",
+    "down_proj.weight",
+    "c_attn.weight",
+    "c_attn.bias",
+    "c_fc.weight",
+    "c_fc.bias",
+    "c_proj.weight",
+}
 KV_SPLIT = {f"{n}_proj.{kind}" for n in "kv" for kind in ("weight", "bias")}
 
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
-@pytest.mark.parametrize("name", ["llama", "llama-biases", "llama3", "qwen2", "gpt2", "mixtral", "qwen3_moe-some"])
+@pytest.mark.parametrize(
+    "name", ["llama", "llama-biases", "llama3", "qwen2", "gpt2", "mixtral", "qwen3_moe-some", "gemma2", "phi3", "olmo2"]
+)
 def test_bytes_read(name: str, ranks: int, threads: list[Noted], tmp_path: Path) -> None:
     folder = save(name, tmp_path)
     load(folder, ranks, kv_tokens=KV).close()
-    kv_heads = json.loads((folder / "config.json").read_text()).get("num_key_value_heads", 0)
     _, _, vocab = shape(folder)
-    count = json.loads((folder / "config.json").read_text()).get("num_local_experts", 0)
+    c = json.loads((folder / "config.json").read_text())
+    count, heads, kv_heads = (
+        c.get(name, 0) for name in ("num_local_experts", "num_attention_heads", "num_key_value_heads")
+    )
     for share in threads:
         own = range(share.rank * count // ranks, (share.rank + 1) * count // ranks)  # experts, each of them whole
         expected = 0
@@ -244,6 +265,9 @@ def test_bytes_read(name: str, ranks: int, threads: list[Noted], tmp_path: Path)
                 nbytes, last = file.get_tensor(tensor).nbytes, ".".join(tensor.split(".")[-2:])
                 if expert := re.search(r"\.experts\.(\d+)\.", tensor):
                     nbytes *= int(expert[1]) in own
+                elif last == "qkv_proj.weight":
+                    q, kv = heads * nbytes // (heads + 2 * kv_heads), kv_heads * nbytes // (heads + 2 * kv_heads)
+                    nbytes = q // ranks + 2 * kv // min(ranks, kv_heads)
                 elif last in KV_SPLIT:
                     nbytes //= min(ranks, kv_heads)  # several ranks read the same head where there are too few
                 elif last in ("embed_tokens.weight", "wte.weight", "lm_head.weight"):
