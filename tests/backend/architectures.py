@@ -32,7 +32,7 @@ def rope(kind: str, **entries: Any) -> dict[str, Any]:
 QWEN_WINDOWS = {"use_sliding_window": True, "sliding_window": 40, "max_window_layers": 1, "num_hidden_layers": 3}
 
 CAPS = {"attn_logit_softcapping": 5.0, "final_logit_softcapping": 6.0}  # low enough to bend what small models give
-GEMMA3 = {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 24, "num_hidden_layers": 7}
+GEMMA3 = {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 24}
 QWEN3_MOE = {"num_experts": 12, "num_experts_per_tok": 3, "moe_intermediate_size": 24, "head_dim": 8}
 
 VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -50,7 +50,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "mixtral": ("mixtral", {"num_local_experts": 4}),
     "qwen3_moe": ("qwen3_moe", QWEN3_MOE),
     "gemma2": ("gemma2", {"head_dim": 8, "query_pre_attn_scalar": 12, "sliding_window": 24} | CAPS),
-    "gemma3": ("gemma3_text", GEMMA3),
+    "gemma3": ("gemma3_text", GEMMA3 | {"layer_types": ["sliding_attention", "full_attention"]}),
     "phi3": ("phi3", {"head_dim": 16, "sliding_window": 40} | rope("default", partial_rotary_factor=0.75)),
     "olmo2": ("olmo2", {"num_hidden_layers": 3}),
 }
@@ -91,6 +91,7 @@ MORE: dict[str, tuple[str, dict[str, Any]]] = {
         "gemma2",
         EVEN | dict.fromkeys(CAPS) | {"sliding_window": 70, "num_hidden_layers": 3},
     ),
+    "gemma3-pattern": ("gemma3_text", GEMMA3 | {"num_hidden_layers": 7}),
     "gemma3-linear": (
         "gemma3_text",
         GEMMA3

@@ -98,7 +98,7 @@ def test_spellings_of_older_configs(name: str, tmp_path: Path) -> None:
 
 OLD: dict[str, dict[str, Any]] = {
     "gemma2": {},
-    "gemma3": {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6},
+    "gemma3-pattern": {"rope_theta": 1e6, "rope_local_base_freq": 1e4, "sliding_window_pattern": 6},
     "gemma3-linear": {
         "rope_theta": 1e6,
         "rope_local_base_freq": 1e4,
