@@ -1,5 +1,5 @@
 """A model that is a coroutine function of a user's: `aforward`. Its calls are under way together, each in the event
-loop of who awaits it, so that clients which belong to that loop work; calls of plain code are in one of the model's own.
+loop of who awaits it, so that clients which belong to that loop work; calls of plain code are in the model's own.
 """
 
 from __future__ import annotations

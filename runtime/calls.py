@@ -206,6 +206,10 @@ class CallDesk:
         record = self.store.get("call", name)
         return Answer.from_record(record) if record is not None else None
 
+    def _waiting_for(self, client: Client) -> int:
+        """How many answers a client waits for."""
+        return sum(w.client is client for _, call in self._open.values() for w in call.waiting)
+
     def driven_for(self, client: Client) -> bool:
         """Whether a client waits for a model that must be driven."""
         with self._lock:
@@ -219,7 +223,8 @@ class CallDesk:
         while True:
             with self._lock:
                 if client.dropped != self._dropped:
-                    client.open, client.dropped = 0, self._dropped
+                    left = len(client.ready) + self._waiting_for(client)
+                    client.lost, client.open, client.dropped = client.open > left, left, self._dropped
                 own = self._take(client)
                 if own is None:
                     if client.ready or not client.open:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Draw, Sampling
+from lampc.ir.errors import LMTransportError
 from lampc.runtime.models import Answer, Model, ModelCall
 from lampc.runtime.modelview import ModelView, view_of
 from lampc.runtime.types import Usage
@@ -39,13 +40,14 @@ class Waiting:
 class Client:
     """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
 
-    __slots__ = ("asked", "desk", "dropped", "helpers", "open", "own", "ready", "waits", "wake")
+    __slots__ = ("asked", "desk", "dropped", "helpers", "lost", "open", "own", "ready", "waits", "wake")
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
         self.dropped = desk._dropped
         self.open = 0
         self.helpers = 0  # threads that make calls for it
+        self.lost = False  # whether calls of it were dropped by others
         self.waits = False
         self.wake: Callable[[], object] | None = None  # told of every answer
         self.ready: list[tuple[Deliver, Answer, Usage]] = []
@@ -123,7 +125,8 @@ class Client:
             arrived.clear()
 
     def advance(self) -> None:
-        """Hand queued calls to their models, let models work, deliver what is finished."""
+        """Hand queued calls to their models, let models work, deliver what is finished. Raises LMTransportError for
+        calls that somebody else dropped."""
         if not self.ready:
             self.waits = True
             self.desk.serve(self)
@@ -133,6 +136,8 @@ class Client:
             self.open -= len(ready)
         for deliver, answer, usage in ready:
             deliver(answer, usage)
+        if self.lost and not self.open:
+            raise LMTransportError("the session was closed, or its calls dropped, while this call was under way")
 
 
 @functools.cache

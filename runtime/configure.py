@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import contextlib
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -77,6 +78,21 @@ class DefaultRunner(Together):
         if lm is None:
             raise NoSession("a program")
         return self.root.using(lm)
+
+    def retire(self) -> None:
+        """Close once no call is under way; others may be waiting for some."""
+        if self._root is None or self._root.desk.idle:
+            self.close()
+            return
+
+        def wait() -> None:
+            quiet = 0
+            while quiet < 3:
+                time.sleep(0.05)
+                quiet = quiet + 1 if self.root.desk.idle else 0
+            self.close()
+
+        threading.Thread(target=wait, name="lampc-retire", daemon=True).start()
 
     def close(self) -> None:
         self.close_dispatcher()
@@ -169,14 +185,14 @@ def configure(*, model: Any = UNSAID, lm: Any = UNSAID, **options: Any) -> None:
 
     `model` (or DSPy's `lm`) is `firefly`, a checkpoint folder, the URL of an endpoint, an `LM`, an engine, a function
     of messages, or None for no model; an `adapter` says how prompts are written. Options of the session (`seed`,
-    `exact`, `store`, `base`, `cache`, ...) make a new one, and the one before gives its models back. All else are
-    settings. Nothing is opened before the first call.
+    `exact`, `store`, `base`, `cache`, ...) make a new one, and the one before gives its models back once its calls are
+    answered. All else are settings. Nothing is opened before the first call.
     """
     ours = {k: options.pop(k) for k in SESSION_OPTIONS if k in options}
     runner = default_runner()
     if ours and any(runner.options.get(k) is not v for k, v in ours.items()):
         set_default_runner(DefaultRunner({**runner.options, **ours}))
-        runner.close()
+        runner.retire()
     settings.configure(**_settings(options, model, lm))
 
 

@@ -153,3 +153,32 @@ def test_a_loop_that_ends_fails_what_is_awaited_in_it() -> None:
         started = time.monotonic()
         asyncio.run(main())
     assert time.monotonic() - started < 20
+
+
+def test_threads_are_answered_while_another_one_makes_new_sessions() -> None:
+    def answers(messages: Any) -> str:
+        time.sleep(0.002)
+        return "[[ ## answer ## ]]\nA"
+
+    lampc.configure(lm=answers, seed=-1)
+    found: list[Any] = []
+    stop = threading.Event()
+
+    def work() -> None:
+        while not stop.is_set():
+            try:
+                found.append(lampc.Predict(QA)(question="x").answer)
+            except Exception as e:
+                found.append(e)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for seed in range(20):
+        lampc.configure(seed=seed)
+        time.sleep(0.01)
+    stop.set()
+    for thread in threads:
+        thread.join(10)
+    assert not any(t.is_alive() for t in threads)
+    assert set(map(str, found)) == {"A"}
