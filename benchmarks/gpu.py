@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 import torch  # noqa: E402
 import triton  # noqa: E402
 from _common import RESULTS, machine  # noqa: E402
-from gpu_bench import attention, checks, models, timing  # noqa: E402
+from gpu_bench import attention, checks, models, swap, timing  # noqa: E402
 
 from lampc.backend.kernels.paged import digest, interpreted  # noqa: E402
 from lampc.backend.native.build import NoKernels  # noqa: E402
@@ -57,6 +57,10 @@ class Run:
     def same_bits(self) -> dict[str, Any]:
         """Exact mode: a request alone, among others, recorded and not."""
         return checks.same_bits(self.device, torch.float32 if self.small else torch.bfloat16)
+
+    def swap(self) -> dict[str, Any]:
+        """K/V to host memory and back: bits, rates, and a prompt copied back against one computed."""
+        return swap.swap(self.device, self.dtype, self.small)
 
     def decode_attention(self) -> dict[str, Any]:
         """Goal: 0.8 of the floor at batch 32 and 256, 2k and 8k tokens."""
@@ -101,6 +105,7 @@ _SECTIONS: dict[str, Callable[[Run], dict[str, Any]]] = {
     "rates": Run.measure_rates,
     "kernels": Run.kernels,
     "same_bits": Run.same_bits,
+    "swap": Run.swap,
     "decode_attention": Run.decode_attention,
     "shared_prefix": Run.shared_prefix,
     "prefill_attention": Run.prefill_attention,
@@ -146,7 +151,9 @@ def main() -> int:
         print(json.dumps(report[title], indent=1), flush=True)
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    failed = failed or any(not ok for title in ("kernels", "same_bits") for ok in _verdicts(report.get(title, {})))
+    failed = failed or any(
+        not ok for title in ("kernels", "same_bits", "swap") for ok in _verdicts(report.get(title, {}))
+    )
     verdict = "something failed" if failed else "all is well"
     print(f"{out}: {verdict}, {time.perf_counter() - begun:.0f} s; triton {triton.__version__}")
     return int(failed)

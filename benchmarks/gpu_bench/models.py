@@ -86,7 +86,14 @@ class Unread(ByteTokenizer):
         return ""
 
 
-def engine(config: dict[str, Any], device: torch.device, dtype: torch.dtype, exact: bool, kv_tokens: int) -> Any:
+def engine(
+    config: dict[str, Any],
+    device: torch.device,
+    dtype: torch.dtype,
+    exact: bool,
+    kv_tokens: int,
+    host_kv_tokens: int = 0,
+) -> Any:
     """An engine on Triton's kernels, and the bytes of weights that a decode step reads."""
     path = Path("random")
     fields = Fields(config, path)
@@ -112,6 +119,7 @@ def engine(config: dict[str, Any], device: torch.device, dtype: torch.dtype, exa
         device=device,
         dtype=dtype,
         kv_tokens=kv_tokens,
+        host_kv_tokens=host_kv_tokens,
         max_batch_tokens=2048,
         max_running=256,
     )

@@ -30,6 +30,9 @@ def test_every_section_runs(tmp_path: Path) -> None:
     assert all(value for value in report["kernels"].values())
     assert report["same_bits"]["recorded as launched"] is True
     assert report["same_bits"]["together as alone"] is True
+    assert report["swap"]["comes back with the same bits"] is True
+    assert report["swap"]["same tokens"] is True
+    assert report["swap"]["swapped_in_tokens"] > 0
     assert report["llama_8b"]["exact"]["2"]["device_seconds"] > 0
     assert report["shared_prefix"]["together"]["bytes"] < report["shared_prefix"]["apart"]["bytes"]
 
