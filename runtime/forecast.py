@@ -30,7 +30,9 @@ from lampc.runtime.guesses import Guesses
 from lampc.runtime.local import LocalModel
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
+from lampc.runtime.recorded import recorded
 from lampc.runtime.rehearsal import RehearsedModel
+from lampc.runtime.steps import tell_steps
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Usage
 
@@ -69,10 +71,11 @@ def forecast(
     entry: str,
     assignment: Assignment,
     folder: Path | None = None,
+    record: Path | None = None,
 ) -> Forecast | None:
     """The run on `rows`, foreseen; None if one of the program's models has no steps to foresee (an endpoint, Python
     code, an engine without a scheduler). Engines whose costs are not known are measured first (`folder`: where
-    costs are kept)."""
+    costs are kept). With `record` the schedule is recorded in that folder as a run is, by the clocks of the engines."""
     exe = session.executable(module, entry, assignment)
     names = sorted({op.model.name for op in exe.module.body.ops if isinstance(op, DefPredictor)})
     bounds = bind_predictors(exe.module, assignment)
@@ -92,11 +95,14 @@ def forecast(
             return None
         models[id(view.model)] = made
         views[name] = ModelView(made, view.defaults)
-    bus = EventBus()
+    clocks = [getattr(made.engine, "clock", time.monotonic) for made in models.values()]
+    bus = EventBus(clock=lambda: sum(clock() for clock in clocks))  # engines work one after another
     desk = CallDesk(Store(None), bus, CallCache())
+    for made in models.values() if record is not None else ():
+        tell_steps(made, bus)
     begun = time.process_time()
     out = Forecast(len(rows))
-    with Client(desk) as client, Accounts(bus, models.values()) as accounts:
+    with Client(desk) as client, Accounts(bus, models.values()) as accounts, recorded(record, desk):
         services = Services(client, views.__getitem__, session.retrieval, session.base, session.seed)
         executor = Executor(services, session.max_live)
         executor.host = guessed_host

@@ -29,6 +29,10 @@ def explain(
     price: Annotated[
         str, typer.Option("--price", help="Of an endpoint, per million tokens: PROMPT,ANSWER or PROMPT,ANSWER,CACHED.")
     ] = "",
+    record: Annotated[
+        Path | None,
+        typer.Option("--record", metavar="DIR", help="Record the plan in DIR/plan, and the run in DIR/run."),
+    ] = None,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
@@ -46,6 +50,7 @@ def explain(
       lampc explain L0204
       lampc explain cse
       lampc explain qa.lmp --analyze --rows 50
+      lampc explain qa.lmp --record out/qa && lampc trace out/qa/plan -o plan.json
     """
     from lampc.runtime.cli.failure import CommandError
 
@@ -60,7 +65,7 @@ def explain(
     if not Path(what).suffix:
         raise CommandError(f"`{what}` is no code (L0204), no pass ({', '.join(PASSES)}) and no file")
     options = engine_options(backend, tensor_parallel)
-    plan(Path(what), analyze, data, split, rows, program, model, options, _price(price))
+    plan(Path(what), analyze, data, split, rows, program, model, options, _price(price), record)
 
 
 def _price(text: str) -> Price | None:
@@ -127,13 +132,18 @@ def plan(
     model: str | None,
     options: dict[str, Any],
     price: Price | None = None,
+    record: Path | None = None,
 ) -> None:
     """Print the plan of a program, and with `analyze` what a run of it did."""
     from lampc.runtime.cli.explained import Explained
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.sources import entry, load
+    from lampc.runtime.cli.targets import writable
+    from lampc.runtime.records import RECORD_FILE
     from lampc.runtime.session import Session
 
+    if record is not None:
+        writable(record / "plan" / RECORD_FILE, "--record")
     loaded = load(file)
     func = entry(loaded, program)
     if func is None:
@@ -143,7 +153,7 @@ def plan(
     with Session(model=model, base=loaded.base, model_options=options) as session:
         typer.echo(f"{file}: {func.symbol} on {source}")
         labels = _lowered(session, loaded)
-        explained = Explained(session, loaded, chosen, func.symbol, labels, price)
+        explained = Explained(session, loaded, chosen, func.symbol, labels, price, record)
         typer.echo(explained.table(analyze))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lampc.runtime.accounts import Accounts, NodeAccount
@@ -63,6 +64,7 @@ class Explained:
     entry: str
     labels: str = ""
     price: Price | None = None
+    record: Path | None = None
     _notes: list[str] = field(default_factory=list)
 
     def table(self, analyze: bool) -> str:
@@ -90,7 +92,8 @@ class Explained:
         from lampc.runtime.forecast import forecast
 
         loaded = self.loaded
-        found = forecast(self.session, loaded.module, self.rows, self.entry, loaded.assignment)
+        record = self.record / "plan" if self.record is not None else None
+        found = forecast(self.session, loaded.module, self.rows, self.entry, loaded.assignment, record=record)
         if found is not None:
             return _foreseen(found)
         guessed = estimate(self.session, loaded.module, self.rows, self.entry, loaded.assignment, loaded.base)
@@ -101,6 +104,7 @@ class Explained:
         from lampc.ir.prog import DefPredictor
         from lampc.runtime.experience import remember
         from lampc.runtime.kvreads import KvReads
+        from lampc.runtime.recorded import recorded
 
         session, loaded = self.session, self.loaded
         exe = session.executable(loaded.module, self.entry, loaded.assignment)
@@ -109,6 +113,7 @@ class Explained:
         with (
             Accounts(session.bus, models) as accounts,
             KvReads(session, loaded.module, exe) as reads,
+            recorded(self.record / "run" if self.record is not None else None, session.desk),
         ):
             outcomes = session.run(loaded.unit, self.rows, entry=self.entry, assignment=loaded.assignment)
         remember(session, bind_predictors(exe.module, loaded.assignment), outcomes)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,8 +12,6 @@ from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
-    from lampc.runtime.records import RunRecord
-    from lampc.runtime.session import Session
     from lampc.runtime.types import Outcome, Row, Usage
 
 
@@ -107,6 +103,7 @@ def _run(
     from lampc.runtime.cli.failure import on_interrupt
     from lampc.runtime.experience import remember
     from lampc.runtime.progress import Progress
+    from lampc.runtime.recorded import recorded
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
     from lampc.runtime.types import Cell
@@ -121,7 +118,9 @@ def _run(
         Store(_journal(out) if out is not None else None) as store,
         Session(model=model, base=loaded.base, store=store, seed=seed, model_options=options) as session,
         Progress(session.bus) as progress,
-        recording(session, folder, loaded.path.name, model, seed) as kept,
+        recorded(
+            folder, session.desk, usage=lambda: session.usage, program=loaded.path.name, model=model or "", seed=seed
+        ) as kept,
     ):
 
         def finished(index: int, outcome: Outcome) -> None:
@@ -136,27 +135,6 @@ def _run(
         if kept is not None:
             kept.rows, kept.errors = len(rows), sum(o.error is not None for o in outcomes)
         return outcomes, session.usage
-
-
-@contextmanager
-def recording(
-    session: Session, folder: Path | None, program: str, model: str | None, seed: int
-) -> Iterator[RunRecord | None]:
-    """Record a session in a folder, with all details and its prefix trees; nothing without a folder."""
-    if folder is None:
-        yield None
-        return
-    from lampc.runtime.prefix_record import keep_prefixes
-    from lampc.runtime.records import Recording
-
-    with Recording(
-        folder, folder.name, session.bus, program=program, model=model or "", seed=seed, details=True
-    ) as kept:
-        try:
-            yield kept
-        finally:
-            kept.account(session.usage, session.usage_by_node, bound=session.bound())
-            keep_prefixes(folder, session.desk)
 
 
 def _journal(out: Path) -> Path:

@@ -10,14 +10,19 @@ from typing import Any
 
 import pytest
 
-from lampc.backend import FakeEngine
+from lampc.backend import FakeEngine, load_engine
+from lampc.frontend.lmp import compile_lmp
 from lampc.runtime.cli import main
 from lampc.runtime.events import Event, EventBus, read_events
 from lampc.runtime.pictures.chrome import PROGRAM, STEPS, entries, write
 from lampc.runtime.pictures.timeline import Timeline, timeline
+from lampc.runtime.pool import firefly_folder
+from lampc.runtime.prefix_record import read_prefixes
+from lampc.runtime.recorded import recorded
 from lampc.runtime.records import Recording
 from lampc.runtime.session import Session
-from tests.pictures.scripted import record
+from tests.pictures.scripted import SOURCE, record
+from tests.pictures.scripted import rows as notes
 from tests.runtime.loopback import Loopback
 from tests.runtime.programs import CASES
 from tests.runtime.test_execute import rows
@@ -179,6 +184,19 @@ def test_no_details_are_told_unless_somebody_hears_them() -> None:
         assert not bus.detailed
 
 
+def test_steps_of_a_real_engine_are_all_there(tmp_path: Path) -> None:
+    program = compile_lmp(SOURCE)
+    engine = load_engine(firefly_folder(), kv_tokens=4096)
+    with Session(model=engine) as session:
+        with recorded(tmp_path, session.desk):
+            session.run(program, notes(6))
+        stats = engine.stats()
+    _, found = traced(tmp_path)
+    assert len(slices(found, "step")) == stats.steps
+    assert last(found, "prompt tokens") == {"computed": stats.computed_tokens, "cached": stats.cached_tokens}
+    assert {e["id"] for e in found if e["ph"] == "s"} == set(range(1, 1 + len(slices(found, "call"))))
+
+
 def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder, out = tmp_path / "run", tmp_path / "deep" / "trace.json"
     command = ["run", "examples/01_classify.lmp", "--input", "text=The tea was cold.", "--record", str(folder)]
@@ -190,3 +208,15 @@ def test_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert slices(found, "step")
     assert main(["trace", str(tmp_path / "nowhere")]) == 1
     assert "--record" in capsys.readouterr().err
+
+
+def test_the_schedule_before_a_run_and_the_run_beside_it(tmp_path: Path) -> None:
+    command = ["explain", "examples/01_classify.lmp", "--analyze", "--rows", "4", "--record", str(tmp_path)]
+    assert main(command) == 0
+    traces = {name: traced(tmp_path / name)[1] for name in ("plan", "run")}
+    for found in traces.values():
+        assert len(slices(found, "call")) == 4
+        assert slices(found, "step")
+        assert len([e for e in found if e["ph"] == "f" and e["tid"] == STEPS]) == 4
+    assert last(traces["plan"], "prompt tokens") == last(traces["run"], "prompt tokens"), "no prompt hangs on an answer"
+    assert read_prefixes(tmp_path / "plan")[0][0].root.calls == 4
