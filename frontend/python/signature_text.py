@@ -65,7 +65,8 @@ def _fields(text: str, names: Mapping[str, Any], first: Mapping[str, Any]) -> di
         if name in out:
             raise bad_signature("L0701", f'signature "{text}" has two fields called `{name}`')
         try:
-            reading = read(str if arg.annotation is None else of_node(arg.annotation, names, first), names)
+            annotation = None if arg.annotation is None else of_node(arg.annotation, names, first)
+            reading = read(str if annotation is None else annotation, names)
         except BadType as e:
             raise bad_signature("L0702", f"field `{name}`: {e}") from None
         undefined = arg.annotation is None if kind == "input" else None

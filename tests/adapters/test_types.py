@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any, Optional
 
+import pydantic
 import pytest
 
 import lampc
@@ -136,3 +137,26 @@ def test_the_parts_of_a_prompt_are_dspys(adapter: str) -> None:
 def test_the_first_of_two_steps_describes_the_task_as_dspy_does() -> None:
     theirs = dspy.TwoStepAdapter(dspy.LM("openai/x")).format_task_description(signature(dspy, question=str, out=int))
     assert lampc.TwoStepAdapter().format_task_description(signature(lampc, question=str, out=int)) == theirs
+
+
+def test_annotated_types_and_objects_in_texts_are_shown_as_dspy_shows_them() -> None:
+    class Told(pydantic.BaseModel):
+        x: int
+
+    def program(d: Any) -> Any:
+        class Typed(d.Signature):  # type: ignore[misc]
+            """Say."""
+
+            q: Annotated[str, "meta"] = d.InputField()
+            n: Annotated[int, pydantic.Field(ge=0)] = d.OutputField()
+            m: Annotated[Optional[int], "z"] = d.OutputField()  # noqa: UP045
+
+        texts = d.Signature("q: str, more: list[str] -> x: None, y: Annotated[int, 'z']")
+        given = [
+            d.Prediction(a=1), d.Example(a=1), [d.Example(a=1)], [Told(x=1)], (1, "a"), {1}, [(1, 2), {"k": [None]}],
+            {"k": Told(x=2)}, Told(x=3), ["a", "b"], [], 3.0, True,
+        ]  # fmt: skip
+        chat = d.ChatAdapter()
+        return [chat.format(Typed, [], {"q": "x"})] + [chat.format(texts, [], {"q": v, "more": ["a"]}) for v in given]
+
+    assert program(lampc) == program(dspy)

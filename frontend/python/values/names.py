@@ -111,7 +111,7 @@ class _Resolver:
         if base is typing.Literal:
             values = tuple(self.constant(p) for p in parts)
         elif base is typing.Annotated:
-            values = (self.value(parts[0]), *(self.constant(p) for p in parts[1:]))
+            return self.value(parts[0])  # what else it says is never read, and would have to be evaluated
         elif _reads_text(base):
             values = tuple(self.constant(p) for p in parts)
         else:

@@ -54,8 +54,11 @@ def _part(value: Any) -> Any:
 
 
 def plain_in_text(value: Any) -> Any:
-    """A value of a field of type `str` as JSON: objects in a list are their text there, a tuple or set is its JSON."""
+    """A value of a field of type `str` as JSON: examples, predictions and objects in a list are their text there, a
+    tuple or set is its JSON."""
     kind = type(value)
+    if hasattr(value, "toDict"):
+        return str(value)
     if kind is list:
         return list(value) if set(map(type, value)) <= {str} else [_shown(v) for v in value]
     return json.dumps(plain(value), ensure_ascii=False) if kind in (tuple, set, frozenset) else plain(value)

@@ -65,9 +65,12 @@ class Reading:
 
 
 def read(annotation: Any, names: Mapping[str, Any]) -> Reading:
-    """Read an annotation; texts in it are looked up in `names`. Raises BadType."""
+    """Read an annotation; texts in it are looked up in `names`. What `Annotated` says besides the type is dropped, as
+    DSPy does. Raises BadType."""
     if isinstance(annotation, str):
         annotation = of_text(annotation, names)
+    while get_origin(annotation) is typing.Annotated:
+        annotation = get_args(annotation)[0]
     try:
         known = _SIMPLE.get(annotation)
     except TypeError:
