@@ -4,7 +4,7 @@ Nothing waits for them before the next step: whoever computes it makes all of th
 block of host memory that is given away and used again is thereby always read before it is overwritten.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -34,8 +34,11 @@ class Copies:
     def __len__(self) -> int:
         return len(self._runs)
 
-    def add(self, inward: bool, block: int, offset: int, slots: Sequence[int]) -> None:
+    def add(self, inward: bool, block: int, offset: int, slots: list[int]) -> None:
         """Tokens from `offset` on in a block of host memory, one for each slot."""
+        if slots == list(range(slots[0], slots[0] + len(slots))):  # nearly always
+            self._runs.append(Run(inward, block, offset, slots[0], len(slots)))
+            return
         start = 0
         for at in range(1, len(slots) + 1):
             if at == len(slots) or slots[at] != slots[at - 1] + 1:
@@ -55,10 +58,10 @@ class Copies:
 
     def _first(self) -> list[Run]:
         inward = self._runs[0].inward
-        written: set[tuple[int, int]] = set()
+        written: set[int] = set()
         for count, run in enumerate(self._runs):
-            block, first = (-1, run.slot) if inward else (run.block, run.offset)
-            places = [(block, at) for at in range(first, first + run.length)]
+            first = run.slot if inward else (run.block << 32) + run.offset
+            places = range(first, first + run.length)
             if run.inward != inward or not written.isdisjoint(places):
                 return self._runs[:count]
             written.update(places)

@@ -119,7 +119,7 @@ class HostTier:
             child = piece.children[ids] = Piece(piece, ids)
         return child
 
-    def _fill(self, piece: Piece, slots: Sequence[int], next_use: float) -> bool:
+    def _fill(self, piece: Piece, slots: list[int], next_use: float) -> bool:
         piece.locks += 1
         block = self._take(next_use)
         piece.locks -= 1
@@ -180,7 +180,7 @@ class HostTier:
             found[-1].locks -= 1
             self._offer(found[-1])
 
-    def bring(self, found: Sequence[Piece], start: int, slots: Sequence[int]) -> int:
+    def bring(self, found: Sequence[Piece], start: int, slots: list[int]) -> int:
         """Copies what `find` gave to a path with these slots. Returns how many of its tokens are there then.
 
         This is the use that their `next_use` foretold.

@@ -201,7 +201,7 @@ def copy_seconds(transfer: Transfer, cache: KVCache, total: int, size: int) -> f
     for inward in (False, True, True, True, True):  # the first time in, kernels are made
         copies = Copies()
         for block in range(blocks):
-            copies.add(inward, block, 0, range(block * size, (block + 1) * size))
+            copies.add(inward, block, 0, list(range(block * size, (block + 1) * size)))
         _finish(cache.device)
         begun = time.perf_counter()
         transfer.run(copies)

@@ -30,7 +30,7 @@ def _copies(inward: bool, blocks: int, first: int) -> Copies:
     """Between host blocks from 0 on and slots from block `first` on."""
     made = Copies()
     for block in range(blocks):
-        made.add(inward, block, 0, range((first + block) * _SIZE, (first + block + 1) * _SIZE))
+        made.add(inward, block, 0, list(range((first + block) * _SIZE, (first + block + 1) * _SIZE)))
     return made
 
 
