@@ -47,12 +47,22 @@ def main() -> int:
             for state, (plain, kept) in found.items():
                 percent = 100 * (kept / plain - 1)
                 worst = max(worst, percent)
-                print(f"{name:8} {requests:3} requests  {state:12} {1e3 * plain:8.3f} -> {1e3 * kept:8.3f} ms  {percent:+.1f} %")
-                row = {"model": name, "requests": requests, "state": state, "plain_ms": 1e3 * plain, "kept_ms": 1e3 * kept}
+                print(
+                    f"{name:8} {requests:3} requests  {state:12} {1e3 * plain:8.3f} -> {1e3 * kept:8.3f} ms  {percent:+.1f} %"
+                )
+                row = {
+                    "model": name,
+                    "requests": requests,
+                    "state": state,
+                    "plain_ms": 1e3 * plain,
+                    "kept_ms": 1e3 * kept,
+                }
                 result["cost"].append({**row, "percent": percent})
         for form, told in saved(engine).items():
             expected, measured = (100 * (1 - told[n] / told["tokens"]) for n in ("expected", "steps"))
-            print(f"{name:8} {form:10} {told['tokens']:5} tokens in {told['steps']:4} steps: {measured:.0f} % saved, {expected:.0f} % expected")
+            print(
+                f"{name:8} {form:10} {told['tokens']:5} tokens in {told['steps']:4} steps: {measured:.0f} % saved, {expected:.0f} % expected"
+            )
             result["saved"].append({"model": name, "form": form, **told, "saved": measured, "expected_saved": expected})
         engine.close()
     result["goal_percent"], result["worst_percent"] = GOAL, worst

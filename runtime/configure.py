@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.frontend.python.stmts import builtin_exception
-from lampc.frontend.python.tracing import runnable
 from lampc.ir import Key, Sampling, Signature
 from lampc.ir.adapters import Bound
 from lampc.ir.lookup import Hit, Lookup
@@ -29,8 +28,8 @@ from lampc.runtime.dispatch import Together
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
 from lampc.runtime.heard import heard
 from lampc.runtime.lm import LM
-from lampc.runtime.objects import keeping, outputs_of, suited
-from lampc.runtime.types import Outcome, Row
+from lampc.runtime.objects import called, keeping, outputs_of
+from lampc.runtime.types import Outcome
 
 if TYPE_CHECKING:
     from lampc.runtime.session import Session
@@ -126,9 +125,9 @@ class DefaultRunner(Together):
 
     def run_many(self, program: Any, inputs: Sequence[Mapping[str, Any]]) -> list[Any]:
         """What a program returns for each row, or why it failed; all rows at once."""
-        rows = [Row(str(i), dict(values)) for i, values in enumerate(inputs)]
         given: dict[str, Any] = {}
-        unit = heard(suited(runnable(program), program, rows), program)
+        unit, rows = called(program, inputs)
+        unit = heard(unit, program)
         outcomes = self.session.run(keeping(unit, program, given), rows)
         made = [
             given.get(r.id) if r.id in given else Prediction(outputs_of(unit, o))

@@ -12,14 +12,15 @@ from typing import Any
 from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
-from lampc.frontend.python.tracing import host_entry
+from lampc.frontend.python.tracing import defaults_of, host_entry, runnable
 from lampc.ir import MEDIA, Diagnostic, Unit
 from lampc.ir.hostvalues import host_class, hosts_of, lifted
 from lampc.ir.prog import DefPredictor, Func
 from lampc.ir.prog import Predict as AskPredictor
 from lampc.ir.runner import current_runner
-from lampc.ir.types import Type, mismatch
+from lampc.ir.types import ANY, Type, mismatch
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.hosts import plain
 from lampc.runtime.types import Outcome, Row, TraceStep
 
 
@@ -88,11 +89,28 @@ def steps_of(unit: Unit, trace: Sequence[TraceStep]) -> list[tuple[str, dict[str
     return out
 
 
+def called(program: Any, inputs: Sequence[Mapping[str, Any]]) -> tuple[Unit, list[Row]]:
+    """A program and its inputs as calls with them would be: what a row says goes before the default of a parameter.
+
+    Raises CompileError, and TypeError for what is no program.
+    """
+    known = defaults_of(program)
+    given = {n: known[n] for row in inputs for n in row if n in known}
+    rows = [Row(str(i), {**given, **values}) for i, values in enumerate(inputs)]
+    return suited(runnable(program, tuple(given)), program, rows), rows
+
+
 def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:
     """The unit to run these rows with: as plain Python where a module returns more than outputs by name can say, and
-    where a row holds an object that the graph, not knowing its class, would show to Python as JSON."""
+    where a row lacks an input, holds one that is not what the program says that it takes, or an object that the graph,
+    not knowing its class, would show to Python as JSON."""
     func = unit.module.lookup(unit.entry) if unit.dynamic is None else None
-    if not isinstance(func, Func) or isinstance(program, Predict | ChainOfThought):
+    if not isinstance(func, Func):
+        return unit
+    for row in rows:
+        if why := _unfit(func, row):
+            return _plainly(unit, program, why)
+    if isinstance(program, Predict | ChainOfThought):
         return unit
     if isinstance(program, Module) and not unit.exact:
         return _plainly(unit, program, f"`{unit.entry}` returns something else than a prediction of plain values")
@@ -105,6 +123,16 @@ def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:
                 why = f"input `{name}` of row {row.id} is an object; annotate the parameter with its class"
                 return _plainly(unit, program, why)
     return unit
+
+
+def _unfit(func: Func, row: Row) -> str:
+    """Which input of a row is not as the program says, and why; "" if there is none."""
+    for arg in func.body.args:
+        if arg.hint not in row.inputs:
+            return f"row {row.id} has no input `{arg.hint}`"
+        if arg.type != ANY and (why := mismatch(plain(row.inputs[arg.hint]), arg.type)):
+            return f"input `{arg.hint}` of row {row.id}: {why}"
+    return ""
 
 
 def asked_whole(unit: Unit, program: Module) -> Unit:
@@ -137,7 +165,7 @@ def _plainly(unit: Unit, program: Any, why: str) -> Unit:
 
 
 def _is_json(value: Any) -> bool:
-    if isinstance(value, list | tuple):
+    if isinstance(value, list):
         return all(map(_is_json, value))
     if isinstance(value, dict):
         return all(map(_is_json, value.values()))

@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
-from lampc.frontend.python.tracing import runnable
 from lampc.ir import Assignment, Demo, DemoSet, thaw
 from lampc.ir.settings import settings
 from lampc.runtime.configure import context, session_of
-from lampc.runtime.evaluation.rows import row_metric, rows_of
+from lampc.runtime.evaluation.rows import called_on, row_metric
+from lampc.runtime.hosts import plain
 from lampc.runtime.lm import LM
 from lampc.runtime.objects import asked_whole
 from lampc.runtime.teleprompter import Teleprompter
@@ -112,8 +113,9 @@ def _bootstrap(
     """The examples as rows, and what an optimizer finds that runs the teacher on them."""
     from lampc.runtime.driver import optimize
 
-    unit = asked_whole(runnable(teacher), teacher)
-    rows = rows_of(examples, unit)
+    unit, called = called_on(teacher, examples)
+    unit = asked_whole(unit, teacher)
+    rows = [replace(row, inputs=plain(row.inputs)) for row in called]  # as journals have them
     measure = metric or (lambda example, prediction, trace=None: 1.0)
     score = row_metric(measure, unit, dict(predictor_symbols(teacher)))
     result = optimize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
@@ -184,12 +184,23 @@ class Context:
             name = f"{tracer.state.symbol}.{path.rpartition('.')[2]}"
         return self.trace(forward_of(callee), name, tracer.state.max_iters, (callee,), id(callee))
 
-    def trace(self, function: Any, symbol: str, max_iters: int, bound: tuple[Any, ...], key: int) -> Traceable:
-        """Trace a Python function into a `prog.func`. Raises Untraceable."""
+    def trace(
+        self,
+        function: Any,
+        symbol: str,
+        max_iters: int,
+        bound: tuple[Any, ...],
+        key: int,
+        given: Collection[str] = (),
+    ) -> Traceable:
+        """Trace a Python function into a `prog.func`. Parameters with a default are inputs if they are `given`.
+
+        Raises Untraceable.
+        """
         source = source_of(function)
         done = self.done[key] = Traceable(symbol)
         try:
-            self._trace(source, done, max_iters, bound)
+            self._trace(source, done, max_iters, bound, given=given)
         except Untraceable:
             del self.done[key]
             raise
@@ -208,6 +219,7 @@ class Context:
         max_iters: int,
         bound: tuple[Any, ...],
         raw: Mapping[str, Type] | None = None,
+        given: Collection[str] = (),
     ) -> None:
         frame = Frame(source, shared=shared(source.node))
         state = FunctionState(done.symbol, max_iters, raw=raw is not None)
@@ -225,7 +237,7 @@ class Context:
                 parameters += given
             elif p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 raise tracer.stop("L0711", at, f"parameter `{p.name}` stands for any number of values")
-            elif p.default is not p.empty:
+            elif p.default is not p.empty and p.name not in given:
                 done.defaults[p.name] = frame.names[p.name] = p.default
             else:
                 t = raw[p.name] if raw and p.name in raw else _annotated(p, source)

@@ -90,6 +90,8 @@ class Expressions(Displays):
             value = Traced(self.first(value, node))
         if isinstance(value, Traced):
             t = value.type
+            if name.startswith("__"):
+                raise self.stop("L0712", node, f"attribute `{name}`, which belongs to Python")
             column = isinstance(t, ListOf) and isinstance(t.item, Record) and t.item.get(name) is not None
             if isinstance(t, Record) and t.get(name) is None:
                 if name == "completions":

@@ -229,6 +229,7 @@ class Module:
         `num_threads` bounds how many calls of a model that is Python code and waits are made at once, timeouts and
         stragglers are not needed. Raises the last exception once `max_errors` rows have failed.
         """
+        examples = list(examples)
         rows = [dict((e.inputs() if isinstance(e, Example) else e).items()) for e in examples]
         runner = find_runner()
         with settings.context(num_threads=num_threads) if num_threads else contextlib.nullcontext():

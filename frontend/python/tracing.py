@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -17,7 +17,7 @@ from lampc.frontend.python.predict import ChainOfThought, Predict, sampling_of
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.rounds import Rounds
-from lampc.frontend.python.source import outer_names
+from lampc.frontend.python.source import outer_names, parameters_of
 from lampc.frontend.python.tools.tool import Tool
 from lampc.ir import CompileError, Key, Region, Symbol, Unit, prog
 from lampc.ir import Module as IRModule
@@ -37,15 +37,30 @@ def trace(program: Any, *, entry: str | None = None) -> Unit:
     return build(program, None, entry)
 
 
-def runnable(program: Any) -> Unit:
-    """As `trace`, for who runs the program now. A module whose source names a field or input that is not there runs
-    as plain Python: rows that never come by that line are none the worse for it. Raises CompileError, TypeError."""
+def runnable(program: Any, given: Collection[str] = ()) -> Unit:
+    """As `trace`, for who runs the program now: parameters with a default that are `given` are inputs.
+
+    A module whose source names a field or input that is not there runs as plain Python: rows that never come by that
+    line are none the worse for it. Raises CompileError, TypeError.
+    """
     try:
-        return build(program)
+        return build(program, given=given)
     except CompileError as e:
         if not isinstance(program, Module) or [d.code for d in e.diagnostics] != ["L0704"]:
             raise
         return build(program, plainly=e.diagnostics[0].line())
+
+
+def defaults_of(program: Any) -> dict[str, Any]:
+    """What the parameters of a program are that a call may leave out."""
+    if isinstance(program, Predict | ChainOfThought):
+        return {}
+    try:
+        function, _, _, bound = _parts(program)
+    except TypeError:
+        return {}
+    own = list(parameters_of(function).parameters.values())[len(bound) :]
+    return {p.name: p.default for p in own if p.default is not p.empty}
 
 
 def build(
@@ -53,6 +68,7 @@ def build(
     more: Callable[[Context], Callable[[Unit], None]] | None = None,
     entry: str | None = None,
     plainly: str = "",
+    given: Collection[str] = (),
 ) -> Unit:
     """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit. With `plainly`,
     why it is not to be traced, it runs as plain Python."""
@@ -68,7 +84,7 @@ def build(
     try:
         if own:
             raise untraceable("L0711", here(), own)
-        context.trace(function, name, max_iters, bound, id(program))
+        context.trace(function, name, max_iters, bound, id(program), given)
     except Untraceable as e:
         dynamic = e.diagnostic
         context.functions = []

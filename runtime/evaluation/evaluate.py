@@ -16,10 +16,10 @@ from lampc.ir.runner import NoSession
 from lampc.ir.settings import settings
 from lampc.runtime.evaluation.compare import Comparison, compare
 from lampc.runtime.evaluation.result import EvaluationResult
-from lampc.runtime.evaluation.rows import Metric, metric_name, rows_of, scorer, unit_of
+from lampc.runtime.evaluation.rows import Metric, called_on, metric_name, scorer
 from lampc.runtime.evaluation.scoring import Scored, Scoring
 from lampc.runtime.heard import heard
-from lampc.runtime.objects import keeping, outputs_of, suited
+from lampc.runtime.objects import keeping, outputs_of
 from lampc.runtime.types import Cell, Outcome, Usage
 
 if TYPE_CHECKING:
@@ -149,10 +149,9 @@ class Evaluate:
     ) -> EvaluationResult:
         from lampc.runtime.progress import Progress
 
-        unit, name = unit_of(program), metric_name(metric)
+        unit, rows = called_on(program, examples)
+        unit, name = heard(unit, program), metric_name(metric)
         session = _session(unit)
-        rows = rows_of(examples, unit)
-        unit = heard(suited(unit, program, rows), program)
         watch = _Watch(session, len(rows))
         scoring = Scoring(
             scorer(metric, unit),

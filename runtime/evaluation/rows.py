@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from lampc.frontend.python.data import MetricFunction
@@ -16,7 +17,7 @@ from lampc.ir.prog import Func
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
 from lampc.runtime.metrics import RowMetric, build_metric
-from lampc.runtime.objects import returned, steps_of
+from lampc.runtime.objects import called, returned, steps_of
 from lampc.runtime.types import Row, TraceStep
 
 Metric = Callable[..., Any]
@@ -37,25 +38,30 @@ def unit_of(program: Any) -> Unit:
     return made
 
 
-def rows_of(examples: Sequence[Any], unit: Unit) -> list[Row]:
-    """Examples as rows; one that does not say its inputs gives those that the program takes.
+def called_on(program: Any, examples: Sequence[Example]) -> tuple[Unit, list[Row]]:
+    """A program and examples as calls with their inputs would be, labels as JSON. An example that does not say its
+    inputs gives those that the program takes.
 
-    Raises ValueError where neither says which names are inputs.
+    Raises ValueError where neither says which names are inputs, CompileError, and TypeError for what cannot be called.
     """
-    entry = unit.module.lookup(unit.entry)
-    takes = [a.hint for a in entry.body.args] if isinstance(entry, Func) else None
-    out = []
-    for i, e in enumerate(examples):
-        example = e if isinstance(e, Example) else Example(e)
-        keys = example._input_keys
-        if keys is None and takes is None:
+    takes = None if all(e._input_keys is not None for e in examples) else _taken(unit_of(program))
+    inputs = []
+    for i, example in enumerate(examples):
+        wanted = takes if example._input_keys is None else example._input_keys
+        if wanted is None:
             raise ValueError(f"example {i} does not say which names are inputs: example.with_inputs('question')")
-        wanted = takes if keys is None else keys
-        assert wanted is not None
-        values = plain(example.toDict())
-        inputs = {k: v for k, v in values.items() if k in wanted}
-        out.append(Row(str(i), inputs, {k: v for k, v in values.items() if k not in inputs}))
-    return out
+        inputs.append({k: v for k, v in example.items() if k in wanted})
+    try:
+        unit, rows = called(program, inputs)
+    except TypeError:
+        unit, rows = unit_of(program), [Row(str(i), values) for i, values in enumerate(inputs)]
+    labels = [plain({k: v for k, v in e.items() if k not in i}) for e, i in zip(examples, inputs, strict=True)]
+    return unit, [replace(row, labels=own) for row, own in zip(rows, labels, strict=True)]
+
+
+def _taken(unit: Unit) -> list[str] | None:
+    entry = unit.module.lookup(unit.entry)
+    return [a.hint for a in entry.body.args] if isinstance(entry, Func) else None
 
 
 def metric_name(metric: Metric) -> str:
