@@ -6,10 +6,13 @@ Only parameters, inputs and answers are kept; the messages are rendered when the
 from __future__ import annotations
 
 import sys
+import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lampc.ir.adapters import Bound, adapter, bind_prompt
@@ -22,14 +25,17 @@ callers: ContextVar[tuple[Module, ...]] = ContextVar("lampc_callers", default=()
 """The modules whose `forward` is under way here, outermost first."""
 
 
-@dataclass(frozen=True, slots=True)
-class CallRecord:
-    """One call of a predictor: its parameters, inputs, and the texts that came back."""
+@dataclass(frozen=True)
+class CallRecord(Mapping[str, Any]):
+    """One call of a predictor: its parameters, inputs, and the texts that came back. As a mapping it is the entry that
+    DSPy keeps of a call: that of the LM's history, if it is still there."""
 
     bound: Bound
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...]
     sent: tuple[Mapping[str, Any], ...] = ()
+    lm: Any = None
+    time: float = field(default_factory=time.time)
 
     @property
     def messages(self) -> list[dict[str, Any]]:
@@ -41,18 +47,29 @@ class CallRecord:
         turns = bind_prompt(adapter(b.layout).render(b.signature, b.name), b, values)
         return [{"role": role, "content": content} for role, content in turns]
 
+    @cached_property
+    def entry(self) -> dict[str, Any]:
+        """DSPy's form of an entry."""
+        sent, first = self.messages, self.outputs[0] if self.outputs else ""
+        for known in reversed(list(getattr(self.lm, "_entries", ()))):
+            if known.answer.text == first and (found := known.as_dict())["messages"] in (sent, None):
+                return {**found, "messages": sent, "outputs": list(self.outputs)}
+        when = datetime.fromtimestamp(self.time, UTC).isoformat()
+        model = getattr(self.lm, "model", self.bound.model)
+        return {
+            "prompt": None, "messages": sent, "kwargs": {}, "response": None, "outputs": list(self.outputs),
+            "usage": {}, "cost": None, "timestamp": when, "uuid": "", "model": model, "response_model": model,
+            "model_type": getattr(self.lm, "model_type", "chat"),
+        }  # fmt: skip
+
     def __getitem__(self, name: str) -> Any:
-        """DSPy's form of an entry is a dict: `entry["messages"]`, `entry["outputs"]`, `entry["model"]`."""
-        match name:
-            case "messages":
-                return self.messages
-            case "outputs":
-                return list(self.outputs)
-            case "model":
-                return self.bound.model
-            case "prompt":
-                return None
-        raise KeyError(name)
+        return self.entry[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entry)
+
+    def __len__(self) -> int:
+        return len(self.entry)
 
 
 _recent: deque[CallRecord] = deque(maxlen=100)

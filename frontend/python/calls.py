@@ -35,6 +35,8 @@ _PURE_MODULES = frozenset(
 )
 _APPLIED = frozenset({normalize, exact_match, f1})
 _DEPTH = 30
+_NO_JSON = frozenset({type, iter, next, id, vars, dir, super, object, memoryview, bytearray, complex, slice})
+"""Built-ins that give what no value of a graph can be."""
 _KNOWN_TYPES = (str, int, float, bool, bytes, list, tuple, dict, set, frozenset, range, type(None))
 
 
@@ -239,6 +241,8 @@ class Calls(Expressions):
             return self._method(function, args, kwargs, node)
         if isinstance(function, types.FunctionType) and (self.context.asks(function) or _records([args, kwargs])):
             return self.inline(function, args, kwargs, node)
+        if _hashable(function) and function in _NO_JSON:
+            raise self.stop("L0713", node, f"what `{function.__name__}` gives is no value of a graph")
         target, effect, returns = self._host(function, node)
         values = [self.lift(a, node) for a in [*args, *kwargs.values()]]
         made = self.emit(

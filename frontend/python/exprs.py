@@ -99,7 +99,7 @@ class Expressions(Displays):
                 if t.host:
                     raise self.stop("L0712", node, f"`{name}` of an object of class `{t.host.rpartition(':')[2]}`")
                 raise self.fail(node, f"there is no field `{name}`; there are {', '.join(t.names())}")
-            if not (column or isinstance(t, Record | MapOf) or t == ANY):
+            if not (column or isinstance(t, Record | MapOf) or (t == ANY and not name.startswith("__"))):
                 raise self.stop("L0712", node, f"attribute `{name}` of a value of type {spelled(t)}")
             return self.get(value, name, node)
         if not is_static(value):

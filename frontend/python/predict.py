@@ -168,7 +168,8 @@ class Predict(Module, Parameter, Generic[A]):
             with sink.calling(self, bound, values) as ended:
                 found = drawn(ask, bound, values, sampling, key, n, signature)
                 ended([text for _, text in found])
-        remember(CallRecord(bound, values, tuple(text for _, text in found), ask.sent if own else ()))
+        texts = tuple(text for _, text in found)
+        remember(CallRecord(bound, values, texts, ask.sent if own else (), lm or self.lm or settings.get("lm")))
         completions = [outputs if own else signature.lift(outputs) for outputs, _ in found]
         made = Prediction.from_completions(completions, signature)
         if (trace := settings.trace) is not None:

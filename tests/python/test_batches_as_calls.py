@@ -89,6 +89,22 @@ def test_a_field_that_a_program_looks_for_may_be_missing() -> None:
         assert [p.answer for p in Guarded().batch(rows(lampc, "x"))] == ["A"]
 
 
+def test_classes_of_values_are_seen_by_plain_python() -> None:
+    class Kind(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = lampc.Predict("question -> answer")
+
+        def forward(self, question: str) -> Any:
+            made = self.a(question=question)
+            return lampc.Prediction(
+                answer=made.answer, kind=type(question).__name__, doc=made.answer.__class__.__name__
+            )
+
+    with ours(lambda m: scripted(m)):
+        assert [(p.kind, p.doc) for p in Kind().batch(rows(lampc, "x"))] == [("str", "str")]
+
+
 def test_what_a_retriever_raises_is_told_and_what_it_finds_is_not_kept() -> None:
     class Down(Exception):
         pass

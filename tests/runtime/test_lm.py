@@ -756,3 +756,19 @@ def test_what_code_answered_is_not_on_disk_where_other_code_would_find_it(tmp_pa
         assert session.usage.stored_calls == 2
         assert disk.stats()["records"] == 1
     disk.close()
+
+
+def test_entries_of_a_modules_history_are_those_of_its_lm() -> None:
+    lm = DummyLM([{"answer": "a"}, {"answer": "b"}])
+    lampc.configure(lm=lm)
+    program = lampc.Predict("question -> answer")
+    for question in ("x", "y"):
+        program(question=question)
+    first, last = program.history
+    assert {**last} == {**lm.history[1]}
+    assert (first.get("usage"), first["model"], "timestamp" in first) == (lm.history[0]["usage"], "dummy", True)
+    lm.history = []
+    program = lampc.Predict("question -> answer")
+    program(question="z")
+    lm.history = []
+    assert (program.history[0]["usage"], program.history[0]["outputs"][0].split("\n")[1]) == ({}, "No more responses")
