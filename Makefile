@@ -12,7 +12,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
 
-.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend golden size clean
+.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend bench-programs golden size clean
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 
@@ -80,6 +80,9 @@ bench-gpu: $(VENV)/.ready-dev ## kernels and engine on a GPU, checked and timed;
 
 bench-frontend: $(VENV)/.ready-dev ## what the framework costs beside DSPy; writes benchmarks/results/frontend.json
 	$(PY) benchmarks/frontend.py
+
+bench-programs: $(VENV)/.ready-dev $(VENV)/.kernels ## whole programs: ours against today's ways to run them; docs/workloads.md (ARGS="--tokens")
+	$(PY) benchmarks/programs.py $(ARGS)
 
 golden: $(VENV)/.ready-dev $(VENV)/.kernels ## rewrite golden fixtures and generated documents; read the diff
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q --update

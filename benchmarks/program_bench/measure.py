@@ -6,7 +6,7 @@ import gc
 import hashlib
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any, cast
 from lampc.backend.core import EngineCore
 from lampc.backend.simulated import SimulatedEngine
 from lampc.backend.steps import StepShape
+from lampc.passes.table import STANDARD
 from lampc.runtime.blocks import Services
 from lampc.runtime.cache import CallCache
 from lampc.runtime.client import Client
-from lampc.runtime.compile import Executable, lower
+from lampc.runtime.compile import Executable, lower, structural
+from lampc.runtime.models import ModelCall
 from lampc.runtime.modelview import ModelView
-from lampc.runtime.plan import prefix_bound
+from lampc.runtime.plan import SharedPrefixes, prefix_bound
 from lampc.runtime.rehearsal import RehearsedModel
 from lampc.runtime.retrieval.desk import RetrievalDesk
 from lampc.runtime.session import Session
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 PLAIN = "inline,lower-prompts,lower-kv"
 """What every program needs to run; no pass that saves work."""
 OURS = "ours"
+ABLATIONS = (*(name for name in STANDARD.split(",") if name not in PLAIN.split(",")), "plan")
+"""What ours can be run without, one at a time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,9 @@ class _Watched(RehearsedModel):
         return done
 
 
-def run(workload: Workload, engine: EngineCore, way: Rival | None) -> Result:
-    """One run; `way` None is ours: session, passes and plan. The engine is fresh and is closed here."""
+def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str = "") -> Result:
+    """One run; `way` None is ours: session, passes and plan, `without` one pass, or without the "plan" of what is sent
+    in which order. The engine is fresh and is closed here."""
     model = _Watched(engine, "main", workload.script(engine.tokenizer))
     model.watch()
     with simulated_tools(workload, engine, way is not None) as desk:
@@ -124,7 +129,7 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None) -> Result:
             batches = [[cell for batch in batches for cell in batch]]
         gc.collect()
         begun, cpu = time.perf_counter(), time.process_time()
-        ours = _Ours(workload, model) if way is None else None
+        ours = _Ours(workload, model, without) if way is None else None
         execute: Callable[[Sequence[Cell]], list[Outcome]]
         if ours is not None:
             execute = ours.run
@@ -138,7 +143,7 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None) -> Result:
     session = ours.session if ours is not None else None
     result = Result(
         family=workload.name,
-        way=OURS if way is None else way.name,
+        way=way.name if way is not None else f"{OURS} without {without}" if without else OURS,
         makespan=engine.clock.now if isinstance(engine, SimulatedEngine) else wall,
         cpu=host,
         calls=sum(o.usage.calls for o in outcomes),
@@ -171,16 +176,30 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None) -> Result:
     return result
 
 
+class _NoPlan(SharedPrefixes):
+    """Leaves calls in the order in which they were asked for, and holds on to nothing."""
+
+    def plan(self, calls: Iterable[ModelCall]) -> list[ModelCall]:
+        return list(calls)
+
+
 class _Ours:
     """A session as users have it, with a cache and a store of its own."""
 
-    def __init__(self, workload: Workload, model: RehearsedModel) -> None:
+    def __init__(self, workload: Workload, model: RehearsedModel, without: str) -> None:
         self.workload = workload
         self.session = Session(model=model, seed=workload.seed, store=Store(None), cache=CallCache(), max_live=4096)
+        if without == "plan":
+            self.session.desk._shared[model] = _NoPlan(model)
         begun = time.perf_counter()
-        module = workload.unit.module
+        module, entry = workload.unit.module, workload.unit.entry
         for cells in workload.cells():
-            self.session.executable(module, workload.unit.entry, cells[0].assignment)
+            made = self.session.executable(module, entry, cells[0].assignment)
+            if without and without != "plan":
+                passes = ",".join(name for name in STANDARD.split(",") if name != without)
+                lowered = lower(module, lambda _: model.target, structural(module, cells[0].assignment), passes)
+                spot = next(key for key, value in self.session._executables.items() if value is made)
+                self.session._executables[spot] = Executable(lowered, entry)
         self.lowering = time.perf_counter() - begun
 
     def run(self, cells: Sequence[Cell]) -> list[Outcome]:

@@ -1,0 +1,98 @@
+"""What results come to: ratios of makespans, tokens over the bound, the share of planning, errors of estimates."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from program_bench.measure import OURS, Result
+
+Table = Mapping[str, Mapping[str, Mapping[str, Result]]]
+"""Results by family, share of KV (`ample`, `25 %`) and way."""
+GOALS = {"mixed": 1.5, "tables": 3.0, "trials": 3.0, "closed_sets": 5.0}
+"""How many times as long the pool of threads is to take, by group of families."""
+MOST_OVER_BOUND = 0.02
+MOST_PLANNING = 0.02
+ESTIMATE = 0.25
+
+
+@dataclass(frozen=True, slots=True)
+class Goal:
+    """A figure and what it is to be."""
+
+    name: str
+    figure: float
+    goal: str
+    reached: bool
+    about: str
+
+    def line(self) -> str:
+        """For people."""
+        word = "reached" if self.reached else "MISSED "
+        return f"{word}  {self.name:<28} {self.figure:8.3f}  goal {self.goal}; {self.about}"
+
+
+def ratios(table: Table, groups: Mapping[str, str], threads: int) -> list[dict[str, Any]]:
+    """Makespan of every rival over that of ours: by family, and geometric means by group."""
+    out = []
+    for group in GOALS:
+        families = [f for f in table if groups[f] == group]
+        for kv in ("ample", "25 %"):
+            for rival in ("sequential", "pool", "by_op", "online"):
+                each = {
+                    f: table[f][kv][rival].makespan / table[f][kv][OURS].makespan
+                    for f in families
+                    if rival in table[f].get(kv, {})
+                }
+                if each:
+                    mean = math.exp(sum(map(math.log, each.values())) / len(each))
+                    families_of = {f: round(r, 3) for f, r in each.items()}
+                    about = {"threads": threads, "kv": kv, "families": families_of}
+                    out.append({"group": group, "against": rival, "ratio": round(mean, 3), **about})
+    return out
+
+
+def token_goals(table: Table) -> list[Goal]:
+    """Goals that hang on no clock."""
+    over = {f: found["ample"][OURS].computed_tokens / found["ample"][OURS].bound - 1 for f, found in table.items()}
+    worst = max(over, key=over.__getitem__)
+    leaked = sum(r.failed for found in table.values() for ways in found.values() for r in ways.values())
+    return [
+        Goal(
+            "tokens_over_bound",
+            over[worst],
+            f"at most {MOST_OVER_BOUND}",
+            over[worst] <= MOST_OVER_BOUND,
+            f"prompt tokens computed above the prefix-tree bound, KV ample, worst of {len(over)} families: {worst}",
+        ),
+        Goal("failed rows", leaked, "0", leaked == 0, "all ways, all KV budgets"),
+    ]
+
+
+def time_goals(table: Table, found: Sequence[Mapping[str, Any]]) -> list[Goal]:
+    """Goals of speed, and what planning costs."""
+    out = []
+    for one in found:
+        if one["against"] == "pool":
+            goal = GOALS[one["group"]]
+            name = f"{one['group']}, {one['kv']} KV, over pool"
+            about = f"{one['threads']} threads; geometric mean of {', '.join(one['families'])}"
+            out.append(Goal(name, one["ratio"], f"at least {goal}", one["ratio"] >= goal, about))
+    shares = {
+        f: (w["ample"][OURS].planning + w["ample"][OURS].lowering) / w["ample"][OURS].makespan for f, w in table.items()
+    }
+    worst = max(shares, key=shares.__getitem__)
+    about = f"passes, order and sharing over makespan, KV ample, worst of {len(shares)} families: {worst}"
+    out.append(Goal("planning_share", shares[worst], f"at most {MOST_PLANNING}", shares[worst] <= MOST_PLANNING, about))
+    return out
+
+
+def estimate_goal(errors: Mapping[str, float]) -> Goal:
+    """How far expected makespans are from measured ones; `errors` are expected over measured, by family."""
+    worst = max(errors, key=lambda f: abs(errors[f] - 1))
+    off = abs(errors[worst] - 1)
+    within = sum(abs(e - 1) <= ESTIMATE for e in errors.values())
+    about = f"|expected / measured - 1| of makespans, worst of {len(errors)}: {worst}; {within} are within {ESTIMATE}"
+    return Goal("estimates", off, f"at most {ESTIMATE}", off <= ESTIMATE, about)

@@ -1,0 +1,212 @@
+"""Whole programs: ours against ways in which programs are run today, on the same engine; what planning is worth.
+
+    python benchmarks/programs.py --tokens [--family NAME ...]     # counts alone, no model: a minute or two
+    python benchmarks/programs.py [--threads 2] [--rounds 1]       # counts and seconds, on a quiet machine
+
+Families, scripts and ways to run are in `docs/workloads.md`. KV is ample, and then holds a part of what an ample run
+filled. Seconds are measured on a model with random weights that two cores run, ways in turns; beside them stands what
+the simulator expects by the costs of steps that were measured at the start. Writes `benchmarks/results/programs.json`;
+goals that are not reached are printed as such, and the exit status is 1. A machine under load is refused (`--busy`
+measures nevertheless, and `--cpu` measures processor time, with tools that answer at once; both write no file).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from _common import RESULTS, machine
+from program_bench import model, summary
+from program_bench.desk import RIVALS, Rival
+from program_bench.families import FAMILIES, workload
+from program_bench.measure import ABLATIONS, OURS, Result, run, tight, without_cost
+from program_bench.workload import Size, Workload
+
+from lampc.backend import EngineInfo, Tokenizer, load_engine
+from lampc.backend.core import EngineCore
+from lampc.backend.simulated import SimulatedEngine
+from lampc.runtime.costs import StepCost
+
+AMPLE = 1 << 17
+SHARES = {"50 %": 0.5, "25 %": 0.25, "10 %": 0.1}
+WAYS: tuple[Rival | None, ...] = (None, *RIVALS)
+RUNNING = 64
+COUNTS = (
+    *("calls", "requests", "prompt_tokens", "computed_tokens", "cached_tokens", "generated_tokens", "bound"),
+    *("steps", "preemptions", "evicted_tokens", "kv_blocks", "live_blocks"),
+)
+
+
+def counting(folder: Path, kv_tokens: int, way: Rival | None, cost: StepCost | None = None) -> SimulatedEngine:
+    """An engine without a model that schedules as the one that is timed."""
+    tokenizer = Tokenizer.load(folder)
+    info = EngineInfo("programs", tokenizer.vocab_size, model.CONTEXT, 6144, 16, True, "programs")
+    cached = way is None or way.prefix_cache
+    return SimulatedEngine(
+        tokenizer, info, cost or without_cost, kv_tokens=kv_tokens, max_running=RUNNING, prefix_cache=cached
+    )
+
+
+def computing(folder: Path, kv_tokens: int, way: Rival | None) -> EngineCore:
+    """The engine that is timed."""
+    cached = way is None or way.prefix_cache
+    engine = load_engine(folder, kv_tokens=kv_tokens, max_running=RUNNING, prefix_cache=cached)
+    assert isinstance(engine, EngineCore)
+    return engine
+
+
+def counts(work: Workload, folder: Path) -> dict[str, dict[str, Result]]:
+    """Tokens of every way with ample KV and with less, and of ours without each pass."""
+    ample = {way.name if way else OURS: run(work, counting(folder, AMPLE, way), way) for way in WAYS}
+    for name in ABLATIONS:
+        found = run(work, counting(folder, AMPLE, None), None, without=name)
+        ample[found.way] = found
+    out = {"ample": ample}
+    for share, part in SHARES.items():
+        kv_tokens = tight(work, ample[OURS], part)
+        rivals = [way for way in WAYS if way is None or way.prefix_cache]
+        out[share] = {way.name if way else OURS: run(work, counting(folder, kv_tokens, way), way) for way in rivals}
+    return out
+
+
+def timed(
+    work: Workload, folder: Path, counted: dict[str, dict[str, Result]], cost: StepCost, args: argparse.Namespace
+) -> Iterator[tuple[str, Result, float]]:
+    """Measured makespans, the median of some rounds in turns, and what was expected. Counts must be those of before."""
+    for share, kv_tokens in (("ample", AMPLE), ("25 %", tight(work, counted["ample"][OURS], SHARES["25 %"]))):
+        ways = [way for way in WAYS if share == "ample" or way is None or way.prefix_cache]
+        taken: dict[str, list[Result]] = {}
+        for _ in range(args.rounds):
+            for way in ways:
+                found = run(work, computing(folder, kv_tokens, way), way)
+                taken.setdefault(found.way, []).append(found)
+        for way in ways:
+            name = way.name if way else OURS
+            expected = run(work, counting(folder, kv_tokens, way, cost), way)
+            median = statistics.median(r.cpu if args.cpu else r.makespan for r in taken[name])
+            yield share, replace(taken[name][0], makespan=median), expected.makespan + expected.cpu
+
+
+def show(work: Workload, counted: dict[str, dict[str, Result]]) -> None:
+    """Token figures of a family."""
+    for share, found in counted.items():
+        for name, r in found.items():
+            over = f"{100 * (r.computed_tokens / r.bound - 1):+8.2f} %"
+            print(
+                f"{work.name:<16} {share:<6} {name:<24} asked {r.prompt_tokens:>7} computed {r.computed_tokens:>7}"
+                f" {over} of {r.bound:>6}; {r.steps:>5} steps, live {r.live_blocks:>5} of {r.kv_blocks} blocks",
+                flush=True,
+            )
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=str(__doc__).splitlines()[0])
+    parser.add_argument("--tokens", action="store_true", help="no model, no seconds")
+    parser.add_argument("--family", nargs="+", choices=[*FAMILIES], default=[*FAMILIES], metavar="NAME")
+    parser.add_argument("--scale", type=float, default=0.25, help="lengths, relative to the literature's")
+    parser.add_argument("--rows", type=float, default=1.0)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--busy", action="store_true", help="measure on a machine under load; nothing is written")
+    parser.add_argument("--cpu", action="store_true", help="processor time on one thread, on a machine under load")
+    parser.add_argument("--out", type=Path, default=RESULTS / "programs.json")
+    args = parser.parse_args()
+    load = os.getloadavg()[0]
+    args.busy = args.busy or args.cpu
+    if not args.tokens and not args.busy and load > 0.5 * args.threads:
+        parser.error(f"the load is {load:.1f}: wait until the machine is quiet, or say --tokens or --busy")
+    folder = model.folder()
+    size = Size(args.seed, args.scale, args.rows)
+    works = [workload(name, size) for name in args.family]
+    if args.cpu:
+        args.threads, works = 1, [replace(work, latency=0.0) for work in works]
+    counted = {}
+    for work in works:
+        counted[work.name] = counts(work, folder)
+        show(work, counted[work.name])
+    goals = summary.token_goals(counted)
+    result: dict[str, Any] = {
+        "benchmark": "programs",
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "machine": machine("torch", "numpy"),
+        "settings": {"seed": args.seed, "scale": args.scale, "rows": args.rows, "max_running": RUNNING, "pool": 16},
+        "tokens": {
+            f: {kv: {w: tokens(r) for w, r in ways.items()} for kv, ways in found.items()}
+            for f, found in counted.items()
+        },
+    }
+    if not args.tokens:
+        goals += seconds(works, folder, counted, args, result)
+    result["ratios"] = {**result.get("ratios", {}), "tokens_over_bound": round(goals[0].figure, 4)}
+    result["goals"] = [
+        {"name": g.name, "figure": round(g.figure, 4), "goal": g.goal, "reached": g.reached, "about": g.about}
+        for g in goals
+    ]
+    print()
+    for goal in goals:
+        print(goal.line())
+    if not args.busy:
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        print(f"wrote {args.out}")
+    return 0 if all(goal.reached for goal in goals) else 1
+
+
+def seconds(
+    works: list[Workload],
+    folder: Path,
+    counted: dict[str, dict[str, dict[str, Result]]],
+    args: argparse.Namespace,
+    result: dict[str, Any],
+) -> list[summary.Goal]:
+    """Measures every family, and puts seconds, ratios and errors of estimates into the result."""
+    import torch
+
+    from lampc.runtime.calibrate import calibrate
+
+    torch.set_num_threads(args.threads)
+    engine = computing(folder, AMPLE, None)
+    cost = calibrate(engine, seconds=15.0, clock=time.process_time if args.cpu else time.perf_counter)
+    engine.close()
+    print(f"\n{args.threads} threads; costs of steps fit {cost.steps} measured ones within {100 * cost.error:.1f} %")
+    table: dict[str, dict[str, dict[str, Result]]] = {}
+    expected: dict[str, dict[str, float]] = {}
+    for work in works:
+        for share, r, estimate in timed(work, folder, counted[work.name], cost, args):
+            table.setdefault(work.name, {}).setdefault(share, {})[r.way] = r
+            expected.setdefault(f"{work.name}, {share}", {})[r.way] = estimate / r.makespan
+            print(f"{work.name:<16} {share:<6} {r.way:<11} {r.makespan:8.3f} s, expected {estimate:8.3f} s", flush=True)
+            if not work.latency and r.reuse != counted[work.name][share][r.way].reuse:
+                raise RuntimeError(
+                    f"{work.name}, {share}, {r.way}: the engine counted {r.reuse}, the simulator otherwise"
+                )
+    found = summary.ratios(table, {w.name: w.group for w in works}, args.threads)
+    errors = {name: ways[OURS] for name, ways in expected.items()}
+    goals = [*summary.time_goals(table, found), summary.estimate_goal(errors)]
+    result["costs"] = cost.record()
+    result["seconds"] = {
+        f: {kv: {w: round(r.makespan, 4) for w, r in ways.items()} for kv, ways in shares.items()}
+        for f, shares in table.items()
+    }
+    result["expected_over_measured"] = {n: {w: round(e, 3) for w, e in ways.items()} for n, ways in expected.items()}
+    result["ratios"] = {group: [r for r in found if r["group"] == group] for group in summary.GOALS}
+    result["ratios"]["planning_share"] = next(round(g.figure, 4) for g in goals if g.name == "planning_share")
+    return goals
+
+
+def tokens(r: Result) -> dict[str, int]:
+    """The counts of a result."""
+    return {name: getattr(r, name) for name in COUNTS}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
