@@ -23,6 +23,9 @@ from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.types import TraceStep, Usage
 
+_TEXTS = 1 << 14
+"""How many texts an executor remembers the tokens of."""
+
 
 class LMCalls:
     """See the module's text."""
@@ -66,6 +69,8 @@ class LMCalls:
         found = self._tokens.get(spot)
         if found is None:
             assert model.target.tokens is not None
+            if len(self._tokens) >= _TEXTS:
+                self._tokens.clear()  # what returns all the time is soon back
             found = self._tokens[spot] = tuple(model.target.tokens.encode(text))
         return found
 

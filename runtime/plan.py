@@ -65,17 +65,19 @@ def beside_bound(computed: int, bound: int) -> str:
 
 @dataclass(slots=True)
 class PrefixTree:
-    """Calls in depth-first order; `shared[i]` is how many tokens call i has in common with a neighbour."""
+    """Calls in depth-first order. `joints[i]` is how many tokens call i has in common with the one before it,
+    `shared[i]` with either neighbour."""
 
     calls: list[ModelCall]
     shared: list[int]
+    joints: list[int]
 
     @staticmethod
     def of(calls: Iterable[ModelCall]) -> PrefixTree:
         ordered = sorted(calls, key=lambda c: c.ids)
         joints = [common_prefix(a.ids, b.ids) for a, b in itertools.pairwise(ordered)]
         padded = [0, *joints, 0]
-        return PrefixTree(ordered, [max(padded[i], padded[i + 1]) for i in range(len(ordered))])
+        return PrefixTree(ordered, [max(padded[i], padded[i + 1]) for i in range(len(ordered))], padded[: len(ordered)])
 
 
 class SharedPrefixes:
@@ -91,8 +93,10 @@ class SharedPrefixes:
     def plan(self, calls: Iterable[ModelCall]) -> list[ModelCall]:
         """The calls in the order in which to run them; their shared prefixes are retained from now on."""
         tree = PrefixTree.of(calls)
-        for call, length in zip(tree.calls, tree.shared, strict=True):
-            prefix = call.ids[:length]
+        prefix: tuple[int, ...] = ()
+        for call, length, joint in zip(tree.calls, tree.shared, tree.joints, strict=True):
+            if length != len(prefix) or joint < length:  # else it is the one before: kept once for all who share it
+                prefix = call.ids[:length]
             if prefix:
                 self._of_call[id(call)] = prefix
                 self._consumers[prefix] += 1
