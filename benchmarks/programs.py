@@ -139,9 +139,9 @@ def main() -> int:
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "machine": machine("torch", "numpy"),
         "settings": {"seed": args.seed, "scale": args.scale, "rows": args.rows, "max_running": RUNNING, "pool": 16},
+        "counts": COUNTS,
         "tokens": {
-            f: {kv: {w: tokens(r) for w, r in ways.items()} for kv, ways in found.items()}
-            for f, found in counted.items()
+            f: {kv: {w: tokens(r) for w, r in ways.items()} for kv, ways in m.items()} for f, m in counted.items()
         },
     }
     if not args.tokens:
@@ -156,9 +156,21 @@ def main() -> int:
         print(goal.line())
     if not args.busy:
         args.out.parent.mkdir(parents=True, exist_ok=True)
-        args.out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        args.out.write_text(lines(result), encoding="utf-8")
         print(f"wrote {args.out}")
     return 0 if all(goal.reached for goal in goals) else 1
+
+
+def lines(result: dict[str, Any]) -> str:
+    """JSON with a line for each part, and for each family of a part."""
+    parts = []
+    for name, value in result.items():
+        if name in ("tokens", "seconds", "expected_over_measured"):
+            inner = ",\n".join(f"  {json.dumps(key)}: {json.dumps(part)}" for key, part in value.items())
+            parts.append(f" {json.dumps(name)}: {{\n{inner}\n }}")
+        else:
+            parts.append(f" {json.dumps(name)}: {json.dumps(value)}")
+    return "{\n" + ",\n".join(parts) + "\n}\n"
 
 
 def seconds(
@@ -203,9 +215,9 @@ def seconds(
     return goals
 
 
-def tokens(r: Result) -> dict[str, int]:
-    """The counts of a result."""
-    return {name: getattr(r, name) for name in COUNTS}
+def tokens(r: Result) -> list[int]:
+    """The counts of a result, in the order of `COUNTS`."""
+    return [getattr(r, name) for name in COUNTS]
 
 
 if __name__ == "__main__":

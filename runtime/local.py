@@ -30,6 +30,7 @@ class LocalModel:
     def __init__(self, engine: TokenEngine, name: str, structured: bool | None = None) -> None:
         info = engine.info
         self.engine = engine
+        self.kv_tokens, self.block_size = info.kv_tokens, info.block_size
         self.mode = "exact" if info.exact else "fast"
         self.structured = structured if structured is not None else not getattr(engine, "scripted", False)
         self.target: Target = LocalTarget(

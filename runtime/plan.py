@@ -8,10 +8,9 @@ that share most run next to each other.
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lampc.runtime.models import Model, ModelCall
@@ -80,28 +79,56 @@ class PrefixTree:
         return PrefixTree(ordered, [max(padded[i], padded[i + 1]) for i in range(len(ordered))], padded[: len(ordered)])
 
 
+@dataclass(slots=True, eq=False)
+class _Held:
+    """A prefix that the model keeps for `consumers` calls; `ref` None once it was let go."""
+
+    ids: tuple[int, ...]
+    ref: Any
+    consumers: int = 0
+
+
 class SharedPrefixes:
-    """Holds on to shared prefixes while a planned call still needs them: each reference counts its
-    consumers and is released at the last one."""
+    """Holds on to shared prefixes while a planned call still needs them: each reference counts its consumers and is
+    released at the last one.
+
+    Where the model says how many tokens its KV cache holds (`kv_tokens`), no more is held than leaves room for the
+    longest call so far: what is held by a plan must never keep a call from running. The first ones in order are held,
+    the others stay cached as long as there is room.
+    """
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._consumers: Counter[tuple[int, ...]] = Counter()
-        self._refs: dict[tuple[int, ...], object] = {}
+        self._refs: dict[tuple[int, ...], _Held] = {}
         self._of_call: dict[int, tuple[int, ...]] = {}
+        self._consumes: dict[int, _Held] = {}
+        self._capacity: int = getattr(model, "kv_tokens", 0)
+        self._block: int = getattr(model, "block_size", 1)
+        self._longest = 0
+        self._size = 0  # tokens that references hold, or more
+        self._exact = False  # whether what was let go is out of it
 
     def plan(self, calls: Iterable[ModelCall]) -> list[ModelCall]:
         """The calls in the order in which to run them; their shared prefixes are retained from now on."""
         tree = PrefixTree.of(calls)
+        if self._capacity:
+            self._make_room(tree.calls)
         prefix: tuple[int, ...] = ()
+        last: tuple[int, ...] = ()  # that is held
         for call, length, joint in zip(tree.calls, tree.shared, tree.joints, strict=True):
             if length != len(prefix) or joint < length:  # else it is the one before: kept once for all who share it
                 prefix = call.ids[:length]
-            if prefix:
-                self._of_call[id(call)] = prefix
-                self._consumers[prefix] += 1
-                if prefix not in self._refs:
-                    self._refs[prefix] = self.model.retain(prefix)
+            if not prefix:
+                continue
+            self._of_call[id(call)] = prefix
+            held = self._refs.get(prefix)
+            if held is None:
+                if not self._fits(len(prefix) - common_prefix(prefix, last) + self._block):
+                    continue
+                held = self._refs[prefix] = _Held(prefix, self.model.retain(prefix))
+            held.consumers += 1
+            self._consumes[id(call)] = held
+            last = prefix
         return tree.calls
 
     def length(self, call: ModelCall) -> int:
@@ -110,22 +137,44 @@ class SharedPrefixes:
 
     def done(self, call: ModelCall) -> None:
         """A planned call has finished."""
-        prefix = self._of_call.pop(id(call), None)
-        if prefix is None:
+        self._of_call.pop(id(call), None)
+        held = self._consumes.pop(id(call), None)
+        if held is None:
             return
-        self._consumers[prefix] -= 1
-        if not self._consumers[prefix]:
-            del self._consumers[prefix]
-            self._release(prefix)
+        held.consumers -= 1
+        if not held.consumers and self._refs.get(held.ids) is held:
+            self._release(held)
 
     def close(self) -> None:
         """Release whatever is still held (a run that was cut short)."""
-        for prefix in list(self._refs):
-            self._release(prefix)
-        self._consumers.clear()
+        for held in list(self._refs.values()):
+            self._release(held)
         self._of_call.clear()
+        self._consumes.clear()
 
-    def _release(self, prefix: tuple[int, ...]) -> None:
-        ref = self._refs.pop(prefix, None)
-        if ref is not None:
-            self.model.release(ref)  # type: ignore[arg-type]
+    def _make_room(self, calls: Sequence[ModelCall]) -> None:
+        """Lets go what would be in the way of the longest call, those held last first."""
+        for call in calls:
+            most = call.sampling.max_tokens or self.model.target.info.context_length - len(call.ids)
+            self._longest = max(self._longest, len(call.ids) + max(most, len(call.score)) + self._block)
+        self._exact = False
+        while self._refs and not self._fits(0):
+            self._release(next(reversed(self._refs.values())))
+            self._exact = False
+
+    def _fits(self, more: int) -> bool:
+        """Whether so many more tokens may be held; they are counted if so."""
+        if not self._capacity:
+            return True
+        if self._size + more + self._longest > self._capacity and not self._exact:
+            self._size, self._exact = prefix_bound(self._refs) + len(self._refs) * self._block, True
+        if self._size + more + self._longest > self._capacity:
+            return False
+        self._size += more
+        return True
+
+    def _release(self, held: _Held) -> None:
+        del self._refs[held.ids]
+        if held.ref is not None:
+            self.model.release(held.ref)
+            held.ref = None

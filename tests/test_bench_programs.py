@@ -16,7 +16,7 @@ sys.path.insert(0, str(BENCHMARKS))
 from program_bench.calls import calls  # noqa: E402
 from program_bench.desk import RIVALS, Rival  # noqa: E402
 from program_bench.families import FAMILIES, workload  # noqa: E402
-from program_bench.measure import Result, run, without_cost  # noqa: E402
+from program_bench.measure import Result, run, tight, without_cost  # noqa: E402
 from program_bench.text import Words  # noqa: E402
 from program_bench.workload import Size, Workload  # noqa: E402
 
@@ -176,3 +176,15 @@ def test_what_has_no_scheduler_follows_no_script() -> None:
     assert handle.completion is not None
     assert handle.completion.text == "so it is"
     assert handle.completion.finish == "stop"
+
+
+@pytest.mark.parametrize("name", ["debate", "trials"])
+def test_a_plan_holds_no_more_than_lets_calls_run(name: str) -> None:
+    """With a tenth of the KV that would be filled, all rows still end well."""
+    work = small(name)
+    ample = run(work, simulated(), None)
+    info = EngineInfo("simulated", tokenizer().vocab_size, 1 << 14, 6144, 16, True, "simulated")
+    engine = SimulatedEngine(tokenizer(), info, without_cost, kv_tokens=tight(work, ample, 0.1))
+    found = run(work, engine, None)
+    assert (found.failed, found.outputs) == (0, ample.outputs)
+    assert found.live_blocks <= found.kv_blocks < ample.peak_blocks

@@ -77,3 +77,20 @@ def test_references_fall_to_zero_at_the_last_consumer(some: list[tuple[int, ...]
             assert any(ids[: len(held)] == held for ids in left), "held without a consumer"
         shared.done(done)
     assert model.held == []
+
+
+@given(prompts, st.integers(1, 4))
+def test_what_is_held_leaves_room_for_the_longest_call(some: list[tuple[int, ...]], block: int) -> None:
+    model = Retaining()
+    calls = [call(ids) for ids in dict.fromkeys(some)]
+    longest = max((len(c.ids) + c.sampling.max_tokens + block for c in calls), default=0)
+    for more in (0, 3, 10_000):
+        model.kv_tokens, model.block_size = longest + more, block  # type: ignore[attr-defined]
+        shared = SharedPrefixes(model)  # type: ignore[arg-type]
+        half = len(calls) // 2
+        ordered = [*shared.plan(calls[:half]), *shared.plan(calls[half:])]
+        assert sorted(c.ids for c in ordered) == sorted(c.ids for c in calls)
+        assert prefix_bound(model.held) + block * len(set(model.held)) <= more
+        for done in ordered:
+            shared.done(done)
+        assert model.held == []
