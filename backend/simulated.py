@@ -125,10 +125,12 @@ class SimulatedEngine(EngineCore):
     def like(engine: TokenEngine, cost: Callable[[StepShape], float], **changes: Any) -> "SimulatedEngine":
         """An engine without a model that schedules as `engine` does. `changes` are options that differ.
 
-        Raises Unsupported for an engine without a scheduler.
+        Raises Unsupported for an engine without a scheduler, or with K/V in host memory.
         """
         if not isinstance(engine, EngineCore):
             raise Unsupported(f"a {type(engine).__name__} has no scheduler to simulate")
+        if engine._tree.host is not None:
+            raise Unsupported("an engine that keeps K/V in host memory is not simulated; load it with host_kv_tokens=0")
         return SimulatedEngine(engine.tokenizer, engine.info, cost, **(settings(engine) | changes))
 
 

@@ -168,6 +168,9 @@ def test_what_has_no_scheduler_follows_no_script() -> None:
         play(engine)
     with pytest.raises(Unsupported, match="no scheduler"):
         SimulatedEngine.like(engine, without_cost)
+    two = load_engine(firefly_folder(), kv_tokens=1 << 10, host_kv_tokens=1 << 10)
+    with pytest.raises(Unsupported, match="host memory"):
+        SimulatedEngine.like(two, without_cost)
     fake = FakeEngine()
     script = play(fake)
     handle = fake.submit(Request((5, 6, 7)))
