@@ -1,0 +1,106 @@
+"""What the benchmark of programs makes of its results: ratios, goals, and the file."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
+sys.path.insert(0, str(BENCHMARKS))
+
+import programs  # noqa: E402
+from program_bench import summary  # noqa: E402
+from program_bench.measure import Result  # noqa: E402
+
+BASE = Result(
+    *("rag", "ours", 2.0, 2.0, 9, 9, 1000, 505, 495, 90, 600, 30, 0, 0, 100, 60, 50, 200, 500, 0.01, 0.01, 0),
+    *("a", "b", 0),
+)
+
+
+def ways(ours: float, **seconds: float) -> dict[str, Result]:
+    return {
+        "ours": replace(BASE, makespan=ours),
+        **{way: replace(BASE, way=way, makespan=taken) for way, taken in seconds.items()},
+    }
+
+
+TABLE = {
+    "rag": {"ample": ways(2.0, pool=4.0, sequential=20.0), "25 %": ways(2.0, pool=8.0)},
+    "chat": {"ample": ways(1.0, pool=0.5, sequential=2.0), "25 %": ways(1.0, pool=2.0)},
+    "few_shot": {"ample": ways(1.0, pool=6.0), "25 %": ways(1.0, pool=3.0)},
+}
+GROUPS = {"rag": "mixed", "chat": "mixed", "few_shot": "closed_sets"}
+
+
+def test_ratios_are_geometric_means_with_what_they_hang_on() -> None:
+    found = {(r["group"], r["kv"], r["against"]): r for r in summary.ratios(TABLE, GROUPS, 2)}
+    assert found["mixed", "ample", "pool"]["ratio"] == pytest.approx(1.0)
+    assert found["mixed", "25 %", "pool"]["ratio"] == pytest.approx(8**0.5, abs=1e-3)
+    assert found["mixed", "ample", "sequential"]["families"] == {"rag": 10.0, "chat": 2.0}
+    assert found["closed_sets", "ample", "pool"]["threads"] == 2
+    assert ("trials", "ample", "pool") not in found
+
+
+def test_goals_that_are_missed_say_so() -> None:
+    goals = {g.name: g for g in summary.time_goals(TABLE, summary.ratios(TABLE, GROUPS, 2))}
+    assert not goals["mixed, ample KV, over pool"].reached
+    assert goals["mixed, 25 % KV, over pool"].reached
+    assert goals["closed_sets, ample KV, over pool"].line().startswith("reached")
+    assert goals["mixed, ample KV, over pool"].line().startswith("MISSED")
+    assert goals["planning_share"].figure == pytest.approx(0.02)
+    over, failed = summary.token_goals(TABLE)
+    assert (over.figure, over.reached) == (pytest.approx(0.01), True)
+    assert failed.reached
+    worse = {"rag": {"ample": {"ours": replace(BASE, computed_tokens=600, failed=1)}}}
+    assert not any(g.reached for g in summary.token_goals(worse))
+    assert summary.estimate_goal({"rag": 0.8, "chat": 1.2}).reached
+    assert not summary.estimate_goal({"rag": 0.7, "chat": 1.0}).reached
+
+
+def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> int:
+    monkeypatch.setenv("LAMPC_BENCH_CACHE", str(tmp_path / "cache"))
+    small = ("--family", "judge", "--scale", "0.05", "--rows", "0.15", "--out", str(tmp_path / "programs.json"))
+    monkeypatch.setattr(sys, "argv", ["programs.py", *small, *arguments])
+    return programs.main()
+
+
+def test_counts_need_no_model(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(programs, "ABLATIONS", ("cse", "plan"))
+    monkeypatch.setattr(programs, "SHARES", {"25 %": 0.25})
+    assert bench(monkeypatch, tmp_path, "--tokens") == 0
+    found = json.loads((tmp_path / "programs.json").read_text())
+    columns = {
+        way: dict(zip(found["counts"], row, strict=True)) for way, row in found["tokens"]["judge"]["ample"].items()
+    }
+    assert columns["ours"]["computed_tokens"] == columns["ours"]["bound"]
+    assert columns["sequential"]["computed_tokens"] == columns["sequential"]["prompt_tokens"]
+    assert {"pool", "by_op", "online", "ours without cse", "ours without plan"} <= set(columns)
+    assert set(found["tokens"]["judge"]) == {"ample", "25 %"}
+    assert found["ratios"] == {"tokens_over_bound": 0.0}
+    assert "seconds" not in found
+    assert "reached  tokens_over_bound" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_the_timed_engine_counts_as_the_simulator_does(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench(monkeypatch, tmp_path, "--cpu")
+    assert "expected" in capsys.readouterr().out
+    assert not (tmp_path / "programs.json").exists()
+
+
+def test_a_machine_under_load_is_refused(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(programs.os, "getloadavg", lambda: (7.0, 7.0, 7.0))
+    with pytest.raises(SystemExit):
+        bench(monkeypatch, tmp_path)
+    assert "the load is 7.0" in capsys.readouterr().err
