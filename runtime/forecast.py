@@ -72,10 +72,12 @@ def forecast(
     assignment: Assignment,
     folder: Path | None = None,
     record: Path | None = None,
+    brought: Mapping[str, Any] | None = None,
 ) -> Forecast | None:
     """The run on `rows`, foreseen; None if one of the program's models has no steps to foresee (an endpoint, Python
     code, an engine without a scheduler). Engines whose costs are not known are measured first (`folder`: where
-    costs are kept). With `record` the schedule is recorded in that folder as a run is, by the clocks of the engines."""
+    costs are kept). With `record` the schedule is recorded in that folder as a run is, by the clocks of the engines.
+    `brought` are stores of retrievers that objects of a Python program bring, by symbol."""
     exe = session.executable(module, entry, assignment)
     names = sorted({op.model.name for op in exe.module.body.ops if isinstance(op, DefPredictor)})
     bounds = bind_predictors(exe.module, assignment)
@@ -103,7 +105,7 @@ def forecast(
     begun = time.process_time()
     out = Forecast(len(rows))
     with Client(desk) as client, Accounts(bus, models.values()) as accounts, recorded(record, desk):
-        services = Services(client, views.__getitem__, session.retrieval, session.base, session.seed)
+        services = Services(client, views.__getitem__, session.retrieval, session.base, session.seed, brought or {})
         executor = Executor(services, session.max_live)
         executor.host = guessed_host
         outcomes = executor.run([(Cell(row, assignment), exe) for row in rows])

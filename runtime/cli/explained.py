@@ -93,7 +93,15 @@ class Explained:
 
         loaded = self.loaded
         record = self.record / "plan" if self.record is not None else None
-        found = forecast(self.session, loaded.module, self.rows, self.entry, loaded.assignment, record=record)
+        found = forecast(
+            self.session,
+            loaded.module,
+            self.rows,
+            self.entry,
+            loaded.assignment,
+            record=record,
+            brought=loaded.unit.retrievers,
+        )
         if found is not None:
             return _foreseen(found)
         guessed = estimate(self.session, loaded.module, self.rows, self.entry, loaded.assignment, loaded.base)
