@@ -13,7 +13,7 @@ class EngineInfo:
     """Facts that planners need.
 
     `kv_bytes_per_token` in bytes over all layers; `block_size` in tokens; `kv_tokens` is how many tokens the KV cache
-    holds, 0 for an engine without one. `digest` names weights, tokenizer
+    holds, 0 for an engine without one; `adapters` are those that requests may name. `digest` names weights, tokenizer
     and numerics: two engines with equal digests give equal tokens for equal requests.
     """
 
@@ -25,6 +25,7 @@ class EngineInfo:
     exact: bool
     digest: str
     kv_tokens: int = 0
+    adapters: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -275,8 +275,9 @@ class Drawn:
 
 def check_request(request: Request, info: EngineInfo) -> None:
     """Raises Unsupported, ContextTooLong or ValueError if an engine cannot run this request."""
-    if request.adapter is not None:
-        raise Unsupported("Request.adapter is not supported by this version; leave it None")
+    if request.adapter is not None and request.adapter not in info.adapters:
+        loaded = ", ".join(map(repr, info.adapters)) or "none, since the engine was loaded without `adapters`"
+        raise Unsupported(f"Request.adapter is {request.adapter!r}; loaded: {loaded}")
     prompt = request.ids
     check_ids(prompt, info.vocab_size, "prompt")
     check_ids(request.forced, info.vocab_size, "forced")

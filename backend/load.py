@@ -1,7 +1,7 @@
 """From a checkpoint folder to an engine."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
@@ -10,13 +10,14 @@ import torch
 
 from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.engine import PagedEngine
-from lampc.backend.errors import CheckpointError
+from lampc.backend.errors import CheckpointError, Unsupported
 from lampc.backend.hooks import Hook
 from lampc.backend.kernel_choice import Backend, check_backend, choose_kernels, usual_device
 from lampc.backend.kv_cache import bytes_per_token
 from lampc.backend.memory import available_bytes, default_kv_tokens
 from lampc.backend.models.checkpoint import Checkpoint
 from lampc.backend.models.fields import Fields
+from lampc.backend.models.lora import Adapters
 from lampc.backend.models.registry import Model, check_model, resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
@@ -49,6 +50,7 @@ def load_engine(
     patience: int = 64,
     block_size: int = 16,
     hooks: Sequence[Hook] = (),
+    adapters: Mapping[str, Path | str] | None = None,
     tensor_parallel: int | None = None,
     rank_timeout: float = 30.0,
 ) -> TokenEngine:
@@ -71,6 +73,9 @@ def load_engine(
     of bfloat16's memory, a quarter of float32's, and not quite the same results. `weight_dtype` "int8" does so with
     the weights of linear layers, the output projection among them, with a scale per output (`lampc.backend.int8`);
     embeddings, norms and biases stay as they are, and so does what is computed with.
+    `adapters` are LoRA adapters by name, each in a folder as PEFT saves it (`lampc.backend.models.lora`): a request
+    may name one. Layers are then computed by torch, or torch with native products; Triton's kernels, several ranks and
+    K/V in host memory do without adapters.
     `tensor_parallel` splits the model over 1, 2, 4 or 8 ranks, which are started here or by torchrun; a rank may keep
     the others waiting for `rank_timeout` seconds. In exact mode any number of ranks, 1 included, gives the same bits;
     None, the default, computes unsplit and gives others. See `docs/tensor-parallel.md`.
@@ -91,6 +96,8 @@ def load_engine(
     if host_kv_tokens and (kind == "naive" or not prefix_cache):
         raise ValueError("host_kv_tokens needs kind='paged' and prefix_cache=True; leave it 0, or set these")
     check_backend(backend, kind)
+    if adapters and (backend == "triton" or tensor_parallel is not None or host_kv_tokens):
+        raise Unsupported("adapters are for one rank, without Triton's kernels or K/V in host memory; leave these out")
     device = device or usual_device(backend)
     if kind == "naive" and device != "cpu":
         raise ValueError("the naive engine runs on the CPU only; leave device='cpu'")
@@ -114,8 +121,11 @@ def load_engine(
     rows = Rows(exact, native=kernels.native, int8=weight_dtype == "int8", triton=kernels.triton)
     model: Model | Outline
     if tensor_parallel is None:
-        model = whole = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length))
+        lora = Adapters(adapters, where, number, rows) if adapters else None
+        model = whole = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length, lora))
         check_model(model)
+        if lora is not None and getattr(model, "adapters", None) is not lora:
+            raise Unsupported(f"{path}: models of this architecture take no adapters; leave `adapters` out")
         weights.check_all_read()
     else:
         model = team.outline(tensor_parallel, model_class, fields, context_length)
@@ -139,6 +149,8 @@ def load_engine(
     )
     if tensor_parallel is not None:
         more = (*more, team.numerics(tensor_parallel, exact))
+    elif lora is not None:
+        more = (*more, lora.digest)
     info = EngineInfo(
         name=folder.resolve().name,
         vocab_size=model.vocab_size,
@@ -147,6 +159,7 @@ def load_engine(
         block_size=block_size,
         exact=exact,
         digest=hashlib.sha256("\0".join((*parts, *more)).encode()).hexdigest()[:32],
+        adapters=tuple(sorted(adapters or ())),
     )
     if kind == "naive":
         return NaiveEngine(whole, tokenizer, info, rows, int8=int8, hooks=hooks)

@@ -178,6 +178,8 @@ class NaiveEngine:
     def _advance(self, job: Job) -> None:
         first, begin = job.next_logits, self._clock()
         rows = list(range(first, len(job.ids)))
+        if (adapters := getattr(self._model, "adapters", None)) is not None:
+            adapters.use({} if job.request.adapter is None else {job.request.adapter: range(len(job.ids))})
         drawn = resolve([Want(job, first, rows)], self.logits(job.ids, rows).numpy())[0]
         now = self._clock()
         prefilling = job.handle.state is State.PREFILLING

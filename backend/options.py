@@ -21,7 +21,7 @@ class Options(TypedDict, total=False):
     (0), from which all draws come, together with the prompt; `forced`, a text or token ids that the generation begins
     with; `priority` (higher first); `timeout` in seconds; `logprobs`, `prompt_logprobs` and `top_logprobs` as in
     `Request`. What the text may be says one of `json_schema` (a schema, or its text), `regex`, `choice` (texts, one of
-    which it is) and `grammar` (Lark, see `lampc.backend.grammar.compiled`).
+    which it is) and `grammar` (Lark, see `lampc.backend.grammar.compiled`). `adapter` names one that was loaded.
     """
 
     temperature: float
@@ -45,6 +45,7 @@ class Options(TypedDict, total=False):
     regex: str | None
     choice: Sequence[str] | None
     grammar: str | None
+    adapter: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,7 @@ class Wanted:
     regex: str | None = None
     choice: Sequence[str] | None = None
     grammar: str | None = None
+    adapter: str | None = None
 
     def __post_init__(self) -> None:
         for name, least in (("n", 1), ("seed", None), ("priority", None), ("top_logprobs", 0)):
@@ -112,6 +114,7 @@ class Wanted:
                 priority=self.priority,
                 deadline=deadline,
                 grammar=grammar,
+                adapter=self.adapter,
                 logprobs=self.logprobs,
                 prompt_logprobs=self.prompt_logprobs and fork == 0,
                 top_logprobs=self.top_logprobs,

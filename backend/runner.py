@@ -23,6 +23,7 @@ from lampc.backend.transfer import Transfer, copy_seconds, make_transfer
 
 if TYPE_CHECKING:
     from lampc.backend.kernels.graphs import DecodeGraphs, Forward
+    from lampc.backend.models.lora import Adapters
 
 Out = TypeVar("Out")
 
@@ -34,6 +35,7 @@ class TorchRunner:
         self, model: Model, rows: Rows, slots: int, device: torch.device, dtype: torch.dtype, int8: bool = False
     ) -> None:
         self._model = model
+        self._adapters: Adapters | None = getattr(model, "adapters", None)
         self._greedy = greedy(model)
         self._resolve = _resolver(rows.triton)
         self._inference = torch.inference_mode()
@@ -81,6 +83,8 @@ class TorchRunner:
 
     def _prepare(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
         """Ids, positions, attention and the rows whose logits are wanted."""
+        if self._adapters is not None:
+            self._adapters.use(_places(plan))
         if plan.other_wants or plan.other_chunks:
             return self._mixed(plan)
         lanes, rows = plan.lanes, len(plan.decoding)
@@ -120,6 +124,21 @@ class TorchRunner:
             wanted = inputs.want(rows + len(more))
         wanted[rows : rows + len(more)] = more
         return *inputs.first(count), attend, inputs.rows(rows + len(more))
+
+
+def _places(plan: Plan) -> dict[str, list[int]]:
+    """The rows of a step by the adapters of their requests."""
+    found: dict[str, list[int]] = {}
+    row = len(plan.decoding)
+    for i, job in enumerate(plan.decoding):
+        if job.request.adapter is not None:
+            found.setdefault(job.request.adapter, []).append(i)
+    for chunk in plan.other_chunks:
+        size = chunk.end - chunk.start
+        if chunk.job.request.adapter is not None:
+            found.setdefault(chunk.job.request.adapter, []).extend(range(row, row + size))
+        row += size
+    return found
 
 
 def _resolver(triton: bool) -> Callable[[Sequence[Want], torch.Tensor], list[Drawn]]:

@@ -279,8 +279,8 @@ class Scheduler:
 
     def _hold(self, job: Job) -> Cursor:
         """Holds what is there of a job's path."""
-        if not self._prefix_cache:
-            job.root = self.tree.new_root()
+        adapter = job.request.adapter
+        job.root = self.tree.named_root(adapter) if self._prefix_cache else self.tree.new_root()
         return self.tree.hold(*self.tree.match(job.ids, job.root))
 
     def _make_room(self, plan: Plan) -> None:

@@ -39,7 +39,7 @@ class ShrinkingTrie(Trie):
             self._truncate(node, max(node.needed, node.written))
             if last is None and node.ids:
                 last = node
-            if parent is None and node is not self.root and node.locks == 0:
+            if parent is None and node.locks == 0 and node not in self._named.values():
                 self._drop(node)
             node = parent
         self._offer(last)

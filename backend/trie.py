@@ -26,6 +26,7 @@ class Trie:
         self._clock = 0
         self._watched: list[Edge] | None = None
         self.root = self.new_root()
+        self._named: dict[str | None, Node] = {None: self.root}
 
     @property
     def copies(self) -> Copies | None:
@@ -37,6 +38,12 @@ class Trie:
         root = Node(None, 0, [], [])
         self._roots.add(root)
         return root
+
+    def named_root(self, name: str | None) -> Node:
+        """The root of all that is computed with an adapter, and without one; such roots stay."""
+        if name not in self._named:
+            self._named[name] = self.new_root()
+        return self._named[name]
 
     def watch(self) -> list[Edge]:
         """A list that gets every edge that is new from now on, for one who takes them out again."""

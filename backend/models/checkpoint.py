@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
 
@@ -9,6 +10,9 @@ from lampc.backend.models.fields import Fields
 from lampc.backend.models.layers import Linear
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
+
+if TYPE_CHECKING:
+    from lampc.backend.models.lora import Adapters
 
 Projection = tuple[torch.Tensor, torch.Tensor | None]
 """Weight [N, K] and bias [N]."""
@@ -27,6 +31,7 @@ class Checkpoint:
     dtype: torch.dtype
     rows: Rows
     context_length: int | None = None
+    adapters: "Adapters | None" = None
 
     def tensor(self, name: str, *shape: int) -> torch.Tensor:
         """A tensor of exactly this shape. Raises CheckpointError."""

@@ -58,6 +58,7 @@ class Decoder:
         self.layers, self.heads, self.kv_heads, self.head_dim = c.layers, c.heads, c.kv_heads, c.head_dim
         self.windows = c.windows
         self.scores = Scores(c.score_divisor or c.head_dim, c.score_cap)
+        self.adapters = source.adapters
         self._compute = _layers(c, read_weights(c, source), source)
 
     @classmethod
@@ -88,6 +89,10 @@ class Decoder:
 
 
 def _layers(config: DecoderConfig, weights: DecoderWeights, source: Checkpoint) -> Layers:
+    if source.adapters is not None:
+        layers: Layers = TorchLayers(config, weights, source.rows, source.adapters)
+        source.adapters.check_all_read()
+        return layers
     if source.rows.triton:
         from lampc.backend.kernels.decoder import TritonLayers  # nobody else pays for triton
 

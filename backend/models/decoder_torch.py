@@ -1,5 +1,6 @@
 """A decoder's layers in torch; attention stays the caller's."""
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -8,18 +9,24 @@ import torch
 from lampc.backend.models.experts import Experts, Feed, MlpWeights
 from lampc.backend.models.layers import Attend, Linear, Mlp, picked, rms_norm, rotate, scaled, soft_cap
 from lampc.backend.models.rows import Rows
+from lampc.backend.models.targets import Target, Targets
 
 if TYPE_CHECKING:
     from lampc.backend.models.decoder_config import DecoderConfig
     from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
+    from lampc.backend.models.lora import Adapters
+
+
+Around = Callable[[Feed, Sequence[Target], int], Feed]
+"""What adapters make of a product: see `lampc.backend.models.lora.Adapters.around`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layer:
     norm: torch.Tensor | None
-    qkv: Linear
+    qkv: Feed
     qk_norm: torch.Tensor | None
-    o: Linear
+    o: Feed
     after_norm: torch.Tensor | None
     mlp_norm: torch.Tensor | None
     feed: Feed
@@ -30,29 +37,44 @@ class _Layer:
 class TorchLayers:
     """See `lampc.backend.models.decoder.Layers`."""
 
-    def __init__(self, config: "DecoderConfig", weights: "DecoderWeights", rows: Rows) -> None:
+    def __init__(
+        self, config: "DecoderConfig", weights: "DecoderWeights", rows: Rows, adapters: "Adapters | None" = None
+    ) -> None:
         self.config = config
         self.rows = rows
         self.embed = weights.embed
-        self.layers = [
-            _Layer(
-                w.norm,
-                Linear(*w.qkv, rows),
-                w.qk_norm,
-                Linear(*w.o, rows),
-                w.after_norm,
-                w.mlp_norm,
-                _feed(config, w, rows),
-                w.after_mlp_norm,
-                config.is_local(i),
-            )
-            for i, w in enumerate(weights.layers)
-        ]
+        around = _plain if adapters is None else adapters.around
+        self.layers = [self._layer(i, w, around) for i, w in enumerate(weights.layers)]
         self.norm = weights.norm
         self.head = Linear(*weights.head, rows)
         self.tables = {False: (weights.cos, weights.sin)}
         if weights.local is not None:
             self.tables[True] = weights.local
+
+    def _layer(self, number: int, w: "LayerWeights", around: Around) -> _Layer:
+        c, rows, targets = self.config, self.rows, Targets(self.config, number)
+
+        def mlp(weights: MlpWeights, around: Around) -> Mlp:
+            gate_up = around(Linear(*weights.gate_up, rows), targets.gate_up, c.hidden)
+            return Mlp(gate_up, around(Linear(*weights.down, rows), targets.down, c.intermediate), c.activation)
+
+        feed: Feed
+        if isinstance(w.mlp, MlpWeights):
+            feed = mlp(w.mlp, around)
+        else:
+            router = Linear(w.mlp.router, None, rows, rounded=False)
+            feed = Experts(w.mlp.mixture, router, [mlp(one, _plain) for one in w.mlp.experts])
+        return _Layer(
+            norm=w.norm,
+            qkv=around(Linear(*w.qkv, rows), targets.qkv, c.hidden),
+            qk_norm=w.qk_norm,
+            o=around(Linear(*w.o, rows), targets.o, c.heads * c.head_dim),
+            after_norm=w.after_norm,
+            mlp_norm=w.mlp_norm,
+            feed=feed,
+            after_mlp_norm=w.after_mlp_norm,
+            local=c.is_local(number),
+        )
 
     def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "_TorchPass":
         """Begins a pass of ids and positions [M]."""
@@ -112,11 +134,5 @@ class _TorchPass:
         return ids, logits.gather(1, ids.unsqueeze(1)).squeeze(1)
 
 
-def _feed(c: "DecoderConfig", layer: "LayerWeights", rows: Rows) -> Feed:
-    def mlp(weights: MlpWeights) -> Mlp:
-        return Mlp(Linear(*weights.gate_up, rows), Linear(*weights.down, rows), c.activation)
-
-    w = layer.mlp
-    if isinstance(w, MlpWeights):
-        return mlp(w)
-    return Experts(w.mixture, Linear(w.router, None, rows, rounded=False), [mlp(one) for one in w.experts])
+def _plain(product: Feed, targets: Sequence[Target], width: int) -> Feed:
+    return product

@@ -8,7 +8,7 @@ import torch
 from lampc.backend.models.checkpoint import Checkpoint, Projection
 from lampc.backend.models.decoder_config import DecoderConfig
 from lampc.backend.models.experts import ExpertWeights, Mixture, MlpWeights
-from lampc.backend.models.rope import rotary_rows
+from lampc.backend.models.targets import qkv_order
 from lampc.backend.models.weights import Weights
 
 
@@ -90,9 +90,7 @@ def _layer(c: DecoderConfig, source: Checkpoint, layer: int) -> LayerWeights:
     if c.fused:
         qkv = {f"{attention}.qkv_proj": q + 2 * kv}
     weight, bias = source.projection(qkv, c.hidden, c.qkv_bias)
-    if c.rotary is not None:
-        rows = rotary_rows(c.heads + c.kv_heads, c.head_dim, c.rotary)
-        order = torch.cat([rows, torch.arange(q + kv, q + 2 * kv)]).to(weight.device)
+    if (order := qkv_order(c)) is not None:
         weight, bias = weight[order], None if bias is None else bias[order]
     qk_norm = None
     if (found := head_norms(c, source, attention)) is not None:

@@ -53,8 +53,8 @@ def rms_norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
 class Mlp:
     """A gated feed-forward part: x [M, hidden] to [M, 2 * I], gate and up side by side, and back."""
 
-    gate_up: Linear
-    down: Linear
+    gate_up: Callable[[torch.Tensor], torch.Tensor]
+    down: Callable[[torch.Tensor], torch.Tensor]
     activation: Activation = "silu"
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:

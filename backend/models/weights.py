@@ -19,7 +19,8 @@ _STORED = (torch.float32, torch.bfloat16, torch.float16)
 class Weights:
     """Reads tensors lazily and checks what it reads. Raises CheckpointError, naming file and tensor."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, single: str = SINGLE) -> None:
+        """`single` is the name of the file of a folder without an index."""
         self._files: dict[str, Path] = {}
         self._open: dict[Path, Any] = {}
         self._unread: set[str] = set()
@@ -32,7 +33,7 @@ class Weights:
             self.paths = sorted({folder / name for name in table.values()})
             self._files = {name: folder / file for name, file in table.items()}
         else:
-            self.paths = [folder / SINGLE]
+            self.paths = [folder / single]
         for path in self.paths:
             names = self._reader(path).keys()
             if not index.exists():
@@ -55,6 +56,10 @@ class Weights:
 
     def __contains__(self, name: str) -> bool:
         return name in self._files
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """That of a tensor that is there."""
+        return tuple(self._reader(self._files[name]).get_slice(name).get_shape())
 
     def get(
         self,

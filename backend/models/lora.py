@@ -1,0 +1,106 @@
+"""Low-rank adapters that are served together (Hu et al., arXiv 2106.09685): which rows an adapter is for is said before
+each pass.
+
+A weight W [N, K] becomes W + scale * B A for those rows, with A [r, K] and B [N, r]; what is computed is W x, and then
+scale * B (A x) on top. All products go through the rows' scheme: a row's bits do not depend on the others' adapters.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lampc.backend.errors import CheckpointError, Unsupported
+from lampc.backend.models.experts import Feed
+from lampc.backend.models.fields import Fields
+from lampc.backend.models.layers import Linear
+from lampc.backend.models.rows import Rows
+from lampc.backend.models.targets import Target
+from lampc.backend.models.weights import Weights
+from lampc.backend.tokenizer import read_json
+
+CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
+_PREFIX = "base_model.model."
+_OFF = ("use_dora", "fan_in_fan_out", "lora_bias", "modules_to_save", "alpha_pattern", "layer_replication")
+
+
+@dataclass(frozen=True, slots=True)
+class _Delta:
+    """What one adapter adds to outputs `first` .. `first` + `size` - 1; the scale is in `up`."""
+
+    down: Linear
+    up: Linear
+    first: int
+    size: int
+
+
+class Adapters:
+    """Adapters by name, each from a folder as PEFT saves it. Raises CheckpointError or Unsupported."""
+
+    def __init__(self, folders: Mapping[str, Path | str], device: torch.device, dtype: torch.dtype, rows: Rows) -> None:
+        self._alphas = {name: _config(Path(folder) / CONFIG) for name, folder in folders.items()}
+        self._files = {name: Weights(Path(folder), TENSORS) for name, folder in folders.items()}
+        self._device, self._dtype, self._rows = device, dtype, rows
+        self._places: dict[str, torch.Tensor] = {}
+
+    @property
+    def digest(self) -> str:
+        """Names the contents of all adapters, and what they are called."""
+        parts = [f"{name} {file.digest()} {self._alphas[name]}" for name, file in sorted(self._files.items())]
+        return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:32]
+
+    def use(self, places: Mapping[str, Sequence[int]]) -> None:
+        """The rows of the next pass that each adapter is for; others go without."""
+        self._places = {
+            name: torch.tensor(rows, dtype=torch.int64, device=self._device) for name, rows in places.items() if rows
+        }
+
+    def around(self, product: Feed, targets: Sequence[Target], width: int) -> Feed:
+        """A product of rows [M, width], with what adapters add to it; the product itself if none does."""
+        deltas = {name: found for name in self._files if (found := self._deltas(name, targets, width))}
+        if not deltas:
+            return product
+
+        def adapted(x: torch.Tensor) -> torch.Tensor:
+            y = product(x)
+            for name, rows in self._places.items():
+                for d in deltas.get(name, ()):
+                    some = slice(d.first, d.first + d.size)
+                    y[rows, some] = y[rows, some] + d.up(d.down(x[rows]))
+            return y
+
+        return adapted
+
+    def _deltas(self, name: str, targets: Sequence[Target], width: int) -> list[_Delta]:
+        file, (alpha, root), found = self._files[name], self._alphas[name], []
+        for target, first, size, order in targets:
+            at = f"{_PREFIX}{target}.lora_"
+            if f"{at}A.weight" not in file:
+                continue
+            rank = file.shape(f"{at}A.weight")[0]
+            a = file.get(f"{at}A.weight", (rank, width), self._device, self._dtype)
+            b = file.get(f"{at}B.weight", (size, rank), self._device, torch.float32)
+            b = (b * (alpha / (rank**0.5 if root else rank))).to(self._dtype)
+            up = Linear(b if order is None else b[order], None, self._rows, rounded=False)
+            found.append(_Delta(Linear(a, None, self._rows, rounded=False), up, first, size))
+        return found
+
+    def check_all_read(self) -> None:
+        """Raises CheckpointError if an adapter changes something that the model does not have, or not by adapters."""
+        for file in self._files.values():
+            file.check_all_read()
+
+
+def _config(path: Path) -> tuple[float, bool]:
+    """The factor alpha, and whether it is divided by the root of the rank."""
+    if not path.is_file():
+        raise CheckpointError(f"{path}: no such file; give the folder that PEFT saved an adapter to")
+    fields = Fields(read_json(path), path)
+    fields.only("peft_type", "LORA")
+    fields.only("bias", "none")
+    for name in _OFF:
+        if fields.values.get(name):
+            raise Unsupported(f"{path}: {name} is {fields.values[name]!r}; supported here: no such entry")
+    return fields.number("lora_alpha", 8.0), fields.flag("use_rslora")
