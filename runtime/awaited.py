@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir.errors import LMTransportError
+from lampc.runtime.making import inside
 from lampc.runtime.models import Answer, ModelCall, failed
 from lampc.runtime.providers.looping import LoopThread
 from lampc.runtime.remote import message
@@ -75,6 +76,7 @@ class AwaitedModel:
         first = calls[0]
         messages = [message(*turn) for turn in first.messages]
         drawing.set(first.draw)
+        inside.set(True)
         try:
             given = await self._aforward(**self._arguments(first, len(calls), messages))
             found = self._read(given, messages)[: len(calls)]

@@ -19,6 +19,7 @@ from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
 from lampc.ir.runner import Choose, Spoken
 from lampc.runtime.eager import SessionCompleter
+from lampc.runtime.making import inside
 from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver, awaiting_in, calls_of
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Dispatcher:
     def submit(self, calls: Sequence[EagerCall]) -> Future[list[EagerAnswer]]:
         """The same without waiting."""
         future: Future[list[EagerAnswer]] = Future()
-        if threading.current_thread() is self._thread:  # a model's own code asks, while this thread waits for it
+        if inside.get() or threading.current_thread() is self._thread:  # that thread may be waiting for this code
             threading.Thread(
                 target=contextvars.copy_context().run, args=(_answer, [(calls, future)], self.completer), daemon=True
             ).start()

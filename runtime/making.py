@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lampc.runtime.calls import CallDesk
     from lampc.runtime.client import Client
 
+inside: contextvars.ContextVar[bool] = contextvars.ContextVar("lampc_inside_model", default=False)
+"""Whether the code of a model is under way here: somebody waits for it, who must not be waited for."""
 CALLS, SECONDS = 2, 0.005
 """A model waits if that many calls in a row took so long each, most of it without computing."""
 
@@ -35,8 +37,13 @@ class Pace:
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[None]:
+        """Around a call of the code."""
         wall, computing = time.perf_counter(), time.thread_time()
-        yield
+        token = inside.set(True)
+        try:
+            yield
+        finally:
+            inside.reset(token)
         wall, computing = time.perf_counter() - wall, time.thread_time() - computing
         self._waited = self._waited + 1 if wall > SECONDS and computing < wall / 2 else 0
 

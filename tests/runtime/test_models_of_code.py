@@ -182,3 +182,29 @@ def test_threads_are_answered_while_another_one_makes_new_sessions() -> None:
         thread.join(10)
     assert not any(t.is_alive() for t in threads)
     assert set(map(str, found)) == {"A"}
+
+
+@pytest.mark.parametrize("awaited", [False, True])
+def test_code_that_waits_may_ask_other_models_in_its_turn(awaited: bool) -> None:
+    inner = Blocks()
+
+    class Asks(lampc.BaseLM):
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            return asyncio.run(self.ask())
+
+        async def ask(self) -> str:
+            await asyncio.sleep(0.01)
+            return "[[ ## answer ## ]]\n" + (await lampc.Predict(QA).acall(question="z", lm=inner)).answer
+
+    class Later(Asks):
+        async def aforward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            return await self.ask()
+
+    async def main() -> list[str]:
+        made = await asyncio.gather(*(lampc.Predict(QA).acall(question=e.question) for e in ROWS[:8]))
+        return [p.answer for p in made]
+
+    with lampc.context(lm=(Later if awaited else Asks)("asks")):
+        for _ in range(2):
+            assert asyncio.run(main()) == ["A"] * 8
+        assert [p.answer for p in lampc.Predict(QA).batch(ROWS[:8])] == ["A"] * 8
