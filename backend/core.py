@@ -343,7 +343,7 @@ class EngineCore:
             self._tell()
         if handle.completion is None and job.failure:
             self._finish(job, "error", job.failure)
-        if handle.completion is None and (job.output.done or not job.plain):
+        if handle.completion is None and (job.output.done or job.request.score):
             self._end(job, token)
 
     def _end(self, job: Job, token: int | None) -> None:

@@ -36,6 +36,7 @@ class Job:
         "first_row",
         "follow",
         "forced",
+        "greedy",
         "handle",
         "ids",
         "lane",
@@ -100,8 +101,10 @@ class Job:
             request.logprobs or bool(request.score) or request.prompt_logprobs or request.top_logprobs > 0
         )
         sampling = request.sampling
-        # Whether each of its tokens is the likeliest, and nothing else is wanted of the logits.
-        self.plain = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs or matcher is not None)
+        # Whether each of its tokens is the likeliest, of those that its grammar takes or, if `plain`, of all, and
+        # nothing else is wanted of the logits.
+        self.greedy = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs)
+        self.plain = self.greedy and matcher is None
         self.first_row = 0 if request.prompt_logprobs else self.prompt_len - 1
         self.watermark = 0
         self.computed = 0
@@ -167,26 +170,33 @@ class Job:
         self.handle.sent_before.append(token)
         if self.matcher is not None:
             self.untold.append(token)
-            if self.matcher.take(token):
-                self.ids += self._force()
-            else:
+            if not self.matcher.take(token):
                 self.failure = f"the grammar cannot go on: {self.matcher.failure}"
+            elif forced := self._force():
+                self.ids += forced
             if self.wants_logprobs:
                 self.follow = tuple(self.ids)
         return True
 
     def _force(self) -> list[int]:
         """Takes the tokens that must follow, as far as there is room for them."""
-        assert self.matcher is not None
+        matcher, output = self.matcher, self.output
+        assert matcher is not None
+        if matcher.ended:
+            output.end()
+            return []
+        tokens = [] if output.done else matcher.forced()
+        if not tokens:
+            return tokens
         forced = []
-        for token in [] if self.output.done else self.matcher.forced():
-            if self.output.done:
+        for token in tokens:
+            if output.done:
                 break
-            self.output.push(token, forced=True)
+            output.push(token, forced=True)
             forced.append(token)
         else:
-            if self.matcher.ended:
-                self.output.end()
+            if matcher.ended:
+                output.end()
         self.forced += len(forced)
         self.untold += forced
         self.handle.sent_before += forced

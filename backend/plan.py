@@ -80,6 +80,12 @@ class Plan:
         drawing = (want.job for want in self.other_wants if want.draws)
         return [job.matcher for job in (*self.decoding, *drawing) if job.matcher is not None]
 
+    @property
+    def greedy(self) -> bool:
+        """Whether all that is wanted are the likeliest tokens, maybe of those that grammars take."""
+        jobs = (*self.decoding, *(want.job for want in self.other_wants if want.draws))
+        return len(jobs) == len(self.decoding) + len(self.other_wants) and all(job.greedy for job in jobs)
+
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""
         others = (x.job for part in (self.other_chunks, self.other_wants) for x in part)

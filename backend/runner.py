@@ -15,7 +15,8 @@ from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Model, greedy
 from lampc.backend.models.rows import Rows
 from lampc.backend.plan import Plan, Want
-from lampc.backend.sampler import drawn, resolve
+from lampc.backend.request import Sampling
+from lampc.backend.sampler import Draw, draw_rows, drawn, resolve
 from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
 from lampc.backend.swap_rule import SwapRule
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lampc.backend.models.lora import Adapters
 
 Out = TypeVar("Out")
+_LIKELIEST = Sampling()
 
 
 class TorchRunner:
@@ -37,6 +39,7 @@ class TorchRunner:
         self._model = model
         self._adapters: Adapters | None = getattr(model, "adapters", None)
         self._greedy = greedy(model)
+        self._again = None if rows.triton else getattr(self._greedy, "logits_again", None)
         self._resolve = _resolver(rows.triton)
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
@@ -61,6 +64,8 @@ class TorchRunner:
         """One step."""
         if self._transfer is not None and plan.copies is not None:
             self._transfer.run(plan.copies)
+        if not plan.plain and self._again is not None and plan.greedy:
+            return self._constrained(plan)
         if not plan.plain or self._greedy is None:
             return self._resolve(plan.wants, self.logits(plan))
         with self._inference:
@@ -68,6 +73,27 @@ class TorchRunner:
             ids, tops = self._greedy.likeliest(*self._prepare(plan)) if found is None else found
         rows = len(plan.decoding) if found is not None else len(ids)
         return drawn(ids[:rows].tolist(), tops[:rows].tolist())
+
+    def _constrained(self, plan: Plan) -> Sequence[int]:
+        """The likeliest tokens that grammars take: only where that is not the likeliest of all are logits needed."""
+        assert self._greedy is not None
+        assert self._again is not None
+        with self._inference:
+            inputs = self._prepare(plan)
+            ids, tops = self._greedy.likeliest(*inputs)
+            tokens = drawn(ids.tolist(), tops.tolist())
+            jobs = [*plan.decoding, *(want.job for want in plan.other_wants)]
+            others = [
+                i
+                for i, (job, token) in enumerate(zip(jobs, tokens, strict=True))
+                if job.matcher is not None and not job.matcher.takes(token, job.output.stop_ids)
+            ]
+            if others:
+                logits = self._again(inputs[-1][others]).numpy()
+                draws = [Draw(_LIKELIEST, 0, 0, mask=jobs[i].mask()) for i in others]
+                for i, token in zip(others, draw_rows(logits, draws), strict=True):
+                    tokens[i] = token
+        return tokens
 
     @torch.inference_mode()
     def logits(self, plan: Plan) -> torch.Tensor:

@@ -1,6 +1,5 @@
 """A grammar at one place in one answer."""
 
-from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -38,19 +37,26 @@ class Matcher:
         """Whether nothing may follow: the answer is whole."""
         return bool(self._inner.is_stopped())
 
+    def takes(self, token: int, stops: frozenset[int]) -> bool:
+        """Whether a token may be drawn here, as its bit in `mask(stops)` says."""
+        if token in stops or token in self._vocabulary.ends:
+            return bool(int(self.mask(stops)[token >> 5]) >> (token & 31) & 1)
+        if self._filled:
+            self.wait()
+        return bool(self._inner.validate_tokens([token]))
+
     def take(self, token: int) -> bool:
         """Goes on with a token; False if it must not stand here, and then nothing can be done any more."""
-        self.wait()
-        self._filled = False
-        taken = bool(self._inner.consume_token(token))
+        if self._filled:
+            self.wait()
+            self._filled = False
+        taken: bool = self._inner.consume_token(token)
         if not taken:
             self.failure = self._inner.get_error() or f"token {token} must not stand here"
         return taken
 
     def forced(self) -> list[int]:
         """The tokens that must follow; it has gone on with them already."""
-        if self.failure or self.ended:
-            return []
         tokens: list[int] = self._inner.compute_ff_tokens()
         for token in tokens:
             if not self.take(token):
@@ -73,7 +79,7 @@ class Matcher:
             self._filled.result()
             self._filled = True
 
-    def mask(self, stops: Iterable[int], banned: Iterable[int] = ()) -> Words:
+    def mask(self, stops: frozenset[int], banned: frozenset[int] = frozenset()) -> Words:
         """Bit i % 32 of word i // 32 says whether token i may follow, int32 [ceil(ids / 32)].
 
         `stops` may where the answer may end, whatever they spell; `banned` may not, unless nothing else is left.
@@ -86,6 +92,8 @@ class Matcher:
         if self._inner.is_error():
             raise BackendError(f"the grammar failed: {self._inner.get_error()}")
         ends = self._vocabulary.ends
+        if stops == ends and not banned:  # as llguidance says itself
+            return self._mask
         bits = self._mask.view(np.uint32)
         may_end = any(_has(bits, end) for end in ends)
         made = bits.copy()

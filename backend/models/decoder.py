@@ -59,6 +59,7 @@ class Decoder:
         self.windows = c.windows
         self.scores = Scores(c.score_divisor or c.head_dim, c.score_cap)
         self.adapters = source.adapters
+        self._last: Pass | None = None
         self._compute = _layers(c, read_weights(c, source), source)
 
     @classmethod
@@ -79,7 +80,13 @@ class Decoder:
         self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids [n] and logits [n] of the likeliest; see `lampc.backend.models.registry.Greedy`."""
-        return self._run(ids, positions, attend).likeliest(rows)
+        self._last = self._run(ids, positions, attend)
+        return self._last.likeliest(rows)
+
+    def logits_again(self, rows: torch.Tensor) -> torch.Tensor:
+        """Logits [n, vocab], float32, of rows of the pass that `likeliest` was called for last."""
+        assert self._last is not None, "no pass was made yet"
+        return self._last.logits(rows)
 
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> Pass:
         run = self._compute.start(ids, positions)
