@@ -262,7 +262,7 @@ class EngineCore:
         assert self._runner is not None
         self._steps += 1
         start = self._clock()
-        if not plan.plain:
+        if not plan.plain and not plan.greedy:
             self._masks.begin(plan.matchers(), self._info.vocab_size)
         try:
             drawn = self._runner.execute(plan)

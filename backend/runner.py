@@ -83,10 +83,11 @@ class TorchRunner:
             ids, tops = self._greedy.likeliest(*inputs)
             tokens = drawn(ids.tolist(), tops.tolist())
             jobs = [*plan.decoding, *(want.job for want in plan.other_wants)]
+            matchers = [job.matcher for job in jobs]
             others = [
                 i
-                for i, (job, token) in enumerate(zip(jobs, tokens, strict=True))
-                if job.matcher is not None and not job.matcher.takes(token, job.output.stop_ids)
+                for i, matcher in enumerate(matchers)
+                if matcher is not None and not matcher.takes(tokens[i], jobs[i].output.stop_ids)
             ]
             if others:
                 logits = self._again(inputs[-1][others]).numpy()

@@ -27,7 +27,9 @@ def take(plan: Plan, drawn: Sequence[Drawn | int], now: float, recorder: Recorde
     taken = []
     results = plan.lanes.take(drawn[:rows], now, recorder) if rows else []
     for job, result in results:
-        taken.append(_taken(job, result, False, plan.lanes))
+        one = _taken(job, result, False, plan.lanes)
+        if job.output.done or job.failure or job.handle.on_token is not None:
+            taken.append(one)
     for want, result in zip(plan.other_wants, drawn[rows:], strict=True):
         token = result if isinstance(result, int) else result.token
         first = token is not None and recorder.token(want.job.times, now)

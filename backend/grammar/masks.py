@@ -21,10 +21,10 @@ class Masks:
 
         What is little work is left to be done then.
         """
-        for matcher in matchers:
-            matcher.wait()  # a step that was taken back may have begun it
         if not matchers or len(matchers) * size < self._small:
             return
+        for matcher in matchers:
+            matcher.wait()  # a step that was taken back may have begun it
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, thread_name_prefix="lampc-masks")
         filled = self._thread.submit(_fill, matchers)
