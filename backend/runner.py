@@ -90,7 +90,7 @@ class TorchRunner:
                 if matcher is not None and not matcher.takes(tokens[i], jobs[i].output.stop_ids)
             ]
             if others:
-                logits = self._again(inputs[-1][others]).numpy()
+                logits = self._again(inputs[-1][others]).cpu().numpy()
                 draws = [Draw(_LIKELIEST, 0, 0, mask=jobs[i].mask()) for i in others]
                 for i, token in zip(others, draw_rows(logits, draws), strict=True):
                     tokens[i] = token
