@@ -164,16 +164,22 @@ def _files(loaded: Loaded, run: DemoRun, out: Path) -> None:
     from dataclasses import asdict
 
     from lampc.runtime.pictures import draw, picture
+    from lampc.runtime.pictures.icicle import write_html
+    from lampc.runtime.prefix_record import PREFIXES_FILE, read_prefixes
 
     assert run.shared is not None
     counts = {name: {k: v for k, v in asdict(u).items() if v} for name, u in run.shared.nodes.items()}
     made = picture(loaded.module, assignment=run.result.assignment, counts=counts)
     (out / "graph.html").write_text(draw(made, "html"), encoding="utf-8")
+    if (out / PREFIXES_FILE).is_file():
+        (out / "prefixes.html").write_text(write_html(out.name, *read_prefixes(out)), encoding="utf-8")
     _heading("Files")
     typer.echo(f"tuned program  {out / 'tuned.lampc'}")
     typer.echo(f"journal        {out / 'journal.store'} (readable: {out / 'run.json'})")
     typer.echo(f"figures        {out / 'report.json'}")
     typer.echo(f"graph page     {out / 'graph.html'}")
+    if (out / PREFIXES_FILE).is_file():
+        typer.echo(f"prefix tree    {out / 'prefixes.html'} (of this part of the run)")
 
 
 def _ask(loaded: Loaded, task: Task, run: DemoRun, session: Session) -> None:

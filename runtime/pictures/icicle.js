@@ -68,7 +68,7 @@ function draw() {
         g.append(el("title", {}, `${number(n.calls)} calls, ${number(n.h)} ${tree.unit}`));
         box(g, x, y, w, h, parts(n), n.visits);
         g.append(el("rect", {class: "frame", x, y, width: w, height: h, fill: "none", stroke: "#fff", "stroke-width": Math.min(1, w / 4)}));
-        const from = Math.max(x, 0), room = Math.floor((Math.min(x + w, wide) - from - 8) / 6.6);
+        const from = Math.max(x, 0), room = Math.floor((Math.min(x + w, wide) - from - 8) / 7.2);
         if (h >= 14 && room >= 4)
           g.append(el("text", {x: from + 4, y: Math.min(Math.max(y, 0) + 13, y + h - 3)}, clip(label(n), room)));
       }
@@ -88,7 +88,7 @@ function draw() {
   stage.append(svg);
 }
 
-const label = n => n.folded ? `${number(n.folded)} smaller branches` : n.text.replace(/\s+/g, " ").trim() || "(no text)";
+const label = n => n.folded ? `${number(n.folded)} smaller branches` : n.text.replace(/\s+/g, " ").trim() || JSON.stringify(n.text);
 
 function fit() {
   view.kx = Math.max(stage.clientWidth - 16, 50) / Math.max(nodes[0].calls, 1);

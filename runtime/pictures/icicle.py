@@ -35,7 +35,7 @@ def write_html(name: str, trees: Sequence[PrefixPicture], complete: bool) -> str
                 node["text"] = node["text"][: most - 1] + "…"
         shown.append({"model": tree.model, "unit": tree.unit, "nodes": nodes})
     data = {"name": name, "complete": complete, "colors": COLORS, "names": _NAMES, "trees": shown}
-    return page(f"{name}: shared prefixes", "icicle.js", data)
+    return page(f"{name}: shared prefixes", ("icicle.js",), data)
 
 
 def write_svg(name: str, trees: Sequence[PrefixPicture], complete: bool) -> str:

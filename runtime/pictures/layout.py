@@ -1,4 +1,4 @@
-"""A layered layout of nested graphs. Deterministic, no dependency; `graph.js` has the same in JavaScript.
+"""A layered layout of nested graphs. Deterministic, no dependency; `layout.js` has the same in JavaScript.
 
 Each container is laid out by itself, its containers as boxes; an edge counts at the level where its two
 ends part. Program order ranks the boxes (an edge against it is a way back and does not rank), barycentres

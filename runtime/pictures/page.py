@@ -1,6 +1,6 @@
 """Standalone HTML pages: they work from `file://`, offline, and ask nothing of any server.
 
-A page is `frame.html` with `page.css`, the widgets that all pages share, a script of its own, and its data.
+A page is `frame.html` with `page.css`, the widgets that all pages share, scripts of its own, and its data.
 """
 
 from __future__ import annotations
@@ -39,16 +39,16 @@ def write_steps(title: str, steps: Sequence[Step]) -> str:
         {"name": s.name, "label": s.label, "counters": s.counters, "picture": texts.numbered(s.picture)} for s in steps
     ]
     data = {"style": style, "changes": CHANGES, "gone": sorted(GONE), "steps": shown, "texts": list(texts.places)}
-    return page(title, "graph.js", data)
+    return page(title, ("layout.js", "graph.js"), data)
 
 
-def page(title: str, script: str, data: object) -> str:
-    """HTML text of a page with a script of this folder, which finds `data` as `DATA`."""
+def page(title: str, scripts: Sequence[str], data: object) -> str:
+    """HTML text of a page with scripts of this folder, which find `data` as `DATA`."""
     values = {
         "title": html.escape(title),
         "css": _read("page.css").strip(),
         "data": _script(data),
-        "script": _read("widgets.js") + "\n" + _read(script).strip(),
+        "script": "\n".join(_read(name).strip() + "\n" for name in ("widgets.js", *scripts)).strip(),
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda m: values[m[1]], _read("frame.html"))
 

@@ -77,9 +77,12 @@ def _edge(edge: Edge, number: int, placed: Layout) -> str:
 
 
 def _into(a: Box, b: Box) -> str:
-    x0, y0, x1, y1 = a.x + a.w, a.y + a.h / 2, b.x + b.w, b.y + b.h / 2
-    out = max(x0, x1) + 26
-    path = f"M{x0:.1f} {y0:.1f} C{out:.1f} {y0:.1f} {out:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
+    y0, y1, left, right = a.y + a.h / 2, b.y + b.h / 2, b.x + b.w < a.x, a.x + a.w < b.x
+    x0, x1 = a.x if left else a.x + a.w, b.x if right else b.x + b.w
+    first = last = (x0 + x1) / 2
+    if not left and not right:  # one stands above the other: around on the right
+        first = last = max(x0, x1) + 40
+    path = f"M{x0:.1f} {y0:.1f} C{first:.1f} {y0:.1f} {last:.1f} {y1:.1f} {x1:.1f} {y1:.1f}"
     return f'<path d="{path}" fill="none" stroke="{INTO}" stroke-width="1.5" stroke-dasharray="1 3"/>'
 
 
