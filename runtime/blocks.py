@@ -63,7 +63,7 @@ class Scope:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One cell under way."""
+    """One cell under way; `number` is what events call it."""
 
     index: int
     cell: Cell
@@ -72,6 +72,7 @@ class Task:
     candidate: str
     outcome: Outcome
     steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
+    number: int = 0
 
 
 @dataclass(slots=True, eq=False)

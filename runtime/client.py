@@ -96,11 +96,12 @@ class Client:
         score: tuple[int, ...] = (),
         node: str = "",
         loop: asyncio.AbstractEventLoop | None = None,
+        cell: int = 0,
     ) -> None:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
-        after `ids`; `deliver` is called from `advance`."""
+        after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks."""
         number = next(self.desk.numbers)
-        self.desk.bus.emit("node.start", node=node, row=draw.row, call=number)
+        self.desk.bus.emit("node.start", node=node, row=draw.row, call=number, cell=cell)
         view = view_of(model)
         if sampling.extra:
             view = view.telling(sampling.extra)

@@ -58,9 +58,13 @@ KINDS: dict[str, Kind] = {
         {"job": str},
         {"label": str, "step": str, "score": Number, "errors": int, "stored": bool, **_USAGE},
     ),
-    "row.start": Kind("a row of a run begins", {"row": str}, {"rollout": int}),
-    "row.end": Kind("a row ended, with a value or an error", {"row": str}, {"rollout": int, "error": str, **_USAGE}),
-    "node.start": Kind("a predictor is about to be called", {"node": str}, {"row": str, "call": int}),
+    "row.start": Kind("a row of a run begins", {"row": str}, {"rollout": int, "cell": int}),
+    "row.end": Kind(
+        "a row ended, with a value or an error",
+        {"row": str},
+        {"rollout": int, "cell": int, "error": str, **_USAGE},
+    ),
+    "node.start": Kind("a predictor is about to be called", {"node": str}, {"row": str, "cell": int, "call": int}),
     "node.end": Kind(
         "a predictor's call is finished",
         {"node": str},

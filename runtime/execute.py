@@ -7,6 +7,7 @@ runs together: whatever is ready is handed over, and the plan orders it by share
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,6 +26,8 @@ from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
 from lampc.runtime.retrieval.desk import unfound
 from lampc.runtime.types import Cell, Outcome
+
+_NUMBERS = itertools.count(1)  # of cells, for events
 
 
 class Executor(LMCalls):
@@ -76,7 +79,8 @@ class Executor(LMCalls):
 
     def _start(self, task: Task) -> None:
         self.live += 1
-        self.services.desk.bus.emit("row.start", row=task.cell.row.id, rollout=task.cell.rollout)
+        task.number = next(_NUMBERS)
+        self.services.desk.bus.emit("row.start", row=task.cell.row.id, rollout=task.cell.rollout, cell=task.number)
         func = task.exe.func
         scope = Scope(task)
         scope.ended = lambda: self._end(task)
@@ -119,7 +123,8 @@ class Executor(LMCalls):
         task.steps.sort(key=lambda s: s[0])
         task.outcome.trace = [step for _, step in task.steps]
         error = {"error": task.outcome.error.message} if task.outcome.error else {}
-        self.services.desk.bus.emit("row.end", row=task.cell.row.id, rollout=task.cell.rollout, **error)
+        told = {"row": task.cell.row.id, "rollout": task.cell.rollout, "cell": task.number, **error}
+        self.services.desk.bus.emit("row.end", **told)
         if self.on_done:
             self.on_done(task.index, task.outcome)
 

@@ -87,8 +87,9 @@ class LMCalls:
         model = context.model.asking(bound.layout, bound.signature)
         block.scope.pending += 1
         self.services.desk.request(
-            model, op.sampling, self._draw(block, op.key), deliver, ids=context.ids, node=op.predictor.name
-        )
+            model, op.sampling, self._draw(block, op.key), deliver,
+            ids=context.ids, node=op.predictor.name, cell=block.task.number,
+        )  # fmt: skip
 
     def _score(self, block: Block, i: int, op: Score, context: ContextValue) -> None:
         scores: list[float | None] = [None] * len(op.options)
@@ -106,7 +107,8 @@ class LMCalls:
             draw = Draw(self.services.seed, Key(()), block.indices, block.task.cell.row.id)
             done = functools.partial(deliver, n=n)
             block.scope.pending += 1
-            self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids)
+            cell = block.task.number
+            self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids, cell=cell)
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
@@ -116,7 +118,8 @@ class LMCalls:
         model = self.services.model(bound.model).asking(bound.layout, bound.signature)
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         block.scope.pending += 1
-        self._send(model, turns, op.sampling, self._draw(block, op.key), deliver, op.predictor.name)
+        draw = self._draw(block, op.key)
+        self._send(model, turns, op.sampling, draw, deliver, op.predictor.name, block.task.number)
 
     def _send(
         self,
@@ -126,13 +129,14 @@ class LMCalls:
         draw: Draw,
         deliver: Deliver,
         node: str,
+        cell: int,
     ) -> None:
         """Ask for the answer to a conversation."""
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))
         self.services.desk.request(
-            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node
+            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node, cell=cell
         )
 
     def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
@@ -197,7 +201,7 @@ class LMCalls:
         draw = again(self._draw(block, asker.key), len(rounds))
         b = following.bound
         model = model_of(b.model).asking(b.layout, b.signature)
-        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name)
+        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name, block.task.number)
 
 
 def _predictor_of(op: Extend, exe: Executable) -> str:

@@ -35,6 +35,7 @@ class _Noting(PlainDesk):
         messages: tuple[tuple[str, str], ...] = (),
         score: tuple[int, ...] = (),
         node: str = "",
+        cell: int = 0,
     ) -> None:
         """See `lampc.runtime.client.Client`."""
         tokenizer = model.model.engine.tokenizer  # type: ignore[attr-defined]

@@ -88,6 +88,7 @@ class PlainDesk:
         messages: tuple[tuple[str, str], ...] = (),
         score: tuple[int, ...] = (),
         node: str = "",
+        cell: int = 0,
     ) -> None:
         """See `lampc.runtime.client.Client`."""
         bits = draw.bits() if sampling.temperature else 0

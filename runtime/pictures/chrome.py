@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import heapq
 import json
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -72,21 +71,18 @@ class _Maker:
 
     def _program(self) -> None:
         """Rows on tracks of their own; calls of a row inside of it, or beside it if they overlap."""
-        rows = deque(_lanes(self.run.rows, 1))
-        for track, row in rows:
+        homes: dict[int, tuple[int, Span]] = {}
+        for track, row in _lanes(self.run.rows, 1):
             self._name(PROGRAM, track, f"rows {track}")
             self._slice(PROGRAM, track, row, "row", f"row {row.name}")
-        live: dict[str, list[tuple[int, Span]]] = {}
+            if row.cell:
+                homes[row.cell] = track, row
         beside: list[Call] = []
         busy: dict[int, int] = {}  # where the last call of a track ends
         for call in sorted(self.run.calls, key=lambda c: (c.begin, c.number)):
-            while rows and rows[0][1].begin <= call.begin:
-                live.setdefault(rows[0][1].name, []).append(rows.popleft())
-            near = live[call.row] = [(t, r) for t, r in live.get(call.row, ()) if r.end >= call.begin]
-            homes = [(t, r) for t, r in near if r.end >= call.end]
-            track, row = homes[0] if len(homes) == 1 else (0, call)  # several rollouts of a row may be under way
-            if track and busy.get(track, 0) <= call.begin and call.begin + 1 < max(row.end, row.begin + 1):
-                call.end = min(_end(call), _end(row))
+            track, home = homes.get(call.cell, (0, call))
+            if track and busy.get(track, 0) <= call.begin and call.begin + 1 < _end(home):
+                call.end = min(_end(call), _end(home))
                 busy[track] = call.end
                 self._call(track, call)
             else:

@@ -27,11 +27,19 @@ class Span:
 
 
 @dataclass(slots=True)
+class Row(Span):
+    """A row that was run, perhaps one of several times: `cell` tells them apart."""
+
+    cell: int = 0
+
+
+@dataclass(slots=True)
 class Call(Span):
     """A call of a predictor: its number, the row it is of, and the request that answered it (0: none was needed)."""
 
     number: int = 0
     row: str = ""
+    cell: int = 0
     request: int = 0
 
 
@@ -72,7 +80,7 @@ class Timeline:
     end: int = 0
     runs: list[Span] = field(default_factory=list)
     jobs: list[Span] = field(default_factory=list)
-    rows: list[Span] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     requests: dict[int, Request] = field(default_factory=dict)
     plans: list[tuple[str, Span]] = field(default_factory=list)
@@ -96,7 +104,7 @@ class _Reader:
         self.start = min(begins, default=0.0)
         self.out = Timeline()
         self.jobs: dict[str, Span] = {}
-        self.rows: dict[tuple[str, int], list[Span]] = {}
+        self.rows: dict[tuple[str, int, int], Row] = {}
         self.calls: dict[int, Call] = {}
         self.sent: dict[int, Span] = {}
 
@@ -154,21 +162,20 @@ class _Reader:
             span.close(at)
 
     def _row(self, event: Event, at: int) -> None:
-        row, rollout = str(event.data["row"]), int(event.data.get("rollout") or 0)
-        span = Span(row, at, args={"rollout": rollout} if rollout else {})
-        self.rows.setdefault((row, rollout), []).append(span)
-        self.out.rows.append(span)
+        key = name, rollout, cell = _cell(event)
+        self.rows[key] = Row(name, at, args={"rollout": rollout} if rollout else {}, cell=cell)
+        self.out.rows.append(self.rows[key])
 
     def _row_end(self, event: Event, at: int) -> None:
-        spans = self.rows.get((str(event.data["row"]), int(event.data.get("rollout") or 0)))
-        if spans:
-            span = spans.pop(0)
+        span = self.rows.pop(_cell(event), None)
+        if span is not None:
             span.args |= _some(event.data, "error")
             span.close(at)
 
     def _call(self, event: Event, at: int) -> None:
         data = event.data
-        call = Call(str(data["node"]) or "call", at, number=int(data.get("call") or 0), row=str(data.get("row") or ""))
+        number, cell = int(data.get("call") or 0), int(data.get("cell") or 0)
+        call = Call(str(data["node"]) or "call", at, number=number, row=str(data.get("row") or ""), cell=cell)
         self.out.calls.append(call)
         if call.number:
             self.calls[call.number] = call
@@ -226,6 +233,11 @@ class _Reader:
         step.requests = tuple(data.get("requests") or ())
         step.close(at)
         self.out.steps.append(step)
+
+
+def _cell(event: Event) -> tuple[str, int, int]:
+    data = event.data
+    return str(data["row"]), int(data.get("rollout") or 0), int(data.get("cell") or 0)
 
 
 def _some(data: Any, *names: str) -> dict[str, Any]:
