@@ -7,6 +7,7 @@ Tools and Python functions are not called: their results are guessed as well.
 
 from __future__ import annotations
 
+import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -104,7 +105,8 @@ class _Guesser:
         node.calls += 1
         node.prompts.append(ids)
         encode = target.tokens.encode if target.tokens is not None else _quads
-        values, answer = guessed(bound, encode, self.experience.of(bound, target.info.digest))
+        known = self.experience.of(bound, target.info.digest)
+        values, answer = guessed(bound, encode, known, random.Random(str(ids)))
         node.generated += len(answer)
         return values, ""
 
