@@ -106,6 +106,8 @@ class ModelView:
             return self
         found = self._forms.get((id(signature), layout))
         if found is None:
+            if len(self._forms) >= 1024:  # of signatures made anew for each call
+                self._forms.clear()
             found = self._forms[id(signature), layout] = signature, self._telling_form(layout, signature)
         return found[1]
 

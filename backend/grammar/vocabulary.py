@@ -19,7 +19,7 @@ _PROBES = ("a b", "a\nb", "x: 12, yes", "naïve (1)", '{"a": [1, 2]}')
 
 
 class Vocabulary:
-    """The tokens of an engine with `size` ids; `ends` are those that end a text. Takes about a second for 150,000.
+    """The tokens of an engine with `size` ids; `ends` are those that end a text.
 
     Raises Unsupported for a tokenizer whose tokens do not spell what it was given, or that has no end.
     """
