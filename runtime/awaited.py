@@ -44,7 +44,7 @@ class AwaitedModel:
     def submit(self, calls: Sequence[ModelCall]) -> None:
         groups: list[list[ModelCall]] = []
         for call in calls:
-            if groups and call.loop is groups[-1][0].loop and call.is_draw_of(groups[-1][0]):
+            if groups and call.awaiter is groups[-1][0].awaiter and call.is_draw_of(groups[-1][0]):
                 groups[-1].append(call)
             else:
                 groups.append([call])
@@ -52,10 +52,9 @@ class AwaitedModel:
             self._start(group)
 
     def _start(self, calls: list[ModelCall]) -> None:
-        loop, work = calls[0].loop, self._answer(calls)
-        future = None
-        if loop is not None and loop.is_running():
-            future = asyncio.run_coroutine_threadsafe(work, loop)
+        awaiter, work = calls[0].awaiter, self._answer(calls)
+        if awaiter is not None and awaiter.there:
+            future = awaiter.start(work)
         else:
             with self._mutex:
                 if self._loop is None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.client import Client, Deliver, OnText, Waiting, waiting_threads
-from lampc.runtime.making import help_with
+from lampc.runtime.making import Awaiter, help_with
 from lampc.runtime.models import Answer, Model, ModelCall, PythonModel
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import SharedPrefixes
@@ -144,11 +144,11 @@ class CallDesk:
         ids: tuple[int, ...],
         messages: tuple[tuple[str, str], ...],
         score: tuple[int, ...],
-        loop: Any = None,
+        awaiter: Awaiter | None = None,
     ) -> None:
-        """Take a call for a client. What is known is answered at once. `loop` is the event loop of who awaits it."""
+        """Take a call for a client. What is known is answered at once. `awaiter` is who awaits it, if a task does."""
         model = view.model
-        if loop is not None:
+        if awaiter is not None:
             model = getattr(model, "awaited", None) or model
         open_ = view.open(sampling) and not draw.sample
         prompt = _digest(ids, messages, score, view.extra + ("\nopen" if open_ else "") + view.grammar)
@@ -192,7 +192,7 @@ class CallDesk:
             call.waiting.append(waiting)
             self._open[name] = (model, call)
             call.site = (draw.key, draw.row, draw.sample, draw.indices[:-1]) if draw.indices else None
-            call.loop = loop
+            call.awaiter = awaiter
             if hasattr(model, "make"):
                 client.asked.append((model, call))
             else:

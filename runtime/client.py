@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Draw, Sampling
 from lampc.ir.errors import LMTransportError
+from lampc.runtime.making import Awaiter
 from lampc.runtime.models import Answer, Model, ModelCall
 from lampc.runtime.modelview import ModelView, view_of
 from lampc.runtime.types import Usage
@@ -95,7 +96,7 @@ class Client:
         messages: tuple[tuple[str, str], ...] = (),
         score: tuple[int, ...] = (),
         node: str = "",
-        loop: asyncio.AbstractEventLoop | None = None,
+        awaiter: Awaiter | None = None,
         cell: int = 0,
     ) -> None:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
@@ -109,7 +110,7 @@ class Client:
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
-        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, loop)
+        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter)
 
     async def afinish(self) -> None:
         """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""

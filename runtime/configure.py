@@ -79,16 +79,15 @@ class DefaultRunner(Together):
         return self.root.using(lm)
 
     def retire(self) -> None:
-        """Close once no call is under way; others may be waiting for some."""
-        if self._root is None or self._root.desk.idle:
-            self.close()
+        """Close once no call is under way, and none can begin: threads may hold this runner for a moment."""
+        if (root := self._root) is None:
             return
 
         def wait() -> None:
             quiet = 0
-            while quiet < 3:
+            while quiet < 4:
                 time.sleep(0.05)
-                quiet = quiet + 1 if self.root.desk.idle else 0
+                quiet = quiet + 1 if root.desk.idle else 0
             self.close()
 
         threading.Thread(target=wait, name="lampc-retire", daemon=True).start()

@@ -45,7 +45,7 @@ class SessionCompleter:
     def complete(self, calls: Sequence[EagerCall]) -> list[EagerAnswer]:
         with self.session.desk.hearing({c.draw: c.on_text for c in calls if c.on_text is not None}):
             wanted = [(c.bound, c.inputs, c.sampling, c.draw) for c in calls]
-            found = read_calls(self.session, wanted, [c.messages for c in calls], [c.loop for c in calls])
+            found = read_calls(self.session, wanted, [c.messages for c in calls], [c.awaiter for c in calls])
         return [EagerAnswer(r.outputs, r.text, r.error, r.usage) for r in found]
 
     def lookup(self, asks: Sequence[Lookup]) -> list[list[Hit] | Exception]:

@@ -6,13 +6,17 @@ user's own) is seen from its first calls.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from lampc.ir.runner import current_runner
 from lampc.ir.settings import settings
 
 if TYPE_CHECKING:
@@ -23,6 +27,30 @@ inside: contextvars.ContextVar[bool] = contextvars.ContextVar("lampc_inside_mode
 """Whether the code of a model is under way here: somebody waits for it, who must not be waited for."""
 CALLS, SECONDS = 2, 0.005
 """A model waits if that many calls in a row took so long each, most of it without computing."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Awaiter:
+    """Who awaits a call: the event loop, and the context there, with the settings that hold."""
+
+    loop: asyncio.AbstractEventLoop
+    context: contextvars.Context
+
+    @staticmethod
+    def here(loop: asyncio.AbstractEventLoop | None = None) -> Awaiter:
+        """This task; of plain code that suspends one, the task in `loop`."""
+        context = contextvars.copy_context()
+        context.run(current_runner.set, None)
+        return Awaiter(loop or asyncio.get_running_loop(), context)
+
+    @property
+    def there(self) -> bool:
+        """Whether the loop still runs."""
+        return self.loop.is_running()
+
+    def start(self, work: Coroutine[Any, Any, None]) -> Future[None]:
+        """Run a coroutine there, from any thread."""
+        return self.context.copy().run(asyncio.run_coroutine_threadsafe, work, self.loop)
 
 
 class Pace:

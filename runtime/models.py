@@ -110,7 +110,7 @@ class ModelCall:
     maker: int = 0  # the same: the thread that makes the call
     grammar: str = ""
     site: Any = None  # the same: what all draws of the call have in common, if there may be several
-    loop: Any = None  # the same: the event loop of who awaits it
+    awaiter: Any = None  # the same: the task that awaits it
 
     @property
     def prompted(self) -> bool:

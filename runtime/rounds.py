@@ -17,9 +17,8 @@ from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
-    from asyncio import AbstractEventLoop
-
     from lampc.ir import Target
+    from lampc.runtime.making import Awaiter
     from lampc.runtime.models import Answer
     from lampc.runtime.session import Session
 
@@ -48,11 +47,11 @@ def read_calls(
     session: Session,
     calls: Sequence[PredictorCall],
     written: Sequence[Messages | None] = (),
-    loops: Sequence[AbstractEventLoop | None] = (),
+    awaiters: Sequence[Awaiter | None] = (),
 ) -> list[Reading]:
     """Make calls together and read their answers; readings in the order of the calls, failures inside them. What of
-    `written` is not None is sent in the place of what the layout writes, and its answer is not read; `loops` are the
-    event loops of who awaits."""
+    `written` is not None is sent in the place of what the layout writes, and its answer is not read; `awaiters` are
+    the tasks that await."""
     out = [Reading() for _ in calls]
     rounds: list[list[Round]] = []
     for i, (reading, (bound, inputs, _, _)) in enumerate(zip(out, calls, strict=True)):
@@ -67,7 +66,7 @@ def read_calls(
             rounds.append([])
     open_ = [i for i, r in enumerate(rounds) if r]
     while open_:
-        asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1, loops[i] if loops else None) for i in open_]
+        asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1, awaiters[i] if awaiters else None) for i in open_]
         answers = _ask(session, asked)
         open_ = [i for i, a in zip(open_, answers, strict=True) if _settle(session, out[i], calls[i], rounds[i], *a)]
     return out
@@ -80,14 +79,14 @@ def _turns(messages: Messages, target: Target) -> list[tuple[str, str]]:
 
 
 def _ask(
-    session: Session, asked: Sequence[tuple[Round, PredictorCall, int, AbstractEventLoop | None]]
+    session: Session, asked: Sequence[tuple[Round, PredictorCall, int, Awaiter | None]]
 ) -> list[tuple[Answer, Usage]]:
     answers: list[tuple[Answer, Usage] | None] = [None] * len(asked)
     with Client(session.desk) as client:
-        for i, (round_, (bound, _, sampling, draw), n, loop) in enumerate(asked):
+        for i, (round_, (bound, _, sampling, draw), n, awaiter) in enumerate(asked):
             model = session.models.get(round_.bound.model).asking(round_.bound.layout, round_.bound.signature)
             drawn = call_sampling(bound.signature, sampling)
-            session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name, loop)
+            session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name, awaiter)
         client.finish()
     return [a for a in answers if a is not None]
 

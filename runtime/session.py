@@ -9,7 +9,6 @@ one pool of models and one prefix cache.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import copy
 import threading
@@ -31,6 +30,7 @@ from lampc.runtime.compile import Executable, lower, structural
 from lampc.runtime.events import EventBus
 from lampc.runtime.execute import Executor
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.making import Awaiter
 from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import prefix_bound
@@ -231,7 +231,7 @@ class Session:
         """The same, for `await`."""
         answers: list[tuple[Answer, Usage] | None] = [None] * len(draws)
         with Client(self.desk) as client:
-            self._chat(client, answers, messages, sampling, draws, asyncio.get_running_loop())
+            self._chat(client, answers, messages, sampling, draws, Awaiter.here())
             await client.afinish()
         return [a[0] for a in answers if a is not None]
 
@@ -242,14 +242,14 @@ class Session:
         messages: Sequence[Mapping[str, Any]],
         sampling: Sampling,
         draws: Sequence[Draw],
-        loop: asyncio.AbstractEventLoop | None = None,
+        awaiter: Awaiter | None = None,
     ) -> None:
         model = self.models.get("main")
         turns = [turn_of(m) for m in messages]
         if model.target.local:
             turns = [text_turn(t, model.target.info.name) for t in turns]
         for i, draw in enumerate(draws):
-            self.request(client, answers, i, model, turns, sampling, draw, "lm", loop)
+            self.request(client, answers, i, model, turns, sampling, draw, "lm", awaiter)
 
     def request(
         self,
@@ -261,7 +261,7 @@ class Session:
         sampling: Sampling,
         draw: Draw,
         node: str,
-        loop: asyncio.AbstractEventLoop | None = None,
+        awaiter: Awaiter | None = None,
     ) -> None:
         """Ask for the answer to a conversation; it will stand in `answers[i]` once the client has finished."""
 
@@ -273,7 +273,7 @@ class Session:
             assert model.target.tokens is not None
             ids = tuple(model.target.tokens.encode(model.target.render_chat(turns)))
         client.request(
-            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node, loop=loop
+            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node, awaiter=awaiter
         )
 
     def predict(

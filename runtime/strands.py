@@ -23,6 +23,7 @@ from lampc.ir.modelnames import model_name
 from lampc.ir.runner import Choose, NoSession, Spoken, current_runner
 from lampc.ir.settings import settings
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.making import Awaiter
 from lampc.runtime.places import user_line_here
 from lampc.runtime.tool_journal import ToolJournal
 from lampc.runtime.types import TraceStep, Usage
@@ -42,8 +43,8 @@ awaiting_in: contextvars.ContextVar[AbstractEventLoop | None] = contextvars.Cont
 @dataclass(frozen=True, slots=True)
 class EagerCall:
     """One LM call that a strand waits for. `on_text` is given pieces of the answer while it is written; `messages` are
-    sent where the code has written them itself, and its answer is then left to it. `loop` is that of a task which
-    waits for it."""
+    sent where the code has written them itself, and its answer is then left to it. `awaiter` is the task
+    that waits for it."""
 
     bound: Bound
     inputs: Mapping[str, Any]
@@ -51,7 +52,7 @@ class EagerCall:
     draw: Draw
     on_text: Callable[[str], None] | None = None
     messages: Sequence[Mapping[str, Any]] | None = None
-    loop: AbstractEventLoop | None = None
+    awaiter: Awaiter | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,10 @@ def calls_of(
     """Draws of one call; the first is listened to, if anybody listens here."""
     on_text, messages = settings.get("on_text"), None if spoken is None else spoken.messages
     loop = awaiting_in.get()
-    return [EagerCall(bound, inputs, sampling, d, None if i else on_text, messages, loop) for i, d in enumerate(draws)]
+    awaiter = None if loop is None else Awaiter.here(loop)
+    return [
+        EagerCall(bound, inputs, sampling, d, None if i else on_text, messages, awaiter) for i, d in enumerate(draws)
+    ]
 
 
 class Completer(Protocol):
