@@ -45,7 +45,7 @@ def write_steps(title: str, steps: Sequence[Step]) -> str:
 def page(title: str, scripts: Sequence[str], data: object) -> str:
     """HTML text of a page with scripts of this folder, which find `data` as `DATA`."""
     values = {
-        "title": html.escape(title),
+        "title": html.escape(title.encode("utf-8", "replace").decode()),
         "css": _read("page.css").strip(),
         "data": _script(data),
         "script": "\n".join(_read(name).strip() + "\n" for name in ("widgets.js", *scripts)).strip(),
@@ -80,8 +80,7 @@ def _read(name: str) -> str:
 
 
 def _script(data: object) -> str:
-    """JSON that may stand inside a script element: no `</`, no `<!--`, no line separators of JavaScript's."""
+    """JSON that may stand inside a script element and in a file: no `</`, no `<!--`, no line separators of
+    JavaScript's, no half of a surrogate pair."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"))
-    for char in "<>&\u2028\u2029":
-        text = text.replace(char, f"\\u{ord(char):04x}")
-    return text
+    return re.sub("[<>&\u2028\u2029\ud800-\udfff]", lambda m: f"\\u{ord(m[0]):04x}", text)

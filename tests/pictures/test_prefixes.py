@@ -149,6 +149,18 @@ def test_svg_is_well_formed_and_has_all_colours(tmp_path: Path) -> None:
     assert all(color in text for color in COLORS.values())
 
 
+def test_texts_of_prompts_are_only_text_on_the_page() -> None:
+    bad = "</script><script>alert(1)</script><!-- \u2028 \ud800 &amp;"
+    root = grow([PrefixCall(bad, "", bad, bad, 10, 2)])
+    name(root, str, 1 << 20)
+    trees = [PrefixPicture(bad, "characters", root)]
+    page = write_html(bad, trees, True)
+    assert page.count("<script>") == page.count("</script>") == 1
+    assert "<!--" not in page[page.index("const DATA") :]
+    page.encode("utf-8")
+    ET.fromstring(write_svg(bad, trees, False))
+
+
 def test_a_wrong_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match="--record"):
         read_prefixes(tmp_path)
