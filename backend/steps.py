@@ -20,7 +20,8 @@ class StepShape:
 
     `decoding` requests compute one token each and attend to `decode_reads` tokens in all, of which `distinct` are
     different ones (the rest is in prefixes that several share); `prefilled` tokens of prompts in `chunks` pieces attend
-    to `prefill_reads`. `logits` rows go through the output layer.
+    to `prefill_reads`. `logits` rows go through the output layer; `sampled` of them are drawn from, rather than the
+    likeliest token being taken (all of a step's, or none).
     """
 
     decoding: int = 0
@@ -30,6 +31,7 @@ class StepShape:
     chunks: int = 0
     prefill_reads: int = 0
     logits: int = 0
+    sampled: int = 0
 
     @property
     def rows(self) -> int:
@@ -65,7 +67,8 @@ class Shapes:
             chunks += 1
             prefill_reads += (chunk.start + 1 + chunk.end) * count // 2
         logits = len(plan.decoding) + sum(len(want.rows) for want in plan.other_wants)
-        return StepShape(decoding, decode_reads, distinct, prefilled, chunks, prefill_reads, logits)
+        sampled = 0 if plan.plain else logits
+        return StepShape(decoding, decode_reads, distinct, prefilled, chunks, prefill_reads, logits, sampled)
 
 
 def _distinct(plan: Plan, positions: list[int]) -> int:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from lampc.backend import TokenEngine
     from lampc.backend.steps import StepShape, StepTaken
 
-FORMAT = 1
+FORMAT = 2
 SECONDS = 5.0
 """How long a calibration may take; on a slow model it ends with fewer points."""
 
@@ -70,9 +70,9 @@ def calibrate(
     until = time.perf_counter() + seconds
     found: list[tuple[StepShape, float]] = []
     try:
-        for requests, prompt, new, shared in _points(engine):
+        for requests, prompt, new, shared, temperature in _points(engine):
             taken.clear()
-            _run(engine, requests, prompt, new, shared, draw)
+            _run(engine, requests, prompt, new, shared, temperature, draw)
             if found or new > 1:  # the very first one warms up
                 found += _steady(taken)
             if time.perf_counter() > until and len(found) > 8:
@@ -83,34 +83,40 @@ def calibrate(
     return fit(found)
 
 
-def _points(engine: TokenEngine) -> Iterator[tuple[int, int, int, int]]:
-    """Requests, tokens of their prompts, tokens to write, tokens that the prompts share: the most telling first."""
+def _points(engine: TokenEngine) -> Iterator[tuple[int, int, int, int, float]]:
+    """Requests, tokens of their prompts, tokens to write, tokens that the prompts share, temperature: the most telling
+    first."""
     from lampc.backend.core import EngineCore
     from lampc.backend.simulated import settings
 
     told = settings(engine) if isinstance(engine, EngineCore) else {"max_running": 1, "max_batch_tokens": 512}
     room = min(engine.info.context_length, engine.info.kv_tokens or engine.info.context_length)
     most = int(told["max_running"])
-    yield 1, min(64, room // 4), 2, 0
+    yield 1, min(64, room // 4), 2, 0, 0.0
     for _ in range(2):
-        yield 1, min(48, room // 4), 12, 0
+        yield 1, min(48, room // 4), 12, 0, 0.0
         for prompt in (16, 32, 64, 128, 256, 512):
             if prompt + 2 < room:
-                yield 1, prompt, 1, 0
+                yield 1, prompt, 1, 0, 0.0
         for requests in (4, 16, 2, 8, 32, 64):
             if requests <= most and requests * 40 < engine.info.kv_tokens:
-                yield requests, 16, 10, 0
+                yield requests, 16, 10, 0, 0.0
         for requests, prompt, shared in ((1, 1024, 0), (16, 512, 496), (4, 768, 0), (32, 640, 624), (16, 512, 0)):
             own = prompt - shared + 32
             if requests <= most and prompt + 10 < room and shared + requests * own < engine.info.kv_tokens:
-                yield requests, prompt, 10, shared
+                yield requests, prompt, 10, shared, 0.0
+        for requests in (1, 8, 24):
+            if requests <= most and requests * 40 < engine.info.kv_tokens:
+                yield requests, 16, 8, 0, 0.7
 
 
-def _run(engine: TokenEngine, requests: int, prompt: int, new: int, shared: int, draw: random.Random) -> None:
+def _run(
+    engine: TokenEngine, requests: int, prompt: int, new: int, shared: int, temperature: float, draw: random.Random
+) -> None:
     from lampc.backend import Request, Sampling
 
     size = engine.info.vocab_size
-    sampling = Sampling(max_tokens=new, ignore_eos=True)
+    sampling = Sampling(temperature, max_tokens=new, ignore_eos=True)
     stem = draw.choices(range(size), k=shared)
     prompts = [(*stem, *draw.choices(range(size), k=prompt - shared)) for _ in range(requests)]
     handles = [engine.submit(Request(ids, sampling)) for ids in prompts]
@@ -125,12 +131,12 @@ def _steady(taken: list[StepTaken]) -> list[tuple[StepShape, float]]:
     from dataclasses import replace
 
     out = []
-    decoding: dict[int, list[StepTaken]] = {}
+    decoding: dict[tuple[int, int], list[StepTaken]] = {}
     for step in taken:
         if step.shape.prefilled or step.shape.decoding != step.shape.logits:
             out.append((step.shape, step.seconds))
         else:
-            decoding.setdefault(step.shape.decoding, []).append(step)
+            decoding.setdefault((step.shape.decoding, step.shape.sampled), []).append(step)
     for steps in decoding.values():
         steps.sort(key=lambda s: s.seconds)
         middle = steps[len(steps) // 2]

@@ -2,8 +2,8 @@
 
 A step costs what its rows cost (a curve that never falls, piecewise linear between powers of two: few rows cost what
 reading the weights costs, many what multiplying costs), a share for every token that attention reads and for every
-different one, for every row of logits, and for every sequence in the step. No torch here; `lampc.runtime.calibrate`
-measures.
+different one, for every row of logits and every one that is drawn from, and for every sequence in the step. No torch
+here; `lampc.runtime.calibrate` measures.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _SWEEPS = 4000
 class StepCost:
     """Seconds: `base` of any step, `slopes[i]` for each row between the rows `KNOTS[i]` and `KNOTS[i + 1]` (the last
     one beyond, too), and for each token read while decoding, different token of these, token read while computing
-    prompts, row of logits and sequence.
+    prompts, row of logits,
+    one that is drawn from, and sequence.
 
     `error` is the mean of |fitted / measured - 1| over the steps of the calibration, `steps` their number.
     """
@@ -36,6 +37,7 @@ class StepCost:
     distinct_read: float
     prefill_read: float
     logits: float
+    sampled: float
     sequence: float
     error: float = 0.0
     steps: int = 0
@@ -79,6 +81,7 @@ class StepCost:
             self.distinct_read,
             self.prefill_read,
             self.logits,
+            self.sampled,
             self.sequence,
             *self.slopes,
         )
@@ -100,7 +103,7 @@ def fit(measured: Sequence[tuple[StepShape, float]]) -> StepCost:
     scale = np.where(weighted.max(0) > 0, weighted.max(0), 1.0)
     solved = _least_squares(weighted / scale) / scale
     errors = [abs(_dot(_features(shape), solved.tolist()) / s - 1) for shape, s in found]
-    base, decode_read, distinct_read, prefill_read, logits, sequence, *slopes = solved.tolist()
+    base, decode_read, distinct_read, prefill_read, logits, sampled, sequence, *slopes = solved.tolist()
     known = max(i for i, knot in enumerate(KNOTS[:-1]) if knot < max(shape.rows for shape, _ in found))
     slopes = [slope if i <= known else slopes[known] for i, slope in enumerate(slopes)]
     return StepCost(
@@ -110,6 +113,7 @@ def fit(measured: Sequence[tuple[StepShape, float]]) -> StepCost:
         distinct_read,
         prefill_read,
         logits,
+        sampled,
         sequence,
         statistics.fmean(errors),
         len(found),
@@ -127,6 +131,7 @@ def _features(shape: StepShape) -> list[float]:
         float(shape.distinct),
         float(shape.prefill_reads),
         float(shape.logits),
+        float(shape.sampled),
         float(shape.decoding + shape.chunks),
         *spans,
     ]

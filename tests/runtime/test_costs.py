@@ -15,7 +15,7 @@ from lampc.runtime import calibrate
 from lampc.runtime.costs import KNOTS, StepCost, fit
 from lampc.runtime.pool import firefly_folder
 
-TRUE = StepCost(1e-3, (0.0, 1e-4, 1e-4, *[5e-5] * (len(KNOTS) - 4)), 1e-7, 8e-7, 5e-8, 2e-6, 1e-5)
+TRUE = StepCost(1e-3, (0.0, 1e-4, 1e-4, *[5e-5] * (len(KNOTS) - 4)), 1e-7, 8e-7, 5e-8, 2e-6, 6e-5, 1e-5)
 
 
 def shapes() -> list[StepShape]:
@@ -25,17 +25,9 @@ def shapes() -> list[StepShape]:
         decoding, prefilled = draw.randrange(64), draw.choice((0, 0, 16, 100, 448))
         reads = decoding * draw.randrange(1, 2000)
         chunks = draw.randrange(1, 4) if prefilled else 0
-        out.append(
-            StepShape(
-                decoding,
-                reads,
-                draw.randrange(reads + 1),
-                prefilled,
-                chunks,
-                prefilled * draw.randrange(200, 1500),
-                decoding + chunks,
-            )
-        )
+        logits, distinct, read = decoding + chunks, draw.randrange(reads + 1), prefilled * draw.randrange(200, 1500)
+        sampled = draw.choice((0, logits))
+        out.append(StepShape(decoding, reads, distinct, prefilled, chunks, read, logits, sampled))
     return [s for s in out if s.rows]
 
 
