@@ -78,19 +78,24 @@ static float* target(const Shape& s, const Pass& at, const float* norm) {
     return at.more;
 }
 
-// The end of a part whose results are normalised: they are added to x.
-static void settle(const Shape& s, const Pass& at, const float* norm) {
-    if (!norm) return;
-#pragma omp barrier
+// Adds `more` to x, normalised if there is a norm.
+static void take(const Shape& s, const Pass& at, const float* norm) {
     Share rows(at.rows);
     for (int64_t m = rows.begin; m < rows.end; m++) {
         float *more = at.more + m * s.hidden, *x = at.x + m * s.hidden;
-        rms_norm_row(more, norm, more, s.hidden, s.eps);
+        if (norm) rms_norm_row(more, norm, more, s.hidden, s.eps);
         for (int64_t i = 0; i < s.hidden; i += 16) {
             int64_t real = s.hidden - i < 16 ? s.hidden - i : 16;
             put(x + i, get(x + i, real) + get(more + i, real), real);
         }
     }
+}
+
+// The end of a part whose results are normalised: they are added to x.
+static void settle(const Shape& s, const Pass& at, const float* norm) {
+    if (!norm) return;
+#pragma omp barrier
+    take(s, at, norm);
 }
 
 // The rotary embedding of one head; the halves of `x` make the pairs.
@@ -143,6 +148,14 @@ static void queries(const Shape& s, const Layer& layer, const Pass& at) {
     }
 }
 
+// The inner values of a feed-forward part, rows of `stride`.
+template <class T>
+static void gates(const Shape& s, const Layer& layer, const Pass& at, int64_t stride) {
+    product(layer.gate_up, (const T*)at.normed, at.rows, [&](int64_t m, int64_t p, const float* sums) {
+        gate(layer.gate_up, p, sums, (T*)at.inner + m * stride + p * 32, s.gelu);
+    });
+}
+
 template <class T>
 static void rest(const Shape& s, const Layer& layer, const Pass& at, const T* mixed) {
     add(at, layer.o, mixed, target(s, at, layer.after_norm));
@@ -156,10 +169,7 @@ static void rest(const Shape& s, const Layer& layer, const Pass& at, const T* mi
         feed_experts(*layer.experts, at.pairs, normed, at.rows, (T*)at.inner, to, s.gelu);
         return settle(s, at, layer.after_mlp_norm);
     }
-    const int64_t stride = width<T>(layer.down);
-    product(layer.gate_up, normed, at.rows, [&](int64_t m, int64_t p, const float* sums) {
-        gate(layer.gate_up, p, sums, (T*)at.inner + m * stride + p * 32, s.gelu);
-    });
+    gates<T>(s, layer, at, width<T>(layer.down));
 #pragma omp barrier
     add(at, layer.down, (const T*)at.inner, to);
     settle(s, at, layer.after_mlp_norm);
@@ -181,6 +191,29 @@ API void decoder_rest(const Shape* s, const Layer* layer, const Pass* at, const 
         rest(*s, *layer, *at, (const bf16*)mixed);
     else
         rest(*s, *layer, *at, (const float*)mixed);
+}
+
+// What a rank does between two sums over ranks: adds the first, `more`, to x; norm; inner values, rows of `stride`.
+API void decoder_gates(const Shape* s, const Layer* layer, const Pass* at, int64_t stride) {
+#pragma omp parallel num_threads(at->threads) if (at->threads > 1)
+    {
+        take(*s, *at, layer->after_norm);
+        if (s->half)
+            normalise<bf16>(*s, *at, layer->mlp_norm, layer->gate_up);
+        else
+            normalise<float>(*s, *at, layer->mlp_norm, layer->gate_up);
+#pragma omp barrier
+        if (s->half)
+            gates<bf16>(*s, *layer, *at, stride);
+        else
+            gates<float>(*s, *layer, *at, stride);
+    }
+}
+
+// The end of a rank's layer: adds the second sum, `more`, to x.
+API void decoder_take(const Shape* s, const Layer* layer, const Pass* at) {
+#pragma omp parallel num_threads(at->threads) if (at->threads > 1)
+    take(*s, *at, layer->after_mlp_norm);
 }
 
 // x of `ids` [rows]: rows of `table` [vocab, hidden].

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 _BEST = 32  # numbers of 4 bytes in `Best` of `decoder.cpp`
 _TYPES = dict.fromkeys(("x", "wide", "more", "scores", "weights"), torch.float32)
 _TYPES |= dict.fromkeys(("experts", "order"), torch.int32)
-_GATES = 32  # outputs of gate that stand together, and then as many of up
+GATES = 32  # outputs of gate that stand together, and then as many of up
 
 
-class _CLayer(ctypes.Structure):
+class CLayer(ctypes.Structure):
     """`Layer` of `decoder.cpp`, and so on."""
 
     _fields_ = (
@@ -56,7 +56,7 @@ class _CPairs(ctypes.Structure):
     _fields_ = tuple((name, POINTER) for name in _PAIRS)
 
 
-class _CShape(ctypes.Structure):
+class CShape(ctypes.Structure):
     _fields_ = (
         *((name, SIZE) for name in ("hidden", "heads", "kv_heads", "head_dim")),
         ("eps", FLOAT),
@@ -68,7 +68,7 @@ class _CShape(ctypes.Structure):
     )
 
 
-class _CPass(ctypes.Structure):
+class CPass(ctypes.Structure):
     _fields_ = (
         ("rows", SIZE),
         ("threads", INT),
@@ -95,7 +95,7 @@ class NativeLayers:
         self._dtype = weights.embed.dtype
         self._kept: list[object] = []  # what C's structures point to
         self._embed = weights.embed
-        self._shape = _CShape(
+        self._shape = CShape(
             *(c.hidden, c.heads, c.kv_heads, c.head_dim, c.norm_eps, self._dtype is torch.bfloat16),
             torch.tensor(c.embed_scale).to(self._dtype).item(),
             *(c.logit_cap or 0.0, c.activation == "gelu_tanh", c.qk_joint),
@@ -103,7 +103,7 @@ class NativeLayers:
         self._layers = [self._layer(layer) for layer in weights.layers]
         self._norm = self._vector(weights.norm)
         self._head = Packed(*weights.head, memory, int8)
-        self._pass = _CPass()
+        self._pass = CPass()
         tables = {False: (self._vector(weights.cos), self._vector(weights.sin))}
         if weights.local is not None:
             tables[True] = self._vector(weights.local[0]), self._vector(weights.local[1])
@@ -115,7 +115,7 @@ class NativeLayers:
             "q": c.heads * c.head_dim,
             "k": c.kv_heads * c.head_dim,
             "v": c.kv_heads * c.head_dim,
-            "inner": c.intermediate + -c.intermediate % _GATES,
+            "inner": c.intermediate + -c.intermediate % GATES,
         }
         if c.norms.after_attention or c.norms.after_feed:
             self._widths["more"] = c.hidden
@@ -151,8 +151,8 @@ class NativeLayers:
         self._kept.append(packed := Packed(weight, bias, self._memory, self._int8 and rounded))
         return packed.c
 
-    def _layer(self, layer: "LayerWeights") -> _CLayer:
-        made = _CLayer(
+    def _layer(self, layer: "LayerWeights") -> CLayer:
+        made = CLayer(
             norm=self._vector(layer.norm),
             qkv=self._matrix(*layer.qkv),
             qk_norm=self._vector(layer.qk_norm),
@@ -170,10 +170,10 @@ class NativeLayers:
     def _mlp(self, mlp: MlpWeights) -> tuple[CMatrix, CMatrix]:
         weight, bias = mlp.gate_up
         down, down_bias = mlp.down
-        if spare := -down.shape[1] % _GATES:
+        if spare := -down.shape[1] % GATES:
             down = pad(down, (0, spare))
-        bias = None if bias is None else _in_turns(bias.unsqueeze(1)).squeeze(1)
-        return self._matrix(_in_turns(weight), bias), self._matrix(down, down_bias)
+        bias = None if bias is None else in_turns(bias.unsqueeze(1)).squeeze(1)
+        return self._matrix(in_turns(weight), bias), self._matrix(down, down_bias)
 
     def _experts(self, layer: ExpertWeights) -> int:
         """The address of C's structure for them."""
@@ -188,7 +188,7 @@ class NativeLayers:
 
     def _use_experts(self, mixture: "Mixture", hidden: int) -> None:
         """Widths of what a row needs beside the rest, and where those of all rows begin."""
-        inner = mixture.intermediate + -mixture.intermediate % _GATES
+        inner = mixture.intermediate + -mixture.intermediate % GATES
         self._widths |= {
             "inner": max(self._widths["inner"], mixture.chosen * inner),
             "scores": mixture.count,
@@ -264,8 +264,8 @@ class NativeLayers:
         return self._shape_ref, self._pass_ref, self._norm, head, rows.data_ptr(), count, self._last.data_ptr()
 
 
-def _in_turns(x: torch.Tensor) -> torch.Tensor:
-    """[2 * I, K], gate and up, to blocks of `_GATES` rows of either in turns; I is padded by zeros to whole blocks."""
-    spare = -(len(x) // 2) % _GATES
-    halves = [(pad(half, (0, 0, 0, spare)) if spare else half).view(-1, _GATES, x.shape[1]) for half in x.chunk(2)]
+def in_turns(x: torch.Tensor) -> torch.Tensor:
+    """[2 * I, K], gate and up, to blocks of `GATES` rows of either in turns; I is padded by zeros to whole blocks."""
+    spare = -(len(x) // 2) % GATES
+    halves = [(pad(half, (0, 0, 0, spare)) if spare else half).view(-1, GATES, x.shape[1]) for half in x.chunk(2)]
     return torch.stack(halves, dim=1).flatten(0, 2)

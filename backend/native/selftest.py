@@ -2,13 +2,19 @@
 
 import itertools
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import torch
 
 from lampc.backend.int8 import decode, encode
-from lampc.backend.native.library import Library
+from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.native.linear import Memory, NativeLinear
 
+if TYPE_CHECKING:
+    from lampc.backend.models.decoder_weights import LayerWeights
+    from lampc.backend.native.decoder import NativeLayers
+
+_PARTS = (("gates", SIZE), ("take",))  # functions of a rank's layer, and what they are told beside it
 _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 
 
@@ -65,12 +71,39 @@ def _decoder(library: Library) -> bool:
                 q, k, v = run.queries(i)
                 run.finish(i, q + torch.cat([k, v], 1))
             found.append(run.logits(torch.arange(9)))
+        assert isinstance(run, NativeLayers)
         ids, top = run.likeliest(torch.arange(9))
         if not torch.equal(top, found[1].amax(1)) or not torch.equal(ids, found[1].argmax(1)):
             return False
-        if not torch.allclose(found[0], found[1], rtol=close, atol=close):
+        if not torch.allclose(found[0], found[1], rtol=close, atol=close) or not _sums(library, run, layer, close):
             return False
     return True
+
+
+def _sums(library: Library, run: "NativeLayers", layer: "LayerWeights", close: float) -> bool:
+    """Whether a layer whose products are summed elsewhere is the layer: what ranks compute between sums."""
+    from lampc.backend.models.experts import MlpWeights
+
+    assert isinstance(layer.mlp, MlpWeights)
+    (o, o_bias), (down, down_bias) = layer.o, layer.mlp.down
+    assert o_bias is not None
+    assert down_bias is not None
+    run.start(torch.arange(9), torch.arange(9))
+    x, mixed = run._buffers["x"][:9], run.queries(0)[0].clone()
+    before = x.clone()
+    run.finish(0, mixed)
+    right = x.clone()
+    x.copy_(before)
+    gates, take = (library.function(f"decoder_{name}", POINTER, POINTER, POINTER, *more) for name, *more in _PARTS)
+    inner = run._buffers["inner"]
+    refs = run._shape_ref, run._refs[0], run._pass_ref
+    first = torch.nn.functional.linear(mixed.flatten(1).float(), o.float(), o_bias.float())
+    run._pass.more = first.data_ptr()
+    gates(*refs, inner.shape[1])
+    second = torch.nn.functional.linear(inner[:9, : down.shape[1]].float(), down.float(), down_bias.float())
+    run._pass.more = second.data_ptr()
+    take(*refs)
+    return torch.allclose(x, right, rtol=close, atol=close)
 
 
 def _attention(library: Library) -> bool:

@@ -26,6 +26,7 @@ from lampc.backend.models.layers import (
     soft_cap,
 )
 from lampc.backend.models.rope import rotary_rows
+from lampc.backend.parallel.fused import FusedDecoder, FusedLayer, usable
 from lampc.backend.parallel.group import Later
 from lampc.backend.parallel.linear import Column, Piece, Row
 from lampc.backend.parallel.outline import Outline, Pass
@@ -69,23 +70,54 @@ class ShardedDecoder:
         source.weights.ignore(r".*\.rotary_emb\.inv_freq")
         name = "model.embed_tokens.weight"
         self._embed = source.embedding(name, c.vocab_size, c.hidden)
+        ropes = {False: c.rope} if c.local_rope is None else {False: c.rope, True: c.local_rope}
+        self._tables = {local: rope.tables(source.device) for local, rope in ropes.items()}
+        self._fused: FusedDecoder | None = None
+        native, memory = source.rows.native, source.rows.memory
+        if native is not None and memory is not None and usable(c):
+            layers = [self._fused_layer(source, i) for i in range(c.layers)]
+            norm = read_norm(c, source, "model.norm", c.hidden)
+            head = source.head("lm_head.weight", self._embed, c.vocab_size, c.tied)
+            tables = [self._tables[c.is_local(i)] for i in range(c.layers)]
+            more = native, memory, source.rows.int8
+            self._fused = FusedDecoder(c, self.outline, layers, norm, head, tables, *more)
+            return
         self._layers = [self._layer(source, i) for i in range(c.layers)]
         self._norm = read_norm(c, source, "model.norm", c.hidden)
         self._head = source.head("lm_head.weight", self._embed, c.vocab_size, c.tied)
-        ropes = {False: c.rope} if c.local_rope is None else {False: c.rope, True: c.local_rope}
-        self._tables = {local: rope.tables(source.device) for local, rope in ropes.items()}
+
+    def _fused_layer(self, source: Source, layer: int) -> FusedLayer:
+        c, at = self._config, f"model.layers.{layer}"
+        norm, after_norm, mlp_norm, after_mlp_norm = layer_norms(c, source, at)
+        gate, up = self._gate_up(source, f"{at}.mlp")
+        return FusedLayer(
+            norm=norm,
+            qkv=source.column(self._qkv(source, f"{at}.self_attn")),
+            qk_norm=self._qk_norm(source, f"{at}.self_attn"),
+            o=source.row(f"{at}.self_attn.o_proj", c.hidden, c.heads * c.head_dim, c.o_bias),
+            after_norm=after_norm,
+            mlp_norm=mlp_norm,
+            gate=gate,
+            up=up,
+            down=source.row(f"{at}.mlp.down_proj", c.hidden, c.intermediate, c.mlp_bias),
+            after_mlp_norm=after_mlp_norm,
+        )
+
+    def _qk_norm(self, source: Source, at: str) -> torch.Tensor | None:
+        c = self._config
+        if (found := head_norms(c, source, at)) is None:
+            return None
+        both = zip(found, (self._heads, self._kv_heads), strict=True)
+        return torch.cat([w[a:b] if c.qk_joint else w.expand(b - a, -1) for w, (a, b) in both])
 
     def _layer(self, source: Source, layer: int) -> _Layer:
         c, at = self._config, f"model.layers.{layer}"
-        attention, mixture, qk_norm = f"{at}.self_attn", c.mixture(layer), None
-        if (found := head_norms(c, source, attention)) is not None:
-            both = zip(found, (self._heads, self._kv_heads), strict=True)
-            qk_norm = torch.cat([w[a:b] if c.qk_joint else w.expand(b - a, -1) for w, (a, b) in both])
+        attention, mixture = f"{at}.self_attn", c.mixture(layer)
         norm, after_norm, mlp_norm, after_mlp_norm = layer_norms(c, source, at)
         return _Layer(
             norm=norm,
             qkv=source.column(self._qkv(source, attention)),
-            qk_norm=qk_norm,
+            qk_norm=self._qk_norm(source, attention),
             o=source.row(f"{attention}.o_proj", c.hidden, c.heads * c.head_dim, c.o_bias),
             after_norm=after_norm,
             mlp_norm=mlp_norm,
@@ -107,16 +139,20 @@ class ShardedDecoder:
             first += size if c.fused else 0
         return found
 
-    def _feed(self, source: Source, at: str) -> Callable[[torch.Tensor], Later]:
+    def _gate_up(self, source: Source, at: str) -> list[list[Piece]]:
+        """The pieces of either."""
         c, inner, bias = self._config, self._config.intermediate, self._config.mlp_bias
         parts = source.shards.pieces(inner)
         if c.fused:
             places = [("gate_up_proj", 2 * inner, first) for first in (0, inner)]
         else:
             places = [(f"{name}_proj", inner, 0) for name in ("gate", "up")]
-        pieces = [source.pieces(f"{at}.{name}", n, c.hidden, parts, bias, first) for name, n, first in places]
-        gate_up = source.column([piece for part in pieces for piece in part])
-        down = source.row(f"{at}.down_proj", c.hidden, inner, bias)
+        return [source.pieces(f"{at}.{name}", n, c.hidden, parts, bias, first) for name, n, first in places]
+
+    def _feed(self, source: Source, at: str) -> Callable[[torch.Tensor], Later]:
+        c = self._config
+        gate_up = source.column([piece for part in self._gate_up(source, at) for piece in part])
+        down = source.row(f"{at}.down_proj", c.hidden, c.intermediate, c.mlp_bias)
         return lambda x: down.start(gated(gate_up(x), c.activation))
 
     def _experts(self, source: Source, at: str, m: Mixture) -> Callable[[torch.Tensor], Later]:
@@ -145,6 +181,8 @@ class ShardedDecoder:
 
     def forward(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor) -> Pass:
         """See `Sharded.forward`."""
+        if self._fused is not None:
+            return (yield from self._fused.forward(self._embed(ids), positions, attend, rows))
         c, count, heads, kv_heads = self._config, len(ids), self.outline.heads, self.outline.kv_heads
         x = scaled(self._embed(ids), c.embed_scale)
         turns = {

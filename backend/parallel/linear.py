@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 import torch
 
 from lampc.backend.models.rows import Rows
-from lampc.backend.native.linear import NativeLinear
+from lampc.backend.native.linear import NativeLinear, Packed
 from lampc.backend.parallel.group import Later
 from lampc.backend.parallel.shards import Part, tree
 
@@ -28,6 +28,13 @@ class Column:
             biases = [bias for _, bias in pieces if bias is not None]
             pieces = [(torch.cat([weight for weight, _ in pieces]), torch.cat(biases) if biases else None)]
         self._parts = [rows.layer(weight, bias) for weight, bias in pieces]
+
+    @property
+    def packed(self) -> Packed:
+        """As native kernels take it; there must be some."""
+        (part,) = self._parts
+        assert isinstance(part, NativeLinear)
+        return part.packed
 
     def __call__(self, x: torch.Tensor, wide: bool = False) -> torch.Tensor:
         """In x's dtype, or float32 if `wide`."""
@@ -52,8 +59,8 @@ class Row:
         self._bias = None if bias is None else bias.float()
         self._add = add
 
-    def start(self, x: torch.Tensor) -> Later:
-        """Multiplies, and begins to sum over ranks."""
+    def start(self, x: torch.Tensor, wide: bool = False) -> Later:
+        """Multiplies, and begins to sum over ranks; the sum is in x's dtype, or float32 if `wide`."""
         products = [_wide(part, x[:, a:b].contiguous()) for part, (a, b) in zip(self._parts, self._cuts, strict=True)]
         summed = self._add(tree(products))
 
@@ -61,7 +68,7 @@ class Row:
             total = summed()
             if self._bias is not None:
                 total = total + self._bias
-            return total.to(x.dtype)
+            return total if wide else total.to(x.dtype)
 
         return finish
 

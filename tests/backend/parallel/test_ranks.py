@@ -16,6 +16,7 @@ from safetensors import safe_open
 from lampc.backend.errors import Unsupported
 from lampc.backend.load import load_engine
 from lampc.backend.parallel import group, join, team
+from lampc.backend.parallel.decoder import ShardedDecoder
 from lampc.backend.parallel.settings import Settings
 from lampc.backend.parallel.shards import VIRTUAL
 from lampc.backend.parallel.topology import Link, Way, bytes_sent
@@ -51,6 +52,19 @@ def test_any_number_of_ranks_gives_the_same_bits(name: str, tmp_path: Path) -> N
     unsplit = load_engine(folder, kv_tokens=KV)
     for (_, _, ours), (_, _, theirs) in zip(found, answers(finish(unsplit, requests())), strict=True):
         assert ours[0] == pytest.approx(theirs[0], abs=2e-3)
+
+
+@pytest.mark.usefixtures("numerics")
+@pytest.mark.parametrize("numerics", ["native"], indirect=True)
+def test_native_kernels_compute_what_lies_between_two_sums(tmp_path: Path) -> None:
+    """One call each. Not so where experts, or sums within a layer, come between."""
+    fused = {}
+    for name in ("llama", "qwen3", "olmo2", "mixtral"):
+        engine = load(save(name, tmp_path / name), 1, kv_tokens=KV)
+        model = engine.parallel.share._model
+        fused[name] = isinstance(model, ShardedDecoder) and model._fused is not None
+        engine.close()
+    assert fused == {"llama": True, "qwen3": True, "olmo2": False, "mixtral": False}
 
 
 @pytest.mark.usefixtures("numerics", "threads")
