@@ -106,7 +106,12 @@ class Client:
         view = view_of(model)
         if sampling.extra:
             view = view.telling(sampling.extra)
-        watch = view.begin(sampling, ids, messages) if view.watched else None
+        watch = None
+        if view.watched:  # by what holds for who awaits it: its callbacks, its tracker of usage
+            if awaiter is None:
+                watch = view.begin(sampling, ids, messages)
+            else:
+                watch = awaiter.context.copy().run(view.begin, sampling, ids, messages)
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import sys
 import uuid
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
@@ -66,6 +67,18 @@ class CallEntry:
         return [{"role": "prompt", "content": text}]
 
 
+class History(list[dict[str, Any]]):
+    """Entries as a list; what is appended to it is kept where they come from."""
+
+    def __init__(self, entries: Iterable[dict[str, Any]], kept: deque[Any]) -> None:
+        super().__init__(entries)
+        self._kept = kept
+
+    def append(self, entry: dict[str, Any]) -> None:
+        super().append(entry)
+        self._kept.append(dict(entry))
+
+
 def said(sampling: Sampling) -> dict[str, Any]:
     """The options that a call itself says."""
     unsaid = Sampling()
@@ -78,15 +91,15 @@ def print_entries(entries: Sequence[Mapping[str, Any]], file: TextIO | None = No
     """Print entries: every message by role, then what the model wrote."""
     out = file or sys.stdout
     for entry in entries:
-        print(f"\n[{entry['timestamp']}] {entry['model']}\n", file=out)
-        for message in entry["messages"] or [{"role": "user", "content": entry["prompt"]}]:
+        print(f"\n[{entry.get('timestamp', '')}] {entry.get('model', '')}\n", file=out)
+        for message in entry.get("messages") or [{"role": "user", "content": entry.get("prompt")}]:
             print(f"{message['role'].capitalize()} message:\n\n{_text(message.get('content'))}\n", file=out)
-        for output in entry["outputs"]:
+        for output in entry.get("outputs", ()):
             text = output["text"] if isinstance(output, dict) else output
             print(f"Response:\n\n{text.strip()}\n", file=out)
             for call in output.get("tool_calls", ()) if isinstance(output, dict) else ():
                 print(f"Tool call: {call['function']['name']}({call['function']['arguments']})\n", file=out)
-        if entry["error"]:
+        if entry.get("error"):
             print(f"Error:\n\n{entry['error']}\n", file=out)
 
 

@@ -14,7 +14,7 @@ from lampc.ir import Draw, Key, Sampling
 from lampc.ir.errors import LMUnexpectedError
 from lampc.ir.settings import settings
 from lampc.runtime.answers import counts, shown
-from lampc.runtime.history import CallEntry, print_entries, said
+from lampc.runtime.history import CallEntry, History, print_entries, said
 from lampc.runtime.lmstate import ADDRESSES, CLASS, DSPY_LM, saved_class
 from lampc.runtime.replaced import IN_CALL, IN_FORWARD, Replaceable, completion, drawing
 from lampc.runtime.routes import route
@@ -73,7 +73,7 @@ class BaseLM(Replaceable):
         self.callbacks = list(callbacks or ())
         self.num_retries = num_retries
         self.kwargs: dict[str, Any] = {"temperature": temperature, "max_tokens": max_tokens, **kwargs}
-        self._entries: deque[CallEntry] = deque(maxlen=int(settings.max_history_size))
+        self._entries: deque[CallEntry | dict[str, Any]] = deque(maxlen=int(settings.max_history_size))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.model!r})"
@@ -179,8 +179,10 @@ class BaseLM(Replaceable):
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """The last calls that were answered, oldest first, at most `settings.max_history_size` of them."""
-        return [e.as_dict() for e in self._entries if not e.answer.error]
+        """The last calls that were answered, oldest first, at most `settings.max_history_size` of them; what a class of
+        the user's appends is kept among them."""
+        known = (e if isinstance(e, dict) else e.as_dict() for e in self._entries if not _failed(e))
+        return History(known, self._entries)
 
     @history.setter
     def history(self, entries: list[dict[str, Any]]) -> None:
@@ -191,7 +193,8 @@ class BaseLM(Replaceable):
 
     def inspect_history(self, n: int = 1, file: TextIO | None = None) -> None:
         """Print the last `n` calls of this model."""
-        print_entries([e.as_dict() for e in self._entries][-n:] if n > 0 else [], file)
+        found = [e if isinstance(e, dict) else e.as_dict() for e in self._entries]
+        print_entries(found[-n:] if n > 0 else [], file)
 
     def watch(self, view: ModelView, sampling: Sampling, ids: Any, messages: Any, started: float) -> Watch:
         """Called as a call begins; what it gives is called at its end."""
@@ -288,6 +291,10 @@ class BaseLM(Replaceable):
         """Options that go to an endpoint with every call."""
         own = {*_SAMPLING, *_CONNECTION, *_LOCAL, *_NOT_SENT}
         return {k: v for k, v in self.kwargs.items() if k not in own and v is not None}
+
+
+def _failed(entry: CallEntry | dict[str, Any]) -> bool:
+    return isinstance(entry, CallEntry) and bool(entry.answer.error)
 
 
 _NOT_SENT = (

@@ -52,7 +52,11 @@ class CallRecord(Mapping[str, Any]):
         """DSPy's form of an entry."""
         sent, first = self.messages, self.outputs[0] if self.outputs else ""
         for known in reversed(list(getattr(self.lm, "_entries", ()))):
-            if known.answer.text == first and (found := known.as_dict())["messages"] in (sent, None):
+            if (
+                not isinstance(known, dict)
+                and known.answer.text == first
+                and (found := known.as_dict())["messages"] in (sent, None)
+            ):
                 return {**found, "messages": sent, "outputs": list(self.outputs)}
         when = datetime.fromtimestamp(self.time, UTC).isoformat()
         model = getattr(self.lm, "model", self.bound.model)

@@ -6,6 +6,7 @@ import asyncio
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -39,6 +40,11 @@ class Embedder:
             raise ValueError(
                 f"an embedder's model is a callable or the name of a model at an endpoint, not {type(model).__name__}: "
                 "the engine of this machine gives no vectors; pass a callable, such as SentenceTransformer(...).encode"
+            )
+        if isinstance(model, str) and (model == "firefly" or (Path(model) / "config.json").is_file()):
+            raise ValueError(
+                f"{model!r} is a model of this machine, whose engine gives no vectors; pass a callable, such as "
+                "SentenceTransformer(...).encode, or the name of a model at an endpoint"
             )
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")

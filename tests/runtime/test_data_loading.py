@@ -181,3 +181,9 @@ def test_from_rm() -> None:
         LOAD.from_rm(2, ["a"], ["a"])
     with settings.context(rm=Store()):
         assert plain(LOAD.from_rm(2, ["a"], ["a"])) == [({"a": 0}, {"a"}), ({"a": 1}, {"a"})]
+
+
+def test_public_data_sets_are_said_to_be_loaded_by_name() -> None:
+    with pytest.raises(AttributeError, match=r"from_huggingface\('openai/gsm8k'"):
+        lampc.datasets.GSM8K  # noqa: B018
+    assert not hasattr(lampc.datasets, "MATH")

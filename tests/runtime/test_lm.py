@@ -772,3 +772,32 @@ def test_entries_of_a_modules_history_are_those_of_its_lm() -> None:
     program(question="z")
     lm.history = []
     assert (program.history[0]["usage"], program.history[0]["outputs"][0].split("\n")[1]) == ({}, "No more responses")
+
+
+def test_what_a_users_class_appends_to_its_history_is_kept() -> None:
+    class Keeps(lampc.BaseLM):
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            self.history.append({"prompt": prompt, "outputs": ["own"]})
+            return "answer: x"
+
+    lm = Keeps("keeps")
+    lm("hello")
+    assert [e["outputs"] for e in lm.history] == [["own"], ["answer: x"]]
+    out = io.StringIO()
+    lm.inspect_history(2, file=out)
+    assert "own" in out.getvalue()
+
+
+def test_usage_is_tracked_where_tasks_await() -> None:
+    lampc.configure(lm=DummyLM(lambda messages: {"answer": "a"}))
+
+    async def tracked(question: str) -> int:
+        with lampc.track_usage() as tracker:
+            await lampc.Predict("question -> answer").acall(question=question)
+            await lampc.Predict("question -> answer").acall(question=question * 2)
+        return len(tracker.usage_data["dummy"])
+
+    async def main() -> list[int]:
+        return await asyncio.gather(*(tracked(q) for q in "abc"))
+
+    assert asyncio.run(main()) == [2, 2, 2]

@@ -339,3 +339,10 @@ def test_threads_are_searched_for_together() -> None:
     assert batches == [1, 9]
     assert [found[i] for i in range(9)] == [[Hit(str(i))] for i in range(9)]
     assert isinstance(found[9], ValueError)
+
+
+def test_a_model_of_this_machine_embeds_nothing_and_says_so(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    for name in ("firefly", str(tmp_path)):
+        with pytest.raises(ValueError, match="is a model of this machine, whose engine gives no vectors"):
+            Embedder(name)
