@@ -36,7 +36,8 @@ class EngineStats:
     (repeats after a preemption included); `cached_tokens` prompt tokens taken from the cache or from a
     neighbour in the same step; `generated_tokens` tokens sampled; `forward_tokens` all rows that went through
     the model. `swapped_out_tokens` were copied to host memory when they were evicted, `swapped_in_tokens` copied back
-    instead of computed; both are among the tokens that other counters count.
+    instead of computed; both are among the tokens that other counters count. `drains` counts steps that could not be
+    scheduled before the tokens of the one before were here, where steps are launched ahead.
     """
 
     prompt_tokens: int = 0
@@ -56,6 +57,7 @@ class EngineStats:
     swapped_in_tokens: int = 0
     host_used_blocks: int = 0
     host_total_blocks: int = 0
+    drains: int = 0
 
 
 @runtime_checkable

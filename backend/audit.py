@@ -12,7 +12,8 @@ from lampc.backend.scheduler import Scheduler
 def audit(tree: RadixTree, pins: Pins, scheduler: Scheduler, jobs: Mapping[int, Job]) -> None:
     """Raises AssertionError if blocks leaked, reference counts are wrong, or a job is lost."""
     scheduler.lanes.settle()
-    tree.check([job.cursor for job in jobs.values() if job.cursor is not None] + pins.cursors())
+    cursors = [job.cursor for job in jobs.values() if job.cursor is not None] + pins.cursors()
+    tree.check(cursors, scheduler.lanes.claimed)
     queued = [*scheduler.waiting, *scheduler.running]
     assert {id(job) for job in queued} == {id(job) for job in jobs.values()}, "a job is lost"
     for job in scheduler.waiting:

@@ -45,6 +45,10 @@ class Copies:
                 self._runs.append(Run(inward, block, offset + start, slots[start], at - start))
                 start = at
 
+    def inward(self) -> list[int]:
+        """The slots of the device that are copied to."""
+        return [slot for run in self._runs if run.inward for slot in range(run.slot, run.slot + run.length)]
+
     def drain(self) -> Iterator[list[Run]]:
         """What is to be copied, in order, as many runs at once as all go one way and write each place once.
 

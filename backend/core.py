@@ -9,11 +9,12 @@ from lampc.backend.audit import audit
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.books import Books
 from lampc.backend.errors import BackendError, EngineClosed, QueueFull
+from lampc.backend.flight import Flight, launch
 from lampc.backend.grammar.compiled import Grammars
 from lampc.backend.grammar.masks import Masks
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent, StepEvent
 from lampc.backend.host_tier import HostTier
-from lampc.backend.job import Ids, Job, check_request
+from lampc.backend.job import Drawn, Ids, Job, check_request
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
 from lampc.backend.pins import Pins, check_pin
@@ -31,6 +32,7 @@ class EngineCore:
     At most `max_waiting` requests wait: `submit` then raises QueueFull. Requests that were preempted come back
     to the queue whatever its length. `hooks` hear of every transition, see `lampc.backend.hooks`. All methods are
     for one thread; an engine does nothing by itself, so one that is `idle` needs no step until the next `submit`.
+    With `async_scheduling`, and a runner that can, each step is launched before the tokens of the one before are here.
     """
 
     def __init__(
@@ -49,6 +51,7 @@ class EngineCore:
         patience: int = 64,
         hooks: Sequence[Hook] = (),
         host: HostTier | None = None,
+        async_scheduling: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_waiting < 1:
@@ -82,7 +85,10 @@ class EngineCore:
         self._stepping = False
         self._books = Books()
         self._fixed = False  # a plan is made and not yet run: nobody else may change anything
-        self._steps = self._prompt = self._computed = self._cached = 0
+        self._async = async_scheduling
+        self._flight: Flight | None = None  # the step launched last, if it is not taken yet
+        self._landed = 0.0  # when the last one was taken
+        self._steps = self._prompt = self._computed = self._cached = self._drains = 0
         self._generated = self._forward = self._preemptions = self._done = self._requests = 0
 
     @property
@@ -98,7 +104,7 @@ class EngineCore:
     @property
     def idle(self) -> bool:
         """Whether `step` would find nothing to do and nothing to tell."""
-        return not self._jobs and not self._finished
+        return not self._jobs and not self._finished and self._flight is None
 
     def submit(self, request: Request, on_token: Callable[[Handle, int], None] | None = None) -> Handle:
         """Queues a request. Raises QueueFull, EngineClosed, ContextTooLong, Unsupported, BadGrammar or another
@@ -131,9 +137,10 @@ class EngineCore:
     def step(self) -> list[Handle]:
         """One batch through the model; returns the requests that finished since the last step.
 
+        Where steps are launched ahead, that batch is launched, and the tokens are those of the one before it.
         Raises BackendError if called from a hook, a callback or a runner of this engine, or after an interrupt
-        (Ctrl-C, for one) in the midst of the engine's books. One that comes while the model computes takes the whole
-        step back, and it can be run again.
+        (Ctrl-C, for one) in the midst of the engine's books. One that comes while the model computes takes back the
+        step, and one launched after it, and it can be run again.
         """
         with self._books:
             if self._stepping:
@@ -187,6 +194,7 @@ class EngineCore:
             forward_tokens=self._forward,
             steps=self._steps,
             preemptions=self._preemptions,
+            drains=self._drains,
             evicted_tokens=self._tree.evicted,
             requests=self._requests,
             finished=self._done,
@@ -222,6 +230,7 @@ class EngineCore:
 
         After an interrupt that came halfway hooks are not told of it: nothing that they asked for would be right.
         """
+        self._flight = None  # nobody hears of it
         if self._books.torn:  # they are of no use
             self._scheduler.lanes.tell()
             for job in self._jobs.values():
@@ -250,16 +259,25 @@ class EngineCore:
         self._expire()
         # Hooks hear of what the scheduler did only after the step: they may abort whatever is in the plan.
         self._fixed = True
-        plan = self._scheduler.schedule(self._admitted, self._preempted)
-        for job, error in plan.starved:
-            self._finish(job, "error", str(error))
-        if plan.decoding or plan.other_wants or plan.other_chunks:
-            self._execute(plan)
+        if self._async and hasattr(type(self._runner), "launch"):
+            self._step_ahead()
+        else:
+            if self._flight is not None:
+                self._land(self._flight)
+            self._execute()
         self._fixed = False
         self._tell()
 
-    def _execute(self, plan: Plan) -> None:
-        assert self._runner is not None
+    def _execute(self) -> None:
+        """A step from its schedule to its tokens."""
+        if self._runner is None:
+            return
+        self._fixed = True
+        plan = self._scheduler.schedule(self._admitted, self._preempted)
+        if plan.starved:
+            self._starved(plan)
+        if not plan.rows:
+            return
         self._steps += 1
         start = self._clock()
         if not plan.plain and not plan.greedy:
@@ -272,12 +290,84 @@ class EngineCore:
             self._failed(plan, error)
             return
         except BaseException:  # an interrupt: the step did not happen, and can be run again
-            self._scheduler.roll_back(plan)
+            self._roll_back(plan)
             self._books.kept = True
             raise
+        self._take(plan, drawn, self._steps, start)
+
+    def _step_ahead(self) -> None:
+        """The next step is launched, then the one before it taken."""
+        plan, before = self._plan()
+        if not plan.rows:
+            return
+        self._launch(plan, before)
+        launched = self._flight
+        if before is not None:
+            self._land(before)
+        if launched is not None and self._flight is launched and launched.failed:
+            self._land(launched)
+
+    def _plan(self) -> tuple[Plan, Flight | None]:
+        """The next step, and the one in flight that it goes on from, if it need not be waited for first."""
+        scheduler, before = self._scheduler, self._flight
+        if before is not None:
+            plan = scheduler.schedule_ahead(before.plan, self._admitted)
+            if plan is not None:
+                self._starved(plan)
+                if plan.rows:
+                    return plan, before
+            self._land(before)
+            self._fixed = True
+        if self._runner is None:  # a callback closed the engine
+            return Plan(scheduler.lanes), None
+        plan = scheduler.schedule(self._admitted, self._preempted, ahead=True)
+        self._starved(plan)
+        self._drains += before is not None and plan.rows > 0
+        return plan, None
+
+    def _starved(self, plan: Plan) -> None:
+        for job, error in plan.starved:
+            self._finish(job, "error", str(error))
+
+    def _launch(self, plan: Plan, before: Flight | None) -> None:
+        self._steps += 1
+        start = self._clock()
+        try:
+            pending = launch(self._runner, plan, before)
+        except BaseException:  # an interrupt: the step did not happen, and can be run again
+            self._roll_back(plan)
+            self._books.kept = True
+            raise
+        self._flight = Flight(plan, pending, self._steps, start)
+
+    def _land(self, flight: Flight) -> None:
+        """Waits for a step, and tells everybody what it gave. Another may have been launched after it."""
+        plan = flight.plan
+        try:
+            drawn = flight.pending.drawn()
+        except Exception as error:
+            now = self._clock()
+            self._recorder.busy(max(flight.start, self._landed), now)
+            self._landed = now
+            self._recorder.failed_steps += 1
+            self._ground(flight)
+            self._failed(plan, error)
+            return
+        except BaseException:
+            self._ground(flight)
+            self._roll_back(plan)
+            self._books.kept = True
+            raise
+        if self._flight is flight:
+            self._flight = None
+        start = max(flight.start, self._landed)
+        self._landed = self._take(plan, drawn, flight.number, start)
+
+    def _take(self, plan: Plan, drawn: Sequence[Drawn | int], number: int, start: float) -> float:
+        """Step `number`, which began at `start`, is over: everybody hears of it. Gives the time of its end."""
         now = self._clock()
         self._recorder.busy(start, now)
-        self._account(plan, start, now)
+        self._account(plan, number, start, now)
         taken, generated = take(plan, drawn, now, self._recorder)
         self._generated += generated
         for job in plan.prefilled:
@@ -291,6 +381,20 @@ class EngineCore:
         self._scheduler.observe(now - start)
         if self._tree.host is not None:
             self._tree.host.rule.computed(plan.rows - len(plan.decoding), plan.rows, now - start)
+        return now
+
+    def _ground(self, flight: Flight) -> None:
+        """Nothing is in flight any more: what was launched after a step that failed counts for nothing."""
+        later, self._flight = self._flight, None
+        if later is not None and later is not flight:
+            self._roll_back(later.plan)
+        if self._tree.host is not None:  # what the step wrote may have been evicted
+            self._tree.host.clear()
+
+    def _roll_back(self, plan: Plan) -> None:
+        cached, computed = self._scheduler.roll_back(plan)
+        self._cached += cached
+        self._computed += computed
 
     def _admitted(self, job: Job) -> None:
         self._follow()
@@ -305,7 +409,7 @@ class EngineCore:
         job.times.preemptions += 1
         self._move(job, "preempted", State.PREEMPTED)
 
-    def _account(self, plan: Plan, start: float, now: float) -> None:
+    def _account(self, plan: Plan, number: int, start: float, now: float) -> None:
         running = len(self._scheduler.running)
         self._forward += plan.rows
         self._computed += plan.computed
@@ -315,7 +419,7 @@ class EngineCore:
             waiting, about = len(self._scheduler.waiting), plan.jobs()
             handles = tuple(job.handle for job in about)
             event = StepEvent(
-                now, self._steps, now - start, plan.rows, len(about), running, waiting, self._pool.used,
+                now, number, now - start, plan.rows, len(about), running, waiting, self._pool.used,
                 plan.computed, plan.cached, handles,
             )  # fmt: skip
             self._hooks.add(event, handles)
@@ -370,13 +474,14 @@ class EngineCore:
 
     def _failed(self, plan: Plan, error: Exception) -> None:
         """Nothing of the step counts. Alone, a request is to blame; together, each is tried alone next."""
-        self._scheduler.roll_back(plan)
+        self._roll_back(plan)
         jobs = plan.jobs()
         if len(jobs) > 1:
             self._scheduler.suspect(jobs)
             return
         for job in jobs:
-            self._finish(job, "error", f"{type(error).__name__}: {error}")
+            if job.handle.completion is None:
+                self._finish(job, "error", f"{type(error).__name__}: {error}")
 
     def _expire(self) -> None:
         if self._deadlines:

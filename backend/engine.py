@@ -37,6 +37,7 @@ class PagedEngine(EngineCore):
         policy: str = "priority",
         patience: int = 64,
         hooks: Sequence[Hook] = (),
+        async_scheduling: bool = False,
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
         runner = TorchRunner(model, rows, slots, device, dtype, int8)
@@ -55,4 +56,5 @@ class PagedEngine(EngineCore):
             policy=policy,
             patience=patience,
             hooks=hooks,
+            async_scheduling=async_scheduling,
         )

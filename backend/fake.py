@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 
 from lampc.backend.api import EngineInfo
 from lampc.backend.core import EngineCore
+from lampc.backend.flight import Ready
 from lampc.backend.job import Drawn, Job
-from lampc.backend.plan import Plan
+from lampc.backend.plan import Pending, Plan
 from lampc.backend.request import Handle, Request
 from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer
 
@@ -52,8 +53,8 @@ class _FakeRunner:
         for want in plan.wants:
             job = want.job
             token: int | None = None
-            if job.draws and want.start + len(want.rows) == len(job.ids):
-                script, at = self._script(job), len(job.output.tokens)
+            if want.draws:
+                script, at = self._script(job), want.index
                 # Past the reply, and with no end-of-sequence id to say so, the reply repeats.
                 token = script[at] if at < len(script) else self._end(script, at, job)
                 if (mask := job.mask()) is not None:
@@ -70,8 +71,12 @@ class _FakeRunner:
             drawn.append(Drawn(token, (0.0,) * len(known), tuple(((t, 0.0),) for t in known if asked)))
         return drawn
 
+    def launch(self, plan: Plan, before: Pending | None) -> Pending:
+        """As `execute`: what is drawn depends on nothing that is in flight."""
+        return Ready(plan, self.execute(plan))
+
     def _end(self, script: list[int], at: int, job: Job) -> int:
-        if self._eos is not None and self._eos not in job.output.banned:
+        if self._eos is not None and self._eos not in job.output.banned_at(at):
             return self._eos
         return script[at % len(script)] if script else 0
 

@@ -7,6 +7,8 @@ from lampc.backend.job import Job
 from lampc.backend.nodes import Cursor
 from lampc.backend.radix import RadixTree
 
+_SEATED = 2  # steps that a request may miss before it has a row in every one, where steps are launched ahead
+
 
 class Forecast:
     """Of jobs on a tree, which compute at most `chunk` tokens of one prompt and `budget` of all in a step."""
@@ -16,6 +18,7 @@ class Forecast:
         self._lengths = lengths
         self._chunk = chunk
         self._budget = budget
+        self.ahead = False  # steps are launched ahead: who cannot be has a row in every other one
 
     def fit(self, running: Sequence[Job], coming: Sequence[tuple[Job, Cursor]], without: Job | None = None) -> bool:
         """Whether there are blocks for all to the end, if jobs with these paths, which are held, join those that run,
@@ -44,13 +47,16 @@ class Forecast:
                 assert job.cursor is not None
                 prefill += self._prefill_steps(job, job.cursor, rate)
         futures = [self._future(job, prefill) for job in running]
-        futures += [Future(tree.own(at)[0] + new, left, prefill + left, room) for at, new, left, room in needs]
+        late = _SEATED if self.ahead else 0
+        futures += [Future(tree.own(at)[0] + new, left, prefill + left + late, room) for at, new, left, room in needs]
         return peak_blocks(locked, futures, size) <= pool.total
 
     def _future(self, job: Job, prefill: int) -> Future:
         assert job.cursor is not None
         left = self._lengths.slots_left(job) + len(job.ids) - job.cursor.length
         steps = left if job.fast else left + prefill
+        if self.ahead and job.lane is None:
+            steps += left if job.synchronous else _SEATED
         return Future(self._tree.own(job.cursor)[0], left, steps, self._tree.room(job.cursor))
 
     def _prefill_steps(self, job: Job, cursor: Cursor, rate: int) -> int:

@@ -43,6 +43,7 @@ class Job:
         "logprobs",
         "matcher",
         "output",
+        "pending",
         "plain",
         "preempted",
         "promised",
@@ -55,6 +56,7 @@ class Job:
         "slots",
         "slots_at",
         "stalled",
+        "synchronous",
         "ticket",
         "times",
         "top",
@@ -105,6 +107,8 @@ class Job:
         # nothing else is wanted of the logits.
         self.greedy = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs)
         self.plain = self.greedy and matcher is None
+        # Whether its next row cannot be launched before its newest token is here: see `docs/engine.md`.
+        self.synchronous = bool(sampling.stop) or matcher is not None
         self.first_row = 0 if request.prompt_logprobs else self.prompt_len - 1
         self.watermark = 0
         self.computed = 0
@@ -120,6 +124,7 @@ class Job:
         self.stalled = 0  # steps in a row in which it wanted rows and got none
         self.promised = 0  # blocks that were left to it when it was admitted
         self.lane: Lane | None = None
+        self.pending = False  # it has no lane, and something is drawn for it by a step whose results are not here yet
 
     @property
     def next_logits(self) -> int:
@@ -258,17 +263,17 @@ class Job:
 class Lane:
     """Where a job is among those that generate, see `lampc.backend.lanes`.
 
-    `at` is its place. It has heard of its tokens of all steps before `heard`; in those from `timed` on it was there
-    in the step before, too.
+    `at` is its place, `first` the first step that it has a row in. It has heard of its tokens of all steps before
+    `heard`. `claimed` is the slot of its next token outside of the tree, if that has one.
     """
 
-    __slots__ = ("at", "heard", "job", "timed")
+    __slots__ = ("at", "claimed", "first", "heard", "job")
 
     def __init__(self, job: Job, at: int, step: int) -> None:
         self.job = job
         self.at = at
-        self.heard = step
-        self.timed = step + 1
+        self.first = self.heard = step
+        self.claimed: int | None = None
 
 
 @dataclass(slots=True)  # not frozen: one is made per request and step

@@ -31,17 +31,22 @@ class Lanes:
     A job is alone in the leaf of the tree that it lets grow. Whoever reads or changes paths or jobs calls `settle`
     before, as their books may be behind by a block; if he joins a leaf or hangs another below it, its job leaves before
     the next step.
+
+    A step may be planned while the one before it is in flight, its tokens not here: positions and slots are known all
+    the same. A block whose first token is not known yet is claimed from the pool, and comes into the tree with the
+    token. From `advance` to `take` of the step in flight nobody else may let paths grow.
     """
 
     def __init__(self, tree: RadixTree) -> None:
         self.jobs: list[Job] = []
         self._tree = tree
         self._block = tree.pool.block_size
-        self._step = 0  # how many there were
+        self._step = 0  # how many were taken
+        self._flying = 0  # how many more were planned
         self._now = 0.0  # when the last one was
         self._drawn: list[Sequence[int]] = [()] * self._block  # by each of the last ones
         self._gaps = [0.0] * self._block  # and the time since the one before it
-        self._new: list[Lane] = []  # without a token since they are here
+        self._new: dict[int, list[Lane]] = {}  # by their first step
         self._full: dict[int, list[Lane]] = {}  # by the step before which they need another block
         self._over: dict[int, list[Lane]] = {}  # by the step whose token is their last
         self._heard: dict[Lane, None] = {}  # those whose job must hear of every token
@@ -57,57 +62,103 @@ class Lanes:
         """Whether all that is wanted are the likeliest tokens."""
         return all(lane.job.plain for lane in self._heard)
 
+    @property
+    def due(self) -> int:
+        """How many need another block for the next step, at most."""
+        return len(self._full.get(self._step + self._flying, ()))
+
+    @property
+    def claimed(self) -> list[int]:
+        """Slots of tokens that nobody knows yet, for checks."""
+        return [job.lane.claimed for job in self.jobs if job.lane and job.lane.claimed is not None]
+
     # -- a step ----------------------------------------------------------------------------------------
 
     def advance(self) -> None:
-        """Gives each newest token its slot; a job for which that is not so simple leaves."""
+        """Gives each newest token its slot; a job for which that is not so simple leaves, and so does one whose last
+        token is in flight."""
+        step = self._step + self._flying
         if self._seen:
             self._seen = False
             for job in self.jobs:
                 if job.cursor.node.locks > 1 or job.cursor.node.children:  # type: ignore[union-attr]  # it runs
                     self.leave(job)
-        for lane in self._full.pop(self._step, ()):
+        if self._flying:
+            for lane in self._over.get(step - 1, ()):
+                if lane.job.lane is lane:
+                    self.leave(lane.job)
+        for lane in self._full.pop(step, ()):
             if lane.job.lane is lane:
                 self._next_block(lane)
         count = len(self.jobs)
         self._moving[:, :count] += 1
         self._table[:count, 1] += 1
 
-    def join(self, jobs: Sequence[Job]) -> None:
-        """Takes in jobs that can go this way, those whose newest token is all that is missing in the tree."""
+    def join(self, jobs: Sequence[Job], ahead: Sequence[Job] = ()) -> None:
+        """Takes in jobs that can go this way: those whose newest token is all that is missing in the tree, and those
+        `ahead` whose newest token is in flight, all before it in the tree."""
         seated = list(self.jobs)
-        for job in jobs:
-            if self._seat(job, len(seated)):
-                seated.append(job)
+        for known, some in ((True, jobs), (False, ahead)):
+            for job in some:
+                if self._seat(job, len(seated), known):
+                    seated.append(job)
         if len(seated) > len(self.jobs):
             self.jobs = seated
             self._changed()
 
-    def take(self, drawn: Sequence[Drawn | int], now: float, recorder: Recorder) -> list[tuple[Job, Drawn | int]]:
-        """Keeps what was drawn for each. Gives those jobs, with what was drawn, that must hear of it now: they may be
-        over, or hear of every token. All is recorded."""
+    def planned(self) -> Numbers:
+        """The step is planned, and is to be taken or taken back. Gives positions and slots of its rows, [2, rows]."""
+        self._flying += 1
+        return self._moving[:, : len(self.jobs)].copy()
+
+    def take_back(self, jobs: Sequence[Job]) -> None:
+        """The step that was planned last, with rows for these, did not happen: they leave."""
+        self._flying -= 1
+        for job in jobs:
+            if job.lane is None:
+                job.pending = False
+            self.leave(job)
+
+    def take(
+        self, jobs: list[Job], drawn: Sequence[Drawn | int], now: float, recorder: Recorder
+    ) -> tuple[list[tuple[Job, Drawn | int]], list[tuple[Job, Drawn | int]]]:
+        """Keeps what was drawn in the oldest planned step for `jobs`, those that had rows then.
+
+        Gives those, with what was drawn, that must hear of it now: they may be over, or hear of every token; their
+        times are recorded. Then those that have left since, of which nothing is.
+        """
         at, step = self._step % self._block, self._step
         tokens: Sequence[int] = drawn  # type: ignore[assignment]  # either all are numbers or none
         if not isinstance(drawn[0], int):
             tokens = [one.token for one in drawn]  # type: ignore[union-attr, misc]  # all of them draw
+        left: list[tuple[Job, Drawn | int]] = []
+        if jobs is not self.jobs:
+            left = [(job, one) for job, one in zip(jobs, drawn, strict=True) if job.lane is None]
+            found = {job: one for job, one in zip(jobs, drawn, strict=True) if job.lane is not None}
+            drawn = [found.get(job, 0) for job in self.jobs]  # 0: it has come since
+            tokens = [one if isinstance(one, int) else one.token for one in drawn]  # type: ignore[misc]
+            count = len(found)
+        else:
+            count = len(tokens)
+        gap = now - self._now
         self._ids[: len(tokens)] = tokens
-        self._drawn[at], self._gaps[at] = tokens, now - self._now
-        recorder.tokens(now, now - self._now, len(tokens) - len(self._new))
-        for lane in self._new:
+        self._drawn[at], self._gaps[at] = tokens, gap
+        new = self._new.pop(step, ())
+        recorder.tokens(now, gap, count - len(new))
+        for lane in new:
             times = lane.job.times
-            gap, lane.timed = now - times.last, step + 1
-            times.longest = max(times.longest, gap)
-            recorder.tokens(now, gap, 1)
-        self._new.clear()
-        self._step, self._now = step + 1, now
-        lanes = dict(self._heard)
+            wait = now - times.last
+            times.longest = max(times.longest, wait)
+            recorder.tokens(now, wait, 1)
+        self._step, self._flying, self._now = step + 1, self._flying - 1, now
+        lanes = {lane: None for lane in self._heard if lane.first <= step}
         lanes.update((lane, None) for lane in self._over.pop(step, ()) if lane.job.lane is lane)
         if not self._stops.isdisjoint(tokens):
             ended = (job.lane for job, token in zip(self.jobs, tokens, strict=True) if token in self._stops)
-            lanes.update((lane, None) for lane in ended if lane is not None)
+            lanes.update((lane, None) for lane in ended if lane is not None and lane.first <= step)
         for lane in lanes:
             self._tell(lane, 1)
-        return [(lane.job, drawn[lane.at]) for lane in lanes]
+        return [(lane.job, drawn[lane.at]) for lane in lanes], left
 
     # -- what others see -------------------------------------------------------------------------------
 
@@ -154,13 +205,16 @@ class Lanes:
         self.jobs = jobs
         self._changed()
         job.lane = job.handle.unsent = None
+        if lane.claimed is not None:
+            self._tree.pool.release([lane.claimed])
+        if self._flying and lane.first < self._step + self._flying:
+            job.pending = True
         self._heard.pop(lane, None)
-        if lane in self._new:
-            self._new.remove(lane)
+        if lane in self._new.get(lane.first, ()):
+            self._new[lane.first].remove(lane)
         if not jobs:
-            self._full.clear()
-            self._over.clear()
-            self._stops.clear()
+            for some in (self._full, self._over, self._new, self._stops):
+                some.clear()
 
     def _changed(self) -> None:
         count = len(self.jobs)
@@ -168,23 +222,25 @@ class Lanes:
 
     # -- one lane --------------------------------------------------------------------------------------
 
-    def _seat(self, job: Job, place: int) -> bool:
-        cursor, at, output = job.cursor, len(job.ids) - 1, job.output
+    def _seat(self, job: Job, place: int, known: bool) -> bool:
+        cursor, output, step = job.cursor, job.output, self._step + self._flying
+        at = len(job.ids) - known
+        left = output.limit - len(output.tokens) - (not known)
         assert cursor is not None
-        if not job.draws or cursor.length != at:
+        if not job.draws or cursor.length != at or not left:
             return False
-        slot = self._tree.append(cursor, job.ids[at])
+        slot = self._tree.append(cursor, job.ids[at]) if known else self._tree.claim(cursor)
         if slot is None:
             return False
         self.make_room(place + 1)
         self._paths.append(job.slots)
-        job.lane = lane = Lane(job, place, self._step)
-        self.memory[:, place] = job.ids[at], at, slot
+        job.lane = lane = Lane(job, place, step)
+        lane.claimed = None if known else slot
+        self.memory[:, place] = job.ids[at] if known else 0, at, slot
         self._table[place, 1] = at
         self._reserve(lane, at, slot)
-        self._new.append(lane)
-        left = output.limit - len(output.tokens)
-        self._over.setdefault(self._step + left - 1, []).append(lane)
+        self._new.setdefault(step, []).append(lane)
+        self._over.setdefault(step + left - 1, []).append(lane)
         if job.plain and output.quiet and job.handle.on_token is None:
             job.handle.unsent = partial(self._unheard, lane)
             self._stops |= output.stop_ids
@@ -194,12 +250,15 @@ class Lanes:
 
     def _next_block(self, lane: Lane) -> None:
         self._settle(lane)
-        job = lane.job
-        at = len(job.ids) - 1
-        slot = self._tree.append(job.cursor, job.ids[at])  # type: ignore[arg-type]  # it runs
+        job, cursor = lane.job, lane.job.cursor
+        assert cursor is not None
+        at = cursor.length
+        known = at < len(job.ids)
+        slot = self._tree.append(cursor, job.ids[at]) if known else self._tree.claim(cursor)
         if slot is None:
             self.leave(job)
             return
+        lane.claimed = None if known else slot
         self._slots[lane.at] = slot - 1
         self._reserve(lane, at, slot)
 
@@ -208,7 +267,7 @@ class Lanes:
         job, left = lane.job, self._block - slot % self._block
         job.add_slots(at, range(slot, slot + left))
         self._paths[lane.at], self._table[lane.at, 3] = job.slots, job.slots_at
-        self._full.setdefault(self._step + left, []).append(lane)
+        self._full.setdefault(self._step + self._flying + left, []).append(lane)
 
     def _unheard(self, lane: Lane, but: int = 0) -> list[int]:
         """Tokens that the job has not heard of, but the last so many."""
@@ -217,12 +276,12 @@ class Lanes:
 
     def _tell(self, lane: Lane, but: int = 0) -> None:
         """The job hears of all its tokens `but` so many, the newest, of which whoever called `take` tells it."""
-        if lane.heard == self._step:
+        if lane.heard >= self._step:
             return
         times, block = lane.job.times, self._block
         times.last = self._now
         times.tokens += self._step - lane.heard
-        for step in range(max(lane.heard, lane.timed), self._step):
+        for step in range(max(lane.heard, lane.first + 1), self._step):
             if self._gaps[step % block] > times.longest:
                 times.longest = self._gaps[step % block]
         tokens = self._unheard(lane, but)
@@ -232,6 +291,9 @@ class Lanes:
 
     def _settle(self, lane: Lane) -> None:
         self._tell(lane)
-        job = lane.job
-        assert job.cursor is not None
-        self._tree.append_run(job.cursor, job.ids[job.cursor.length : int(self._positions[lane.at]) + 1])
+        job, cursor = lane.job, lane.job.cursor
+        assert cursor is not None
+        if lane.claimed is not None and cursor.length < len(job.ids):
+            self._tree.append(cursor, job.ids[cursor.length], lane.claimed)
+            lane.claimed = None
+        self._tree.append_run(cursor, job.ids[cursor.length : int(self._positions[lane.at]) + 1])

@@ -51,6 +51,7 @@ def load_engine(
     block_size: int = 16,
     hooks: Sequence[Hook] = (),
     adapters: Mapping[str, Path | str] | None = None,
+    async_scheduling: bool | None = None,
     tensor_parallel: int | None = None,
     rank_timeout: float = 30.0,
 ) -> TokenEngine:
@@ -76,6 +77,9 @@ def load_engine(
     `adapters` are LoRA adapters by name, each in a folder as PEFT saves it (`lampc.backend.models.lora`): a request
     may name one. Layers are then computed by torch, or torch with native products; Triton's kernels, several ranks and
     K/V in host memory do without adapters.
+    `async_scheduling` launches each step before the tokens of the one before it have reached the host, which hides what
+    the host does behind what the device computes; by default where "triton" runs on a GPU. It changes no result; what
+    ends by a token (a stop id, not `max_tokens`) costs a row that nobody hears of. Ranks do without.
     `tensor_parallel` splits the model over 1, 2, 4 or 8 ranks, which are started here or by torchrun; a rank may keep
     the others waiting for `rank_timeout` seconds. In exact mode any number of ranks, 1 included, gives the same bits;
     None, the default, computes unsplit and gives others. See `docs/tensor-parallel.md`.
@@ -215,6 +219,7 @@ def load_engine(
         policy=policy,
         patience=patience,
         hooks=hooks,
+        async_scheduling=kernels.triton and where.type == "cuda" if async_scheduling is None else async_scheduling,
     )
 
 

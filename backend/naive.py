@@ -180,7 +180,7 @@ class NaiveEngine:
         rows = list(range(first, len(job.ids)))
         if (adapters := getattr(self._model, "adapters", None)) is not None:
             adapters.use({} if job.request.adapter is None else {job.request.adapter: range(len(job.ids))})
-        drawn = resolve([Want(job, first, rows)], self.logits(job.ids, rows).numpy())[0]
+        drawn = resolve([Want(job, first, rows, job.draws)], self.logits(job.ids, rows).numpy())[0]
         now = self._clock()
         prefilling = job.handle.state is State.PREFILLING
         self._forward += len(job.ids)

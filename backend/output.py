@@ -126,7 +126,11 @@ class Output:
     @property
     def banned(self) -> frozenset[int]:
         """Ids that must not be drawn now."""
-        return self._stop_ids if len(self.tokens) < self._sampling.min_tokens else frozenset()
+        return self.banned_at(len(self.tokens))
+
+    def banned_at(self, index: int) -> frozenset[int]:
+        """Ids that must not be drawn as token `index` of the output."""
+        return self._stop_ids if index < self._sampling.min_tokens else frozenset()
 
     def push(self, token: int, forced: bool = False) -> bool:
         """Takes a token; True if it belongs to the output (a stopping id does not, unless a grammar forced it)."""

@@ -4,6 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+from numpy.typing import NDArray
+
 from lampc.backend.copies import Copies
 from lampc.backend.errors import OutOfBlocks
 from lampc.backend.grammar.matcher import Matcher
@@ -13,40 +16,45 @@ from lampc.backend.lanes import Lanes
 
 @dataclass(slots=True)
 class Chunk:
-    """Positions [start, end) of a job go through the model; K/V of those from `write_from` on is stored."""
+    """Positions [start, end) of a job go through the model; K/V of those from `write_from` on is stored, in `slots`
+    (that of `start` first)."""
 
     job: Job
     start: int
     end: int
     write_from: int
+    slots: list[int]
 
 
 @dataclass(slots=True)
 class Want:
-    """A job needs the logits of some rows of the step; `rows[i]` belongs to its position `start + i`."""
+    """A job needs the logits of some rows of the step; `rows[i]` belongs to its position `start + i`. From the last of
+    them its next token is drawn, if `draws`."""
 
     job: Job
     start: int
     rows: list[int]
+    draws: bool
 
     @property
-    def draws(self) -> bool:
-        """Whether a token is drawn after the last of the rows."""
-        return self.job.draws and self.start + len(self.rows) == len(self.job.ids)
+    def index(self) -> int:
+        """Which of the job's generated tokens is drawn."""
+        return self.start + len(self.rows) - self.job.prompt_len
 
 
 @dataclass(slots=True)
 class Plan:
     """One step: rows are numbered in the order of the chunks.
 
-    `decoding` are jobs that compute their newest token and want its logits, as `lanes` has them: row i is that of
-    decoding[i]. They are nearly all of nearly every step, so that no objects are made for them unless somebody asks.
-    The others come after them. `plain`: all that is wanted are the likeliest tokens. Whoever computes the step makes
-    the `copies` before, if there are any.
+    `decoding` are jobs that compute their newest token and want its logits, as `lanes` had them when the plan was made:
+    row i is that of decoding[i], of position places[0, i], and stores to slot places[1, i]. They are nearly all of
+    nearly every step, so that no objects are made for them unless somebody asks. The others come after them. `plain`:
+    all that is wanted are the likeliest tokens. Whoever computes the step makes the `copies` before, if there are any.
     """
 
     lanes: Lanes
     decoding: list[Job] = field(default_factory=list)
+    places: NDArray[np.int64] | None = None
     plain: bool = True
     other_chunks: list[Chunk] = field(default_factory=list)
     other_wants: list[Want] = field(default_factory=list)
@@ -61,19 +69,33 @@ class Plan:
     computed: int = 0
     before: list[tuple[Job, int, int, int]] = field(default_factory=list)  # counts, to take them back
     copies: Copies | None = None
+    brought: list[int] = field(default_factory=list)  # slots that copies fill, where the step before is in flight
+
+    @property
+    def positions(self) -> list[int]:
+        """Of the rows of `decoding`."""
+        found: list[int] = [] if self.places is None else self.places[0].tolist()
+        return found
+
+    @property
+    def slots(self) -> list[int]:
+        """That the rows of `decoding` store to."""
+        found: list[int] = [] if self.places is None else self.places[1].tolist()
+        return found
 
     @property
     def chunks(self) -> list[Chunk]:
-        """Everything that goes through the model, before what is drawn is added to the jobs."""
+        """Everything that goes through the model; jobs have heard then of all tokens that are here."""
         self.lanes.tell()
-        ends = [len(job.ids) for job in self.decoding]
-        return [Chunk(job, n - 1, n, n - 1) for job, n in zip(self.decoding, ends, strict=True)] + self.other_chunks
+        mine = zip(self.decoding, self.positions, self.slots, strict=True)
+        return [Chunk(job, n, n + 1, n, [slot]) for job, n, slot in mine] + self.other_chunks
 
     @property
     def wants(self) -> list[Want]:
         """Everything that is wanted of it."""
         self.lanes.tell()
-        return [Want(job, len(job.ids) - 1, [i]) for i, job in enumerate(self.decoding)] + self.other_wants
+        at = enumerate(self.positions)
+        return [Want(job, n, [i], True) for job, (i, n) in zip(self.decoding, at, strict=True)] + self.other_wants
 
     def matchers(self) -> list[Matcher]:
         """The grammars of jobs that draw a token in the step."""
@@ -91,10 +113,44 @@ class Plan:
         others = (x.job for part in (self.other_chunks, self.other_wants) for x in part)
         return list({id(job): job for job in (*self.decoding, *others)}.values())
 
+    def sources(self, before: "Plan") -> NDArray[np.int64]:
+        """For each row of decoding[i] which of the wants of `before`, the step in flight, draws its token; -1: none,
+        the token is known."""
+        count = len(self.decoding)
+        if self.decoding is before.decoding:
+            return np.arange(count)
+        drawn = {job: i for i, job in enumerate(before.decoding)}
+        drawn.update((want.job, i) for i, want in enumerate(before.other_wants, len(before.decoding)) if want.draws)
+        return np.fromiter((drawn.get(job, -1) for job in self.decoding), np.int64, count)
+
+
+class Pending(Protocol):
+    """A step that was launched."""
+
+    @property
+    def plan(self) -> Plan:
+        """What it computes."""
+        ...
+
+    def drawn(self) -> Sequence[Drawn | int]:
+        """Waits for the step: one `Drawn` per want, in order, or its token alone. Any exception means that nothing of
+        the plan counts."""
+        ...
+
 
 class Runner(Protocol):
     """Executes a plan: stores K/V of its rows, returns one `Drawn` per want, in order, or its token alone."""
 
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """One step. Any exception means that nothing of the plan counts."""
+        ...
+
+
+class LaunchingRunner(Runner, Protocol):
+    """A runner that can launch a step before the tokens of the one before have reached the host."""
+
+    def launch(self, plan: Plan, before: Pending | None) -> Pending:
+        """Has a step computed after all that were launched earlier. Where `plan.sources(before.plan)` names a want, the
+        id of the row is what is drawn for that; the host's is not to be used. What the plan refers to may change as
+        soon as this returns."""
         ...

@@ -30,8 +30,9 @@ class RadixTree(ShrinkingTrie):
         self.complete(cursor, ids)
         return cursor
 
-    def complete(self, cursor: Cursor, ids: Sequence[int]) -> None:
-        """Moves a new cursor that holds what is there of `ids` to their end, and lets it go if that fails.
+    def complete(self, cursor: Cursor, ids: Sequence[int], spare: int = 0) -> None:
+        """Moves a new cursor that holds what is there of `ids` to their end, and lets it go if that fails, be it that
+        fewer than `spare` blocks would be left.
 
         What host memory has of the rest is copied back. This is the use that `next_use` of the places on the way
         foretold; it no longer counts for them. Raises OutOfBlocks.
@@ -41,7 +42,7 @@ class RadixTree(ShrinkingTrie):
         # Nothing is written after a gap: somebody may be about to compute the end of what is there.
         found = host.find(ids, start) if host is not None and self.written(cursor) == start else ()
         try:
-            self.extend(cursor, ids[start:])
+            self.extend(cursor, ids[start:], spare)
             if host is not None and found:
                 self.mark_written(cursor, host.bring(found, start, self.slots(cursor)))
         except OutOfBlocks:
@@ -64,26 +65,35 @@ class RadixTree(ShrinkingTrie):
             walk = walk.parent
         return found
 
-    def append(self, cursor: Cursor, token: int) -> int | None:
-        """The slot of one more token, marked written, for a cursor that alone holds the written end of a leaf.
+    @staticmethod
+    def grows(cursor: Cursor) -> bool:
+        """Whether a cursor alone holds the written end of a leaf."""
+        node = cursor.node
+        alone = cursor.offset == len(node.slots) == node.written and node.locks == 1 and node.parent is not None
+        return alone and not node.children
+
+    def append(self, cursor: Cursor, token: int, claimed: int | None = None) -> int | None:
+        """The slot of one more token, marked written, for a cursor of which `grows` is true; `claimed` if that is what
+        `claim` gave for it.
 
         This is nearly every step of every generation. None, and nothing changed, if it is not that simple.
         """
-        node = cursor.node
-        slots = node.slots
-        if not (cursor.offset == len(slots) == node.written and node.locks == 1 and node.parent) or node.children:
-            return None
-        pool = self.pool
-        slot = pool.append(slots[-1])
+        slot = self.claim(cursor) if claimed is None else claimed
         if slot is not None:
-            if not slot % pool.block_size:
+            node = cursor.node
+            if not slot % self.pool.block_size:
                 node.blocks += 1
                 self.locked_blocks += 1
             node.ids.append(token)
-            slots.append(slot)
+            node.slots.append(slot)
             node.written += 1
             cursor.offset += 1
         return slot
+
+    def claim(self, cursor: Cursor) -> int | None:
+        """The slot of the next token of such a cursor, which may not be known yet: it is taken from the pool, and
+        `append` brings it into the tree. None, and nothing changed, if it is not that simple."""
+        return self.pool.append(cursor.node.slots[-1]) if self.grows(cursor) else None
 
     def append_run(self, cursor: Cursor, ids: Sequence[int]) -> None:
         """Several more tokens as by `append`, all of which are in the block of the one before them."""
@@ -95,8 +105,9 @@ class RadixTree(ShrinkingTrie):
         node.written += len(ids)
         cursor.offset += len(ids)
 
-    def extend(self, cursor: Cursor, ids: Sequence[int]) -> None:
-        """Moves a cursor along `ids`, through tokens that are there and then through new ones.
+    def extend(self, cursor: Cursor, ids: Sequence[int], spare: int = 0) -> None:
+        """Moves a cursor along `ids`, through tokens that are there and then through new ones, if `spare` blocks are
+        left then.
 
         Raises OutOfBlocks, and then the cursor may have moved through tokens that were there.
         """
@@ -105,7 +116,11 @@ class RadixTree(ShrinkingTrie):
         if not rest:
             return
         slot = self.slot_before(cursor.node, cursor.offset)
-        self.evict(self.pool.blocks_for(slot, len(rest)))
+        needed = self.pool.blocks_for(slot, len(rest))
+        if needed:
+            self.evict(needed + spare)
+            if self.pool.free < needed + spare:
+                raise OutOfBlocks(needed, max(0, self.pool.free - spare))
         slots = self.pool.extend(slot, len(rest))
         node = cursor.node
         if cursor.offset < len(node.ids):
@@ -126,9 +141,9 @@ class RadixTree(ShrinkingTrie):
             self._watched.append((slot, rest[0]))
         self._step_down(cursor, child, len(rest))
 
-    def check(self, cursors: list[Cursor]) -> None:
-        """Raises AssertionError unless tree, pool and exactly these cursors agree."""
-        held: list[int] = []
+    def check(self, cursors: list[Cursor], claimed: Sequence[int] = ()) -> None:
+        """Raises AssertionError unless tree, pool, exactly these cursors, and slots that are claimed agree."""
+        held = list(claimed)
         locked = 0
         found: set[Cursor] = set()
         for root in self._roots:

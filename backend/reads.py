@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.errors import Unsupported
 from lampc.backend.job import Drawn
-from lampc.backend.plan import Plan
+from lampc.backend.plan import Pending, Plan
 from lampc.backend.spans import Span
 
 if TYPE_CHECKING:
@@ -70,7 +70,8 @@ def watch_reads(engine: "TokenEngine", tell: Tell) -> Callable[[], None]:
         raise Unsupported(f"there is no paged attention to watch in this {type(engine).__name__}")
     assert isinstance(engine, EngineCore)
     core = engine
-    core._runner = watched = _Watched(runner, tell)
+    kind = _WatchedLaunches if hasattr(type(runner), "launch") else _Watched
+    core._runner = watched = kind(runner, tell)
 
     def end() -> None:
         if core._runner is watched:
@@ -87,6 +88,11 @@ class _Watched:
 
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """See `lampc.backend.plan.Runner`."""
+        self._watch(plan)
+        drawn: Sequence[Drawn | int] = self._plain.execute(plan)
+        return drawn
+
+    def _watch(self, plan: Plan) -> None:
         spans, about, row = [], [], 0
         for chunk in plan.chunks:
             job, count = chunk.job, chunk.end - chunk.start
@@ -97,8 +103,16 @@ class _Watched:
         reads = runner.reads(plan) if hasattr(runner, "reads") else runner._attention.reads(spans)
         ranks = runner.share.group.ranks if hasattr(runner, "share") else 1
         self._tell(StepReads(tuple(about), tuple(reads), ranks))
-        drawn: Sequence[Drawn | int] = runner.execute(plan)
-        return drawn
+
+
+class _WatchedLaunches(_Watched):
+    """One that launches steps ahead."""
+
+    def launch(self, plan: Plan, before: Pending | None) -> Pending:
+        """See `lampc.backend.plan.LaunchingRunner`."""
+        self._watch(plan)
+        pending: Pending = self._plain.launch(plan, before)
+        return pending
 
 
 def members_of(rows: NDArray[np.int64], spans: Sequence[Span]) -> tuple[Member, ...]:

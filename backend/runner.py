@@ -1,7 +1,7 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import numpy as np
 import torch
@@ -12,13 +12,14 @@ from lampc.backend.host_tier import HostTier
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
-from lampc.backend.models.registry import Model, greedy
+from lampc.backend.models.registry import Greedy, Model, greedy
 from lampc.backend.models.rows import Rows
-from lampc.backend.plan import Plan, Want
+from lampc.backend.plan import Pending, Plan, Want
 from lampc.backend.request import Sampling
 from lampc.backend.sampler import Draw, draw_rows, drawn, resolve
 from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
+from lampc.backend.staging import Arriving, gather, upload
 from lampc.backend.swap_rule import SwapRule
 from lampc.backend.transfer import Transfer, copy_seconds, make_transfer
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lampc.backend.kernels.graphs import DecodeGraphs, Forward
     from lampc.backend.models.lora import Adapters
 
+Ids = Callable[[torch.Tensor], None]
 Out = TypeVar("Out")
 _LIKELIEST = Sampling()
 
@@ -65,21 +67,44 @@ class TorchRunner:
         if self._transfer is not None and plan.copies is not None:
             self._transfer.run(plan.copies)
         if not plan.plain and self._again is not None and plan.greedy:
-            return self._constrained(plan)
+            return self._constrained(plan, None)
         if not plan.plain or self._greedy is None:
-            return self._resolve(plan.wants, self.logits(plan))
-        with self._inference:
-            found = self._recorded("likeliest", self._greedy.likeliest, plan)
-            ids, tops = self._greedy.likeliest(*self._prepare(plan)) if found is None else found
-        rows = len(plan.decoding) if found is not None else len(ids)
-        return drawn(ids[:rows].tolist(), tops[:rows].tolist())
+            return self._resolve(plan.wants, self.logits(plan)).get()
+        tokens, tops = self._likeliest(self._greedy, plan, None)
+        return drawn(tokens.tolist(), tops.tolist())
 
-    def _constrained(self, plan: Plan) -> Sequence[int]:
+    def launch(self, plan: Plan, before: Pending | None) -> "Launched":
+        """See `lampc.backend.plan.LaunchingRunner`. On the CPU all is computed when this returns."""
+        ids = None
+        if before is not None:
+            assert isinstance(before, Launched)
+            ids = before.ids_of(plan)
+        if self._transfer is not None and plan.copies is not None:
+            self._transfer.run(plan.copies)
+        if not plan.plain and self._again is not None and plan.greedy:
+            return Launched(plan, HostDrawn(self._constrained(plan, ids), self._device))
+        if not plan.plain or self._greedy is None:
+            with self._inference:
+                return Launched(plan, self._resolve(plan.wants, self.logits(plan, ids)))
+        tokens, tops = self._likeliest(self._greedy, plan, ids)
+        return Launched(plan, Likeliest(tokens, tops))
+
+    def _likeliest(self, model: Greedy, plan: Plan, ids: Ids | None) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of each want the likeliest token, and its logit."""
+        with self._inference:
+            found = self._recorded("likeliest", model.likeliest, plan, ids)
+            if found is None:
+                return model.likeliest(*self._prepare(plan, ids))
+            tokens, tops = found
+            rows = len(plan.decoding)
+            return tokens[:rows], tops[:rows]
+
+    def _constrained(self, plan: Plan, known: Ids | None) -> Sequence[int]:
         """The likeliest tokens that grammars take: only where that is not the likeliest of all are logits needed."""
         assert self._greedy is not None
         assert self._again is not None
         with self._inference:
-            inputs = self._prepare(plan)
+            inputs = self._prepare(plan, known)
             ids, tops = self._greedy.likeliest(*inputs)
             tokens = drawn(ids.tolist(), tops.tolist())
             jobs = [*plan.decoding, *(want.job for want in plan.other_wants)]
@@ -97,19 +122,25 @@ class TorchRunner:
         return tokens
 
     @torch.inference_mode()
-    def logits(self, plan: Plan) -> torch.Tensor:
-        """float32 [n, vocab]: the rows that `plan.wants` name, in their order."""
-        found = self._recorded("forward", self._model.forward, plan)
-        return self._model.forward(*self._prepare(plan)) if found is None else found[: len(plan.decoding)]
+    def logits(self, plan: Plan, ids: Ids | None = None) -> torch.Tensor:
+        """float32 [n, vocab]: the rows that `plan.wants` name, in their order; `ids` puts in those in flight."""
+        found = self._recorded("forward", self._model.forward, plan, ids)
+        return self._model.forward(*self._prepare(plan, ids)) if found is None else found[: len(plan.decoding)]
 
-    def _recorded(self, name: str, forward: "Forward[Out]", plan: Plan) -> "Out | None":
+    def _recorded(self, name: str, forward: "Forward[Out]", plan: Plan, ids: Ids | None) -> "Out | None":
         """What a step of nothing but decoding gives, and rows of padding, if steps are recorded here."""
         if self.graphs is None or plan.other_wants or plan.other_chunks:
             return None
-        return self.graphs.run(name, forward, plan.lanes)
+        return self.graphs.run(name, forward, plan.lanes, ids)
 
-    def _prepare(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
-        """Ids, positions, attention and the rows whose logits are wanted."""
+    def _prepare(self, plan: Plan, known: Ids | None) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
+        """Ids, positions, attention and the rows whose logits are wanted; `known` puts in ids that the host lacks."""
+        inputs = self._inputs_of(plan)
+        if known is not None:
+            known(inputs[0])
+        return inputs
+
+    def _inputs_of(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
         if self._adapters is not None:
             self._adapters.use(_places(plan))
         if plan.other_wants or plan.other_chunks:
@@ -168,13 +199,81 @@ def _places(plan: Plan) -> dict[str, list[int]]:
     return found
 
 
-def _resolver(triton: bool) -> Callable[[Sequence[Want], torch.Tensor], list[Drawn]]:
+class Resolved(Protocol):
+    """Tokens that were drawn, see `lampc.backend.kernels.drawing.Drawing`."""
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """On the device."""
+        ...
+
+    @property
+    def places(self) -> NDArray[np.int64] | None:
+        """Where the token of each want is; None: all want one, in their order."""
+        ...
+
+    def get(self) -> Sequence[Drawn | int]:
+        """Waits for them."""
+        ...
+
+
+def _resolver(triton: bool) -> Callable[[Sequence[Want], torch.Tensor], Resolved]:
     """What draws tokens from logits: on the device with Triton's kernels, else on the host."""
     if triton:
         from lampc.backend.kernels.drawing import DeviceSampler  # nobody else pays for triton
 
         return DeviceSampler().resolve
-    return lambda wants, logits: resolve(wants, logits.cpu().numpy())
+    return lambda wants, logits: HostDrawn(resolve(wants, logits.cpu().numpy()), logits.device)
+
+
+class HostDrawn:
+    """Tokens that were drawn on the host; 0 where none was."""
+
+    def __init__(self, found: Sequence[Drawn | int], device: torch.device) -> None:
+        self.places: NDArray[np.int64] | None = None
+        self._found, self._device = found, device
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """int64 [wants], on the device."""
+        found = [one if isinstance(one, int) else one.token or 0 for one in self._found]
+        return torch.tensor(found, device=self._device)
+
+    def get(self) -> Sequence[Drawn | int]:
+        """They are here."""
+        return self._found
+
+
+class Likeliest:
+    """Tokens and their logits, on their way to the host."""
+
+    def __init__(self, tokens: torch.Tensor, tops: torch.Tensor) -> None:
+        self.places: NDArray[np.int64] | None = None
+        self.tokens = tokens
+        self._arriving = Arriving(tokens, tops)
+
+    def get(self) -> list[int]:
+        """Waits for them. Raises BackendError if a logit is not finite."""
+        tokens, tops = self._arriving.get()
+        return drawn(tokens.tolist(), tops.tolist())
+
+
+class Launched:
+    """See `lampc.backend.plan.Pending`."""
+
+    __slots__ = ("_resolved", "drawn", "plan")
+
+    def __init__(self, plan: Plan, resolved: Resolved) -> None:
+        self.plan = plan
+        self.drawn = resolved.get
+        self._resolved = resolved
+
+    def ids_of(self, plan: Plan) -> Ids:
+        """What puts the tokens drawn here into the ids of the plan after this one."""
+        sources, tokens, places = plan.sources(self.plan), self._resolved.tokens, self._resolved.places
+        if places is not None and len(places):
+            sources = np.where(sources < 0, -1, places[sources])
+        return lambda ids: gather(ids, sources, tokens)
 
 
 def record_steps(attention: Attention) -> "DecodeGraphs":
@@ -200,7 +299,7 @@ class _Decoding:
 
     def inputs(self) -> tuple[torch.Tensor, torch.Tensor, NDArray[np.int64], torch.Tensor]:
         """Ids, positions, slots to store to (-1: none), and the rows that are wanted."""
-        ids, positions = self._here or self._host.to(self._device)
+        ids, positions = self._here or upload(self._host.numpy(), self._device)
         return ids, positions, self._slots, self._wanted
 
 
@@ -212,23 +311,20 @@ class _Inputs:
 
     def __init__(self, size: int, device: torch.device) -> None:
         self._device = device
-        self._tensors = [torch.zeros(size, dtype=torch.int64) for _ in range(3)]
-        self.ids, self.positions, self.slots = (tensor.numpy() for tensor in self._tensors)
+        self.ids, self.positions, self.slots = (np.zeros(size, np.int64) for _ in range(3))
         self.spans = np.zeros((size, 4), np.int64)
         self.range = np.arange(size)
         self.want(size)
 
     def want(self, count: int) -> NDArray[np.int64]:
         """Room for more wanted rows; those that were there are kept, as far as they are those of `range`."""
-        self._wanted = torch.arange(count)
-        self.wanted: NDArray[np.int64] = self._wanted.numpy()
+        self.wanted = np.arange(count)
         return self.wanted
 
     def first(self, count: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids and positions of the first `count` rows, on the device."""
-        ids, positions, _ = self._tensors
-        return ids[:count].to(self._device), positions[:count].to(self._device)
+        return upload(self.ids[:count], self._device), upload(self.positions[:count], self._device)
 
     def rows(self, count: int) -> torch.Tensor:
         """The first `count` rows that are wanted, on the device."""
-        return self._wanted[:count].to(self._device)
+        return upload(self.wanted[:count], self._device)

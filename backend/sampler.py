@@ -179,15 +179,15 @@ def drawing_of(wants: Sequence[Want]) -> tuple[list[int], list[int], list[Draw |
     draws: list[Draw | None] = []
     at = 0
     for number, want in enumerate(wants):
-        job = want.job
         at += len(want.rows)
         if want.draws:
+            job, index = want.job, want.index
             sampling, mask = job.request.sampling, job.mask()
-            banned = job.output.banned if mask is None else frozenset()
+            banned = job.output.banned_at(index) if mask is None else frozenset()
             drawing.append(number)
             rows.append(at - 1)
             plain = sampling.temperature == 0.0 and not banned and mask is None
-            draws.append(None if plain else Draw(sampling, job.request.key, len(job.output.tokens), banned, mask))
+            draws.append(None if plain else Draw(sampling, job.request.key, index, banned, mask))
     return drawing, rows, draws
 
 

@@ -12,7 +12,7 @@ stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes l
 
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from heapq import nsmallest
 from itertools import islice
 
@@ -64,6 +64,7 @@ class Scheduler:
         self._max_running = min(max_running, max_batch_tokens)
         self._chunk = chunk if chunk is not None else max_batch_tokens
         self._prefix_cache = prefix_cache
+        self._async = False
         self._patience = patience
         self._forecast = Forecast(tree, self.lengths, self._chunk, max_batch_tokens)
         self._refused = (-1, -1)  # a job that did not fit, and how many had let go by then
@@ -93,12 +94,17 @@ class Scheduler:
         self,
         on_admit: Callable[[Job], None] | None = None,
         on_preempt: Callable[[Job], None] | None = None,
+        ahead: bool = False,
     ) -> Plan:
-        """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller."""
+        """The next step. Jobs in `starved` cannot ever get their blocks and are to be finished by the caller.
+
+        `ahead`: steps are launched ahead of the tokens of the ones before; but all tokens are here now.
+        """
         plan = Plan(self.lanes, copies=self.tree.copies)
+        self._async = self._forecast.ahead = ahead
         self._make_room(plan)
         short = bool(plan.preempted)
-        if not short and not self._suspects:
+        if len(self.running) >= self._max_running and self.waiting and not short and not self._suspects:
             self._give_way(plan)
         if on_preempt is not None:
             for job in plan.preempted:
@@ -110,25 +116,90 @@ class Scheduler:
                 self._emit(job, plan)
                 if plan.rows:
                     return plan
-        self._run(plan)
-        if not short:
-            self._admit(plan, on_admit)
-        for job in plan.partly:
-            self._join(job, plan)  # one behind may have gone on from there, right to the end of this one's prompt
-        return plan
-
-    def _run(self, plan: Plan) -> None:
-        """Rows for running jobs: first for those that generate, then for those that compute their prompt."""
         lanes = self.lanes
         lanes.advance()  # nearly every row of every generation
         slow: list[Job] = []
         if len(lanes.jobs) < len(self.running):
-            lanes.join([job for job in self.running if job.lane is None and job.fast])
+            lanes.join([job for job in self.running if job.lane is None and job.fast and self._may_join(job)])
             slow = [job for job in self.running if job.lane is None]
             slow.sort(key=_prefills)
-        plan.decoding, plan.rows, plan.plain = lanes.jobs, len(lanes.jobs), lanes.plain
+        self._decode(plan)
         for job in slow:
             self._grow(job)
+        if slow:
+            self._run(slow, plan)
+        if self.waiting and not short:
+            for job in self._admit(plan, on_admit):
+                self._emit(job, plan)
+        for job in plan.partly:
+            self._join(job, plan)  # one behind may have gone on from there, right to the end of this one's prompt
+        return plan
+
+    def schedule_ahead(self, before: Plan, on_admit: Callable[[Job], None] | None = None) -> Plan | None:
+        """The step after `before`, which is in flight: its tokens are not here. None if they are needed first.
+
+        Paths grow only by tokens that are known, and before any slot is given to a token that is not: so nobody can
+        take that slot, or go through it, before the token is here. A job whose token is needed first has no row.
+        """
+        tree, lanes, plan = self.tree, self.lanes, Plan(self.lanes, copies=self.tree.copies)
+        self._async = self._forecast.ahead = True
+        if self._suspects or not self._part_synchronous():
+            return None
+        others = [job for job in self.running if job.lane is None] if len(lanes.jobs) < len(self.running) else []
+        size = tree.pool.block_size
+        needed = lanes.due + sum(1 if job.pending else -(-_lag(job) // size) for job in others)
+        if tree.pool.free < needed:
+            lanes.settle()
+            tree.evict(needed)
+        if tree.pool.free < needed or self._would_give_way():
+            return None
+        joining, slow = [], []
+        for job in others:
+            if job.pending:
+                continue
+            if job.fast and _lag(job) == 1 and tree.grows(job.cursor) and self._may_join(job):  # type: ignore[arg-type]
+                joining.append(job)
+            else:
+                self._grow(job)
+                slow.append(job)
+        slow.sort(key=_prefills)
+        for _ in self._admit(plan, on_admit, needed):
+            pass
+        lanes.advance()
+        drawn = (want.job for want in before.other_wants if want.draws)
+        lanes.join(joining, [job for job in drawn if job.pending and job.fast and not job.synchronous])
+        self._decode(plan)
+        self._run(slow, plan)
+        for job in plan.admitted:
+            self._emit(job, plan)
+        if tree.copies:
+            plan.brought = tree.copies.inward()
+        for job in plan.partly:
+            self._join(job, plan)
+        return plan
+
+    def _decode(self, plan: Plan) -> None:
+        """Rows for all lanes."""
+        lanes = self.lanes
+        plan.decoding, plan.rows, plan.plain = lanes.jobs, len(lanes.jobs), lanes.plain
+        if plan.rows:
+            plan.places = lanes.planned()
+
+    def _may_join(self, job: Job) -> bool:
+        """Lanes are launched ahead; those that cannot be are there only while all are of that kind."""
+        return not (self._async and job.synchronous) or all(other.synchronous for other in self.running)
+
+    def _part_synchronous(self) -> bool:
+        """Has lanes that cannot be launched ahead leave, if there are others; False if nobody can be."""
+        held = [job for job in self.lanes.jobs if job.synchronous]
+        if held and all(job.synchronous for job in self.running):
+            return False
+        for job in held:
+            self.lanes.leave(job)
+        return True
+
+    def _run(self, slow: list[Job], plan: Plan) -> None:
+        """Rows for those of the running jobs that have no lane."""
         late = []
         for job in slow:
             if self._emit(job, plan):
@@ -169,7 +240,7 @@ class Scheduler:
         if end <= start:
             return False
         first = plan.rows
-        plan.other_chunks.append(Chunk(job, start, end, written))
+        plan.other_chunks.append(Chunk(job, start, end, written, job.slots[start:end].tolist()))
         plan.rows += end - start
         if end - start > 1:
             plan.row_of.update(zip(job.slots[start:end].tolist(), range(first, plan.rows)))
@@ -201,8 +272,10 @@ class Scheduler:
 
     @staticmethod
     def _want(job: Job, plan: Plan, start: int, rows: list[int]) -> None:
-        plan.other_wants.append(Want(job, start, rows))
-        plan.plain = plan.plain and job.plain and job.draws
+        draws = job.draws and start + len(rows) == len(job.ids)
+        plan.other_wants.append(Want(job, start, rows, draws))
+        plan.plain = plan.plain and job.plain and draws
+        job.pending = True
 
     def _ready(self, job: Job, plan: Plan) -> None:
         if not job.fast:
@@ -219,21 +292,33 @@ class Scheduler:
         plan.cached += cached
         plan.computed += computed
 
-    def roll_back(self, plan: Plan) -> None:
-        """The step did not happen: nothing that it was to write is written, and nothing counts."""
+    def roll_back(self, plan: Plan) -> tuple[int, int]:
+        """The step that was planned last did not happen: nothing that it was to write is written, and nothing counts.
+
+        But what was counted for requests that are over stays: gives their numbers of cached and computed tokens.
+        """
+        kept = [0, 0]
         for job, watermark, cached, computed in reversed(plan.before):
+            if job.handle.completion is not None:
+                kept[0] += job.cached - cached
+                kept[1] += job.computed - computed
             job.watermark, job.cached, job.computed = watermark, cached, computed
-        for job in plan.decoding:
-            self.lanes.leave(job)
-        for chunk in plan.chunks:
-            if chunk.job.cursor is not None and chunk.write_from < chunk.end:
-                self.tree.mark_unwritten(chunk.job.cursor, max(chunk.start, chunk.write_from))
+        if plan.decoding:
+            self.lanes.take_back(plan.decoding)
+        slots = plan.slots + plan.brought
+        for chunk in plan.other_chunks:
+            slots += chunk.slots[max(0, chunk.write_from - chunk.start) :]
+        self.tree.take_back(slots)
+        for want in plan.other_wants:
+            want.job.pending = False
         for job in plan.jobs():
             job.fast = False
+        return kept[0], kept[1]
 
     # -- blocks ----------------------------------------------------------------------------------------
 
-    def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None) -> None:
+    def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None, spare: int = 0) -> Iterator[Job]:
+        """Admits jobs, one by one, and leaves `spare` blocks free."""
         settled = False
         while self.waiting and len(self.running) < self._max_running:
             job = self.waiting.first()
@@ -243,7 +328,7 @@ class Scheduler:
                 self.lanes.settle()
                 settled = True
             try:
-                if not self._place(job):
+                if not self._place(job, spare):
                     self._refused = (job.handle.id, self.tree.releases)
                     return
             except OutOfBlocks as error:
@@ -260,9 +345,9 @@ class Scheduler:
             plan.admitted.append(job)
             if on_admit is not None:
                 on_admit(job)
-            self._emit(job, plan)
+            yield job
 
-    def _place(self, job: Job) -> bool:
+    def _place(self, job: Job, spare: int) -> bool:
         """Gives a job a path with slots for all its ids, if the forecast allows it. Raises OutOfBlocks."""
         tree = self.tree
         # Held first: what is there of its prompt is not to be evicted for the rest of it, and is not its own cost.
@@ -271,7 +356,7 @@ class Scheduler:
             tree.release(cursor)
             job.root = None
             return False
-        tree.complete(cursor, job.ids)
+        tree.complete(cursor, job.ids, spare)
         job.cursor = cursor
         job.promised = -(-self.lengths.slots_left(job) // tree.pool.block_size)
         job.set_slots(tree.slots(cursor))
@@ -318,12 +403,9 @@ class Scheduler:
         """Where no more may run, those that run give their places to those that wait and that the policy puts above
         them, if these fit then; none that gave way often or waited long. What they computed stays cached for a
         while."""
-        if len(self.running) < self._max_running or not self.waiting:
+        if not self._would_give_way():
             return
         first = self.waiting.first()
-        if (first.handle.id, self.tree.releases) in (self._refused, self._keeps):
-            return
-        self.lanes.settle()
         coming: list[tuple[Job, Cursor]] = []
         for job in list(islice(self.waiting, len(self.running))):
             victims = self._below(job)
@@ -339,6 +421,20 @@ class Scheduler:
             job.root = None
         if not plan.preempted:
             self._keeps = (first.handle.id, self.tree.releases)  # the same ones run until somebody lets go
+
+    def _would_give_way(self) -> bool:
+        """Whether any of those that run might give their places."""
+        if len(self.running) < self._max_running or not self.waiting:
+            return False
+        first = self.waiting.first()
+        state = first.handle.id, self.tree.releases
+        if state in (self._refused, self._keeps):
+            return False
+        self.lanes.settle()
+        if self._below(first):
+            return True
+        self._keeps = state
+        return False
 
     def _below(self, job: Job) -> list[Job]:
         """Some of those that run and would give way to a job, the cheapest first."""
@@ -395,3 +491,9 @@ class Scheduler:
 
 def _prefills(job: Job) -> bool:
     return not job.fast
+
+
+def _lag(job: Job) -> int:
+    """How many of its tokens are not on its path."""
+    assert job.cursor is not None
+    return len(job.ids) - job.cursor.length

@@ -1,5 +1,7 @@
 """What the prefix tree gives back to the pool: paths that are let go, and ends that are evicted."""
 
+from collections.abc import Iterable
+
 from lampc.backend.eviction import NEVER, UNKNOWN
 from lampc.backend.nodes import Cursor, Node
 from lampc.backend.trie import Trie
@@ -77,6 +79,23 @@ class ShrinkingTrie(Trie):
                 self.pool.release(node.slots)
                 node.ids, node.slots = [], []
         self._roots.discard(root)
+
+    def take_back(self, slots: Iterable[int]) -> None:
+        """Tokens with these slots were marked written and are not, after a failed step; nor is what lies behind them.
+        What nobody holds of it is dropped. Costs O(size of the tree)."""
+        gone = set(slots)
+        order = [node for root in self._roots for node in self.below(root)]
+        for node in order:  # parents first
+            parent = node.parent
+            if parent is not None and parent.written < len(parent.ids):
+                node.written = 0
+                continue
+            written = node.slots[: node.written]
+            node.written = next((i for i, slot in enumerate(written) if slot in gone), len(written))
+        for node in reversed(order):
+            self._truncate(node, max(node.needed, node.written))
+            if node.ids:
+                self._offer(node)
 
     def evict(self, blocks: int) -> None:
         """Tries to have `blocks` free blocks, by cutting unneeded ends, those that are missed last first."""

@@ -23,18 +23,25 @@ class Taken(NamedTuple):
 def take(plan: Plan, drawn: Sequence[Drawn | int], now: float, recorder: Recorder) -> tuple[list[Taken], int]:
     """Jobs that are to hear of what was drawn for the plan's wants, and how many tokens were drawn in all."""
     rows = len(plan.decoding)
-    count = rows
-    taken = []
-    results = plan.lanes.take(drawn[:rows], now, recorder) if rows else []
-    for job, result in results:
-        one = _taken(job, result, False, plan.lanes)
-        if job.output.done or job.failure or job.handle.on_token is not None:
-            taken.append(one)
-    for want, result in zip(plan.other_wants, drawn[rows:], strict=True):
+    taken, count = [], 0
+    others: list[tuple[Job, Drawn | int]] = []
+    if rows:
+        heard, others = plan.lanes.take(plan.decoding, drawn[:rows], now, recorder)
+        count = rows - len(others)
+        for job, result in heard:
+            one = _taken(job, result, False, plan.lanes)
+            if job.output.done or job.failure or job.handle.on_token is not None:
+                taken.append(one)
+    if plan.other_wants:
+        others += zip((want.job for want in plan.other_wants), drawn[rows:], strict=True)
+    for job, result in others:
+        if job.handle.completion is not None:  # it ended while the step was in flight
+            continue
+        job.pending = False
         token = result if isinstance(result, int) else result.token
-        first = token is not None and recorder.token(want.job.times, now)
+        first = token is not None and recorder.token(job.times, now)
         count += token is not None
-        taken.append(_taken(want.job, result, first, plan.lanes))
+        taken.append(_taken(job, result, first, plan.lanes))
     return taken, count
 
 

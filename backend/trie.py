@@ -115,16 +115,6 @@ class Trie:
                 node.written = count
             node = node.parent
 
-    def mark_unwritten(self, cursor: Cursor, start: int) -> None:
-        """Takes back a `mark_written` that went from position `start` on, after a failed step.
-
-        What others marked behind it in the same step is taken back with it; nothing older can be there.
-        """
-        node: Node | None = cursor.node
-        while node is not None and node.start + len(node.ids) > start:
-            node.written = min(node.written, max(0, start - node.start))
-            node = node.parent
-
     def slots(self, cursor: Cursor) -> list[int]:
         """Slots of the whole path."""
         parts: list[list[int]] = [cursor.node.slots[: cursor.offset]]

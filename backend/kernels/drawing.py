@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
@@ -12,6 +13,7 @@ from lampc.backend.kernels.sampling import SamplingRows, SamplingSpace, sample
 from lampc.backend.kernels.token_masks import mask_logits
 from lampc.backend.plan import Want
 from lampc.backend.sampler import Draw, drawing_of, with_logprobs
+from lampc.backend.staging import Arriving, upload
 
 
 class DeviceSampler:
@@ -20,45 +22,70 @@ class DeviceSampler:
     def __init__(self) -> None:
         self._space: SamplingSpace | None = None
 
-    def resolve(self, wants: Sequence[Want], logits: torch.Tensor) -> list[Drawn]:
-        """As `lampc.backend.sampler.resolve`, with float32 logits [rows, vocab] on their device.
+    def resolve(self, wants: Sequence[Want], logits: torch.Tensor) -> "Drawing":
+        """As `lampc.backend.sampler.resolve`, with float32 logits [rows, vocab] on their device, once it is waited for.
 
-        Raises BackendError if a row that is drawn from holds NaN or nothing finite.
+        The logits may be overwritten by what is launched later.
         """
         drawing, rows, draws = drawing_of(wants)
-        tokens: list[int | None] = [None] * len(wants)
-        for number, token in zip(drawing, self._draw(logits, rows, draws), strict=True):
-            tokens[number] = token
         wanting = [number for number, want in enumerate(wants) if want.job.wants_logprobs]
-        if not wanting:
-            return [Drawn(token) for token in tokens]
         ends = np.cumsum([len(want.rows) for want in wants])
-        some = [wants[number] for number in wanting]
         index = [row for number in wanting for row in range(ends[number] - len(wants[number].rows), ends[number])]
-        there = logits[torch.tensor(index, device=logits.device)].cpu().numpy()
-        found = dict(zip(wanting, with_logprobs(some, there, [tokens[number] for number in wanting]), strict=True))
-        return [found[number] if number in found else Drawn(token) for number, token in enumerate(tokens)]
+        some = logits[upload(np.array(index, np.int64), logits.device)] if index else logits[:0]
+        return Drawing(wants, drawing, self._draw(logits, rows, draws), wanting, some)
 
-    def _draw(self, logits: torch.Tensor, rows: Sequence[int], draws: Sequence[Draw | None]) -> list[int]:
-        if not rows:
-            return []
+    def _draw(self, logits: torch.Tensor, rows: Sequence[int], draws: Sequence[Draw | None]) -> torch.Tensor:
         device, vocab = logits.device, logits.shape[1]
+        if not rows:
+            return torch.zeros(0, dtype=torch.int64, device=device)
         banned = [(i, token) for i, draw in enumerate(draws) if draw for token in draw.banned if token < vocab]
         masked = {i: draw.mask for i, draw in enumerate(draws) if draw and draw.mask is not None}
         if banned or masked or len(rows) < len(logits):
-            logits = logits[torch.tensor(rows, device=device)]
+            logits = logits[upload(np.array(rows, np.int64), device)]
         if banned:
-            places, ids = torch.tensor(banned, device=device).T
+            places, ids = upload(np.array(banned, np.int64).T.copy(), device)
             logits[places, ids] = -torch.inf
         if masked:
-            masks = torch.from_numpy(np.stack(list(masked.values())))
+            masks = upload(np.stack(list(masked.values())), device)
             index = np.full(len(rows), -1, np.int32)
             index[list(masked)] = range(len(masked))
-            mask_logits(logits, masks.to(device), torch.from_numpy(index).to(device))
+            mask_logits(logits, masks, upload(index, device))
         if self._space is None or self._space.rows < len(rows) or self._space.vocab != vocab:
             self._space = SamplingSpace(2 * len(rows), vocab, device)
         with launching(logits):
-            tokens: list[int] = sample(logits.contiguous(), SamplingRows.of(draws, device), self._space).tolist()
-        if min(tokens) < 0:
+            return sample(logits.contiguous(), SamplingRows.of(draws, device), self._space)
+
+
+class Drawing:
+    """What a step draws, on its way to the host. `tokens`, int64 on the device, -1 where there was nothing to draw
+    from; that of want i is tokens[places[i]], none if places[i] is -1."""
+
+    def __init__(
+        self,
+        wants: Sequence[Want],
+        drawing: Sequence[int],
+        tokens: torch.Tensor,
+        wanting: Sequence[int],
+        logits: torch.Tensor,
+    ) -> None:
+        self.tokens = tokens
+        self.places: NDArray[np.int64] = np.full(len(wants), -1)
+        self.places[drawing] = np.arange(len(drawing))
+        self._wants, self._drawing, self._wanting = wants, drawing, wanting
+        self._arriving = Arriving(tokens, logits) if wanting else Arriving(tokens)
+
+    def get(self) -> list[Drawn]:
+        """Waits. Raises BackendError if a row that is drawn from holds NaN or nothing finite."""
+        here, *logits = self._arriving.get()
+        found: list[int] = here.tolist()
+        if found and min(found) < 0:
             raise BackendError("the model's logits are not finite; check the weights")
-        return tokens
+        wants, wanting = self._wants, self._wanting
+        tokens: list[int | None] = [None] * len(wants)
+        for number, token in zip(self._drawing, found, strict=True):
+            tokens[number] = token
+        if not wanting:
+            return [Drawn(token) for token in tokens]
+        some = with_logprobs([wants[i] for i in wanting], logits[0].numpy(), [tokens[i] for i in wanting])
+        by_want = dict(zip(wanting, some, strict=True))
+        return [by_want[number] if number in by_want else Drawn(token) for number, token in enumerate(tokens)]

@@ -19,6 +19,7 @@ from lampc.backend.kernels.shape import Tiling
 from lampc.backend.kernels.worktable import WORK, WorkTable
 from lampc.backend.lanes import Lanes
 from lampc.backend.models.layers import Attend
+from lampc.backend.staging import fill
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 """Rows of recorded steps; larger steps are launched kernel by kernel, which costs little beside their work."""
@@ -26,6 +27,8 @@ SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 Out = TypeVar("Out")
 Forward = Callable[[torch.Tensor, torch.Tensor, Attend, torch.Tensor], Out]
 """(ids [M], positions [M], attention, rows [n]) -> what the step gives; as the methods of models."""
+
+Ids = Callable[[torch.Tensor], None]
 
 _ALIGN = 4  # int32 values of 16 bytes
 
@@ -74,9 +77,13 @@ class DecodeGraphs:
         self.last: Step | None = None
         self.device = attention.cache.device
 
-    def run(self, name: str, forward: Forward[Out], lanes: Lanes) -> Out | None:
+    def run(self, name: str, forward: Forward[Out], lanes: Lanes, ids: Ids | None = None) -> Out | None:
         """What `forward` gives for the lanes, all their rows wanted, and after them rows of padding; None if there
-        are too many. It is overwritten by the next step; `name` stands for `forward`."""
+        are too many. It is overwritten by the next step; `name` stands for `forward`. `ids` is called with those of
+        the rows, on the device, and may change them.
+
+        A step that still computes is none of its concern: all is done in the order of the stream, and what is copied
+        to the device comes from host memory that nobody else writes to before it is there."""
         rows = len(lanes.jobs)
         size = next((size for size in SIZES if size >= rows), None)
         if size is None:
@@ -92,7 +99,7 @@ class DecodeGraphs:
             step = self._steps[name, size] = Step(attention, size, rooms, forward)
             self.recorded += 1
         self.last = step
-        out: Out = step.run(lanes, tables)
+        out: Out = step.run(lanes, tables, ids)
         return out
 
 
@@ -104,9 +111,8 @@ class Step:
         self.rooms = rooms
         self._trash = attention.cache.trash
         width = max(2, size)  # rows begin at multiples of 16 bytes
-        self._host = torch.zeros(3, width, dtype=torch.int64, pin_memory=device.type == "cuda")
-        self._host[2] = self._trash
-        self._inputs = self._host.to(device)
+        self._inputs = torch.zeros(3, width, dtype=torch.int64, device=device)
+        self._inputs[2] = self._trash
         self._size = size
         windows = list(dict.fromkeys(attention.windows))
         self._tables = [_Static(attention, size, room, w or 0) for room, w in zip(rooms, windows, strict=True)]
@@ -116,11 +122,14 @@ class Step:
         wanted = torch.arange(size, device=device)
         self.replay = _record(lambda: forward(ids, positions, attend, wanted), device)
 
-    def run(self, lanes: Lanes, tables: Sequence[WorkTable]) -> Any:
-        host = self._host.numpy()[:, : self._size]
-        host[:] = lanes.memory[:, : self._size]
+    def run(self, lanes: Lanes, tables: Sequence[WorkTable], ids: Ids | None) -> Any:
+        """Copies what changed to the device, and replays."""
+        host = np.full(self._inputs.shape, self._trash)
+        host[:, : self._size] = lanes.memory[:, : self._size]
         host[2][host[2] < 0] = self._trash
-        self._inputs.copy_(self._host, non_blocking=True)
+        fill(self._inputs, host)
+        if ids is not None:
+            ids(self._inputs[0])
         for static, table in zip(self._tables, tables, strict=True):
             static.fill(table)
         return self.replay()
@@ -134,8 +143,7 @@ class _Static:
         shapes = [*((count, WORK) for count in room.work), (room.members, 2), (rows,), (room.slots,), (room.merged, 3)]
         sizes = [int(np.prod(shape)) for shape in shapes]
         starts = np.cumsum([0, *(-(-size // _ALIGN) * _ALIGN for size in sizes)]).tolist()
-        self._packed = torch.zeros(starts[-1], dtype=torch.int32, pin_memory=device.type == "cuda")
-        self._device = self._packed.to(device)
+        self._device = torch.zeros(starts[-1], dtype=torch.int32, device=device)
         self._starts = starts
         parts = [self._device[at : at + size].view(shape) for at, size, shape in zip(starts, sizes, shapes)]
         self._tiles = attention.tiling.tiles
@@ -146,14 +154,13 @@ class _Static:
 
     def fill(self, table: WorkTable) -> None:
         """Makes it this table, which it has room for."""
-        whole = self._packed.numpy()
-        whole[:] = 0
+        whole = np.zeros(len(self._device), np.int32)
         work = {launch.tile: launch.work for launch in table.launches}
         arrays = [*(work.get(tile) for tile in self._tiles), table.members, table.positions, table.slots, table.merged]
         for start, array in zip(self._starts, arrays):
             if array is not None:
                 whole[start : start + array.size] = array.ravel()
-        self._device.copy_(self._packed, non_blocking=True)
+        fill(self._device, whole)
 
 
 def _record(step: Callable[[], Out], device: torch.device) -> Callable[[], Out]:

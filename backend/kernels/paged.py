@@ -28,6 +28,7 @@ from lampc.backend.native.build import NoKernels
 from lampc.backend.reads import Read
 from lampc.backend.scores import Scores
 from lampc.backend.spans import Span
+from lampc.backend.staging import upload
 
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 _PROCESSORS = 132  # where the interpreter has none
@@ -158,7 +159,7 @@ class TritonAttention:
         if len(self._parts) < places:
             self._parts, self._marks = self.places(2 * places)
         ready = {window: self._upload(table) for window, table in tables.items()}
-        store = torch.from_numpy(np.where(slots < 0, cache.trash, slots)).to(cache.device)
+        store = upload(np.where(slots < 0, cache.trash, slots), cache.device)
         return Attending(self, [ready[window] for window in self.windows], store)
 
     def write(
@@ -189,11 +190,10 @@ class TritonAttention:
         arrays = [*(launch.work for launch in table.launches)]
         arrays += [table.members, table.positions, table.slots, table.merged]
         starts = np.cumsum([0, *(-(-array.size // 4) * 4 for array in arrays)])  # aligned to 16 bytes
-        packed = torch.zeros(int(starts[-1]), dtype=torch.int32, pin_memory=self.cache.device.type == "cuda")
-        whole = packed.numpy()
+        whole = np.zeros(int(starts[-1]), np.int32)
         for start, array in zip(starts, arrays):
             whole[start : start + array.size] = array.ravel()
-        there = packed.to(self.cache.device, non_blocking=True)
+        there = upload(whole, self.cache.device)
         parts = [there[a : a + array.size].view(array.shape) for a, array in zip(starts.tolist(), arrays)]
         launches = [(launch.tile, work) for launch, work in zip(table.launches, parts)]
         members, positions, slots, merged = parts[-4:]

@@ -16,6 +16,7 @@ Floor, n rows of V tokens: 4 n V bytes, the logits read once. Read are 4 n V (gr
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import triton
 import triton.language as tl
@@ -24,6 +25,7 @@ from lampc.backend.kernels.checks import check_rows, check_same
 from lampc.backend.kernels.nucleus import draw_kernel
 from lampc.backend.kernels.uniform import key_tensor, uniforms_torch
 from lampc.backend.sampler import Draw
+from lampc.backend.staging import upload
 
 _TILE = 4096  # tokens that one program looks at
 _RUNGS = 16  # rung i holds tokens with logits at most i + 1 temperatures below the best, the last one all
@@ -48,12 +50,12 @@ class SamplingRows(NamedTuple):
         found = [None if d is None or d.sampling.temperature == 0.0 else d for d in draws]
         each = [d.sampling if d else None for d in found]
         return cls(
-            torch.tensor([s.temperature if s else 0.0 for s in each], dtype=torch.float64).to(device),
-            torch.tensor([min(s.top_k, (1 << 31) - 1) if s else 0 for s in each], dtype=torch.int32).to(device),
-            torch.tensor([s.top_p if s else 1.0 for s in each], dtype=torch.float64).to(device),
-            torch.tensor([s.min_p if s else 0.0 for s in each], dtype=torch.float64).to(device),
-            key_tensor([d.key if d else 0 for d in found]).to(device),
-            torch.tensor([d.index if d else 0 for d in found], dtype=torch.int64).to(device),
+            upload(np.array([s.temperature if s else 0.0 for s in each], np.float64), device),
+            upload(np.array([min(s.top_k, (1 << 31) - 1) if s else 0 for s in each], np.int32), device),
+            upload(np.array([s.top_p if s else 1.0 for s in each], np.float64), device),
+            upload(np.array([s.min_p if s else 0.0 for s in each], np.float64), device),
+            upload(key_tensor([d.key if d else 0 for d in found]).numpy(), device),
+            upload(np.array([d.index if d else 0 for d in found], np.int64), device),
             any(each),
             any(s is not None and (s.top_k > 0 or s.top_p < 1.0) for s in each),
         )

@@ -69,6 +69,6 @@ class ParallelEngine(EngineCore):
 
     def _failed(self, plan: Plan, error: Exception) -> None:
         if isinstance(error, RankFailed):  # of no request's making, and there is no next step
-            self._scheduler.roll_back(plan)
+            self._roll_back(plan)
             raise error
         super()._failed(plan, error)

@@ -59,12 +59,19 @@ class _Runner:
         self.engine = engine
 
     def execute(self, plan: Any) -> Any:
+        self.begin(plan)
+        return self.inner.execute(plan)
+
+    def launch(self, plan: Any, before: Any) -> Any:
+        self.begin(plan)
+        return self.inner.launch(plan, before)
+
+    def begin(self, plan: Any) -> None:
         self.engine.now += self.engine.step_s
         jobs = [c.job for c in plan.chunks] + [w.job for w in plan.wants]
         for job in jobs:
             if job.handle.request.key in self.engine.failing:
                 raise self.engine.failing[job.handle.request.key]
-        return self.inner.execute(plan)
 
 
 class TimedEngine(FakeEngine):

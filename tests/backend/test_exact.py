@@ -126,8 +126,8 @@ class Recorder:
         runner._greedy = None  # which would hold no logits
         inner = runner.logits
 
-        def logits(plan: Any) -> torch.Tensor:
-            result: torch.Tensor = inner(plan)
+        def logits(plan: Any, ids: Any = None) -> torch.Tensor:
+            result: torch.Tensor = inner(plan, ids)
             at = 0
             for want in plan.wants:
                 for i in range(len(want.rows)):

@@ -35,7 +35,7 @@ def test_written_is_a_prefix_and_is_shared() -> None:
     a, b = tree.insert([1, 2, 3, 4]), tree.insert([1, 2, 7])
     tree.mark_written(a, 3)
     assert (tree.written(a), tree.written(b)) == (3, 2)
-    tree.mark_unwritten(a, 1)
+    tree.take_back(tree.slots(a)[1:])
     assert (tree.written(a), tree.written(b)) == (1, 1)
 
 
@@ -258,16 +258,15 @@ class TreeMachine(RuleBasedStateMachine):
     def write_and_fail(self, chosen: list[int], count: int) -> None:
         """A step that marks what some requests compute, and then takes all of it back."""
         before = [self.tree.written(cursor) for cursor, _ in self.open]
-        chunks = []
+        slots: list[int] = []
         for which in chosen:
             cursor, known = self.open[which % len(self.open)]
             start = self.tree.written(cursor)
             end = min(len(known), start + count)
             self.tree.mark_written(cursor, end)
             if end > start:
-                chunks.append((cursor, start))
-        for cursor, start in chunks:
-            self.tree.mark_unwritten(cursor, start)
+                slots += self.tree.slots(cursor)[start:end]
+        self.tree.take_back(slots)
         assert [self.tree.written(cursor) for cursor, _ in self.open] == before
 
     @precondition(lambda self: self.open)

@@ -6,6 +6,7 @@ used twice, written while shared, or taken for written after a failed step shows
 or to host memory that was lost, made twice, or out of order.
 """
 
+import contextlib
 import random
 from typing import Any
 
@@ -43,42 +44,52 @@ class Memory:
         self.budget = budget
         self.slots: dict[int, Any] = {}
         self.host: dict[tuple[int, int], Any] = {}  # the same of host memory: block and place in it
-        self.fail: Exception | None = None
+        self.fail: BaseException | None = None
+        self.late = False  # a failure shows when the step is waited for
         self.copied: int | None = None  # how many runs are copied before a step fails; None: all
+        self.written: list[int] = []  # by the step launched last
         self.steps = 0
         self.idle: dict[int, int] = {}  # request -> steps since it had rows
 
     def execute(self, plan: Plan) -> Any:
+        return self.launch(plan, None).drawn()
+
+    def launch(self, plan: Plan, before: Any) -> Any:
+        if before is not None:
+            assert not any(want.job in before.tokens() for want in plan.wants if want.job.synchronous)
         rows = sum(c.end - c.start for c in plan.chunks)
         assert rows == plan.rows <= self.budget, f"{rows} rows with a budget of {self.budget}"
+        fail, self.fail = self.fail, None
         if plan.copies is not None:
-            self.copy(plan.copies)
-        wrote: set[int] = set()
+            self.copy(plan.copies, None if self.late else fail)
+        flying = {} if before is None else before.tokens()
+        wrote: list[int] = []
         for chunk in plan.chunks:
             for at in range(max(chunk.start, chunk.write_from), chunk.end):
                 slot = int(chunk.job.slots[at])
                 assert slot not in wrote, "two rows of a step write the same slot"
-                wrote.add(slot)
-                # A step that fails may have written anything.
-                self.slots[slot] = None if self.fail else self.prefix(chunk.job, at)
-        if self.fail is not None:
-            raise self.fail
+                wrote.append(slot)
+                self.slots[slot] = self.prefix(chunk.job, at, flying)
+        if fail is not None and not self.late:
+            self.spoil(wrote)
+            raise fail
+        self.written = wrote
         drawn = self.inner.execute(plan)
         for chunk in plan.chunks:
-            self.read(chunk.job, chunk.end)
+            self.read(chunk.job, chunk.end, flying)
         for want in plan.wants:
-            self.read(want.job, want.start + len(want.rows))
+            self.read(want.job, want.start + len(want.rows), flying)
         self.steps += 1
         busy = {x.job.handle.id for part in (plan.chunks, plan.wants) for x in part}
         self.idle = {n: 0 if n in busy else count + 1 for n, count in self.idle.items()}
-        return drawn
+        return Waiting(self, plan, drawn, fail, wrote)
 
-    def copy(self, copies: Copies) -> None:
+    def copy(self, copies: Copies, fail: BaseException | None) -> None:
         done = 0
         for batch in copies.drain():
             for run in reversed(batch):  # in a batch any order is right
-                if self.fail is not None and done == self.copied:
-                    raise self.fail
+                if fail is not None and done == self.copied:
+                    raise fail
                 done += 1
                 for i in range(run.length):
                     slot, place = run.slot + i, (run.block, run.offset + i)
@@ -97,13 +108,37 @@ class Memory:
                 assert self.host[piece.block, at] == (ids[: len(above) + at + 1], None)
             stack += [(ids, child) for child in piece.children.values()]
 
-    def prefix(self, job: Any, at: int) -> Any:
-        return (tuple(job.ids[: at + 1]), None if self.shared else job.handle.id)
+    def spoil(self, slots: list[int]) -> None:
+        """Steps that fail may have written anything."""
+        self.slots.update(dict.fromkeys(slots))
 
-    def read(self, job: Any, end: int) -> None:
+    def prefix(self, job: Any, at: int, flying: dict[Any, int]) -> Any:
+        known = [*job.ids, *([flying[job]] if job in flying else [])]
+        assert at < len(known)
+        return (tuple(known[: at + 1]), None if self.shared else job.handle.id)
+
+    def read(self, job: Any, end: int, flying: dict[Any, int]) -> None:
         for at in range(end):
             found = self.slots.get(int(job.slots[at]))
-            assert found == self.prefix(job, at), f"request {job.handle.id} reads {found} at position {at}"
+            expected = self.prefix(job, at, flying)
+            assert found == expected, f"request {job.handle.id} reads {found} at position {at}"
+
+
+class Waiting:
+    """A step of `Memory` that is in flight."""
+
+    def __init__(self, memory: Memory, plan: Plan, results: Any, fail: BaseException | None, wrote: list[int]) -> None:
+        self.memory, self.plan, self.results, self.fail, self.wrote = memory, plan, results, fail, wrote
+
+    def tokens(self) -> dict[Any, int]:
+        drawn = [one if isinstance(one, int) else one.token for one in self.results]
+        return {want.job: token for want, token in zip(self.plan.wants, drawn, strict=True) if token is not None}
+
+    def drawn(self) -> Any:
+        if self.fail is not None:
+            self.memory.spoil(self.wrote + self.memory.written)  # with the step launched after it
+            raise self.fail
+        return self.results
 
 
 class EngineMachine(RuleBasedStateMachine):
@@ -125,6 +160,7 @@ class EngineMachine(RuleBasedStateMachine):
         budget=st.sampled_from([BUDGET, BUDGET, 3]),
         watched=st.booleans(),
         host=st.sampled_from([0, 0, 2, 5, 30]),
+        ahead=st.booleans(),
     )
     def load(
         self,
@@ -133,8 +169,9 @@ class EngineMachine(RuleBasedStateMachine):
         chunk: int | None,
         taught: bool,
         budget: int,
-        watched: bool = True,
-        host: int = 0,
+        watched: bool,
+        host: int,
+        ahead: bool,
     ) -> None:
         self.watched = watched
         self.passed = Passed()
@@ -149,6 +186,7 @@ class EngineMachine(RuleBasedStateMachine):
             chunk=chunk,
             hooks=[self.passed],
             host=HostTier(host, SIZE, SwapRule(0.0)) if host and cache else None,
+            async_scheduling=ahead,
         )
         self.before = 0
         if taught:
@@ -170,7 +208,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(
         text=st.text("ab", min_size=1, max_size=14),
         tokens=st.integers(1, 20),
-        kind=st.sampled_from(["known", "vague", "free"]),
+        kind=st.sampled_from(["known", "vague", "text", "free"]),
         forced=st.text("ab", max_size=3),
         priority=st.integers(0, 2),
         logprobs=st.sampled_from(["", "logprobs", "prompt_logprobs"]),
@@ -192,12 +230,17 @@ class EngineMachine(RuleBasedStateMachine):
         forks: int,
         parent: bool,
     ) -> None:
-        stop = {"known": {"ignore_eos": True}, "vague": {"ignore_eos": True, "stop_ids": (0,)}, "free": {}}[kind]
+        stop: dict[str, Any] = {
+            "known": {"ignore_eos": True},
+            "vague": {"ignore_eos": True, "stop_ids": (0,)},
+            "text": {"ignore_eos": True, "stop": ("nowhere",)},
+            "free": {},
+        }[kind]
         for fork in range(forks):
             self.add(
                 Request(
                     ids(text),
-                    Sampling(max_tokens=tokens, **stop),  # type: ignore[arg-type]
+                    Sampling(max_tokens=tokens, **stop),
                     forced=ids(forced + "abc"[:fork]),
                     priority=priority,
                     deadline=None if wait is None else self.engine.now + wait,
@@ -225,12 +268,15 @@ class EngineMachine(RuleBasedStateMachine):
             self.engine.step()
             self.check()
 
-    @rule(copied=st.sampled_from([None, None, 0, 1, 2, 3]))
-    def fail_once(self, copied: int | None = None) -> None:
-        """The device fails at a step; the requests are good."""
+    @rule(copied=st.sampled_from([None, None, 0, 1, 2, 3]), late=st.booleans(), interrupt=st.booleans())
+    def fail_once(self, copied: int | None, late: bool, interrupt: bool) -> None:
+        """The device fails at a step, or somebody interrupts it; the requests are good."""
         jobs = [j for j in self.engine._jobs.values() if j.cursor is not None]
-        self.memory.fail, self.memory.copied = RuntimeError("device"), copied
-        self.engine.step()
+        self.memory.fail = KeyboardInterrupt() if interrupt else RuntimeError("device")
+        self.memory.late, self.memory.copied = late, copied
+        for _ in range(1 + late):
+            with contextlib.suppress(KeyboardInterrupt):
+                self.engine.step()
         self.memory.fail = None
         if len(jobs) > 1:
             self.check()
@@ -273,6 +319,7 @@ class EngineMachine(RuleBasedStateMachine):
             return
         jobs = [j for j in self.engine._jobs.values() if j.cursor is not None]
         blocks = {int(slot) // SIZE for j in jobs for slot in j.slots[: j.cursor.length]}  # type: ignore[union-attr]
+        blocks |= {slot // SIZE for slot in self.engine._scheduler.lanes.claimed}
         assert self.engine.stats().used_blocks == len(blocks)
 
     @rule()
@@ -356,8 +403,9 @@ def test_ten_thousand_random_steps() -> None:
     assert EngineMachine.swapped > 100
 
 
+@pytest.mark.parametrize("ahead", [False, True])
 @pytest.mark.parametrize("seed", range(3))
-def test_a_long_life(seed: int) -> None:
+def test_a_long_life(seed: int, ahead: bool) -> None:
     """One engine for long, rather than many for short: states that only many requests lead to."""
     rng = random.Random(seed)
     machine = EngineMachine()
@@ -370,6 +418,7 @@ def test_a_long_life(seed: int) -> None:
         budget=budget,
         watched=seed == 0,
         host=20,
+        ahead=ahead,
     )
     for _ in range(300):
         move = rng.random()
@@ -378,7 +427,7 @@ def test_a_long_life(seed: int) -> None:
             machine.go_on(rng.randrange(1000), text[:5], rng.randint(1, 9))
         elif move < 0.35:
             forks, wait = rng.choice([1, 1, 3]), rng.choice([None, None, 30])
-            kind = rng.choice(["known", "vague", "free"])
+            kind = rng.choice(["known", "vague", "text", "free"])
             machine.submit(text, rng.randint(1, 20), kind, "", rng.randint(0, 2), "", wait, None, forks, False)
         elif move < 0.85:
             machine.step(rng.randint(1, 4))
@@ -389,7 +438,7 @@ def test_a_long_life(seed: int) -> None:
         elif move < 0.96 and machine.refs:
             machine.release(None)
         elif move < 0.98:
-            machine.fail_once(rng.choice([None, 0, 1, 2]))
+            machine.fail_once(rng.choice([None, 0, 1, 2]), rng.random() < 0.5, rng.random() < 0.3)
             machine.mislead()
         else:
             machine.reset()

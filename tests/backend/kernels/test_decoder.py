@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from lampc.backend.job import Drawn
 from lampc.backend.kernels.decoder import TritonLayers
 from lampc.backend.kernels.drawing import DeviceSampler
 from lampc.backend.load import load_engine
@@ -108,9 +107,8 @@ def test_what_is_not_finite_is_an_error(tiny: Path) -> None:
     engine: Any = load_engine(tiny, backend="triton", kv_tokens=KV)
     resolve = engine._runner._resolve
 
-    def spoiled(wants: Any, logits: torch.Tensor) -> list[Drawn]:
-        found: list[Drawn] = resolve(wants, torch.full_like(logits, torch.nan))
-        return found
+    def spoiled(wants: Any, logits: torch.Tensor) -> Any:
+        return resolve(wants, torch.full_like(logits, torch.nan))
 
     engine._runner._resolve = spoiled
     done = finish(engine, [Request((1, 2), Sampling(temperature=1.0, max_tokens=2), key=1)])[0]

@@ -62,6 +62,48 @@ def test_greedy_steps_are_recorded_without_logits(tiny: Path) -> None:
     assert {name for name, _ in recorded._runner.graphs._steps} == {"likeliest"}
 
 
+@pytest.mark.parametrize("recorded", [pytest.param(False, marks=pytest.mark.slow), True])
+def test_steps_launched_ahead_have_the_same_bits(recorded: bool, tiny: Path) -> None:
+    """Ids come from the tokens of the step before, where they are; drawn ones and likeliest ones."""
+    plain, ahead = engine(tiny, recorded), engine(tiny, recorded, async_scheduling=True)
+    greedy = [Request((9, 8, i), Sampling(max_tokens=4, ignore_eos=True)) for i in range(2)]  # nobody needs logits
+    requests = [*crowd()[1:4], *greedy]
+    expected = answers(finish(plain, requests))
+    taken: list[int] = []
+    runner = type(ahead._runner)
+
+    class Noting(runner):  # type: ignore[misc, valid-type]
+        def launch(self, plan: Any, before: Any) -> Any:
+            taken.append(-1 if before is None else int((plan.sources(before.plan) >= 0).sum()))
+            return super().launch(plan, before)
+
+    ahead._runner.__class__ = Noting
+    assert answers(finish(ahead, requests)) == expected
+    ahead.run()
+    ahead.check()
+    assert max(taken) >= 3
+    assert answers(finish(ahead, greedy)) == answers(finish(plain, greedy))
+
+
+def test_what_is_not_finite_is_an_error_of_the_step_that_drew_it(tiny: Path) -> None:
+    made = engine(tiny, True, async_scheduling=True)
+    good = made.submit(Request((1, 2, 3), Sampling(max_tokens=6, temperature=1.0, ignore_eos=True)))
+    for _ in range(3):
+        made.step()
+    resolve = made._runner._resolve
+    made._runner._resolve = lambda wants, logits: resolve(wants, torch.full_like(logits, torch.nan))
+    made.step()  # launched, and the one before it taken
+    assert made._flight is not None
+    made._runner._resolve = resolve
+    sent = list(good.sent)
+    made.run()
+    assert good.completion is not None
+    assert good.completion.finish == "error"
+    assert "not finite" in (good.completion.error or "")
+    assert list(good.completion.tokens) == sent
+    made.check()
+
+
 def test_room_grows_by_powers_of_two() -> None:
     thin, fat = Tile(16, 64, 4, 2), Tile(64, 64, 8, 2)
     table = WorkTable(
