@@ -1,6 +1,6 @@
 """Milliseconds of a step inside the model's forward pass and outside of it: scheduling, planning, sampling.
 
-    python benchmarks/step_overhead.py [--requests 1 16 64] [--shared 1024] [--own 64] [--new 96] [--folder DIR]
+    python benchmarks/step_overhead.py [--ahead] [--requests 1 16 64] [--shared 1024] [--own 64] [--new 96] [--folder DIR]
 
 Greedy requests that share a prefix decode together. The model's forward pass, the kernels of its attention included,
 is timed within each step; what the step takes beyond it is the engine's own. By default a narrow model with a
@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--dtype", default="bfloat16")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 16, 64])
+    parser.add_argument("--ahead", action="store_true", help="launch steps ahead, which nothing hides on a CPU")
     parser.add_argument("--cpu", action="store_true", help="processor time of this thread: for a machine that is busy")
     parser.add_argument("--profile", action="store_true", help="print where the time goes; profiling itself adds to it")
     for name, value in (("shared", 1024), ("own", 64), ("new", 96)):
@@ -111,7 +112,7 @@ def main() -> None:
         global clock
         clock = time.thread_time
     folder = args.folder or make(cache.folder("models") / "narrow-random", _NARROW)
-    engine = load_engine(folder, dtype=args.dtype, max_batch_tokens=2048)
+    engine = load_engine(folder, dtype=args.dtype, max_batch_tokens=2048, async_scheduling=args.ahead)
     assert isinstance(engine, EngineCore)
     runner: Any = engine._runner
     model = runner._model = runner._greedy = TimedModel(runner._model)

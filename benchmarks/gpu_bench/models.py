@@ -122,6 +122,7 @@ def engine(
         host_kv_tokens=host_kv_tokens,
         max_batch_tokens=2048,
         max_running=256,
+        async_scheduling=True,
     )
     # Without a GPU steps are not recorded; here they are computed over the memory of recorded ones all the same.
     made._runner.graphs = made._runner.graphs or record_steps(made._runner._attention)
@@ -135,8 +136,17 @@ def kv_bytes(config: dict[str, Any], dtype: torch.dtype) -> int:
 
 
 def steps(made: Any, batch: int, context: int, count: int) -> dict[str, Any]:
-    """Wall seconds of decode steps through the whole engine, and of the device alone replaying the last of them."""
-    vocab = made.info.vocab_size
+    """Wall seconds of decode steps through the whole engine, launched ahead and one by one, and of the device alone
+    replaying the last of them."""
+    found = _decode(made, batch, context, count, ahead=True)
+    if count >= 8:  # not where it only has to run
+        found["seconds_one_by_one"] = _decode(made, batch, context, count, ahead=False)["seconds"]
+    return found
+
+
+def _decode(made: Any, batch: int, context: int, count: int, ahead: bool) -> dict[str, Any]:
+    made._async = ahead
+    vocab, drains = made.info.vocab_size, made.stats().drains
     for i in range(batch):
         ids = tuple((7 * i + 13 * j) % vocab for j in range(context))
         made.submit(Request(ids, Sampling(max_tokens=count + 16, ignore_eos=True)))
@@ -145,12 +155,13 @@ def steps(made: Any, batch: int, context: int, count: int) -> dict[str, Any]:
     wall = []
     for _ in range(count):
         begun = time.perf_counter()
-        made.step()  # ends with tokens on the host
+        made.step()  # ends with tokens on the host: this step's, or the one's before
         wall.append(time.perf_counter() - begun)
     graphs = made._runner.graphs
     with torch.inference_mode():
         device = seconds(graphs.last.replay, graphs.device, repeat=3)
+    drains = made.stats().drains - drains
     made.run()
     made.reset_cache()
     took = median(wall[count // 4 :])
-    return {"seconds": took, "device_seconds": device, "busy": min(1.0, device / took)}
+    return {"seconds": took, "device_seconds": device, "busy": min(1.0, device / took), "drains": drains}
