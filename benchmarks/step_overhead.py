@@ -1,6 +1,7 @@
 """Milliseconds of a step inside the model's forward pass and outside of it: scheduling, planning, sampling.
 
-    python benchmarks/step_overhead.py [--ahead] [--requests 1 16 64] [--shared 1024] [--own 64] [--new 96] [--folder DIR]
+    python benchmarks/step_overhead.py [--requests 1 16 64] [--shared 1024] [--own 64] [--new 96] [--ahead]
+        [--folder DIR]
 
 Greedy requests that share a prefix decode together. The model's forward pass, the kernels of its attention included,
 is timed within each step; what the step takes beyond it is the engine's own. By default a narrow model with a
