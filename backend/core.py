@@ -332,6 +332,8 @@ class EngineCore:
     def _launch(self, plan: Plan, before: Flight | None) -> None:
         self._steps += 1
         start = self._clock()
+        if not plan.plain and not plan.greedy:
+            self._masks.begin(plan.matchers(), self._info.vocab_size)
         try:
             pending = launch(self._runner, plan, before)
         except BaseException:  # an interrupt: the step did not happen, and can be run again
