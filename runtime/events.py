@@ -155,6 +155,7 @@ class EventBus:
         self.clock = clock
         self.detailed = False
         self._details: tuple[Subscriber, ...] = ()
+        self._sources: tuple[Callable[[bool], None], ...] = ()
         self._subscribers: tuple[Subscriber, ...] = ()
         self._mutex = threading.Lock()
 
@@ -169,13 +170,33 @@ class EventBus:
             if details:
                 self._details = (*self._details, subscriber)
                 self.detailed = True
+            self._turn()
         return lambda: self._remove(subscriber)
+
+    def source(self, turn: Callable[[bool], None]) -> Callable[[], None]:
+        """Where events come from at a cost: `turn` is told now, and from now on, whether anybody hears. The function
+        returned ends that."""
+        with self._mutex:
+            self._sources = (*self._sources, turn)
+            turn(bool(self._subscribers))
+        return lambda: self._end(turn)
+
+    def _end(self, turn: Callable[[bool], None]) -> None:
+        with self._mutex:
+            if turn in self._sources:
+                self._sources = tuple(t for t in self._sources if t is not turn)
+                turn(False)
+
+    def _turn(self) -> None:
+        for turn in self._sources:
+            turn(bool(self._subscribers))
 
     def _remove(self, subscriber: Subscriber) -> None:
         with self._mutex:
             self._subscribers = tuple(s for s in self._subscribers if s is not subscriber)
             self._details = tuple(s for s in self._details if s is not subscriber)
             self.detailed = bool(self._details)
+            self._turn()
 
     @property
     def heard(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from lampc.ir import ModelInfo
@@ -40,6 +40,7 @@ class LocalModel:
         self._firm = structured is True
         self._refused: set[str] = set()  # grammars that the engine does not take
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
+        self.at_close: list[Callable[[], None]] = []
         self._pieces: dict[int, TextPieces] = {}
         self._failed: list[tuple[ModelCall, Answer]] = []
         self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
@@ -132,6 +133,8 @@ class LocalModel:
         return bool(self._pending or self._backlog)
 
     def close(self) -> None:
+        while self.at_close:
+            self.at_close.pop()()
         self.abort()
         self.engine.close()
 

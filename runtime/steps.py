@@ -17,19 +17,28 @@ _MOVES = ("admitted", "running", "preempted", "finished")
 
 
 def tell_steps(model: LocalModel, bus: EventBus) -> None:
-    """Have the steps of a model's engine told on the bus, as long as the engine is there.
+    """Have the steps of a model's engine told on the bus while somebody hears it, until the model is closed.
 
     An engine that tells nobody of its steps is left alone.
     """
     from lampc.backend.errors import Unsupported
     from lampc.backend.hooks import watch
 
-    with contextlib.suppress(Unsupported):
-        watch(model.engine, _Teller(model, bus))
+    teller = _Teller(model, bus)
+    watching: list[Callable[[], None]] = []
+
+    def turn(heard: bool) -> None:
+        if heard and not watching:
+            with contextlib.suppress(Unsupported):
+                watching.append(watch(model.engine, teller))
+        elif watching and not heard:
+            watching.pop()()
+
+    model.at_close.append(bus.source(turn))
 
 
 class _Teller:
-    """A hook. It does next to nothing unless somebody hears details."""
+    """A hook. It says little unless somebody hears details."""
 
     def __init__(self, model: LocalModel, bus: EventBus) -> None:
         from lampc.backend.hooks import StepEvent
@@ -44,8 +53,6 @@ class _Teller:
 
     def on_event(self, event: Event) -> None:
         bus = self._bus
-        if not bus.heard:
-            return
         if isinstance(event, self._step):
             told: dict[str, Any] = {}
             if bus.detailed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -171,6 +172,26 @@ def test_calls_stand_in_the_row_that_made_them_and_beside_it_if_they_overlap() -
     assert {tracks["n3"], tracks["n4"]} == {r["tid"] for r in slices(found, "row")}
     assert tracks["n5"] not in {tracks["n3"], tracks["n4"], tracks["n6"]}
     assert all(e["args"]["stored"] for e in slices(found, "call"))
+
+
+def test_an_engine_makes_no_events_unless_somebody_hears_them() -> None:
+    program, inputs = CASES["call"]
+    engine, bus, steps = FakeEngine(), EventBus(), list[Event]()
+    with Session(model=engine, bus=bus) as session:
+        session.run(program, rows(inputs)[:1])
+        assert not engine._hooks
+        off = bus.subscribe(lambda e: steps.append(e) if e.kind == "step" else None)
+        assert engine._hooks
+        session.run(
+            program,
+            [
+                replace(row, id=f"again {row.id}", inputs={k: f"{v}!" for k, v in row.inputs.items()})
+                for row in rows(inputs)
+            ],
+        )
+        off()
+        assert steps
+        assert not engine._hooks
 
 
 def test_no_details_are_told_unless_somebody_hears_them() -> None:
