@@ -24,7 +24,7 @@ from lampc.backend.native.library import Library
 from lampc.backend.reads import Read
 from lampc.backend.scores import Scores
 from lampc.backend.spans import Span
-from lampc.backend.tiles import CHUNK, Group, Tiler, padded_rows, reads_of
+from lampc.backend.tiles import CHUNK, Group, Tiler, padded_rows, reads_of, value_width
 
 _TILE_ROWS = 64  # query rows (tokens times heads per K/V head) of a large tile, about
 
@@ -114,7 +114,7 @@ class TorchAttention:
         """Whether large tiles give the bits of small ones on this machine, alone and among others."""
         noise = torch.Generator().manual_seed(0)
         small, large = padded_rows(1, self.fold), padded_rows(tokens, self.fold)
-        for inner, outer in ((self.head_dim, CHUNK), (CHUNK, self.head_dim)):
+        for inner, outer in ((self.head_dim, CHUNK), (CHUNK, value_width(self.head_dim))):
             a = torch.randn(7, large, inner, generator=noise).to(self.device)
             b = torch.randn(7, outer, inner, generator=noise).to(self.device).transpose(1, 2)
             b = b if inner == self.head_dim else b.contiguous()
@@ -179,7 +179,8 @@ class TorchAttention:
         flat = weights.view(-1, real, CHUNK)
         if real < m:
             flat = pad(flat, (0, 0, 0, m - real))
-        mixed = torch.bmm(flat, self._per_tile(v, group))[:, :real].reshape(t, heads, n, real, d)
+        values = self._per_tile(pad(v, (0, value_width(d) - d)) if d % 8 else v, group)
+        mixed = torch.bmm(flat, values)[:, :real, :d].reshape(t, heads, n, real, d)
         running_mass = mass.index_select(0, group.put)
         running = total.index_select(0, group.put)
         for i in range(n):
@@ -191,9 +192,9 @@ class TorchAttention:
     def _per_tile(self, x: torch.Tensor, group: Group) -> torch.Tensor:
         """Keys or values as [T * kv_heads * N, CHUNK, D]; a shared group has one set for all its tiles."""
         if not group.shared:
-            return x.view(-1, CHUNK, self.head_dim)
-        one = x.view(1, self.kv_heads * group.chunks, CHUNK, self.head_dim)
-        return one.expand(group.tiles, -1, -1, -1).reshape(-1, CHUNK, self.head_dim)
+            return x.view(-1, CHUNK, x.shape[-1])
+        one = x.view(1, self.kv_heads * group.chunks, CHUNK, x.shape[-1])
+        return one.expand(group.tiles, -1, -1, -1).reshape(-1, CHUNK, x.shape[-1])
 
     def _by_token(self, x: torch.Tensor, group: Group) -> torch.Tensor:
         """[T, kv_heads, Q * fold, ...] to [T * Q, kv_heads, fold, ...]."""

@@ -30,7 +30,7 @@ from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
 from lampc.backend.sampler import resolve
 from lampc.backend.scores import Scores, scores_of
 from lampc.backend.spans import Span
-from lampc.backend.tiles import CHUNK, padded_rows
+from lampc.backend.tiles import CHUNK, padded_rows, value_width
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -51,8 +51,8 @@ def dense_attention(
     queries = torch.zeros(length, groups, rows, dim)
     queries[:, :, :fold] = q.float().reshape(length, groups, fold, dim)
     keys = torch.zeros(chunks * CHUNK, groups, dim)
-    values = torch.zeros(chunks * CHUNK, groups, dim)
-    keys[:length], values[:length] = k.float(), v.float()
+    values = torch.zeros(chunks * CHUNK, groups, value_width(dim))
+    keys[:length], values[:length, :, :dim] = k.float(), v.float()
     out = torch.empty(length, groups, fold, dim)
     for i in range(length):
         scores = []
@@ -69,7 +69,7 @@ def dense_attention(
         for number, part in enumerate(scores, start):
             weights = elementwise(torch.exp2, part - top)
             chunk = values[number * CHUNK : (number + 1) * CHUNK].transpose(0, 1).contiguous()
-            total = total + torch.bmm(weights, chunk)
+            total = total + torch.bmm(weights, chunk)[..., :dim]
             mass = mass + weights.sum(-1, keepdim=True)
         out[i] = (total / mass)[:, :fold]
     return out.reshape(length, heads, dim).to(q.dtype)

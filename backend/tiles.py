@@ -55,6 +55,12 @@ def padded_rows(tokens: int, fold: int) -> int:
     return max(_LEAST_ROWS, tokens * fold)
 
 
+def value_width(head_dim: int) -> int:
+    """Columns that values are multiplied with: where they fill no vector, libraries may take other code for other rows
+    of a tile, and which heads stand there depends on the number of ranks."""
+    return -(-head_dim // 8) * 8
+
+
 class Tiler:
     """Makes groups. `heads` are the cache rows at which K/V heads begin; `tokens` is the size of large tiles, 1 if
     large and small ones differ in their bits."""
