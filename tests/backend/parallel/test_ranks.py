@@ -47,7 +47,7 @@ def same_bits(folder: Path, counts: tuple[int, ...] = (1, 2, 4), **options: Any)
 @pytest.mark.parametrize("name", [*ARCHITECTURES, *(pytest.param(name, marks=pytest.mark.slow) for name in MORE)])
 def test_any_number_of_ranks_gives_the_same_bits(name: str, tmp_path: Path) -> None:
     folder = save(name, tmp_path)
-    found = same_bits(folder)
+    found = same_bits(folder, (1, 2) if name == "gpt2-inner" else (1, 2, 4))  # it has two heads
     # And the numbers of the unsplit engine, but for how they are rounded; of the first tokens: the rest depend on them.
     unsplit = load_engine(folder, kv_tokens=KV)
     for (_, _, ours), (_, _, theirs) in zip(found, answers(finish(unsplit, requests())), strict=True):
