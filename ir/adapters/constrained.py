@@ -19,7 +19,9 @@ from lampc.ir.adapters.registry import kind_of
 from lampc.ir.adapters.schema import is_text, options_of
 from lampc.ir.content import Field, Signature
 
-_HEADER = r"\[\[ ## [A-Za-z0-9_]+ ## \]\]"
+_HEADER = r"\[\[ ## [A-Za-z0-9_]+ ## \]\](?s:.+)"
+_SLOPPY = r"\[[^\S\n]*#{0,3}[^\S\n]*[A-Za-z0-9_][A-Za-z0-9_ -]*#{0,3}[^\S\n]*\]{1,2}[^\]](?s:.*)"
+"""A mark, or a misspelled one, and something behind it."""
 _SPACE = r"[^\S\n]*"
 _ITEM = r"[^\n\r\x0b\x0c\x1c-\x1e\x85\u{2028}\u{2029}]"
 """Of a line, as `str.splitlines` cuts them."""
@@ -36,7 +38,7 @@ def constrained(signature: Signature, layout: str) -> str | None:
         case "chat":
             return _marked(signature)
         case "xml":
-            return xml_rules(signature)
+            return _elements(signature)
         case "compact":
             return _lines(signature)
     return None
@@ -51,14 +53,26 @@ def _object(signature: Signature) -> str:
     return "\n".join([f"start: {' '.join(line)} {quoted(chr(10) + '}')}", *rules, ""])
 
 
+def _elements(signature: Signature) -> str:
+    """An empty list or nothing is written with an end of its own, as it is read at the top."""
+    rules = xml_rules(signature)
+    for f in signature.outputs:
+        rules = rules.replace(f'"<{f.name} />"', f'"<{f.name}></{f.name}>"')
+    return rules
+
+
 def _marked(signature: Signature) -> str:
     line, rules = [quoted(f"[[ ## {signature.outputs[0].name} ## ]]\n")], []
+    header = _HEADER
+    if any(f.shape is not None and f.shape.form == "enum" for f in signature.outputs):
+        header = _SLOPPY  # members that are no texts are only read where misspelled marks are, too
     for i, f in enumerate(signature.outputs):
         last = i + 1 == len(signature.outputs)
         marker = f"[[ ## {'completed' if last else signature.outputs[i + 1].name} ## ]]"
         rule = None if _free(f) else _value(f, "None")
         if rule is None:
-            rules += [f"v{i}[lazy]: V{i}", f"V{i}: /{_between(f)}{pattern(chr(10) * 2 + marker)}/ & ~/{_marks()}/"]
+            text = f"/{_between(f)}{pattern(chr(10) * 2 + marker)}/"
+            rules += [f"v{i}[lazy]: V{i}", f"V{i}: {text} & ~/(?s:.*){header}/"]
             line.append(f"v{i}")
         else:
             rules.append(f"v{i}: {rule}")
@@ -122,8 +136,3 @@ def _count(field: Field) -> str:
     if least is None and most is None:
         return "+"
     return f"{{{least or 1},{'' if most is None else max(1, most)}}}"
-
-
-def _marks() -> str:
-    """A mark before the end."""
-    return rf"(?s:.*){_HEADER}(?s:.+)"

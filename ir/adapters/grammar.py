@@ -236,7 +236,26 @@ def pattern(text: str) -> str:
 
 def json_of(schema: Mapping[str, Any], one_way: bool = False) -> str:
     """JSON of a schema; with `one_way` there is no choice about its spaces."""
-    return f"%json {_dumped({'x-guidance': _SPACES, **schema} if one_way else schema)}"
+    return f"%json {_dumped({'x-guidance': _SPACES, **_finite(schema)} if one_way else schema)}"
+
+
+def _finite(schema: Any) -> Any:
+    """A schema whose numbers have ends, so that each of them is one: `1e999` is none."""
+    if isinstance(schema, list):
+        return [_finite(s) for s in schema]
+    if not isinstance(schema, Mapping):
+        return schema
+    made = {n: s if n in ("enum", "const", "required") else _finite(s) for n, s in schema.items()}
+    kinds = schema.get("type")
+    if "number" in (kinds if isinstance(kinds, list) else [kinds]):
+        if not {"minimum", "exclusiveMinimum"} & schema.keys():
+            made["minimum"] = -_MOST
+        if not {"maximum", "exclusiveMaximum"} & schema.keys():
+            made["maximum"] = _MOST
+    return made
+
+
+_MOST = 1e15
 
 
 _SPACES = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": ", "coerce_one_of": True}
