@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lampc.backend.api import EngineInfo
-from lampc.backend.errors import ContextTooLong, Unsupported
+from lampc.backend.errors import BadGrammar, ContextTooLong, Unsupported
 from lampc.backend.grammar.matcher import Matcher, Words
 from lampc.backend.metrics import RequestMetrics, Times
 from lampc.backend.nodes import Cursor, Node
@@ -90,6 +90,8 @@ class Job:
                 if not matcher.take(token):
                     raise ValueError(f"forced[{i}] is {token}, which the request's grammar does not take there")
             forced += self._force()
+            if matcher.failure:
+                raise BadGrammar(f"the grammar cannot go on: {matcher.failure}")
         self.follow = (*prompt, *forced, *request.score)
         self.ids = list(prompt) + forced + list(request.score[:-1])
         self.script: list[int] | None = None
@@ -175,10 +177,10 @@ class Job:
         self.handle.sent_before.append(token)
         if self.matcher is not None:
             self.untold.append(token)
-            if not self.matcher.take(token):
+            if self.matcher.take(token):
+                self.ids += self._force()
+            if self.matcher.failure:
                 self.failure = f"the grammar cannot go on: {self.matcher.failure}"
-            elif forced := self._force():
-                self.ids += forced
             if self.wants_logprobs:
                 self.follow = tuple(self.ids)
         return True

@@ -52,16 +52,21 @@ class Matcher:
             self._filled = False
         taken: bool = self._inner.consume_token(token)
         if not taken:
-            self.failure = self._inner.get_error() or f"token {token} must not stand here"
+            self.failure = self._error() or f"token {token} must not stand here"
         return taken
 
     def forced(self) -> list[int]:
-        """The tokens that must follow; it has gone on with them already."""
+        """The tokens that must follow; it has gone on with them already. `failure` says if there is no end to them."""
         tokens: list[int] = self._inner.compute_ff_tokens()
-        for token in tokens:
+        for i, token in enumerate(tokens):
             if not self.take(token):
-                raise BackendError(f"the grammar forces token {token} and does not take it: {self.failure}")
+                return tokens[:i]
+        if self._inner.is_error():
+            self.failure = self._error()
         return tokens
+
+    def _error(self) -> str:
+        return str(self._inner.get_error()).partition("\n<state>")[0]
 
     # -- masks -------------------------------------------------------------------------------------------
 
@@ -90,7 +95,7 @@ class Matcher:
             self._filled = True
         self.wait()
         if self._inner.is_error():
-            raise BackendError(f"the grammar failed: {self._inner.get_error()}")
+            raise BackendError(f"the grammar failed: {self._error()}")
         ends = self._vocabulary.ends
         if stops == ends and not banned:  # as llguidance says itself
             return self._mask

@@ -382,3 +382,18 @@ def test_grammars_are_kept_up_to_a_number() -> None:
     for text in ("a", "b", "a", "c", "a"):
         grammars.matcher(choice([text]))
     assert [choice([t]) for t in ("c", "a")] == list(grammars._read)
+
+
+def test_text_without_an_end_ends_its_own_request_alone() -> None:
+    endless = 'start: "a" | "b" x\nx: "c" x\n'
+    engine = FakeEngine(reply=lambda prompt: "bcc" if prompt == "X" else "hello")
+    other = Request(tuple(b"other"), Sampling(max_tokens=20))
+    first, second = run(engine, [other, Request(tuple(b"X"), Sampling(max_tokens=20), grammar=endless)])
+    assert (first.text, first.finish) == ("hello", "stop")
+    assert second.finish == "error"
+    assert second.error is not None
+    assert second.error.startswith("the grammar cannot go on: parser error: Too many items")
+    assert "\n" not in second.error
+    with pytest.raises(BadGrammar, match="cannot go on: parser error: Too many items"):
+        engine.submit(Request(tuple(b"X"), Sampling(max_tokens=20), grammar='start: "c" start\n'))
+    assert run(engine, [other])[0].text == "hello"
