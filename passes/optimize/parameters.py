@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, ClassVar
 
-from lampc.ir import Assignment, Module, freeze, thaw
+from lampc.ir import Module, freeze, thaw
 from lampc.ir.prog import DefPredictor, DefRetriever, DefTune
-from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, Job, Result
-from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem
+from lampc.passes.optimize.coordinate import CoordinateSearch
+from lampc.passes.optimize.protocol import OptimizeError, Problem
 
 
 @dataclass(frozen=True)
@@ -27,7 +27,7 @@ class ParameterSearch:
     choices: Any = field(default_factory=dict)
     rounds: int = 1
 
-    def begin(self, problem: Problem) -> Search:
+    def begin(self, problem: Problem) -> CoordinateSearch:
         known = parameters(problem.module)
         declared = {op.symbol: op.choices for op in problem.module.body.ops if isinstance(op, DefTune)}
         wanted: dict[str, tuple[Any, ...]] = dict(declared)
@@ -43,7 +43,10 @@ class ParameterSearch:
             raise OptimizeError(f"{self.name}: split `{problem.select_split}` has no rows to score on")
         if not wanted:
             raise OptimizeError(f"{self.name}: nothing to choose: give `choices`, or declare tuned values")
-        return Search(self, problem, wanted, known)
+        return CoordinateSearch(
+            self.name, problem, wanted, lambda candidate, name: candidate.get(name, known[name]),
+            lambda name, value: f"{name} = {thaw(value)!r}", self.rounds,
+        )  # fmt: skip
 
 
 def parameters(module: Module) -> dict[str, Any]:
@@ -58,80 +61,3 @@ def parameters(module: Module) -> dict[str, Any]:
             own = {"layout": op.layout, "model": op.model.name, "instruction": op.signature.instruction}
             out |= {f"{op.symbol}.{n}": v for n, v in own.items() if n not in op.frozen}
     return out
-
-
-class Search:
-    """A search under way."""
-
-    def __init__(
-        self,
-        options: ParameterSearch,
-        problem: Problem,
-        choices: Mapping[str, tuple[Any, ...]],
-        initial: dict[str, Any],
-    ) -> None:
-        self.options, self.problem, self.choices, self.initial = options, problem, choices, initial
-        self.order = list(choices)
-        self.best = problem.start
-        self.history: list[Candidate] = []
-        self._at, self._round, self._changed = 0, 0, False
-        self._values: list[Any] = []
-        self._scores: list[float] = []
-        self._asked = 0
-        self.done = False
-        self._enter()
-
-    def _enter(self) -> None:
-        """Take up parameter `_at` of this round, or the next one that has a choice."""
-        while True:
-            if self._at == len(self.order):
-                self._at, self._round = 0, self._round + 1
-                if not self._changed or self._round >= self.options.rounds:
-                    self.done = True
-                    return
-                self._changed = False
-            self._values = self._offered(self.order[self._at])
-            self._scores, self._asked = [], 0
-            if len(self._values) > 1:
-                return
-            self._at += 1
-
-    def _offered(self, name: str) -> list[Any]:
-        """The current value, then the others."""
-        return list(dict.fromkeys([self.best.get(name, self.initial[name]), *self.choices[name]]))
-
-    def _candidate(self, value: Any) -> Assignment:
-        return self.best.updated(**{self.order[self._at]: value})
-
-    def ask(self, n: int) -> list[Job]:
-        if self.done:
-            return []
-        rows, split = self.problem.select_rows(), self.problem.select_split
-        first, self._asked = self._asked, min(len(self._values), self._asked + n)
-        wanted = enumerate(self._values[first : self._asked], first)
-        return [EvaluateJob(self._candidate(v) if i else self.best, split, rows) for i, v in wanted]
-
-    def tell(self, job: Job, result: Result) -> None:
-        if not isinstance(job, EvaluateJob) or not isinstance(result, EvaluateResult):
-            raise OptimizeError(f"{self.options.name} asked for scores, not for {type(job).__name__}")
-        note = f"{self.order[self._at]} = {thaw(self._values[len(self._scores)])!r}"
-        self._scores.append(result.mean)
-        self.history.append(Candidate(job.assignment, self.options.name, note, result.mean))
-        if len(self._scores) < len(self._values):
-            return
-        top = max(self._scores)
-        if top > self._scores[0]:
-            self.best = self._candidate(self._values[self._scores.index(top)])
-            self._changed = True
-        self._at += 1
-        self._enter()
-
-    def demand(self) -> Demand:
-        if self.done:
-            return Demand()
-        others = [len(self._offered(n)) - 1 for n in self.order]  # the current value has been scored by then
-        now = len(self._values) - len(self._scores)
-        least = now + sum(others[self._at + 1 :])
-        again = sum(others) * (self.options.rounds - self._round - 1)
-        rows = self.problem.select_size
-        return Demand(least * rows, (least + again) * rows)
