@@ -12,9 +12,9 @@ from lampc.backend.fake import FakeEngine
 from lampc.backend.forecast import Future, Lengths, peak_blocks
 from lampc.backend.hooks import StepEvent
 from lampc.backend.job import Job
+from lampc.backend.placing import MAX_PREEMPTIONS
 from lampc.backend.plan import Plan
 from lampc.backend.request import Handle, Request, Sampling, State
-from lampc.backend.scheduler import MAX_PREEMPTIONS
 from tests.backend.engines import Log, request, teach, vague
 
 
