@@ -83,8 +83,9 @@ def naive(tiny: Path) -> TokenEngine:
         {"prefix_cache": False, "chunk": 3},
         {"max_running": 2, "max_batch_tokens": 5, "block_size": 4},
         {"kv_tokens": 128, "block_size": 3, "max_running": 12},
+        {"kv_tokens": 128, "block_size": 3, "max_running": 12, "async_scheduling": True},
     ],
-    ids=["usual", "uncached", "narrow", "short"],
+    ids=["usual", "uncached", "narrow", "short", "ahead"],
 )
 def test_nothing_around_a_request_changes_its_answer(tiny: Path, naive: TokenEngine, options: dict[str, Any]) -> None:
     rng = random.Random(len(options))

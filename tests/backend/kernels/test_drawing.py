@@ -28,7 +28,7 @@ def wants() -> list[Want]:
             sampling = Sampling(temperature, top_k=2 * i, max_tokens=9, min_tokens=i % 2)
             request = Request((97, 98), sampling, 7 * i, grammar=grammar, logprobs=i == 2)
             job = Job(Handle(i, request), tokenizer, INFO, grammars.matcher(grammar))
-            made.append(Want(job, len(job.ids) - 1, [len(made)]))
+            made.append(Want(job, len(job.ids) - 1, [len(made)], True))
     return made
 
 
@@ -36,7 +36,7 @@ def test_masked_rows_draw_as_on_the_host(device: torch.device) -> None:
     noise = torch.Generator().manual_seed(5)
     for _ in range(3):
         logits = torch.randn(10, INFO.vocab_size, generator=noise) * 4
-        there = DeviceSampler().resolve(wants(), logits.to(device))
+        there = DeviceSampler().resolve(wants(), logits.to(device)).get()
         here = resolve(wants(), logits.numpy())
         assert [d.token for d in there] == [d.token for d in here]
         assert [d.logprobs for d in there] == [d.logprobs for d in here]
