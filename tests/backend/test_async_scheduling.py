@@ -14,6 +14,7 @@ from lampc.backend.fake import FakeEngine
 from lampc.backend.load import load_engine
 from lampc.backend.plan import Pending, Plan
 from lampc.backend.request import Completion, Handle, Request, Sampling, State
+from lampc.runtime.pool import firefly_folder
 from tests.backend.engines import LIVE, TIGHT, TimedEngine, bring, ids, request, teach, vague
 from tests.backend.test_stateful import Memory
 
@@ -400,3 +401,8 @@ def test_the_same_results_by_hundreds_of_schedules(
     if backend == "native":
         request.getfixturevalue("kernels")
     assert same(tiny_wide, range(300), backend) > 3000
+
+
+@pytest.mark.slow
+def test_firefly_answers_the_same_by_a_hundred_schedules() -> None:
+    assert same(firefly_folder(), range(100), "auto") > 3000
