@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from lampc.backend.errors import BadGrammar
-from lampc.backend.grammar.matcher import Matcher
+from lampc.backend.grammar.matcher import Matcher, said
 from lampc.backend.grammar.vocabulary import Vocabulary
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -42,6 +42,8 @@ class Grammars:
         """A matcher at the beginning; None without a grammar. Raises BadGrammar or Unsupported."""
         if grammar is None:
             return None
+        if not isinstance(grammar, str) or not grammar.strip():
+            raise BadGrammar(f"grammar is {grammar!r:.80}; give the text of one, or None")
         found = self._read.get(grammar)
         if found is None:
             found = self._read[grammar] = self._compiled(grammar)
@@ -52,10 +54,10 @@ class Grammars:
         return Matcher(found.deep_copy(), self.vocabulary)
 
     def _compiled(self, grammar: str) -> "LLMatcher":
-        if not isinstance(grammar, str) or not grammar.strip():
-            raise BadGrammar(f"grammar is {grammar!r:.80}; give the text of one, or None")
         if len(grammar) > LONGEST:
             raise BadGrammar(f"the grammar has {len(grammar)} characters; at most {LONGEST} are read")
+        if lone := re.search("[\ud800-\udfff]", grammar):
+            raise BadGrammar(f"the grammar holds {lone.group()!r}, half of a character; no text can")
         from llguidance import LLMatcher
 
         for name, text in (("LEAD", self.vocabulary.lead), ("LINE_LEAD", self.vocabulary.line_lead)):
@@ -70,5 +72,5 @@ class Grammars:
 
 def _placed(error: str) -> str:
     """What llguidance says, with line and column named."""
-    said = re.sub(r"^(?:at )?(\d+)\((\d+)\): ", r"line \1, column \2: ", error.strip())
-    return f"the grammar cannot be used: {said}"
+    placed = re.sub(r"^(?:at )?(\d+)\((\d+)\): ", r"line \1, column \2: ", said(error).strip())
+    return f"the grammar cannot be used: {placed}"

@@ -1,5 +1,6 @@
 """A grammar at one place in one answer."""
 
+import re
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ class Matcher:
         return tokens
 
     def _error(self) -> str:
-        return str(self._inner.get_error()).partition("\n<state>")[0]
+        return said(str(self._inner.get_error()))
 
     # -- masks -------------------------------------------------------------------------------------------
 
@@ -108,9 +109,16 @@ class Matcher:
             _set(made, stop, may_end)
         for token in banned:
             _set(made, token, False)
-        if may_end and not made.any():
-            return self._mask
+        if not made.any():
+            if may_end:
+                return self._mask
+            raise BackendError("the grammar wants a token here that is one of stop_ids; leave it out of these")
         return made.view(np.int32)
+
+
+def said(error: str) -> str:
+    """An error of llguidance without its state and its stack."""
+    return re.split(r"\n<(?:state|backtrace)>", error, maxsplit=1)[0]
 
 
 def _has(bits: NDArray[np.uint32], token: int) -> bool:

@@ -51,5 +51,5 @@ def choice(options: Sequence[str]) -> str:
     for i, option in enumerate(options):
         if not isinstance(option, str) or not option:
             raise ValueError(f"choice[{i}] is {option!r:.80}; give a text of at least one character")
-    texts = " | ".join(json.dumps(o, ensure_ascii=False) for o in dict.fromkeys(options))
+    texts = " | ".join(json.dumps(o, ensure_ascii=False).replace("\x7f", r"\u007f") for o in dict.fromkeys(options))
     return f"start: LEAD ({texts})\n"

@@ -23,7 +23,14 @@ from lampc.backend.tokenizer import read_json
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
 _PREFIX = "base_model.model."
-_OFF = ("use_dora", "fan_in_fan_out", "lora_bias", "modules_to_save", "alpha_pattern", "layer_replication")
+_STARTS = (True, False, "gaussian", "eva", "orthogonal")
+"""Ways to begin a training (`init_lora_weights`) that leave the model's own weights as they are."""
+_KNOWN = frozenset(
+    """peft_type task_type bias lora_alpha use_rslora init_lora_weights r rank_pattern lora_dropout target_modules
+    exclude_modules layers_pattern layers_to_transform inference_mode base_model_name_or_path revision auto_mapping
+    peft_version megatron_core qalora_group_size eva_config ensure_weight_tying""".split()  # noqa: SIM905
+)
+"""Entries that are heeded, that say what the tensors say, or that were for the training alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +107,14 @@ def _config(path: Path) -> tuple[float, bool]:
     fields = Fields(read_json(path), path)
     fields.only("peft_type", "LORA")
     fields.only("bias", "none")
-    for name in _OFF:
-        if fields.values.get(name):
-            raise Unsupported(f"{path}: {name} is {fields.values[name]!r}; supported here: no such entry")
+    if fields.values.get("task_type") not in (None, "CAUSAL_LM"):
+        raise Unsupported(f"{path}: task_type is {fields.values['task_type']!r}; supported here: CAUSAL_LM")
+    if fields.values.get("init_lora_weights", True) not in _STARTS:
+        raise Unsupported(
+            f"{path}: init_lora_weights is {fields.values['init_lora_weights']!r}, which changes the model's own "
+            "weights, too; save the adapter converted to one for the model as it was"
+        )
+    for name, value in fields.values.items():
+        if value and name not in _KNOWN:
+            raise Unsupported(f"{path}: {name} is {value!r:.80}; supported here: no such entry")
     return fields.number("lora_alpha", 8.0), fields.flag("use_rslora")

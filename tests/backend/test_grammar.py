@@ -398,3 +398,23 @@ def test_text_without_an_end_ends_its_own_request_alone() -> None:
     with pytest.raises(BadGrammar, match="cannot go on: parser error: Too many items"):
         engine.submit(Request(tuple(b"X"), Sampling(max_tokens=20), grammar='start: "c" start\n'))
     assert run(engine, [other])[0].text == "hello"
+
+
+def test_what_cannot_be_says_why() -> None:
+    engine = FakeEngine(reply=lambda prompt: "x")
+
+    def asked(grammar: Any, **sampling: Any) -> Completion:
+        return run(engine, [Request(tuple(b"X"), Sampling(max_tokens=20, **sampling), grammar=grammar)])[0]
+
+    assert asked(choice(["\x7f"])).text == "\x7f"
+    with pytest.raises(BadGrammar, match="half of a character"):
+        asked(choice(["\ud800"]))
+    with pytest.raises(BadGrammar, match=r"grammar is \['x'\]; give the text"):
+        asked(["x"])
+    with pytest.raises(BadGrammar) as error:
+        asked(json_schema({"$ref": "#"}))
+    assert "<" not in str(error.value)
+    blocked = asked('start: "a" | "b"\n', stop_ids=(ord("a"), ord("b")))
+    assert blocked.finish == "error"
+    assert blocked.error is not None
+    assert "one of stop_ids" in blocked.error

@@ -142,6 +142,9 @@ def test_what_cannot_be_used_is_refused(tiny: Path, tmp_path: Path) -> None:
         ({"bias": "all"}, Unsupported, "bias is 'all'"),
         ({"peft_type": "IA3"}, Unsupported, "peft_type is 'IA3'; supported here: 'LORA'"),
         ({"modules_to_save": ["lm_head"]}, Unsupported, "modules_to_save"),
+        ({"alora_invocation_tokens": [5]}, Unsupported, "alora_invocation_tokens"),
+        ({"init_lora_weights": "pissa"}, Unsupported, "changes the model.s own weights"),
+        ({"task_type": "SEQ_CLS"}, Unsupported, "supported here: CAUSAL_LM"),
         ({"lora_alpha": "6"}, CheckpointError, "lora_alpha is '6'; expected a positive number"),
     ]
     for i, (entries, error, message) in enumerate(wrong):
