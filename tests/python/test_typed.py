@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.timeout(900)  # without a cache mypy reads the whole package
 ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = '''
 import lampc
@@ -92,7 +93,7 @@ def programs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(folder: Path, *arguments: str, **environment: str) -> str:
     command = [sys.executable, "-m", *arguments]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=800)
     assert done.stderr == ""
     return done.stdout
 
