@@ -43,7 +43,7 @@ class RehearsedModel(LocalModel):
     ) -> None:
         from lampc.backend.simulated import play
 
-        super().__init__(engine, name)
+        super().__init__(engine, name, structured=False)  # the script says every token: a grammar would say some, too
         self.answers = answers
         self.script = play(engine)
         self._heard = heard

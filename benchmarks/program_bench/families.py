@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 from program_bench import agents, batches, flows
 from program_bench.workload import Family, Size, Workload
@@ -31,9 +33,14 @@ FAMILIES: Mapping[str, Family] = {
     "trading": agents.trading,
 }
 
+_USE = re.compile(r"(= (?:Predict|ChainOfThought)\(\w+\))")
+
 
 def workload(name: str, size: Size | None = None) -> Workload:
     """A workload of a family. Raises ValueError for an unknown one."""
     if name not in FAMILIES:
         raise ValueError(f"there is no family `{name}`; there are {', '.join(FAMILIES)}")
-    return FAMILIES[name](size or Size())
+    size = size or Size()
+    made = FAMILIES[name](size)
+    # Answers are at most four times as long as their mean, and some have several texts: none is to be cut off.
+    return replace(made, source=_USE.sub(rf"\1 @sample(max_tokens: {max(256, round(4096 * size.scale))})", made.source))
