@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Value
 from lampc.ir.adapters import Bound
-from lampc.runtime.calls import Client
+from lampc.runtime.client import Client
 from lampc.runtime.compile import Executable, RegionPlan
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.types import Cell, Outcome, TraceStep

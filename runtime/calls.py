@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.awaited import AwaitedModel
-from lampc.runtime.client import Client, Deliver, OnText, Waiting, waiting_threads
-from lampc.runtime.making import Awaiter, help_with
-from lampc.runtime.models import Answer, Model, ModelCall, PythonModel
+from lampc.runtime.client import Client, OnText, Waiting
+from lampc.runtime.making import Awaiter, help_with, make, take
+from lampc.runtime.models import Answer, Model, ModelCall
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import SharedPrefixes
 from lampc.runtime.types import Usage
@@ -225,7 +225,7 @@ class CallDesk:
                 if client.dropped != self._dropped:
                     left = len(client.ready) + self._waiting_for(client)
                     client.lost, client.open, client.dropped = client.open > left, left, self._dropped
-                own = self._take(client)
+                own = take(self, client)
                 if own is None:
                     if client.ready or not client.open:
                         return
@@ -244,7 +244,7 @@ class CallDesk:
             if own is not None:
                 if client.own and own[0].waits:
                     help_with(self, client)
-                self._make(*own)
+                make(self, *own)
                 continue
             try:
                 self._drive()
@@ -253,50 +253,6 @@ class CallDesk:
                     with self._lock:
                         self._driver = 0
                         self._turn.notify_all()
-
-    def _take(self, client: Client) -> tuple[PythonModel, list[ModelCall]] | None:
-        """The next call of the client that it is to make itself, if nobody makes it yet, with its other draws."""
-        if client.asked:
-            told: dict[PythonModel, list[ModelCall]] = {}
-            for model, call in client.asked:
-                if not call.told:
-                    call.told = True
-                    told.setdefault(model, []).append(call)
-            client.own += client.asked
-            client.asked = []
-            for model, calls in told.items():
-                self.batches[len(calls)] += 1
-                model.submit(calls)
-                self._submitted(model, calls)
-        while client.own:
-            model, call = client.own.popleft()
-            if not self._unmade(call):
-                continue
-            taken = [call]
-            while client.own and client.own[0][1].is_draw_of(call) and self._unmade(client.own[0][1]):
-                taken.append(client.own.popleft()[1])
-            for c in taken:
-                c.maker = threading.get_ident()
-            return model, taken
-        return None
-
-    def _unmade(self, call: ModelCall) -> bool:
-        """Whether a call is open and nobody makes it yet."""
-        return not call.maker and call.name in self._open and self._open[call.name][1] is call
-
-    def _make(self, model: PythonModel, calls: list[ModelCall]) -> None:
-        try:
-            answers = model.make_draws(calls)
-        except BaseException:
-            with self._lock:  # whoever waits for it too makes it
-                for call in calls:
-                    call.maker = 0
-                    for waiting in call.waiting:
-                        waiting.client.asked.append((model, call))
-                self._turn.notify_all()
-            raise
-        for call, answer in zip(calls, answers, strict=True):
-            self._answered(model, call, answer)
 
     def _tell(self) -> None:
         """Tell of finished calls: one by one, as who is told may ask and so come by here again."""
@@ -443,4 +399,4 @@ def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: It
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-__all__ = ["CallDesk", "Client", "Deliver", "waiting_threads"]
+__all__ = ["CallDesk", "Computed"]

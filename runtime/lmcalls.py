@@ -16,7 +16,7 @@ from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Scope, Services
-from lampc.runtime.calls import Deliver
+from lampc.runtime.client import Deliver
 from lampc.runtime.compile import Executable
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
 from lampc.runtime.models import Answer

@@ -22,6 +22,7 @@ from lampc.ir.settings import settings
 if TYPE_CHECKING:
     from lampc.runtime.calls import CallDesk
     from lampc.runtime.client import Client
+    from lampc.runtime.models import ModelCall, PythonModel
 
 inside: contextvars.ContextVar[bool] = contextvars.ContextVar("lampc_inside_model", default=False)
 """Whether the code of a model is under way here: somebody waits for it, who must not be waited for."""
@@ -76,6 +77,54 @@ class Pace:
         self._waited = self._waited + 1 if wall > SECONDS and computing < wall / 2 else 0
 
 
+def take(desk: CallDesk, client: Client) -> tuple[PythonModel, list[ModelCall]] | None:
+    """The next call of the client that it is to make itself, if nobody makes it yet, with its other draws."""
+    if client.asked:
+        told: dict[PythonModel, list[ModelCall]] = {}
+        for model, call in client.asked:
+            if not call.told:
+                call.told = True
+                told.setdefault(model, []).append(call)
+        client.own += client.asked
+        client.asked = []
+        for model, calls in told.items():
+            desk.batches[len(calls)] += 1
+            model.submit(calls)
+            desk._submitted(model, calls)
+    while client.own:
+        model, call = client.own.popleft()
+        if not _unmade(desk, call):
+            continue
+        taken = [call]
+        while client.own and client.own[0][1].is_draw_of(call) and _unmade(desk, client.own[0][1]):
+            taken.append(client.own.popleft()[1])
+        for c in taken:
+            c.maker = threading.get_ident()
+        return model, taken
+    return None
+
+
+def _unmade(desk: CallDesk, call: ModelCall) -> bool:
+    """Whether a call is open and nobody makes it yet."""
+    return not call.maker and call.name in desk._open and desk._open[call.name][1] is call
+
+
+def make(desk: CallDesk, model: PythonModel, calls: list[ModelCall]) -> None:
+    """Makes calls that were taken: draws of one. Raises what no call can catch, and they are to be made again."""
+    try:
+        answers = model.make_draws(calls)
+    except BaseException:
+        with desk._lock:  # whoever waits for it too makes it
+            for call in calls:
+                call.maker = 0
+                for waiting in call.waiting:
+                    waiting.client.asked.append((model, call))
+            desk._turn.notify_all()
+        raise
+    for call, answer in zip(calls, answers, strict=True):
+        desk._answered(model, call, answer)
+
+
 def help_with(desk: CallDesk, client: Client) -> None:
     """Threads that make further calls of a client, as many as `num_threads` of the settings allows beside this one."""
     with desk._lock:
@@ -89,12 +138,12 @@ def help_with(desk: CallDesk, client: Client) -> None:
 def _help(desk: CallDesk, client: Client) -> None:
     while True:
         with desk._lock:
-            own = desk._take(client)
+            own = take(desk, client)
             if own is None:
                 client.helpers -= 1
                 return
         try:
-            desk._make(*own)
+            make(desk, *own)
         except BaseException:  # the call is the client's again, whose thread meets what happened
             with desk._lock:
                 client.helpers -= 1

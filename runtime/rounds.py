@@ -11,7 +11,7 @@ from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.bind import call_sampling
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.errors import LMError
-from lampc.runtime.calls import Client
+from lampc.runtime.client import Client
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
 from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.types import Usage

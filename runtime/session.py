@@ -25,7 +25,8 @@ from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
 from lampc.runtime.blocks import Services
 from lampc.runtime.cache import CallCache, default_cache
-from lampc.runtime.calls import CallDesk, Client
+from lampc.runtime.calls import CallDesk
+from lampc.runtime.client import Client
 from lampc.runtime.compile import Executable, lower, structural
 from lampc.runtime.events import EventBus
 from lampc.runtime.execute import Executor

@@ -21,7 +21,7 @@ from typing import Any
 
 from lampc.ir import Draw, Key, Sampling
 from lampc.ir.errors import LMError
-from lampc.runtime.calls import waiting_threads
+from lampc.runtime.client import waiting_threads
 from lampc.runtime.configure import as_lm
 from lampc.runtime.models import Answer
 from lampc.runtime.session import Session

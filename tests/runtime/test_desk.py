@@ -13,7 +13,7 @@ import pytest
 from lampc.backend import FakeEngine
 from lampc.ir import Draw, Key, Sampling
 from lampc.runtime.cache import CallCache
-from lampc.runtime.calls import Client
+from lampc.runtime.client import Client
 from lampc.runtime.models import Answer
 from lampc.runtime.session import Session
 from lampc.runtime.types import Usage
