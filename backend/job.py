@@ -265,16 +265,17 @@ class Job:
 class Lane:
     """Where a job is among those that generate, see `lampc.backend.lanes`.
 
-    `at` is its place, `first` the first step that it has a row in. It has heard of its tokens of all steps before
-    `heard`. `claimed` is the slot of its next token outside of the tree, if that has one.
+    `at` is its place, `first` the first step that it has a row in, `last` that of its last token. It has heard of its
+    tokens of all steps before `heard`. `claimed` is the slot of its next token outside of the tree, if that has one.
     """
 
-    __slots__ = ("at", "claimed", "first", "heard", "job")
+    __slots__ = ("at", "claimed", "first", "heard", "job", "last")
 
-    def __init__(self, job: Job, at: int, step: int) -> None:
+    def __init__(self, job: Job, at: int, step: int, last: int) -> None:
         self.job = job
         self.at = at
         self.first = self.heard = step
+        self.last = last
         self.claimed: int | None = None
 
 

@@ -84,9 +84,8 @@ class Lanes:
                 if job.cursor.node.locks > 1 or job.cursor.node.children:  # type: ignore[union-attr]  # it runs
                     self.leave(job)
         if self._flying:
-            for lane in self._over.get(step - 1, ()):
-                if lane.job.lane is lane:
-                    self.leave(lane.job)
+            for lane in list(self._over.get(step - 1, ())):
+                self.leave(lane.job)
         for lane in self._full.pop(step, ()):
             if lane.job.lane is lane:
                 self._next_block(lane)
@@ -152,7 +151,7 @@ class Lanes:
             recorder.tokens(now, wait, 1)
         self._step, self._flying, self._now = step + 1, self._flying - 1, now
         lanes = {lane: None for lane in self._heard if lane.first <= step}
-        lanes.update((lane, None) for lane in self._over.pop(step, ()) if lane.job.lane is lane)
+        lanes.update((lane, None) for lane in self._over.pop(step, ()))
         if not self._stops.isdisjoint(tokens):
             ended = (job.lane for job, token in zip(self.jobs, tokens, strict=True) if token in self._stops)
             lanes.update((lane, None) for lane in ended if lane is not None and lane.first <= step)
@@ -210,8 +209,11 @@ class Lanes:
         if self._flying and lane.first < self._step + self._flying:
             job.pending = True
         self._heard.pop(lane, None)
-        if lane in self._new.get(lane.first, ()):
-            self._new[lane.first].remove(lane)
+        for some, key in ((self._new, lane.first), (self._over, lane.last)):
+            if lane in some.get(key, ()):
+                some[key].remove(lane)
+                if not some[key]:
+                    del some[key]
         if not jobs:
             for some in (self._full, self._over, self._new, self._stops):
                 some.clear()
@@ -234,13 +236,13 @@ class Lanes:
             return False
         self.make_room(place + 1)
         self._paths.append(job.slots)
-        job.lane = lane = Lane(job, place, step)
+        job.lane = lane = Lane(job, place, step, step + left - 1)
         lane.claimed = None if known else slot
         self.memory[:, place] = job.ids[at] if known else 0, at, slot
         self._table[place, 1] = at
         self._reserve(lane, at, slot)
         self._new.setdefault(step, []).append(lane)
-        self._over.setdefault(step + left - 1, []).append(lane)
+        self._over.setdefault(lane.last, []).append(lane)
         if job.plain and output.quiet and job.handle.on_token is None:
             job.handle.unsent = partial(self._unheard, lane)
             self._stops |= output.stop_ids

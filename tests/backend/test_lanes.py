@@ -1,5 +1,6 @@
 """Requests that generate are columns of numbers; whoever looks at them sees requests all the same."""
 
+import gc
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -11,6 +12,7 @@ import pytest
 from lampc.backend.errors import BackendError
 from lampc.backend.fake import FakeEngine
 from lampc.backend.hooks import Event, Hook, StepEvent
+from lampc.backend.job import Job
 from lampc.backend.plan import Plan
 from lampc.backend.request import Handle, Request, Sampling, State
 from tests.backend.engines import ids, request
@@ -270,3 +272,17 @@ def interrupted(line: int, call: Callable[[], Any]) -> bool:
     finally:
         sys.settrace(before)
     return False
+
+
+def test_requests_that_are_over_are_not_held_until_they_could_have_been() -> None:
+    engine = FakeEngine(reply=lambda prompt: "ab" * 1000 if prompt[:1] == "L" else "short")
+    engine.submit(Request(tuple(b"L"), Sampling(max_tokens=2000)))
+    handles = [engine.submit(Request(tuple(f"p{i}".encode()), Sampling(max_tokens=1000))) for i in range(40)]
+    while not all(handle.done for handle in handles):
+        engine.step()
+    for _ in range(40):  # the block that they had begun is over, too
+        engine.step()
+    gc.collect()
+    over = [job for job in gc.get_objects() if type(job) is Job and job.handle in handles]
+    assert not over
+    engine.close()
