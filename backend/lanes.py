@@ -209,11 +209,11 @@ class Lanes:
         if self._flying and lane.first < self._step + self._flying:
             job.pending = True
         self._heard.pop(lane, None)
-        for some, key in ((self._new, lane.first), (self._over, lane.last)):
-            if lane in some.get(key, ()):
-                some[key].remove(lane)
-                if not some[key]:
-                    del some[key]
+        for by_step, key in ((self._new, lane.first), (self._over, lane.last)):
+            if lane in by_step.get(key, ()):
+                by_step[key].remove(lane)
+                if not by_step[key]:
+                    del by_step[key]
         if not jobs:
             for some in (self._full, self._over, self._new, self._stops):
                 some.clear()
