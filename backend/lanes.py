@@ -44,8 +44,9 @@ class Lanes:
         self._step = 0  # how many were taken
         self._flying = 0  # how many more were planned
         self._now = 0.0  # when the last one was
-        self._drawn: list[Sequence[int]] = [()] * self._block  # by each of the last ones
-        self._gaps = [0.0] * self._block  # and the time since the one before it
+        self._kept = self._block + 1  # a lane that last heard while a step was in flight is behind by a block and one
+        self._drawn: list[Sequence[int]] = [()] * self._kept  # by each of the last ones
+        self._gaps = [0.0] * self._kept  # and the time since the one before it
         self._new: dict[int, list[Lane]] = {}  # by their first step
         self._full: dict[int, list[Lane]] = {}  # by the step before which they need another block
         self._over: dict[int, list[Lane]] = {}  # by the step whose token is their last
@@ -126,7 +127,7 @@ class Lanes:
         Gives those, with what was drawn, that must hear of it now: they may be over, or hear of every token; their
         times are recorded. Then those that have left since, of which nothing is.
         """
-        at, step = self._step % self._block, self._step
+        at, step = self._step % self._kept, self._step
         tokens: Sequence[int] = drawn  # type: ignore[assignment]  # either all are numbers or none
         if not isinstance(drawn[0], int):
             tokens = [one.token for one in drawn]  # type: ignore[union-attr, misc]  # all of them draw
@@ -273,19 +274,19 @@ class Lanes:
 
     def _unheard(self, lane: Lane, but: int = 0) -> list[int]:
         """Tokens that the job has not heard of, but the last so many."""
-        at, block = lane.at, self._block
-        return [self._drawn[step % block][at] for step in range(lane.heard, self._step - but)]
+        at, kept = lane.at, self._kept
+        return [self._drawn[step % kept][at] for step in range(lane.heard, self._step - but)]
 
     def _tell(self, lane: Lane, but: int = 0) -> None:
         """The job hears of all its tokens `but` so many, the newest, of which whoever called `take` tells it."""
         if lane.heard >= self._step:
             return
-        times, block = lane.job.times, self._block
+        times, kept = lane.job.times, self._kept
         times.last = self._now
         times.tokens += self._step - lane.heard
         for step in range(max(lane.heard, lane.first + 1), self._step):
-            if self._gaps[step % block] > times.longest:
-                times.longest = self._gaps[step % block]
+            if self._gaps[step % kept] > times.longest:
+                times.longest = self._gaps[step % kept]
         tokens = self._unheard(lane, but)
         lane.heard = self._step
         if tokens:

@@ -1,5 +1,6 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -106,13 +107,15 @@ class TorchRunner:
         with self._inference:
             inputs = self._prepare(plan, known)
             ids, tops = self._greedy.likeliest(*inputs)
-            tokens = drawn(ids.tolist(), tops.tolist())
             jobs = [*plan.decoding, *(want.job for want in plan.other_wants)]
-            matchers = [job.matcher for job in jobs]
+            matchers, logits_of = [job.matcher for job in jobs], tops.tolist()
+            # What is not finite may be forbidden; masks tell.
+            odd = {i for i, top in enumerate(logits_of) if matchers[i] is not None and not math.isfinite(top)}
+            tokens = drawn(ids.tolist(), [0.0 if i in odd else top for i, top in enumerate(logits_of)])
             others = [
                 i
                 for i, matcher in enumerate(matchers)
-                if matcher is not None and not matcher.takes(tokens[i], jobs[i].output.stop_ids)
+                if matcher is not None and (i in odd or not matcher.takes(tokens[i], jobs[i].output.stop_ids))
             ]
             if others:
                 logits = self._again(inputs[-1][others]).cpu().numpy()

@@ -96,7 +96,8 @@ def watch_steps(
 ) -> Callable[[], None]:
     """Has `tell` called after each step from now on; what is returned ends that. Whoever watches last ends first.
 
-    Seconds are those of `clock`, by default the engine's. Raises Unsupported for an engine without a scheduler, or one
+    Seconds are those of `clock`, by default the engine's. While somebody watches no step is launched ahead of the one
+    before it. Raises Unsupported for an engine without a scheduler, or one
     that is closed.
     """
     runner: Any = engine._runner if isinstance(engine, EngineCore) else None

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 KEPT = 1024
 LONGEST = 1 << 20
 """Characters of a grammar's text."""
+KEPT_TEXT = 2 << 20
+"""Characters of all grammars that are kept: read, they take about forty times the bytes of their text."""
 
 
 class Grammars:
@@ -30,6 +32,7 @@ class Grammars:
         self._tokenizer, self._size, self._kept = tokenizer, size, kept
         self._vocabulary: Vocabulary | None = None
         self._read: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._text = 0  # characters of these
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -47,8 +50,9 @@ class Grammars:
         found = self._read.get(grammar)
         if found is None:
             found = self._read[grammar] = self._compiled(grammar)
-            if len(self._read) > self._kept:
-                self._read.popitem(last=False)
+            self._text += len(grammar)
+            while len(self._read) > 1 and (len(self._read) > self._kept or self._text > KEPT_TEXT):
+                self._text -= len(self._read.popitem(last=False)[0])
         else:
             self._read.move_to_end(grammar)
         return Matcher(found.deep_copy(), self.vocabulary)

@@ -14,6 +14,7 @@ from lampc.backend.fake import FakeEngine
 from lampc.backend.load import load_engine
 from lampc.backend.plan import Pending, Plan
 from lampc.backend.request import Completion, Handle, Request, Sampling, State
+from lampc.backend.steps import watch_steps
 from lampc.runtime.pool import firefly_folder
 from tests.backend.engines import LIVE, TIGHT, TimedEngine, bring, ids, request, teach, vague
 from tests.backend.test_stateful import Memory
@@ -406,3 +407,26 @@ def test_the_same_results_by_hundreds_of_schedules(
 @pytest.mark.slow
 def test_firefly_answers_the_same_by_a_hundred_schedules() -> None:
     assert same(firefly_folder(), range(100), "auto") > 3000
+
+
+@pytest.mark.parametrize("block", [1, 4, 16])
+def test_watching_begins_at_any_moment_and_changes_no_token(block: int) -> None:
+    request = Request(tuple(b"prompt"), Sampling(max_tokens=60, ignore_eos=True))
+
+    def answered(begin: int) -> tuple[int, ...]:
+        engine = FakeEngine(
+            reply=lambda prompt: "".join(map(chr, range(33, 123))), async_scheduling=True, block_size=block
+        )
+        handle = engine.submit(request)
+        for step in range(200):
+            if step == begin:
+                watch_steps(engine, lambda taken: None)
+            if engine.idle:
+                break
+            engine.step()
+        engine.check()
+        assert handle.completion is not None
+        return handle.completion.tokens
+
+    wanted = answered(-1)
+    assert [begin for begin in range(40) if answered(begin) != wanted] == []
