@@ -271,12 +271,12 @@ class Launched:
         self.drawn = resolved.get
         self._resolved = resolved
 
-    def ids_of(self, plan: Plan) -> Ids:
-        """What puts the tokens drawn here into the ids of the plan after this one."""
+    def ids_of(self, plan: Plan) -> Ids | None:
+        """What puts the tokens drawn here into the ids of the plan after this one; None if that needs none of them."""
         sources, tokens, places = plan.sources(self.plan), self._resolved.tokens, self._resolved.places
         if places is not None and len(places):
             sources = np.where(sources < 0, -1, places[sources])
-        return lambda ids: gather(ids, sources, tokens)
+        return (lambda ids: gather(ids, sources, tokens)) if (sources >= 0).any() else None
 
 
 def record_steps(attention: Attention) -> "DecodeGraphs":

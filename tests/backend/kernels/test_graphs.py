@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from lampc.backend.grammar.texts import regex
 from lampc.backend.kernels.graphs import Room
 from lampc.backend.kernels.shape import Tile, Tiling
 from lampc.backend.kernels.worktable import WORK, Launch, WorkTable
@@ -123,3 +124,19 @@ def test_room_grows_by_powers_of_two() -> None:
 def test_steps_are_recorded_on_a_gpu(tiny: Path, device: torch.device) -> None:
     runner: Any = load_engine(tiny, backend="triton", kv_tokens=256)._runner  # type: ignore[attr-defined]
     assert (runner.graphs is not None) == (device.type == "cuda")
+
+
+def test_a_step_goes_on_from_one_that_draws_nothing(tiny: Path) -> None:
+    made = load_engine(tiny, backend="triton", async_scheduling=True, kv_tokens=512, chunk=2, max_batch_tokens=8)
+    sampling = Sampling(max_tokens=6, temperature=0.5, ignore_eos=True)
+    kept = made.submit(Request((5, 6), sampling, grammar=regex("[a-z]{20}")))
+    made.step()
+    long = made.submit(Request(tuple(range(40)), Sampling(max_tokens=4)))
+    for _ in range(3):
+        made.step()
+    made.abort(long)
+    made.run()
+    assert kept.completion is not None
+    assert kept.completion.finish == "length"
+    assert made.metrics().failed_steps == 0
+    made.close()
