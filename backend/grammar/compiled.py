@@ -13,7 +13,9 @@ from lampc.backend.tokenizer import TextTokenizer
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-KEPT = 1024
+KEPT = 256
+USED = 64
+"""Answers for which a grammar is read once: what they find out about it takes memory, up to a megabyte each."""
 LONGEST = 1 << 20
 """Characters of a grammar's text."""
 KEPT_TEXT = 2 << 20
@@ -31,7 +33,7 @@ class Grammars:
     def __init__(self, tokenizer: TextTokenizer, size: int, kept: int = KEPT) -> None:
         self._tokenizer, self._size, self._kept = tokenizer, size, kept
         self._vocabulary: Vocabulary | None = None
-        self._read: OrderedDict[str, LLMatcher] = OrderedDict()
+        self._read: OrderedDict[str, tuple[LLMatcher, int]] = OrderedDict()  # and how many answers it was for
         self._text = 0  # characters of these
 
     @property
@@ -47,15 +49,14 @@ class Grammars:
             return None
         if not isinstance(grammar, str) or not grammar.strip():
             raise BadGrammar(f"grammar is {grammar!r:.80}; give the text of one, or None")
-        found = self._read.get(grammar)
-        if found is None:
-            found = self._read[grammar] = self._compiled(grammar)
+        known = self._read.pop(grammar, None)
+        found, used = (self._compiled(grammar), 0) if known is None or known[1] >= USED else known
+        self._read[grammar] = found, used + 1
+        if known is None:
             self._text += len(grammar)
             while len(self._read) > 1 and (len(self._read) > self._kept or self._text > KEPT_TEXT):
                 self._text -= len(self._read.popitem(last=False)[0])
-        else:
-            self._read.move_to_end(grammar)
-        return Matcher(found.deep_copy(), self.vocabulary)
+        return Matcher(found.deep_copy(), self.vocabulary, lambda: self._compiled(grammar))
 
     def _compiled(self, grammar: str) -> "LLMatcher":
         if len(grammar) > LONGEST:

@@ -1,6 +1,7 @@
 """A grammar at one place in one answer."""
 
 import re
+from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TYPE_CHECKING
 
@@ -22,13 +23,18 @@ class Matcher:
     Tokens that must follow are those that the tokenizer itself makes of the text that must: as far as they are certain
     whatever comes after it. The last one or two of such a text are often not, since they could be one with what
     follows; they are left to whoever draws, under a mask that holds that text.
+
+    Copies of a grammar share what they have found out about it, and the limits of that. One that meets such a limit
+    begins again with a grammar that nobody else has used (`anew`), so that only what it needs itself counts.
     """
 
-    __slots__ = ("_filled", "_inner", "_mask", "_vocabulary", "failure")
+    __slots__ = ("_anew", "_filled", "_inner", "_mask", "_taken", "_vocabulary", "failure")
 
-    def __init__(self, inner: "LLMatcher", vocabulary: Vocabulary) -> None:
+    def __init__(self, inner: "LLMatcher", vocabulary: Vocabulary, anew: Callable[[], "LLMatcher"]) -> None:
         self._inner = inner
         self._vocabulary = vocabulary
+        self._anew: Callable[[], LLMatcher] | None = anew
+        self._taken: list[int] = []
         self._mask: Words = np.zeros(-(-vocabulary.size // 32), np.int32)
         self._filled: Future[None] | bool = False
         self.failure = ""  # why it cannot go on
@@ -36,7 +42,7 @@ class Matcher:
     @property
     def ended(self) -> bool:
         """Whether nothing may follow: the answer is whole."""
-        return bool(self._inner.is_stopped())
+        return bool(self._inner.is_stopped()) and not self._inner.is_error()
 
     def takes(self, token: int, stops: frozenset[int]) -> bool:
         """Whether a token may be drawn here, as its bit in `mask(stops)` says."""
@@ -44,7 +50,8 @@ class Matcher:
             return bool(int(self.mask(stops)[token >> 5]) >> (token & 31) & 1)
         if self._filled:
             self.wait()
-        return bool(self._inner.validate_tokens([token]))
+        valid = bool(self._inner.validate_tokens([token]))
+        return bool(self._inner.validate_tokens([token])) if self._begun_again() else valid
 
     def take(self, token: int) -> bool:
         """Goes on with a token; False if it must not stand here, and then nothing can be done any more."""
@@ -52,6 +59,9 @@ class Matcher:
             self.wait()
             self._filled = False
         taken: bool = self._inner.consume_token(token)
+        if not taken and self._begun_again():
+            taken = self._inner.consume_token(token)
+        self._taken.append(token)
         if not taken:
             self.failure = self._error() or f"token {token} must not stand here"
         return taken
@@ -59,12 +69,25 @@ class Matcher:
     def forced(self) -> list[int]:
         """The tokens that must follow; it has gone on with them already. `failure` says if there is no end to them."""
         tokens: list[int] = self._inner.compute_ff_tokens()
+        if self._begun_again():
+            tokens = self._inner.compute_ff_tokens()
         for i, token in enumerate(tokens):
             if not self.take(token):
                 return tokens[:i]
         if self._inner.is_error():
             self.failure = self._error()
         return tokens
+
+    def _begun_again(self) -> bool:
+        """Whether it failed, and stands where it stood in a grammar of its own now. At most once."""
+        if self._anew is None or not self._inner.is_error():
+            return False
+        inner, self._anew = self._anew(), None
+        for token in self._taken:
+            if not inner.consume_token(token):
+                return False
+        self._inner = inner
+        return True
 
     def _error(self) -> str:
         return said(str(self._inner.get_error()))
@@ -95,6 +118,8 @@ class Matcher:
             self.fill()
             self._filled = True
         self.wait()
+        if self._begun_again():
+            self.fill()
         if self._inner.is_error():
             raise BackendError(f"the grammar failed: {self._error()}")
         ends = self._vocabulary.ends

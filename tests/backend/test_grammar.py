@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -385,19 +386,24 @@ def test_grammars_are_kept_up_to_a_number() -> None:
     assert [choice([t]) for t in ("c", "a")] == list(grammars._read)
 
 
-def test_text_without_an_end_ends_its_own_request_alone() -> None:
-    endless = 'start: "a" | "b" x\nx: "c" x\n'
+def test_text_without_an_end_is_cut_and_troubles_nobody() -> None:
     engine = FakeEngine(reply=lambda prompt: "bcc" if prompt == "X" else "hello")
-    other = Request(tuple(b"other"), Sampling(max_tokens=20))
-    first, second = run(engine, [other, Request(tuple(b"X"), Sampling(max_tokens=20), grammar=endless)])
+    other, few = Request(tuple(b"other"), Sampling(max_tokens=20)), Sampling(max_tokens=20)
+    endless = [Request(tuple(b"X"), few, grammar=g) for g in ('start: "a" | "b" x\nx: "c" x\n', 'start: "c" start\n')]
+    first, *cut = run(engine, [other, *endless])
     assert (first.text, first.finish) == ("hello", "stop")
-    assert second.finish == "error"
-    assert second.error is not None
-    assert second.error.startswith("the grammar cannot go on: parser error: Too many items")
-    assert "\n" not in second.error
-    with pytest.raises(BadGrammar, match="cannot go on: parser error: Too many items"):
-        engine.submit(Request(tuple(b"X"), Sampling(max_tokens=20), grammar='start: "c" start\n'))
-    assert run(engine, [other])[0].text == "hello"
+    assert [(c.text, c.finish) for c in cut] == [("b" + 19 * "c", "length"), (20 * "c", "length")]
+
+
+@pytest.mark.slow
+def test_what_others_found_out_about_a_grammar_counts_for_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """llguidance bounds how many states a lexer may have, and copies of a grammar share theirs."""
+    monkeypatch.setattr("lampc.backend.grammar.compiled.USED", 10_000)
+    rng = random.Random(1)
+    engine = FakeEngine(reply=lambda prompt: "".join(rng.choice("abcdefghij  ") for _ in range(300)))
+    request = Request((65, 66), Sampling(max_tokens=200), grammar=regex("(.{1,50}a){1,40}"))
+    finishes = Counter(run(engine, [request])[0].finish for _ in range(200))
+    assert finishes["error"] == 0
 
 
 def test_what_cannot_be_says_why() -> None:
