@@ -95,8 +95,10 @@ def load_engine(
         raise ValueError(f"kind is {kind!r}; choose 'paged' or 'naive'")
     if context_length is not None and context_length < 1:
         raise ValueError(f"context_length is {context_length}; give a positive number of tokens")
-    if host_kv_tokens < 0:
-        raise ValueError(f"host_kv_tokens is {host_kv_tokens}; give tokens, or 0 for no K/V in host memory")
+    if not isinstance(host_kv_tokens, int) or isinstance(host_kv_tokens, bool) or host_kv_tokens < 0:
+        raise ValueError(f"host_kv_tokens is {host_kv_tokens!r}; give tokens, or 0 for no K/V in host memory")
+    if adapters is not None and not (isinstance(adapters, Mapping) and all(n and isinstance(n, str) for n in adapters)):
+        raise ValueError(f"adapters is {adapters!r:.80}; give folders by name: {{'name': folder}}")
     if host_kv_tokens and (kind == "naive" or not prefix_cache):
         raise ValueError("host_kv_tokens needs kind='paged' and prefix_cache=True; leave it 0, or set these")
     check_backend(backend, kind)

@@ -78,8 +78,13 @@ class Lines:
 
     def _key(self, fields: object) -> str:
         """16 hex digits over everything that a result depends on."""
-        known = json.dumps([self._model, fields, self._defaults], sort_keys=True)
+        known = json.dumps([self._model, _sorted(fields), _sorted(self._defaults)])
         return blake2b(known.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
+
+
+def _sorted(fields: object) -> object:
+    """Options in one order; not what is within them, where order says something (the keys of a schema)."""
+    return sorted(fields.items()) if isinstance(fields, Mapping) else fields
 
 
 def _bare(raw: bytes) -> bytes:

@@ -125,6 +125,8 @@ def test_the_key_names_all_a_result_depends_on(tmp_path: Path) -> None:
         key({"prompt": "a", "seed": 1}, model="other"),
     ]
     assert len({same, *others}) == 6
+    schemas = [{"properties": {name: {} for name in names}} for names in ("ab", "ba")]
+    assert len({key({"prompt": "a", "json_schema": schema}) for schema in schemas}) == 2, "keys come in their order"
 
 
 # -- work ---------------------------------------------------------------------------------------------
