@@ -161,7 +161,9 @@ def _asked(functions: Sequence[Func]) -> Counter[str]:
 
 
 def _plainly(unit: Unit, program: Any, why: str) -> Unit:
-    return replace(unit, dynamic=Diagnostic("L0713", why, severity="note"), host_entry=host_entry(program))
+    single = "result" if unit.single else ""  # as plain code names a plain value
+    note = Diagnostic("L0713", why, severity="note")
+    return replace(unit, dynamic=note, host_entry=host_entry(program), single=single)
 
 
 def _is_json(value: Any) -> bool:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import sys
 import time
+import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -28,13 +29,13 @@ callers: ContextVar[tuple[Module, ...]] = ContextVar("lampc_callers", default=()
 @dataclass(frozen=True)
 class CallRecord(Mapping[str, Any]):
     """One call of a predictor: its parameters, inputs, and the texts that came back. As a mapping it is the entry that
-    DSPy keeps of a call: that of the LM's history, if it is still there."""
+    DSPy keeps of a call: that of the LM's history, if it is still there. `asked` gives the LM, which may be gone."""
 
     bound: Bound
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...]
     sent: tuple[Mapping[str, Any], ...] = ()
-    lm: Any = None
+    asked: Callable[[], Any] | None = None
     time: float = field(default_factory=time.time)
 
     @property
@@ -51,7 +52,8 @@ class CallRecord(Mapping[str, Any]):
     def entry(self) -> dict[str, Any]:
         """DSPy's form of an entry."""
         sent, first = self.messages, self.outputs[0] if self.outputs else ""
-        for known in reversed(list(getattr(self.lm, "_entries", ()))):
+        lm = self.asked() if self.asked is not None else None
+        for known in reversed(list(getattr(lm, "_entries", ()))):
             if (
                 not isinstance(known, dict)
                 and known.answer.text == first
@@ -59,11 +61,11 @@ class CallRecord(Mapping[str, Any]):
             ):
                 return {**found, "messages": sent, "outputs": list(self.outputs)}
         when = datetime.fromtimestamp(self.time, UTC).isoformat()
-        model = getattr(self.lm, "model", self.bound.model)
+        model = getattr(lm, "model", self.bound.model)
         return {
             "prompt": None, "messages": sent, "kwargs": {}, "response": None, "outputs": list(self.outputs),
             "usage": {}, "cost": None, "timestamp": when, "uuid": "", "model": model, "response_model": model,
-            "model_type": getattr(self.lm, "model_type", "chat"),
+            "model_type": getattr(lm, "model_type", "chat"),
         }  # fmt: skip
 
     def __getitem__(self, name: str) -> Any:
@@ -74,6 +76,14 @@ class CallRecord(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(self.entry)
+
+
+def held_weakly(thing: Any) -> Callable[[], Any]:
+    """What gives a thing as long as somebody else holds it."""
+    try:
+        return weakref.ref(thing)
+    except TypeError:  # a text, for one
+        return lambda: thing
 
 
 _recent: deque[CallRecord] = deque(maxlen=100)

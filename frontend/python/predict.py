@@ -10,7 +10,7 @@ from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
-from lampc.frontend.python.calllog import CallRecord, remember
+from lampc.frontend.python.calllog import CallRecord, held_weakly, remember
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
@@ -169,7 +169,9 @@ class Predict(Module, Parameter, Generic[A]):
                 found = drawn(ask, bound, values, sampling, key, n, signature)
                 ended([text for _, text in found])
         texts = tuple(text for _, text in found)
-        remember(CallRecord(bound, values, texts, ask.sent if own else (), lm or self.lm or settings.get("lm")))
+        remember(
+            CallRecord(bound, values, texts, ask.sent if own else (), held_weakly(lm or self.lm or settings.get("lm")))
+        )
         completions = [outputs if own else signature.lift(outputs) for outputs, _ in found]
         made = Prediction.from_completions(completions, signature)
         if (trace := settings.trace) is not None:

@@ -534,7 +534,7 @@ def test_close_leaves_nothing_twice_in_one_process(tiny: Path) -> None:
                 call(*(() if call == engine.stats else ("x",)))
         "".join(stream)
         assert stream.completion is not None
-        assert stream.completion.finish == "abort"
+        assert stream.completion.finish in ("abort", "length")  # it may have been done before
 
 
 USE_AND_LEAVE = """
