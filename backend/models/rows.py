@@ -113,7 +113,7 @@ def _agrees(rows: int, weight: torch.Tensor, bias: torch.Tensor | None) -> bool:
         x = torch.randn(count, weight.shape[1], generator=noise).to(dtype=weight.dtype, device=weight.device)
         right = _tiled(x, weight, bias)
         for order in (torch.arange(count), torch.randperm(count, generator=noise)):
-            for some in order.to(weight.device).split(rows):
+            for some in torch.split(order.to(weight.device), rows):
                 if len(some) == rows and not torch.equal(product(x[some], weight, bias), right[some]):
                     return False
     return True
