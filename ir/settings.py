@@ -65,7 +65,7 @@ class Settings:
     """See the module's text. Values are read as attributes, by index or by `get`."""
 
     def __getattr__(self, name: str) -> Any:
-        found = self.get(name, _MISSING)
+        found = self.get(name, _MISSING) if _noting else _values.get(name, _MISSING)  # read often: short ways count
         if found is _MISSING:
             raise AttributeError(f"there is no setting `{name}`; set it with lampc.configure({name}=...)")
         return found
@@ -83,7 +83,9 @@ class Settings:
         return self.get(name, _MISSING) is not _MISSING
 
     def get(self, name: str, default: Any = None) -> Any:
-        scope = _current()
+        scope = _scope.get()
+        if scope is None or not scope.open:
+            scope = _current() if _noting else None
         if scope is not None:
             found = scope.values.get(name, _MISSING)
             if found is not _MISSING:

@@ -127,14 +127,14 @@ def test_coroutines_are_awaited_together_in_the_loop_of_who_awaits_them(kind: ty
 
     with lampc.context(lm=lm):
         assert asyncio.run(main()) == (["A"] * 20, ["[[ ## answer ## ]]\nA"], True)
-    assert lm.peak.most == 20
+    assert lm.peak.most > 10
 
 
 def test_plain_code_gets_them_from_a_loop_of_their_own() -> None:
     lm = Awaits()
     with lampc.context(lm=lm):
         assert [p.answer for p in lampc.Predict(QA).batch(ROWS)] == ["A"] * 20
-        assert lm.peak.most == 20
+        assert lm.peak.most > 10
         assert lampc.Predict(QA)(question="z").answer == "A"
     with lampc.context(lm=Both()):
         assert lampc.Predict(QA)(question="z").answer == "forward"
