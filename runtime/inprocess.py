@@ -75,12 +75,12 @@ class HostModel:
         messages = [message(*turn) for turn in first.messages]
         token = drawing.set(first.draw)
         try:
-            with self._pace.measured():
-                if self._forward is None:
-                    found = [answer_of(self.source(messages), messages)]
-                else:
-                    given = self._forward(**asked(first, len(calls), messages))
-                    found = answers_of(given, messages)[: len(calls)]
+            forward = self._forward
+            if forward is None:
+                found = [answer_of(self._pace.run(lambda: self.source(messages)), messages)]
+            else:
+                given = self._pace.run(lambda: forward(**asked(first, len(calls), messages)))
+                found = answers_of(given, messages)[: len(calls)]
         except Exception as e:
             return [failed(e)] * len(calls)
         finally:

@@ -7,14 +7,13 @@ user's own) is seen from its first calls.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import contextvars
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lampc.ir.runner import current_runner
 from lampc.ir.settings import settings
@@ -24,10 +23,13 @@ if TYPE_CHECKING:
     from lampc.runtime.client import Client
     from lampc.runtime.models import ModelCall, PythonModel
 
+T = TypeVar("T")
 inside: contextvars.ContextVar[bool] = contextvars.ContextVar("lampc_inside_model", default=False)
 """Whether the code of a model is under way here: somebody waits for it, who must not be waited for."""
+TIMED = 8
 CALLS, SECONDS = 2, 0.005
-"""A model waits if that many calls in a row took so long each, most of it without computing."""
+"""A model waits if that many calls in a row took so long each, most of it without computing. The first `TIMED` are
+timed, then one of so many, until one waited."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,23 +60,28 @@ class Pace:
     """What is known of how a model's code spends its time."""
 
     def __init__(self) -> None:
-        self._waited = 0
+        self._waited = self._calls = 0
 
     @property
     def waits(self) -> bool:
         return self._waited >= CALLS
 
-    @contextlib.contextmanager
-    def measured(self) -> Iterator[None]:
-        """Around a call of the code."""
-        wall, computing = time.perf_counter(), time.thread_time()
+    def run(self, code: Callable[[], T]) -> T:
+        """A call of the code. Where it has not waited yet, only some of its calls are timed."""
+        self._calls += 1
         token = inside.set(True)
+        if self._calls > TIMED and self._calls % TIMED and not self._waited:
+            try:
+                return code()
+            finally:
+                inside.reset(token)
+        wall, computing = time.perf_counter(), time.thread_time()
         try:
-            yield
+            return code()
         finally:
             inside.reset(token)
-        wall, computing = time.perf_counter() - wall, time.thread_time() - computing
-        self._waited = self._waited + 1 if wall > SECONDS and computing < wall / 2 else 0
+            wall, computing = time.perf_counter() - wall, time.thread_time() - computing
+            self._waited = self._waited + 1 if wall > SECONDS and computing < wall / 2 else 0
 
 
 def take(desk: CallDesk, client: Client) -> tuple[PythonModel, list[ModelCall]] | None:

@@ -26,7 +26,7 @@ callers: ContextVar[tuple[Module, ...]] = ContextVar("lampc_callers", default=()
 """The modules whose `forward` is under way here, outermost first."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class CallRecord(Mapping[str, Any]):
     """One call of a predictor: its parameters, inputs, and the texts that came back. As a mapping it is the entry that
     DSPy keeps of a call: that of the LM's history, if it is still there. `asked` gives the LM, which may be gone."""
