@@ -5,6 +5,7 @@ stays, since they hold it. One that was preempted `MAX_PREEMPTIONS` times goes l
 """
 
 from bisect import bisect_left, insort
+from collections import deque
 from collections.abc import Callable, Iterator
 from heapq import nsmallest
 from itertools import islice
@@ -54,6 +55,8 @@ class Placing:
         self._forecast = Forecast(tree, self.lengths, self._chunk, max_batch_tokens)
         self._refused = (-1, -1)  # a job that did not fit, and how many had let go by then
         self._keeps = (-1, -1)  # a job that displaces nobody, the same way
+        self._suspects: deque[Job] = deque()
+        self._async = False
 
     def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None, spare: int = 0) -> Iterator[Job]:
         """Admits jobs, one by one, and leaves `spare` blocks free."""

@@ -14,7 +14,6 @@ from collections.abc import Callable, Iterable
 from lampc.backend.job import Job
 from lampc.backend.placing import Placing
 from lampc.backend.plan import Chunk, Plan, Want
-from lampc.backend.radix import RadixTree
 from lampc.backend.waiting import rank_of
 
 
@@ -26,29 +25,6 @@ class Scheduler(Placing):
     that came later pass one that waits to be admitted; one that got no rows for its prompt in so many steps goes
     before others that compute theirs.
     """
-
-    def __init__(
-        self,
-        tree: RadixTree,
-        *,
-        max_batch_tokens: int,
-        max_running: int,
-        chunk: int | None,
-        prefix_cache: bool,
-        policy: str,
-        patience: int,
-    ) -> None:
-        super().__init__(
-            tree,
-            max_batch_tokens=max_batch_tokens,
-            max_running=max_running,
-            chunk=chunk,
-            prefix_cache=prefix_cache,
-            policy=policy,
-            patience=patience,
-        )
-        self._suspects: deque[Job] = deque()
-        self._async = False
 
     def remove(self, job: Job, next_use: float | None = None) -> None:
         """A job is over: out of its queue, and its path let go, which is needed next at `next_use`."""
