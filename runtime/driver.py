@@ -254,7 +254,7 @@ class _Run:
         for job, outcomes in zip(jobs, found, strict=True):
             if isinstance(job, CallJob):
                 results += [next(proposals)] if wanted else []
-            elif outcomes is not None:
+            elif outcomes is not None and isinstance(job, EvaluateJob | RunJob):
                 results.append(self._result(job, outcomes, [next(scores) for _ in outcomes]))
         self.session.bus.emit("job.end", job=name, label=label)
         if stop is not None:
@@ -267,7 +267,9 @@ class _Run:
                 return [Cell(self.splits[split][i], assignment) for i in rows]
             case RunJob(assignment, split, row, rollout):
                 return [Cell(self.splits[split][row], assignment, rollout)]
-        return []
+            case CallJob():
+                return []
+        raise OptimizeError(f"the driver cannot do a {type(job).__name__} yet")
 
     def _finished(self, plan: Sequence[Cell]) -> list[Outcome] | None:
         """The outcomes of a job's cells; None if one is missing, which is so only when the budget is spent."""

@@ -18,6 +18,7 @@ from lampc.passes.optimize import (
     OptimizeError,
     Problem,
     Result,
+    RunJob,
     RunResult,
     Strategy,
 )
@@ -121,9 +122,11 @@ def rehearse(problem: Problem, steps: Sequence[Strategy], score: float) -> list[
                 result = EvaluateResult((score,) * len(job.rows))
             elif isinstance(job, CallJob):
                 result = CallResult(Obj())
-            else:
+            elif isinstance(job, RunJob):
                 want(parameters(job.assignment), job.split, job.row, job.rollout)
                 result = RunResult(score)
+            else:
+                raise OptimizeError(f"a dry run cannot foresee a {type(job).__name__} yet")
             optimizer.tell(job, result)
     return counts
 

@@ -68,12 +68,32 @@ def read_assignment(text: str) -> Assignment:
 
 def history_record(history: Sequence[Candidate]) -> list[dict[str, Any]]:
     return [
-        {"step": c.step, "note": c.note, "score": c.score, "assignment": assignment_text(c.assignment)} for c in history
+        {
+            "step": c.step,
+            "note": c.note,
+            "score": c.score,
+            "rows": c.rows,
+            "tokens": c.tokens,
+            "parents": list(c.parents),
+            "assignment": assignment_text(c.assignment),
+        }
+        for c in history
     ]
 
 
 def read_history(records: Sequence[Mapping[str, Any]]) -> list[Candidate]:
-    return [Candidate(read_assignment(r["assignment"]), r["step"], r["note"], r["score"]) for r in records]
+    return [
+        Candidate(
+            read_assignment(r["assignment"]),
+            r["step"],
+            r["note"],
+            r["score"],
+            r.get("rows", 0),
+            r.get("tokens"),
+            tuple(r.get("parents", ())),
+        )
+        for r in records
+    ]
 
 
 def usage_record(usage: Usage) -> dict[str, Any]:

@@ -7,15 +7,22 @@ from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.compose import Compose
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.jobs import (
+    TEACHER,
     CallJob,
     CallResult,
+    EmbedJob,
+    EmbedResult,
     EvaluateJob,
     EvaluateResult,
+    FeedbackJob,
+    FeedbackResult,
     Job,
     Result,
     RunJob,
     RunResult,
     TracedCall,
+    TrainJob,
+    TrainResult,
 )
 from lampc.passes.optimize.labeled import LabeledFewShot
 from lampc.passes.optimize.parameters import ParameterSearch
@@ -33,15 +40,20 @@ from lampc.passes.optimize.registry import OPTIMIZERS, optimizer, optimizers
 
 __all__ = [
     "OPTIMIZERS",
+    "TEACHER",
     "BootstrapFewShot",
     "CallJob",
     "CallResult",
     "Candidate",
     "Compose",
     "Demand",
+    "EmbedJob",
+    "EmbedResult",
     "EvaluateJob",
     "EvaluateResult",
     "Example",
+    "FeedbackJob",
+    "FeedbackResult",
     "InstructionSearch",
     "Job",
     "LabeledFewShot",
@@ -55,6 +67,8 @@ __all__ = [
     "RunResult",
     "Strategy",
     "TracedCall",
+    "TrainJob",
+    "TrainResult",
     "optimizer",
     "optimizers",
 ]

@@ -7,6 +7,11 @@ from typing import TypeAlias
 
 from lampc.ir import Assignment, Obj, Sampling, Signature
 
+_NOTHING = Obj()
+
+TEACHER = "teacher"
+"""What a RunJob's `program` says to run the problem's teacher."""
+
 
 @dataclass(frozen=True, slots=True)
 class EvaluateJob:
@@ -19,10 +24,15 @@ class EvaluateJob:
 
 @dataclass(frozen=True, slots=True)
 class EvaluateResult:
-    """One score per row asked for, in that order; `errors` of them are failures, scored as such."""
+    """One score per row asked for, in that order; `errors` of them are failures, scored as such.
+
+    `tokens` are those of each row's calls, prompt and generated, whoever computed or stored them: they follow from the
+    candidate alone, not from what ran before.
+    """
 
     scores: tuple[float, ...]
     errors: int = 0
+    tokens: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:
@@ -32,29 +42,70 @@ class EvaluateResult:
 
 @dataclass(frozen=True, slots=True)
 class RunJob:
-    """Run a candidate on one row of a split and hand over its trace. Rollouts from 1 on draw anew."""
+    """Run a candidate on one row of a split and hand over its trace. Rollouts from 1 on draw anew.
+
+    A `temperature` stands in the place of that of all its calls. `program` is empty for the program that is improved,
+    or `TEACHER` for the problem's teacher, whose parameters `assignment` then are.
+    """
 
     assignment: Assignment
     split: str
     row: int
     rollout: int = 0
+    temperature: float | None = None
+    program: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class TracedCall:
-    """One LM call of a run: the predictor's symbol, what went in and what came out."""
+    """One LM call of a run: the predictor's symbol, what went in and what came out.
+
+    `text` is what the model wrote, `error` why that could not be read; then there are no outputs.
+    """
 
     predictor: str
     inputs: Obj
     outputs: Obj
+    text: str = ""
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The metric's score of one run (the metric sees the trace), its calls in program order, its error."""
+    """The metric's score of one run (the metric sees the trace), its calls in program order, its error.
+
+    `feedback` is what the metric said beside the score, `extra` what else it gave by name, `outputs` what the program
+    returned; `tokens` as in `EvaluateResult`.
+    """
 
     score: float
     trace: tuple[TracedCall, ...] = ()
+    error: str | None = None
+    feedback: str = ""
+    extra: Obj = _NOTHING
+    outputs: Obj | None = None
+    tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackJob:
+    """Ask the metric about one call of a run that was made: what it says of a predictor.
+
+    `call` is the call's place in the run's trace. The metric is called as GEPA calls it, with the predictor's name and
+    that call alone as its trace; one that does not take those is asked about the whole run.
+    """
+
+    run: RunJob
+    predictor: str
+    call: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeedbackResult:
+    """The score and the text that the metric gave; an empty text if it gave none."""
+
+    score: float
+    feedback: str = ""
     error: str | None = None
 
 
@@ -82,5 +133,43 @@ class CallResult:
     error: str | None = None
 
 
-Job: TypeAlias = EvaluateJob | RunJob | CallJob
-Result: TypeAlias = EvaluateResult | RunResult | CallResult
+@dataclass(frozen=True, slots=True)
+class EmbedJob:
+    """Vectors of texts by an embedder of the session (empty: its only one)."""
+
+    texts: tuple[str, ...]
+    embedder: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EmbedResult:
+    """One vector per text, in their order."""
+
+    vectors: tuple[tuple[float, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainJob:
+    """Train an adapter of a model (a symbol of the module) on pairs: what is sent, and what it should have answered.
+
+    Pairs are calls of predictors with the outputs wanted, rendered by the runtime as the program renders them under
+    `assignment`. `options` are the trainer's by name.
+    """
+
+    assignment: Assignment
+    model: str
+    calls: tuple[TracedCall, ...]
+    options: Obj = _NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """The name under which the session now has the model with its adapter, and what the trainer reports."""
+
+    model: str
+    report: Obj = _NOTHING
+    error: str | None = None
+
+
+Job: TypeAlias = EvaluateJob | RunJob | CallJob | FeedbackJob | EmbedJob | TrainJob
+Result: TypeAlias = EvaluateResult | RunResult | CallResult | FeedbackResult | EmbedResult | TrainResult

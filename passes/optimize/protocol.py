@@ -42,7 +42,8 @@ class Problem:
     """What is to be improved: a program, its starting parameters, and the rows there are.
 
     `train` are the rows of split `train_split`; of `select_split` only the number of rows is known here. With `whole`
-    the predictors that the program does not reach count too.
+    the predictors that the program does not reach count too. `teacher` is another program of the same predictors that
+    is run for traces, on the same rows.
     """
 
     module: Module
@@ -53,6 +54,7 @@ class Problem:
     train_split: str = "train"
     select_split: str = "dev"
     whole: bool = False
+    teacher: Problem | None = None
 
     def predictors(self) -> list[DefPredictor]:
         """Predictors that the program can reach, in order of definition; all of them if it was not traced,
@@ -116,12 +118,19 @@ class Demand:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A point of an optimizer's history: what was tried, by which step, and its score (0 to 100) if measured."""
+    """A point of an optimizer's history: what was tried, by which step, and its score (0 to 100) if measured.
+
+    `rows` are how many rows that score is the mean of (0: not said), `tokens` the mean of a row's; `parents` are places
+    in the step's own history of what it was made from.
+    """
 
     assignment: Assignment
     step: str
     note: str = ""
     score: float | None = None
+    rows: int = 0
+    tokens: float | None = None
+    parents: tuple[int, ...] = ()
 
 
 class Optimizer(Protocol):
