@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any
 
@@ -46,16 +46,19 @@ DEFAULTS: dict[str, Any] = {
 class _Scope:
     """The values of one `context` block and of the blocks around it."""
 
-    __slots__ = ("open", "outer", "values")
+    __slots__ = ("merged", "open", "outer", "values", "version")
 
     def __init__(self, values: dict[str, Any], outer: _Scope | None) -> None:
         self.values: dict[str, Any] = values if outer is None else {**outer.values, **values}
         self.outer: _Scope | None = outer
         self.open = True
+        self.merged, self.version = _values, -1
 
 
 _scope: ContextVar[_Scope | None] = ContextVar("lampc_settings", default=None)
 _values: dict[str, Any] = dict(DEFAULTS)
+_version = 0
+"""How often `_values` was changed."""
 _mutex = threading.Lock()
 _noting: list[bool] = []
 _MISSING: Any = object()
@@ -65,7 +68,7 @@ class Settings:
     """See the module's text. Values are read as attributes, by index or by `get`."""
 
     def __getattr__(self, name: str) -> Any:
-        found = self.get(name, _MISSING) if _noting else _values.get(name, _MISSING)  # read often: short ways count
+        found = self.view().get(name, _MISSING)
         if found is _MISSING:
             raise AttributeError(f"there is no setting `{name}`; set it with lampc.configure({name}=...)")
         return found
@@ -83,19 +86,24 @@ class Settings:
         return self.get(name, _MISSING) is not _MISSING
 
     def get(self, name: str, default: Any = None) -> Any:
+        return self.view().get(name, default)
+
+    def view(self) -> Mapping[str, Any]:
+        """All values as they are here and now, to be read at once: what is read often asks once."""
         scope = _scope.get()
         if scope is None or not scope.open:
             scope = _current() if _noting else None
-        if scope is not None:
-            found = scope.values.get(name, _MISSING)
-            if found is not _MISSING:
-                return found
-        return _values.get(name, default)
+        if scope is None:
+            return _values
+        if scope.version != _version:
+            version = _version  # before the values: what changes meanwhile is read next time
+            scope.merged = {**_values, **scope.values}
+            scope.version = version
+        return scope.merged
 
     def copy(self) -> dict[str, Any]:
         """All values as they are here and now."""
-        scope = _current()
-        return {**_values, **(scope.values if scope is not None else {})}
+        return dict(self.view())
 
     @property
     def config(self) -> dict[str, Any]:
@@ -103,8 +111,10 @@ class Settings:
 
     def configure(self, **values: Any) -> None:
         """Set values for the whole process."""
+        global _version
         with _mutex:
             _values.update(values)
+            _version += 1
 
     @contextlib.contextmanager
     def context(self, **values: Any) -> Iterator[None]:
@@ -120,9 +130,11 @@ class Settings:
 
     def reset(self) -> None:
         """Back to the defaults, for tests."""
+        global _version
         with _mutex:
             _values.clear()
             _values.update(DEFAULTS)
+            _version += 1
 
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.copy().items() if v != DEFAULTS.get(k, _MISSING)}

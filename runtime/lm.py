@@ -200,8 +200,8 @@ class BaseLM(Replaceable):
         """Called as a call begins; what it gives is called at its end."""
         told = active(self)
         end = begin("lm", self.origin, self._inputs(messages, sampling), told) if told else None
-        tracker = settings.get("usage_tracker")
-        keep = not settings.get("disable_history")
+        here = settings.view()
+        tracker, keep = here["usage_tracker"], not here["disable_history"]
 
         def finish(answer: Answer, usage: Usage, ids: Any, messages: Any) -> None:
             if keep:

@@ -54,7 +54,8 @@ class Module:
         return self.forward(*args, **kwargs)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if settings.track_usage and settings.usage_tracker is None:
+        here = settings.view()
+        if here["track_usage"] and here["usage_tracker"] is None:
             with track_usage() as used:
                 found = self(*args, **kwargs)
             if isinstance(found, Prediction):

@@ -127,9 +127,10 @@ class Predict(Module, Parameter, Generic[A]):
         """The adapter's name: this predictor's own, else that of the settings, else what the configured model is best
         asked in (DSPy's default, `chat`, if it does not say), and without a model `compact`. Under the setting
         `compat` its strict form."""
-        lm = settings.lm
+        here = settings.view()
+        lm = here["lm"]
         default = "compact" if lm is None else getattr(lm, "default_layout", "chat")
-        return layout_for(self.layout or settings.layout or default, settings.compat)
+        return layout_for(self.layout or here["layout"] or default, here["compat"])
 
     def bound(self, signature: Any = None, demos: Any = None, lm: Any = None) -> Bound:
         """The parameters of a call as they are now."""
@@ -140,7 +141,8 @@ class Predict(Module, Parameter, Generic[A]):
 
     def forward(self, **inputs: Any) -> A:
         """One call, or `n` of them: then attributes give the first, `.completions` all."""
-        config = {**settings.sampling, **self.config, **_checked(inputs.pop("config", None) or {})}
+        here = settings.view()
+        config = {**here["sampling"], **self.config, **_checked(inputs.pop("config", None) or {})}
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         demos, lm = inputs.pop("demos", None), inputs.pop("lm", None)
         bound = self.bound(signature, demos, lm)
@@ -150,18 +152,18 @@ class Predict(Module, Parameter, Generic[A]):
         bound = hinted(self, bound, values)
         n, sampling = sampling_of(config)
         ask: Any = runner(f"predictor `{bound.name}`")
-        own = bool(getattr(settings.adapter, "changed", "")) and not self.layout
+        own = bool(getattr(here["adapter"], "changed", "")) and not self.layout
         if own:
             from lampc.frontend.python.own_adapters import Own
 
             shown = self.demos if demos is None else demos
-            ask = Own(settings.adapter, ask, signature, inputs, shown, lm or self.lm, config)
-        elif settings.callbacks or getattr(settings.adapter, "callbacks", None):
+            ask = Own(here["adapter"], ask, signature, inputs, shown, lm or self.lm, config)
+        elif here["callbacks"] or getattr(here["adapter"], "callbacks", None):
             from lampc.frontend.python.adapter_events import Told
 
             ask = Told(ask, signature, inputs)
         key = call_key(bound.name, config)
-        sink = settings.send_stream
+        sink = here["send_stream"]
         if sink is None:
             found = drawn(ask, bound, values, sampling, key, n, signature)
         else:
@@ -169,12 +171,10 @@ class Predict(Module, Parameter, Generic[A]):
                 found = drawn(ask, bound, values, sampling, key, n, signature)
                 ended([text for _, text in found])
         texts = tuple(text for _, text in found)
-        remember(
-            CallRecord(bound, values, texts, ask.sent if own else (), held_weakly(lm or self.lm or settings.get("lm")))
-        )
+        remember(CallRecord(bound, values, texts, ask.sent if own else (), held_weakly(lm or self.lm or here["lm"])))
         completions = [outputs if own else signature.lift(outputs) for outputs, _ in found]
         made = Prediction.from_completions(completions, signature)
-        if (trace := settings.trace) is not None:
+        if (trace := here["trace"]) is not None:
             given = {k: v for k, v in values.items() if k in inputs or k not in signature.input_fields}
             trace.append((self, {**inputs, **given}, made))
         return cast(A, made)
