@@ -249,7 +249,7 @@ class _Run:
         proposals = iter(self._proposals(wanted))
         results: list[Result] = []
         found = [self._finished(plan) for plan in plans]
-        asked = [(o, isinstance(j, RunJob)) for j, os in zip(jobs, found, strict=True) for o in os or ()]
+        asked = [(o, isinstance(j, RunJob) and j.traced) for j, os in zip(jobs, found, strict=True) for o in os or ()]
         scores = iter(score_outcomes(self.session, self.metric, asked))
         for job, outcomes in zip(jobs, found, strict=True):
             if isinstance(job, CallJob):

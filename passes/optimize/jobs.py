@@ -45,7 +45,8 @@ class RunJob:
     """Run a candidate on one row of a split and hand over its trace. Rollouts from 1 on draw anew.
 
     A `temperature` stands in the place of that of all its calls. `program` is empty for the program that is improved,
-    or `TEACHER` for the problem's teacher, whose parameters `assignment` then are.
+    or `TEACHER` for the problem's teacher, whose parameters `assignment` then are. The metric is shown the trace only
+    if `traced`: many give another score then.
     """
 
     assignment: Assignment
@@ -54,6 +55,7 @@ class RunJob:
     rollout: int = 0
     temperature: float | None = None
     program: str = ""
+    traced: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class TracedCall:
 
 @dataclass(frozen=True, slots=True)
 class RunResult:
-    """The metric's score of one run (the metric sees the trace), its calls in program order, its error.
+    """The metric's score of one run, its calls in program order, its error.
 
     `feedback` is what the metric said beside the score, `extra` what else it gave by name, `outputs` what the program
     returned; `tokens` as in `EvaluateResult`.
