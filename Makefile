@@ -12,7 +12,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
 
-.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend bench-programs golden size clean
+.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend bench-programs bench-regret golden size clean
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 
@@ -65,7 +65,7 @@ fix: $(VENV)/.ready-dev ## let ruff mend what it can
 	$(PY) -m ruff format .
 
 bench: $(VENV)/.ready-dev $(VENV)/.kernels ## run the benchmarks; a line each is appended to benchmarks/results/
-	@failed=; for f in $(filter-out benchmarks/soak.py benchmarks/gpu.py benchmarks/workloads.py benchmarks/programs.py benchmarks/planning.py,$(wildcard benchmarks/[!_]*.py)); do \
+	@failed=; for f in $(filter-out benchmarks/soak.py benchmarks/gpu.py benchmarks/workloads.py benchmarks/programs.py benchmarks/planning.py benchmarks/regret.py,$(wildcard benchmarks/[!_]*.py)); do \
 		echo "== $$f"; $(PY) $$f || failed="$$failed $$f"; done; \
 	if [ -n "$$failed" ]; then echo "failed, or a goal missed:$$failed"; exit 1; fi
 
@@ -83,6 +83,9 @@ bench-frontend: $(VENV)/.ready-dev ## what the framework costs beside DSPy; writ
 
 bench-programs: $(VENV)/.ready-dev $(VENV)/.kernels ## whole programs: ours against today's ways to run them; docs/workloads.md (ARGS="--tokens")
 	$(PY) benchmarks/programs.py $(ARGS)
+
+bench-regret: $(VENV)/.ready-dev ## how near optimizers come to a planted optimum, over budget; benchmarks/results/regret.svg
+	$(PY) benchmarks/regret.py $(ARGS)
 
 golden: $(VENV)/.ready-dev $(VENV)/.kernels ## rewrite golden fixtures and generated documents; read the diff
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q --update
