@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 from lampc.ir.content import Field
 from lampc.ir.core import Module
@@ -71,6 +71,21 @@ class Optimize:
     save: str = ""
     resume: str = ""
     loc: Loc = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class StepFinding:
+    """What is wrong with a step of an optimisation: its name (`optimizer`), the name of the option `option`, or its
+    `value`."""
+
+    kind: Literal["optimizer", "option", "value"]
+    message: str
+    help: str = ""
+    option: str = ""
+
+
+StepCheck: TypeAlias = Callable[[str, Mapping[str, Any]], Sequence[StepFinding]]
+"""Says what is wrong with a step (its name, its options). Frontends are handed one: they know no optimizers."""
 
 
 @dataclass(frozen=True, slots=True)

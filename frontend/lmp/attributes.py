@@ -98,6 +98,10 @@ def constant(expr: object) -> Any:
         case ast.ListOfExprs(_, items):
             return [constant(i) for i in items]
         case ast.RecordOfExprs(_, args):
+            names = [a.name.name for a in args if a.name is not None]
+            for name in names:
+                if names.count(name) > 1:
+                    raise literals.BadLiteral(f"`{name}` is given twice")
             return {a.name.name: constant(a.value) for a in args if a.name is not None}
     raise literals.BadLiteral("a literal is needed here: a text, a number, true, false, null, or a list of these")
 

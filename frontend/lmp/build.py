@@ -8,6 +8,7 @@ from typing import Any
 from lark import Token, Tree
 
 from lampc.frontend.lmp import ast
+from lampc.frontend.lmp.literals import quoted
 from lampc.ir import Span
 
 
@@ -87,7 +88,9 @@ def _several(b: Build, t: Any, kids: list[Any]) -> list[Any]:
 
 @on("named")
 def _named(b: Build, t: Any, kids: list[Any]) -> ast.Arg:
-    return ast.Arg(b.span(t), b.ident(kids[0]), b(kids[1]))
+    key = kids[0]
+    name = ast.Ident(b.span(key), quoted(str(key))) if key.type == "STRING" else b.ident(key)
+    return ast.Arg(b.span(t), name, b(kids[1]))
 
 
 @on("attr")

@@ -113,6 +113,9 @@ CODES = {
     "L0416": "a wrong definition\n"
     'Models are `engine("firefly")` or `endpoint("http://...")`, retrievers `bm25("file.jsonl", '
     'field: "text", k: 3)`, tools and functions `python("module:function")`.',
+    "L0417": "a field whose name is no word\n"
+    'Names of fields are words. A quoted name (`"facts.k": 3`) stands in options of optimizers only, where it '
+    "names a parameter.",
     # -- control flow
     "L0501": "a module that returns nothing, or a declaration in a block\n"
     "A module ends with `return (...)`. `use` and `tune` stand at its top, not in blocks.",
@@ -148,18 +151,29 @@ CODES = {
     "it is split.",
     "L0604": "a wrong metric\nA metric takes the wanted value and the predicted one and gives a number.",
     "L0605": "an unknown optimizer\n"
-    "`labeled(k: 8)` takes demos from the data, `bootstrap(max_bootstrapped_demos: 4)` from runs "
-    'that score well, `instructions(pool: "file")` chooses instructions.',
+    "A step is the name of an optimizer with its options by name: `labeled(k: 8)` takes demos from the data, "
+    '`bootstrap(max_bootstrapped_demos: 4)` from runs that score well, `instructions(pool: "file")` chooses '
+    "instructions. docs/optimizing.md has them all, `lampc explain NAME` one with its options.",
     "L0606": "a mock that does not fit\n"
     "`mock predictor => (output: value);` gives all outputs of a predictor of the program (of a "
     "module inside, `outer.inner`); `mock tool => value;` answers for a tool or retriever.",
     "L0607": "an incomplete test\nA test runs one module and expects something of it.",
     "L0608": "wrong inputs of a test's run\n`run Module(input: literal, ...)` gives each input of the module.",
-    "L0609": "an unknown budget\nA budget bounds calls, tokens or time: `budget (tokens: 2M, time: 900s)`.",
+    "L0609": "an unknown budget\n"
+    "A budget bounds calls, tokens, time or money: `budget (tokens: 2M, time: 900s, money: 1.50)`.",
     "L0610": "an expectation that is neither true nor false\n`expect` takes a condition on the outputs and on `stats`.",
     "L0612": "selecting on the training rows\n"
     "Candidates that are chosen on the rows they are made of look better than they are. Name "
     "another split by `select`.",
+    "L0613": "an unknown option of an optimizer\n"
+    "Each optimizer has options of its own; `lampc explain NAME` lists them with their types and defaults. An option "
+    "is given once, by its name.",
+    "L0614": "an option of the wrong type\n"
+    "Options are literals: numbers, texts, true, false, null, lists `[...]` and records `(name: value)`, whose names "
+    'may be quoted (`"facts.k": [2, 4]`). Files are named by texts, relative to the source.',
+    "L0615": "a clause of an optimisation that is wrong\n"
+    '`budget (...)`, `save "tuned.lampc"` and `resume "runs/name"` stand at most once each behind the metric: what '
+    "it may cost, where the tuned program goes, and the folder in which the run is kept and goes on.",
     "L0620": "not sayable in `.lmp`\n"
     "The module holds something that the language has no words for, such as a call of a Python "
     "closure. It runs, and can be saved as `.lir`.",

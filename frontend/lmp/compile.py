@@ -6,9 +6,10 @@ import os
 from pathlib import Path
 
 from lampc.frontend.lmp import ast
-from lampc.frontend.lmp.data import dataset, metric, optimize
+from lampc.frontend.lmp.data import dataset, metric
 from lampc.frontend.lmp.env import Env, text_of
 from lampc.frontend.lmp.functions import instance
+from lampc.frontend.lmp.optimisation import optimize
 from lampc.frontend.lmp.parser import parse
 from lampc.frontend.lmp.program import Program
 from lampc.frontend.lmp.report import Reporter
@@ -16,17 +17,19 @@ from lampc.frontend.lmp.signatures import signature
 from lampc.frontend.lmp.tests import test
 from lampc.frontend.lmp.typing import declared
 from lampc.ir import Span, Unit, check
+from lampc.ir.unit import StepCheck
 
 
-def compile_lmp(text: str, path: str = "<lmp>") -> Unit:
+def compile_lmp(text: str, path: str = "<lmp>", steps: StepCheck | None = None) -> Unit:
     """Compile a file. Raises CompileError with every error found; warnings go to `unit.warnings`.
 
-    `path` names the file in diagnostics; imports are read relative to it.
+    `path` names the file in diagnostics; imports are read relative to it. `steps` says what is wrong with steps of
+    optimisations (`lampc.passes.optimize.findings`); without it any optimizer and any options pass.
     """
     report = Reporter()
     program = Program(report)
     try:
-        unit = lower(load(text, path, report, True, {}), program)
+        unit = lower(load(text, path, report, True, {}), program, steps)
     except RecursionError:
         report.too_deep(path, text)
     report.raise_if_failed()
@@ -73,7 +76,7 @@ def imported(env: Env, item: ast.Import, name: str, loaded: dict[str, Env | None
     return load(text, path, env.report, False, loaded)
 
 
-def lower(env: Env, program: Program) -> Unit:
+def lower(env: Env, program: Program, steps: StepCheck | None = None) -> Unit:
     """Everything that the main file declares, in its order."""
     items = env.file.items
     unit = Unit(program.assemble(), "", env.file.path)
@@ -106,7 +109,7 @@ def lower(env: Env, program: Program) -> Unit:
                     unit.datasets[data.name] = data
     for item in items:
         if isinstance(item, ast.OptimizeDecl):
-            wish = optimize(program, env, item, unit)
+            wish = optimize(program, env, item, unit, steps)
             if wish is not None:
                 unit.optimizes.append(wish)
     number = 0

@@ -156,11 +156,10 @@ class _Emitter:
         return self.hosts[key]
 
     def free(self, base: str) -> str:
-        from lampc.frontend.lmp.emit_text import RESERVED
         from lampc.frontend.lmp.env import FUNCTIONS, MAKERS, SCALARS
 
         name, n = base, 1
-        while name in self.taken or name in FUNCTIONS or name in SCALARS or name in MAKERS or name in RESERVED:
+        while name in self.taken or name in FUNCTIONS or name in SCALARS or name in MAKERS or name in literals.RESERVED:
             n += 1
             name = f"{base}_{n}"
         self.taken.add(name)
@@ -277,7 +276,7 @@ class _Emitter:
         self.out.append(f"{head}{params} -> {type_text(func.returns)}{fields} = {{ {body} }};")
 
     def optimize(self, o: Optimize) -> str:
-        steps = ", ".join(f"{identifier(n)}({_named(args)})" for n, args in o.steps)
+        steps = ", ".join(f"{identifier(n)}({_named(args, True)})" for n, args in o.steps)
         text = f"optimize {identifier(o.program)} with {steps} on {'.'.join(o.train)}"
         if o.select != o.train:
             text += f" select {'.'.join(o.select)}"
@@ -304,9 +303,10 @@ class _Emitter:
         return f"test {literals.quote(t.name)} {{\n{body}\n}}"
 
 
-def _named(pairs: object) -> str:
+def _named(pairs: object, keys: bool = False) -> str:
+    """`a: x, b: y`; with `keys` records inside may have any names."""
     assert isinstance(pairs, list | tuple)
-    return ", ".join(f"{identifier(n)}: {literals.show(thaw(v))}" for n, v in pairs)
+    return ", ".join(f"{identifier(n)}: {literals.show(thaw(v), keys)}" for n, v in pairs)
 
 
 def params_text(fields: object) -> str:

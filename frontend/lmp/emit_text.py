@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -23,9 +22,7 @@ class Part:
     level: int = 0
 
 
-RESERVED = frozenset(["if", "then", "else", "match", "map", "and", "or", "not", "in", "true", "false", "null"])
 _SIGNS = {fn: sign for sign, fn in OPERATORS.items()}
-_WORD = re.compile(r"[A-Za-z_]\w*\Z")
 
 
 class NotSayable(CompileError):
@@ -39,7 +36,7 @@ class NotSayable(CompileError):
 
 def identifier(name: str) -> str:
     """`name`, if it can be one in `.lmp`. Raises NotSayable."""
-    if not _WORD.match(name) or name in RESERVED:
+    if not literals.WORD.match(name) or name in literals.RESERVED:
         raise NotSayable(f"the name {name!r}")
     return name
 

@@ -127,6 +127,9 @@ def record(b: Body, args: list[ast.Arg], span: Span) -> Val:
         if name in names:
             b.report.error("L0403", f"`{name}` is given twice", arg.span)
             return None
+        if arg.name and not literals.WORD.match(name):
+            b.report.error("L0417", f"{name!r} cannot be the name of a field", arg.name.span)
+            return None
         names.append(name)
     vals = [evaluate(b, a.value) for a in args]
     if vals and all(isinstance(v, Lit) for v in vals):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lampc.frontend.lmp import ast
+from lampc.frontend.lmp.literals import key
 
 WIDTH = 100
 LEVEL = {"or": 1, "and": 2, "==": 4, "!=": 4, "<": 4, "<=": 4, ">": 4, ">=": 4, "in": 4, "+": 5, "-": 5,
@@ -45,7 +46,7 @@ def flat_type(t: ast.TypeExpr, inside: bool = False) -> str:
 
 
 def arg(a: ast.Arg, indent: int) -> str:
-    return (f"{a.name.name}: " if a.name else "") + expr(a.value, indent)
+    return (f"{key(a.name.name)}: " if a.name else "") + expr(a.value, indent)
 
 
 def attrs(found: Sequence[ast.Attribute]) -> str:
@@ -104,7 +105,7 @@ def _compose(e: ast.Expr, render: _Render) -> str:
     """An expression without breaks of its own, its parts written by `render`. Raises _Blocks."""
 
     def given(a: ast.Arg) -> str:
-        return (f"{a.name.name}: " if a.name else "") + render(a.value)
+        return (f"{key(a.name.name)}: " if a.name else "") + render(a.value)
 
     match e:
         case ast.Literal(_, _, raw):

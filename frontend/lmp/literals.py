@@ -10,6 +10,8 @@ from typing import Any
 
 from lampc.frontend.lmp import ast
 
+RESERVED = frozenset(["if", "then", "else", "match", "map", "and", "or", "not", "in", "true", "false", "null"])
+WORD = re.compile(r"[A-Za-z_]\w*\Z")
 UNITS = {"k": 1_000, "M": 1_000_000, "ms": 0.001, "s": 1}
 
 
@@ -65,6 +67,19 @@ def text(raw: str) -> str:
     return made
 
 
+def quoted(raw: str) -> str:
+    """The name that a `"..."` before a colon stands for; as written if it has a bad escape: no such name exists."""
+    try:
+        return text(raw)
+    except BadLiteral:
+        return raw
+
+
+def key(name: str) -> str:
+    """A name before a colon: bare if it can be, else quoted."""
+    return name if WORD.match(name) and name not in RESERVED else quote(name)
+
+
 def quote(text_: str) -> str:
     """A `"..."` literal of a text."""
     return json.dumps(text_, ensure_ascii=False)
@@ -77,8 +92,10 @@ def prose(text_: str) -> str:
     return block if fits and text_ and "\n" not in text_ and text(block) == text_ else quote(text_)
 
 
-def show(plain: Any) -> str:
-    """A plain JSON value as an expression. Raises BadLiteral for an infinite number."""
+def show(plain: Any, keys: bool = False) -> str:
+    """A plain JSON value as an expression; with `keys` any text may be the name of a field.
+
+    Raises BadLiteral for an infinite number."""
     match plain:
         case None:
             return "null"
@@ -93,10 +110,10 @@ def show(plain: Any) -> str:
                 raise BadLiteral(f"{plain} cannot be written as a number")
             return repr(plain)
         case list() | tuple():
-            return "[" + ", ".join(show(v) for v in plain) + "]"
+            return "[" + ", ".join(show(v, keys) for v in plain) + "]"
         case dict():
-            for key in plain:
-                if not re.fullmatch(r"[A-Za-z_]\w*", str(key)):
-                    raise BadLiteral(f"{key!r} cannot be the name of a field")
-            return "(" + ", ".join(f"{k}: {show(v)}" for k, v in plain.items()) + ")"
+            for name in plain:
+                if not keys and not WORD.match(str(name)):
+                    raise BadLiteral(f"{name!r} cannot be the name of a field")
+            return "(" + ", ".join(f"{key(str(k))}: {show(v, keys)}" for k, v in plain.items()) + ")"
     raise BadLiteral(f"{type(plain).__name__} is no JSON value")

@@ -6,6 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import Any
 
+from lampc.frontend.lmp.literals import RESERVED
 from lampc.frontend.lmp.report import suggest
 from lampc.frontend.lmp.scan import ITEM_WORDS, Mark
 
@@ -25,7 +26,6 @@ class Finding:
 
 STATEMENT_WORDS = ("let", "use", "tune", "return", "yield", "if", "match", "loop", "next", "assert")
 _EXPRESSION = {"NAME", "NUMBER", "STRING", "LSQB", "LPAR"}
-_RESERVED = {"if", "then", "else", "match", "map", "and", "or", "not", "in", "true", "false", "null"}
 
 
 @functools.cache
@@ -98,7 +98,7 @@ def describe(before: list[Mark], after: list[Mark], accepts: set[str], bad_chara
         return Finding("L0101", f"the file ends here, expected {wanted}", start=max(0, end - 1), end=end)
     help = ""
     if here.kind == "word":
-        if here.text in _RESERVED and "NAME" in accepts:
+        if here.text in RESERVED and "NAME" in accepts:
             help = f"`{here.text}` is a word of the language: choose another name"
         else:
             words = [_shown()[t].strip("`") for t in accepts if _shown().get(t, "").startswith("`")]

@@ -20,6 +20,7 @@ from lampc.ir.builtins import BUILTINS
 from lampc.ir.unit import Dataset, Mock
 
 SPLITS = ("train", "dev", "test")
+BUDGETS = ("calls", "tokens", "time", "money")
 
 
 class Split:
@@ -131,7 +132,7 @@ def optimize(
     """Declare an optimisation of `program`.
 
     Steps are `("bootstrap", {"max_bootstrapped_demos": 4})`, names, or optimizer objects. `budget` bounds
-    `calls`, `tokens` or `time` (seconds).
+    `calls`, `tokens`, `time` (seconds) or `money`.
     """
     Wish(
         program=program, steps=steps, train=train, select=select or train, metric=metric,

@@ -14,7 +14,7 @@ from typing import Any
 from lampc.frontend.python.codes import Untraceable, wrong
 from lampc.frontend.python.collect import collecting
 from lampc.frontend.python.context import Context
-from lampc.frontend.python.data import Case, Data, MetricFunction, Split, Wish, program_name, source_text
+from lampc.frontend.python.data import BUDGETS, Case, Data, MetricFunction, Split, Wish, program_name, source_text
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import Program
@@ -159,9 +159,9 @@ def _optimize(w: Wish, unit: Unit) -> Optimize:
     for split in (p["train"], p["select"]):
         if not isinstance(split, Split) or split.data not in unit.datasets:
             raise wrong("L0705", "rows are given as data.train or data.dev of a lampc.dataset(...)", w.loc)
-    unknown = [b for b in p["budget"] if b not in ("calls", "tokens", "time")]
+    unknown = [b for b in p["budget"] if b not in BUDGETS]
     if unknown:
-        raise wrong("L0705", f"there is no budget of `{unknown[0]}`; budgets bound calls, tokens and time", w.loc)
+        raise wrong("L0705", f"there is no budget of `{unknown[0]}`; budgets bound {', '.join(BUDGETS)}", w.loc)
     budget = tuple((n, float(v)) for n, v in p["budget"].items())
     name = program_name(p["program"])
     train, select = p["train"].pair(), p["select"].pair()

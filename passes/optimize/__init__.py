@@ -36,7 +36,7 @@ from lampc.passes.optimize.protocol import (
     Strategy,
 )
 from lampc.passes.optimize.random_demos import RandomDemos
-from lampc.passes.optimize.registry import OPTIMIZERS, optimizer, optimizers
+from lampc.passes.optimize.registry import OPTIMIZERS, findings, optimizer, optimizers
 
 __all__ = [
     "OPTIMIZERS",
@@ -69,6 +69,7 @@ __all__ = [
     "TracedCall",
     "TrainJob",
     "TrainResult",
+    "findings",
     "optimizer",
     "optimizers",
 ]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from lampc.ir.unit import StepFinding
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
+from lampc.passes.optimize.options import Misfit, fitted, near, options, said
 from lampc.passes.optimize.parameters import ParameterSearch
 from lampc.passes.optimize.protocol import OptimizeError, Strategy
 from lampc.passes.optimize.random_demos import RandomDemos
@@ -20,22 +20,14 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
 }
 """Strategy class by name."""
 
-_HIDDEN = ("base",)  # set by the runtime, not by source files
-
 
 def optimizer(name: str, args: Mapping[str, Any], base: Path = Path(".")) -> Strategy:
     """The strategy `name` with the given options. Raises OptimizeError naming what is unknown or mistyped."""
-    cls = OPTIMIZERS.get(name)
-    if cls is None:
-        raise OptimizeError(_unknown(f"there is no optimizer `{name}`", name, OPTIMIZERS))
-    hints = get_type_hints(cls)
-    known = [f.name for f in dataclasses.fields(cls) if f.name not in _HIDDEN]  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for key, value in args.items():
-        if key not in known:
-            raise OptimizeError(_unknown(f"{name} has no argument `{key}`", key, known))
-        values[key] = _typed(name, key, value, hints[key])
-    if "base" in hints:
+    cls, values, found = _read(name, args)
+    if cls is None or found:
+        first = found[0]
+        raise OptimizeError(f"{first.message}{'; ' if first.help else ''}{first.help}")
+    if "base" in get_type_hints(cls):
         values["base"] = base
     made: Strategy = cls(**values)
     return made
@@ -48,25 +40,38 @@ def optimizers(
     return tuple(optimizer(name, dict(args), base) for name, args in steps)
 
 
-def _unknown(what: str, name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), 1)
-    guess = f" (did you mean `{near[0]}`?)" if near else ""
-    return f"{what}{guess}; known: {', '.join(sorted(known))}"
+def findings(name: str, args: Mapping[str, Any]) -> list[StepFinding]:
+    """What is wrong with a step of an optimisation: frontends report it at its place."""
+    return _read(name, args)[2]
 
 
-def _typed(name: str, key: str, value: Any, hint: Any) -> Any:
-    """`value` for an option of type `hint`. Raises OptimizeError."""
-    if hint is int and isinstance(value, float) and value == int(value):
-        value = int(value)
-    if hint == tuple[str, ...]:
-        value = (value,) if isinstance(value, str) else tuple(value)
-    wanted = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}.get(hint)
-    ok = {
-        int: isinstance(value, int) and not isinstance(value, bool),
-        float: isinstance(value, int | float) and not isinstance(value, bool),
-        bool: isinstance(value, bool),
-        str: isinstance(value, str),
-    }.get(hint, True)
-    if not ok:
-        raise OptimizeError(f"{name}: `{key}` is {wanted}, got {value!r}")
-    return value
+def _read(name: str, args: Mapping[str, Any]) -> tuple[type[Strategy] | None, dict[str, Any], list[StepFinding]]:
+    """The class, the options as it takes them, and what is wrong."""
+    cls = OPTIMIZERS.get(name)
+    if cls is None:
+        help = near(name, OPTIMIZERS) or f"there are {', '.join(sorted(OPTIMIZERS))}"
+        return None, {}, [StepFinding("optimizer", f"there is no optimizer `{name}`", help)]
+    known = options(cls)
+    values: dict[str, Any] = {}
+    found: list[StepFinding] = []
+    for key, value in args.items():
+        if key not in known:
+            help = near(key, known) or (f"it has {', '.join(sorted(known))}" if known else "it has none")
+            found.append(StepFinding("option", f"{name} has no option `{key}`", help, key))
+            continue
+        try:
+            values[key] = fitted(value, known[key].type)
+        except Misfit as e:
+            found.append(StepFinding("value", f"{name}: `{key}` is {e.wanted}, got {_shown(value)}", e.help, key))
+    found += [
+        StepFinding("optimizer", f"{name} needs its option `{option.name}`: {said(option.type)}")
+        for option in known.values()
+        if option.required and option.name not in args
+    ]
+    return cls, values, found
+
+
+def _shown(value: Any) -> str:
+    words = {True: "true", False: "false", None: "null"}
+    text = words[value] if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,7 @@ from lampc.ir import Assignment, Module, Source, Unit, parse_module
 from lampc.ir.adapters.values import RepeatedKey, read_json
 from lampc.ir.prog import Func
 from lampc.ir.types import Scalar, Type, mismatch, spelled
+from lampc.ir.unit import StepFinding
 from lampc.runtime.cli.failure import CommandError
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def load(file: Path) -> Loaded:
         case ".lmp":
             from lampc.frontend.lmp import compile_lmp
 
-            return Loaded(compile_lmp(read_text(file), str(file)), none, file)
+            return Loaded(compile_lmp(read_text(file), str(file), _steps), none, file)
         case ".py":
             from lampc.frontend.python import load_python
 
@@ -79,6 +81,13 @@ def load(file: Path) -> Loaded:
             unit = Unit(saved.module, saved.entry or last_function(saved.module), str(file))
             return Loaded(unit, saved.assignment, file)
     raise CommandError(f"{file}: programs end in {', '.join(ENDINGS)}")
+
+
+def _steps(name: str, options: Mapping[str, Any]) -> Sequence[StepFinding]:
+    """What is wrong with a step of an optimisation; optimizers are loaded when a file has one."""
+    from lampc.passes.optimize import findings
+
+    return findings(name, options)
 
 
 def functions(module: Module) -> list[Func]:

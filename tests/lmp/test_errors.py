@@ -12,6 +12,7 @@ from lampc.frontend.lmp import compile_lmp
 from lampc.frontend.lmp.codes import CODES
 from lampc.ir import CODES as ALL_CODES
 from lampc.ir import CompileError, Source, render
+from lampc.passes.optimize import findings
 
 ERRORS = Path(__file__).parent / "errors"
 CASES = sorted(p.stem for p in ERRORS.glob("L*.lmp"))
@@ -22,7 +23,7 @@ def diagnose(name: str) -> str:
     path = Path(f"{name}.lmp")
     text = path.read_text(encoding="utf-8")
     try:
-        unit = compile_lmp(text, str(path))
+        unit = compile_lmp(text, str(path), findings)
     except CompileError as e:
         return f"{e}\n"
     return "\n\n".join(render(w, [Source(str(path), text)]) for w in unit.warnings) + "\n"

@@ -214,9 +214,9 @@ def test_names_of_source_files() -> None:
 @pytest.mark.parametrize(
     ("name", "args", "message"),
     [
-        ("bootsrap", {}, r"no optimizer `bootsrap` \(did you mean `bootstrap`\?\); known: bootstrap, instructions"),
-        ("labeled", {"kk": 1}, r"labeled has no argument `kk` \(did you mean `k`\?\); known: k, sample, seed"),
-        ("instructions", {"base": "x"}, "instructions has no argument `base`"),
+        ("bootsrap", {}, r"there is no optimizer `bootsrap`; did you mean `bootstrap`\?"),
+        ("labeled", {"kk": 1}, r"labeled has no option `kk`; did you mean `k`"),
+        ("instructions", {"base": "x"}, "instructions has no option `base`"),
         ("labeled", {"k": "four"}, "labeled: `k` is a whole number, got 'four'"),
         ("labeled", {"sample": 1}, "labeled: `sample` is true or false, got 1"),
     ],
