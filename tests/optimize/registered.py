@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment
@@ -68,6 +69,7 @@ def run(
     budget: Budget = UNLIMITED,
     start: Assignment | None = None,
     model: Any = None,
+    record: Path | None = None,
 ) -> Run:
     """Optimize a task through driver, session and prompts, on its scripted model."""
     bus, out = EventBus(), Run(OptimizeResult(Assignment()))
@@ -83,7 +85,7 @@ def run(
     with Session(model=model or BehaviourLM(task), store=store, bus=bus) as session:
         out.result = optimize(
             task.unit, session, steps=steps, train=task.train, select=task.dev, metric=build_metric("exact_match"),
-            program=task.unit.entry, budget=budget, start=start,
+            program=task.unit.entry, budget=budget, start=start, record=record,
         )  # fmt: skip
     if out.result.score_after is not None:
         out.curve.append((out.result.runs, out.result.score_after))
