@@ -18,58 +18,37 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from lampc.ir import Assignment, Demo, Obj, digest, freeze
-from lampc.passes.optimize.jobs import Job, Result, RunJob, RunResult, TracedCall
+from lampc.passes.optimize.bootstrap_options import BootstrapOptions
+from lampc.passes.optimize.jobs import TEACHER, Job, Result, RunJob, RunResult, TracedCall
 from lampc.passes.optimize.labeled import LabeledFewShot, demos_of, draw
-from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem, check_count
+from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem
 
 logger = logging.getLogger(__name__)
 
-_COUNTS = ("max_bootstrapped_demos", "max_labeled_demos", "max_errors")
-
-
 @dataclass(frozen=True)
-class BootstrapFewShot:
-    """Options as in DSPy.
-
-    A run succeeds if the metric's score is at least `metric_threshold`, or, without one, not 0. The teacher is
-    the program with `max_labeled_demos` labelled demos (never the row's own), run by `teacher_model` (a model
-    symbol) if given; with `keep_demos` it has its own demos instead. Each predictor gets up to
-    `max_bootstrapped_demos` traced demos, filled up to `max_labeled_demos` with labelled rows that were not
-    bootstrapped. `max_errors` failing runs end the search with an error, and so does a search in which every run
-    failed (0: never). `speculate` times the rows still needed are asked for at once, and more if many fail; 1 or less
-    asks for nothing that could turn out unneeded.
-    """
+class BootstrapFewShot(BootstrapOptions):
+    """Options as in DSPy, see `BootstrapOptions`."""
 
     name: ClassVar[str] = "bootstrap"
-    max_bootstrapped_demos: int = 4
-    max_labeled_demos: int = 16
-    max_rounds: int = 1
-    metric_threshold: float | None = None
-    max_errors: int = 0
-    teacher_model: str = ""
-    speculate: float = 2.0
-    seed: int = 0
-    keep_demos: bool = False
 
     def begin(self, problem: Problem) -> Bootstrap:
-        check_count(self.name, **{n: getattr(self, n) for n in _COUNTS})
-        if self.max_rounds < 1:
-            raise OptimizeError(f"{self.name}: `max_rounds` is {self.max_rounds}; at least one is needed")
-        if not problem.train:
-            raise OptimizeError(f"{self.name}: split `{problem.train_split}` has no rows to run")
-        if self.teacher_model not in ("", "main") and problem.module.lookup(self.teacher_model) is None:
-            raise OptimizeError(f"{self.name}: the program defines no model `{self.teacher_model}` for a teacher")
+        self.check(problem)
         return Bootstrap(self, problem)
 
 
 class Bootstrap:
-    """A bootstrap under way."""
+    """A bootstrap under way, over the training rows in `order` (places in the split; as they are if None)."""
 
-    def __init__(self, options: BootstrapFewShot, problem: Problem) -> None:
+    def __init__(self, options: BootstrapOptions, problem: Problem, order: Sequence[int] | None = None) -> None:
         self.options = options
         self.problem = problem
+        self.order = tuple(range(len(problem.train))) if order is None else tuple(order)
+        self._train = [problem.train[i] for i in self.order]
+        self._place = {row: place for place, row in enumerate(self.order)}
+        self._taught = problem.teacher or problem
+        self._program = TEACHER if problem.teacher is not None else ""
         self.free = {p.symbol: p for p in problem.tunable("demos")}
-        self._labeled = draw(LabeledFewShot(k=options.max_labeled_demos, seed=options.seed), problem)
+        self._labeled = draw(LabeledFewShot(k=options.max_labeled_demos, seed=options.seed), self._taught, len(self._train))
         self._asked: set[tuple[int, int]] = set()
         self._results: dict[tuple[int, int], RunResult] = {}
         self._row, self._round, self._errors, self._used = 0, 0, 0, 0
@@ -83,46 +62,53 @@ class Bootstrap:
 
     def ask(self, n: int) -> list[Job]:
         jobs: list[Job] = []
-        last = min(len(self.problem.train), self._row + self._window())
+        last = min(len(self._train), self._row + self._window())
         for row in range(self._row, last) if not self.done else ():
             attempt = self._next_attempt(row)
             if attempt is not None and len(jobs) < n:
                 self._asked.add((row, attempt))
-                jobs.append(RunJob(self.teacher(row), self.problem.train_split, row, attempt))
+                jobs.append(self._run(row, attempt))
         return jobs
 
     def tell(self, job: Job, result: Result) -> None:
         if not isinstance(job, RunJob) or not isinstance(result, RunResult):
             raise OptimizeError(f"{self.options.name} asked for runs, not for {type(job).__name__}")
-        self._results[job.row, job.rollout] = result
+        self._results[self._place[job.row], job.rollout] = result
         self._advance()
 
     def demand(self) -> Demand:
         if self.done:
             return Demand()
         wanted = self.options.max_bootstrapped_demos - len(self.bootstrapped)
-        rows = len(self.problem.train) - self._row
+        rows = len(self._train) - self._row
         return Demand(min(wanted, rows), rows * self.options.max_rounds - self._round)
 
     def teacher(self, row: int) -> Assignment:
         """The teacher that runs `row`: labelled demos or its own, none of them equal to the row itself."""
-        train, own = self.problem.train, self.problem.train[row]
+        train, own, taught = self._train, self._train[row], self._taught
+        free = taught.tunable("demos")
         if self.options.keep_demos:
             itself = Demo(freeze({**own.inputs, **own.labels}))
             demos = {
-                name: [d for d in self.problem.demos(self.problem.start, p) if d not in (itself, own.demo(p.signature))]
-                for name, p in self.free.items()
+                p.symbol: [d for d in taught.demos(taught.start, p) if d not in (itself, own.demo(p.signature))]
+                for p in free
             }
         else:
             demos = {
-                name: demos_of([train[i] for i in self._labeled[name] if train[i] != own], p.signature)
-                for name, p in self.free.items()
+                p.symbol: demos_of([train[i] for i in self._labeled[p.symbol] if train[i] != own], p.signature)
+                for p in free
             }
-        made = self.problem.with_demos(self.problem.start, demos)
+        made = taught.with_demos(taught.start, demos)
         if self.options.teacher_model:
-            models = {f"{p.symbol}.model": self.options.teacher_model for p in self.problem.predictors()}
+            models = {f"{p.symbol}.model": self.options.teacher_model for p in taught.predictors()}
             made = made.updated(**models)
         return made
+
+    def _run(self, place: int, attempt: int) -> RunJob:
+        """An attempt; those after the first are drawn at temperature 1, or they would give what the first gave."""
+        warm = 1.0 if attempt else None
+        teacher, split = self.teacher(place), self.problem.train_split
+        return RunJob(teacher, split, self.order[place], attempt, temperature=warm, program=self._program)
 
     # -- the fold -----------------------------------------------------------------------------------
 
@@ -150,7 +136,7 @@ class Bootstrap:
 
     def _advance(self) -> None:
         while not self.done:
-            if self._row == len(self.problem.train) or len(self.bootstrapped) == self.options.max_bootstrapped_demos:
+            if self._row == len(self._train) or len(self.bootstrapped) == self.options.max_bootstrapped_demos:
                 self._finish()
                 return
             result = self._results.get((self._row, self._round))
@@ -165,7 +151,7 @@ class Bootstrap:
             self._first_error = self._first_error or result.error
             if self._errors == self.options.max_errors:
                 raise OptimizeError(
-                    f"{self.options.name}: {self._errors} runs failed, the last on row {self._row} of "
+                    f"{self.options.name}: {self._errors} runs failed, the last on row {self.order[self._row]} of "
                     f"`{self.problem.train_split}`: {result.error}"
                 )
         if self._succeeded(result):
@@ -181,7 +167,7 @@ class Bootstrap:
     def _finish(self) -> None:
         """Traced demos, then labelled rows that were not bootstrapped."""
         self.done = True
-        options, train = self.options, self.problem.train
+        options, train = self.options, self._train
         if options.max_errors and self._errors and self._errors == self._used:
             raise OptimizeError(
                 f"{options.name}: every one of {self._used} runs failed; the first: {self._first_error}"

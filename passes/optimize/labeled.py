@@ -28,7 +28,7 @@ class LabeledFewShot:
         check_count(self.name, k=self.k)
         if self.k and not problem.train:
             raise OptimizeError(f"{self.name}: split `{problem.train_split}` has no rows to take demos from")
-        chosen = draw(self, problem)
+        chosen = draw(self, problem, len(problem.train))
         train = problem.train
         free = {p.symbol: p for p in problem.tunable("demos")}
         best = problem.with_demos(
@@ -37,10 +37,10 @@ class LabeledFewShot:
         return Settled(best, [Candidate(best, self.name, f"{min(self.k, len(train))} labelled demos")])
 
 
-def draw(strategy: LabeledFewShot, problem: Problem) -> dict[str, list[int]]:
-    """Indices of training rows chosen for each predictor."""
+def draw(strategy: LabeledFewShot, problem: Problem, rows: int) -> dict[str, list[int]]:
+    """Indices, out of so many rows, chosen for each predictor."""
     rng = random.Random(strategy.seed)
-    everything = range(len(problem.train))
+    everything = range(rows)
     size = min(strategy.k, len(everything))
     return {
         p.symbol: rng.sample(everything, size) if strategy.sample else list(everything[:size])
