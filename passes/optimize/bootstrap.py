@@ -25,6 +25,7 @@ from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Pro
 
 logger = logging.getLogger(__name__)
 
+
 @dataclass(frozen=True)
 class BootstrapFewShot(BootstrapOptions):
     """Options as in DSPy, see `BootstrapOptions`."""
@@ -48,7 +49,9 @@ class Bootstrap:
         self._taught = problem.teacher or problem
         self._program = TEACHER if problem.teacher is not None else ""
         self.free = {p.symbol: p for p in problem.tunable("demos")}
-        self._labeled = draw(LabeledFewShot(k=options.max_labeled_demos, seed=options.seed), self._taught, len(self._train))
+        self._labeled = draw(
+            LabeledFewShot(k=options.max_labeled_demos, seed=options.seed), self._taught, len(self._train)
+        )
         self._asked: set[tuple[int, int]] = set()
         self._results: dict[tuple[int, int], RunResult] = {}
         self._row, self._round, self._errors, self._used = 0, 0, 0, 0
