@@ -3,8 +3,11 @@
 They are handed results of runs and never run anything themselves; `lampc.runtime.driver` runs what they ask for.
 """
 
+from lampc.passes.optimize.better_together import BetterTogether
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
+from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
 from lampc.passes.optimize.compose import Compose
+from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.jobs import (
     TEACHER,
@@ -36,12 +39,15 @@ from lampc.passes.optimize.protocol import (
     Strategy,
 )
 from lampc.passes.optimize.random_demos import RandomDemos
+from lampc.passes.optimize.random_search import RandomSearch
 from lampc.passes.optimize.registry import OPTIMIZERS, findings, optimizer, optimizers
 
 __all__ = [
     "OPTIMIZERS",
     "TEACHER",
+    "BetterTogether",
     "BootstrapFewShot",
+    "BootstrapOptuna",
     "CallJob",
     "CallResult",
     "Candidate",
@@ -54,6 +60,7 @@ __all__ = [
     "Example",
     "FeedbackJob",
     "FeedbackResult",
+    "InferRules",
     "InstructionSearch",
     "Job",
     "LabeledFewShot",
@@ -62,6 +69,7 @@ __all__ = [
     "ParameterSearch",
     "Problem",
     "RandomDemos",
+    "RandomSearch",
     "Result",
     "RunJob",
     "RunResult",

@@ -7,16 +7,31 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from lampc.ir.unit import StepFinding
+from lampc.passes.optimize.better_together import BetterTogether
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
+from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
+from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
 from lampc.passes.optimize.options import Misfit, fitted, near, options, said
 from lampc.passes.optimize.parameters import ParameterSearch
 from lampc.passes.optimize.protocol import OptimizeError, Strategy
 from lampc.passes.optimize.random_demos import RandomDemos
+from lampc.passes.optimize.random_search import RandomSearch
 
 OPTIMIZERS: dict[str, type[Strategy]] = {
-    c.name: c for c in (BootstrapFewShot, InstructionSearch, LabeledFewShot, ParameterSearch, RandomDemos)
+    c.name: c
+    for c in (
+        BetterTogether,
+        BootstrapFewShot,
+        BootstrapOptuna,
+        InferRules,
+        InstructionSearch,
+        LabeledFewShot,
+        ParameterSearch,
+        RandomDemos,
+        RandomSearch,
+    )
 }
 """Strategy class by name."""
 
