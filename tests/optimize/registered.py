@@ -21,10 +21,12 @@ from tests.optimize.behaviour import LAYOUTS, BehaviourLM, Planted
 
 TUNES: dict[str, tuple[str, ...]] = {
     "bootstrap": ("demos",),
+    "bootstrap_optuna": ("demos",),
     "instructions": ("instruction",),
     "labeled": ("demos",),
     "parameters": ("layout",),
     "random": ("demos",),
+    "random_search": ("demos",),
 }
 """Which of instruction, demos and layout an optimizer changes; those not listed may change instruction and demos."""
 
@@ -35,6 +37,10 @@ UNGUIDED = ("labeled", "random")
 def options(name: str, task: Planted) -> dict[str, Any]:
     """What an optimizer must be told of a task, beside its defaults."""
     return {
+        "better_together": {
+            "strategy": "random_search -> instructions -> random_search",
+            "options": {"instructions": {"pool": task.pool()}},
+        },
         "instructions": {"pool": task.pool()},
         "parameters": {"choices": {f"{p}.layout": list(LAYOUTS) for p in task.names}},
     }.get(name, {})
