@@ -38,7 +38,7 @@ def options(name: str, task: Planted) -> dict[str, Any]:
     """What an optimizer must be told of a task, beside its defaults."""
     return {
         "better_together": {
-            "strategy": "random_search -> instructions -> random_search",
+            "strategy": "bootstrap -> instructions -> bootstrap",
             "options": {"instructions": {"pool": task.pool()}},
         },
         "instructions": {"pool": task.pool()},
