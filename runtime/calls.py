@@ -163,7 +163,7 @@ class CallDesk:
         cached = view.cached or (self.store.path is not None and view.lm is not None and view.lm.cache)
         known = self._known(name, view) if cached else None
         if known is not None:
-            self._settle(waiting, known, Usage.stored(known.prompt_tokens), ids, messages)
+            self._settle(waiting, known, Usage.stored(known.prompt_tokens, known.generated_tokens), ids, messages)
             return
         with self._lock:
             here = threading.get_ident()
@@ -354,7 +354,7 @@ class CallDesk:
         )
         for i, waiting in enumerate(call.waiting):
             # whoever else asked for the same call gets it for nothing
-            used = Usage.stored(answer.prompt_tokens) if i else usage
+            used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage
             self._settle(waiting, answer, used, call.ids, call.messages, call.number)
 
     def _keep(self, model: Model, call: ModelCall, answer: Answer) -> None:

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from lampc.ir import Assignment, Module, digest, freeze
 from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.prog import DefRetriever, DefTool, Py
 from lampc.ir.unit import Unit
+from lampc.runtime.budget import UNLIMITED, Budget, BudgetSpent, Spending
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import HostError, resolve
 from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
@@ -29,48 +29,6 @@ if TYPE_CHECKING:
 
 TRANSIENT = ("model", "host")
 """Kinds of failures that may be gone next time: such cells are run again by a later process."""
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a run may cost at most; 0 is no limit. `runs` are cells, `seconds` those of this process."""
-
-    calls: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    runs: int = 0
-
-    @staticmethod
-    def of(pairs: Iterable[tuple[str, float]]) -> Budget:
-        """From a declaration's `budget (tokens: 2M, time: 900s)`. Raises ValueError for an unknown name."""
-        names = {"calls": "calls", "tokens": "tokens", "time": "seconds", "seconds": "seconds", "runs": "runs"}
-        values: dict[str, Any] = {}
-        for name, value in pairs:
-            if name not in names:
-                raise ValueError(f"there is no budget `{name}`; known: calls, tokens, time, runs")
-            values[names[name]] = value if names[name] == "seconds" else int(value)
-        return Budget(**values)
-
-    def spent(self, usage: Usage, runs: int, seconds: float) -> str:
-        """Name of the first limit that is reached, or an empty text."""
-        reached = {
-            "calls": self.calls and usage.calls >= self.calls,
-            "tokens": self.tokens and usage.prompt_tokens + usage.generated_tokens >= self.tokens,
-            "seconds": self.seconds and seconds >= self.seconds,
-            "runs": self.runs and runs >= self.runs,
-        }
-        return next((name for name, over in reached.items() if over), "")
-
-
-UNLIMITED = Budget()
-
-
-class BudgetSpent(Exception):
-    """Raised out of a batch of runs; `limit` is the name of the limit. What is finished is kept."""
-
-    def __init__(self, limit: str) -> None:
-        super().__init__(f"the budget of {limit} is spent")
-        self.limit = limit
 
 
 class NotStored(Exception):
@@ -83,18 +41,21 @@ Heard = Callable[[Outcome], None]
 class CellTable:
     """Finished cells of one program, by key.
 
-    `usage` counts every cell that was wanted once, whichever process ran it; `fresh` and `stored` are how many
-    were run here and how many were read from the store. While `offline`, nothing is run: NotStored is raised.
+    `usage` counts every cell that was wanted once, whichever process ran it, and so does `spending`, which tables
+    of several programs may share; `fresh` and `stored` are how many were run here and how many were read from the
+    store. While `offline`, nothing is run: NotStored is raised.
     """
 
-    def __init__(self, session: Session, program: Unit | Module, entry: str | None, budget: Budget = UNLIMITED) -> None:
-        self.session, self.program, self.entry, self.budget = session, program, entry, budget
+    def __init__(
+        self, session: Session, program: Unit | Module, entry: str | None, spending: Spending | None = None
+    ) -> None:
+        self.session, self.program, self.entry = session, program, entry
+        self.spending = spending if spending is not None else Spending()
         self.module = program.module if isinstance(program, Unit) else program
         self.usage = Usage()
         self.fresh, self.stored = 0, 0
-        self.started = time.monotonic()
         self._done: dict[str, Outcome] = {}
-        self._keys: dict[tuple[Assignment, int, int], tuple[Row, str]] = {}
+        self._keys: dict[tuple[Assignment, int, int, float | None], tuple[Row, str]] = {}
         self._candidates: dict[Assignment, str] = {}
         self._program = f"{self.module.digest()} {entry or ''} {_surroundings(self.module, program, session)}"
         self.offline = False
@@ -104,10 +65,11 @@ class CellTable:
     def key(self, cell: Cell) -> str:
         """What the cell is stored under."""
         row = cell.row
-        spot = (cell.assignment, id(row), cell.rollout)  # the row is kept, so its id stays its own
+        spot = (cell.assignment, id(row), cell.rollout, cell.temperature)  # the row is kept, so its id stays its own
         if spot not in self._keys:
             parts = (self._program, self.session.seed, self.candidate(cell.assignment), row.id, cell.rollout)
-            self._keys[spot] = (row, digest((*parts, freeze(row.inputs))))
+            drawn = () if cell.temperature is None else (cell.temperature,)
+            self._keys[spot] = (row, digest((*parts, freeze(row.inputs), *drawn)))
         return self._keys[spot][1]
 
     def candidate(self, assignment: Assignment) -> str:
@@ -121,7 +83,9 @@ class CellTable:
 
     def _parameters(self, bound: Bound) -> tuple[Any, ...]:
         model = self.session.models.get(bound.model, self.module)
-        numerics = model.target.info.digest, model.mode, model.structured
+        numerics = [model.target.info.digest, model.mode, model.structured]
+        if model.defaults or model.extra:  # how an LM object draws
+            numerics += [repr(sorted(model.defaults.items())), model.extra]
         return (bound.name, bound.instruction, bound.demos, bound.layout, *numerics)
 
     # -- running ------------------------------------------------------------------------------------
@@ -170,9 +134,7 @@ class CellTable:
         self.usage += outcome.usage
         if heard is not None:
             heard(outcome)
-        limit = self.budget.spent(self.usage, len(self._done), time.monotonic() - self.started)
-        if limit:
-            raise BudgetSpent(limit)
+        self.spending.add(outcome.usage, runs=1)
 
     @property
     def cells(self) -> int:
@@ -217,7 +179,8 @@ def _record(outcome: Outcome) -> dict[str, Any]:
     return {
         "value": outcome.value,
         "error": [error.message, error.where, error.row, error.kind] if error else None,
-        "trace": [[t.predictor, t.inputs, t.outputs, t.text, t.where] for t in outcome.trace],
+        "trace": [_step(t) for t in outcome.trace],
+        **({"unread": _step(outcome.unread)} if outcome.unread is not None else {}),
         "usage": [getattr(outcome.usage, name) for name in _KEPT],
     }
 
@@ -230,4 +193,12 @@ def _from_record(cell: Cell, record: dict[str, Any]) -> Outcome:
         error,
         [TraceStep(*t) for t in record["trace"]],
         Usage(**dict(zip(_KEPT, record["usage"], strict=False))),
+        TraceStep(*record["unread"]) if record.get("unread") else None,
     )
+
+
+def _step(step: TraceStep) -> list[Any]:
+    return [step.predictor, step.inputs, step.outputs, step.text, step.where]
+
+
+__all__ = ["TRANSIENT", "UNLIMITED", "Budget", "BudgetSpent", "CellTable", "NotStored", "Spending"]

@@ -13,12 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Assignment, DemoSet, Draw, Key, Obj, digest, freeze, thaw
-from lampc.ir.adapters import Bound
+from lampc.ir import Assignment, digest, freeze
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
-    CallJob,
-    CallResult,
+    TEACHER,
     Candidate,
     Compose,
     EvaluateJob,
@@ -29,12 +27,9 @@ from lampc.passes.optimize import (
     Problem,
     Result,
     RunJob,
-    RunResult,
     Strategy,
-    TracedCall,
 )
-from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, CellTable, NotStored
-from lampc.runtime.evaluate import score_outcomes
+from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spending
 from lampc.runtime.journal import (
     STOPPED,
     UNFINISHED,
@@ -45,8 +40,8 @@ from lampc.runtime.journal import (
 )
 from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored
-from lampc.runtime.rounds import read_calls
-from lampc.runtime.types import Cell, Outcome, Row, RowError, Usage
+from lampc.runtime.perform import Performer, Program
+from lampc.runtime.types import Row, Usage
 
 if TYPE_CHECKING:
     from lampc.runtime.session import Session
@@ -55,7 +50,6 @@ ASK = 4096
 """Most jobs asked for at a time."""
 
 
-_PROPOSER = "optimizer"
 _MENDABLE = ("parse", "assert")
 """Kinds of failures that other demos or instructions may do away with."""
 
@@ -88,16 +82,23 @@ def optimize(
     record: Path | None = None,
     strict: bool = False,
     whole: bool = False,
+    teacher: Program | None = None,
+    embedders: Mapping[str, Any] | None = None,
 ) -> OptimizeResult:
     """Run `steps` one after another, starting from `start`; the best candidate on `select` is the result.
 
     What is finished is in `session.store` at once: the same call made again goes on where a killed process was,
     and gives the same result. `record` is where a readable `run.json` is kept. With `strict` a metric that
-    raises ends the run. With `whole`, predictors that the program does not reach get parameters too. Raises
+    raises ends the run. With `whole`, predictors that the program does not reach get parameters too. `teacher` is
+    what jobs run that ask for one, `embedders` what gives vectors, by name. Raises
     OptimizeError, MetricError if `strict`, Interrupted, and the session's errors.
     """
     problem = problem_of(unit, train, select, program, start, whole)
-    run = _Run(unit, session, problem, {"train": train, "dev": select}, metric, budget, strict)
+    if teacher is not None:
+        taught = problem_of(teacher.unit, train, select, teacher.entry, None, whole)
+        problem = replace(problem, teacher=taught)
+    student = Program(unit, session, metric, problem.entry)
+    run = _Run(student, teacher, problem, {"train": train, "dev": select}, budget, strict, embedders)
     journal = Journal(session.store, run.identity(steps), run.about(steps), record)
     known = journal.finished()
     if known is not None:
@@ -110,7 +111,7 @@ def optimize(
         journal.note(UNFINISHED, **run.facts())
         where = session.store.path or "memory"
         raise Interrupted(
-            f"interrupted: {run.table.cells} finished runs are kept in {where}; the same command goes on from there"
+            f"interrupted: {run.spending.runs} finished runs are kept in {where}; the same command goes on from there"
         ) from None
     facts = run.facts()
     if run.stopped:
@@ -125,22 +126,24 @@ class _Run:
 
     def __init__(
         self,
-        unit: Unit,
-        session: Session,
+        student: Program,
+        teacher: Program | None,
         problem: Problem,
         splits: Mapping[str, Sequence[Row]],
-        metric: RowMetric,
         budget: Budget,
         strict: bool,
+        embedders: Mapping[str, Any] | None,
     ) -> None:
-        self.unit, self.session, self.problem, self.splits = unit, session, problem, splits
-        self.metric, self.strict = metric, strict
-        self.table = CellTable(session, unit, problem.entry, budget)
+        self.session, self.problem, self.splits = student.session, problem, splits
+        self.student, self.teacher = student, teacher
+        self.spending = Spending(budget)
+        self.performer = Performer(student, teacher, splits, self.spending, embedders, strict)
+        self.table, self.errors = self.performer.table, self.performer.errors
         self.scores: dict[str, tuple[Candidate, float]] = {}
         self.history: list[Candidate] = []
         self.best: tuple[Assignment, float | None] = (problem.start, None)
         self.before: float | None = None
-        self.errors: dict[str, RowError] = {}
+        self.embedders = {n: str(getattr(e, "identity", "")) for n, e in (embedders or {}).items()}
         self.stopped = ""
         self.seconds = 0.0
         self._started = time.monotonic()
@@ -150,16 +153,22 @@ class _Run:
     def about(self, steps: Sequence[Strategy]) -> dict[str, Any]:
         data = {name: digest(freeze([[r.id, r.inputs, r.labels] for r in rows])) for name, rows in self.splits.items()}
         return {
-            "program": self.problem.entry or self.unit.entry,
-            "module": self.unit.module.digest(),
+            "program": self.problem.entry or self.student.unit.entry,
+            "module": self.student.unit.module.digest(),
             "candidate": self.table.candidate(self.problem.start),
             "data": data,
-            "metric": self.metric.identity or self.metric.name,
+            "metric": _identity(self.student.metric),
             "steps": [f"{s.name}: {s!r}" for s in steps],
             "pools": digest(freeze([_pool_text(s, self.problem) for s in steps])),
             "seed": self.session.seed,
             **({"whole": True} if self.problem.whole else {}),
+            **({} if self.teacher is None else {"teacher": self._taught_by(self.teacher)}),
+            **({} if not self.embedders else {"embedders": self.embedders}),
         }
+
+    def _taught_by(self, teacher: Program) -> list[str]:
+        table = self.performer.tables[TEACHER]
+        return [teacher.unit.module.digest(), table.candidate(Assignment()), _identity(teacher.metric)]
 
     def identity(self, steps: Sequence[Strategy]) -> str:
         """Everything that the result depends on."""
@@ -167,10 +176,8 @@ class _Run:
 
     def replay(self, strategy: Compose) -> None:
         """Read the cells of a finished run back into the table, as far as the store has them all."""
-        self.table.offline = True
-        with contextlib.suppress(NotStored, OptimizeError, MetricError):
+        with self.performer.offline(), contextlib.suppress(NotStored, OptimizeError, MetricError):
             self.go(strategy)
-        self.table.offline = False
 
     # -- the loop -----------------------------------------------------------------------------------
 
@@ -223,93 +230,28 @@ class _Run:
 
     def _perform(self, jobs: Sequence[Job]) -> list[Result]:
         """Results of jobs, in their order; every cell they need is finished first, all in one batch."""
-        plans = [self._cells(job) for job in jobs]
         label = ", ".join(dict.fromkeys(_label(job) for job in jobs))
-        cells = list({self.table.key(c): c for plan in plans for c in plan}.values())
-        done = sum(self.table.get(c) is not None for c in cells)
-        name = f"{label} {self.table.cells}"
-        self.session.bus.emit("job.start", job=name, label=label, rows=len(cells))
+        name, wanted = f"{label} {self.spending.runs}", sum(len(j.rows) for j in jobs if isinstance(j, EvaluateJob))
+        wanted += sum(isinstance(j, RunJob) for j in jobs)
+        self.session.bus.emit("job.start", job=name, label=label, rows=wanted)
 
-        def heard(outcome: Outcome) -> None:
-            nonlocal done
-            done += 1
-            u = self.table.usage
-            best = {} if self.best[1] is None else {"best": self.best[1]}
+        def tell(done: int, total: int) -> None:
+            u, best = self.spending.usage, {} if self.best[1] is None else {"best": self.best[1]}
             tokens = u.prompt_tokens + u.generated_tokens
-            if self.table.offline:
-                return
-            self.session.bus.emit("progress", label=label, done=done, total=len(cells), tokens=tokens, **best)
+            self.session.bus.emit("progress", label=label, done=done, total=total, tokens=tokens, **best)
 
-        stop: BudgetSpent | None = None
-        try:
-            self.table.run(cells, heard)
-        except BudgetSpent as e:
-            stop = e
-        wanted = [job for job in jobs if isinstance(job, CallJob)] if stop is None else []
-        proposals = iter(self._proposals(wanted))
-        results: list[Result] = []
-        found = [self._finished(plan) for plan in plans]
-        asked = [(o, isinstance(j, RunJob) and j.traced) for j, os in zip(jobs, found, strict=True) for o in os or ()]
-        scores = iter(score_outcomes(self.session, self.metric, asked))
-        for job, outcomes in zip(jobs, found, strict=True):
-            if isinstance(job, CallJob):
-                results += [next(proposals)] if wanted else []
-            elif outcomes is not None and isinstance(job, EvaluateJob | RunJob):
-                results.append(self._result(job, outcomes, [next(scores) for _ in outcomes]))
+        results = self.performer.perform(jobs, tell)
+        for job, result in zip(jobs, results, strict=True):
+            if isinstance(job, EvaluateJob) and isinstance(result, EvaluateResult):
+                whole = len(job.rows) == self.problem.select_size and job.split == self.problem.select_split
+                if whole and (self.best[1] is None or result.mean > self.best[1]):
+                    self.best = (job.assignment, result.mean)
         self.session.bus.emit("job.end", job=name, label=label)
-        if stop is not None:
-            raise stop
-        return results
-
-    def _cells(self, job: Job) -> list[Cell]:
-        match job:
-            case EvaluateJob(assignment, split, rows):
-                return [Cell(self.splits[split][i], assignment) for i in rows]
-            case RunJob(assignment, split, row, rollout):
-                return [Cell(self.splits[split][row], assignment, rollout)]
-            case CallJob():
-                return []
-        raise OptimizeError(f"the driver cannot do a {type(job).__name__} yet")
-
-    def _finished(self, plan: Sequence[Cell]) -> list[Outcome] | None:
-        """The outcomes of a job's cells; None if one is missing, which is so only when the budget is spent."""
-        outcomes = [self.table.get(c) for c in plan]
-        finished = [o for o in outcomes if o is not None]
-        return finished if len(finished) == len(outcomes) else None
-
-    def _result(
-        self,
-        job: EvaluateJob | RunJob,
-        outcomes: Sequence[Outcome],
-        scored: Sequence[tuple[float, RowError | None]],
-    ) -> Result:
-        for outcome, (_, error) in zip(outcomes, scored, strict=True):
-            if error is not None:
-                self.errors.setdefault(self.table.key(outcome.cell), error)
-                if self.strict and error.kind == "metric":
-                    raise MetricError(error.message, error.row)
-        if isinstance(job, RunJob):
-            (outcome,), ((score, error),) = outcomes, scored
-            trace = tuple(TracedCall(t.predictor, freeze(t.inputs), freeze(t.outputs)) for t in outcome.trace)
-            return RunResult(score, trace, str(error) if error else None)
-        result = EvaluateResult(tuple(s for s, _ in scored), sum(e is not None for _, e in scored))
-        if len(job.rows) == self.problem.select_size and (self.best[1] is None or result.mean > self.best[1]):
-            self.best = (job.assignment, result.mean)
-        return result
-
-    def _proposals(self, jobs: Sequence[CallJob]) -> list[CallResult]:
-        """Answers to calls outside of the program, made together; finished ones are in the store."""
-        calls = []
-        for job in jobs:
-            key = digest((job.signature, job.inputs, job.sampling, job.layout))
-            bound = Bound(_PROPOSER, job.signature, job.signature.instruction, DemoSet(), job.layout, job.model)
-            draw = Draw(self.session.seed, Key((_PROPOSER, key)), (), "", job.number)
-            calls.append((bound, thaw(job.inputs), job.sampling, draw))
-        results = []
-        for found in read_calls(self.session, calls):
-            outputs = freeze(found.outputs) if found.error is None else Obj()
-            results.append(CallResult(outputs, found.text, str(found.error) if found.error is not None else None))
-        return results
+        if self.performer.stopped:
+            raise BudgetSpent(self.performer.stopped)
+        finished = [r for r in results if r is not None]
+        assert len(finished) == len(jobs)
+        return finished
 
     # -- accounts -----------------------------------------------------------------------------------
 
@@ -323,7 +265,7 @@ class _Run:
         return out
 
     def usage(self) -> Usage:
-        return replace(self.table.usage, seconds=round(self.seconds, 3))
+        return replace(self.spending.usage, seconds=round(self.seconds, 3))
 
     def facts(self) -> dict[str, Any]:
         return {
@@ -331,7 +273,7 @@ class _Run:
             "score_after": self.best[1],
             "assignment": assignment_text(self.best[0]),
             "history": history_record(self.history),
-            "runs": self.table.cells,
+            "runs": self.spending.runs,
             "errors": len(self.errors),
             "failures": [str(e) for e in list(self.errors.values())[:20]],
             "usage": usage_record(self.usage()),
@@ -345,14 +287,18 @@ class _Run:
             self.best[1],
             self.history,
             self.usage(),
-            self.table.cells,
-            self.table.fresh,
+            self.spending.runs,
+            sum(t.fresh for t in self.performer.tables.values()),
             len(self.errors),
             self.seconds,
             self.stopped,
             False,
             self.table,
         )
+
+
+def _identity(metric: RowMetric) -> str:
+    return metric.identity or metric.name
 
 
 def _pool_text(strategy: Strategy, problem: Problem) -> Any:
@@ -365,4 +311,14 @@ def _pool_text(strategy: Strategy, problem: Problem) -> Any:
 
 
 def _label(job: Job) -> str:
-    return {"EvaluateJob": "scoring candidates", "RunJob": "collecting traces"}.get(type(job).__name__, "proposing")
+    return _LABELS[type(job).__name__]
+
+
+_LABELS = {
+    "EvaluateJob": "scoring candidates",
+    "RunJob": "collecting traces",
+    "FeedbackJob": "asking for feedback",
+    "CallJob": "proposing",
+    "EmbedJob": "embedding",
+    "TrainJob": "training",
+}

@@ -14,6 +14,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import digest
+from lampc.ir.adapters import ParseFailure
 from lampc.ir.errors import LMError
 from lampc.ir.settings import settings
 from lampc.ir.unit import Unit
@@ -109,14 +110,18 @@ class EagerRun:
         journal = None
         if self.store is not None and self.store.path is not None:  # a run that cannot be resumed calls its tools
             parts = [self.identity, self.seed, digest(cell.assignment), cell.row.id, cell.rollout]
+            parts += [] if cell.temperature is None else [cell.temperature]
             journal = ToolJournal(self.store, parts)
-        return Book(self.seed, cell.row.id, cell.rollout, cell.assignment, journal)
+        return Book(self.seed, cell.row.id, cell.rollout, cell.assignment, cell.temperature, journal)
 
     def _end(self, strand: Strand, outcome: Outcome) -> None:
         outcome.trace, outcome.usage = strand.steps, strand.book.usage
         row = outcome.cell.row.id
         if strand.error is not None:
             outcome.error, outcome.exception = row_error(strand.error, row), strand.error
+            unread = strand.book.unread
+            if unread is not None and unread[0] in (strand.error, strand.error.__cause__):
+                outcome.unread = unread[1]
             return
         why = unwritable_output(strand.value)
         if why:
@@ -134,6 +139,8 @@ def row_error(error: Exception, row: str) -> RowError:
         return RowError(str(error), where, row, "model")
     if isinstance(error, RetrieverError):
         return RowError(str(error), where, row, "host")
+    if isinstance(error, ParseFailure):  # of an adapter of the user's
+        return RowError(f"{type(error).__name__}: {error}", where, row, "parse", error.text)
     return RowError(f"{type(error).__name__}: {error}", where, row, "host")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from lampc.ir import Assignment, Module
 from lampc.ir.unit import Unit
-from lampc.runtime.metrics import MetricError, RowMetric
+from lampc.runtime.metrics import Judgement, MetricError, RowMetric
 from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
 
 if TYPE_CHECKING:
@@ -75,48 +75,62 @@ def score_outcome(
     metric: RowMetric, outcome: Outcome, *, traced: bool = False, failure_score: float = 0.0
 ) -> tuple[float, RowError | None]:
     """Score of an outcome, and why it is a failure, if it is one. With `traced` the metric sees the trace."""
+    said, error = judge_outcome(metric, outcome, TRACED if traced else UNTRACED, failure_score)
+    return said.score, error
+
+
+UNTRACED, TRACED = -2, -1
+"""What a metric is asked about: the outcome alone, the outcome with its trace; from 0 on a call, by its place there."""
+
+
+def judge_outcome(
+    metric: RowMetric, outcome: Outcome, about: int = UNTRACED, failure_score: float = 0.0
+) -> tuple[Judgement, RowError | None]:
+    """All that the metric says of an outcome, and why it is a failure, if it is one."""
     row = outcome.cell.row
     if outcome.error is not None or outcome.value is None:
-        return failure_score, outcome.error or RowError("no value", row=row.id)
-    trace: list[TraceStep] | None = outcome.trace if traced else None
+        return Judgement(failure_score), outcome.error or RowError("no value", row=row.id)
     try:
-        return metric(row, outcome.value, trace), None
+        if about >= 0:
+            return metric.judge_call(row, outcome.value, outcome.trace, about), None
+        trace: list[TraceStep] | None = outcome.trace if about == TRACED else None
+        return metric.judge(row, outcome.value, trace), None
     except MetricError as e:
         where = f"{row.path}:{row.line}" if row.path else ""
-        return failure_score, RowError(str(e), where, row.id, "metric")
+        return Judgement(failure_score), RowError(str(e), where, row.id, "metric")
 
 
-def score_outcomes(
-    session: Session, metric: RowMetric, asked: Sequence[tuple[Outcome, bool]]
-) -> list[tuple[float, RowError | None]]:
-    """Scores of (outcome, whether the metric sees its trace) pairs, as `score_outcome` gives them.
+Asked = tuple[RowMetric, Outcome, int]
+"""A metric, an outcome, and what about it."""
 
-    From the first one on whose metric asks a model, all are scored together, their calls fused.
+
+def judge_outcomes(session: Session, asked: Sequence[Asked]) -> list[tuple[Judgement, RowError | None]]:
+    """What metrics say, as `judge_outcome` gives it.
+
+    From the first one on whose metric asks a model, all are judged together, their calls fused.
     """
     from lampc.runtime.evaluation.watch import AsksModel, watched
 
-    out: list[tuple[float, RowError | None]] = []
-    for outcome, traced in asked:
+    out: list[tuple[Judgement, RowError | None]] = []
+    for item in asked:
         try:
             with watched():
-                out.append(score_outcome(metric, outcome, traced=traced))
+                out.append(judge_outcome(*item))
         except AsksModel:
             break
-    return out + _judged(session, metric, asked[len(out) :]) if len(out) < len(asked) else out
+    return out + _judged(session, asked[len(out) :]) if len(out) < len(asked) else out
 
 
-def _judged(
-    session: Session, metric: RowMetric, asked: Sequence[tuple[Outcome, bool]]
-) -> list[tuple[float, RowError | None]]:
+def _judged(session: Session, asked: Sequence[Asked]) -> list[tuple[Judgement, RowError | None]]:
     from lampc.runtime.eager import SessionCompleter
     from lampc.runtime.strands import Book, Weaver
 
     weaver = Weaver(SessionCompleter(session))
     strands = []
-    for i, (outcome, traced) in enumerate(asked):
-        piece = functools.partial(score_outcome, metric, outcome, traced=traced)
-        cell = outcome.cell
-        strands.append(weaver.spawn(piece, Book(session.seed, cell.row.id, cell.rollout), i, ("metric",)))
+    for i, item in enumerate(asked):
+        cell = item[1].cell
+        book = Book(session.seed, cell.row.id, cell.rollout)
+        strands.append(weaver.spawn(functools.partial(judge_outcome, *item), book, i, ("metric",)))
     weaver.run(lambda: False, lambda _: None)
     for strand in strands:
         if strand.error is not None:

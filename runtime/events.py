@@ -46,6 +46,7 @@ _USAGE: dict[str, type | tuple[type, ...]] = {
     "stored_tokens": int,
     "generated_tokens": int,
     "forced_tokens": int,
+    "stored_generated": int,
     "seconds": Number,
 }
 

@@ -20,7 +20,7 @@ from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
-from lampc.runtime.failures import RowFailure, unwritable_output
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
 from lampc.runtime.interp import HostCall, arguments, entry_function, found, host_call, lookup_of
 from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
@@ -109,6 +109,7 @@ class Executor(LMCalls):
             if scope.outer is None:
                 scope.task.outcome.error = failure.row_error(scope.task.cell.row.id)
                 scope.task.outcome.exception = failure.__cause__ or failure
+                scope.task.outcome.unread = failure.step() if isinstance(failure, UnreadableAnswer) else None
 
     def _settle(self, scope: Scope) -> None:
         """End a failed scope once nothing of it is under way, so that usage is whole."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import adapter_name
 from lampc.ir.adapters.values import unwritable
-from lampc.runtime.types import RowError
+from lampc.runtime.types import RowError, TraceStep
 
 if TYPE_CHECKING:
     from lampc.ir import Op
@@ -34,13 +34,22 @@ class RowFailure(Exception):
 
 
 class UnreadableAnswer(RowFailure, ParseFailure):
-    """A model's answer to the call `bound` could not be read in the layout `layout`; `text` is all that it wrote."""
+    """A model's answer to the call `bound` could not be read in the layout `layout`; `text` is all that it wrote,
+    `inputs` what it was asked with."""
 
-    def __init__(self, bound: Bound, layout: str, failure: ParseFailure, op: Op | None = None) -> None:
+    def __init__(
+        self, bound: Bound, layout: str, failure: ParseFailure, inputs: Mapping[str, Any], op: Op | None = None
+    ) -> None:
         message = f"{bound.name}: {failure}; the model wrote {failure.text[:200]!r}"
         ParseFailure.__init__(self, message, failure.text, failure.partial, adapter_name=adapter_name(layout))
         self.signature, self.predictor = bound.signature, bound.name
         self.message, self.op, self.kind = message, op, "parse"
+        self.inputs = dict(inputs)
+
+    def step(self) -> TraceStep:
+        """The call as a step of a trace, without outputs."""
+        span = self.op.loc.origin() if self.op is not None else None
+        return TraceStep(self.predictor, self.inputs, {}, self.text, str(span or ""))
 
 
 def unwritable_output(value: Mapping[str, Any], *, objects: bool = False) -> str | None:

@@ -191,7 +191,7 @@ class _Run:
         except RowFailure:
             raise
         except ParseFailure as e:
-            raise UnreadableAnswer(bound, bound.layout, e) from e
+            raise UnreadableAnswer(bound, bound.layout, e, inputs) from e
         if self.trace is not None:
             self.trace.append(TraceStep(bound.name, inputs, dict(outputs), text, str(op.loc.origin() or "")))
         return dict(outputs)

@@ -20,7 +20,7 @@ from lampc.runtime.client import Deliver
 from lampc.runtime.compile import Executable
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
 from lampc.runtime.models import Answer
-from lampc.runtime.modelview import ModelView
+from lampc.runtime.modelview import ModelView, at_temperature
 from lampc.runtime.types import TraceStep, Usage
 
 _TEXTS = 1 << 14
@@ -87,7 +87,7 @@ class LMCalls:
         model = context.model.asking(bound.layout, bound.signature)
         block.scope.pending += 1
         self.services.desk.request(
-            model, op.sampling, self._draw(block, op.key), deliver,
+            model, _sampling(block, op.sampling), self._draw(block, op.key), deliver,
             ids=context.ids, node=op.predictor.name, cell=block.task.number,
         )  # fmt: skip
 
@@ -119,7 +119,7 @@ class LMCalls:
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         block.scope.pending += 1
         draw = self._draw(block, op.key)
-        self._send(model, turns, op.sampling, draw, deliver, op.predictor.name, block.task.number)
+        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.task.number)
 
     def _send(
         self,
@@ -175,7 +175,8 @@ class LMCalls:
     ) -> None:
         """The round that follows, if there is one; it draws as the call did whose answer could not be read."""
         asker = op.text.defining_op()
-        unreadable = UnreadableAnswer(rounds[0].bound, rounds[-1].bound.layout, failure, op)
+        given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
+        unreadable = UnreadableAnswer(rounds[0].bound, rounds[-1].bound.layout, failure, given, op)
         model_of = self.services.model
         following = next_round(rounds[0].bound, rounds, failure, lambda name: model_of(name).target.quote)
         if following is None or not isinstance(asker, RequestOp | Generate):
@@ -201,7 +202,12 @@ class LMCalls:
         draw = again(self._draw(block, asker.key), len(rounds))
         b = following.bound
         model = model_of(b.model).asking(b.layout, b.signature)
-        self._send(model, following.turns, asker.sampling, draw, deliver, op.predictor.name, block.task.number)
+        sampling = _sampling(block, asker.sampling)
+        self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.task.number)
+
+
+def _sampling(block: Block, sampling: Sampling) -> Sampling:
+    return at_temperature(sampling, block.task.cell.temperature)
 
 
 def _predictor_of(op: Extend, exe: Executable) -> str:

@@ -35,6 +35,14 @@ def with_defaults(wanted: Sampling, defaults: Mapping[str, Any]) -> Sampling:
     return replace(wanted, **changes) if changes else wanted
 
 
+def at_temperature(sampling: Sampling, temperature: float | None) -> Sampling:
+    """The sampling of a call in a run at a temperature, which goes before the call's and its model's own."""
+    if temperature is None:
+        return sampling
+    firm = tuple(n for n in sampling.firm if n not in ("temperature", SPREAD))
+    return replace(sampling, temperature=temperature, firm=(*firm, "temperature"))
+
+
 class ModelView:
     """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
     the endpoint with every call, `grammar` to an engine of ours. With `cached` False calls are neither looked up nor

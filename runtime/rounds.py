@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from lampc.ir import Draw, Sampling
+from lampc.ir import Draw, Module, Sampling
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.bind import call_sampling
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
@@ -48,15 +48,16 @@ def read_calls(
     calls: Sequence[PredictorCall],
     written: Sequence[Messages | None] = (),
     awaiters: Sequence[Awaiter | None] = (),
+    module: Module | None = None,
 ) -> list[Reading]:
     """Make calls together and read their answers; readings in the order of the calls, failures inside them. What of
     `written` is not None is sent in the place of what the layout writes, and its answer is not read; `awaiters` are
-    the tasks that await."""
+    the tasks that await. Models are those that `module` means by their names."""
     out = [Reading() for _ in calls]
     rounds: list[list[Round]] = []
     for i, (reading, (bound, inputs, _, _)) in enumerate(zip(out, calls, strict=True)):
         try:
-            target, messages = session.models.get(bound.model).target, written[i] if written else None
+            target, messages = session.models.get(bound.model, module).target, written[i] if written else None
             if messages is None:
                 rounds.append([first_round(bound, inputs, target.quote)])
             else:
@@ -67,8 +68,9 @@ def read_calls(
     open_ = [i for i, r in enumerate(rounds) if r]
     while open_:
         asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1, awaiters[i] if awaiters else None) for i in open_]
-        answers = _ask(session, asked)
-        open_ = [i for i, a in zip(open_, answers, strict=True) if _settle(session, out[i], calls[i], rounds[i], *a)]
+        answers = _ask(session, asked, module)
+        more = [_settle(session, out[i], calls[i], rounds[i], *a, module) for i, a in zip(open_, answers, strict=True)]
+        open_ = [i for i, go_on in zip(open_, more, strict=True) if go_on]
     return out
 
 
@@ -79,12 +81,12 @@ def _turns(messages: Messages, target: Target) -> list[tuple[str, str]]:
 
 
 def _ask(
-    session: Session, asked: Sequence[tuple[Round, PredictorCall, int, Awaiter | None]]
+    session: Session, asked: Sequence[tuple[Round, PredictorCall, int, Awaiter | None]], module: Module | None
 ) -> list[tuple[Answer, Usage]]:
     answers: list[tuple[Answer, Usage] | None] = [None] * len(asked)
     with Client(session.desk) as client:
         for i, (round_, (bound, _, sampling, draw), n, awaiter) in enumerate(asked):
-            model = session.models.get(round_.bound.model).asking(round_.bound.layout, round_.bound.signature)
+            model = session.models.get(round_.bound.model, module).asking(round_.bound.layout, round_.bound.signature)
             drawn = call_sampling(bound.signature, sampling)
             session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name, awaiter)
         client.finish()
@@ -92,7 +94,13 @@ def _ask(
 
 
 def _settle(
-    session: Session, reading: Reading, call: PredictorCall, rounds: list[Round], answer: Answer, usage: Usage
+    session: Session,
+    reading: Reading,
+    call: PredictorCall,
+    rounds: list[Round],
+    answer: Answer,
+    usage: Usage,
+    module: Module | None,
 ) -> bool:
     """Take an answer in; whether there is one more round."""
     bound = call[0]
@@ -106,8 +114,8 @@ def _settle(
         reading.outputs = rounds[-1].read(answer.text)
         return False
     except ParseFailure as e:
-        reading.error = UnreadableAnswer(bound, rounds[-1].bound.layout, e)
-        following = next_round(bound, rounds, e, lambda name: session.models.get(name).target.quote)
+        reading.error = UnreadableAnswer(bound, rounds[-1].bound.layout, e, call[1])
+        following = next_round(bound, rounds, e, lambda name: session.models.get(name, module).target.quote)
         if following is not None:
             rounds.append(following)
         return following is not None

@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Protocol
 from greenlet import GreenletExit, getcurrent, greenlet
 
 from lampc.ir import Assignment, Draw, Key, Sampling, thaw
-from lampc.ir.adapters import Bound
+from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
 from lampc.ir.runner import Choose, NoSession, Spoken, current_runner
 from lampc.ir.settings import settings
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.making import Awaiter
+from lampc.runtime.modelview import at_temperature
 from lampc.runtime.places import user_line_here
 from lampc.runtime.tool_journal import ToolJournal
 from lampc.runtime.types import TraceStep, Usage
@@ -92,15 +93,18 @@ class Completer(Protocol):
 
 @dataclass(slots=True)
 class Book:
-    """What the strands of one row share: where its draws come from, its candidate, what it used, its tool journal."""
+    """What the strands of one row share: where its draws come from, its candidate and temperature, what it used, its
+    tool journal. `unread` is the last answer that could not be read, as a step without outputs, with the exception."""
 
     seed: int = 0
     row: str = ""
     rollout: int = 0
     assignment: Assignment = Assignment()
+    temperature: float | None = None
     tools: ToolJournal | None = None
     usage: Usage = Usage()
     counts: Counter[tuple[tuple[str, ...], str]] = field(default_factory=Counter)
+    unread: tuple[Exception, TraceStep] | None = None
 
     def count(self, scope: tuple[str, ...], what: str) -> int:
         """How often `what` was asked in `scope` before."""
@@ -216,14 +220,19 @@ class Strand:
         book, site = self.book, key.path[-1]
         spot = Key((*self.scope, f"{site}#{book.count(self.scope, site)}"))
         draws = [Draw(book.seed, spot, (i,) if n > 1 else (), book.row, book.rollout) for i in range(n)]
+        sampling = at_temperature(sampling, book.temperature)
         self.calls = calls_of(bound, dict(inputs), sampling, draws, spoken)
         answers: list[EagerAnswer] = self._suspend()
         out = []
         for a in answers:
             book.usage += a.usage
-            if a.error is not None:
-                raise a.error
-            outputs = dict(a.outputs) if spoken is None else spoken.read(a.text)
+            try:
+                if a.error is not None:
+                    raise a.error
+                outputs = dict(a.outputs) if spoken is None else spoken.read(a.text)
+            except ParseFailure as e:
+                book.unread = e, TraceStep(bound.name, dict(inputs), {}, a.text, where)
+                raise
             self.steps.append(TraceStep(bound.name, dict(inputs), dict(outputs), a.text, where))
             out.append((outputs, a.text))
         return out

@@ -21,19 +21,21 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """One run wanted: a row under a candidate. `rollout` makes further draws of the same cell differ."""
+    """One run wanted: a row under a candidate. `rollout` makes further draws of the same cell differ; a `temperature`
+    stands in the place of that of all its calls."""
 
     row: Row
     assignment: Assignment = Assignment()
     rollout: int = 0
+    temperature: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Counts of a run. `prompt_tokens` were asked for; of these `computed_tokens` were run through the model,
     `cached_tokens` reused, and `stored_tokens` are those of `stored_calls`, which an earlier or equal call answered
-    and which cost nothing. Of the generated tokens `forced_tokens` were those that a grammar left no choice about: they
-    took no step of their own."""
+    and which cost nothing; `stored_generated` are the tokens of those answers. Of the generated tokens `forced_tokens`
+    were those that a grammar left no choice about: they took no step of their own."""
 
     calls: int = 0
     stored_calls: int = 0
@@ -44,11 +46,17 @@ class Usage:
     stored_tokens: int = 0
     seconds: float = 0.0
     forced_tokens: int = 0
+    stored_generated: int = 0
 
     @staticmethod
-    def stored(prompt_tokens: int) -> Usage:
+    def stored(prompt_tokens: int, generated_tokens: int = 0) -> Usage:
         """Of one call that was answered without a model."""
-        return Usage(1, 1, prompt_tokens, stored_tokens=prompt_tokens)
+        return Usage(1, 1, prompt_tokens, stored_tokens=prompt_tokens, stored_generated=generated_tokens)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all prompts and answers, whoever computed them: the same for equal calls."""
+        return self.prompt_tokens + self.generated_tokens + self.stored_generated
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(  # written out: this is done several times a call
@@ -61,6 +69,7 @@ class Usage:
             self.stored_tokens + other.stored_tokens,
             self.seconds + other.seconds,
             self.forced_tokens + other.forced_tokens,
+            self.stored_generated + other.stored_generated,
         )
 
     def __sub__(self, other: Usage) -> Usage:
@@ -96,12 +105,13 @@ class RowError:
 
 @dataclass(slots=True)
 class Outcome:
-    """What became of a cell: a value (outputs by name) or an error, never both. `exception` is what ended it, where
-    this process ran it."""
+    """What became of a cell: a value (outputs by name) or an error, never both. `unread` is the call whose answer could
+    not be read, if that ended it; `exception` is what ended it, where this process ran it."""
 
     cell: Cell
     value: dict[str, Any] | None = None
     error: RowError | None = None
     trace: list[TraceStep] = field(default_factory=list)
     usage: Usage = Usage()
+    unread: TraceStep | None = None
     exception: BaseException | None = field(default=None, repr=False, compare=False)

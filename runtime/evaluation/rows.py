@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from lampc.frontend.python.data import MetricFunction
-from lampc.frontend.python.example import Example, Prediction
+from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.tracing import outputs, runnable
 from lampc.ir import Diagnostic, Unit
@@ -16,7 +16,7 @@ from lampc.ir import Module as IRModule
 from lampc.ir.prog import Func
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
-from lampc.runtime.metrics import RowMetric, build_metric
+from lampc.runtime.metrics import RowMetric, build_metric, takes_calls
 from lampc.runtime.objects import called, returned, steps_of
 from lampc.runtime.types import Row, TraceStep
 
@@ -103,28 +103,44 @@ def _required(function: Metric) -> int:
     return sum(p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD) and p.default is p.empty for p in parameters)
 
 
-def row_metric(metric: Metric, unit: Unit, predictors: Mapping[str, Any] | None = None) -> RowMetric:
+def row_metric(
+    metric: Metric,
+    unit: Unit,
+    predictors: Mapping[str, Any] | None = None,
+    names: Mapping[str, str] | None = None,
+) -> RowMetric:
     """A metric of DSPy's form (example, prediction, trace=None), or one declared with `@lampc.metric`, for optimizers.
 
-    Steps of the trace name their predictor, or hold it where `predictors` has it by its name. A coroutine is run
-    to its end on the spot.
+    Steps of the trace name their predictor, or hold it where `predictors` has it by its symbol. One that takes
+    (gold, pred, trace, pred_name, pred_trace) may be asked about single calls; `names` are then what it knows the
+    symbols by. A coroutine is run to its end on the spot.
     """
     if isinstance(metric, MetricFunction) and metric.compares():
         return build_metric(metric.function, unit)
-    traced = len(inspect.signature(_code(metric)).parameters) > 2
-    held = predictors or {}
+    function = metric.function if isinstance(metric, MetricFunction) else metric
+    traced = len(inspect.signature(_code(function)).parameters) > 2
+    missing = (None,) * max(0, _required(_code(function)) - 3)
+    held, called = predictors or {}, names or {}
 
-    def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
+    def steps(trace: Sequence[TraceStep]) -> list[Any]:
+        return [(held.get(n, n), *rest) for n, *rest in steps_of(unit, trace)]
+
+    def asked(row: Row, outputs: dict[str, Any], *more: Any) -> Any:
         example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
-        steps = None if trace is None else [(held.get(n, n), *rest) for n, *rest in steps_of(unit, trace)]
-        more = (steps,) if traced else ()
-        value = metric(example, returned(unit, outputs), *more)
+        value = function(example, returned(unit, outputs), *more)
         if inspect.iscoroutine(value):
             from lampc.runtime.evaluation.coroutines import run_together
 
             (value,) = run_together([value])
             if isinstance(value, Exception):
                 raise value
-        return value["score"] if isinstance(value, Prediction) else value
+        return value
 
-    return RowMetric(metric_name(metric), score, _identity(metric))
+    def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
+        return asked(row, outputs, *((None if trace is None else steps(trace), *missing) if traced else ()))
+
+    def about(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep], at: int) -> Any:
+        name = trace[at].predictor
+        return asked(row, outputs, steps(trace), called.get(name, name), steps(trace[at : at + 1]))
+
+    return RowMetric(metric_name(metric), score, _identity(metric), about if takes_calls(_code(function)) else None)

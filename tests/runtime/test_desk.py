@@ -68,7 +68,7 @@ def test_equal_calls_of_threads_are_made_once() -> None:
     with Loopback(lambda m: "x", seconds=0.2) as server, Session(model=server.url) as session:
         assert on_threads(10, lambda i: ask(session, "same")) == ["x"] * 10
         assert len(server.requests) == 1
-        assert session.usage == Usage(10, 9, 10, 1, 0, 1, 9, session.usage.seconds)
+        assert session.usage == Usage(10, 9, 10, 1, 0, 1, 9, session.usage.seconds, stored_generated=9)
 
 
 def test_threads_share_an_endpoint_and_an_engine_at_once() -> None:
