@@ -302,12 +302,9 @@ def _identity(metric: RowMetric) -> str:
 
 
 def _pool_text(strategy: Strategy, problem: Problem) -> Any:
-    """Texts of the pools that a step reads from files: the file's name alone does not identify a run."""
-    from lampc.passes.optimize import InstructionSearch
-
-    if not isinstance(strategy, InstructionSearch):
-        return None
-    return strategy.texts(problem)
+    """Texts that a step reads from files: the file's name alone does not identify a run."""
+    read = getattr(strategy, "texts", None)
+    return read(problem) if read is not None else None
 
 
 def _label(job: Job) -> str:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lampc.ir import Assignment, parse_module
+from lampc.ir import Assignment, freeze, parse_module, thaw
 from lampc.ir.text import print_attr
 from lampc.passes.optimize import Candidate
 from lampc.runtime.store import Store
@@ -75,6 +75,7 @@ def history_record(history: Sequence[Candidate]) -> list[dict[str, Any]]:
             "rows": c.rows,
             "tokens": c.tokens,
             "parents": list(c.parents),
+            "facts": thaw(c.facts),
             "assignment": assignment_text(c.assignment),
         }
         for c in history
@@ -91,6 +92,7 @@ def read_history(records: Sequence[Mapping[str, Any]]) -> list[Candidate]:
             r.get("rows", 0),
             r.get("tokens"),
             tuple(r.get("parents", ())),
+            freeze(r.get("facts", {})),
         )
         for r in records
     ]

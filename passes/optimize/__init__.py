@@ -7,6 +7,8 @@ from lampc.passes.optimize.better_together import BetterTogether
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
 from lampc.passes.optimize.compose import Compose
+from lampc.passes.optimize.copro import COPRO
+from lampc.passes.optimize.demo_sets import DemoSets
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.jobs import (
@@ -28,6 +30,7 @@ from lampc.passes.optimize.jobs import (
     TrainResult,
 )
 from lampc.passes.optimize.labeled import LabeledFewShot
+from lampc.passes.optimize.mipro import MIPROv2
 from lampc.passes.optimize.parameters import ParameterSearch
 from lampc.passes.optimize.protocol import (
     Candidate,
@@ -43,6 +46,7 @@ from lampc.passes.optimize.random_search import RandomSearch
 from lampc.passes.optimize.registry import OPTIMIZERS, findings, optimizer, optimizers
 
 __all__ = [
+    "COPRO",
     "OPTIMIZERS",
     "TEACHER",
     "BetterTogether",
@@ -53,6 +57,7 @@ __all__ = [
     "Candidate",
     "Compose",
     "Demand",
+    "DemoSets",
     "EmbedJob",
     "EmbedResult",
     "EvaluateJob",
@@ -64,6 +69,7 @@ __all__ = [
     "InstructionSearch",
     "Job",
     "LabeledFewShot",
+    "MIPROv2",
     "OptimizeError",
     "Optimizer",
     "ParameterSearch",

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
 from lampc.passes.optimize.coordinate import CoordinateSearch
+from lampc.passes.optimize.proposers.pool import pool_texts
 from lampc.passes.optimize.protocol import OptimizeError, Problem
 
 
@@ -45,27 +45,4 @@ class InstructionSearch:
 
     def texts(self, problem: Problem) -> dict[str, list[str]]:
         """The pool of each predictor. Raises OptimizeError for a pool that cannot be read or is empty."""
-        known = [p.symbol for p in problem.predictors()]
-        return {name: self._texts(name, known) for name in known}
-
-    def _texts(self, predictor: str, known: list[str]) -> list[str]:
-        pool = self.pool
-        if isinstance(pool, Mapping):
-            for name in pool:
-                if name not in known:
-                    raise OptimizeError(f"{self.name}: the pool is for `{name}`; there are {', '.join(known)}")
-            pool = pool.get(predictor, ())
-        lines = self._lines(pool) if isinstance(pool, str | Path) else [str(t).strip() for t in pool]
-        texts = list(dict.fromkeys(t for t in lines if t))
-        if not texts and not isinstance(self.pool, Mapping):
-            raise OptimizeError(f'{self.name}: the pool is empty; give `pool: ["text", ...]` or a text file')
-        return texts
-
-    def _lines(self, pool: str | Path) -> list[str]:
-        path = self.base / pool
-        try:
-            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-        except OSError as e:
-            raise OptimizeError(f"{self.name}: the pool {path} cannot be read: {e.strerror}") from None
-        except UnicodeDecodeError:
-            raise OptimizeError(f"{self.name}: the pool {path} is not UTF-8 text") from None
+        return pool_texts(self.name, self.pool, problem, self.base)

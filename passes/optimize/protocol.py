@@ -11,9 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
-from lampc.ir import Assignment, Demo, DemoSet, Module, Signature, freeze
+from lampc.ir import Assignment, Demo, DemoSet, Module, Obj, Signature, freeze
 from lampc.ir.prog import Call, DefPredictor, Func, Predict
 from lampc.passes.optimize.jobs import Job, Result
+
+_NONE = Obj()
 
 
 class OptimizeError(Exception):
@@ -121,7 +123,8 @@ class Candidate:
     """A point of an optimizer's history: what was tried, by which step, and its score (0 to 100) if measured.
 
     `rows` are how many rows that score is the mean of (0: not said), `tokens` the mean of a row's; `parents` are places
-    in the step's own history of what it was made from.
+    in the step's own history of what it was made from. `facts` are what else the step says, plain values
+    by name.
     """
 
     assignment: Assignment
@@ -131,6 +134,7 @@ class Candidate:
     rows: int = 0
     tokens: float | None = None
     parents: tuple[int, ...] = ()
+    facts: Obj = _NONE
 
 
 class Optimizer(Protocol):

@@ -10,9 +10,11 @@ from lampc.ir.unit import StepFinding
 from lampc.passes.optimize.better_together import BetterTogether
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
+from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
+from lampc.passes.optimize.mipro import MIPROv2
 from lampc.passes.optimize.options import Misfit, fitted, near, options, said
 from lampc.passes.optimize.parameters import ParameterSearch
 from lampc.passes.optimize.protocol import OptimizeError, Strategy
@@ -25,9 +27,11 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
         BetterTogether,
         BootstrapFewShot,
         BootstrapOptuna,
+        COPRO,
         InferRules,
         InstructionSearch,
         LabeledFewShot,
+        MIPROv2,
         ParameterSearch,
         RandomDemos,
         RandomSearch,

@@ -22,6 +22,7 @@ from tests.optimize.behaviour import LAYOUTS, BehaviourLM, Planted
 TUNES: dict[str, tuple[str, ...]] = {
     "bootstrap": ("demos",),
     "bootstrap_optuna": ("demos",),
+    "copro": ("instruction",),
     "instructions": ("instruction",),
     "labeled": ("demos",),
     "parameters": ("layout",),
