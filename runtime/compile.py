@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
 from lampc.ir.core import walk_values
 from lampc.ir.effects import Trait
-from lampc.ir.prog import Assert, DefPredictor, Func
+from lampc.ir.prog import Assert, DefModel, DefPredictor, Func
 from lampc.passes.table import STANDARD
 from lampc.runtime.interp import entry_function
 
@@ -26,12 +26,16 @@ def structural(module: Module, assignment: Assignment) -> Assignment:
 
 
 def specialise(module: Module, assignment: Assignment) -> Module:
-    """A copy whose predictors have the layouts and models of `assignment`."""
+    """A copy whose predictors have the layouts and models of `assignment`; models that it names by what they are (a
+    folder, say) are defined."""
     copy = module.clone()
-    for op in copy.body.ops:
+    for op in list(copy.body.ops):
         if isinstance(op, DefPredictor):
             op.layout = assignment.get(f"{op.symbol}.layout", op.layout)
-            op.model = Symbol(assignment.get(f"{op.symbol}.model", op.model.name))
+            model = assignment.get(f"{op.symbol}.model", op.model.name)
+            if model not in ("main", op.model.name) and copy.lookup(model) is None:
+                copy.body.ops.insert(0, DefModel.make(symbol=model, source=model))
+            op.model = Symbol(model)
     return copy
 
 

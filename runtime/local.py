@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lampc.ir import ModelInfo
@@ -24,11 +25,18 @@ class LocalModel:
 
     `structured`: whether answers are kept to what their layout reads, unless an `LM` says otherwise. By default they
     are, but for an engine whose replies are scripted, and where a grammar cannot be kept (the log says why); if it is
-    True, such a call fails.
+    True, such a call fails. All calls go through `adapter`, if one is named. `folder`, `adapter_folder` and `source`
+    are set by whoever loaded the engine: where its weights lie, and what the model is called without the adapter.
     """
 
-    def __init__(self, engine: TokenEngine, name: str, structured: bool | None = None) -> None:
+    def __init__(
+        self, engine: TokenEngine, name: str, structured: bool | None = None, adapter: str | None = None
+    ) -> None:
         info = engine.info
+        self.adapter = adapter
+        self.folder: Path | None = None
+        self.adapter_folder: Path | None = None
+        self.source = ""
         self.engine = engine
         self.kv_tokens, self.block_size = info.kv_tokens, info.block_size
         self.mode = "exact" if info.exact else "fast"
@@ -64,7 +72,10 @@ class LocalModel:
                 most = max(min(s.max_tokens or room, room), 1)
                 drawn = EngineSampling(s.temperature, s.top_k, s.top_p, most, 0, s.stop)
                 grammar = call.grammar if call.grammar and call.grammar not in self._refused else None
-                handle = self.engine.submit(Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar))
+                asked = Request(
+                    call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=self.adapter
+                )
+                handle = self.engine.submit(asked)
             except QueueFull:
                 self._backlog.appendleft(call)
                 return

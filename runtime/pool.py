@@ -89,6 +89,8 @@ class ModelPool:
             if found is not None and found.lm is known:
                 return found, declared, known
             source: Any = known  # set on a predictor as an object: who does that means this one
+        elif name != "main" and self._adapter(declared) is not None:
+            source = declared  # trained for this program: who names it means this one
         elif self.override is not None and (name == "main" or not self._main_only):
             source = self.override
         elif isinstance(definition, DefModel):
@@ -172,7 +174,9 @@ class ModelPool:
             return self._endpoint(name, text, options)
         from lampc.backend import load_engine
 
-        folder = firefly_folder() if text == FIREFLY else self._folder(Path(text))
+        adapter = None if text == FIREFLY else self._adapter(text)
+        base = text if adapter is None else self._base(adapter)
+        folder = firefly_folder() if base == FIREFLY else self._folder(Path(base))
         size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
         self._make_room(size)
         if self._shared.bytes + size > self.budget:
@@ -191,10 +195,12 @@ class ModelPool:
         kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
         wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache}
         try:
-            engine = load_engine(folder, kind=kind, **wanted)
+            engine = load_engine(folder, kind=kind, adapters={_ADAPTER: adapter} if adapter else None, **wanted)
         except ValueError as e:
             raise ModelError(f"{folder}: {e}") from e
-        model = self._local(engine, name, structured)
+        model = self._local(engine, name, structured, _ADAPTER if adapter else None)
+        model.folder, model.adapter_folder = folder, adapter
+        model.source = base if base == FIREFLY else str(folder.resolve())
         self._shared.bytes += size  # only now: what failed to load takes no room
         self._shared.sizes[_spot(source, options)] = size
         return model
@@ -225,11 +231,32 @@ class ModelPool:
 
         return host_model(source, name)
 
-    def _local(self, engine: TokenEngine, name: str, structured: bool | None = None) -> LocalModel:
-        model = LocalModel(engine, name, structured)
+    def _local(
+        self, engine: TokenEngine, name: str, structured: bool | None = None, adapter: str | None = None
+    ) -> LocalModel:
+        model = LocalModel(engine, name, structured, adapter)
         if self.bus is not None:
             tell_steps(model, self.bus)
         return model
+
+    def _adapter(self, name: str) -> Path | None:
+        """The folder of that name, if it is an adapter's and not a model's."""
+        for folder in (Path(name), self.base / name):
+            if (folder / "adapter_config.json").is_file() and not (folder / "config.json").exists():
+                return folder
+        return None
+
+    def _base(self, adapter: Path) -> str:
+        """The model that an adapter is for. Raises ModelError if it is not on this machine."""
+        from lampc.backend.models.lora import base_of
+
+        base = base_of(adapter)
+        if base == FIREFLY or any(folder.is_dir() for folder in (Path(base), self.base / base)):
+            return base
+        raise ModelError(
+            f"{adapter}: an adapter for {base}, and there is no such folder; write the folder of that model into "
+            "base_model_name_or_path of adapter_config.json"
+        )
 
     def _folder(self, path: Path) -> Path:
         for folder in (path, self.base / path):
@@ -273,6 +300,8 @@ def _spot(source: Any, options: dict[str, Any]) -> str:
     return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
 
 
+_ADAPTER = "own"
+"""What an engine knows the adapter by whose folder is the model's name."""
 _STRUCTURED = "structured_outputs"
 _LOCAL_OPTIONS = ("backend", "tensor_parallel")
 _ENGINE_OPTIONS = (*_LOCAL_OPTIONS, "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")

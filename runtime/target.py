@@ -44,6 +44,12 @@ class LocalTarget:
         """Text of a conversation with the generation prompt at its end."""
         return self._render(turns, True)
 
+    def continuation(self, turns: Sequence[tuple[str, str]], answer: str) -> str:
+        """What an answer to a conversation is as text behind `render_chat`, with what the template ends it by. A
+        template that writes what was answered in another way leaves the answer alone."""
+        whole, prompt = self._render([*turns, ("assistant", answer)], False), self.render_chat(turns)
+        return whole[len(prompt) :] if whole.startswith(prompt) else answer
+
     def _render(self, turns: Sequence[tuple[str, str]], generation: bool) -> str:
         if self.tokens.chat_template is None:
             text = "".join(f"{role.capitalize()}: {content}\n\n" for role, content in turns)

@@ -1,8 +1,8 @@
 """What a model is built from: a checked config, tensors by name, and where and how to compute."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -12,10 +12,24 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 
 if TYPE_CHECKING:
-    from lampc.backend.models.lora import Adapters
+    from lampc.backend.models.targets import Target
 
 Projection = tuple[torch.Tensor, torch.Tensor | None]
 """Weight [N, K] and bias [N]."""
+
+Product = Callable[[torch.Tensor], torch.Tensor]
+
+
+class Adapting(Protocol):
+    """Adapters, served (`lampc.backend.models.lora`) or in training (`lampc.backend.training.lora`)."""
+
+    def around(self, product: Product, targets: "Sequence[Target]", width: int) -> Product:
+        """A product of rows [M, width], with what adapters add to it."""
+        ...
+
+    def check_all_read(self) -> None:
+        """Raises CheckpointError if an adapter changes what the model does not have, or not by adapters."""
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +45,7 @@ class Checkpoint:
     dtype: torch.dtype
     rows: Rows
     context_length: int | None = None
-    adapters: "Adapters | None" = None
+    adapters: Adapting | None = None
 
     def tensor(self, name: str, *shape: int) -> torch.Tensor:
         """A tensor of exactly this shape. Raises CheckpointError."""

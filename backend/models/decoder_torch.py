@@ -14,7 +14,7 @@ from lampc.backend.models.targets import Target, Targets
 if TYPE_CHECKING:
     from lampc.backend.models.decoder_config import DecoderConfig
     from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
-    from lampc.backend.models.lora import Adapters
+    from lampc.backend.models.checkpoint import Adapting
 
 
 Around = Callable[[Feed, Sequence[Target], int], Feed]
@@ -38,7 +38,7 @@ class TorchLayers:
     """See `lampc.backend.models.decoder.Layers`."""
 
     def __init__(
-        self, config: "DecoderConfig", weights: "DecoderWeights", rows: Rows, adapters: "Adapters | None" = None
+        self, config: "DecoderConfig", weights: "DecoderWeights", rows: Rows, adapters: "Adapting | None" = None
     ) -> None:
         self.config = config
         self.rows = rows

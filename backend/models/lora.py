@@ -22,7 +22,7 @@ from lampc.backend.models.weights import Weights
 from lampc.backend.tokenizer import read_json
 
 CONFIG, TENSORS = "adapter_config.json", "adapter_model.safetensors"
-_PREFIX = "base_model.model."
+PREFIX = "base_model.model."
 _STARTS = (True, False, "gaussian", "eva", "orthogonal")
 """Ways to begin a training (`init_lora_weights`) that leave the model's own weights as they are."""
 _KNOWN = frozenset(
@@ -83,7 +83,7 @@ class Adapters:
     def _deltas(self, name: str, targets: Sequence[Target], width: int) -> list[_Delta]:
         file, (alpha, root), found = self._files[name], self._alphas[name], []
         for target, first, size, order in targets:
-            at = f"{_PREFIX}{target}.lora_"
+            at = f"{PREFIX}{target}.lora_"
             if f"{at}A.weight" not in file:
                 continue
             rank = file.shape(f"{at}A.weight")[0]
@@ -98,6 +98,14 @@ class Adapters:
         """Raises CheckpointError if an adapter changes something that the model does not have, or not by adapters."""
         for file in self._files.values():
             file.check_all_read()
+
+
+def base_of(folder: Path) -> str:
+    """The model that an adapter's config names. Raises CheckpointError if it names none."""
+    entry = read_json(folder / CONFIG).get("base_model_name_or_path")
+    if not isinstance(entry, str) or not entry:
+        raise CheckpointError(f"{folder / CONFIG}: no 'base_model_name_or_path'; say there which model the adapter is for")
+    return entry
 
 
 def _config(path: Path) -> tuple[float, bool]:
