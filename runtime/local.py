@@ -72,9 +72,7 @@ class LocalModel:
                 most = max(min(s.max_tokens or room, room), 1)
                 drawn = EngineSampling(s.temperature, s.top_k, s.top_p, most, 0, s.stop)
                 grammar = call.grammar if call.grammar and call.grammar not in self._refused else None
-                asked = Request(
-                    call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=self.adapter
-                )
+                asked = Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=self.adapter)
                 handle = self.engine.submit(asked)
             except QueueFull:
                 self._backlog.appendleft(call)

@@ -12,9 +12,9 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.models.targets import Target, Targets
 
 if TYPE_CHECKING:
+    from lampc.backend.models.checkpoint import Adapting
     from lampc.backend.models.decoder_config import DecoderConfig
     from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
-    from lampc.backend.models.checkpoint import Adapting
 
 
 Around = Callable[[Feed, Sequence[Target], int], Feed]

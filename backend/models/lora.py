@@ -104,7 +104,9 @@ def base_of(folder: Path) -> str:
     """The model that an adapter's config names. Raises CheckpointError if it names none."""
     entry = read_json(folder / CONFIG).get("base_model_name_or_path")
     if not isinstance(entry, str) or not entry:
-        raise CheckpointError(f"{folder / CONFIG}: no 'base_model_name_or_path'; say there which model the adapter is for")
+        raise CheckpointError(
+            f"{folder / CONFIG}: no 'base_model_name_or_path'; say there which model the adapter is for"
+        )
     return entry
 
 

@@ -13,15 +13,13 @@ def attention_over(lengths: Sequence[int], windows: Sequence[int | None], scores
     """Attention of rows [sum(lengths)], sequence after sequence; none sees another. `windows` as models say them."""
 
     def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-        parts = zip(*(x.split(list(lengths)) for x in (q, k, v)), strict=True)
-        return torch.cat([_causal(*part, windows[layer], scores) for part in parts])
+        parts = zip(*(torch.split(x, list(lengths)) for x in (q, k, v)), strict=True)
+        return torch.cat([_causal(a, b, c, windows[layer], scores) for a, b, c in parts])
 
     return attend
 
 
-def _causal(
-    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None, scores: Scores
-) -> torch.Tensor:
+def _causal(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, window: int | None, scores: Scores) -> torch.Tensor:
     """q [T, heads, D], k and v [T, kv_heads, D] of one sequence -> [T, heads, D]."""
     length, heads, _ = q.shape
     fold = heads // k.shape[1]

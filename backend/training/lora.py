@@ -73,8 +73,8 @@ class LowRank:
             if ALL not in self._targets and target.name.rpartition(".")[2] not in self._targets:
                 return None
             # each from a generator of its own: values do not depend on which others there are
-            name = hashlib.sha256(f"{self._seed} {target.name}".encode()).digest()
-            noise = torch.Generator().manual_seed(int.from_bytes(name[:7], "big"))
+            seed = hashlib.sha256(f"{self._seed} {target.name}".encode()).digest()
+            noise = torch.Generator().manual_seed(int.from_bytes(seed[:7], "big"))
             bound = 1 / math.sqrt(width)
             down = torch.empty(self.rank, width).uniform_(-bound, bound, generator=noise)
             made = [down.to(self._device), torch.zeros(target.size, self.rank, device=self._device)]
@@ -88,7 +88,9 @@ class LowRank:
             self._file.check_all_read()
         for name in self._targets if self._file is None else ():
             if name not in (ALL, *self._seen):
-                raise ValueError(f"target_modules has {name!r}; the model has {', '.join(sorted(self._seen))}, or {ALL!r}")
+                raise ValueError(
+                    f"target_modules has {name!r}; the model has {', '.join(sorted(self._seen))}, or {ALL!r}"
+                )
         if not self.tensors:
             raise ValueError("there is nothing to train: the model has none of the projections")
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from lampc.backend.errors import Unsupported, UnknownOption
+from lampc.backend.errors import UnknownOption, Unsupported
 
 ALL = "all-linear"
 
@@ -100,4 +100,6 @@ def _whole(name: str, value: Any, least: int) -> None:
 def _number(name: str, value: Any, positive: bool) -> None:
     ok = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not ok or value < 0 or (positive and not value):
-        raise ValueError(f"{name} is {value!r}; give a number {'above' if positive else 'from'} 0{'' if positive else ' on'}")
+        raise ValueError(
+            f"{name} is {value!r}; give a number {'above' if positive else 'from'} 0{'' if positive else ' on'}"
+        )

@@ -58,7 +58,9 @@ class Trainer:
         self.pairs = [p for p in pairs if len(p) <= limit]
         self.skipped = len(pairs) - len(self.pairs)
         if not self.pairs:
-            raise ValueError(f"none of {len(pairs)} pairs has at most {limit} tokens; give others, or raise max_seq_length")
+            raise ValueError(
+                f"none of {len(pairs)} pairs has at most {limit} tokens; give others, or raise max_seq_length"
+            )
         self.total = settings.steps(len(self.pairs))
         self._tensors = list(self.adapter.tensors.values())
         self._adam = torch.optim.AdamW(
@@ -92,7 +94,10 @@ class Trainer:
 
     def _loss(self, pairs: Sequence[Pair]) -> torch.Tensor:
         """Cross entropy summed over the tokens of the pairs' answers."""
-        ids, positions, rows, wanted = [], [], [], []
+        ids: list[int] = []
+        positions: list[int] = []
+        rows: list[int] = []
+        wanted: list[int] = []
         for p in pairs:
             rows += range(len(ids) + len(p.prompt) - 1, len(ids) + len(p) - 1)  # each gives the id after its own
             ids += [*p.prompt, *p.answer]
@@ -126,11 +131,11 @@ class Trainer:
                 for name, tensor in self.adapter.tensors.items():
                     tensor.data.copy_(file.get_tensor(name))
                     moments = {m: file.get_tensor(f"{m} {name}") for m in ("step", "exp_avg", "exp_avg_sq")}
-                    self._adam.state[tensor] = {
-                        m: v if m == "step" else v.to(self._device) for m, v in moments.items()
-                    }
+                    self._adam.state[tensor] = {m: v if m == "step" else v.to(self._device) for m, v in moments.items()}
         except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: not the state of this training ({error}); remove it to begin anew") from error
+            raise CheckpointError(
+                f"{path}: not the state of this training ({error}); remove it to begin anew"
+            ) from error
         self.losses = [float(x) for x in losses]
 
 

@@ -9,6 +9,7 @@ from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
 from lampc.passes.optimize.compose import Compose
 from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.demo_sets import DemoSets
+from lampc.passes.optimize.finetune import BootstrapFinetune
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.jobs import (
@@ -51,6 +52,7 @@ __all__ = [
     "TEACHER",
     "BetterTogether",
     "BootstrapFewShot",
+    "BootstrapFinetune",
     "BootstrapOptuna",
     "CallJob",
     "CallResult",

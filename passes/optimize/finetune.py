@@ -42,7 +42,9 @@ class BootstrapFinetune:
         if not problem.train:
             raise OptimizeError(f"{self.name}: split `{problem.train_split}` has no rows to run")
         if not problem.tunable("model"):
-            raise OptimizeError(f"{self.name}: no predictor's model may be changed; leave `model` out of what is frozen")
+            raise OptimizeError(
+                f"{self.name}: no predictor's model may be changed; leave `model` out of what is frozen"
+            )
         return Finetune(self, problem)
 
 

@@ -11,6 +11,7 @@ from lampc.passes.optimize.better_together import BetterTogether
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
 from lampc.passes.optimize.copro import COPRO
+from lampc.passes.optimize.finetune import BootstrapFinetune
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
@@ -26,6 +27,7 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
     for c in (
         BetterTogether,
         BootstrapFewShot,
+        BootstrapFinetune,
         BootstrapOptuna,
         COPRO,
         InferRules,

@@ -1,4 +1,4 @@
-"""From calls of predictors to what is trained on: the prompt as the program sends it, the answer as it would be read."""
+"""From calls of predictors to what is trained on: prompts as the program sends them, answers as it would read them."""
 
 from __future__ import annotations
 

@@ -101,4 +101,4 @@ def run(
 
 def names() -> list[str]:
     """Optimizers that a session runs without training anything."""
-    return sorted(OPTIMIZERS)
+    return sorted(set(OPTIMIZERS) - {"finetune"})
