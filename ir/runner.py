@@ -7,7 +7,8 @@ nothing is set, which is what `lampc.configure(...)` does. Nothing here knows of
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Mapping, MutableMapping, Sequence
+from concurrent.futures import Future
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -124,6 +125,15 @@ class AsideRunner(Protocol):
         ...
 
 
+@runtime_checkable
+class JoinRunner(Protocol):
+    """A runner of plain code that can wait for what another piece of code works out, while others go on."""
+
+    def joined(self, future: Future[Any]) -> None:
+        """Come back once it is done."""
+        ...
+
+
 class NoSession(ValueError):
     """An LM call was made where nothing can answer it."""
 
@@ -177,3 +187,22 @@ def aside(task: Callable[[], Any]) -> Any:
     """What a task gives that asks neither models nor tools; where it takes long, others go on meanwhile."""
     at = find_runner()
     return at.aside(task) if isinstance(at, AsideRunner) else task()
+
+
+def once(known: MutableMapping[Any, Future[Any]], key: Hashable, make: Callable[[], Any]) -> Any:
+    """What `make` gives, which is called by the first who asks for `key`; others wait for that. What fails is not
+    kept, and fails those that waited too."""
+    found = known.get(key)
+    if found is not None:
+        at = find_runner()
+        if not found.done() and isinstance(at, JoinRunner):
+            at.joined(found)
+        return found.result()
+    mine = known[key] = Future()
+    try:
+        mine.set_result(make())
+    except BaseException as e:
+        del known[key]
+        mine.set_exception(e if isinstance(e, Exception) else RuntimeError("the call that worked it out was ended"))
+        raise
+    return mine.result()

@@ -151,6 +151,7 @@ class Strand:
         self.calls: list[EagerCall] = []
         self.wanted: Lookup | None = None
         self.future: Future[Any] | None = None
+        self.joining = False
         self.forks: list[Strand] = []
         self.steps: list[TraceStep] = []
         self.value: Any = None
@@ -162,6 +163,7 @@ class Strand:
     def resume(self, value: Any = None) -> None:
         """Let the code go on until it waits again or ends."""
         self.calls, self.wanted, self.future, self.forks = [], None, None, []
+        self.joining = False
         self.task.switch(value)
         self.done = self.task.dead
 
@@ -292,6 +294,11 @@ class Strand:
             value = run(*args, **kwargs)
         return value if entry is None else entry.keep(value)
 
+    def joined(self, future: Future[Any]) -> None:
+        """Wait for what another strand works out."""
+        self.future, self.joining = future, True
+        self._suspend()
+
     def aside(self, task: Callable[[], Any]) -> Any:
         """Run a task on a thread; if it is not done at once, the other strands go on meanwhile."""
         if getcurrent() is not self.task:
@@ -353,6 +360,9 @@ class Weaver:
     def _answers(self) -> list[tuple[Strand, Any]]:
         """What strands that wait may go on with: calls first, all at once, then tools that are ready."""
         waiting = sorted(self._live, key=self._live.__getitem__)
+        joined = [s for s in waiting if s.joining and s.future is not None and s.future.done()]
+        if joined:
+            return [(s, None) for s in joined]
         looking = [(s, s.wanted) for s in waiting if s.wanted is not None]
         if looking:
             hits = self.completer.lookup([ask for _, ask in looking])
@@ -361,11 +371,11 @@ class Weaver:
         if asking:
             found = iter(self.completer.complete([c for s in asking for c in s.calls]))
             return [(s, [next(found) for _ in s.calls]) for s in asking]
-        pending = {s.future: s for s in waiting if s.future is not None}
+        pending = [(s, s.future) for s in waiting if s.future is not None]
         if not pending:
             return []
-        ready, _ = wait(list(pending), return_when=FIRST_COMPLETED)
-        return [(s, None) for f, s in pending.items() if f in ready]
+        ready, _ = wait({f for _, f in pending}, return_when=FIRST_COMPLETED)
+        return [(s, None) for s, f in pending if f in ready]
 
 
 def weave(completer: Completer, pieces: Iterable[Callable[[], Any]], book: Book, scope: tuple[str, ...]) -> list[Any]:

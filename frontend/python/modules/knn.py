@@ -25,11 +25,15 @@ class KNN:
         self.trainset_vectors = np.asarray(vectorizer(texts), dtype=np.float32)
 
     def __call__(self, **inputs: Any) -> list[Example]:
+        return [self.trainset[i] for i in self.nearest(**inputs)]
+
+    def nearest(self, **inputs: Any) -> list[int]:
+        """Places in the trainset of the nearest examples, nearest first."""
         import numpy as np
 
         wanted = np.asarray(self.embedding([_text(inputs)]))
         scores = np.atleast_1d(np.dot(self.trainset_vectors, wanted.T).squeeze())
-        return [self.trainset[i] for i in scores.argsort()[-self.k :][::-1]]
+        return [int(i) for i in scores.argsort()[-self.k :][::-1]]
 
 
 def _text(inputs: Mapping[str, Any] | Example) -> str:
