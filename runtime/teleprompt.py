@@ -38,8 +38,8 @@ class LabeledFewShot(Teleprompter):
 
     def compile(self, student: Module, *, trainset: Sequence[Example], sample: bool = True) -> Module:
         """A copy of `student` with examples as demos, drawn as DSPy draws them. Nothing is run, no model is needed."""
-        made = _module(student).reset_copy()
-        examples = _examples(trainset)
+        made = module_of(student).reset_copy()
+        examples = examples_of(trainset)
         size, rng = min(self.k, len(examples)), random.Random(0)
         for predictor in made.predictors():
             predictor.demos = rng.sample(examples, size) if sample else examples[:size]
@@ -89,22 +89,27 @@ class BootstrapFewShot(Teleprompter):
         labelled ones. Raises OptimizeError for a teacher of other predictors, and once `max_errors` runs (by default
         those of the settings) have failed, or all have.
         """
-        from lampc.passes.optimize import BootstrapFewShot as Strategy
-
-        made = _module(student).reset_copy()
-        asked = (student if teacher is None else _module(teacher)).deepcopy()
-        _check_alike(made, asked)
-        most, examples = self.options["max_errors"], _examples(trainset)
-        options = {**self.options, "max_errors": settings.max_errors or 0 if most is None else most}
-        keep = asked._compiled or not self.options["max_labeled_demos"]
+        made = module_of(student).reset_copy()
+        asked = (student if teacher is None else module_of(teacher)).deepcopy()
+        check_alike(made, asked)
+        examples = examples_of(trainset)
         with context(**self.teacher_settings):
-            rows, found = _bootstrap(asked, examples, Strategy(**options, speculate=1.0, keep_demos=keep), self.metric)
+            rows, found = _bootstrap(asked, examples, self.strategy(asked), self.metric)
         for symbol, predictor in predictor_symbols(made):
             demos = found.get(f"{symbol}.demos")
             if demos is not None:
-                predictor.demos = _demos(demos, predictor, rows, examples)
+                predictor.demos = demos_of(demos, predictor, rows, examples)
         made._compiled = True
         return made
+
+    def strategy(self, teacher: Module) -> Strategy:
+        """The search that `compile` makes: no run that could turn out unneeded. `max_errors` 0 is DSPy's: the first
+        error ends it."""
+        from lampc.passes.optimize import BootstrapFewShot
+
+        most = settings.max_errors if self.options["max_errors"] is None else max(1, self.options["max_errors"])
+        keep = teacher._compiled or not self.options["max_labeled_demos"]
+        return BootstrapFewShot(**{**self.options, "max_errors": most or 0}, speculate=1.0, keep_demos=keep)
 
 
 def _bootstrap(
@@ -125,7 +130,7 @@ def _bootstrap(
     return rows, result.assignment
 
 
-def _demos(found: DemoSet, predictor: Any, rows: Sequence[Row], examples: Sequence[Example]) -> list[Example]:
+def demos_of(found: DemoSet, predictor: Any, rows: Sequence[Row], examples: Sequence[Example]) -> list[Example]:
     """Demos as a predictor holds them: those that nobody ran are the examples themselves."""
     from lampc.passes.optimize import Example as Labelled
 
@@ -139,17 +144,17 @@ def _demos(found: DemoSet, predictor: Any, rows: Sequence[Row], examples: Sequen
     ]
 
 
-def _module(program: Any) -> Module:
+def module_of(program: Any) -> Module:
     if not isinstance(program, Module):
         raise TypeError("compile takes a lampc.Module; for a @lampc.program use `lampc optimize`")
     return program
 
 
-def _examples(trainset: Sequence[Any]) -> list[Example]:
+def examples_of(trainset: Sequence[Any]) -> list[Example]:
     return [e if isinstance(e, Example) else Example(e) for e in trainset]
 
 
-def _check_alike(student: Module, teacher: Module) -> None:
+def check_alike(student: Module, teacher: Module) -> None:
     """Raises OptimizeError if their predictors differ in names or fields."""
     from lampc.passes.optimize import OptimizeError
 

@@ -55,6 +55,11 @@ def save_state(module: Module, path: str | Path) -> None:
 
 def read_state(module: Module, path: str | Path, *, allow_unsafe_lm_state: bool = False) -> None:
     """Load a file that `save_state` or DSPy wrote. Raises ValueError, naming the file, if it is none."""
+    load_state(module, state_of(path), allow_unsafe_lm_state=allow_unsafe_lm_state)
+
+
+def state_of(path: str | Path) -> dict[str, Any]:
+    """What such a file holds. Raises ValueError, naming the file."""
     if Path(path).suffix != ".json":
         raise ValueError(f"{path}: state is read from a .json file (pickles run code and are not read)")
     try:
@@ -63,7 +68,7 @@ def read_state(module: Module, path: str | Path, *, allow_unsafe_lm_state: bool 
         raise ValueError(f"{path}: not a saved state: {e}") from None
     if not isinstance(state, dict):
         raise ValueError(f"{path}: not a saved state: it holds no object")
-    load_state(module, state, allow_unsafe_lm_state=allow_unsafe_lm_state)
+    return state
 
 
 def _metadata() -> dict[str, Any]:

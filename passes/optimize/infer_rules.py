@@ -27,7 +27,7 @@ RULES = "natural_language_rules"
 
 @dataclass(frozen=True)
 class InferRules(BootstrapOptions):
-    """Options as in DSPy; `teacher_model` also writes the rules, asked in `layout`.
+    """Options as in DSPy; `prompt_model`, by default the teacher's, writes the rules, asked in `layout`.
 
     Without select rows the second half of the training rows is what candidates are scored on, and only the first half
     gives demos and examples. The first candidate of the highest score (to two decimals) wins. A predictor of which the
@@ -37,6 +37,7 @@ class InferRules(BootstrapOptions):
     name: ClassVar[str] = "infer_rules"
     num_candidates: int = 10
     num_rules: int = 10
+    prompt_model: str = ""
     layout: str = "chat"
 
     def begin(self, problem: Problem) -> Induction:
@@ -164,7 +165,7 @@ class Induction:
 
     def _call(self, draw: Draw) -> CallJob:
         text = "\n\n".join(self._texts[draw.predictor.symbol][: draw.size])
-        model = self._options.teacher_model or "main"
+        model = self._options.prompt_model or self._options.teacher_model or "main"
         warm = Sampling(temperature=1.0, max_tokens=0)
         inputs = Obj({"examples_text": text})
         signature = induction_signature(self._options.num_rules)

@@ -116,6 +116,8 @@ if TYPE_CHECKING:
     from lampc.runtime.interop.modules import from_dspy
     from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
+    from lampc.runtime.optimizers.ensemble import Ensemble
+    from lampc.runtime.optimizers.knn import KNNFewShot
     from lampc.runtime.retrieval.colbert import ColBERTv2
     from lampc.runtime.retrieval.embedder import Embedder
     from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
@@ -178,6 +180,8 @@ _RUNTIME = {
     "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
     "mcp": ["MCPError", "MCPServer"],
+    "optimizers.ensemble": ["Ensemble"],
+    "optimizers.knn": ["KNNFewShot"],
     "retrieval.colbert": ["ColBERTv2"],
     "retrieval.embedder": ["Embedder"],
     "retrieval.embeddings": ["Embeddings", "EmbeddingsWithScores"],
@@ -278,6 +282,7 @@ __all__ = [
     "Embedder",
     "Embeddings",
     "EmbeddingsWithScores",
+    "Ensemble",
     "Evaluate",
     "Example",
     "File",
@@ -286,6 +291,7 @@ __all__ = [
     "Image",
     "InputField",
     "JSONAdapter",
+    "KNNFewShot",
     "LMAuthError",
     "LMBillingError",
     "LMCollectionLimitError",

@@ -69,7 +69,9 @@ class EnsembledProgram(Module):
         return states.dump_state(_Whole(self), json_mode)
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Any:
-        states.load_state(self._fitting(state), state, allow_unsafe_lm_state=allow_unsafe_lm_state)
+        """Take over the state of an ensemble of as many programs of the same kinds. Raises KeyError or ValueError."""
+        self._check(state, "the saved state")
+        states.load_state(_Whole(self), state, allow_unsafe_lm_state=allow_unsafe_lm_state)
 
     def save(
         self, path: str | Path, save_program: bool = False, modules_to_serialize: Sequence[Any] | None = None
@@ -77,8 +79,14 @@ class EnsembledProgram(Module):
         _Whole(self).save(path, save_program, modules_to_serialize)
 
     def load(self, path: str | Path, allow_pickle: bool = False, allow_unsafe_lm_state: bool = False) -> None:
-        """Read the state of an ensemble of as many programs of the same kinds. Raises ValueError, naming the file."""
+        """The same from a file."""
+        self._check(states.state_of(path), str(path))
         _Whole(self).load(path, allow_pickle, allow_unsafe_lm_state)
+
+    def _check(self, state: Mapping[str, Any], what: str) -> None:
+        known = {name.partition(".")[0] for name in state if name.startswith("programs[")}
+        if len(known) != len(self.programs):
+            raise ValueError(f"{what} is that of {len(known)} programs, and this ensemble has {len(self.programs)}")
 
 
 class _Whole(Module):

@@ -3,10 +3,12 @@
 from typing import TYPE_CHECKING
 
 from lampc._paths import modules_of
+from lampc.runtime.optimizers.ensemble import Ensemble
+from lampc.runtime.optimizers.knn import KNNFewShot
 from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
 from lampc.runtime.teleprompter import Teleprompter
 
 if not TYPE_CHECKING:
     __getattr__ = modules_of(__name__)
 
-__all__ = ["BootstrapFewShot", "LabeledFewShot", "Teleprompter"]
+__all__ = ["BootstrapFewShot", "Ensemble", "KNNFewShot", "LabeledFewShot", "Teleprompter"]
