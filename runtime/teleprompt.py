@@ -22,6 +22,7 @@ from lampc.runtime.objects import asked_whole
 from lampc.runtime.teleprompter import Teleprompter
 
 if TYPE_CHECKING:
+    from lampc.passes.optimize import BootstrapFewShot as Bootstrap
     from lampc.passes.optimize import Strategy
     from lampc.runtime.types import Row
 
@@ -102,7 +103,7 @@ class BootstrapFewShot(Teleprompter):
         made._compiled = True
         return made
 
-    def strategy(self, teacher: Module) -> Strategy:
+    def strategy(self, teacher: Module) -> Bootstrap:
         """The search that `compile` makes: no run that could turn out unneeded. `max_errors` 0 is DSPy's: the first
         error ends it."""
         from lampc.passes.optimize import BootstrapFewShot

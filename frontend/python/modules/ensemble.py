@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ class EnsembledProgram(Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         chosen = self._chosen(args, kwargs)
-        found = gather([lambda p=p: p(*args, **kwargs) for p in chosen])
+        found = gather([partial(p, *args, **kwargs) for p in chosen])
         for one in found:
             if isinstance(one, Exception):
                 raise one
@@ -53,7 +54,7 @@ class EnsembledProgram(Module):
     def _graph(self, **inputs: Any) -> Any:
         """`forward` as it is traced; a draw of programs, or answers that are not reduced, run as plain Python."""
         programs = self.programs if self.size is None else self._chosen((), inputs)
-        return self.reduce_fn([program(**inputs) for program in programs])
+        return self.reduce_fn([program(**inputs) for program in programs])  # type: ignore[misc]
 
     def _chosen(self, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
         if self.size is None:
