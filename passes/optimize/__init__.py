@@ -10,6 +10,7 @@ from lampc.passes.optimize.compose import Compose
 from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.demo_sets import DemoSets
 from lampc.passes.optimize.finetune import BootstrapFinetune
+from lampc.passes.optimize.gepa import GEPA
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.jobs import (
@@ -45,10 +46,13 @@ from lampc.passes.optimize.protocol import (
 from lampc.passes.optimize.random_demos import RandomDemos
 from lampc.passes.optimize.random_search import RandomSearch
 from lampc.passes.optimize.registry import OPTIMIZERS, findings, optimizer, optimizers
+from lampc.passes.optimize.simba import SIMBA
 
 __all__ = [
     "COPRO",
+    "GEPA",
     "OPTIMIZERS",
+    "SIMBA",
     "TEACHER",
     "BetterTogether",
     "BootstrapFewShot",

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
 from lampc.ir import Assignment, Demo, DemoSet, Module, Obj, Signature, freeze
+from lampc.ir.modelnames import named_model
 from lampc.ir.prog import Call, DefPredictor, Func, Predict
 from lampc.passes.optimize.jobs import Job, Result
 
@@ -195,3 +196,9 @@ def check_count(strategy: str, **counts: int) -> None:
     for name, value in counts.items():
         if value < 0:
             raise OptimizeError(f"{strategy}: `{name}` is {value}; it cannot be negative")
+
+
+def check_model(strategy: str, option: str, name: str, module: Module) -> None:
+    """Raises OptimizeError if the program defines no model of that name, and no object has it."""
+    if name not in ("", "main") and module.lookup(name) is None and named_model(name) is None:
+        raise OptimizeError(f"{strategy}: the program defines no model `{name}` for `{option}`")

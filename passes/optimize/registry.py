@@ -12,6 +12,7 @@ from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
 from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.finetune import BootstrapFinetune
+from lampc.passes.optimize.gepa import GEPA
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
@@ -21,6 +22,7 @@ from lampc.passes.optimize.parameters import ParameterSearch
 from lampc.passes.optimize.protocol import OptimizeError, Strategy
 from lampc.passes.optimize.random_demos import RandomDemos
 from lampc.passes.optimize.random_search import RandomSearch
+from lampc.passes.optimize.simba import SIMBA
 
 OPTIMIZERS: dict[str, type[Strategy]] = {
     c.name: c
@@ -30,6 +32,7 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
         BootstrapFinetune,
         BootstrapOptuna,
         COPRO,
+        GEPA,
         InferRules,
         InstructionSearch,
         LabeledFewShot,
@@ -37,6 +40,7 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
         ParameterSearch,
         RandomDemos,
         RandomSearch,
+        SIMBA,
     )
 }
 """Strategy class by name."""

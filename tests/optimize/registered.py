@@ -23,6 +23,7 @@ TUNES: dict[str, tuple[str, ...]] = {
     "bootstrap": ("demos",),
     "bootstrap_optuna": ("demos",),
     "copro": ("instruction",),
+    "gepa": ("instruction",),
     "instructions": ("instruction",),
     "labeled": ("demos",),
     "parameters": ("layout",),
