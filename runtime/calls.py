@@ -14,6 +14,7 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -223,7 +224,7 @@ class CallDesk:
         while True:
             with self._lock:
                 if client.dropped != self._dropped:
-                    left = len(client.ready) + self._waiting_for(client)
+                    left = len(client.ready) + client.outside + self._waiting_for(client)
                     client.lost, client.open, client.dropped = client.open > left, left, self._dropped
                 own = take(self, client)
                 if own is None:
@@ -376,7 +377,7 @@ class CallDesk:
             self.bus.emit("node.end", node=waiting.node, call=waiting.number, request=request, **error)
             if waiting.watch is not None:
                 waiting.watch(answer, usage, ids, messages)
-            waiting.client.ready.append((waiting.deliver, answer, usage))
+            waiting.client.ready.append(partial(waiting.deliver, answer, usage))
             if waiting.client.waits:
                 self._turn.notify_all()
             if waiting.client.wake is not None:

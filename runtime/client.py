@@ -7,8 +7,8 @@ import contextvars
 import functools
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lampc.ir import Draw, Sampling
 from lampc.ir.errors import LMTransportError
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from lampc.runtime.calls import CallDesk
     from lampc.runtime.events import EventBus
 
+T = TypeVar("T")
 Deliver = Callable[[Answer, Usage], None]
 OnText = Callable[[str], None]
 
@@ -41,7 +42,7 @@ class Waiting:
 class Client:
     """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
 
-    __slots__ = ("asked", "desk", "dropped", "helpers", "lost", "open", "own", "ready", "waits", "wake")
+    __slots__ = ("asked", "desk", "dropped", "helpers", "lost", "open", "outside", "own", "ready", "waits", "wake")
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
@@ -51,7 +52,8 @@ class Client:
         self.lost = False  # whether calls of it were dropped by others
         self.waits = False
         self.wake: Callable[[], object] | None = None  # told of every answer
-        self.ready: list[tuple[Deliver, Answer, Usage]] = []
+        self.ready: list[Callable[[], object]] = []  # what is delivered next
+        self.outside = 0  # of `open`, what is under way on other threads
         self.asked: list[tuple[Any, ModelCall]] = []  # of models that are Python code
         self.own: deque[tuple[Any, ModelCall]] = deque()  # the same, once the model was told of them
 
@@ -67,7 +69,7 @@ class Client:
         with self.desk._lock:
             for _, call in self.desk._open.values():
                 call.waiting = [w for w in call.waiting if w.client is not self]
-            self.open, self.ready, self.asked = 0, [], []
+            self.open, self.outside, self.ready, self.asked = 0, 0, [], []
             self.own.clear()
             if not any(call.waiting for _, call in self.desk._open.values()):
                 self.desk.abort()
@@ -117,6 +119,23 @@ class Client:
         waiting = Waiting(self, deliver, node, watch, on_text, number)
         self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter)
 
+    def expect(self, future: Future[T], deliver: Callable[[Future[T]], object]) -> None:
+        """Wait for work on another thread as for an answer: `deliver` is called with it, done, from `advance`."""
+        with self.desk._lock:
+            self.open, self.outside = self.open + 1, self.outside + 1
+
+        def arrived(future: Future[T]) -> None:
+            with self.desk._lock:
+                if not self.outside:
+                    return  # the client gave up meanwhile
+                self.outside -= 1
+                self.ready.append(functools.partial(deliver, future))
+                self.desk._turn.notify_all()
+            if self.wake is not None:
+                self.wake()
+
+        future.add_done_callback(arrived)
+
     async def afinish(self) -> None:
         """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
@@ -141,8 +160,8 @@ class Client:
         with self.desk._lock:
             ready, self.ready = self.ready, []
             self.open -= len(ready)
-        for deliver, answer, usage in ready:
-            deliver(answer, usage)
+        for deliver in ready:
+            deliver()
         if self.lost and not self.open:
             raise LMTransportError("the session was closed, or its calls dropped, while this call was under way")
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from typing import Any
 
 from lampc.ir import Assignment, Op, Region, Value, digest
@@ -20,7 +21,12 @@ from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
+<<<<<<< HEAD
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
+=======
+from lampc.runtime.failures import RowFailure, unwritable_output
+from lampc.runtime.hostdesk import HostDesk
+>>>>>>> e9c4e2e (Tools that wait for the outside do so beside each other and beside the engine)
 from lampc.runtime.interp import HostCall, arguments, entry_function, found, host_call, lookup_of
 from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
@@ -31,12 +37,12 @@ _NUMBERS = itertools.count(1)  # of cells, for events
 
 
 class Executor(LMCalls):
-    """Runs cells; `max_live` bounds how many are under way at a time."""
+    """Runs cells; `max_live` bounds how many are under way at a time, `host` calls tools and Python functions."""
 
-    def __init__(self, services: Services, max_live: int = 1024) -> None:
+    def __init__(self, services: Services, max_live: int = 1024, host: HostCall = host_call) -> None:
         super().__init__(services)
         self.max_live = max_live
-        self.host: HostCall = host_call  # what calls tools and Python functions
+        self.hosts = HostDesk(services.desk, host)
         self.ready: deque[tuple[Block, int]] = deque()
         self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
         self.live = 0
@@ -47,6 +53,14 @@ class Executor(LMCalls):
         on_done: Callable[[int, Outcome], None] | None = None,
     ) -> list[Outcome]:
         """Run all cells; `on_done(index, outcome)` is called as each ends. A row's failure is its outcome."""
+        try:
+            return self._run(cells, on_done)
+        finally:
+            self.hosts.close()
+
+    def _run(
+        self, cells: Sequence[tuple[Cell, Executable]], on_done: Callable[[int, Outcome], None] | None
+    ) -> list[Outcome]:
         outcomes = [Outcome(cell) for cell, _ in cells]
         self.on_done = on_done
         bounds: dict[tuple[int, Assignment], tuple[dict[str, Bound], str]] = {}
@@ -219,7 +233,7 @@ class Executor(LMCalls):
                 block.scope.pending += 1
                 self.lookups.append((block, i, op, ask))
             case Tool() | Py():
-                self._resolve(block, i, [self.host(op, args, block.task.exe.module, self.services.base)])
+                self._host(block, i, op, args)
             case Assert():
                 if not args[0]:
                     raise RowFailure(op.message, op, "assert")
@@ -230,6 +244,24 @@ class Executor(LMCalls):
                 except TypeError as e:
                     raise RowFailure(f"{op.op_name} cannot be executed: {e}", op) from None
                 self._resolve(block, i, [result])
+
+    def _host(self, block: Block, i: int, op: Tool | Py, args: list[Any]) -> None:
+        scope, call = block.scope, (op, args, block.task.exe.module, self.services.base)
+
+        def ended(future: Future[Any]) -> None:
+            scope.pending -= 1
+            try:
+                value = future.result()
+                if scope.wants(block, i):
+                    self._resolve(block, i, [value])
+            except RowFailure as e:
+                self._fail(scope, (*block.order, i), e.at(op))
+            self._settle(scope)
+
+        if self.hosts.ask(*call, ended):
+            scope.pending += 1
+        else:
+            self._resolve(block, i, [self.hosts.now(*call)])
 
     def _region(self, block: Block, i: int, region: Region) -> None:
         def done(out: list[Any]) -> None:

@@ -106,8 +106,7 @@ def forecast(
     out = Forecast(len(rows))
     with Client(desk) as client, Accounts(bus, models.values()) as accounts, recorded(record, desk):
         services = Services(client, views.__getitem__, session.retrieval, session.base, session.seed, brought or {})
-        executor = Executor(services, session.max_live)
-        executor.host = guessed_host
+        executor = Executor(services, session.max_live, guessed_host)
         outcomes = executor.run([(Cell(row, assignment), exe) for row in rows])
     out.host = time.process_time() - begun
     out.seconds, out.held, out.kv_bytes, out.steps = accounts.seconds, accounts.held, accounts.kv_bytes, accounts.steps

@@ -57,7 +57,7 @@ class Awaiter:
 
 
 class Pace:
-    """What is known of how a model's code spends its time."""
+    """What is known of how some code spends its time."""
 
     def __init__(self) -> None:
         self._waited = self._calls = 0
@@ -67,19 +67,22 @@ class Pace:
         return self._waited >= CALLS
 
     def run(self, code: Callable[[], T]) -> T:
+        """A call of a model's code."""
+        token = inside.set(True)
+        try:
+            return self.timed(code)
+        finally:
+            inside.reset(token)
+
+    def timed(self, code: Callable[[], T]) -> T:
         """A call of the code. Where it has not waited yet, only some of its calls are timed."""
         self._calls += 1
-        token = inside.set(True)
         if self._calls > TIMED and self._calls % TIMED and not self._waited:
-            try:
-                return code()
-            finally:
-                inside.reset(token)
+            return code()
         wall, computing = time.perf_counter(), time.thread_time()
         try:
             return code()
         finally:
-            inside.reset(token)
             wall, computing = time.perf_counter() - wall, time.thread_time() - computing
             self._waited = self._waited + 1 if wall > SECONDS and computing < wall / 2 else 0
 

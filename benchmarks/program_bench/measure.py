@@ -30,6 +30,7 @@ from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome
 from program_bench import tools
 from program_bench.desk import PlainDesk, Rival, WaitingExecutor
+from program_bench.waiting import SimulatedClient, SimulatedHosts
 from program_bench.workload import Workload
 
 if TYPE_CHECKING:
@@ -102,6 +103,7 @@ class _Watched(RehearsedModel):
 
     live_blocks = 0
     longest = 0
+    tick: Callable[[], object] | None = None
 
     def watch(self) -> None:
         self.prompts: list[tuple[int, ...]] = []
@@ -109,6 +111,8 @@ class _Watched(RehearsedModel):
 
     def advance(self) -> list[Any]:
         done = super().advance()
+        if self.tick is not None:
+            self.tick()
         engine: Any = self.engine
         self.live_blocks = max(self.live_blocks, engine._tree.locked_blocks)
         for call, answer in done:
@@ -123,13 +127,13 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str 
     in which order. The engine is fresh and is closed here."""
     model = _Watched(engine, "main", workload.script(engine.tokenizer))
     model.watch()
-    with simulated_tools(workload, engine, way is not None) as desk:
+    with simulated_tools(workload, engine, way is not None or isinstance(engine, SimulatedEngine)) as desk:
         batches = workload.cells()
         if way is None or not way.by_trial:
             batches = [[cell for batch in batches for cell in batch]]
         gc.collect()
         begun, cpu = time.perf_counter(), time.process_time()
-        ours = _Ours(workload, model, without) if way is None else None
+        ours = _Ours(workload, model, without, desk) if way is None else None
         execute: Callable[[Sequence[Cell]], list[Outcome]]
         if ours is not None:
             execute = ours.run
@@ -186,8 +190,8 @@ class _NoPlan(SharedPrefixes):
 class _Ours:
     """A session as users have it, with a cache and a store of its own."""
 
-    def __init__(self, workload: Workload, model: RehearsedModel, without: str) -> None:
-        self.workload = workload
+    def __init__(self, workload: Workload, model: _Watched, without: str, tools: tools.ToolDesk) -> None:
+        self.workload, self.model, self.tools = workload, model, tools
         self.session = Session(model=model, seed=workload.seed, store=Store(None), cache=CallCache(), max_live=4096)
         if without == "plan":
             self.session.desk._shared[model] = _NoPlan(model)
@@ -203,8 +207,16 @@ class _Ours:
         self.lowering = time.perf_counter() - begun
 
     def run(self, cells: Sequence[Cell]) -> list[Outcome]:
-        """All of them at once."""
-        return self.session.run_cells(self.workload.unit, cells)
+        """All of them at once. Where time is simulated, so are the threads on which tools wait."""
+        if not isinstance(self.model.engine, SimulatedEngine):
+            return self.session.run_cells(self.workload.unit, cells)
+        unit, session = self.workload.unit, self.session
+        lowered = {c.assignment: session.executable(unit.module, unit.entry, c.assignment) for c in cells}
+        with SimulatedClient(session.desk, self.model.engine.clock) as client:
+            self.model.tick = client.tick
+            executor = session._executor(unit.module, client, unit)
+            executor.hosts = SimulatedHosts(client, self.tools)
+            return executor.run([(c, lowered[c.assignment]) for c in cells])
 
 
 def plain_executor(

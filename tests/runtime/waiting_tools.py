@@ -1,0 +1,58 @@
+"""Functions that wait for the outside, and what is noted of their calls."""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass, field
+
+
+@dataclass
+class Noted:
+    """`most` is how many calls were under way at once; `calls` are (function, argument) in the order of their ends."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    now: int = 0
+    most: int = 0
+    calls: list[tuple[str, str]] = field(default_factory=list)
+    threads: set[int] = field(default_factory=set)
+
+    def call(self, name: str, text: str, seconds: float) -> str:
+        with self.lock:
+            self.now += 1
+            self.most = max(self.most, self.now)
+            self.threads.add(threading.get_ident())
+        time.sleep(seconds)
+        with self.lock:
+            self.now -= 1
+            self.calls.append((name, text))
+        return f"{name} {text}"
+
+
+noted = Noted()
+
+
+def look(text: str) -> str:
+    return noted.call("look", text, 0.02)
+
+
+def send(text: str) -> str:
+    return noted.call("send", text, 0.01)
+
+
+def count(text: str) -> str:
+    return noted.call("count", text, 0.0)
+
+
+def fail(text: str) -> str:
+    noted.call("fail", text, 0.02)
+    if text == "bad":
+        raise ValueError("no such page")
+    return text
+
+
+def declared(text: str) -> str:
+    return noted.call("declared", text, 0.02)
+
+
+declared.__lampc_blocking__ = True  # type: ignore[attr-defined]
