@@ -21,12 +21,8 @@ from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
-<<<<<<< HEAD
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
-=======
-from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hostdesk import HostDesk
->>>>>>> e9c4e2e (Tools that wait for the outside do so beside each other and beside the engine)
 from lampc.runtime.interp import HostCall, arguments, entry_function, found, host_call, lookup_of
 from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
