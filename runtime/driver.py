@@ -41,6 +41,7 @@ from lampc.runtime.journal import (
 from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored
 from lampc.runtime.perform import Performer, Program
+from lampc.runtime.trials import Trial, trials_of
 from lampc.runtime.types import Row, Usage
 
 if TYPE_CHECKING:
@@ -61,8 +62,12 @@ def problem_of(
     program: str | None = None,
     start: Assignment | None = None,
     whole: bool = False,
+    teacher: Program | None = None,
 ) -> Problem:
     """The problem as optimizers see it."""
+    if teacher is not None:
+        taught = problem_of(teacher.unit, train, select, teacher.entry, whole=whole)
+        return replace(problem_of(unit, train, select, program, start, whole), teacher=taught)
     examples = tuple(Example(r.inputs, r.labels) for r in train)
     entry = program or unit.entry or None
     return Problem(unit.module, examples, len(select), start or Assignment(), entry, whole=whole)
@@ -84,31 +89,35 @@ def optimize(
     whole: bool = False,
     teacher: Program | None = None,
     embedders: Mapping[str, Any] | None = None,
+    as_asked: bool = False,
+    max_errors: int = 0,
 ) -> OptimizeResult:
     """Run `steps` one after another, starting from `start`; the best candidate on `select` is the result.
 
     What is finished is in `session.store` at once: the same call made again goes on where a killed process was,
     and gives the same result. `record` is where a readable `run.json` is kept. With `strict` a metric that
     raises ends the run. With `whole`, predictors that the program does not reach get parameters too. `teacher` is
-    what jobs run that ask for one, `embedders` what gives vectors, by name. Raises
-    OptimizeError, MetricError if `strict`, Interrupted, and the session's errors.
+    what jobs run that ask for one, `embedders` what gives vectors, by name. With `as_asked` nothing is scored but what
+    the steps ask for, and what the last of them gives is the result. A row that fails is a scored failure; `max_errors`
+    of them end the run (0: never). Raises OptimizeError, MetricError if `strict`, Interrupted, and the session's
+    errors.
     """
-    problem = problem_of(unit, train, select, program, start, whole)
-    if teacher is not None:
-        taught = problem_of(teacher.unit, train, select, teacher.entry, None, whole)
-        problem = replace(problem, teacher=taught)
+    problem = problem_of(unit, train, select, program, start, whole, teacher)
     student = Program(unit, session, metric, problem.entry)
-    run = _Run(student, teacher, problem, {"train": train, "dev": select}, budget, strict, embedders)
+    run = _Run(
+        student, teacher, problem, {"train": train, "dev": select}, budget, strict, embedders, as_asked, max_errors
+    )
+    strategy = Compose(tuple(steps), gated=not as_asked)
     journal = Journal(session.store, run.identity(steps), run.about(steps), record)
     known = journal.finished()
     if known is not None:
-        run.replay(Compose(tuple(steps)))
+        run.replay(strategy)
         return restored(known, run.table)
     journal.note(UNFINISHED)
     try:
-        run.go(Compose(tuple(steps)), journal)
+        run.go(strategy, journal)
     except KeyboardInterrupt:
-        journal.note(UNFINISHED, **run.facts())
+        journal.note(UNFINISHED, ended=True, **run.facts())
         where = session.store.path or "memory"
         raise Interrupted(
             f"interrupted: {run.spending.runs} finished runs are kept in {where}; the same command goes on from there"
@@ -133,13 +142,18 @@ class _Run:
         budget: Budget,
         strict: bool,
         embedders: Mapping[str, Any] | None,
+        as_asked: bool,
+        max_errors: int,
     ) -> None:
         self.session, self.problem, self.splits = student.session, problem, splits
         self.student, self.teacher = student, teacher
+        self.as_asked, self.max_errors = as_asked, max_errors
         self.spending = Spending(budget)
         self.performer = Performer(student, teacher, splits, self.spending, embedders, strict)
         self.table, self.errors = self.performer.table, self.performer.errors
-        self.scores: dict[str, tuple[Candidate, float]] = {}
+        self.scores: dict[str, float] = {}  # of candidates that were scored on all of the select split
+        self.started_as: Candidate | None = None
+        self.trials: list[Trial] = []
         self.history: list[Candidate] = []
         self.best: tuple[Assignment, float | None] = (problem.start, None)
         self.before: float | None = None
@@ -162,6 +176,7 @@ class _Run:
             "pools": digest(freeze([_pool_text(s, self.problem) for s in steps])),
             "seed": self.session.seed,
             **({"whole": True} if self.problem.whole else {}),
+            **({"as_asked": True} if self.as_asked else {}),
             **({} if self.teacher is None else {"teacher": self._taught_by(self.teacher)}),
             **({} if not self.embedders else {"embedders": self.embedders}),
         }
@@ -184,24 +199,30 @@ class _Run:
     def go(self, strategy: Compose, journal: Journal | None = None) -> None:
         """Run to the end or until the budget is spent."""
         optimizer = strategy.begin(self.problem)
+        names = [s.name for s in strategy.steps]
         try:
-            self._score(self.problem.start, "start", "the program as found")
+            if not self.as_asked:
+                self._score(self.problem.start, "start")
             while not optimizer.done:
                 jobs = optimizer.ask(ASK)
                 if not jobs:
                     raise OptimizeError("an optimizer asks for nothing and is not done: a bug of the optimizer")
-                results = self._perform(jobs)
+                step = names[min(len(optimizer.ends), len(names) - 1)]
+                results = self._perform(jobs, step)
                 for job, result in zip(jobs, results, strict=True):
                     optimizer.tell(job, result)
                 self.history = self._merged(optimizer.history)
                 if journal is not None:
                     journal.note(UNFINISHED, **self.facts())
-            for step, assignment in optimizer.ends:
-                self._score(assignment, step, "result of this step")
-            self._choose([self.problem.start, *(a for _, a in optimizer.ends)])
+            if not self.as_asked:
+                for step, assignment in optimizer.ends:
+                    self._score(assignment, step)
+                self._choose([self.problem.start, *(a for _, a in optimizer.ends)])
         except BudgetSpent as e:
             self.stopped = e.limit  # `best` is the best that was scored
         self.history = self._merged(optimizer.history)
+        if self.as_asked:
+            self._take(optimizer.best)
         self.seconds = time.monotonic() - self._started
 
     def _choose(self, results: Sequence[Assignment]) -> None:
@@ -209,26 +230,31 @@ class _Run:
         if not self.splits["dev"]:
             self.best = (results[-1], None)
             return
-        scored = [(a, self.scores[self.table.candidate(a)][1]) for a in results]
+        scored = [(a, self.scores[self.table.candidate(a)]) for a in results]
         self.best = max(scored, key=lambda pair: pair[1])
 
-    def _score(self, assignment: Assignment, step: str, note: str) -> None:
+    def _take(self, result: Assignment) -> None:
+        """What the last step gave, with its score if that step, or anything else, measured it."""
+        measured = [c.score for c in self.history if c.assignment == result and c.score is not None]
+        score = self.scores.get(self.table.candidate(result), measured[-1] if measured else None)
+        self.best = (result, score)
+        self.before = self.scores.get(self.table.candidate(self.problem.start))
+
+    def _score(self, assignment: Assignment, step: str) -> None:
         rows = self.problem.select_rows()
         if not rows:
             return
         job = EvaluateJob(assignment, self.problem.select_split, rows)
-        (result,) = self._perform([job])
+        (result,) = self._perform([job], step)
         assert isinstance(result, EvaluateResult)
         if step == "start":
             self.before = result.mean
+            self.started_as = Candidate(assignment, step, "the program as found", result.mean)
             failed = list(self.errors.values())
             if result.errors == len(rows) and not any(e.kind in _MENDABLE for e in failed):
                 raise OptimizeError(f"every one of {len(rows)} rows failed; the first: {failed[0]}")
-        self.scores.setdefault(
-            self.table.candidate(assignment), (Candidate(assignment, step, note, result.mean), result.mean)
-        )
 
-    def _perform(self, jobs: Sequence[Job]) -> list[Result]:
+    def _perform(self, jobs: Sequence[Job], step: str) -> list[Result]:
         """Results of jobs, in their order; every cell they need is finished first, all in one batch."""
         label = ", ".join(dict.fromkeys(_label(job) for job in jobs))
         name, wanted = f"{label} {self.spending.runs}", sum(len(j.rows) for j in jobs if isinstance(j, EvaluateJob))
@@ -241,14 +267,21 @@ class _Run:
             self.session.bus.emit("progress", label=label, done=done, total=total, tokens=tokens, **best)
 
         results = self.performer.perform(jobs, tell)
-        for job, result in zip(jobs, results, strict=True):
+        candidates = [self.performer.candidate(job) for job in jobs]
+        self.trials += trials_of(step, jobs, self.performer.states, results, candidates)
+        for job, candidate, result in zip(jobs, candidates, results, strict=True):
             if isinstance(job, EvaluateJob) and isinstance(result, EvaluateResult):
-                whole = len(job.rows) == self.problem.select_size and job.split == self.problem.select_split
-                if whole and (self.best[1] is None or result.mean > self.best[1]):
+                if job.split != self.problem.select_split or job.rows != self.problem.select_rows():
+                    continue
+                self.scores.setdefault(candidate, result.mean)
+                if self.best[1] is None or result.mean > self.best[1]:
                     self.best = (job.assignment, result.mean)
         self.session.bus.emit("job.end", job=name, label=label)
         if self.performer.stopped:
             raise BudgetSpent(self.performer.stopped)
+        if self.max_errors and len(self.errors) >= self.max_errors:
+            last = list(self.errors.values())[-1]
+            raise OptimizeError(f"{len(self.errors)} runs failed, as many as `max_errors` allows; the last: {last}")
         finished = [r for r in results if r is not None]
         assert len(finished) == len(jobs)
         return finished
@@ -257,11 +290,10 @@ class _Run:
 
     def _merged(self, history: Sequence[Candidate]) -> list[Candidate]:
         """Start, then what the optimizers tried, with the scores that were measured outside of them."""
-        known = self.scores
-        out = [c for c, _ in known.values() if c.step == "start"]
+        out = [] if self.started_as is None else [self.started_as]
         for c in history:
-            measured = known.get(self.table.candidate(c.assignment))
-            out.append(replace(c, score=measured[1]) if c.score is None and measured else c)
+            measured = self.scores.get(self.table.candidate(c.assignment)) if c.score is None else None
+            out.append(c if measured is None else replace(c, score=measured))
         return out
 
     def usage(self) -> Usage:
@@ -273,6 +305,7 @@ class _Run:
             "score_after": self.best[1],
             "assignment": assignment_text(self.best[0]),
             "history": history_record(self.history),
+            "trials": [t.record() for t in self.trials],
             "runs": self.spending.runs,
             "errors": len(self.errors),
             "failures": [str(e) for e in list(self.errors.values())[:20]],
@@ -294,6 +327,7 @@ class _Run:
             self.stopped,
             False,
             self.table,
+            self.trials,
         )
 
 

@@ -69,13 +69,13 @@ class DryRun:
         return "\n".join(lines)
 
 
-def dry_run(problem: Problem, steps: Sequence[Strategy]) -> DryRun:
+def dry_run(problem: Problem, steps: Sequence[Strategy], *, as_asked: bool = False) -> DryRun:
     """The demand of `steps`: two rehearsals, in which every run fails and in which every run succeeds.
 
     A run that the other rehearsal would not make is a bound's slack; where both agree the number is exact.
-    Raises OptimizeError if a step cannot begin.
+    With `as_asked` neither the start nor the results are scored besides. Raises OptimizeError if a step cannot begin.
     """
-    worst, best = rehearse(problem, steps, 0.0), rehearse(problem, steps, 1.0)
+    worst, best = (rehearse(problem, steps, score, as_asked) for score in (0.0, 1.0))
     names = ["start", *(s.name for s in steps)]
     ranges = [_range(a, b) for a, b in zip(worst, best, strict=True)]
     total = _range(sum(worst), sum(best))
@@ -87,7 +87,7 @@ def _range(a: int, b: int) -> Range:
     return Range(min(a, b), max(a, b))
 
 
-def rehearse(problem: Problem, steps: Sequence[Strategy], score: float) -> list[int]:
+def rehearse(problem: Problem, steps: Sequence[Strategy], score: float, as_asked: bool = False) -> list[int]:
     """Distinct runs of the start and of each step, if every run scores `score`."""
     seen: set[object] = set()
 
@@ -98,14 +98,15 @@ def rehearse(problem: Problem, steps: Sequence[Strategy], score: float) -> list[
         bound = bind_predictors(problem.module, assignment)  # type: ignore[arg-type]
         return tuple((b.name, b.instruction, b.demos, b.layout, b.model) for b in bound.values())
 
-    for i in problem.select_rows():
+    scored = () if as_asked else problem.select_rows()
+    for i in scored:
         want(parameters(problem.start), problem.select_split, i)
     counts, before = [len(seen)], len(seen)
-    optimizer = Compose(tuple(steps)).begin(problem)
+    optimizer = Compose(tuple(steps), gated=not as_asked).begin(problem)
     while len(counts) <= len(steps):
         at = len(optimizer.ends)
         while len(counts) <= at:  # the step's result is scored too
-            for i in problem.select_rows():
+            for i in scored:
                 want(parameters(optimizer.ends[len(counts) - 1][1]), problem.select_split, i)
             counts.append(len(seen) - before)
             before = len(seen)

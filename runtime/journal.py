@@ -32,15 +32,18 @@ class Journal:
     about: Mapping[str, Any]
     file: Path | None = None
     _started: float = field(default_factory=time.time)
+    _noted: float = 0.0
 
     def finished(self) -> dict[str, Any] | None:
         """The record of the finished run, if this work was done before."""
         return self.store.get("run", self.run)
 
-    def note(self, state: str, **facts: Any) -> None:
-        """Bring `run.json` up to date (written whole or not at all)."""
-        if self.file is None:
+    def note(self, state: str, *, ended: bool = False, **facts: Any) -> None:
+        """Bring `run.json` up to date (written whole or not at all); of an unfinished run not more often than twice a
+        second, unless it has ended."""
+        if self.file is None or (state == UNFINISHED and not ended and time.time() < self._noted + 0.5):
             return
+        self._noted = time.time()
         times = {"started": round(self._started, 3), "updated": round(time.time(), 3)}
         record = {"run": self.run, "state": state, **self.about, **times, **facts}
         self.file.parent.mkdir(parents=True, exist_ok=True)

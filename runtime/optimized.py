@@ -10,6 +10,7 @@ from lampc.ir import Assignment
 from lampc.passes.optimize import Candidate
 from lampc.runtime.cells import CellTable
 from lampc.runtime.journal import read_assignment, read_history
+from lampc.runtime.trials import Trial
 from lampc.runtime.types import Usage
 
 
@@ -23,7 +24,8 @@ class OptimizeResult:
 
     Scores are 0 to 100, None without rows to select on. `usage` counts all distinct runs, also those that an
     earlier process finished; `fresh` of the `runs` were run by this one. `stopped` names the budget that ended
-    the search early. `again` is set if the whole run had been finished before and nothing was done.
+    the search early. `again` is set if the whole run had been finished before and nothing was done. `trials` say which
+    cells were wanted and where they came from.
     """
 
     assignment: Assignment
@@ -38,6 +40,17 @@ class OptimizeResult:
     stopped: str = ""
     again: bool = False
     table: CellTable | None = field(default=None, repr=False)
+    trials: list[Trial] = field(default_factory=list, repr=False)
+
+    @property
+    def wanted(self) -> int:
+        """Cells that trials asked for, each as often as it was asked for."""
+        return sum(t.wanted for t in self.trials)
+
+    @property
+    def reused(self) -> int:
+        """Those of them that an earlier trial had asked for."""
+        return sum(t.reused for t in self.trials)
 
 
 def restored(known: Mapping[str, Any], table: CellTable) -> OptimizeResult:
@@ -54,4 +67,5 @@ def restored(known: Mapping[str, Any], table: CellTable) -> OptimizeResult:
         known["seconds"],
         again=True,
         table=table,
+        trials=[Trial.read(t) for t in known.get("trials", ())],
     )

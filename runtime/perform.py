@@ -35,6 +35,7 @@ from lampc.runtime.cells import BudgetSpent, CellTable, NotStored, Spending
 from lampc.runtime.evaluate import TRACED, UNTRACED, Asked, judge_outcomes
 from lampc.runtime.metrics import Judgement, MetricError, RowMetric
 from lampc.runtime.outside import Outside
+from lampc.runtime.trials import COMPUTED, CUT, REUSED
 from lampc.runtime.types import Cell, Outcome, Row, RowError
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ class Program:
 
 class Performer:
     """Jobs in, results out. `tables` are the finished cells of each program, under the name that a RunJob has for it;
-    `errors` the failures among them. `stopped` is the limit of the budget that ended the work, if one did."""
+    `errors` the failures among them, `states` of the last jobs where each of their cells came from (letters of
+    `lampc.runtime.trials`). `stopped` is the limit of the budget that ended the work, if one did."""
 
     def __init__(
         self,
@@ -72,7 +74,9 @@ class Performer:
         self.table = self.tables[""]
         self.outside = Outside(student.session, student.unit.module, spending, embedders or {})
         self.errors: dict[str, RowError] = {}
+        self.states: list[str] = []
         self.stopped = ""
+        self._wanted: set[str] = set()
         self._offline = False
 
     @contextlib.contextmanager
@@ -93,12 +97,14 @@ class Performer:
         """Results in the order of the jobs; None for what was left undone when the budget was spent. `tell` hears how
         many of all cells are finished, as each ends. Raises OptimizeError, NotStored, and MetricError if strict."""
         plans = [self._cells(job) for job in jobs]
+        self.states = [self._came_from(name, cells) for name, cells in plans]
         results: list[Result | None] = [None] * len(jobs)
         try:
             self._run(plans, tell)
             self._perform_outside(jobs, results)
         except BudgetSpent as e:
             self.stopped = e.limit  # what is finished is judged all the same
+            self.states = [self._cut(s, *plan) for s, plan in zip(self.states, plans, strict=True)]
         asked: list[Asked] = []
         wanted: list[tuple[int, list[Outcome]]] = []
         for i, (job, (name, cells)) in enumerate(zip(jobs, plans, strict=True)):
@@ -134,6 +140,23 @@ class Performer:
                     )
                 return program, [Cell(self._rows(split)[row], assignment, rollout, temperature)]
         return "", []
+
+    def candidate(self, job: Job) -> str:
+        """Identity of the parameters that a job runs a program with; empty if it runs none."""
+        name, cells = self._cells(job)
+        return self.tables[name].candidate(cells[0].assignment) if cells else ""
+
+    def _came_from(self, name: str, cells: Sequence[Cell]) -> str:
+        states = ""
+        for cell in cells:
+            key = self.tables[name].key(cell)
+            states += REUSED if key in self._wanted else COMPUTED
+            self._wanted.add(key)
+        return states
+
+    def _cut(self, states: str, name: str, cells: Sequence[Cell]) -> str:
+        ended = [self.tables[name].get(c) is not None for c in cells]
+        return "".join(s if there else CUT for s, there in zip(states, ended, strict=True))
 
     def _rows(self, split: str) -> Sequence[Row]:
         if split not in self.splits:

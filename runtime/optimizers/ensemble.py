@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from lampc.frontend.python.modules.ensemble import EnsembledProgram
-from lampc.runtime.teleprompter import Teleprompter
+from lampc.runtime.optimizers.base import Teleprompter
 
 
 class Ensemble(Teleprompter):

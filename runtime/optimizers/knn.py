@@ -21,8 +21,8 @@ from lampc.runtime.configure import context
 from lampc.runtime.evaluation.rows import called_on, row_metric
 from lampc.runtime.hosts import plain
 from lampc.runtime.metrics import MetricError
-from lampc.runtime.teleprompt import BootstrapFewShot, check_alike, demos_of, examples_of, module_of
-from lampc.runtime.teleprompter import Teleprompter
+from lampc.runtime.optimizers.base import Teleprompter, check_alike, demos_of, examples_of, module_of
+from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
 from lampc.runtime.types import Row, TraceStep
 
 if TYPE_CHECKING:

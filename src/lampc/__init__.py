@@ -116,8 +116,10 @@ if TYPE_CHECKING:
     from lampc.runtime.interop.modules import from_dspy
     from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
+    from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
     from lampc.runtime.optimizers.ensemble import Ensemble
     from lampc.runtime.optimizers.knn import KNNFewShot
+    from lampc.runtime.optimizers.labeled import LabeledFewShot
     from lampc.runtime.retrieval.colbert import ColBERTv2
     from lampc.runtime.retrieval.embedder import Embedder
     from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
@@ -126,7 +128,6 @@ if TYPE_CHECKING:
     from lampc.runtime.sandbox.monty import PythonInterpreter
     from lampc.runtime.session import Session
     from lampc.runtime.streaming import streamify
-    from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
 
     cache: CallCache
 
@@ -180,6 +181,8 @@ _RUNTIME = {
     "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
     "mcp": ["MCPError", "MCPServer"],
+    "optimizers.bootstrap": ["BootstrapFewShot"],
+    "optimizers.labeled": ["LabeledFewShot"],
     "optimizers.ensemble": ["Ensemble"],
     "optimizers.knn": ["KNNFewShot"],
     "retrieval.colbert": ["ColBERTv2"],
@@ -190,7 +193,6 @@ _RUNTIME = {
     "sandbox.monty": ["PythonInterpreter"],
     "session": ["Session"],
     "streaming": ["streamify"],
-    "teleprompt": ["BootstrapFewShot", "LabeledFewShot"],
 }
 _IR = {
     "errors": [

@@ -12,8 +12,8 @@ import pytest
 
 import lampc
 from lampc.frontend.python import trace
+from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
 from lampc.runtime.scripted import DummyLM
-from lampc.runtime.teleprompt import BootstrapFewShot
 from tests.python.twins import ours
 
 QA = "question -> answer"

@@ -3,10 +3,11 @@
 from typing import TYPE_CHECKING
 
 from lampc._paths import modules_of
+from lampc.runtime.optimizers.base import Teleprompter
+from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
 from lampc.runtime.optimizers.ensemble import Ensemble
 from lampc.runtime.optimizers.knn import KNNFewShot
-from lampc.runtime.teleprompt import BootstrapFewShot, LabeledFewShot
-from lampc.runtime.teleprompter import Teleprompter
+from lampc.runtime.optimizers.labeled import LabeledFewShot
 
 if not TYPE_CHECKING:
     __getattr__ = modules_of(__name__)

@@ -1,5 +1,5 @@
 """`lampc.teleprompt.bootstrap`: the path that `dspy.teleprompt.bootstrap` has."""
 
-from lampc.runtime.teleprompt import BootstrapFewShot
+from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
 
 __all__ = ["BootstrapFewShot"]

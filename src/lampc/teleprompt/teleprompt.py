@@ -1,5 +1,5 @@
 """`lampc.teleprompt.teleprompt`: the path that `dspy.teleprompt.teleprompt` has."""
 
-from lampc.runtime.teleprompter import Teleprompter
+from lampc.runtime.optimizers.base import Teleprompter
 
 __all__ = ["Teleprompter"]

@@ -1,5 +1,5 @@
 """`lampc.teleprompt.vanilla`: the path that `dspy.teleprompt.vanilla` has."""
 
-from lampc.runtime.teleprompt import LabeledFewShot
+from lampc.runtime.optimizers.labeled import LabeledFewShot
 
 __all__ = ["LabeledFewShot"]

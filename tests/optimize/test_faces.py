@@ -1,0 +1,229 @@
+"""What DSPy's optimizers share here: a strategy run on a module, the modules of candidates, and what is kept of it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lampc
+from lampc.backend import FakeEngine
+from lampc.ir import Assignment, Demo, DemoSet, Obj
+from lampc.ir.runner import set_default_runner
+from lampc.ir.settings import settings
+from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, OptimizeError
+from lampc.runtime.budget import Budget
+from lampc.runtime.optimizers.base import Found, Teleprompter, improve, module_with
+from lampc.runtime.scripted import DummyLM
+
+ROWS = [lampc.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(6)]
+
+
+@pytest.fixture(autouse=True)
+def fresh() -> Iterator[None]:
+    yield
+    set_default_runner(None)
+    settings.reset()
+
+
+class Model(lampc.BaseLM):
+    """Answers right if told to, or shown two demos; counts its calls."""
+
+    def __init__(self, name: str = "m", fails: str = "") -> None:
+        super().__init__(name, cache=True)
+        self.asked, self.fails = 0, fails
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        self.asked += 1
+        question = messages[-1]["content"].split("[[ ## question ## ]]\n")[1].split("\n")[0]
+        if self.fails and question == self.fails:
+            raise ValueError("broken row")
+        right = "Mirror" in messages[0]["content"] or len(messages) >= 6
+        return f"[[ ## answer ## ]]\n{question.replace('q', 'a') if right else 'no'}\n\n[[ ## completed ## ]]"
+
+
+class Asks(lampc.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = lampc.Predict("question -> answer")
+
+    def forward(self, question: str) -> Any:
+        return self.ask(question=question)
+
+
+class Guards(Asks):
+    def forward(self, question: str) -> Any:
+        try:
+            return self.ask(question=question)
+        except ZeroDivisionError:
+            return None
+
+
+def exact(example: Any, prediction: Any, trace: Any = None) -> bool:
+    return bool(example.answer == prediction.answer)
+
+
+POOL = InstructionSearch(pool=("Think.", "Mirror it."))
+
+
+def searched(student: lampc.Module, lm: Any = None, **more: Any) -> Found:
+    lampc.configure(lm=lm or Model(), adapter=lampc.ChatAdapter())
+    given: dict[str, Any] = {"trainset": ROWS, "valset": ROWS[:4], "metric": exact, **more}
+    return improve(student, given.pop("strategy", POOL), **given)
+
+
+@pytest.mark.parametrize("kind", [Asks, Guards], ids=["traced", "dynamic"])
+def test_a_strategy_makes_a_better_module_of_a_student(kind: type[Asks]) -> None:
+    student = kind()
+    before = student.ask.signature.instructions
+    found = searched(student)
+    made = found.module
+    assert isinstance(made, kind)
+    assert (made.ask.signature.instructions, made._compiled) == ("Mirror it.", True)
+    assert (student.ask.signature.instructions, student._compiled) == (before, False)
+    assert made(question="q9").answer == "a9"
+    assert found.result.score_after == 100.0
+    assert found.result.score_before == 0.0  # the search scored the start itself
+    assert [c.step for c in found.result.history] == ["instructions"] * 3
+    other = found.program(found.result.history[1].assignment)
+    assert other.ask.signature.instructions == "Think."
+    assert other._compiled
+
+
+def test_trials_say_what_was_computed_and_what_was_known() -> None:
+    lm = Model()
+    found = searched(Asks(), lm, strategy=[POOL, InstructionSearch(pool=("Mirror it.", "Look."))])
+    first = found.result.trials[0]
+    assert (first.step, first.kind, first.split, first.rows) == ("instructions", "evaluate", "dev", (0, 1, 2, 3))
+    # the second step starts where the first ended
+    assert [t.cells for t in found.result.trials] == ["cccc"] * 3 + ["rrrr", "cccc"]
+    assert found.result.trials[2].scores == (1.0,) * 4
+    assert (found.result.wanted, found.result.reused, found.result.runs) == (20, 4, 16)
+    assert lm.asked == 16
+
+
+def test_a_valset_that_is_the_trainset_has_the_same_cells() -> None:
+    lm = Model()
+    found = searched(Asks(), lm, strategy=[BootstrapFewShot(max_labeled_demos=0, speculate=1.0), Start()], valset=ROWS)
+    assert [t.cells for t in found.result.trials if t.kind == "evaluate"] == ["rrrrrr"]
+
+
+class Start:
+    """Scores the start."""
+
+    name = "start_only"
+
+    def begin(self, problem: Any) -> Any:
+        from lampc.passes.optimize import EvaluateJob
+
+        class Once:
+            best, history, done, asked = problem.start, (), False, False
+
+            def ask(self, n: int) -> list[Any]:
+                return [EvaluateJob(problem.start, "dev", problem.select_rows())]
+
+            def tell(self, job: Any, result: Any) -> None:
+                self.done = True
+
+        return Once()
+
+
+def test_a_teacher_of_other_settings_runs_apart() -> None:
+    student_lm, teacher_lm = Model("s"), Model("t")
+    strategy = BootstrapFewShot(max_bootstrapped_demos=1, max_labeled_demos=3)
+    found = searched(Asks(), student_lm, strategy=strategy, valset=None, teacher_settings={"lm": teacher_lm})
+    assert {t.kind for t in found.result.trials} == {"teach"}
+    assert (student_lm.asked, teacher_lm.asked > 0) == (0, True)
+    assert found.module.ask.demos[0].augmented
+    with pytest.raises(OptimizeError, match="`seed` is an option of the session"):
+        searched(Asks(), teacher_settings={"seed": 3})
+
+
+def test_rows_that_fail_are_scored_failures_unless_bounded() -> None:
+    found = searched(Asks(), Model(fails="q1"))
+    assert found.result.score_after == 75.0
+    assert found.result.errors == 3
+    assert [t.errors for t in found.result.trials] == [1, 1, 1]
+    with pytest.raises(OptimizeError, match=r"3 runs failed, as many as `max_errors` allows; the last: .*broken row"):
+        searched(Asks(), Model(fails="q1"), max_errors=3)
+    assert searched(Asks(), Model(fails="q1"), max_errors=4, num_threads=2).result.score_after == 75.0
+
+
+def engine(prompts: list[str]) -> FakeEngine:
+    def reply(prompt: str) -> str:
+        prompts.append(prompt)
+        word = re.findall(r"question: (\w+)", prompt)[-1]
+        return f"answer: {word.replace('q', 'a') if 'Mirror' in prompt else 'no'}"
+
+    return FakeEngine(reply, max_running=4)
+
+
+def test_what_is_finished_stands_in_a_folder(tmp_path: Path) -> None:
+    def run(**more: Any) -> tuple[Found, int]:
+        prompts: list[str] = []
+        lampc.configure(model=engine(prompts))
+        found = improve(Asks(), POOL, trainset=ROWS, valset=ROWS[:4], metric=exact, log_dir=tmp_path, **more)
+        set_default_runner(None)
+        return found, len(prompts)
+
+    first, before = run(budget=Budget(runs=6))
+    assert first.result.stopped == "runs"
+    assert first.result.trials[-1].cut > 0
+    assert first.result.trials[-1].scores == ()
+    whole, after = run()
+    assert whole.module.ask.signature.instructions == "Mirror it."
+    assert 12 <= before + after <= 12 + 4  # what was in flight when the budget was spent
+    record = json.loads((tmp_path / "run.json").read_text())
+    assert record["state"] == "finished"
+    assert [t["cells"] for t in record["trials"]] == ["cccc"] * 3
+    assert record["trials"][0]["wanted"] == record["trials"][0]["computed"] == 4
+    third, none = run()
+    assert (third.result.again, none) == (True, 0)
+    assert third.result.trials == whole.result.trials
+    assert third.module.ask.signature.instructions == "Mirror it."
+
+
+def test_a_budget_keeps_the_best_so_far() -> None:
+    found = searched(Asks(), budget=Budget(calls=7))
+    assert found.result.stopped == "calls"
+    assert found.module._compiled
+    assert sum(t.cut for t in found.result.trials) == 12 - 7
+
+
+def test_a_candidate_becomes_a_module() -> None:
+    lm = Model()
+    lampc.configure(lm=lm)
+    student = Asks()
+    demo = Demo(Obj({"question": "q", "answer": "a"}))
+    chosen = Assignment().updated(
+        **{"ask.demos": DemoSet((demo,)), "ask.layout": "json", "ask.model": "other", "ask.instruction": "Do."}
+    )
+    made = module_with(student, chosen)
+    assert [d.toDict() for d in made.ask.demos] == [{"question": "q", "answer": "a"}]
+    assert (made.ask.layout, made.ask.lm, made.ask.signature.instructions) == ("json", "other", "Do.")
+    assert (student.ask.demos, student.ask.lm) == ([], None)
+    assert module_with(student, Assignment().updated(**{"ask.model": lampc.ir.modelnames.model_name(lm)})).ask.lm is lm
+    with pytest.raises(OptimizeError, match=r"`docs\.k` is no parameter of this module's predictors"):
+        module_with(student, Assignment().updated(**{"docs.k": 3}))
+
+
+def test_a_dry_run_asks_no_model() -> None:
+    lm = Model()
+    lampc.configure(lm=lm)
+    optimizer = lampc.BootstrapFewShot(metric=exact, max_bootstrapped_demos=2)
+    plan = optimizer.dry_run(Asks(), trainset=ROWS)
+    assert lm.asked == 0
+    assert (plan.runs.least, plan.runs.most) == (2, 6)
+    with pytest.raises(OptimizeError, match="LabeledFewShot runs nothing that could be foreseen"):
+        lampc.LabeledFewShot().dry_run(Asks(), trainset=ROWS)
+    assert isinstance(optimizer, Teleprompter)
+
+
+def test_scripted_models_serve_too() -> None:
+    lampc.configure(lm=DummyLM([{"answer": "a0"}] * 40))
+    found = improve(Asks(), POOL, trainset=ROWS, valset=ROWS[:1], metric=exact)
+    assert found.result.score_after == 100.0
