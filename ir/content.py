@@ -116,6 +116,33 @@ class DemoSet:
     items: tuple[Demo, ...] = ()
 
 
+@attribute("kept")
+class Kept:
+    """What every candidate's prompt holds of a predictor: text before and after its instruction, demos before its own.
+
+    An instruction that holds a text itself, and a demo of equal values, are not doubled.
+    """
+
+    before: str = ""
+    after: str = ""
+    demos: DemoSet = DemoSet()
+
+    def instruction(self, text: str) -> str:
+        """An instruction with what is kept."""
+        parts = (self.before if self.before not in text else "", text, self.after if self.after not in text else "")
+        return "\n".join(p for p in parts if p)
+
+    def shown(self, demos: DemoSet) -> DemoSet:
+        """Demos with those that are kept before them."""
+        if not self.demos.items:
+            return demos
+        known = {d.values for d in self.demos.items}
+        return DemoSet((*self.demos.items, *(d for d in demos.items if d.values not in known)))
+
+
+NOTHING_KEPT = Kept()
+
+
 SPREAD = "spread"
 """Among what is `firm` of a sampling: its temperature only keeps several samples apart, one that a model has goes
 before it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from lampc.ir.attrs import Attr, Obj, Symbol
 from lampc.ir.builtins import result_type
 from lampc.ir.content import DemoSet as Demos
-from lampc.ir.content import Field, HostRef, Key, Sampling, Signature
+from lampc.ir.content import Field, HostRef, Kept, Key, Sampling, Signature
 from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return, Try, Vote, Yield
 from lampc.ir.core import Op
 from lampc.ir.define import Body, Operand, Operands, Result, op
@@ -36,7 +36,8 @@ class Func(Op):
 class DefPredictor(Op):
     """A predictor `@name` and the starting values of its parameters.
 
-    `layout` names an adapter (`compact`, `chat`); `frozen` lists parameters that no optimizer may change.
+    `layout` names an adapter (`compact`, `chat`); `frozen` lists parameters that no optimizer may change, `keep` is
+    what stays in the prompt whatever instruction and demos are chosen.
     """
 
     signature: Signature
@@ -45,6 +46,7 @@ class DefPredictor(Op):
     model: Symbol = Symbol("main")
     sampling: Sampling = Sampling()
     frozen: tuple[str, ...] = ()
+    keep: Kept = Kept()
 
 
 @op("prog.def_model", traits=[Trait.DEFINITION])

@@ -147,10 +147,9 @@ def applied(module: Module, assignment: Assignment) -> Module:
     from lampc.ir.prog import DefPredictor
 
     copy = module.clone()
-    bound = bind_predictors(module, assignment)
     for op in copy.body.ops:
         if isinstance(op, DefPredictor):
-            b = bound[op.symbol]
-            op.signature = op.signature.with_instruction(b.instruction)
-            op.demos = b.demos
+            n = op.symbol
+            op.signature = op.signature.with_instruction(assignment.get(f"{n}.instruction", op.signature.instruction))
+            op.demos = assignment.get(f"{n}.demos", op.demos)
     return copy

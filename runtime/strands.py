@@ -393,8 +393,8 @@ def rebound(bound: Bound, assignment: Assignment) -> Bound:
     n = bound.name
     return replace(
         bound,
-        instruction=assignment.get(f"{n}.instruction", bound.instruction),
-        demos=assignment.get(f"{n}.demos", bound.demos),
+        instruction=bound.keep.instruction(assignment.get(f"{n}.instruction", bound.instruction)),
+        demos=bound.keep.shown(assignment.get(f"{n}.demos", bound.demos)),
         layout=assignment.get(f"{n}.layout", bound.layout),
         model=assignment.get(f"{n}.model", bound.model),
     )

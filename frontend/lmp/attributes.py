@@ -28,7 +28,11 @@ ATTRIBUTES: dict[str, tuple[tuple[str, ...], str]] = {
         ("use", "call"),
         "`@sample(n: 5, temperature: 0.7)`: how tokens are drawn; with `n`, a list of so many answers",
     ),
-    "frozen": (("use",), f"`@frozen(instruction)`: no optimizer changes this; of {', '.join(PARAMETERS)}, or all"),
+    "frozen": (
+        ("use", "demo"),
+        f"`@frozen(instruction)`: no optimizer changes this; of {', '.join(PARAMETERS)}, or all. "
+        '`@frozen(before: "...", after: "...")`: these texts stand around every instruction. At a demo: it stays',
+    ),
     "pure": (("tool",), "`@pure`: no effect, equal answers for equal arguments"),
     "unordered": (("tool",), "`@unordered`: has effects, but their order does not matter"),
     "effect": (("tool",), "`@effect`: has effects that happen in order (the default)"),

@@ -43,7 +43,7 @@ class _Emitter:
     def __init__(self, unit: Unit) -> None:
         self.unit, self.module = unit, unit.module
         self.out: list[str] = []
-        self.signatures: dict[tuple[Signature, DemoSet], str] = {}
+        self.signatures: dict[tuple[Signature, DemoSet, DemoSet], str] = {}
         self.taken = {op.symbol for op in self.module.body.ops} | set(unit.datasets) | set(unit.metrics)
         self.hosts: dict[tuple[object, ...], str] = {}
         self.functions = {op.symbol: op for op in self.module.body.ops if isinstance(op, prog.Func)}
@@ -170,12 +170,12 @@ class _Emitter:
         sig: Signature = op.signature
         reasons = len(sig.outputs) > 1 and sig.outputs[0] == REASONING
         base = replace(sig, outputs=sig.outputs[1:]) if reasons else sig
-        key = (base, op.demos)
+        key = (base, op.demos, op.keep.demos)
         if key not in self.signatures:
             proper = base.name if base.name.isidentifier() and base.name not in self.taken else ""
             name = self.free(proper or (base.name if base.name.isidentifier() else "Task"))
             self.signatures[key] = name
-            self.out.append(signature_text(base, name, op.demos))
+            self.out.append(signature_text(base, name, op.demos, op.keep.demos))
         return ("ChainOfThought" if reasons else "Predict"), self.signatures[key]
 
     def function(self, symbol: str) -> None:
@@ -240,9 +240,7 @@ class _Emitter:
         text += layout_text(op.layout)
         if replace(op.sampling, firm=()) != Sampling():
             raise NotSayable(f"sampling{sampling_text(op.sampling)} of the definition of `@{op.symbol}`", op)
-        if op.frozen:
-            text += " @frozen" if op.frozen == PARAMETERS else f" @frozen({', '.join(op.frozen)})"
-        return text + ";"
+        return text + frozen_text(op) + ";"
 
     def module_text(self, func: Op, heads: list[str], names: Names, name: str) -> str:
         assert isinstance(func, prog.Func)
@@ -330,16 +328,26 @@ def effect_text(effect: str) -> str:
     return "" if effect == "effect" else f" @{effect}"
 
 
-def signature_text(sig: Signature, name: str, demos: DemoSet) -> str:
+def frozen_text(op: prog.DefPredictor) -> str:
+    """What of a predictor no optimizer changes."""
+    around = [(n, text) for n, text in (("before", op.keep.before), ("after", op.keep.after)) if text]
+    if op.frozen == PARAMETERS and not around:
+        return " @frozen"
+    parts = [*op.frozen, *(f"{n}: {literals.quote(text)}" for n, text in around)]
+    return f" @frozen({', '.join(parts)})" if parts else ""
+
+
+def signature_text(sig: Signature, name: str, demos: DemoSet, kept: DemoSet) -> str:
     """A signature's declaration."""
     head = f"signature {identifier(name)}{params_text(sig.inputs)} -> {params_text(sig.outputs)}"
     if sig.name != name:
         head += f" @name({literals.quote(sig.name)})"
     lines = [literals.prose(sig.instruction)] if sig.instruction != sig.default_instruction() else []
     lines += [f"field {f.name} {literals.quote(f.desc)};" for f in (*sig.inputs, *sig.outputs) if f.desc]
-    for demo in demos.items:
-        values = literals.show(thaw(demo.values))
-        lines.append(f"demo {values}{' @augmented' if demo.augmented else ''};")
+    for held, mark in ((kept, " @frozen"), (demos, "")):
+        for demo in held.items:
+            marks = f"{' @augmented' if demo.augmented else ''}{mark}"
+            lines.append(f"demo {literals.show(thaw(demo.values))}{marks};")
     return "\n".join([head + " {", *lines, "}"])
 
 

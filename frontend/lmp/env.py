@@ -41,10 +41,11 @@ def kind_of(decl: object) -> str:
 
 @dataclass(slots=True)
 class SignatureInfo:
-    """A resolved signature with its demos."""
+    """A resolved signature with its demos, and those that no optimizer takes away."""
 
     signature: Signature
     demos: tuple[Demo, ...]
+    kept: tuple[Demo, ...] = ()
 
 
 @dataclass(slots=True)

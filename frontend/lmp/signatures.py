@@ -73,6 +73,7 @@ def _resolve(env: Env, decl: ast.SignatureDecl) -> SignatureInfo:
         report.error("L0405", f"`{f.name}` is both an input and an output", p.name.span)
     instruction: str | None = None
     demos: list[Demo] = []
+    kept: list[Demo] = []
     for part in decl.body:
         if isinstance(part, ast.Doc):
             if instruction is not None:
@@ -82,11 +83,12 @@ def _resolve(env: Env, decl: ast.SignatureDecl) -> SignatureInfo:
             _describe(env, part, inputs, outputs)
         else:
             demo = _demo(env, part, [*inputs, *outputs])
-            demos += [demo] if demo else []
+            held = kept if any(a.name == "frozen" for a in part.attrs) else demos
+            held += [demo] if demo else []
     name = one(attrs["name"], str, report) if "name" in attrs else decl.name.name
     made = Signature(tuple(inputs), tuple(outputs), "", name or "")
     made = made.with_instruction(made.default_instruction() if instruction is None else instruction)
-    return SignatureInfo(made, tuple(demos))
+    return SignatureInfo(made, tuple(demos), tuple(kept))
 
 
 def _describe(env: Env, part: ast.FieldDoc, inputs: list[Field], outputs: list[Field]) -> None:
@@ -109,6 +111,8 @@ def _describe(env: Env, part: ast.FieldDoc, inputs: list[Field], outputs: list[F
 
 def _demo(env: Env, part: ast.DemoDecl, fields: list[Field]) -> Demo | None:
     attrs = allowed(part.attrs, "demo", env.report)
+    if "frozen" in attrs and attrs["frozen"].args:
+        env.report.error("L0409", "`@frozen` of a demo takes nothing", attrs["frozen"].span, help="write `@frozen`")
     known = {f.name: f for f in fields}
     values = {}
     for arg in part.values.args:

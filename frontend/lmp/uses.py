@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from lampc.frontend.lmp import ast
 from lampc.frontend.lmp.attributes import allowed, bad, constant, dotted, sampling, words
 from lampc.frontend.lmp.body import Body
@@ -11,7 +13,7 @@ from lampc.frontend.lmp.program import Function, Predictor, Tuned
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.signatures import find_signature, with_reasoning
 from lampc.frontend.lmp.typing import resolve
-from lampc.ir import Sampling, Symbol, freeze
+from lampc.ir import Kept, Sampling, Symbol, freeze
 from lampc.ir.adapters import ADAPTERS
 from lampc.ir.content import PARAMETERS, DemoSet
 from lampc.ir.prog import DefPredictor, DefTune
@@ -87,7 +89,7 @@ def _predictor(b: Body, stmt: ast.Use, attrs: dict[str, ast.Attribute], symbol: 
             b.report.error("L0409", f"there is no layout `{chosen[0][0]}`", chosen[0][1], help=help)
         else:
             layout = chosen[0][0]
-    frozen = _frozen(b, attrs["frozen"]) if "frozen" in attrs else ()
+    frozen, before, after = _frozen(b, attrs["frozen"]) if "frozen" in attrs else ((), "", "")
     if info is None:
         return None
     reasons = stmt.maker.name == "ChainOfThought"
@@ -102,6 +104,7 @@ def _predictor(b: Body, stmt: ast.Use, attrs: dict[str, ast.Attribute], symbol: 
         layout=layout,
         model=Symbol(model),
         frozen=frozen,
+        keep=Kept(before, after, DemoSet(info.kept)),
         symbol=symbol,
         loc=stmt.span,
     )
@@ -134,18 +137,33 @@ def _model(b: Body, attr: ast.Attribute) -> str | None:
     return b.program.define(home, decl)
 
 
-def _frozen(b: Body, attr: ast.Attribute) -> tuple[str, ...]:
+def _frozen(b: Body, attr: ast.Attribute) -> tuple[tuple[str, ...], str, str]:
+    """The parameters that are frozen, and the texts before and after every instruction."""
     if not attr.args:
-        return PARAMETERS
-    chosen = words(attr)
+        return PARAMETERS, "", ""
+    around = {"before": "", "after": ""}
+    bare = []
+    for arg in attr.args:
+        if arg.name is None:
+            bare.append(arg)
+            continue
+        try:
+            text = constant(arg.value)
+        except BadLiteral:
+            text = None
+        if arg.name.name not in around or not isinstance(text, str):
+            bad(b.report, attr)
+        else:
+            around[arg.name.name] = text
+    chosen = words(replace(attr, args=bare))
     if chosen is None:
         bad(b.report, attr)
-        return ()
+        return (), "", ""
     for name, span in chosen:
         if name not in PARAMETERS:
             help = suggest(name, PARAMETERS) or f"there are {listed(PARAMETERS)}"
             b.report.error("L0409", f"a predictor has no parameter `{name}`", span, help=help)
-    return tuple(n for n, _ in chosen)
+    return tuple(n for n, _ in chosen), around["before"], around["after"]
 
 
 def tune(b: Body, stmt: ast.Tune, decl: ast.ModuleDecl, prefix: str) -> None:

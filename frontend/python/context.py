@@ -285,7 +285,7 @@ def definition(symbol: str, thing: Any) -> Op:
             model = Symbol(_identifier(model_name(thing.lm)))
             return prog.DefPredictor.make(
                 symbol=symbol, loc=thing.loc, signature=thing.ir_signature(), demos=demo_set(thing.demos),
-                layout=thing.layout_in_force(), model=model,
+                layout=thing.layout_in_force(), model=model, frozen=thing.frozen, keep=thing.kept,
             )  # fmt: skip
         case Retriever():
             return thing.definition(symbol)

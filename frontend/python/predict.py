@@ -18,7 +18,7 @@ from lampc.frontend.python.module import Module, Parameter
 from lampc.frontend.python.modules.hints import hinted
 from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.values.plain import known_plain, plain
-from lampc.ir import Demo, DemoSet, Key, Sampling, Span, freeze
+from lampc.ir import Demo, DemoSet, Kept, Key, Sampling, Span, freeze, thaw
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import layout_for
@@ -75,6 +75,11 @@ class Predict(Module, Parameter, Generic[A]):
     With `n` the answers are drawn as forks of one prompt, together. Their temperature is 0.7 unless one above 0.15
     is asked for. Calls that differ in `rollout_id` alone are different draws.
     """
+
+    frozen: tuple[str, ...] = ()
+    """Parameters that no optimizer changes; `lampc.freeze` sets this and `kept`."""
+    kept: Kept = Kept()
+    """What stands in every prompt, whatever instruction and demos are chosen."""
 
     if TYPE_CHECKING:
 
@@ -137,7 +142,14 @@ class Predict(Module, Parameter, Generic[A]):
         chosen = ensure_signature(signature).ir() if signature is not None else self.ir_signature()
         shown = demo_set(self.demos if demos is None else demos)
         name = self.symbol or chosen.name or "predict"
-        return Bound(name, chosen, chosen.instruction, shown, self.layout_in_force(), model_name(lm or self.lm))
+        layout, model, keep = self.layout_in_force(), model_name(lm or self.lm), self.kept
+        return Bound(name, chosen, keep.instruction(chosen.instruction), keep.shown(shown), layout, model, keep)
+
+    def _shown(self, demos: Any) -> list[Any]:
+        """Demos as Python has them, those that are kept first."""
+        known = {d.values for d in self.kept.demos.items}
+        held = [Example(thaw(d.values)) for d in self.kept.demos.items]
+        return held + [d for d in demos if not known or demo_set([d]).items[0].values not in known]
 
     def forward(self, **inputs: Any) -> A:
         """One call, or `n` of them: then attributes give the first, `.completions` all."""
@@ -156,7 +168,7 @@ class Predict(Module, Parameter, Generic[A]):
         if own:
             from lampc.frontend.python.own_adapters import Own
 
-            shown = self.demos if demos is None else demos
+            shown = self._shown(self.demos if demos is None else demos)
             ask = Own(here["adapter"], ask, signature, inputs, shown, lm or self.lm, config)
         elif here["callbacks"] or getattr(here["adapter"], "callbacks", None):
             from lampc.frontend.python.adapter_events import Told
@@ -196,23 +208,30 @@ class Predict(Module, Parameter, Generic[A]):
     def dump_state(self, json_mode: bool = True) -> dict[str, Any]:
         """In the form that DSPy saves; with `json_mode` objects in demos as their JSON."""
         state = getattr(self.lm, "dump_state", None)
+        from lampc.frontend.python.freezing import frozen_state
+
         demos = [dict(d.toDict() if isinstance(d, Example) else d) for d in self.demos]
+        frozen = frozen_state(self)
         return {
             "traces": list(self.traces),
             "train": list(self.train),
             "demos": known_plain(demos) if json_mode else demos,
             "signature": self.signature.dump_state(),
             "lm": state() if state is not None else self.lm,
+            **({"frozen": frozen} if frozen else {}),
         }
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Predict:
         """Take over one predictor's part of a saved state. Raises KeyError or ValueError for another form, and
         ValueError for a model that only a trusted file may name."""
+        from lampc.frontend.python.freezing import load_frozen
+
         lm = saved_model(state.get("lm"), allow_unsafe_lm_state)
         self.signature = self.signature.load_state(state["signature"])
         self.demos = [Example(d) for d in state["demos"]]
         self.traces, self.train = list(state.get("traces", ())), list(state.get("train", ()))
         self.lm = lm
+        load_frozen(self, state.get("frozen") or {})
         return self
 
     def __repr__(self) -> str:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 from lampc.ir.adapters.base import ShowsDemos
 from lampc.ir.adapters.registry import adapter
 from lampc.ir.adapters.schema import is_history
-from lampc.ir.content import Assignment, DemoSet, Sampling, Signature
+from lampc.ir.content import NOTHING_KEPT, Assignment, DemoSet, Kept, Sampling, Signature
 from lampc.ir.core import Module
 from lampc.ir.prog import DefPredictor
 from lampc.ir.prompt import MANY, Demos, Guide, Input, Instruction, Output, Prompt, Segment, Shots, Text, Turn
@@ -20,7 +20,7 @@ from lampc.ir.prompt import MANY, Demos, Guide, Input, Instruction, Output, Prom
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """The parameters of one predictor under one candidate."""
+    """The parameters of one predictor under one candidate; what is to `keep` is among them already."""
 
     name: str
     signature: Signature
@@ -28,6 +28,7 @@ class Bound:
     demos: DemoSet
     layout: str
     model: str
+    keep: Kept = NOTHING_KEPT
 
 
 def bind_predictors(module: Module, assignment: Assignment | None = None) -> dict[str, Bound]:
@@ -40,10 +41,11 @@ def bind_predictors(module: Module, assignment: Assignment | None = None) -> dic
             out[n] = Bound(
                 n,
                 op.signature,
-                chosen.get(f"{n}.instruction", op.signature.instruction),
-                chosen.get(f"{n}.demos", op.demos),
+                op.keep.instruction(chosen.get(f"{n}.instruction", op.signature.instruction)),
+                op.keep.shown(chosen.get(f"{n}.demos", op.demos)),
                 chosen.get(f"{n}.layout", op.layout),
                 chosen.get(f"{n}.model", op.model.name),
+                op.keep,
             )
     return out
 

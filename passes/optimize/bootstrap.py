@@ -52,6 +52,8 @@ class Bootstrap:
         self._labeled = draw(
             LabeledFewShot(k=options.max_labeled_demos, seed=options.seed), self._taught, len(self._train)
         )
+        shown = self._taught.shown_rows()
+        self._shown = {place for place, row in enumerate(self.order) if row in shown}
         self._asked: set[tuple[int, int]] = set()
         self._results: dict[tuple[int, int], RunResult] = {}
         self._row, self._round, self._errors, self._used = 0, 0, 0, 0
@@ -66,7 +68,7 @@ class Bootstrap:
     def ask(self, n: int) -> list[Job]:
         jobs: list[Job] = []
         last = min(len(self._train), self._row + self._window())
-        for row in range(self._row, last) if not self.done else ():
+        for row in (r for r in range(self._row, last) if r not in self._shown) if not self.done else ():
             attempt = self._next_attempt(row)
             if attempt is not None and len(jobs) < n:
                 self._asked.add((row, attempt))
@@ -83,7 +85,7 @@ class Bootstrap:
         if self.done:
             return Demand()
         wanted = self.options.max_bootstrapped_demos - len(self.bootstrapped)
-        rows = len(self._train) - self._row
+        rows = sum(r not in self._shown for r in range(self._row, len(self._train)))
         return Demand(min(wanted, rows), rows * self.options.max_rounds - self._round)
 
     def teacher(self, row: int) -> Assignment:
@@ -142,6 +144,9 @@ class Bootstrap:
             if self._row == len(self._train) or len(self.bootstrapped) == self.options.max_bootstrapped_demos:
                 self._finish()
                 return
+            if self._row in self._shown:
+                self._row += 1
+                continue
             result = self._results.get((self._row, self._round))
             if result is None:
                 return

@@ -85,12 +85,22 @@ class Problem:
         return tuple(range(self.select_size))
 
     def instruction(self, assignment: Assignment, predictor: DefPredictor) -> str:
+        """What may be changed of the instruction; frozen texts (`predictor.keep`) are added when prompts are made."""
         text: str = assignment.get(f"{predictor.symbol}.instruction", predictor.signature.instruction)
         return text
 
     def demos(self, assignment: Assignment, predictor: DefPredictor) -> tuple[Demo, ...]:
         found: DemoSet = assignment.get(f"{predictor.symbol}.demos", predictor.demos)
         return found.items
+
+    def shown_rows(self) -> frozenset[int]:
+        """Training rows that stand in every prompt of a predictor, as demos that are frozen."""
+        out = set()
+        for p in self.predictors():
+            if kept := {d.values for d in p.keep.demos.items}:
+                demos = [e.demo(p.signature) for e in self.train]
+                out |= {i for i, d in enumerate(demos) if d is not None and d.values in kept}
+        return frozenset(out)
 
     def with_demos(self, assignment: Assignment, demos: Mapping[str, Iterable[Demo]]) -> Assignment:
         """`assignment` with the demos of some predictors replaced."""

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from lampc.frontend.python.fields import InputField, OutputField, infer_prefix
     from lampc.frontend.python.fields import InputField as OldInputField
     from lampc.frontend.python.fields import OutputField as OldOutputField
+    from lampc.frontend.python.freezing import freeze
     from lampc.frontend.python.load import load_python
     from lampc.frontend.python.logs import (
         disable_litellm_logging,
@@ -150,6 +151,7 @@ _PYTHON = {
     "modules.code_repl": ["SandboxSerializable"],
     "modules.code_rlm": ["RLM"],
     "modules.code_thought": ["ProgramOfThought"],
+    "freezing": ["freeze"],
     "modules.comparison": ["MultiChainComparison"],
     "modules.knn": ["KNN"],
     "modules.majority": ["majority"],
@@ -364,6 +366,7 @@ __all__ = [
     "exact_match",
     "experimental",
     "f1",
+    "freeze",
     "from_dspy",
     "infer_prefix",
     "inspect_history",

@@ -243,7 +243,7 @@ class Planted:
 
     def reply(self, messages: Sequence[Mapping[str, str]], draw: int = 0) -> str:
         """The answer to a conversation; `draw` is what tells several answers to the same one apart."""
-        layout, fields = _form(messages)
+        layout, fields = form(messages)
         names = [name for name, _ in fields]
         if names and all(n in VERBS for n in names):
             seen = Seen(messages[0]["content"], _demos(messages, names[-1]), layout)
@@ -290,7 +290,7 @@ def _truth(output: str, item: str) -> str:
     return side(item) if output == "label" else item.split("-")[0]
 
 
-def _form(messages: Sequence[Mapping[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+def form(messages: Sequence[Mapping[str, str]]) -> tuple[str, list[tuple[str, str]]]:
     """The layout of a prompt, and the outputs that it asks for with their types as it says them."""
     system, last = messages[0]["content"], messages[-1]["content"]
     if "Your output fields are:" not in system:

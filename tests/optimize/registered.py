@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from lampc.ir import Assignment
+from lampc.ir import Assignment, Unit
 from lampc.passes.optimize import OPTIMIZERS, Strategy
 from lampc.passes.optimize.registry import optimizer
 from lampc.runtime.cells import UNLIMITED, Budget
@@ -78,6 +78,7 @@ def run(
     start: Assignment | None = None,
     model: Any = None,
     record: Path | None = None,
+    unit: Unit | None = None,
 ) -> Run:
     """Optimize a task through driver, session and prompts, on its scripted model."""
     bus, out = EventBus(), Run(OptimizeResult(Assignment()))
@@ -92,9 +93,17 @@ def run(
     bus.subscribe(hear)
     with Session(model=model or BehaviourLM(task), store=store, bus=bus) as session:
         out.result = optimize(
-            task.unit, session, steps=steps, train=task.train, select=task.dev, metric=build_metric("exact_match"),
-            program=task.unit.entry, budget=budget, start=start, record=record,
-        )  # fmt: skip
+            unit or task.unit,
+            session,
+            steps=steps,
+            train=task.train,
+            select=task.dev,
+            metric=build_metric("exact_match"),
+            program=task.unit.entry,
+            budget=budget,
+            start=start,
+            record=record,
+        )
     if out.result.score_after is not None:
         out.curve.append((out.result.runs, out.result.score_after))
     return out
