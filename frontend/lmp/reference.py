@@ -31,8 +31,8 @@ def attributes_table() -> str:
     """Attributes, where they may stand, and what they say."""
     rows = ["| attribute | stands behind | says |", "| --- | --- | --- |"]
     for name, (places, doc) in ATTRIBUTES.items():
-        written, _, says = doc.partition(": ") if doc.startswith("`") else (f"`@{name}`", "", doc)
-        rows.append(f"| {written} | {', '.join(places)} | {says} |")
+        written, _, says = doc.partition("`: ") if doc.startswith("`") else (f"`@{name}", "", doc)
+        rows.append(f"| {written}` | {', '.join(places)} | {says} |")
     return "\n".join(rows)
 
 

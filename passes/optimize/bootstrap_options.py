@@ -20,7 +20,7 @@ class BootstrapOptions:
     `max_bootstrapped_demos` traced demos, filled up to `max_labeled_demos` with labelled rows that were not
     bootstrapped. `max_errors` failing runs end the search with an error, and so does a search in which every run
     failed (0: never). `speculate` times the rows still needed are asked for at once, and more if many fail; 1 or less
-    asks for nothing that could turn out unneeded.
+    asks for nothing that could turn out unneeded. Rows that are frozen demos are not run: they would see themselves.
     """
 
     name: ClassVar[str] = "bootstrap"
