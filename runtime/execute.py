@@ -80,6 +80,8 @@ class Executor(LMCalls):
                     self._step(block, i)
                 self._settle(block.scope)
             if self.live and (not waiting or self.live >= self.max_live):
+                if desk.idle and any(gate.force() for gate in self._admissions.values()):
+                    continue
                 if desk.idle:
                     raise RuntimeError("live tasks wait for nothing: a bug in the lowered program")
                 desk.advance()
@@ -131,6 +133,8 @@ class Executor(LMCalls):
 
     def _end(self, task: Task) -> None:
         self.live -= 1
+        for gate in self._admissions.values():
+            gate.ended(task)
         task.steps.sort(key=lambda s: s[0])
         task.outcome.trace = [step for _, step in task.steps]
         error = {"error": task.outcome.error.message} if task.outcome.error else {}

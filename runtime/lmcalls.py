@@ -15,7 +15,8 @@ from lampc.ir.adapters import ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.requests import Parse, RequestOp
-from lampc.runtime.blocks import Block, ContextValue, Scope, Services
+from lampc.runtime.admission import Admission
+from lampc.runtime.blocks import Block, ContextValue, Scope, Services, Task
 from lampc.runtime.client import Deliver
 from lampc.runtime.compile import Executable
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
@@ -33,6 +34,7 @@ class LMCalls:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._admissions: dict[Any, Admission] = {}
 
     # -- of the executor ----------------------------------------------------------------------------
 
@@ -86,10 +88,36 @@ class LMCalls:
         bound = block.task.bound[op.predictor.name]
         model = context.model.asking(bound.layout, bound.signature)
         block.scope.pending += 1
-        self.services.desk.request(
-            model, _sampling(block, op.sampling), self._draw(block, op.key), deliver,
-            ids=context.ids, node=op.predictor.name, cell=block.task.number,
-        )  # fmt: skip
+        draw = self._draw(block, op.key)
+        self._call(model, context.ids, (), _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.task)
+
+    def _call(
+        self,
+        model: ModelView,
+        ids: tuple[int, ...],
+        messages: tuple[tuple[str, str], ...],
+        sampling: Sampling,
+        draw: Draw,
+        deliver: Deliver,
+        node: str,
+        task: Task,
+    ) -> None:
+        """Ask for an answer, once the row may hold what that takes."""
+        desk, gate = self.services.desk, self._admissions.get(model.model)
+        if gate is None:
+            gate = self._admissions[model.model] = Admission(getattr(model.model, "kv_tokens", 0))
+
+        def ended(answer: Answer, usage: Usage) -> None:
+            gate.answered(task, node, ids, answer.ids)
+            deliver(answer, usage)
+
+        def go(deliver: Deliver) -> None:
+            desk.request(model, sampling, draw, deliver, ids=ids, messages=messages, node=node, cell=task.number)
+
+        if ids and gate.capacity:
+            gate.ask(task, node, ids, lambda: go(ended))
+        else:
+            go(deliver)
 
     def _score(self, block: Block, i: int, op: Score, context: ContextValue) -> None:
         scores: list[float | None] = [None] * len(op.options)
@@ -119,7 +147,7 @@ class LMCalls:
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         block.scope.pending += 1
         draw = self._draw(block, op.key)
-        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.task.number)
+        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.task)
 
     def _send(
         self,
@@ -129,15 +157,13 @@ class LMCalls:
         draw: Draw,
         deliver: Deliver,
         node: str,
-        cell: int,
+        task: Task,
     ) -> None:
         """Ask for the answer to a conversation."""
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))
-        self.services.desk.request(
-            model, sampling, draw, deliver, ids=ids, messages=() if ids else tuple(turns), node=node, cell=cell
-        )
+        self._call(model, ids, () if ids else tuple(turns), sampling, draw, deliver, node, task)
 
     def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
         """Book the answer to op `i`, and go on with it if it is still wanted."""
@@ -203,7 +229,7 @@ class LMCalls:
         b = following.bound
         model = model_of(b.model).asking(b.layout, b.signature)
         sampling = _sampling(block, asker.sampling)
-        self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.task.number)
+        self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.task)
 
 
 def _sampling(block: Block, sampling: Sampling) -> Sampling:

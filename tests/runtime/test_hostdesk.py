@@ -21,8 +21,8 @@ def program(*functions: str, effect: str = "pure") -> Module:
     lines, last = [], "%text"
     for i, name in enumerate(functions):
         lines.append(
-            f'%v{i} = prog.py({last}) {{effect = "{effect}", ref = #host<target = "tests.runtime.waiting_tools:{name}">, '
-            f"returns = !str}} : (str)"
+            f'%v{i} = prog.py({last}) {{effect = "{effect}", returns = !str, '
+            f'ref = #host<target = "tests.runtime.waiting_tools:{name}">}} : (str)'
         )
         last = f"%v{i}"
     lines.append(f"%r = prog.predict({last}) {predict('0')} : ({{label: str}}) prog.return(%r) : ()")
