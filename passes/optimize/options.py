@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-HIDDEN = ("base", "drawn_from")
+HIDDEN = ("base", "drawn_from", "program_code")
 """Fields that the runtime sets, not source files."""
 _SCALARS = {int: "a whole number", float: "a number", bool: "true or false", str: "a text", Path: "a file's name"}
 

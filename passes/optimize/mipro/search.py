@@ -107,7 +107,8 @@ class Search:
 
     def _take(self, trial: Trial, score: float, result: EvaluateResult) -> None:
         self.trials.append(trial)
-        facts = Obj({"trial": trial.number, "kind": trial.kind, "params": Obj(trial.params)})
+        sampled = trial.study is not None
+        facts = Obj({"trial": trial.number, "kind": trial.kind, "sampled": sampled, "params": Obj(trial.params)})
         tokens = sum(result.tokens) / len(result.tokens) if result.tokens else None
         self.history.append(
             Candidate(trial.assignment, self.name, _note(trial), score, len(trial.rows), tokens, facts=facts)

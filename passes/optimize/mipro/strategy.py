@@ -38,7 +38,9 @@ class MIPROv2:
     With both `max_..._demos` at 0 the demos stay as they are: zero-shot. `prompt_model` writes instructions, and
     `teacher_model` runs bootstraps (symbols of models). `proposer` is `grounded` (a model writes), `pool`, `templates`
     or `edits`, or an object; `pool` holds the texts or templates. `q` trials are sampled and run together: above 1 the
-    sampler knows less, and the trials are others than DSPy's. `drawn_from`: see `make_plan`.
+    sampler knows less, and the trials are others than DSPy's. With `keep_demos` the teacher shows the demos that it
+    has. `drawn_from`: see `make_plan`; `program_code` is what a writer is shown of the program beside its predictors,
+    if not our own writing of it.
     """
 
     name: ClassVar[str] = "mipro"
@@ -64,7 +66,9 @@ class MIPROv2:
     pool: Any = ()
     q: int = 1
     seed: int = 9
+    keep_demos: bool = False
     drawn_from: int = 0
+    program_code: str = field(default="", repr=False)
     base: Path = field(default=Path("."), repr=False)
 
     @property
@@ -102,7 +106,7 @@ class MIPROv2:
             max_errors=self.max_errors,
             teacher_model=self.teacher_model,
             speculate=1.0,
-            keep_demos=not self.max_labeled_demos,
+            keep_demos=self.keep_demos or not self.max_labeled_demos,
         )
 
     def _proposer(self) -> Proposer:
@@ -112,6 +116,7 @@ class MIPROv2:
             data_aware=self.data_aware_proposer,
             program_aware=self.program_aware_proposer,
             view_data_batch_size=self.view_data_batch_size,
+            program_code=self.program_code,
         )
         return chosen(self.name, self.proposer, self.pool, self.base, written, self.seed)
 

@@ -62,8 +62,8 @@ UNKNOWN = "(not known)"
 @dataclass(frozen=True)
 class Grounded(Asking):
     """Options as DSPy's: what the writer is shown (`data_aware`, `program_aware`, demos and tips as wished for), and of
-    how many rows at a time the data are summed up. `program_code` is what it is shown of the program, if not our own
-    writing of it."""
+    how many rows at a time the data are summed up. `program_code` is what it is shown of the program beside its
+    predictors, if not our own writing of it."""
 
     name: ClassVar[str] = "grounded"
     data_aware: bool = True
@@ -101,7 +101,7 @@ class Writing:
         self.options, self.wishes = options, list(wishes)
         self.texts: list[str | None] = [None] * len(self.wishes)
         self.errors: list[str] = []
-        self._code = options.program_code or (program_text(problem) if options.program_aware else "")
+        self._code = program_text(problem, options.program_code) if options.program_aware else ""
         self._summary = Summary(problem, options, options.view_data_batch_size) if options.data_aware else None
         self._shown = [_demos_text(w) for w in self.wishes]
         self._programs: dict[str, str | None] = {}

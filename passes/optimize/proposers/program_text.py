@@ -13,14 +13,14 @@ from lampc.ir.prog import Apply, Call, Const, FieldOf, Func, Pack, Predict, Retr
 from lampc.passes.optimize.protocol import Problem
 
 
-def program_text(problem: Problem) -> str:
-    """Predictors with their fields and instructions, functions with their steps."""
+def program_text(problem: Problem, code: str = "") -> str:
+    """Predictors with their fields and instructions, then `code`, or functions with their steps."""
     parts = []
     for p in problem.predictors():
         instruction = problem.instruction(problem.start, p).replace("\n", "\n    ")
         fields = f"({_fields(p.signature.inputs)}) -> ({_fields(p.signature.outputs)})"
         parts.append(f"predictor {p.symbol}{fields}:\n    {instruction}")
-    return "\n\n".join([*parts, *_functions(problem.module)])
+    return "\n\n".join([*parts, *([code] if code else _functions(problem.module))])
 
 
 def _fields(fields: Iterable[Field]) -> str:

@@ -20,7 +20,7 @@ DEFAULT = (
     "You are an expert in this task. {instruction}",
     "{instruction} Think about {inputs} before you write {outputs}.",
 )
-_SLOT = re.compile(r"\{(\w*)\}")
+_SLOT = re.compile(r"\{(\w+)\}")
 
 
 @dataclass(frozen=True)
