@@ -140,8 +140,9 @@ class Copro:
         instruction = self.problem.instruction(self.problem.start, predictor)
         top = sorted(tried.items(), key=lambda item: -item[1].score)[: self.options.breadth]
         attempts = tuple((text, found.score) for text, found in reversed(top))
-        for number in range(self.options.breadth - (not tried)):
-            yield Wish(predictor, instruction, attempts=attempts, tried=tuple(tried), number=number)
+        first = self._depth * self.options.breadth  # a round that learned nothing draws anew
+        for i in range(self.options.breadth - (not tried)):
+            yield Wish(predictor, instruction, attempts=attempts, tried=tuple(tried), number=first + i)
 
     def _take_drafts(self, drafting: Drafting) -> None:
         first = not any(self._tried.values())

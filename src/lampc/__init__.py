@@ -118,9 +118,11 @@ if TYPE_CHECKING:
     from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
     from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
+    from lampc.runtime.optimizers.copro import COPRO
     from lampc.runtime.optimizers.ensemble import Ensemble
     from lampc.runtime.optimizers.knn import KNNFewShot
     from lampc.runtime.optimizers.labeled import LabeledFewShot
+    from lampc.runtime.optimizers.mipro import MIPROv2
     from lampc.runtime.retrieval.colbert import ColBERTv2
     from lampc.runtime.retrieval.embedder import Embedder
     from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
@@ -184,7 +186,9 @@ _RUNTIME = {
     "lm": ["LM", "BaseLM"],
     "mcp": ["MCPError", "MCPServer"],
     "optimizers.bootstrap": ["BootstrapFewShot"],
+    "optimizers.copro": ["COPRO"],
     "optimizers.labeled": ["LabeledFewShot"],
+    "optimizers.mipro": ["MIPROv2"],
     "optimizers.ensemble": ["Ensemble"],
     "optimizers.knn": ["KNNFewShot"],
     "retrieval.colbert": ["ColBERTv2"],
@@ -258,6 +262,7 @@ def __dir__() -> list[str]:
 
 
 __all__ = [
+    "COPRO",
     "KNN",
     "LM",
     "RLM",
@@ -317,6 +322,7 @@ __all__ = [
     "LocalInterpreter",
     "MCPError",
     "MCPServer",
+    "MIPROv2",
     "Module",
     "MultiChainComparison",
     "OldInputField",

@@ -1,83 +1,130 @@
-"""The same scripted model for DSPy and for us: what it answers follows from the prompt and the call's options."""
+"""A program, rows and models that are the same under lampc and DSPy (`d`), to hold optimizers against each other."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
 
 import dspy
 
 import lampc
-from lampc.ir.runner import set_default_runner
-from lampc.ir.settings import settings
-
-Reply = Callable[[list[dict[str, str]], dict[str, Any]], dict[str, str]]
-"""Outputs by name, from messages and the call's options."""
-
-
-class Calls(list[Any]):
-    """A list that copies of a model share: DSPy copies programs with their models."""
-
-    def __deepcopy__(self, memo: Any) -> Calls:
-        return self
-
-
-def scripted(d: Any, reply: Reply, name: str = "scripted") -> Any:
-    """An LM of library `d`; `calls` are the messages that it was asked, with the options."""
-
-    class Scripted(d.BaseLM):  # type: ignore[misc]
-        calls = Calls()
-
-        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
-            asked = [{"role": m["role"], "content": m["content"]} for m in messages]
-            given = {**self.kwargs, **kwargs}
-            self.calls.append((asked, given))
-            made = reply(asked, given)
-            text = "\n\n".join(f"[[ ## {k} ## ]]\n{v}" for k, v in made.items()) + "\n\n[[ ## completed ## ]]"
-            message = SimpleNamespace(content=text)
-            return SimpleNamespace(choices=[SimpleNamespace(message=message)], usage={}, model=self.model)
-
-    return Scripted(name, cache=False)
-
-
-def outputs(messages: list[dict[str, str]]) -> list[str]:
-    """The outputs that the last message asks for."""
-    return re.findall(r"`\[\[ ## (\w+) ## \]\]`", messages[-1]["content"].rpartition("Respond with")[2])[:-1]
-
-
-def asked(messages: list[dict[str, str]], field: str) -> str:
-    """The value of an input in the last message."""
-    found = re.search(rf"\[\[ ## {field} ## \]\]\n(.*?)(?:\n\n|$)", messages[-1]["content"], re.DOTALL)
-    return found.group(1) if found else ""
 
 
 def chance(*parts: object) -> float:
-    """A number in [0, 1) that follows from the parts."""
-    data = hashlib.blake2b("\x00".join(map(str, parts)).encode(), digest_size=8).digest()
-    return int.from_bytes(data, "big") / 2**64
+    digest = hashlib.blake2b("\x00".join(map(str, parts)).encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64
 
 
-@contextlib.contextmanager
-def configured(d: Any, lm: Any) -> Iterator[None]:
-    """`lm` as the model of library `d`, whose prints are kept quiet."""
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-        if d is lampc:
-            lampc.configure(lm=lm)
-            try:
-                yield
-            finally:
-                set_default_runner(None)
-                settings.reset()
-        else:
-            with dspy.context(lm=lm):
-                yield
+def answered(**fields: str) -> str:
+    """Outputs as the chat layout has them."""
+    body = "\n\n".join(f"[[ ## {name} ## ]]\n{value}" for name, value in fields.items())
+    return f"{body}\n\n[[ ## completed ## ]]"
 
 
-def demos(program: Any) -> dict[str, list[dict[str, Any]]]:
-    """The demos of each predictor."""
-    return {n: [dict(x.items(include_dspy=True)) for x in p.demos] for n, p in program.named_predictors()}
+def reply(model: str, *texts: str) -> Any:
+    choices = [SimpleNamespace(message=SimpleNamespace(content=text)) for text in texts]
+    return SimpleNamespace(choices=choices, usage={}, model=model)
+
+
+def output(messages: Any) -> str:
+    """The first output that is asked for."""
+    return re.findall(r"starting with the field `\[\[ ## (\w+) ## \]\]`", messages[-1]["content"])[-1]
+
+
+def task_model(d: Any, name: str = "task", luck: float = 0.3) -> Any:
+    """Right or not by a hash of all that it is shown, more often with demos and with some instructions."""
+
+    class Task(d.BaseLM):  # type: ignore[misc]
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            shown = "\n".join(str(m["content"]) for m in messages)
+            word = messages[-1]["content"].split("[[ ## word ## ]]\n", 1)[1].split("\n", 1)[0].strip()
+            good = luck + 0.08 * min(6, len(messages) - 2) + 0.1 * sum(f"variant {i}" in shown for i in (2, 4))
+            right = chance(name, shown) < good
+            return reply(self.model, answered(**{output(messages): word if right else "?"}))
+
+    return Task(name, cache=False)
+
+
+def prompt_model(d: Any, script: Callable[[int, str], dict[str, str]]) -> Any:
+    """A model of no memory but a count: `script(n, name)` gives the outputs of the n-th call that asks for output
+    `name`. `asked` are the names."""
+
+    class Prompt(d.BaseLM):  # type: ignore[misc]
+        asked: list[str]
+
+        def copy(self, **kwargs: Any) -> Any:  # other draws, but the same count
+            return self
+
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            texts = []
+            for _ in range(kwargs.get("n") or 1):
+                name = output(messages)
+                texts.append(answered(**script(self.asked.count(name), name)))
+                self.asked.append(name)
+            return reply(self.model, *texts)
+
+    made = Prompt("prompt", cache=False)
+    made.asked = []
+    return made
+
+
+def program(d: Any, predictors: int) -> Any:
+    class One(d.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.say = d.Predict("word -> answer")
+
+        def forward(self, word: str) -> Any:
+            return self.say(word=word)
+
+    class Two(d.Module):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__()
+            self.hear = d.Predict("word -> sound")
+            self.say = d.Predict("word, sound -> answer")
+
+        def forward(self, word: str) -> Any:
+            return self.say(word=word, sound=self.hear(word=word).sound)
+
+    return One() if predictors == 1 else Two()
+
+
+def rows(d: Any, n: int, first: int = 0) -> list[Any]:
+    return [d.Example(word=f"w{i}", answer=f"w{i}").with_inputs("word") for i in range(first, first + n)]
+
+
+class Judged:
+    """Exact match; `asked` are the (word, answer)s that it is asked of without a trace, in order."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str]] = []
+
+    def metric(self) -> Any:
+        def metric(example: Any, prediction: Any, trace: Any = None) -> float:
+            if trace is None:
+                self.asked.append((example.word, prediction.answer))
+            return float(example.answer == prediction.answer)
+
+        return metric
+
+
+def configured(d: Any, lm: Any) -> Any:
+    """Calls of library `d` go to `lm`."""
+    if d is lampc:
+        lampc.configure(lm=lm)
+        return contextlib.nullcontext()
+    return dspy.context(lm=lm, num_threads=1, disable_history=True)
+
+
+def state(program: Any) -> list[Any]:
+    """Instructions and demos of its predictors. Demos without any output of a predictor, which no prompt shows, are
+    not kept here."""
+    out = []
+    for name, p in sorted(program.named_predictors()):
+        demos = [dict(x.toDict()) for x in p.demos if any(n in x for n in p.signature.output_fields)]
+        out.append((name, p.signature.instructions, demos))
+    return out

@@ -77,6 +77,8 @@ streaming.streamify apply_sync_streaming streamify streaming_response
 streaming.streaming_listener StreamListener
 teleprompt Teleprompter
 teleprompt.bootstrap BootstrapFewShot
+teleprompt.copro_optimizer COPRO
+teleprompt.mipro_optimizer_v2 MIPROv2
 teleprompt.teleprompt Teleprompter
 teleprompt.vanilla LabeledFewShot
 utils.asyncify asyncify
