@@ -68,13 +68,14 @@ class COPRO(Teleprompter):
             num_threads=(eval_kwargs or {}).get("num_threads"),
         )  # fmt: skip
         tried = [c for c in found.result.history if "latest" in c.facts]
-        made: Any = found.module
+        better = found.module
+        made: Any = better
         made._compiled = student._compiled
         made.candidate_programs = _ranked(found, tried)
         made.total_calls = len(tried)
         if self.track_stats:
-            _attach_stats(made, tried, self.breadth)
-        return made
+            _attach_stats(made, tried)
+        return better
 
 
 def _pools(tried: Sequence[Candidate]) -> dict[str, dict[str, Candidate]]:
@@ -117,7 +118,7 @@ def _ranked(found: Found, tried: Sequence[Candidate]) -> list[dict[str, Any]]:
     return out
 
 
-def _attach_stats(made: Any, tried: Sequence[Candidate], breadth: int) -> None:
+def _attach_stats(made: Any, tried: Sequence[Candidate]) -> None:
     ids = {name: id(p) for name, p in predictor_symbols(made)}
     latest: dict[int, dict[str, list[Any]]] = {i: {k: [] for k in _STATS} for i in ids.values()}
     best: dict[int, dict[str, list[Any]]] = {i: {k: [] for k in _STATS} for i in ids.values()}

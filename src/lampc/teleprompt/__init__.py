@@ -14,4 +14,4 @@ from lampc.runtime.optimizers.mipro import MIPROv2
 if not TYPE_CHECKING:
     __getattr__ = modules_of(__name__)
 
-__all__ = ["COPRO", "MIPROv2", "BootstrapFewShot", "Ensemble", "KNNFewShot", "LabeledFewShot", "Teleprompter"]
+__all__ = ["COPRO", "BootstrapFewShot", "Ensemble", "KNNFewShot", "LabeledFewShot", "MIPROv2", "Teleprompter"]
