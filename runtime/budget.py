@@ -12,35 +12,49 @@ from lampc.runtime.types import Usage
 
 @dataclass(frozen=True)
 class Budget:
-    """What a run may cost at most; 0 is no limit. `runs` are cells, `seconds` those of this process."""
+    """What a run may cost at most; 0 is no limit.
+
+    `calls`, `tokens` (of prompts and answers) and `runs` (cells) count everything that was wanted, in whichever process
+    it was done and whoever computed it: a run that is resumed ends where one that was not interrupted does. `seconds`
+    are those of this process, `money` is what calls that a model answered cost, by the prices of the models.
+    """
 
     calls: int = 0
     tokens: int = 0
     seconds: float = 0.0
     runs: int = 0
+    money: float = 0.0
 
     @staticmethod
     def of(pairs: Iterable[tuple[str, float]]) -> Budget:
         """From a declaration's `budget (tokens: 2M, time: 900s)`. Raises ValueError for an unknown name."""
-        names = {"calls": "calls", "tokens": "tokens", "time": "seconds", "seconds": "seconds", "runs": "runs"}
         values: dict[str, Any] = {}
         for name, value in pairs:
-            if name not in names:
-                raise ValueError(f"there is no budget `{name}`; known: calls, tokens, time, runs")
-            values[names[name]] = value if names[name] == "seconds" else int(value)
+            if name not in _NAMES:
+                raise ValueError(
+                    f"there is no budget `{name}`; known: {', '.join(n for n in _NAMES if n != 'seconds')}"
+                )
+            values[_NAMES[name]] = value if _NAMES[name] in ("seconds", "money") else int(value)
         return Budget(**values)
 
     def spent(self, usage: Usage, runs: int, seconds: float) -> str:
         """Name of the first limit that is reached, or an empty text."""
         reached = {
             "calls": self.calls and usage.calls >= self.calls,
-            "tokens": self.tokens and usage.prompt_tokens + usage.generated_tokens >= self.tokens,
+            "tokens": self.tokens and usage.tokens >= self.tokens,
             "seconds": self.seconds and seconds >= self.seconds,
             "runs": self.runs and runs >= self.runs,
+            "money": self.money and usage.cost >= self.money,
         }
         return next((name for name, over in reached.items() if over), "")
 
 
+_NAMES = {n: n for n in ("calls", "tokens")} | {
+    "time": "seconds",
+    "seconds": "seconds",
+    "runs": "runs",
+    "money": "money",
+}
 UNLIMITED = Budget()
 
 
@@ -60,6 +74,10 @@ class Spending:
     usage: Usage = Usage()
     runs: int = 0
     started: float = field(default_factory=time.monotonic)
+
+    def note(self, usage: Usage) -> None:
+        """Book work that is not to be broken off."""
+        self.usage += usage
 
     def add(self, usage: Usage, runs: int = 0) -> None:
         """Book work that is done. Raises BudgetSpent once a limit is reached."""

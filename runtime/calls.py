@@ -352,6 +352,7 @@ class CallDesk:
             answer.cached_tokens,
             answer.generated_tokens,
             forced_tokens=answer.forced_tokens,
+            cost=_cost(call, answer),
         )
         for i, waiting in enumerate(call.waiting):
             # whoever else asked for the same call gets it for nothing
@@ -382,6 +383,11 @@ class CallDesk:
                 self._turn.notify_all()
             if waiting.client.wake is not None:
                 waiting.client.wake()
+
+
+def _cost(call: ModelCall, answer: Answer) -> float:
+    price = call.waiting[0].price if call.waiting else None
+    return 0.0 if price is None else price.cost(answer.prompt_tokens, answer.generated_tokens, answer.cached_tokens)
 
 
 def _pushes(model: Model) -> bool:

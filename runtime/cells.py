@@ -64,8 +64,7 @@ class CellTable:
 
     def key(self, cell: Cell) -> str:
         """What the cell is stored under."""
-        row = cell.row
-        spot = (cell.assignment, id(row), cell.rollout, cell.temperature)  # the row is kept, so its id stays its own
+        row, spot = cell.row, spot_of(cell)  # the row is kept, so its id stays its own
         if spot not in self._keys:
             parts = (self._program, self.session.seed, self.candidate(cell.assignment), row.id, cell.rollout)
             drawn = () if cell.temperature is None else (cell.temperature,)
@@ -146,6 +145,11 @@ class CellTable:
         return list(self._done.values())
 
 
+def spot_of(cell: Cell) -> tuple[Assignment, int, int, float | None]:
+    """A cell as a key of a dict, as long as its row lives."""
+    return cell.assignment, id(cell.row), cell.rollout, cell.temperature
+
+
 def _surroundings(module: Module, program: Unit | Module, session: Session) -> str:
     """Identity of what a run depends on besides the module's text: what retrievers search in, the user's Python."""
     base, files, parts = session.base, list[Path](), list[str]()
@@ -201,4 +205,4 @@ def _step(step: TraceStep) -> list[Any]:
     return [step.predictor, step.inputs, step.outputs, step.text, step.where]
 
 
-__all__ = ["TRANSIENT", "UNLIMITED", "Budget", "BudgetSpent", "CellTable", "NotStored", "Spending"]
+__all__ = ["TRANSIENT", "UNLIMITED", "Budget", "BudgetSpent", "CellTable", "NotStored", "Spending", "spot_of"]

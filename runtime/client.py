@@ -20,6 +20,7 @@ from lampc.runtime.types import Usage
 if TYPE_CHECKING:
     from lampc.runtime.calls import CallDesk
     from lampc.runtime.events import EventBus
+    from lampc.runtime.providers.prices import Price
 
 T = TypeVar("T")
 Deliver = Callable[[Answer, Usage], None]
@@ -30,13 +31,14 @@ class Waiting:
     """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
     its text while it is written."""
 
-    __slots__ = ("client", "deliver", "node", "number", "on_text", "watch")
+    __slots__ = ("client", "deliver", "node", "number", "on_text", "price", "watch")
 
     def __init__(
         self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None, number: int = 0
     ) -> None:
         self.client, self.deliver, self.node, self.watch, self.on_text = client, deliver, node, watch, on_text
         self.number = number
+        self.price: Price | None = None  # of the model that is asked
 
 
 class Client:
@@ -117,6 +119,7 @@ class Client:
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
+        waiting.price = view.price
         self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter)
 
     def expect(self, future: Future[T], deliver: Callable[[Future[T]], object]) -> None:

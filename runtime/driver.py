@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, digest, freeze
+from lampc.ir.adapters import bind_predictors
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
     TEACHER,
@@ -107,6 +108,8 @@ def optimize(
     run = _Run(
         student, teacher, problem, {"train": train, "dev": select}, budget, strict, embedders, as_asked, max_errors
     )
+    if budget.money:
+        _check_prices([p for p in (student, teacher) if p is not None])
     strategy = Compose(tuple(steps), gated=not as_asked)
     journal = Journal(session.store, run.identity(steps), run.about(steps), record)
     known = journal.finished()
@@ -328,6 +331,19 @@ class _Run:
             False,
             self.table,
             self.trials,
+        )
+
+
+def _check_prices(programs: Sequence[Program]) -> None:
+    """Raises OptimizeError if no model of the programs has a price: a budget of money would bound nothing."""
+    names: dict[str, bool] = {}
+    for p in programs:
+        for bound in bind_predictors(p.unit.module).values():
+            names[bound.model] = p.session.models.get(bound.model, p.unit.module).price is not None
+    if not any(names.values()):
+        raise OptimizeError(
+            f"a budget of money needs prices, and no model ({', '.join(names)}) has one: say what a million tokens "
+            "cost, lampc.LM(..., price=(prompt, completion)), or `price` among the options of the program's model"
         )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -104,8 +104,10 @@ Asked = tuple[RowMetric, Outcome, int]
 """A metric, an outcome, and what about it."""
 
 
-def judge_outcomes(session: Session, asked: Sequence[Asked]) -> list[tuple[Judgement, RowError | None]]:
-    """What metrics say, as `judge_outcome` gives it.
+def judge_outcomes(
+    session: Session, asked: Sequence[Asked], spent: Callable[[Usage], None] | None = None
+) -> list[tuple[Judgement, RowError | None]]:
+    """What metrics say, as `judge_outcome` gives it; `spent` hears what they used.
 
     From the first one on whose metric asks a model, all are judged together, their calls fused.
     """
@@ -118,10 +120,15 @@ def judge_outcomes(session: Session, asked: Sequence[Asked]) -> list[tuple[Judge
                 out.append(judge_outcome(*item))
         except AsksModel:
             break
-    return out + _judged(session, asked[len(out) :]) if len(out) < len(asked) else out
+    if len(out) == len(asked):
+        return out
+    made, used = _judged(session, asked[len(out) :])
+    if spent is not None:
+        spent(used)
+    return out + made
 
 
-def _judged(session: Session, asked: Sequence[Asked]) -> list[tuple[Judgement, RowError | None]]:
+def _judged(session: Session, asked: Sequence[Asked]) -> tuple[list[tuple[Judgement, RowError | None]], Usage]:
     from lampc.runtime.eager import SessionCompleter
     from lampc.runtime.strands import Book, Weaver
 
@@ -135,4 +142,4 @@ def _judged(session: Session, asked: Sequence[Asked]) -> list[tuple[Judgement, R
     for strand in strands:
         if strand.error is not None:
             raise strand.error
-    return [s.value for s in strands]
+    return [s.value for s in strands], sum((s.book.usage for s in strands), Usage())

@@ -47,6 +47,7 @@ _USAGE: dict[str, type | tuple[type, ...]] = {
     "generated_tokens": int,
     "forced_tokens": int,
     "stored_generated": int,
+    "cost": Number,
     "seconds": Number,
 }
 

@@ -14,6 +14,7 @@ from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import outputs_schema
 from lampc.ir.content import SPREAD
 from lampc.runtime.models import Answer, Model, ModelError
+from lampc.runtime.providers.prices import Price, price_of
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def at_temperature(sampling: Sampling, temperature: float | None) -> Sampling:
 
 class ModelView:
     """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
-    the endpoint with every call, `grammar` to an engine of ours. With `cached` False calls are neither looked up nor
-    kept."""
+    the endpoint with every call, `grammar` to an engine of ours. `price` is what its tokens cost. With `cached` False
+    calls are neither looked up nor kept."""
 
     __slots__ = (
         "_forms",
@@ -58,6 +59,7 @@ class ModelView:
         "grammar",
         "lm",
         "model",
+        "price",
         "structured",
         "watched",
     )
@@ -70,9 +72,11 @@ class ModelView:
         cached: bool = True,
         lm: BaseLM | None = None,
         grammar: str = "",
+        price: Price | None = None,
     ) -> None:
         self.model, self.defaults, self.extra, self.grammar = model, dict(defaults or {}), extra, grammar
         self.cached, self.lm = cached, lm
+        self.price = price if lm is None else price_of(lm.kwargs.get("price"))
         said = lm.kwargs.get("structured_outputs") if lm is not None else None
         self.structured = bool(getattr(model, "structured", False) if said is None else said)
         self.watched = lm is not None and lm.watches
@@ -124,12 +128,14 @@ class ModelView:
             grammar = constrained(signature, layout)
             if grammar is None:
                 return self
-            return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar)
+            return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar, self.price)
         if layout.removesuffix(STRICT) != "json":
             return self
         form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": outputs_schema(signature)}}
         extra = {"response_format": form, **json.loads(self.extra or "{}")}
-        return ModelView(self.model, self.defaults, json.dumps(extra, sort_keys=True), self.cached, self.lm)
+        return ModelView(
+            self.model, self.defaults, json.dumps(extra, sort_keys=True), self.cached, self.lm, price=self.price
+        )
 
     def telling(self, extra: str) -> ModelView:
         """The view for calls with further options of their own. Raises ModelError if the model takes none."""
@@ -139,7 +145,9 @@ class ModelView:
             if self.model.target.local:
                 raise ModelError(f"this model runs on this machine and has no option {next(iter(more))!r}")
             both = json.dumps({**json.loads(self.extra or "{}"), **more}, sort_keys=True)
-            found = self._told[extra] = ModelView(self.model, self.defaults, both, self.cached, self.lm)
+            found = self._told[extra] = ModelView(
+                self.model, self.defaults, both, self.cached, self.lm, price=self.price
+            )
         return found
 
     def begin(self, sampling: Sampling, ids: Any, messages: Any) -> Watch:

@@ -31,7 +31,7 @@ from lampc.passes.optimize import (
     TrainJob,
     TrainResult,
 )
-from lampc.runtime.cells import BudgetSpent, CellTable, NotStored, Spending
+from lampc.runtime.cells import BudgetSpent, CellTable, NotStored, Spending, spot_of
 from lampc.runtime.evaluate import TRACED, UNTRACED, Asked, judge_outcomes
 from lampc.runtime.metrics import Judgement, MetricError, RowMetric
 from lampc.runtime.outside import Outside
@@ -77,6 +77,7 @@ class Performer:
         self.states: list[str] = []
         self.stopped = ""
         self._wanted: set[str] = set()
+        self._judged: dict[Any, tuple[Judgement, RowError | None]] = {}
         self._offline = False
 
     @contextlib.contextmanager
@@ -112,7 +113,7 @@ class Performer:
             if cells and outcomes is not None:
                 wanted.append((i, outcomes))
                 asked += [(self.programs[name].metric, o, _about(job, o)) for o in outcomes]
-        said = iter(judge_outcomes(self.session, asked))
+        said = iter(self._judge(asked))
         for i, outcomes in wanted:
             judged = [next(said) for _ in outcomes]
             self._note(plans[i][0], outcomes, judged)
@@ -193,6 +194,14 @@ class Performer:
                 self.errors.setdefault(self.tables[name].key(outcome.cell), error)
                 if self.strict and error.kind == "metric":
                     raise MetricError(error.message, error.row)
+
+    def _judge(self, asked: Sequence[Asked]) -> list[tuple[Judgement, RowError | None]]:
+        """What metrics say, each asked once about the same."""
+        spots = [(id(metric), *spot_of(o.cell), about) for metric, o, about in asked]
+        todo = {spot: item for spot, item in zip(spots, asked, strict=True) if spot not in self._judged}
+        made = judge_outcomes(self.session, list(todo.values()), self.spending.note)
+        self._judged.update(zip(todo, made, strict=True))
+        return [self._judged[spot] for spot in spots]
 
     # -- outside of programs --------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from lampc.ir.modelnames import named_model, provider_name
 from lampc.ir.prog import DefModel
 from lampc.runtime.local import LocalModel
 from lampc.runtime.models import Model, ModelError
+from lampc.runtime.providers.prices import price_of
 from lampc.runtime.steps import tell_steps
 
 if TYPE_CHECKING:
@@ -112,7 +113,8 @@ class ModelPool:
         from lampc.runtime.modelview import ModelView
 
         if not isinstance(source, BaseLM):
-            return ModelView(self._model(name, source, options))
+            price = price_of(options.pop("price", None)) if "price" in options else None
+            return ModelView(self._model(name, source, options), price=price)
         where: Any = source
         if isinstance(source, LM):
             where, own = source.source()

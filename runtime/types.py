@@ -35,7 +35,8 @@ class Usage:
     """Counts of a run. `prompt_tokens` were asked for; of these `computed_tokens` were run through the model,
     `cached_tokens` reused, and `stored_tokens` are those of `stored_calls`, which an earlier or equal call answered
     and which cost nothing; `stored_generated` are the tokens of those answers. Of the generated tokens `forced_tokens`
-    were those that a grammar left no choice about: they took no step of their own."""
+    were those that a grammar left no choice about: they took no step of their own. `cost` is money, by the prices that
+    models were given; what was answered without a model cost nothing."""
 
     calls: int = 0
     stored_calls: int = 0
@@ -47,6 +48,7 @@ class Usage:
     seconds: float = 0.0
     forced_tokens: int = 0
     stored_generated: int = 0
+    cost: float = 0.0
 
     @staticmethod
     def stored(prompt_tokens: int, generated_tokens: int = 0) -> Usage:
@@ -70,6 +72,7 @@ class Usage:
             self.seconds + other.seconds,
             self.forced_tokens + other.forced_tokens,
             self.stored_generated + other.stored_generated,
+            self.cost + other.cost,
         )
 
     def __sub__(self, other: Usage) -> Usage:

@@ -204,4 +204,6 @@ def told(usage: Usage) -> str:
     if fresh:
         parts.append(f"{usage.computed_tokens:,} computed ({100 * usage.cached_tokens / fresh:.1f} % reused)")
     parts.append(f"{usage.generated_tokens:,} generated, {usage.seconds:.1f} s")
+    if usage.cost:
+        parts.append(f"cost {usage.cost:,.4f}")
     return ", ".join(parts)

@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ClassVar
 
-from lampc.ir import STR, Field, Obj, Sampling, Signature
-from lampc.passes.optimize import CallJob, Candidate, Demand, EvaluateJob, Job, Problem
-from lampc.runtime.cells import Budget
+import pytest
+
+import lampc
+from lampc.ir import STR, Field, Obj, Sampling, Signature, Unit, parse_module
+from lampc.ir.runner import set_default_runner
+from lampc.ir.settings import settings
+from lampc.passes.optimize import (
+    CallJob,
+    Candidate,
+    Demand,
+    EvaluateJob,
+    InstructionSearch,
+    Job,
+    OptimizeError,
+    Problem,
+)
+from lampc.runtime.budget import Budget
 from lampc.runtime.driver import optimize
+from lampc.runtime.lm import LM
+from lampc.runtime.optimizers.base import improve
+from lampc.runtime.scripted import DummyLM
 from lampc.runtime.session import Session
-from tests.runtime.tuning import DEV, Counting, answer, engine, options, unit
+from lampc.runtime.store import Store
+from tests.runtime.loopback import Loopback
+from tests.runtime.tuning import DEV, MODULE, POOL, Counting, answer, engine, options, unit
 
 SIGNATURE = Signature((Field("task", STR),), (Field("idea", STR),), "Propose an instruction.")
 
@@ -55,3 +76,73 @@ def proposals(budget: Budget) -> tuple[int, str]:
 def test_no_proposal_is_asked_for_once_the_budget_is_spent() -> None:
     assert proposals(Budget()) == (1, "")
     assert proposals(Budget(runs=len(DEV) + 3)) == (0, "runs")
+
+
+def test_money_is_bounded_by_the_prices_of_models(tmp_path: Path) -> None:
+    def run(server: Loopback, money: float, store: Store, **lm: Any) -> Any:
+        model = LM(server.url, price=(1e4, 1e5), **lm) if lm.pop("priced", True) else LM(server.url)
+        with Session(model=model, store=store) as session:
+            return optimize(
+                unit(), session, **options(steps=[InstructionSearch(pool=POOL)], budget=Budget(money=money))
+            )
+
+    def reply(messages: Any) -> str:
+        return answer("\n".join(str(m["content"]) for m in messages))
+
+    with Loopback(reply) as server, Store(tmp_path / "store") as store:
+        first = run(server, 0.5, store)
+        assert first.stopped == "money"
+        assert 0.5 <= first.usage.cost < 1.5  # what was under way is paid too
+        asked = len(server.requests)
+        whole = run(server, 1e6, store)
+        assert not whole.stopped
+        assert whole.usage.calls == len(DEV) * (1 + len(POOL))
+        assert asked < len(server.requests) <= whole.usage.calls + 32  # what was under way was dropped
+        again = run(server, 1e6, store)
+        assert (again.again, again.usage.cost) == (True, whole.usage.cost)
+        with pytest.raises(OptimizeError, match=r"a budget of money needs prices, and no model \(main\) has one"):
+            run(server, 1.0, store, priced=False)
+
+
+def test_a_price_may_stand_in_the_program() -> None:
+    module = 'prog.def_model @main() {source = "URL", options = {"price": [10000, 100000]}} : ()\n  prog.def_predictor'
+    with Loopback(lambda messages: "label: x") as server:
+        text = MODULE.replace("prog.def_predictor", module.replace("URL", server.url), 1).replace(
+            "func @main", "func @f"
+        )
+        with Session() as session:
+            program = Unit(parse_module(text), "f")
+            result = optimize(program, session, **options(steps=[], budget=Budget(money=0.5)))
+    assert result.stopped == "money"
+    assert result.usage.cost >= 0.5
+
+
+@pytest.mark.parametrize("limit", [Budget(tokens=900), Budget(calls=20)])
+def test_a_resumed_run_ends_where_one_that_was_not_interrupted_ends(limit: Budget) -> None:
+    """Calls that the store answers count like those that a model answered."""
+    with Session(model=engine()) as session:
+        whole = optimize(unit(), session, **options(budget=limit))
+    store = Store(None)
+    with Session(model=engine(), store=store) as session, contextlib.suppress(KeyboardInterrupt):
+        optimize(unit(), Session(model=engine(Counting(fail_at=13)), store=store), **options(budget=limit))
+    with Session(model=engine(), store=store) as session:
+        again = optimize(unit(), session, **options(budget=limit))
+    assert again.stopped == whole.stopped != ""
+    assert (again.runs, again.usage.calls, again.usage.tokens) == (whole.runs, whole.usage.calls, whole.usage.tokens)
+    assert again.fresh < whole.fresh
+
+
+def test_what_judges_ask_counts_once() -> None:
+    lampc.configure(lm=DummyLM(lambda messages: {"answer": "5"}))
+    judge = lampc.Predict("question -> answer: int")
+
+    def metric(example: Any, prediction: Any, trace: Any = None) -> float:
+        return float(judge(question=f"how good is {prediction.answer}?").answer)
+
+    rows = [lampc.Example(question=f"q{i}", answer="").with_inputs("question") for i in range(3)]
+    search = [InstructionSearch(pool=("One.",)), InstructionSearch(pool=("One.",))]
+    found = improve(lampc.Predict("question -> answer"), search, trainset=rows, valset=rows, metric=metric)
+    set_default_runner(None)
+    settings.reset()
+    assert found.result.runs == 6
+    assert found.result.usage.calls == 12

@@ -245,7 +245,7 @@ def test_a_spent_budget_stops_cleanly_with_the_best_so_far(budget: Budget) -> No
 
 def test_budgets_of_declarations() -> None:
     assert Budget.of([("tokens", 2e6), ("time", 900.0)]) == Budget(tokens=2_000_000, seconds=900.0)
-    with pytest.raises(ValueError, match="no budget `euros`; known: calls, tokens, time, runs"):
+    with pytest.raises(ValueError, match="no budget `euros`; known: calls, tokens, time, runs, money"):
         Budget.of([("euros", 5)])
 
 
