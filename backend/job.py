@@ -104,6 +104,8 @@ class Job:
         self.wants_logprobs = (
             request.logprobs or bool(request.score) or request.prompt_logprobs or request.top_logprobs > 0
         )
+        if request.logprobs or request.top_logprobs:
+            handle.measured = self._measured
         sampling = request.sampling
         # Whether each of its tokens is the likeliest, of those that its grammar takes or, if `plain`, of all, and
         # nothing else is wanted of the logits.
@@ -145,6 +147,11 @@ class Job:
         """Keeps the logprobs of a step."""
         self.logprobs += drawn.logprobs
         self.top += drawn.top
+
+    def _measured(self, start: int) -> tuple[list[float], list[tuple[tuple[int, float], ...]]]:
+        """What `Handle.measured` gives."""
+        at = start + self.prompt_len - 1 - self.first_row
+        return self.logprobs[at:], self.top[at:]
 
     @property
     def draws(self) -> bool:
@@ -239,7 +246,8 @@ class Job:
         return cached, computed
 
     def complete(self, finish: Finish, error: str | None, metrics: RequestMetrics) -> Completion:
-        """The completion as of now."""
+        """The completion as of now, the last."""
+        self.handle.measured = None
         request = self.request
         tokens, text = self.output.result()
         start = self.prompt_len - 1 - self.first_row  # logprobs before this are the prompt's
@@ -258,6 +266,7 @@ class Job:
             prompt_logprobs=(None, *self.logprobs[:start]) if request.prompt_logprobs else None,
             top_logprobs=tuple(self.top[start:end]) if request.top_logprobs else None,
             forced_tokens=min(self.forced, len(tokens)),
+            prompt_top_logprobs=((), *self.top[:start]) if request.prompt_logprobs and request.top_logprobs else None,
             metrics=metrics,
         )
 

@@ -57,6 +57,11 @@ class TextPieces:
         hit = find_stop(self._stream.text, known, self._stop) if self._free < 0 else None
         return self._show(self._sure() if hit is None else hit[0])
 
+    @property
+    def held(self) -> bool:
+        """Whether tokens that were pushed have text that is not sure yet."""
+        return self._shown < len(self._stream.text) or self._stream.pending
+
     def end(self, text: str) -> str:
         """What is left, once the completion's `text` is known."""
         # Decoded whole, bytes that are no text may come out as fewer or more characters than piece by piece.

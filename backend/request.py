@@ -168,7 +168,8 @@ class Completion:
     `cached_tokens` the prompt tokens that it did not have to compute because someone else had, or did.
     `logprobs` belong to `tokens` (or to the scored ids), in nats; `top_logprobs[i]` are pairs of token id and
     ln p, the likeliest first, at the place of `tokens[i]`. `prompt_logprobs[i]` belongs to prompt token i; the
-    first is None, as nothing stands before it. They end early if the request did not get through its prompt.
+    first is None, as nothing stands before it; `prompt_top_logprobs` are, of the same places, what `top_logprobs` are
+    of generated ones, if both were asked for. They end early if the request did not get through its prompt.
     `forced_tokens` counts those of `tokens` that the grammar left no choice about: steps that nobody had to wait for.
     `metrics` says how long things took (None where nobody measured); completions are compared without them.
     """
@@ -185,17 +186,20 @@ class Completion:
     prompt_logprobs: tuple[float | None, ...] | None = None
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None
     forced_tokens: int = 0
+    prompt_top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None
     metrics: RequestMetrics | None = field(default=None, compare=False)
 
 
 class Handle:
     """A submitted request, followed by its owner: state, completion and a stream of tokens.
 
-    `on_token`, which hears of every token, is to be there before the first of them. `sent_before` and `unsent` are
-    for engines: tokens that the handle holds, and how to get those that came after them.
+    `on_token`, which hears of every token, is to be there before the first of them. While the request is under way,
+    and if it asks for any, `measured(start)` gives logprobs and likeliest tokens, as in `Completion`, from place
+    `start` on; only `on_token` may call it. `sent_before` and `unsent` are for engines: tokens that the handle holds,
+    and how to get those that came after them.
     """
 
-    __slots__ = ("_read", "completion", "id", "on_token", "request", "sent_before", "state", "unsent")
+    __slots__ = ("_read", "completion", "id", "measured", "on_token", "request", "sent_before", "state", "unsent")
 
     def __init__(self, id: int, request: Request, on_token: Callable[["Handle", int], None] | None = None) -> None:
         self.id = id
@@ -203,6 +207,7 @@ class Handle:
         self.state = State.WAITING
         self.completion: Completion | None = None
         self.on_token = on_token
+        self.measured: Callable[[int], tuple[list[float], list[tuple[tuple[int, float], ...]]]] | None = None
         self.sent_before: list[int] = []
         self.unsent: Callable[[], list[int]] | None = None
         self._read = 0

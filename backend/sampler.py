@@ -208,7 +208,8 @@ def with_logprobs(wants: Sequence[Want], logits: NDArray[np.float32], tokens: Se
             count = len(known) - first
             rows += range(at, at + count)
             asked = job.request.top_logprobs
-            tops += [asked if want.start + i >= job.prompt_len - 1 else 0 for i in range(count)]
+            begin = 0 if job.request.prompt_logprobs else job.prompt_len - 1
+            tops += [asked if want.start + i >= begin else 0 for i in range(count)]
         spans.append((first, len(known)))
         at += len(want.rows)
     found, best = log_probs(_rows(logits, rows), known, tops)

@@ -121,6 +121,26 @@ class CallDesk:
             self._dropped += 1
             self._turn.notify_all()
 
+    def forsake(self, client: Client) -> None:
+        """Nobody waits for a client's calls any more: those that nobody else waits for are not sent, or ended where
+        their model can do that. For who holds the lock."""
+        for name, (model, call) in list(self._open.items()):
+            if not any(w.client is client for w in call.waiting):
+                continue
+            call.waiting = [w for w in call.waiting if w.client is not client]
+            if call.waiting:
+                continue
+            queued = self._queue.get(model, [])
+            if call in queued:
+                queued.remove(call)
+            elif hasattr(model, "drop"):
+                model.drop(call)
+                if model in self._shared:
+                    self._shared[model].done(call)
+            else:
+                continue  # it goes on, and its answer is kept
+            del self._open[name]
+
     @contextlib.contextmanager
     def hearing(self, listeners: Mapping[Draw, OnText]) -> Iterator[None]:
         """Give the text of these draws' answers to listeners while it is written, inside of the block."""
@@ -293,7 +313,7 @@ class CallDesk:
                 if not pushes:
                     self._stepped[model] += len(calls)
         for model, calls in going.items():
-            if model.target.local:
+            if model.target.local and not pushes:
                 begun = time.perf_counter()
                 calls = self._shared.setdefault(model, SharedPrefixes(model)).plan(calls)
                 self.planning_s += time.perf_counter() - begun

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lampc.ir import Draw, Sampling
 from lampc.ir.errors import LMTransportError
+from lampc.runtime.calling_off import control
 from lampc.runtime.making import Awaiter
 from lampc.runtime.models import Answer, Model, ModelCall
 from lampc.runtime.modelview import ModelView, view_of
@@ -44,10 +45,24 @@ class Waiting:
 class Client:
     """One thread's (or one run's) dealings with the desk: its answers are delivered to it, in its own thread."""
 
-    __slots__ = ("asked", "desk", "dropped", "helpers", "lost", "open", "outside", "own", "ready", "waits", "wake")
+    __slots__ = (
+        "asked",
+        "control",
+        "desk",
+        "dropped",
+        "helpers",
+        "lost",
+        "open",
+        "outside",
+        "own",
+        "ready",
+        "waits",
+        "wake",
+    )
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
+        self.control = control()
         self.dropped = desk._dropped
         self.open = 0
         self.helpers = 0  # threads that make calls for it
@@ -60,17 +75,28 @@ class Client:
         self.own: deque[tuple[Any, ModelCall]] = deque()  # the same, once the model was told of them
 
     def __enter__(self) -> Client:
+        if self.control is not None:
+            self.control.join(self)
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
+        if self.control is not None:
+            self.control.leave(self)
         if kind is not None:
             self.abort()
+
+    def call_off(self) -> None:
+        """Drop everything, from another thread; whoever works for this client hears of it when it goes on."""
+        with self.desk._lock:
+            self.abort()
+            self.desk._turn.notify_all()
+        if self.wake is not None:
+            self.wake()
 
     def abort(self) -> None:
         """Drop what this client still waits for. Calls that others wait for, too, go on."""
         with self.desk._lock:
-            for _, call in self.desk._open.values():
-                call.waiting = [w for w in call.waiting if w.client is not self]
+            self.desk.forsake(self)
             self.open, self.outside, self.ready, self.asked = 0, 0, [], []
             self.own.clear()
             if not any(call.waiting for _, call in self.desk._open.values()):
@@ -87,7 +113,7 @@ class Client:
 
     @property
     def idle(self) -> bool:
-        return not (self.open or self.ready)
+        return not (self.open or self.ready or (self.control is not None and self.control.cancelled))
 
     def request(
         self,
@@ -105,6 +131,8 @@ class Client:
     ) -> None:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks."""
+        if self.control is not None:
+            self.control.check()
         number = next(self.desk.numbers)
         self.desk.bus.emit("node.start", node=node, row=draw.row, call=number, cell=cell)
         view = view_of(model)
@@ -117,6 +145,8 @@ class Client:
             else:
                 watch = awaiter.context.copy().run(view.begin, sampling, ids, messages)
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
+        if on_text is None and self.control is not None and self.control.on_text is not None:
+            on_text = functools.partial(self.control.on_text, node, number)
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
         waiting.price = view.price
@@ -147,7 +177,7 @@ class Client:
         if self.desk.driven_for(self):
             await loop.run_in_executor(waiting_threads(), contextvars.copy_context().run, self.finish)
         while not self.idle:
-            if self.ready:
+            if self.ready or (self.control is not None and self.control.cancelled):
                 self.advance()
                 continue
             await arrived.wait()
@@ -160,6 +190,8 @@ class Client:
             self.waits = True
             self.desk.serve(self)
             self.waits = False
+        if self.control is not None:
+            self.control.check()
         with self.desk._lock:
             ready, self.ready = self.ready, []
             self.open -= len(ready)

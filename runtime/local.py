@@ -13,7 +13,7 @@ from lampc.runtime.models import Answer, ModelCall, failed
 from lampc.runtime.target import LocalTarget
 
 if TYPE_CHECKING:
-    from lampc.backend import Handle, PrefixRef, TokenEngine
+    from lampc.backend import Completion, Handle, PrefixRef, Request, TokenEngine
     from lampc.backend.output import TextPieces
     from lampc.ir import Target
 
@@ -58,22 +58,16 @@ class LocalModel:
         self._feed()
 
     def _feed(self) -> None:
-        from lampc.backend import BackendError, BadGrammar, Request, Unsupported
-        from lampc.backend import Sampling as EngineSampling
+        from lampc.backend import BackendError, BadGrammar, Unsupported
         from lampc.backend.errors import QueueFull
         from lampc.backend.output import TextPieces
 
         while self._backlog:
             call = self._backlog.popleft()
-            s = call.sampling
+            grammar = call.grammar if call.grammar and call.grammar not in self._refused else None
             try:
-                # the prompt may leave less room than asked: what fits is generated, as a length stop
-                room = self.target.info.context_length - len(call.ids)
-                most = max(min(s.max_tokens or room, room), 1)
-                drawn = EngineSampling(s.temperature, s.top_k, s.top_p, most, 0, s.stop)
-                grammar = call.grammar if call.grammar and call.grammar not in self._refused else None
-                asked = Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=self.adapter)
-                handle = self.engine.submit(asked)
+                request = request_of(call, self.target.info.context_length, grammar, self.adapter)
+                handle = self.engine.submit(request)
             except QueueFull:
                 self._backlog.appendleft(call)
                 return
@@ -86,12 +80,12 @@ class LocalModel:
                 self._backlog.appendleft(call)
                 continue
             except (BackendError, ValueError) as e:
-                self._failed.append((call, failed(_as_lm_error(e, self.target.info.name))))
+                self._failed.append((call, failed(as_lm_error(e, self.target.info.name))))
                 continue
             self._pending[handle.id] = (handle, call)
             self._submitted(handle, call)
             if call.listeners:
-                self._pieces[handle.id] = TextPieces(drawn, self.engine.tokenizer)
+                self._pieces[handle.id] = TextPieces(request.sampling, self.engine.tokenizer)
 
     def _submitted(self, handle: Handle, call: ModelCall) -> None:
         """For others to override: a call became a request."""
@@ -106,7 +100,7 @@ class LocalModel:
             self._tell(i)
         for handle in ended:
             if handle.id in self._pending:
-                out.append((self._pending.pop(handle.id)[1], _answer(handle)))
+                out.append((self._pending.pop(handle.id)[1], answer_of(handle.completion)))
         return out
 
     def _tell(self, i: int) -> None:
@@ -148,9 +142,22 @@ class LocalModel:
         self.engine.close()
 
 
-def _answer(handle: Handle) -> Answer:
-    c = handle.completion
-    assert c is not None
+def request_of(call: ModelCall, context_length: int, grammar: str | None, adapter: str | None = None) -> Request:
+    """A call as a request. Its prompt may leave less room than it asks for: what fits is generated, as a length stop.
+    Raises ValueError."""
+    from lampc.backend import Request
+    from lampc.backend import Sampling as EngineSampling
+
+    s = call.sampling
+    room = context_length - len(call.ids)
+    drawn = EngineSampling(s.temperature, s.top_k, s.top_p, max(min(s.max_tokens or room, room), 1), 0, s.stop)
+    return Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=adapter)
+
+
+def answer_of(completion: Completion | None) -> Answer:
+    """The answer that the end of a request is."""
+    assert completion is not None
+    c = completion
     return Answer(
         c.text,
         c.tokens,
@@ -165,7 +172,8 @@ def _answer(handle: Handle) -> Answer:
     )
 
 
-def _as_lm_error(error: Exception, model: str) -> Exception:
+def as_lm_error(error: Exception, model: str) -> Exception:
+    """What an engine raised, as programs may catch it."""
     from lampc.backend.errors import ContextTooLong
     from lampc.ir.errors import ContextWindowExceededError
 

@@ -22,6 +22,7 @@ from lampc.runtime.cli.optimize import optimize
 from lampc.runtime.cli.print_ import print_
 from lampc.runtime.cli.render import render
 from lampc.runtime.cli.run import run
+from lampc.runtime.cli.serve import serve
 from lampc.runtime.cli.tests import declared_tests
 from lampc.runtime.cli.trace import trace
 
@@ -41,6 +42,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "render": render,
     "run": run,
     "batch": batch,
+    "serve": serve,
     "test": declared_tests,
     "optimize": optimize,
     "explain": explain,
@@ -83,6 +85,7 @@ def _lampc(
       lampc optimize qa.lmp                       better instructions and demos, by its own metric
       lampc explain qa.lmp --analyze              where the prompt tokens go
       lampc batch in.jsonl --out out.jsonl        bare prompts through a model, without any program
+      lampc serve qa.lmp                          model and program behind HTTP, for OpenAI's clients
     \b
     Exit codes: 0 done, 1 the program or its data are wrong, 2 the command line is, 130 stopped by Ctrl-C.
     LAMPC_DEBUG=1 shows the traceback of every error.

@@ -70,8 +70,8 @@ def batch(
     from lampc.runtime.events import EventBus
     from lampc.runtime.progress import Progress
 
-    defaults = {"seed": seed, **_parsed(settings, "--set")}
-    options = _parsed(engine, "--engine") | engine_options(backend, tensor_parallel)
+    defaults = {"seed": seed, **parsed(settings, "--set")}
+    options = parsed(engine, "--engine") | engine_options(backend, tensor_parallel)
     _check(defaults, options)
     if not file.is_file():
         raise CommandError(f"{file}: no such file; give a JSONL file (it is read twice, so no pipe)")
@@ -79,7 +79,7 @@ def batch(
         raise CommandError(f"--out {out} is the input: give another file")
     writable(out, "--out")
     figures = Figures()
-    with Results(out, retry=retry) as results, _loaded(model, options) as made, Progress(EventBus()) as progress:
+    with Results(out, retry=retry) as results, loaded_engine(model, options) as made, Progress(EventBus()) as progress:
         lines = Lines(file, defaults, made.info.digest)
         found = survey(lines, results, fresh=fresh, strict=strict)
         kept = f"{out} keeps what is finished; the same command goes on from there"
@@ -119,7 +119,7 @@ def _tell(file: Path, out: Path, figures: Figures, before: int) -> None:
     typer.echo(f"{out}: {figures}", err=True)
 
 
-def _parsed(pairs: list[str], flag: str) -> dict[str, Any]:
+def parsed(pairs: list[str], flag: str) -> dict[str, Any]:
     """NAME=VALUE each; a value is JSON, or else a text."""
     import json
 
@@ -151,13 +151,14 @@ def _check(defaults: dict[str, Any], options: dict[str, Any]) -> None:
 
 
 @contextmanager
-def _loaded(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
+def loaded_engine(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
+    """An engine for a checkpoint folder or the bundled model, closed at the end. Raises CommandError."""
     from lampc.backend import load_engine
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.pool import FIREFLY, firefly_folder
 
     if "://" in model:
-        raise CommandError(f"{model}: lampc batch runs a model on this machine; give a checkpoint folder")
+        raise CommandError(f"{model}: this command runs a model on this machine; give a checkpoint folder")
     folder = firefly_folder() if model == FIREFLY else Path(model)
     if not folder.is_dir():
         raise CommandError(f"{model}: no such folder; give a checkpoint folder or `{FIREFLY}`")

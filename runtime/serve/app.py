@@ -1,0 +1,113 @@
+"""The ASGI app: an engine and programs behind OpenAI's paths, and ours."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import AsyncIterator, Callable, Iterable
+from types import SimpleNamespace
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from starlette.routing import Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from lampc.backend.api import TokenEngine
+from lampc.backend.prometheus import EngineCollector
+from lampc.runtime.cache import CallCache
+from lampc.runtime.serve import chat, completions, plain
+from lampc.runtime.serve.engine import ServedEngine
+from lampc.runtime.serve.front import Front, Traffic
+from lampc.runtime.serve.limits import Limits
+from lampc.runtime.serve.loop_model import LoopModel
+from lampc.runtime.serve.programs import Hosted, Program, Programs, describe_program, list_programs, run_program
+from lampc.runtime.serve.service import Service
+from lampc.runtime.session import Session
+
+ROUTES = (
+    ("/v1/completions", completions.completions, "POST"),
+    ("/v1/chat/completions", chat.chat_completions, "POST"),
+    ("/v1/embeddings", plain.embeddings, "POST"),
+    ("/v1/models", plain.models, "GET"),
+    ("/v1/models/{name:path}", plain.model, "GET"),
+    ("/tokenize", plain.tokenize, "POST"),
+    ("/detokenize", plain.detokenize, "POST"),
+    ("/programs", list_programs, "GET"),
+    ("/programs/{name}", describe_program, "GET"),
+    ("/programs/{name}", run_program, "POST"),
+    ("/health", plain.health, "GET"),
+    ("/metrics", plain.metrics, "GET"),
+)
+REMEMBERED = 10_000
+"""Answers of programs' calls that are kept in memory: equal calls are answered once."""
+
+
+class App:
+    """An ASGI app that owns `engine`, and gives it back when the server that runs the app ends.
+
+    `name` is what the model is called, by default what its engine says. `found` are programs, all run by this engine.
+    `embed` makes vectors of texts, one row each. With `keys`, one of them must come with every request but `/health`;
+    without, and if `local`, only requests that name this machine are answered. `seed` is of programs that are asked
+    for none. Raises ValueError for two programs of one name.
+    """
+
+    def __init__(
+        self,
+        engine: TokenEngine,
+        *,
+        name: str | None = None,
+        found: Iterable[Program] = (),
+        embed: Callable[[list[str]], Any] | None = None,
+        limits: Limits | None = None,
+        keys: Iterable[str] = (),
+        local: bool = True,
+        seed: int = 0,
+    ) -> None:
+        limits = limits or Limits()
+        served = ServedEngine(engine)
+        self.service = Service(served, name or served.info.name, limits, embed)
+        programs = list(found)
+        names = [p.name for p in programs]
+        if len(set(names)) < len(names):
+            raise ValueError(f"two programs have one name, of {', '.join(names)}; serve one, or rename the other")
+        cache = CallCache(entries=REMEMBERED)
+        hosted = [
+            Hosted(
+                p,
+                Session(
+                    model=LoopModel(served, self.service.name, limits.tokens),
+                    base=p.base,
+                    seed=seed,
+                    exact=served.info.exact,
+                    cache=cache,
+                ),
+            )
+            for p in programs
+        ]
+        registry = CollectorRegistry()
+        registry.register(EngineCollector(served))
+        self.state = SimpleNamespace(
+            service=self.service, programs=Programs(hosted, limits.programs), registry=registry
+        )
+        self._router = Router([Route(p, e, methods=[m]) for p, e, m in ROUTES], lifespan=self._lifespan)
+        self._front: ASGIApp = Front(self._router, self.service, Traffic(registry), keys, local)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["app"] = self
+        await self._front(scope, receive, send)
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, app: Any) -> AsyncIterator[None]:
+        self.service.engine.attach()
+        try:
+            yield
+        finally:
+            self.close()
+
+    def drain(self) -> None:
+        """Take nothing new from now on."""
+        self.service.draining = True
+
+    def close(self) -> None:
+        """End what runs and give the engine back. Twice is fine."""
+        self.service.engine.close()
+        self.state.programs.close()

@@ -1,0 +1,235 @@
+"""The bodies of requests, as OpenAI's API has them, and ours where it has nothing: checked, with the field named that
+is wrong. What a field would have to do here and cannot is refused, never passed over."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from lampc.runtime.serve.problems import Problem
+
+Id = Annotated[int, Field(ge=0, lt=1 << 31)]
+Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)]
+Count = Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
+class Body(BaseModel):
+    """Exact types, no unknown fields, no NaN."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+
+class StreamOptions(Body):
+    """Options of a streamed answer."""
+
+    include_usage: bool = False
+
+
+class Structured(Body):
+    """What the answer's text may be: one of these."""
+
+    json_schema: dict[str, Any] | bool | None = Field(default=None, alias="json")
+    regex: str | None = None
+    choice: list[str] | None = None
+    grammar: str | None = None
+
+
+class Generating(Body):
+    """What completions and chat completions have in common. `top_k` and all that follows it are not OpenAI's."""
+
+    model: str | None = None
+    temperature: float | None = Field(default=None, ge=0)
+    top_p: float | None = Field(default=None, gt=0, le=1)
+    n: Count | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    stop: str | list[str] | None = None
+    seed: Seed | None = None
+    user: str | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
+    min_p: float | None = Field(default=None, ge=0, le=1)
+    min_tokens: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
+    stop_token_ids: list[Id] | None = None
+    ignore_eos: bool | None = None
+    priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
+    timeout: float | None = Field(default=None, gt=0)
+    structured_outputs: Structured | None = None
+
+    def refuse(self) -> None:
+        """Raises Problem for options that the engine does not have."""
+        for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
+            if getattr(self, name):
+                raise Problem(400, f"{name} is not supported by this server; leave it out", param=name)
+
+
+class CompletionBody(Generating):
+    """`POST /v1/completions`."""
+
+    prompt: str | list[str] | list[Id] | list[list[Id]]
+    max_tokens: Annotated[int, Field(ge=0, lt=1 << 31)] | None = 16
+    logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    echo: bool | None = None
+    best_of: Count | None = None
+    suffix: str | None = None
+
+
+class TextPart(Body):
+    """A part of a message's content."""
+
+    type: Literal["text"]
+    text: str
+
+
+class CalledFunction(Body):
+    """The function of a tool call; `arguments` is JSON as text."""
+
+    name: str
+    arguments: str
+
+
+class ToolCall(Body):
+    """A call that an assistant's message holds."""
+
+    id: str
+    type: Literal["function"] = "function"
+    function: CalledFunction
+
+
+class Message(Body):
+    """One message of a conversation."""
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    name: str | None = None
+    tool_calls: list[ToolCall] | None = None
+    tool_call_id: str | None = None
+    refusal: str | None = None
+    reasoning_content: str | None = None
+
+
+class FunctionDefinition(Body):
+    """A function that the model may call; `parameters` is a JSON schema of an object."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+    strict: bool | None = None
+
+
+class Tool(Body):
+    """A tool that the model may call."""
+
+    type: Literal["function"]
+    function: FunctionDefinition
+
+
+class NamedFunction(Body):
+    """Which function."""
+
+    name: str
+
+
+class ToolChoice(Body):
+    """The tool that is to be called."""
+
+    type: Literal["function"]
+    function: NamedFunction
+
+
+class JSONSchema(Body):
+    """A JSON schema that the answer keeps to."""
+
+    name: str = "answer"
+    description: str | None = None
+    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
+    strict: bool | None = None
+
+
+class ResponseFormat(Body):
+    """The form of the answer."""
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JSONSchema | None = None
+
+
+class ChatBody(Generating):
+    """`POST /v1/chat/completions`."""
+
+    messages: list[Message] = Field(min_length=1)
+    max_tokens: Count | None = None
+    max_completion_tokens: Count | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    response_format: ResponseFormat | None = None
+    store: bool | None = None
+    metadata: dict[str, str] | None = None
+    service_tier: str | None = None
+
+
+class TokenizeBody(Body):
+    """`POST /tokenize`: ids of a text, or of a conversation as the model would be given it."""
+
+    model: str | None = None
+    prompt: str | None = None
+    messages: list[Message] | None = None
+    add_special_tokens: bool = True
+
+
+class DetokenizeBody(Body):
+    """`POST /detokenize`."""
+
+    model: str | None = None
+    tokens: list[Id]
+
+
+class EmbeddingBody(Body):
+    """`POST /v1/embeddings`."""
+
+    model: str | None = None
+    input: str | list[str]
+    encoding_format: Literal["float", "base64"] = "float"
+    dimensions: Count | None = None
+    user: str | None = None
+
+
+class ProgramBody(Body):
+    """`POST /programs/NAME`: `inputs` are checked against the program's types."""
+
+    inputs: dict[str, Any] = Field(default_factory=dict)
+    seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
+    stream: bool = False
+    timeout: float | None = Field(default=None, gt=0)
+
+
+B = TypeVar("B", bound=Body)
+
+
+def read_body(kind: type[B], text: bytes) -> B:
+    """The body of a request. Raises Problem that names the field and what is wrong with it."""
+    try:
+        return kind.model_validate_json(text or b"null")
+    except ValidationError as e:
+        errors = e.errors(include_url=False, include_context=False, include_input=False)
+    first = next((x for x in errors if x["type"] == "extra_forbidden"), errors[0])  # a misspelt field is missing, too
+    path = ".".join(str(p) for p in first["loc"] if not _inner(p))
+    if first["type"] == "extra_forbidden":
+        names = [f.alias or n for n, f in kind.model_fields.items()]
+        close = get_close_matches(path, names, 1)
+        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
+        raise Problem(400, f"there is no field {path!r}; {hint}", param=path, code="unknown_field")
+    if not path:
+        raise Problem(400, f"the body is no JSON object as wanted: {first['msg']}", code="invalid_json")
+    raise Problem(400, f"{path}: {first['msg']}", param=path, code="invalid_value")
+
+
+def _inner(part: Any) -> bool:
+    """Whether a part of a place is pydantic's name for one of several types, not the body's own."""
+    return isinstance(part, str) and (part.endswith("]") or part in ("str", "int", "bool", "TextPart", "ToolChoice"))

@@ -1,0 +1,82 @@
+"""The engine as the server's event loop sees it: what the engine's own thread has to tell comes over in bundles."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from lampc.backend.api import EngineInfo, TokenEngine
+from lampc.backend.loop import EngineLoop, Ticket
+from lampc.backend.metrics import EngineMetrics
+from lampc.backend.prompts import Prompts
+
+T = TypeVar("T")
+
+
+class Mailbox:
+    """Work that another thread leaves for an event loop. However much comes at once, the loop is woken once."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._work: deque[Callable[[], None]] = deque()
+        self._woken = False
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Have `work` called in the loop, soon; from any thread."""
+        self._work.append(work)
+        if not self._woken and not self._loop.is_closed():
+            self._woken = True
+            self._loop.call_soon_threadsafe(self._carry_out)
+
+    def _carry_out(self) -> None:
+        self._woken = False  # first: what comes from now on wakes again
+        while self._work:
+            self._work.popleft()()
+
+
+class ServedEngine:
+    """An engine with a thread of its own, `loop`, which alone touches it. Owns the engine; `close` ends both.
+
+    `under_way` counts generations that were submitted and have not ended.
+    """
+
+    def __init__(self, engine: TokenEngine) -> None:
+        self.info: EngineInfo = engine.info
+        self.prompts = Prompts(engine.tokenizer)
+        self.tokenizer = engine.tokenizer
+        self.loop = EngineLoop(engine)
+        self.under_way = 0
+        self._mailbox: Mailbox | None = None
+
+    def attach(self) -> None:
+        """Hand what is heard to the running event loop from now on."""
+        self._mailbox = Mailbox(asyncio.get_running_loop())
+
+    def post(self, work: Callable[[], None]) -> None:
+        """Have `work` called in the event loop; from any thread."""
+        assert self._mailbox is not None, "the engine is not attached to an event loop"
+        self._mailbox.post(work)
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Hand requests over. Raises EngineClosed."""
+        self.loop.submit(tickets)
+        self.under_way += len(tickets)
+        for ticket in tickets:
+            ticket.future.add_done_callback(lambda _: self.post(self._ended))
+
+    def _ended(self) -> None:
+        self.under_way -= 1
+
+    def metrics(self) -> EngineMetrics:
+        """Rates, shares and distributions as of now; waits for a step to end. Raises EngineClosed."""
+        return self.loop.call(lambda engine: engine.metrics())
+
+    async def asked(self, work: Callable[[TokenEngine], T]) -> T:
+        """What `work` gives when called with the engine between two steps."""
+        return await asyncio.to_thread(self.loop.call, work)
+
+    def close(self) -> None:
+        """End what runs, the thread, and the engine. Twice is fine."""
+        self.loop.close()

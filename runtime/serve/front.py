@@ -1,0 +1,207 @@
+"""What stands before every answer: who may ask, how large a body may be, what is counted, and the end of work that
+nobody waits for any more."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import hmac
+import logging
+import time
+from collections.abc import Iterable
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from starlette.exceptions import HTTPException
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from lampc.runtime.serve.problems import Problem, late, problem_of
+from lampc.runtime.serve.service import Service
+
+logger = logging.getLogger(__name__)
+OPEN_PATHS = ("/health",)
+"""What is answered without a key."""
+LOCAL = ("localhost", "127.0.0.1", "[::1]", "")
+BODY_SECONDS = 60.0
+GRACE = 15.0
+"""Seconds beyond its time that an answer may take to be read."""
+
+
+class Traffic:
+    """What the server counts of its own."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        labels = ("method", "path", "status")
+        self.requests = Counter("lampc_http_requests", "HTTP requests answered.", labels, registry=registry)
+        self.seconds = Histogram(
+            "lampc_http_request_seconds", "Arrival to the last byte of the answer.", ("path",), registry=registry
+        )
+        self.under_way = Gauge("lampc_http_requests_under_way", "HTTP requests being answered.", registry=registry)
+        self.gone = Counter(
+            "lampc_http_clients_gone", "Requests whose client left before the answer was whole.", registry=registry
+        )
+
+
+class Front:
+    """An ASGI app around another. `keys`: who has one of them may ask; anybody, if there are none. Without keys and
+    if `local`, requests must name this machine as their host: pages of other sites, which a browser here may show, are
+    then not answered."""
+
+    def __init__(
+        self, app: ASGIApp, service: Service, traffic: Traffic, keys: Iterable[str] = (), local: bool = True
+    ) -> None:
+        self.app, self.service, self.traffic = app, service, traffic
+        self._keys = [_digest(key) for key in keys]
+        self._local = local and not self._keys
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        begun = time.perf_counter()
+        sent = _Sent(send)
+        self.traffic.under_way.inc()
+        try:
+            await self._answer(scope, receive, sent)
+        finally:
+            path = _path(scope)
+            self.traffic.under_way.dec()
+            self.traffic.requests.labels(scope["method"], path, str(sent.status or 499)).inc()
+            self.traffic.seconds.labels(path).observe(time.perf_counter() - begun)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: _Sent) -> None:
+        try:
+            self._check(scope)
+            body = await self._body(scope, receive)
+        except Problem as e:
+            await respond(e, scope, receive, send)
+            return
+        except _Gone:
+            self.traffic.gone.inc()
+            return
+        work = asyncio.create_task(self._work(scope, body, send))
+        gone = asyncio.create_task(_gone(receive))
+        limit = self.service.limits.seconds + GRACE
+        try:
+            await asyncio.wait({work, gone}, timeout=limit, return_when=asyncio.FIRST_COMPLETED)
+            if work.done():
+                await work
+                return
+            self.traffic.gone.inc()
+        finally:
+            for task in (work, gone):
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError, Exception):
+                    await task
+
+    async def _work(self, scope: Scope, body: bytes, send: _Sent) -> None:
+        """The answer; errors become answers as long as none was begun."""
+        given = [{"type": "http.request", "body": body, "more_body": False}]
+        never = asyncio.Event()
+
+        async def replay() -> Message:
+            if given:
+                return given.pop()
+            await never.wait()  # whether the client is there is watched elsewhere
+            raise AssertionError
+
+        try:
+            await self.app(scope, replay, send)
+        except HTTPException as e:
+            await respond(Problem(e.status_code, f"{scope['method']} {scope['path']}: {e.detail}"), scope, replay, send)
+        except Exception as e:
+            if send.status:
+                raise
+            try:
+                problem = late(self.service.limits.seconds) if isinstance(e, TimeoutError) else problem_of(e)
+            except Exception:
+                logger.exception("a request failed")
+                problem = Problem(500, "the server failed at this request; its log says more", code="internal_error")
+            await respond(problem, scope, replay, send)
+
+    def _check(self, scope: Scope) -> None:
+        """Raises Problem for who may not ask."""
+        headers = {k.decode("latin-1").lower(): v.decode("latin-1") for k, v in scope["headers"]}
+        host = headers.get("host", "").rpartition(":")[0] if _port(headers.get("host", "")) else headers.get("host", "")
+        if self._local and host.lower() not in LOCAL:
+            why = f"this server answers requests to this machine alone, not to {host!r}; start it with a key"
+            raise Problem(403, why, code="foreign_host")
+        if self._keys and scope["path"] not in OPEN_PATHS:
+            scheme, _, key = headers.get("authorization", "").partition(" ")
+            told = _digest(key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))
+            if not sum(hmac.compare_digest(told, k) for k in self._keys):  # all are compared: no time tells which
+                why = "a key is wanted: send the header `Authorization: Bearer KEY`"
+                raise Problem(401, why, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
+        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
+        if scope["method"] == "POST" and kind != "application/json":
+            raise Problem(415, f"the content type is {kind or 'missing'}; send application/json", code="content_type")
+
+    async def _body(self, scope: Scope, receive: Receive) -> bytes:
+        """The whole body. Raises Problem for one that is too large or too slow."""
+        limit = self.service.limits.body
+        large = Problem(413, f"the body has more than {limit} bytes, as many as are taken", code="body_too_large")
+        told = dict(scope["headers"]).get(b"content-length", b"0")
+        if told.isdigit() and int(told) > limit:
+            raise large
+        parts, size, more = [], 0, True
+        try:
+            async with asyncio.timeout(min(BODY_SECONDS, self.service.limits.seconds)):
+                while more:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise _Gone
+                    parts.append(message.get("body", b""))
+                    size += len(parts[-1])
+                    if size > limit:
+                        raise large
+                    more = message.get("more_body", False)
+        except TimeoutError:
+            raise Problem(408, "the body did not arrive in time", code="slow_body") from None
+        return b"".join(parts)
+
+
+class _Gone(Exception):
+    """The client left before its request was whole."""
+
+
+class _Sent:
+    """Sends, and keeps the status."""
+
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.status = 0
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = int(message["status"])
+        await self._send(message)
+
+
+async def respond(problem: Problem, scope: Scope, receive: Receive, send: Any) -> None:
+    """Answer with a problem."""
+    await JSONResponse(problem.body(), problem.status, problem.headers)(scope, receive, send)
+
+
+async def _gone(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _path(scope: Scope) -> str:
+    """The path as the routes have it: there are not many of these, whatever is asked for."""
+    if "endpoint" not in scope:
+        return "other"
+    path: str = scope["path"]
+    for name, value in scope.get("path_params", {}).items():
+        path = path.removesuffix(str(value)) + "{" + name + "}"
+    return path
+
+
+def _port(host: str) -> bool:
+    return host.rpartition(":")[2].isdigit()
+
+
+def _digest(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

@@ -1,0 +1,246 @@
+"""Programs as endpoints: `POST /programs/NAME` with typed inputs gives typed outputs, or a stream of their making."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import copy
+from collections import OrderedDict
+from collections.abc import AsyncIterator, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from starlette.requests import Request as HTTPRequest
+from starlette.responses import JSONResponse, Response
+
+from lampc.ir import Assignment
+from lampc.ir.adapters import Bound, bind_predictors
+from lampc.ir.adapters.schema import schema
+from lampc.ir.types import Maybe, Record, mismatch
+from lampc.ir.unit import Unit
+from lampc.runtime.calling_off import RunControl
+from lampc.runtime.data import interface
+from lampc.runtime.serve.bodies import ProgramBody, read_body
+from lampc.runtime.serve.problems import Problem, late
+from lampc.runtime.serve.service import Service
+from lampc.runtime.serve.sse import EventStream
+from lampc.runtime.session import Session
+from lampc.runtime.streaming_fields import FieldPieces, family
+from lampc.runtime.types import Cell, Outcome, Row
+
+SEEDS = 64
+"""Seeds whose sessions are kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A program by its name, under the candidate that its file chose."""
+
+    name: str
+    unit: Unit
+    assignment: Assignment = Assignment()
+    base: Path = Path(".")
+
+    @property
+    def types(self) -> tuple[Record, Record]:
+        """Of inputs and outputs; an untraced program has none that are known."""
+        return interface(self.unit.module, None if self.unit.dynamic is not None else self.unit.entry)
+
+    @property
+    def described(self) -> dict[str, Any]:
+        """Name and JSON schemas."""
+        inputs, outputs = self.types
+        known = self.unit.dynamic is None
+        return {
+            "name": self.name,
+            "inputs": _object(inputs) if known else {"type": "object"},
+            "outputs": _object(outputs) if known else {"type": "object"},
+        }
+
+    def check(self, inputs: dict[str, Any]) -> None:
+        """Raises Problem that names the input, and what it is to be."""
+        if self.unit.dynamic is not None:
+            return
+        wanted = dict(self.types[0].fields)
+        for name in inputs:
+            if name not in wanted:
+                known = ", ".join(wanted) or "none"
+                raise Problem(400, f"{self.name} has no input {name!r}; it has {known}", param=f"inputs.{name}")
+        for name, type in wanted.items():
+            why = mismatch(inputs.get(name), type)
+            if why:
+                why = "it is missing" if name not in inputs else why
+                raise Problem(400, f"inputs.{name}: {why}; wanted: {type}", param=f"inputs.{name}")
+
+
+def _object(record: Record) -> dict[str, Any]:
+    fields = dict(record.fields)
+    return {
+        "type": "object",
+        "properties": {n: schema(t) for n, t in fields.items()},
+        "required": [n for n, t in fields.items() if not isinstance(t, Maybe)],
+        "additionalProperties": False,
+    }
+
+
+class Hosted:
+    """A program and the session that runs it, whose model is the served engine."""
+
+    def __init__(self, program: Program, session: Session) -> None:
+        self.program, self.session = program, session
+        self._seeded: OrderedDict[int, Session] = OrderedDict()
+
+    def seeded(self, seed: int) -> Session:
+        """The session with another seed: model, caches and all else are shared."""
+        if seed == self.session.seed:
+            return self.session
+        found = self._seeded.pop(seed, None)
+        if found is None:
+            found = copy.copy(self.session)
+            found.seed = seed
+            if len(self._seeded) >= SEEDS:
+                self._seeded.popitem(last=False)
+        self._seeded[seed] = found
+        return found
+
+
+class Programs:
+    """The programs of a server by their names, and the threads that run them."""
+
+    def __init__(self, hosted: Iterable[Hosted], threads: int) -> None:
+        self.hosted = {h.program.name: h for h in hosted}
+        self.waiting = 0
+        self._threads = ThreadPoolExecutor(threads, thread_name_prefix="lampc-program")
+
+    def get(self, name: str) -> Hosted:
+        """Raises Problem."""
+        if name not in self.hosted:
+            known = ", ".join(self.hosted) or "none: name files of programs when the server is started"
+            raise Problem(404, f"there is no program {name!r}; there are {known}", code="program_not_found")
+        return self.hosted[name]
+
+    def run(self, hosted: Hosted, body: ProgramBody, control: RunControl) -> asyncio.Future[Outcome]:
+        """Run a program on a thread, for the loop that is running."""
+        session, program = hosted.seeded(body.seed), hosted.program
+        cell = Cell(Row("0", body.inputs), program.assignment)
+
+        def work() -> Outcome:
+            with control.running():
+                control.check()
+                (outcome,) = session.run_cells(program.unit, [cell])
+                return outcome
+
+        self.waiting += 1
+        context = contextvars.copy_context()
+        future = asyncio.get_running_loop().run_in_executor(self._threads, context.run, work)
+        future.add_done_callback(self._done)
+        return future
+
+    def _done(self, future: asyncio.Future[Outcome]) -> None:
+        self.waiting -= 1
+        if not future.cancelled():
+            future.exception()  # whoever called it off does not ask
+
+    def close(self) -> None:
+        """Give sessions and threads back."""
+        for hosted in self.hosted.values():
+            hosted.session.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+
+async def list_programs(http: HTTPRequest) -> Response:
+    """`GET /programs`: names and JSON schemas."""
+    programs: Programs = http.app.state.programs
+    return JSONResponse({"programs": [h.program.described for h in programs.hosted.values()]})
+
+
+async def describe_program(http: HTTPRequest) -> Response:
+    """`GET /programs/NAME`. Raises Problem."""
+    programs: Programs = http.app.state.programs
+    return JSONResponse(programs.get(http.path_params["name"]).program.described)
+
+
+async def run_program(http: HTTPRequest) -> Response:
+    """`POST /programs/NAME`. Raises Problem."""
+    service: Service = http.app.state.service
+    programs: Programs = http.app.state.programs
+    hosted = programs.get(http.path_params["name"])
+    body = read_body(ProgramBody, await http.body())
+    hosted.program.check(body.inputs)
+    service.admit(1)
+    if programs.waiting >= service.limits.programs + service.limits.queue:
+        raise Problem(
+            429, "too many programs are under way; try again", code="queue_full", headers={"retry-after": "1"}
+        )
+    if body.stream:
+        stream = _Stream(hosted, programs, service, body)
+        return await EventStream.begun(stream.events(), stream.control.cancel)
+    control = RunControl()
+    seconds = service.seconds(body.timeout)
+    try:
+        outcome = await asyncio.wait_for(programs.run(hosted, body, control), seconds)
+    except TimeoutError:
+        raise late(seconds) from None
+    finally:
+        control.cancel()
+    return JSONResponse(_whole(hosted.program, outcome))
+
+
+def _whole(program: Program, outcome: Outcome) -> dict[str, Any]:
+    """The answer. Raises Problem for a row that failed."""
+    error = outcome.error
+    if error is not None:
+        place = Path(error.where).name  # where files lie on the server is nobody's business
+        message = f"{program.name} failed" + (f" at {place}" if place else "") + f": {error.message}"
+        raise Problem(422, message, code=error.kind or "failed")
+    return {"program": program.name, "outputs": outcome.value}
+
+
+class _Stream:
+    """A run that tells of its answers while they are written: an event for each piece of an output field (of the whole
+    text, where the layout has no marks), at last the outputs."""
+
+    def __init__(self, hosted: Hosted, programs: Programs, service: Service, body: ProgramBody) -> None:
+        self._hosted, self._programs, self._body = hosted, programs, body
+        program = hosted.program
+        self._seconds = service.seconds(body.timeout)
+        self._post = service.engine.post
+        self._bound: dict[str, Bound] = dict(bind_predictors(program.unit.module, program.assignment))
+        self._fields: dict[int, dict[str, FieldPieces]] = {}
+        self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
+        self.control = RunControl(self._hear)
+
+    def _hear(self, predictor: str, call: int, text: str) -> None:
+        self._post(lambda: self._tell(predictor, call, text))
+
+    def _tell(self, predictor: str, call: int, text: str) -> None:
+        head = {"predictor": predictor, "call": call}
+        fields = self._fields.get(call)
+        if fields is None:
+            fields = self._fields[call] = self._pieces(predictor)
+        for name, pieces in fields.items():
+            if piece := pieces.push(text):
+                self._events.put_nowait({**head, "field": name, "text": piece})
+        if not fields:
+            self._events.put_nowait({**head, "field": None, "text": text})
+
+    def _pieces(self, predictor: str) -> dict[str, FieldPieces]:
+        bound = self._bound.get(predictor)
+        if bound is None or family(bound.layout) is None:
+            return {}
+        names = list(bound.signature.record().names())
+        return {n: FieldPieces(bound.layout, n, names) for n in names}
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """What happens, as it does. Raises Problem."""
+        run = self._programs.run(self._hosted, self._body, self.control)
+        run.add_done_callback(lambda _: self._post(lambda: self._events.put_nowait(None)))
+        try:
+            async with asyncio.timeout(self._seconds):
+                while (event := await self._events.get()) is not None:
+                    yield event
+        except TimeoutError:
+            raise late(self._seconds) from None
+        yield _whole(self._hosted.program, run.result())

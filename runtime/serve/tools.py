@@ -1,0 +1,146 @@
+"""Tools: how they are told to the model, and how its calls are read out of what it writes.
+
+A call is written as `<tool_call>{"name": ..., "arguments": {...}}</tool_call>`, the form that many open models are
+trained on. Where a call must be made, a grammar keeps the answer to one such object, without the tags.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Sequence
+from typing import Any
+
+from lampc.runtime.serve.bodies import ChatBody, FunctionDefinition, ToolChoice
+from lampc.runtime.serve.problems import Problem
+
+OPEN, CLOSE = "<tool_call>", "</tool_call>"
+_CALL = re.compile(rf"{OPEN}\s*(.*?)\s*(?:{CLOSE}|\Z)", re.S)
+Call = tuple[str, str]
+"""A function's name, and its arguments as JSON."""
+
+
+class Toolbox:
+    """The tools of one request. `forced`: the answer is one call, of any of `functions`."""
+
+    def __init__(self, body: ChatBody) -> None:
+        functions = [t.function for t in body.tools or ()]
+        names = [f.name for f in functions]
+        if len(set(names)) < len(names):
+            raise Problem(400, "two tools have one name; their calls could not be told apart", param="tools")
+        choice = body.tool_choice
+        if choice is not None and choice not in ("none", "auto") and not functions:
+            raise Problem(400, "tool_choice asks for a call, but there are no tools", param="tool_choice")
+        self.forced = choice == "required" or isinstance(choice, ToolChoice)
+        if isinstance(choice, ToolChoice):
+            functions = [f for f in functions if f.name == choice.function.name]
+            if not functions:
+                known = ", ".join(names)
+                raise Problem(400, f"there is no tool {choice.function.name!r}; there are {known}", param="tool_choice")
+        self.functions: list[FunctionDefinition] = [] if choice == "none" else functions
+
+    def __bool__(self) -> bool:
+        return bool(self.functions)
+
+    @property
+    def schema(self) -> dict[str, Any] | None:
+        """What the answer is kept to, if it must be a call."""
+        if not self.forced:
+            return None
+        forms = [
+            {
+                "type": "object",
+                "properties": {"name": {"const": f.name}, "arguments": _parameters(f)},
+                "required": ["name", "arguments"],
+                "additionalProperties": False,
+            }
+            for f in self.functions
+        ]
+        return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+    @property
+    def told(self) -> str:
+        """What the model is told, for its system message."""
+        lines = [
+            json.dumps({"name": f.name, "description": f.description or "", "parameters": _parameters(f)})
+            for f in self.functions
+        ]
+        how = (
+            'Answer with one JSON object alone: {"name": the function, "arguments": an object}.'
+            if self.forced
+            else f'To call one, write {OPEN}{{"name": the function, "arguments": an object}}{CLOSE}.'
+        )
+        return "\n".join(["You can call these functions, given as JSON, one a line:", *lines, how])
+
+    def read(self, text: str) -> tuple[str, list[Call]]:
+        """(text beside the calls, calls) of an answer. What cannot be read as a call of these tools is text."""
+        if not self.functions:
+            return text, []
+        whole = self._call(text.strip())
+        if whole is not None:
+            return "", [whole]
+        found = [(m, self._call(m.group(1))) for m in _CALL.finditer(text)]
+        calls = [call for _, call in found if call is not None]
+        rest, end = "", 0
+        for match, call in found:
+            if call is not None:
+                rest += text[end : match.start()]
+                end = match.end()
+        return (rest + text[end:]).strip() if calls else text, calls
+
+    def _call(self, text: str) -> Call | None:
+        try:
+            found = json.loads(text)
+        except ValueError:
+            return None
+        if not isinstance(found, dict) or found.get("name") not in [f.name for f in self.functions]:
+            return None
+        arguments = found.get("arguments")
+        return (found["name"], json.dumps(arguments)) if isinstance(arguments, dict) else None
+
+
+class TextBeforeCalls:
+    """Takes an answer piece by piece; gives the text that is surely no part of a call."""
+
+    def __init__(self, tools: Toolbox) -> None:
+        self._tools = tools
+        self._held = ""
+        self._begun = False
+
+    def push(self, piece: str) -> str:
+        """Text that is sure now."""
+        self._held += piece
+        if self._tools.forced or (not self._begun and self._held.lstrip()[:1] in ("", "{")):
+            return ""
+        at = self._held.find(OPEN)
+        if at < 0:
+            at = next((i for i in range(len(self._held)) if OPEN.startswith(self._held[i:])), len(self._held))
+        sure, self._held = self._held[:at], self._held[at:]
+        self._begun = self._begun or bool(sure)
+        return sure
+
+    def end(self) -> tuple[str, list[Call]]:
+        """(what is left of the text, the calls)."""
+        return self._tools.read(self._held)
+
+
+def call_records(calls: Sequence[Call]) -> list[dict[str, Any]]:
+    """Calls as an answer has them."""
+    return [
+        {"id": f"call_{secrets.token_hex(12)}", "type": "function", "function": {"name": name, "arguments": arguments}}
+        for name, arguments in calls
+    ]
+
+
+def written(name: str, arguments: str) -> str:
+    """A call as the model would have written it."""
+    try:
+        given = json.loads(arguments or "{}")
+    except ValueError:
+        given = arguments
+    return f"{OPEN}{json.dumps({'name': name, 'arguments': given})}{CLOSE}"
+
+
+def _parameters(function: FunctionDefinition) -> dict[str, Any]:
+    return function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}

@@ -1,0 +1,100 @@
+"""`lampc serve` as a process: what it says, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from lampc.runtime.cli import main
+from tests.serve.conftest import EXAMPLES
+
+ROOT = EXAMPLES.parent
+
+
+@contextmanager
+def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    """A server in a process of its own, and its address."""
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, "-m", "lampc", "serve", "--port", "0", *arguments]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=env) as made:
+        timer = threading.Timer(120, made.kill)
+        timer.start()
+        try:
+            assert made.stderr is not None
+            line = made.stderr.readline()
+            found = re.search(r"http://\S+", line)
+            assert found, line
+            yield made, found.group()
+        finally:
+            timer.cancel()
+            made.kill()
+
+
+@pytest.mark.timeout(180)
+def test_a_process_drains_and_ends() -> None:
+    body = {"prompt": "the cat", "max_tokens": 1500, "ignore_eos": True, "stream": True}
+    with process(str(EXAMPLES / "01_classify.lmp")) as (made, url):
+        got = httpx.post(
+            f"{url}/programs/Classifier", json={"inputs": {"text": "no mail"}}, trust_env=False, timeout=60
+        )
+        assert got.status_code == 200
+        with httpx.stream("POST", f"{url}/v1/completions", json=body, trust_env=False, timeout=60) as answer:
+            lines = answer.iter_lines()
+            next(lines)
+            made.send_signal(signal.SIGTERM)
+            text = "".join(lines)  # what is under way is answered to its end
+        assert '"finish_reason":"length"' in text
+        assert text.endswith("data: [DONE]")
+        assert made.wait(60) == 0
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{url}/health", trust_env=False)
+
+
+@pytest.mark.timeout(180)
+def test_draining_has_an_end() -> None:
+    body = {"prompt": "the cat", "max_tokens": 1900, "ignore_eos": True, "stream": True, "n": 32}
+    with (
+        process("--limit", "drain=1") as (made, url),
+        httpx.stream("POST", f"{url}/v1/completions", json=body, trust_env=False, timeout=60) as answer,
+    ):
+        next(answer.iter_lines())
+        made.send_signal(signal.SIGTERM)
+        assert made.wait(60) == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--limit", "size=3"], "there is no such limit; there are body, tokens"),
+        (["--limit", "queue=no"], "queue is 'no'; give a whole number above 0"),
+        (["--model", "nowhere"], "no such folder"),
+        (["--embedder", "json"], "MODULE:FUNCTION"),
+        (["nothing.lmp"], "nothing.lmp"),
+        (["--host", "256.1.1.1", "--port", "0"], "cannot be listened on"),
+    ],
+)
+def test_what_is_wrong_is_said(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["serve", *arguments]) == 1
+    assert said in capsys.readouterr().err
+
+
+def test_keys_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "keys"
+    file.write_text("# none\n", encoding="utf-8")
+    assert main(["serve", "--keys", str(file)]) == 1
+    assert "there is no key in it" in capsys.readouterr().err
+    file.write_text("secret\n", encoding="utf-8")
+    with process("--keys", str(file)) as (_, url):
+        assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
+        right = {"authorization": "Bearer secret"}
+        assert httpx.get(f"{url}/v1/models", headers=right, trust_env=False).status_code == 200

@@ -1,0 +1,124 @@
+"""Programs as endpoints: typed inputs and outputs, streams, the same values as without a server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from lampc.frontend.python import load_python
+from lampc.runtime.serve import Program, Server
+from lampc.runtime.session import Session
+from lampc.runtime.types import Row
+from tests.serve.conftest import EXAMPLES, example, served
+
+DYNAMIC = '''
+import lampc
+
+
+class Say(lampc.Signature):
+    """Say the number."""
+
+    text: str = lampc.InputField()
+    number: int = lampc.OutputField()
+
+
+class Twice(lampc.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.say = lampc.Predict(Say)
+
+    def forward(self, text: str) -> lampc.Prediction:
+        total = 0
+        for word in list({**{}, **{w: 1 for w in text.split()}}):
+            total += self.say(text=word).number
+        return lampc.Prediction(total=total)
+
+
+program = Twice()
+'''
+
+
+def post(server: Server, name: str, **body: Any) -> httpx.Response:
+    return httpx.post(f"{server.url}/programs/{name}", json=body, timeout=60, trust_env=False)
+
+
+def events(answer: httpx.Response) -> list[Any]:
+    lines = [line.removeprefix("data: ") for line in answer.text.split("\n\n") if line]
+    assert lines.pop() == "[DONE]"
+    return [json.loads(line) for line in lines]
+
+
+def test_the_same_outputs_as_without_a_server(server: Server) -> None:
+    for name, inputs in (
+        ("Classifier", {"text": "the invoice is wrong"}),
+        ("TwoHop", {"question": "where does the boss of cora live ?"}),
+    ):
+        program = example("01_classify" if name == "Classifier" else "03_two_hop")
+        with Session(model="firefly", base=EXAMPLES) as session:
+            (outcome,) = session.run(program.unit, [Row("0", inputs)])
+        got = post(server, name, inputs=inputs)
+        assert got.status_code == 200
+        assert got.json() == {"program": name, "outputs": outcome.value}
+
+
+def test_a_stream_tells_each_field(server: Server) -> None:
+    inputs = {"question": "where does the boss of dora live ?"}
+    *pieces, last = events(post(server, "TwoHop", inputs=inputs, stream=True))
+    told: dict[int, str] = {}
+    for piece in pieces:
+        assert (piece["predictor"], piece["field"]) == ("read", "answer")
+        told[piece["call"]] = told.get(piece["call"], "") + piece["text"]
+    assert list(told.values()) == [last["outputs"]["bridge"], last["outputs"]["answer"]]
+
+
+def test_types_are_said_and_checked(server: Server) -> None:
+    found = httpx.get(f"{server.url}/programs/Classifier", trust_env=False).json()
+    assert found["inputs"]["properties"] == {"text": {"type": "string"}}
+    assert found["outputs"]["properties"]["label"]["enum"] == ["network", "hardware", "billing", "account"]
+
+    def refused(status: int, param: str | None, **body: Any) -> str:
+        got = post(server, body.pop("name", "Classifier"), **body)
+        assert got.status_code == status
+        assert got.json()["error"]["param"] == param
+        return str(got.json()["error"]["message"])
+
+    assert "missing" in refused(400, "inputs.text", inputs={})
+    assert "wanted: str" in refused(400, "inputs.text", inputs={"text": 3})
+    assert "has no input 'txt'" in refused(400, "inputs.txt", inputs={"text": "a", "txt": "b"})
+    assert "no field" in refused(400, "input", input={"text": "a"})
+    assert "there are Classifier, TwoHop" in refused(404, None, name="Other", inputs={})
+
+
+def test_a_program_that_was_not_traced(tmp_path: Path) -> None:
+    file = tmp_path / "twice.py"
+    file.write_text(DYNAMIC, encoding="utf-8")
+    unit = load_python(str(file))
+    assert unit.dynamic is not None
+    with Session(model="firefly") as session:
+        (outcome,) = session.run(unit, [Row("0", {"text": "three four"})])
+    with served(Program("Twice", unit)) as server:
+        got = post(server, "Twice", inputs={"text": "three four"})
+        assert got.json() == {"program": "Twice", "outputs": outcome.value}
+        *pieces, last = events(post(server, "Twice", inputs={"text": "five six"}, stream=True))
+        assert last["outputs"]["total"] == sum(int(p["text"]) for p in pieces)
+
+
+def test_a_program_that_fails_says_where(tmp_path: Path) -> None:
+    file = tmp_path / "fails.py"
+    file.write_text(DYNAMIC.replace("total = 0", "total = int(text)"), encoding="utf-8")
+    with served(Program("Twice", load_python(str(file)))) as server:
+        got = post(server, "Twice", inputs={"text": "x"})
+        assert got.status_code == 422
+        message = got.json()["error"]["message"]
+        assert "fails.py" in message
+        assert str(tmp_path) not in message
+        assert post(server, "Twice", inputs={"text": "x"}, stream=True).json() == got.json()
+
+
+def test_one_name_for_two_programs() -> None:
+    with pytest.raises(ValueError, match="one name"), served(example("01_classify"), example("01_classify")):
+        pass
