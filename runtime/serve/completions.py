@@ -98,7 +98,7 @@ class _Answer:
         logprobs = None
         if self.body.logprobs is not None:
             tokens = [] if self.silent else list(completion.tokens)
-            values: list[float | None] = [*(completion.logprobs or ())][: len(tokens)]
+            values: Sequence[float | None] = (completion.logprobs or ())[: len(tokens)]
             top = list(completion.top_logprobs or [()] * len(tokens))[: len(tokens)]
             if self.body.echo:
                 tokens = prompt + tokens

@@ -144,6 +144,7 @@ def test_a_slow_reader_gets_everything(server: Server) -> None:
 
 
 def test_programs_are_bounded_too() -> None:
-    with served(example("03_two_hop"), limits=Limits(seconds=0.001)) as server:
-        got = post(server, "/programs/TwoHop", {"inputs": {"question": "where does the boss of cora live ?"}})
-        assert got.status_code == 504
+    body = {"inputs": {"question": "where does the boss of cora live ?"}, "timeout": 0.001}
+    with served(example("03_two_hop")) as server:
+        assert post(server, "/programs/TwoHop", body).status_code == 504
+        assert '"code":"timeout"' in post(server, "/programs/TwoHop", {**body, "stream": True}).text
