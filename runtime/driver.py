@@ -271,7 +271,9 @@ class _Run:
 
         results = self.performer.perform(jobs, tell)
         candidates = [self.performer.candidate(job) for job in jobs]
-        self.trials += trials_of(step, jobs, self.performer.states, results, candidates)
+        made = trials_of(step, jobs, self.performer.states, results, candidates)
+        seconds = round(time.monotonic() - self._started, 3)
+        self.trials += [replace(t, seconds=seconds) for t in made]
         for job, candidate, result in zip(jobs, candidates, results, strict=True):
             if isinstance(job, EvaluateJob) and isinstance(result, EvaluateResult):
                 if job.split != self.problem.select_split or job.rows != self.problem.select_rows():
@@ -307,7 +309,8 @@ class _Run:
             "score_before": self.before,
             "score_after": self.best[1],
             "assignment": assignment_text(self.best[0]),
-            "history": history_record(self.history),
+            "stopped": self.stopped,
+            "history": history_record(self.history, self.table.candidate),
             "trials": [t.record() for t in self.trials],
             "runs": self.spending.runs,
             "errors": len(self.errors),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -69,9 +69,13 @@ def read_assignment(text: str) -> Assignment:
     return found
 
 
-def history_record(history: Sequence[Candidate]) -> list[dict[str, Any]]:
+def history_record(
+    history: Sequence[Candidate], identity: Callable[[Assignment], str] | None = None
+) -> list[dict[str, Any]]:
+    """As JSON has it; with `identity` each says which candidate of the trials it is."""
     return [
         {
+            **({} if identity is None else {"candidate": identity(c.assignment)}),
             "step": c.step,
             "note": c.note,
             "score": c.score,

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment, CompileError, Diagnostic, Module, Obj, check, explain, freeze, parse_module, thaw
-from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.hostref import is_closure
 from lampc.ir.prog import Call, DefTool, Func, Py
 from lampc.ir.unit import Unit
@@ -49,7 +48,7 @@ def save(path: Path, unit: Unit, assignment: Assignment, info: Mapping[str, Any]
 
 def saved_text(unit: Unit, assignment: Assignment, info: Mapping[str, Any] | None = None) -> str:
     """Text of the file that `save` writes."""
-    module = _program(unit)
+    module = needed(unit)
     found = [op for op in module.walk() if isinstance(op, Py | DefTool) and is_closure(op.ref.target)]
     if found:
         raise CompileError(
@@ -62,7 +61,7 @@ def saved_text(unit: Unit, assignment: Assignment, info: Mapping[str, Any] | Non
     return str(module)
 
 
-def _program(unit: Unit) -> Module:
+def needed(unit: Unit) -> Module:
     """A copy with the functions that the entry reaches, the entry last."""
     module = unit.module.clone()
     functions = {op.symbol: op for op in module.body.ops if isinstance(op, Func)}
@@ -100,43 +99,8 @@ def load(path: Path) -> tuple[Module, Assignment]:
 # -- differences --------------------------------------------------------------------------------------
 
 
-def diff(module: Module, before: Assignment, after: Assignment) -> str:
-    """What changed between two candidates: instructions as a unified diff, demos as lists, the rest by value."""
-    out: list[str] = []
-    old, new = bind_predictors(module, before), bind_predictors(module, after)
-    for name, b in new.items():
-        out += _predictor(name, old[name], b)
-    for key in sorted({*before.values, *after.values}):
-        if key.rpartition(".")[0] not in new and before.get(key) != after.get(key):
-            out.append(f"{key}: {before.get(key)!r} -> {after.get(key)!r}")
-    return "\n".join(out)
-
-
-def _predictor(name: str, a: Bound, b: Bound) -> list[str]:
-    out: list[str] = []
-    if a.instruction != b.instruction:
-        lines = difflib.unified_diff(a.instruction.splitlines(), b.instruction.splitlines(), lineterm="", n=99)
-        out += [f"{name}.instruction", *(f"  {line}" for line in list(lines)[3:])]
-    if a.demos != b.demos:
-        out.append(f"{name}.demos: {len(a.demos.items)} -> {len(b.demos.items)}")
-        out += [f"  - {_demo(d.values)}" for d in a.demos.items if d not in b.demos.items]
-        out += [
-            f"  + {_demo(d.values)}{'  (from a run)' if d.augmented else ''}"
-            for d in b.demos.items
-            if d not in a.demos.items
-        ]
-    for field in ("layout", "model"):
-        if getattr(a, field) != getattr(b, field):
-            out.append(f"{name}.{field}: {getattr(a, field)} -> {getattr(b, field)}")
-    return out
-
-
-def _demo(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{k}: {thaw(v)!r}" for k, v in values.items())
-
-
 def ir_diff(module: Module, before: Assignment, after: Assignment) -> str:
-    """The same change as a unified diff of the definitions in IR text."""
+    """What changed between two candidates as a unified diff of the definitions in IR text."""
     old, new = (str(applied(module, a)).splitlines() for a in (before, after))
     lines = list(difflib.unified_diff(old, new, fromfile="before", tofile="after", lineterm="", n=0))
     return "\n".join(line for line in lines if not line.startswith("@@"))

@@ -65,7 +65,7 @@ def task_of(
 
     Raises OptimizeError, DataError, MetricError.
     """
-    declared = _declared(unit, program)
+    declared = declared_of(unit, program)
     entry = (declared.program if declared else program) or unit.entry or None
     shown = entry or unit.path or "the program"
     base_table = unit.datasets.get(declared.train[0]) if declared else next(iter(unit.datasets.values()), None)
@@ -110,7 +110,8 @@ def reseeded(task: Task, seed: int) -> Task:
     return replace(task, steps=steps)
 
 
-def _declared(unit: Unit, program: str | None) -> Optimize | None:
+def declared_of(unit: Unit, program: str | None) -> Optimize | None:
+    """The declared optimisation of a program, of the only one if none is named. Raises OptimizeError."""
     found = [o for o in unit.optimizes if program in (None, o.program)]
     if len(found) > 1 and program is None and len({o.program for o in found}) > 1:
         raise OptimizeError(f"the file optimises several programs: say --program {'|'.join(o.program for o in found)}")

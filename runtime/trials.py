@@ -8,19 +8,21 @@ more because the budget was spent. That follows from the optimization alone: a r
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from lampc.passes.optimize import EvaluateJob, EvaluateResult, FeedbackJob, Job, Result, RunJob, RunResult
 
 COMPUTED, REUSED, CUT = "c", "r", "x"
+_PLAIN = ("step", "kind", "candidate", "split", "cells", "errors", "tokens", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
     """`cells` has a letter (`c`, `r`, `x`) for each of `rows`, indices into `split`; `scores` (a score per row, in the
     metric's units) are there if nothing was cut. `kind` is `evaluate`, `run` (for traces) or `teach` (runs of a
-    teacher); `candidate` is the identity of the parameters, empty for runs that differ in them."""
+    teacher); `candidate` is the identity of the parameters, empty for runs that differ in them.
+    `seconds` is when it had ended, since this process began: no part of what a trial is."""
 
     step: str
     kind: str
@@ -31,6 +33,7 @@ class Trial:
     scores: tuple[float, ...] = ()
     errors: int = 0
     tokens: int = 0
+    seconds: float = field(default=0.0, compare=False)
 
     @property
     def wanted(self) -> int:
@@ -51,12 +54,12 @@ class Trial:
     def record(self) -> dict[str, Any]:
         """As JSON has it, with the counts."""
         counts = {n: getattr(self, n) for n in ("wanted", "computed", "reused", "cut")}
-        own = {n: getattr(self, n) for n in ("step", "kind", "candidate", "split", "cells", "errors", "tokens")}
+        own = {n: getattr(self, n) for n in _PLAIN}
         return {**own, "rows": list(self.rows), "scores": list(self.scores), **counts}
 
     @staticmethod
     def read(record: Mapping[str, Any]) -> Trial:
-        known = {n: record[n] for n in ("step", "kind", "candidate", "split", "cells", "errors", "tokens")}
+        known = {n: record[n] for n in _PLAIN if n in record}
         return Trial(**known, rows=tuple(record["rows"]), scores=tuple(record["scores"]))
 
 

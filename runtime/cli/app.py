@@ -12,6 +12,7 @@ from lampc.runtime.cli.batch import batch
 from lampc.runtime.cli.cache import cache
 from lampc.runtime.cli.check import check
 from lampc.runtime.cli.demo import demo
+from lampc.runtime.cli.diff import diff
 from lampc.runtime.cli.explain import explain
 from lampc.runtime.cli.export import export
 from lampc.runtime.cli.failure import guarded
@@ -21,6 +22,7 @@ from lampc.runtime.cli.opt import opt
 from lampc.runtime.cli.optimize import optimize
 from lampc.runtime.cli.print_ import print_
 from lampc.runtime.cli.render import render
+from lampc.runtime.cli.report import report
 from lampc.runtime.cli.run import run
 from lampc.runtime.cli.serve import serve
 from lampc.runtime.cli.tests import declared_tests
@@ -45,6 +47,8 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve,
     "test": declared_tests,
     "optimize": optimize,
+    "report": report,
+    "diff": diff,
     "explain": explain,
     "graph": graph,
     "trace": trace,
@@ -83,6 +87,8 @@ def _lampc(
       lampc check qa.lmp                          what is wrong, and where
       lampc run qa.lmp --input question="Who?"    run it once
       lampc optimize qa.lmp                       better instructions and demos, by its own metric
+      lampc report out/qa                         what that tried and cost, on one page
+      lampc diff qa.lmp qa.lampc                  what it changed, word by word
       lampc explain qa.lmp --analyze              where the prompt tokens go
       lampc batch in.jsonl --out out.jsonl        bare prompts through a model, without any program
       lampc serve qa.lmp                          model and program behind HTTP, for OpenAI's clients

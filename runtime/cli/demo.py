@@ -111,12 +111,14 @@ def _show(loaded: Loaded, task: Task, run: DemoRun) -> None:
     from lampc.runtime.cli.explain import columns
     from lampc.runtime.cli.optimize import history
     from lampc.runtime.plan import beside_bound
-    from lampc.runtime.saved import diff, ir_diff
+    from lampc.runtime.reports.changes import compare
+    from lampc.runtime.reports.told import changes_text
+    from lampc.runtime.saved import ir_diff
 
     _heading("What was tried (score on dev)")
     typer.echo(history(run.result))
     _heading("What changed, as text")
-    typer.echo(diff(loaded.module, task.start, run.result.assignment))
+    typer.echo(changes_text(compare(loaded.module, task.start, run.result.assignment, prompts=False)))
     _heading("What changed, as IR")
     typer.echo(ir_diff(loaded.module, task.start, run.result.assignment))
     r = run.report

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def explain(
-    what: Annotated[str, typer.Argument(metavar="CODE|PASS|FILE", help="L0204, share-prefix, or qa.lmp.")],
+    what: Annotated[str, typer.Argument(metavar="CODE|PASS|OPTIMIZER|FILE", help="L0204, cse, mipro, or qa.lmp.")],
     analyze: Annotated[bool, typer.Option("--analyze", help="Run the rows, and put the actual counts beside.")] = False,
     data: Annotated[Path | None, typer.Option("--data", help="Rows to plan for; else the program's own data.")] = None,
     split: Annotated[str, typer.Option("--split", help="Which split of the program's data.")] = "",
@@ -36,7 +36,7 @@ def explain(
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
-    """Explain a diagnostic code, a pass, or the plan of a program.
+    """Explain a diagnostic code, a pass, an optimizer with its options, or the plan of a program.
 
     The plan says for each predictor how often it is called, on how many rows, how many prompt tokens that asks for,
     how many of them are computed and which share is reused, how many tokens it writes, how long that takes; and the
@@ -49,6 +49,7 @@ def explain(
     Examples:
       lampc explain L0204
       lampc explain cse
+      lampc explain bootstrap
       lampc explain qa.lmp --analyze --rows 50
       lampc explain qa.lmp --record out/qa && lampc trace out/qa/plan -o plan.json
     """
@@ -62,8 +63,16 @@ def explain(
     if what in PASSES:
         typer.echo(pass_text(what))
         return
+    from lampc.passes.optimize import OPTIMIZERS
+
+    if what in OPTIMIZERS:
+        from lampc.runtime.cli.steps import described
+
+        typer.echo(described(what))
+        return
     if not Path(what).suffix:
-        raise CommandError(f"`{what}` is no code (L0204), no pass ({', '.join(PASSES)}) and no file")
+        known = f"no pass ({', '.join(PASSES)}), no optimizer ({', '.join(sorted(OPTIMIZERS))})"
+        raise CommandError(f"`{what}` is no code (L0204), {known} and no file")
     options = engine_options(backend, tensor_parallel)
     plan(Path(what), analyze, data, split, rows, program, model, options, _price(price), record)
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lampc.ir import CompileError
 from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+from lampc.runtime.cli.report import PAGE
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
@@ -35,30 +40,61 @@ def optimize(
     metric: Annotated[
         str | None, typer.Option("--metric", help="In place of the declared one (exact_match, f1, m:f).")
     ] = None,
+    optimizer: Annotated[
+        list[str], typer.Option("--optimizer", metavar="NAME", help="In place of the declared ones; several in turn.")
+    ] = [],  # noqa: B006
+    option: Annotated[
+        list[str],
+        typer.Option("--option", "-o", metavar="[NAME.]KEY=VALUE", help="An option of an optimizer; @FILE: its lines."),
+    ] = [],  # noqa: B006
+    trials: Annotated[int | None, typer.Option("--trials", help="How many candidates the optimizer tries.")] = None,
+    budget: Annotated[
+        list[str], typer.Option("--budget", metavar="calls=10k,tokens=2M,time=15m,money=1.5", help="Spend no more.")
+    ] = [],  # noqa: B006
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Where the report goes (.html); else into the run's folder.")
+    ] = None,
+    no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
     """Improve a program against its metric.
 
-    The file's `optimize` declaration says how. A file without one gets BootstrapFewShot by exact match. Every
-    finished call and run is on disk at once: stop it at any time, and the same command goes on from there.
+    The file's `optimize` declaration says how, or --optimizer does. A file without one gets BootstrapFewShot by exact
+    match. Candidates are made on the training rows and chosen on the select rows; test rows are never sent. Every
+    finished call and run is on disk at once: stop it at any time, and the same command goes on from there. At the end
+    stand a tuned program (--save) and a page that shows what was tried and what it cost (--report).
 
+    \b
+    As declared, and before spending anything:
+      lampc optimize qa.lmp --dry-run
+      lampc optimize qa.lmp
+    \b
+    With another optimizer (`lampc explain mipro` lists its options; `lampc optimize qa.lmp --optimizer ?` lists all):
+      lampc optimize qa.lmp --optimizer mipro -o auto=light -o seed=3
+      lampc optimize qa.lmp --optimizer bootstrap --optimizer instructions -o pool=@pool.txt
+      lampc optimize qa.lmp --optimizer random_search --trials 24 --budget tokens=2M,time=15m
     \b
     Your own data: a CSV or JSONL table with a column for every input and for the label, and if you like a
     column `split` with train, dev and test:
       lampc optimize my.lmp --data my.csv --model /path/to/checkpoint
       lampc optimize my.lmp --data my.csv --model https://host/v1    (key in LAMPC_API_KEY or OPENAI_API_KEY)
     \b
-    Before spending anything:
-      lampc optimize qa.lmp --dry-run
+    Afterwards, or while it runs:
+      lampc report out/qa
+      lampc diff qa.lmp out/qa/tuned.lampc
     """
     from lampc.runtime.cli.sources import load
     from lampc.runtime.cli.targets import writable
-    from lampc.runtime.setup import task_of
 
+    if "?" in optimizer:
+        from lampc.runtime.cli.steps import listing
+
+        typer.echo(listing())
+        return
     loaded = load(file)
-    task = task_of(loaded.unit, loaded.assignment, loaded.base, data=data, program=program, metric=metric, seed=seed)
+    task = _task(loaded, data, program, metric, seed, (optimizer, option, trials), budget)
     folder = resume or (loaded.base / task.resume if task.resume else Path("out") / file.stem)
     target = save or (loaded.base / task.save if task.save else folder / "tuned.lampc")
     if target.suffix != ".lampc":
@@ -70,20 +106,62 @@ def optimize(
         typer.echo(task.dry_run())
         return
     writable(target, "--save" if save else "the tuned program,")
+    page = None if no_report else report or folder / PAGE
+    if page is not None:
+        writable(page, "--report" if report else "the report,")
     if fresh:
         forget(folder)
     _optimize(loaded, task, folder, target, model, seed, engine_options(backend, tensor_parallel))
+    if page is not None:
+        _report(folder, page)
+
+
+def _task(
+    loaded: Loaded,
+    data: Path | None,
+    program: str | None,
+    metric: str | None,
+    seed: int,
+    wanted: tuple[list[str], list[str], int | None],
+    budget: list[str],
+) -> Task:
+    """The declared task with what the command line says otherwise. Raises CommandError."""
+    from dataclasses import replace
+
+    from lampc.passes.optimize import optimizers
+    from lampc.runtime.cli.steps import budget_of, steps_of
+    from lampc.runtime.setup import DEFAULT_STEPS, declared_of, task_of
+
+    task = task_of(loaded.unit, loaded.assignment, loaded.base, data=data, program=program, metric=metric, seed=seed)
+    names, options, trials = wanted
+    if names or options or trials is not None:
+        declared = declared_of(loaded.unit, program)
+        said = declared.steps if declared else DEFAULT_STEPS
+        steps = steps_of([(n, dict(args)) for n, args in said], names, options, trials)
+        task = replace(task, steps=optimizers(steps, loaded.base))
+    return replace(task, budget=budget_of(task.budget, budget))
+
+
+def _report(folder: Path, page: Path) -> None:
+    from lampc.runtime.cli.report import DATA
+    from lampc.runtime.reports import read_report, write_html
+
+    found = read_report(folder)
+    page.write_text(write_html(found), encoding="utf-8")
+    (folder / DATA).write_text(found.json(), encoding="utf-8")
+    typer.echo(f"report: {page} (as JSON: {folder / DATA})")
 
 
 def forget(folder: Path) -> None:
     """Remove what earlier runs left in a run's folder, and nothing else. Raises StoreError if one is at work there."""
+    from lampc.runtime.reports.read import FOUND_FILE
     from lampc.runtime.store import lock_of
 
     if not folder.is_dir():
         return
     lock = lock_of(folder / "journal.store")
     try:
-        for name in ("journal.store", "run.json", "record.json", "events.jsonl"):
+        for name in ("journal.store", "run.json", "record.json", "events.jsonl", FOUND_FILE):
             (folder / name).unlink(missing_ok=True)
     finally:
         lock.release()
@@ -96,7 +174,10 @@ def _optimize(
     from lampc.runtime.prefix_record import keep_prefixes
     from lampc.runtime.progress import Progress
     from lampc.runtime.records import Recording
-    from lampc.runtime.saved import diff, save
+    from lampc.runtime.reports.changes import compare
+    from lampc.runtime.reports.read import FOUND_FILE
+    from lampc.runtime.reports.told import changes_text
+    from lampc.runtime.saved import save
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
 
@@ -106,6 +187,8 @@ def _optimize(
     ):
         if store.recovered:
             typer.echo(f"{store.path}: {store.recovered} damaged records were left out", err=True)
+        with contextlib.suppress(CompileError):  # a closure cannot be saved: the report then shows no changes
+            save(folder / FOUND_FILE, loaded.unit, task.start)
         known = store.count("job")
         if known:
             typer.echo(f"{folder}: going on from {known} finished runs", err=True)
@@ -129,11 +212,14 @@ def _optimize(
             kept.rows, kept.errors, kept.score = len(task.select), result.errors, result.score_after
             kept.account(session.usage, session.usage_by_node, bound=bound)
             keep_prefixes(folder, session.desk)
-    save(target, loaded.unit, result.assignment, {"program": str(loaded.path.name), **facts(result)})
+    where = os.path.relpath(folder.resolve(), target.parent.resolve())
+    save(target, loaded.unit, result.assignment, {"program": loaded.path.name, "run": where, **facts(result)})
     if result.again:
         typer.echo(f"this run finished before (in {folder}); --fresh starts over")
     typer.echo(history(result))
-    changed = diff(loaded.module, task.start, result.assignment)
+    changed = changes_text(
+        compare(loaded.module, task.start, result.assignment, prompts=False), color=sys.stdout.isatty()
+    )
     typer.echo(f"\n{changed or 'nothing better was found: the program stays as it was'}\n")
     typer.echo(summary(result, bound))
     typer.echo(f"tuned program: {target}\njournal: {folder}")

@@ -10,10 +10,8 @@ import typer
 if TYPE_CHECKING:
     from lampc.ir import Target
     from lampc.ir.adapters import Bound
-    from lampc.ir.prompt import Prompt
     from lampc.runtime.cli.sources import Loaded
-
-Turns = list[tuple[str, str]]
+    from lampc.runtime.reports.rendered import Turns
 
 
 def render(
@@ -41,6 +39,7 @@ def render(
     from lampc.ir.adapters import bind_predictors
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.sources import load
+    from lampc.runtime.reports.rendered import messages
     from lampc.runtime.session import Session
 
     loaded = load(file)
@@ -54,51 +53,27 @@ def render(
     values, others = _row(loaded, chosen, row, data) if row is not None else (_given(chosen, inputs), [])
     with Session(model=model, base=loaded.base) as session:
         target = session.target(loaded.module, chosen.model)
-        turns = messages(chosen, values, target)
+        turns = messages(chosen, values, target.quote)
         for role, text in turns:
             typer.echo(f"--- {role}\n{text}")
         if not target.local or target.tokens is None:
             typer.echo(f"--- sent to {target.info.name} as messages; its tokens are not known here", err=True)
             return
         ids = tuple(target.tokens.encode(target.render_chat(turns)))
-        _count(ids, [messages(chosen, o, target) for o in others or [_varied(chosen, values)]], target, bool(others))
+        _count(
+            ids, [messages(chosen, o, target.quote) for o in others or [_varied(chosen, values)]], target, bool(others)
+        )
         if tokens:
             _list(ids, target)
-
-
-def messages(bound: Bound, values: dict[str, Any], target: Target) -> Turns:
-    """The conversation of a call, without the turn that the model writes."""
-    from lampc.ir.adapters import adapter, bind_prompt
-
-    prompt = adapter(bound.layout).render(bound.signature, bound.name)
-    unknown = {f.name for f in bound.signature.inputs if values[f.name] == "{" + f.name + "}"}
-    return bind_prompt(
-        _with_pieces(prompt, unknown), bound, [values[f.name] for f in bound.signature.inputs], target.quote
-    )
-
-
-def _with_pieces(prompt: Prompt, unknown: set[str]) -> Prompt:
-    """Slots of a user's template whose values are not known show what the template says there."""
-    from dataclasses import replace
-
-    from lampc.ir.prompt import Input, Text
-    from lampc.ir.templates.template import SLOT, template_layout
-
-    def shown(segment: Any) -> Any:
-        if isinstance(segment, Input) and segment.adapter.startswith(SLOT) and segment.field.name in unknown:
-            return Text(str(getattr(template_layout(segment.adapter), "piece")))  # noqa: B009
-        return segment
-
-    turns = (replace(t, segments=tuple(map(shown, t.segments))) for t in prompt.turns)
-    return replace(prompt, turns=tuple(turns))
 
 
 def _given(bound: Bound, texts: list[str]) -> dict[str, Any]:
     from lampc.ir.types import spelled
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.sources import named_texts, parse_value
+    from lampc.runtime.reports.rendered import unknown_inputs
 
-    out: dict[str, Any] = {f.name: "{" + f.name + "}" for f in bound.signature.inputs}
+    out = unknown_inputs(bound)
     types = {f.name: f.type for f in bound.signature.inputs}
     for name, value in named_texts(texts).items():
         if name not in types:

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -48,6 +49,16 @@ os.execv(sys.argv[3], sys.argv[3:])"""
 def found() -> str | None:
     """The browser of this machine, if there is one."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+def chromium_of(profile: Path) -> Browser:
+    """The browser of this machine, or the test is skipped (failed, with LAMPC_REQUIRE_BROWSER=1)."""
+    program = found()
+    if program is None:
+        if os.environ.get("LAMPC_REQUIRE_BROWSER") == "1":
+            pytest.fail("no Chromium, and LAMPC_REQUIRE_BROWSER=1 asks for it")
+        pytest.skip("no Chromium here: the pages are not driven")
+    return Browser(program, profile)
 
 
 class Browser:
@@ -191,8 +202,8 @@ class Page:
 
     def screenshot(self) -> NDArray[np.uint8]:
         """Pixels of what is seen, [height, width, 3], at a quarter of its size."""
-        width, height = self.js("[innerWidth, innerHeight]")
-        clip = {"x": 0, "y": 0, "width": width, "height": height, "scale": 0.25}
+        width, height, x, y = self.js("[innerWidth, innerHeight, scrollX, scrollY]")
+        clip = {"x": x, "y": y, "width": width, "height": height, "scale": 0.25}
         told = self.call("Page.captureScreenshot", format="png", clip=clip)
         return _pixels(base64.b64decode(told["data"]))
 

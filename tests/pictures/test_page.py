@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,8 +16,7 @@ from lampc.runtime.pictures.icicle import NODES, write_html
 from lampc.runtime.pictures.page import write_steps
 from lampc.runtime.prefix_record import PrefixPicture, read_prefixes
 from lampc.runtime.prefixes import PrefixCall, grow, name
-from tests.pictures import browser
-from tests.pictures.browser import Browser, Page, colors
+from tests.pictures.browser import Browser, Page, chromium_of, colors
 from tests.pictures.modules import broken, chain, triage, wide
 from tests.pictures.scripted import record
 
@@ -28,12 +26,7 @@ Open = Callable[[str], Page]
 
 @pytest.fixture(scope="module")
 def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    program = browser.found()
-    if program is None:
-        if os.environ.get("LAMPC_REQUIRE_BROWSER") == "1":
-            pytest.fail("no Chromium, and LAMPC_REQUIRE_BROWSER=1 asks for it")
-        pytest.skip("no Chromium here: the pages are not driven")
-    with Browser(program, tmp_path_factory.mktemp("profile")) as made:
+    with chromium_of(tmp_path_factory.mktemp("profile")) as made:
         yield made
 
 

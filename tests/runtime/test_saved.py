@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from lampc.ir import Assignment, CompileError, Demo, DemoSet, Obj, Unit, parse_module
+from lampc.ir import Assignment, CompileError, Demo, DemoSet, Module, Obj, Unit, parse_module
 from lampc.runtime.report import DemoReport, bootstrap_interval, paired_interval
-from lampc.runtime.saved import applied, diff, ir_diff, load, load_saved, save
+from lampc.runtime.reports.changes import compare
+from lampc.runtime.reports.told import changes_text
+from lampc.runtime.saved import applied, ir_diff, load, load_saved, save
 from lampc.runtime.session import Session
 from tests.runtime.programs import module
 from tests.runtime.tuning import DEV, engine, unit
@@ -82,14 +84,17 @@ def test_files_that_are_no_tuned_program(tmp_path: Path) -> None:
         load(tmp_path / "x.lampc")
 
 
+def diff(module: Module, before: Assignment, after: Assignment) -> str:
+    return changes_text(compare(module, before, after))
+
+
 def test_differences_show_texts_and_demos() -> None:
     program = unit().module
     assert diff(program, Assignment(), Assignment()) == ""
     assert diff(program, Assignment(), TUNED).splitlines() == [
         "p.instruction",
-        "  -Do it.",
-        "  +Reverse",
-        "  +the word.",
+        "  [-Do it-]{+Reverse",
+        "  the word+}.",
         "p.demos: 0 -> 2",
         "  + text: 'a \"b\"', label: 'é'  (from a run)",
         "  + text: 'x', label: 'y'",
@@ -98,7 +103,7 @@ def test_differences_show_texts_and_demos() -> None:
     assert "p.demos: 2 -> 0" in back
     assert "  - text: 'x', label: 'y'" in back
     other = Assignment().updated(**{"p.layout": "chat", "k": 3})
-    assert diff(program, Assignment(), other) == "p.layout: compact -> chat\nk: None -> 3"
+    assert diff(program, Assignment(), other) == "p.layout: compact -> chat\nk: null -> 3"
     shown = ir_diff(program, Assignment(), TUNED)
     assert shown.startswith("--- before\n+++ after\n-  prog.def_predictor @p()")
     assert "+  prog.def_predictor @p() {demos = #demos<" in shown

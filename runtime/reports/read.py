@@ -1,0 +1,218 @@
+"""From what a run left behind to its report: a run's folder, its `run.json`, or a tuned program (`.lampc`)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lampc.ir import Assignment, CompileError
+from lampc.runtime.journal import read_assignment
+from lampc.runtime.records import RECORD_FILE, RecordError, RunRecord, read_record
+from lampc.runtime.reports.changes import Changes, compare
+from lampc.runtime.reports.data import COMPUTED, CUT, EVALUATE, NOT_ASKED, Cost, Report, Spent, Trial, front
+from lampc.runtime.reports.intervals import paired_gain, row_interval
+from lampc.runtime.saved import load_saved
+
+RUN_FILE = "run.json"
+FOUND_FILE = "found.lampc"
+"""The program as it was found, with the parameters that the run started from."""
+
+
+SELECT = "dev"
+"""What runs call the split that candidates are chosen on."""
+
+
+class ReportError(Exception):
+    """There is nothing to report on; the message says what was looked for and where."""
+
+
+def read_report(path: Path) -> Report:
+    """The report on a run. Raises ReportError, CompileError for a damaged program, OSError."""
+    return _of_program(path) if path.suffix == ".lampc" else _of_run(*read_run(path))
+
+
+def read_run(path: Path) -> tuple[dict[str, Any], Path]:
+    """What `run.json` holds (given as such, or by its folder), and the folder. Raises ReportError."""
+    file = path / RUN_FILE if path.is_dir() else path
+    if not file.is_file():
+        raise ReportError(f"{file}: no such file; `lampc optimize` writes it into the run's folder")
+    try:
+        run = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as e:
+        raise ReportError(f"{file}: cannot be read as JSON: {e}") from None
+    if not isinstance(run, dict) or "state" not in run or "run" not in run:
+        raise ReportError(f"{file}: this is not the record of an optimisation")
+    return run, file.parent
+
+
+def _of_program(path: Path) -> Report:
+    """Of a tuned program: of the run that it names, if that is there, else what the file itself says."""
+    saved = load_saved(path)
+    named = str(saved.info.get("run", ""))
+    if named and (path.parent / named / RUN_FILE).is_file():
+        return read_report(path.parent / named)
+    report = Report(path.name, saved.entry, "finished")
+    report.before, report.after = saved.info.get("score_before"), saved.info.get("score_after")
+    report.cost.runs = int(saved.info.get("runs") or 0)
+    report.changes = compare(saved.module, Assignment(), saved.assignment)
+    return report
+
+
+def _of_run(run: Mapping[str, Any], folder: Path) -> Report:
+    record = _record(folder)
+    report = Report(
+        folder.resolve().name,
+        str(run.get("program") or ""),
+        str(run["state"]),
+        str(run.get("stopped") or ""),
+        tuple(str(s).partition(":")[0] for s in run.get("steps", ())),
+        str(run.get("metric") or ""),
+        record.model or "firefly" if record else "",
+        int(run.get("seed", 0)),
+        run.get("started"),
+    )
+    report.before, report.after = run.get("score_before"), run.get("score_after")
+    report.trials = _trials(run)
+    report.rows = max((t.rows for t in report.trials if t.score is not None), default=0)
+    judge(report)
+    report.changes = _changes(run, folder)
+    report.cost = _cost(run, record)
+    report.errors, report.failures = int(run.get("errors", 0)), tuple(run.get("failures", ()))
+    return report
+
+
+def _record(folder: Path) -> RunRecord | None:
+    try:
+        return read_record(folder) if (folder / RECORD_FILE).is_file() else None
+    except RecordError:
+        return None
+
+
+def _trials(run: Mapping[str, Any]) -> list[Trial]:
+    """What was run, in order, under one candidate at a time; of records without that, what was tried."""
+    records: Sequence[Mapping[str, Any]] = run.get("trials", ())
+    history: Sequence[Mapping[str, Any]] = run.get("history", ())
+    scoring = [r for r in records if r["kind"] == EVALUATE]
+    if not scoring:
+        return _tried(history, run.get("assignment"))
+    split = SELECT if any(r["split"] == SELECT for r in scoring) else scoring[0]["split"]
+    size = max(max(r["rows"], default=-1) + 1 for r in scoring if r["split"] == split)
+    known = {(c["step"], c.get("candidate")): c for c in reversed(history)}
+    known |= {("", c.get("candidate")): c for c in reversed(history)}
+    first: dict[str, int] = {}
+    out: list[Trial] = []
+    runs = tokens = 0.0
+    for i, r in enumerate(records):
+        rows, cells, scores = r["rows"], r["cells"], r["scores"]
+        done = sum(c != CUT for c in cells)
+        runs += cells.count(COMPUTED)
+        tokens += r["tokens"] * cells.count(COMPUTED) / done if done else 0.0
+        about = known.get((r["step"], r["candidate"])) or known.get(("", r["candidate"])) or {}
+        trial = Trial(i, r["step"], about.get("note", ""), kind=r["kind"], rows=len(rows))
+        trial.spent = Spent(int(runs), round(tokens), r.get("seconds"))
+        selects = r["kind"] == EVALUATE and r["split"] == split
+        if scores and selects:
+            trial.score, trial.whole = 100 * sum(scores) / len(scores), len(rows) == size
+            trial.tokens = r["tokens"] / done if r["tokens"] else None
+            trial.scores = _by_row(rows, scores, size)
+        if selects:
+            trial.states = "".join(s or NOT_ASKED for s in _by_row(rows, cells, size))
+            if trial.whole:
+                first.setdefault(r["candidate"], i)
+        trial.parents = _parents(about, history, first)
+        out.append(trial)
+    _roles(out, records, history, run.get("assignment"), first)
+    return out
+
+
+def _by_row(rows: Sequence[int], values: Sequence[Any], size: int) -> tuple[Any, ...]:
+    """Values at the places of their rows; None elsewhere."""
+    out: list[Any] = [None] * size
+    for row, value in zip(rows, values, strict=True):
+        out[row] = value
+    return tuple(out)
+
+
+def _parents(
+    about: Mapping[str, Any], history: Sequence[Mapping[str, Any]], first: Mapping[str, int]
+) -> tuple[int, ...]:
+    """Trials of the candidates that one was made from: places in its step's own part of the history."""
+    wanted = about.get("parents", ())
+    own = [c.get("candidate") for c in history if c["step"] == about.get("step")] if wanted else []
+    return tuple(first[own[p]] for p in wanted if 0 <= p < len(own) and own[p] in first)
+
+
+def _roles(
+    trials: Sequence[Trial],
+    records: Sequence[Mapping[str, Any]],
+    history: Sequence[Mapping[str, Any]],
+    result: str | None,
+    first: Mapping[str, int],
+) -> None:
+    """Mark the start, and the first trial on all rows of the candidate that was chosen."""
+    start = next((i for i, r in enumerate(records) if r["step"] == "start"), None)
+    if start is not None:
+        trials[start].role, trials[start].note = "start", "the program as found"
+    chosen = next((c.get("candidate") for c in history if c["assignment"] == result), None)
+    place = first.get(chosen or "")
+    if place is not None and not trials[place].role:
+        trials[place].role = "result"
+
+
+def _tried(history: Sequence[Mapping[str, Any]], result: str | None) -> list[Trial]:
+    trials = []
+    first: dict[str, int] = {}
+    for i, c in enumerate(history):
+        first.setdefault(c["assignment"], i)
+        trials.append(Trial(i, c["step"], c["note"], c["score"], int(c.get("rows") or 0), tokens=c.get("tokens")))
+        trials[-1].role = "start" if c["step"] == "start" else ""
+    if result in first and not trials[first[result]].role:
+        trials[first[result]].role = "result"
+    most = max((t.rows for t in trials), default=0)
+    for t in trials:
+        t.whole = t.score is not None and t.rows in (0, most)
+    return trials
+
+
+def judge(report: Report) -> None:
+    """Intervals of all trials whose scores by row are known, the gains over the start, and the front."""
+    start = report.trial("start")
+    for t in report.trials:
+        known = [s for s in t.scores if s is not None]
+        if not known:
+            continue
+        t.interval = row_interval(known)
+        if start is not None and t is not start and start.scores:
+            pairs = [(a, b) for a, b in zip(start.scores, t.scores, strict=False) if a is not None and b is not None]
+            t.gain = paired_gain([a for a, _ in pairs], [b for _, b in pairs]) if pairs else None
+    result = report.trial("result")
+    report.before_interval = start.interval if start else None
+    report.after_interval = result.interval if result else report.before_interval
+    report.gain = result.gain if result else None
+    report.front = front(report.trials)
+
+
+def _changes(run: Mapping[str, Any], folder: Path) -> Changes | None:
+    found = folder / FOUND_FILE
+    text = run.get("assignment")
+    if not found.is_file() or not isinstance(text, str):
+        return None
+    try:
+        saved = load_saved(found)
+        return compare(saved.module, saved.assignment, read_assignment(text))
+    except CompileError as e:
+        raise ReportError(f"{found}: cannot be read: {e}") from None
+
+
+def _cost(run: Mapping[str, Any], record: RunRecord | None) -> Cost:
+    usage: Mapping[str, Any] = run.get("usage", {})
+    counts = ("calls", "prompt_tokens", "computed_tokens", "cached_tokens", "stored_tokens", "generated_tokens")
+    calls, prompt, computed, cached, stored, generated = (int(usage.get(name, 0)) for name in counts)
+    cost = Cost(int(run.get("runs", 0)), calls, prompt, computed, cached, stored, generated)
+    cost.seconds = float(run.get("seconds") or usage.get("seconds") or 0.0)
+    cost.money = usage.get("money")
+    if record is not None:
+        cost.nodes = {n: {name: getattr(u, name) for name in counts} for n, u in record.nodes.items()}
+    return cost
