@@ -212,7 +212,7 @@ def _cost(run: Mapping[str, Any], record: RunRecord | None) -> Cost:
     calls, prompt, computed, cached, stored, generated = (int(usage.get(name, 0)) for name in counts)
     cost = Cost(int(run.get("runs", 0)), calls, prompt, computed, cached, stored, generated)
     cost.seconds = float(run.get("seconds") or usage.get("seconds") or 0.0)
-    cost.money = usage.get("money")
+    cost.money = usage.get("cost") or None
     if record is not None:
         cost.nodes = {n: {name: getattr(u, name) for name in counts} for n, u in record.nodes.items()}
     return cost
