@@ -18,6 +18,8 @@ from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, FeedbackJob,
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Optimizer, Problem, Strategy
 
 ARROW = "->"
+DEFAULTS = {"p": "random_search", "w": "finetune"}
+"""What steps are that nobody named otherwise: of prompts and of weights, as in DSPy."""
 _HELD = "held out of the training rows"
 
 
@@ -25,10 +27,10 @@ _HELD = "held out of the training rows"
 class BetterTogether:
     """`strategy` names the steps, `"p -> w -> p"`.
 
-    Names are keys of `optimizers`, or else what source files call optimizers; `options` are those of the latter, by
-    name. Without select rows the first `valset_ratio` of the training rows are held out to compare stations; without
-    any of these the last station is the result. `seed` shuffles the training rows before each step unless `shuffle` is
-    off. A step that fails ends the sequence; the best so far stands.
+    Names are keys of `optimizers`, or else what source files call optimizers (`p` is `random_search`, `w` `finetune`);
+    `options` are those of the latter, by name. Without select rows the first `valset_ratio` of the training rows are
+    held out to compare stations; without any of these the last station is the result. `seed` shuffles the training rows
+    before each step unless `shuffle` is off. A step that fails ends the sequence; the best so far stands.
     """
 
     name: ClassVar[str] = "better_together"
@@ -57,7 +59,9 @@ class BetterTogether:
         wrong = [n for n in dict(self.options) if n not in names]
         if wrong:
             raise OptimizeError(f"{self.name}: options for `{wrong[0]}`, which is no step of `{self.strategy}`")
-        return [(n, given[n] if n in given else optimizer(n, dict(self.options).get(n, {}))) for n in names]
+        return [
+            (n, given[n] if n in given else optimizer(DEFAULTS.get(n, n), dict(self.options).get(n, {}))) for n in names
+        ]
 
 
 class Together:

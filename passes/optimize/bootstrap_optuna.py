@@ -17,6 +17,7 @@ from lampc.passes.optimize.bootstrap_options import BootstrapOptions
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, Job, Result
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem, check_count
 from lampc.passes.optimize.random_search import score_rows
+from lampc.passes.optimize.tpe import optuna_module, quiet
 
 if TYPE_CHECKING:
     from optuna.study import Study
@@ -44,10 +45,7 @@ class BootstrapOptuna(BootstrapOptions):
         check_count(self.name, num_candidate_programs=self.num_candidate_programs)
         if self.num_candidate_programs < 1 or self.parallel < 1:
             raise OptimizeError(f"{self.name}: `num_candidate_programs` and `parallel` are 1 or more")
-        try:
-            import optuna  # noqa: F401
-        except ImportError:
-            raise OptimizeError(f"{self.name} needs optuna: pip install 'lampc[optuna]'") from None
+        optuna_module(self.name)
         return DemoChoice(self, problem)
 
 
@@ -132,13 +130,9 @@ _PARAMETER = "demo_index_for_"
 
 
 def new_study(seed: int, several: bool) -> Study:
-    """A study in memory that says nothing."""
-    import optuna
-
-    level = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    try:
+    """A study in memory, of variables that are sampled each for itself. Raises OptimizeError without optuna."""
+    optuna = optuna_module(BootstrapOptuna.name)
+    with quiet(optuna):
         sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=STARTUP, constant_liar=several)
-        return optuna.create_study(direction="maximize", sampler=sampler)
-    finally:
-        optuna.logging.set_verbosity(level)
+        study: Study = optuna.create_study(direction="maximize", sampler=sampler)
+    return study

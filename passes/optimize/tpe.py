@@ -41,14 +41,14 @@ class TreeSearch:
         options: dict[str, Any] = {"seed": seed, "multivariate": True}
         if together > 1:
             options["constant_liar"] = True
-        with _quiet(self._optuna):
+        with quiet(self._optuna):
             sampler = self._optuna.samplers.TPESampler(**options)
             self._study: optuna.Study = self._optuna.create_study(direction="maximize", sampler=sampler)
         self._open: dict[int, Any] = {}
 
     def ask(self) -> tuple[int, Params]:
         """A trial's number, by which it is told, and its choices."""
-        with _quiet(self._optuna):
+        with quiet(self._optuna):
             trial = self._study.ask()
             params = {name: int(trial.suggest_categorical(name, range(n))) for name, n in self._sizes.items()}
         self._open[trial.number] = trial
@@ -65,7 +65,7 @@ class TreeSearch:
 
 
 @contextlib.contextmanager
-def _quiet(optuna: Any) -> Iterator[None]:
+def quiet(optuna: Any) -> Iterator[None]:
     """Without the lines that optuna writes for each study, and without notes that an option of ours is experimental."""
     level = optuna.logging.get_verbosity()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
