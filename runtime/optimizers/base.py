@@ -87,6 +87,13 @@ class Found:
         made._compiled = True
         return made
 
+    def subscores(self, assignment: Assignment) -> list[float]:
+        """A candidate's score on each row, as it was last scored; empty if it was not, or cut short."""
+        table = self.result.table
+        own = "" if table is None else table.candidate(assignment)
+        scored = [t.scores for t in self.result.trials if t.kind == "evaluate" and t.candidate == own and t.scores]
+        return list(scored[-1]) if scored else []
+
 
 def improve(
     student: Module,

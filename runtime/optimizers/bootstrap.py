@@ -45,11 +45,7 @@ class BootstrapFewShot(Teleprompter):
     def step(self) -> tuple[str, dict[str, Any]]:
         """As a step of `lampc.optimize(...)`; its metric is the declaration's, its teacher's LM a model of the program,
         by name."""
-        options = {k: v for k, v in self.options.items() if v is not None}
-        teacher = self.teacher_settings.get("lm")
-        if teacher is not None:
-            options["teacher_model"] = teacher.model if isinstance(teacher, LM) else str(teacher)
-        return "bootstrap", options
+        return "bootstrap", bootstrap_step(self.options, self.teacher_settings)
 
     def compile(self, student: Module, *, teacher: Module | None = None, trainset: Sequence[Example]) -> Module:
         """A copy of `student` with demos; `teacher` is a program of the same predictors, and asks the LMs that it has.
@@ -66,10 +62,26 @@ class BootstrapFewShot(Teleprompter):
         return found.module
 
     def strategy(self, teacher: Module) -> Strategy:
-        """The search that `compile` makes: no run that could turn out unneeded. `max_errors` 0 is DSPy's: the first
-        error ends it."""
+        """The search that `compile` makes."""
         from lampc.passes.optimize import BootstrapFewShot
 
-        most = settings.max_errors if self.options["max_errors"] is None else max(1, self.options["max_errors"])
-        keep = teacher._compiled or not self.options["max_labeled_demos"]
-        return BootstrapFewShot(**{**self.options, "max_errors": most or 0}, speculate=1.0, keep_demos=keep)
+        return BootstrapFewShot(**bootstrap_options(self.options, teacher))
+
+
+def bootstrap_options(options: Mapping[str, Any], teacher: Module) -> dict[str, Any]:
+    """DSPy's options of a bootstrap as those of a strategy: no run that could turn out unneeded, `max_errors` of the
+    settings unless it is given (0 is DSPy's: the first error ends it). A teacher that was compiled, and any without
+    labelled demos, shows those that it has."""
+    given = options.get("max_errors")
+    most = settings.max_errors if given is None else max(1, given)
+    keep = teacher._compiled or not options["max_labeled_demos"]
+    return {**options, "max_errors": most or 0, "speculate": 1.0, "keep_demos": keep}
+
+
+def bootstrap_step(options: Mapping[str, Any], teacher_settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Options as a step of `lampc.optimize(...)` has them."""
+    out = {k: v for k, v in options.items() if v is not None}
+    teacher = teacher_settings.get("lm")
+    if teacher is not None:
+        out["teacher_model"] = teacher.model if isinstance(teacher, LM) else str(teacher)
+    return out

@@ -117,12 +117,17 @@ if TYPE_CHECKING:
     from lampc.runtime.interop.modules import from_dspy
     from lampc.runtime.lm import LM, BaseLM
     from lampc.runtime.mcp import MCPError, MCPServer
+    from lampc.runtime.optimizers.better_together import BetterTogether
     from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
     from lampc.runtime.optimizers.copro import COPRO
     from lampc.runtime.optimizers.ensemble import Ensemble
+    from lampc.runtime.optimizers.infer_rules import InferRules
     from lampc.runtime.optimizers.knn import KNNFewShot
     from lampc.runtime.optimizers.labeled import LabeledFewShot
     from lampc.runtime.optimizers.mipro import MIPROv2
+    from lampc.runtime.optimizers.optuna_search import BootstrapFewShotWithOptuna
+    from lampc.runtime.optimizers.random_search import BootstrapFewShotWithRandomSearch, BootstrapRS
+    from lampc.runtime.optimizers.traces import bootstrap_trace_data
     from lampc.runtime.retrieval.colbert import ColBERTv2
     from lampc.runtime.retrieval.embedder import Embedder
     from lampc.runtime.retrieval.embeddings import Embeddings, EmbeddingsWithScores
@@ -185,12 +190,17 @@ _RUNTIME = {
     "interop.modules": ["from_dspy"],
     "lm": ["LM", "BaseLM"],
     "mcp": ["MCPError", "MCPServer"],
+    "optimizers.better_together": ["BetterTogether"],
     "optimizers.bootstrap": ["BootstrapFewShot"],
     "optimizers.copro": ["COPRO"],
     "optimizers.labeled": ["LabeledFewShot"],
     "optimizers.mipro": ["MIPROv2"],
     "optimizers.ensemble": ["Ensemble"],
+    "optimizers.infer_rules": ["InferRules"],
     "optimizers.knn": ["KNNFewShot"],
+    "optimizers.optuna_search": ["BootstrapFewShotWithOptuna"],
+    "optimizers.random_search": ["BootstrapFewShotWithRandomSearch", "BootstrapRS"],
+    "optimizers.traces": ["bootstrap_trace_data"],
     "retrieval.colbert": ["ColBERTv2"],
     "retrieval.embedder": ["Embedder"],
     "retrieval.embeddings": ["Embeddings", "EmbeddingsWithScores"],
@@ -273,7 +283,11 @@ __all__ = [
     "BaseLM",
     "BaseModule",
     "BestOfN",
+    "BetterTogether",
     "BootstrapFewShot",
+    "BootstrapFewShotWithOptuna",
+    "BootstrapFewShotWithRandomSearch",
+    "BootstrapRS",
     "ChainOfThought",
     "ChatAdapter",
     "Code",
@@ -298,6 +312,7 @@ __all__ = [
     "FinalOutput",
     "History",
     "Image",
+    "InferRules",
     "InputField",
     "JSONAdapter",
     "KNNFewShot",
@@ -354,6 +369,7 @@ __all__ = [
     "adapters",
     "argmax",
     "asyncify",
+    "bootstrap_trace_data",
     "cache",
     "clients",
     "configure",
