@@ -132,7 +132,7 @@ class DefaultRunner(Together):
             given.get(r.id) if r.id in given else Prediction(outputs_of(unit, o))
             for r, o in zip(rows, outcomes, strict=True)
         ]
-        return [_raised(o, program) if o.error else m for o, m in zip(outcomes, made, strict=True)]
+        return [exception_of(o, program) if o.error else m for o, m in zip(outcomes, made, strict=True)]
 
 
 class RowFailed(Exception):
@@ -140,7 +140,7 @@ class RowFailed(Exception):
     and where."""
 
 
-def _raised(outcome: Outcome, program: Any) -> Exception:
+def exception_of(outcome: Outcome, program: Any) -> Exception:
     """What calling the program on that row would have raised; a note says where."""
     found, where = outcome.exception, str(outcome.error)
     if isinstance(found, UnreadableAnswer) and isinstance(found.signature, Signature) and isinstance(program, Module):

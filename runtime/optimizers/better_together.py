@@ -55,8 +55,9 @@ class BetterTogether(Teleprompter):
         optimizer_compile_args: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> Module:
         """The best station on `valset`, by default the first `valset_ratio` of the trainset, which no step sees then;
-        without one, the last station. A row that fails scores 0, however many do. `seed` shuffles the trainset before each step; `optimizer_compile_args` are more
-        arguments of steps' `compile`, by name. Raises ValueError for arguments that do not fit."""
+        without one, the last station. `seed` shuffles the trainset before each step; `optimizer_compile_args` are more
+        arguments of steps' `compile`, by name. A row that fails scores 0, however many do: `max_errors` is a name of
+        DSPy's. Raises ValueError for arguments that do not fit."""
         train, val = _split(examples_of(trainset), valset, valset_ratio)
         steps = self._steps(strategy)
         more = self._compile_args(optimizer_compile_args or {})

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import predictor_symbols
 from lampc.ir.settings import settings
-from lampc.runtime.configure import session_of
+from lampc.runtime.configure import exception_of, session_of
 from lampc.runtime.evaluation.rows import called_on
 from lampc.runtime.failures import UnreadableAnswer
 from lampc.runtime.objects import asked_whole, keeping, returned, steps_of
@@ -63,7 +63,7 @@ def bootstrap_trace_data(
     for i, (example, outcome) in enumerate(zip(dataset, outcomes, strict=True)):
         trace: list[Any] = [(held.get(n, n), *rest) for n, *rest in steps_of(unit, outcome.trace)]
         try:
-            prediction = _prediction(unit, outcome, given, capture_crashes)
+            prediction = _prediction(program, unit, outcome, given, capture_crashes)
             score: Any = True
             if isinstance(prediction, FailedPrediction):
                 if outcome.unread is not None:
@@ -85,15 +85,15 @@ def bootstrap_trace_data(
     return data
 
 
-def _prediction(unit: Unit, outcome: Outcome, given: dict[str, Any], capture_crashes: bool) -> Any:
+def _prediction(program: Module, unit: Unit, outcome: Outcome, given: dict[str, Any], capture_crashes: bool) -> Any:
     """What the program returned, or a failed prediction. Raises what ended the row otherwise."""
     row = outcome.cell.row.id
     if outcome.error is None:
         return given[row] if row in given else returned(unit, outcome.value or {})
     if outcome.unread is not None:
         return FailedPrediction(outcome.unread.text)
-    raised = outcome.exception or RuntimeError(str(outcome.error))
-    if not isinstance(raised, Exception) or outcome.error.kind == "model" or not capture_crashes:
+    raised = exception_of(outcome, program)
+    if outcome.error.kind == "model" or not capture_crashes:
         raise raised
     return FailedPrediction(f"{type(raised).__name__}: {raised}")
 

@@ -15,7 +15,7 @@ from lampc.ir import Assignment
 from lampc.runtime.configure import session_of
 from lampc.runtime.saved import load_saved, save
 from lampc.runtime.types import Row
-from tests.python.both import asked, configured, scripted
+from tests.python.scripted import asked, configured, scripted
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
 LIBRARIES = pytest.mark.parametrize("d", [lampc, dspy], ids=["lampc", "dspy"])

@@ -12,7 +12,7 @@ import pytest
 
 import lampc
 from lampc.passes.optimize import OptimizeError
-from tests.python.both import asked, chance, configured, scripted
+from tests.python.scripted import asked, chance, configured, scripted
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
 LIBRARIES = pytest.mark.parametrize("d", [lampc, dspy], ids=["lampc", "dspy"])
