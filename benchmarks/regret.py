@@ -16,6 +16,7 @@ import math
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,19 +27,21 @@ sys.path.insert(0, str(ROOT))
 from tests.optimize.behaviour import Planted
 from tests.optimize.registered import Run, names, run, strategy, tunes
 
+from lampc.passes.optimize.racing import BERNSTEIN, HALVING
 from lampc.runtime.report import bootstrap_interval
 
 BUDGETS = (40, 80, 120, 160, 240, 320, 480, 640, 960, 1280, 1920, 2560, 3840, 5120)
 """Program runs at which regret is read."""
 
 
-def measure(name: str, seeds: int, predictors: int) -> dict[str, Any]:
-    """Figures of one optimizer."""
+def measure(name: str, seeds: int, predictors: int, **changes: Any) -> dict[str, Any]:
+    """Figures of one optimizer, with some of its options changed."""
     begun = time.perf_counter()
     runs: list[tuple[float, Run]] = []
     for seed in range(seeds):
         task = Planted(seed, predictors)
-        runs.append((task.reachable(tunes(name)), run(task, strategy(name, task, seed))))
+        made: Any = strategy(name, task, seed)
+        runs.append((task.reachable(tunes(name)), run(task, replace(made, **changes))))
     most = max(r.result.runs for _, r in runs)
     budgets = [b for b in BUDGETS if b < most] + [most]
     return {
@@ -49,6 +52,17 @@ def measure(name: str, seeds: int, predictors: int) -> dict[str, Any]:
         "model_calls": _interval([float(r.result.usage.calls) for _, r in runs]),
         "seconds": round(time.perf_counter() - begun, 2),
     }
+
+
+def raced(name: str, seeds: int, predictors: int, plain: dict[str, Any]) -> dict[str, Any]:
+    """Final regret and program runs without a race and under each kind."""
+    out = {"off": {k: plain[k] for k in ("final_regret", "program_runs")}}
+    for kind in (HALVING, BERNSTEIN):
+        figures = measure(name, seeds, predictors, racing=kind)
+        out[kind] = {k: figures[k] for k in ("final_regret", "program_runs")}
+        regret, size = out[kind]["final_regret"]["mean"], out[kind]["program_runs"]["mean"]
+        print(f"{name:16} under {kind}: regret {regret:.1f} after {size:.1f} runs", flush=True)
+    return out
 
 
 def _interval(values: Sequence[float]) -> dict[str, float]:
@@ -117,11 +131,14 @@ def main() -> int:
         final, size = one["final_regret"], one["program_runs"]["mean"]
         where = f"[{final['low']:.1f}, {final['high']:.1f}]"
         print(
-            f"{name:14} regret {final['mean']:5.1f} {where} after {size:7.1f} runs, {one['seconds']:.1f} s", flush=True
+            f"{name:16} regret {final['mean']:5.1f} {where} after {size:7.1f} runs, {one['seconds']:.1f} s", flush=True
         )
+    racing = [n for n in found if hasattr(strategy(n, Planted()), "racing")]
+    races = {n: raced(n, args.seeds, args.predictors, found[n]) for n in racing}
     args.out.mkdir(parents=True, exist_ok=True)
     about = {"seeds": args.seeds, "predictors": args.predictors, "machine": machine()}
-    (args.out / "regret.json").write_text(json.dumps({**about, "optimizers": found}, indent=1) + "\n", encoding="utf-8")
+    written = json.dumps({**about, "optimizers": found, "racing": races}, indent=1)
+    (args.out / "regret.json").write_text(written + "\n", encoding="utf-8")
     (args.out / "regret.svg").write_text(chart(found), encoding="utf-8")
     return 0
 

@@ -42,7 +42,7 @@ from lampc.runtime.journal import (
 from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored
 from lampc.runtime.perform import Performer, Program
-from lampc.runtime.trials import Trial, trials_of
+from lampc.runtime.trials import Trial, trial_cut, trials_of
 from lampc.runtime.types import Row, Usage
 
 if TYPE_CHECKING:
@@ -212,8 +212,10 @@ class _Run:
                     raise OptimizeError("an optimizer asks for nothing and is not done: a bug of the optimizer")
                 step = names[min(len(optimizer.ends), len(names) - 1)]
                 results = self._perform(jobs, step)
+                before = len(optimizer.cuts)
                 for job, result in zip(jobs, results, strict=True):
                     optimizer.tell(job, result)
+                self.trials += [trial_cut(step, j, self.performer.candidate(j)) for j in optimizer.cuts[before:]]
                 self.history = self._merged(optimizer.history)
                 if journal is not None:
                     journal.note(UNFINISHED, **self.facts())

@@ -52,6 +52,11 @@ class OptimizeResult:
         """Those of them that an earlier trial had asked for."""
         return sum(t.reused for t in self.trials)
 
+    @property
+    def cut(self) -> int:
+        """Cells that were not run, because a budget was spent or candidates fell behind in a race."""
+        return sum(t.cut for t in self.trials)
+
 
 def restored(known: Mapping[str, Any], table: CellTable) -> OptimizeResult:
     """The result that an earlier process wrote down."""

@@ -1,8 +1,9 @@
 """Which cells each trial wanted, and where they came from: the rows of the trial matrix that reports draw.
 
 A trial is what an optimizer asked to be run under one candidate at a time. Of the cells that it wanted, `computed` are
-those that no earlier trial of this optimization had wanted, `reused` the others, `cut` those that were not run any
-more because the budget was spent. That follows from the optimization alone: a resumed one has the same trials.
+those that no earlier trial of this optimization had wanted, `reused` the others, `cut` those that were not run,
+because the budget was spent or the candidate fell behind in a race. That follows from the optimization alone: a
+resumed one has the same trials.
 """
 
 from __future__ import annotations
@@ -98,6 +99,11 @@ def trials_of(
     return out
 
 
+def trial_cut(step: str, job: EvaluateJob, candidate: str) -> Trial:
+    """Of scores that a race made unneeded."""
+    return Trial(step, "evaluate", candidate, job.split, job.rows, CUT * len(job.rows))
+
+
 def _scored(trial: Trial, result: EvaluateResult) -> Trial:
     return Trial(
         trial.step, trial.kind, trial.candidate, trial.split, trial.rows, trial.cells, result.scores, result.errors,
@@ -105,4 +111,4 @@ def _scored(trial: Trial, result: EvaluateResult) -> Trial:
     )  # fmt: skip
 
 
-__all__ = ["COMPUTED", "CUT", "REUSED", "Trial", "trials_of"]
+__all__ = ["COMPUTED", "CUT", "REUSED", "Trial", "trial_cut", "trials_of"]

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from lampc.ir import Assignment
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, FeedbackJob, Job, Result, RunJob
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Optimizer, Problem, Strategy
+from lampc.passes.optimize.racing import begin
 
 ARROW = "->"
 DEFAULTS = {"p": "random_search", "w": "finetune"}
@@ -135,7 +136,7 @@ class Together:
         total = Demand(stations * self._seen.select_size, stations * self._seen.select_size)
         total += self._current.demand() if self._current is not None else Demand()
         for _, strategy in self._steps[self._at :] if not self.failed else ():
-            total += strategy.begin(self._view()).demand()
+            total += begin(strategy, self._view()).demand()
         return total
 
     # -- from step to step --------------------------------------------------------------------------
@@ -148,7 +149,7 @@ class Together:
             if self._options.shuffle:
                 self._rng.shuffle(self._order)
             try:
-                step = strategy.begin(self._view())
+                step = begin(strategy, self._view())
             except OptimizeError as e:
                 self.failed = str(e)
                 return

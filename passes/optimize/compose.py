@@ -8,6 +8,7 @@ from typing import ClassVar
 from lampc.ir import Assignment
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, Job, Result
 from lampc.passes.optimize.protocol import Candidate, Demand, Optimizer, Problem, Strategy
+from lampc.passes.optimize.racing import Raced, begin
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Composed:
     def __init__(self, options: Compose, problem: Problem) -> None:
         self._options, self._problem = options, problem
         self._past: list[Candidate] = []
+        self._cuts: list[EvaluateJob] = []
         self.ends: list[tuple[str, Assignment]] = []
         self._kept = problem.start
         self._current: Optimizer | None = None
@@ -49,6 +51,11 @@ class Composed:
     @property
     def history(self) -> list[Candidate]:
         return self._past + (list(self._current.history) if self._current else [])
+
+    @property
+    def cuts(self) -> list[EvaluateJob]:
+        """Scores that steps asked for and that were not run, because their candidates fell behind in a race."""
+        return self._cuts + (self._current.cuts if isinstance(self._current, Raced) else [])
 
     def ask(self, n: int) -> list[Job]:
         if self._rivals:
@@ -79,7 +86,7 @@ class Composed:
         """What the current step and those after it will ask for, the latter as if they began now."""
         total = self._current.demand() if self._current is not None else Demand()
         for step in self._options.steps[len(self.ends) + (self._current is not None) :]:
-            total += step.begin(replace(self._problem, start=self.best)).demand()
+            total += begin(step, replace(self._problem, start=self.best)).demand()
         return total
 
     # -- from step to step --------------------------------------------------------------------------
@@ -87,13 +94,14 @@ class Composed:
     def _next(self) -> None:
         if len(self.ends) == len(self._options.steps):
             return
-        step = self._options.steps[len(self.ends)].begin(replace(self._problem, start=self._kept))
+        step = begin(self._options.steps[len(self.ends)], replace(self._problem, start=self._kept))
         self._current = step
         if step.done:
             self._leave(step)
 
     def _leave(self, step: Optimizer) -> None:
         self._past += step.history
+        self._cuts += step.cuts if isinstance(step, Raced) else []
         self.ends.append((self._options.steps[len(self.ends)].name, step.best))
         self._current = None
         last = len(self.ends) == len(self._options.steps)

@@ -14,12 +14,14 @@ from lampc.passes.optimize.proposers.attempts import Attempts
 from lampc.passes.optimize.proposers.choose import chosen
 from lampc.passes.optimize.proposers.protocol import Drafting, Proposer, Wish
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem
+from lampc.passes.optimize.racing import OFF
 
 
 @dataclass(frozen=True)
 class COPRO:
     """Options as in DSPy. `proposer` is `attempts` (`prompt_model` writes), `pool`, `templates` or `edits`, or an
-    object; `pool` holds the texts or templates. A proposal that cannot be had is left out."""
+    object; `pool` holds the texts or templates. A proposal that cannot be had is left out. Under `racing` (`halving` or
+    `bernstein`) candidates of a sweep that fall behind on the first rows are not run on the others."""
 
     name: ClassVar[str] = "copro"
     breadth: int = 10
@@ -30,6 +32,7 @@ class COPRO:
     pool: Any = ()
     seed: int = 0
     base: Path = field(default=Path("."), repr=False)
+    racing: str = OFF
 
     def begin(self, problem: Problem) -> Copro:
         if self.breadth <= 1:

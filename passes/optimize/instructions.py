@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 from lampc.passes.optimize.coordinate import CoordinateSearch
 from lampc.passes.optimize.proposers.pool import pool_texts
 from lampc.passes.optimize.protocol import OptimizeError, Problem
+from lampc.passes.optimize.racing import OFF
 
 
 @dataclass(frozen=True)
@@ -18,7 +19,8 @@ class InstructionSearch:
     `pool` is a list of texts, a text file with one per line, or a mapping from predictor to either; `base` is
     where relative paths start. All candidates of a predictor are scored together. The current instruction
     stays unless another scores higher; of those that tie above it the shortest wins, then the earliest.
-    `rounds` passes are made over the predictors, fewer if one changes nothing.
+    `rounds` passes are made over the predictors, fewer if one changes nothing. Under `racing` (`halving` or
+    `bernstein`) texts that fall behind on the first rows are not run on the others.
     """
 
     name: ClassVar[str] = "instructions"
@@ -26,6 +28,7 @@ class InstructionSearch:
     predictors: tuple[str, ...] = ()
     rounds: int = 1
     base: Path = field(default=Path("."), repr=False)
+    racing: str = OFF
 
     def begin(self, problem: Problem) -> CoordinateSearch:
         free = {p.symbol: p for p in problem.tunable("instruction")}

@@ -27,12 +27,14 @@ class EvaluateResult:
     """One score per row asked for, in that order; `errors` of them are failures, scored as such.
 
     `tokens` are those of each row's calls, prompt and generated, whoever computed or stored them: they follow from the
-    candidate alone, not from what ran before.
+    candidate alone, not from what ran before. Rows in `cut` were not run, because the candidate fell behind in a race:
+    their scores and tokens are stand-ins.
     """
 
     scores: tuple[float, ...]
     errors: int = 0
     tokens: tuple[int, ...] = ()
+    cut: tuple[int, ...] = ()
 
     @property
     def mean(self) -> float:

@@ -11,6 +11,7 @@ from lampc.ir import Module, freeze, thaw
 from lampc.ir.prog import DefPredictor, DefRetriever, DefTune
 from lampc.passes.optimize.coordinate import CoordinateSearch
 from lampc.passes.optimize.protocol import OptimizeError, Problem
+from lampc.passes.optimize.racing import OFF
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,14 @@ class ParameterSearch:
     `choices` are values by parameter: `facts.k`, `facts.store` (names of the session's retrievers), `ask.layout`,
     `ask.model`, or the name of a tuned value, whose declared choices need not be said. All choices of a parameter are
     scored together. The current value stays unless another scores higher; of those that tie above it the earliest wins.
-    `rounds` passes are made over the parameters, fewer if one changes nothing.
+    `rounds` passes are made over the parameters, fewer if one changes nothing. Under `racing` (`halving` or
+    `bernstein`) choices that fall behind on the first rows are not run on the others.
     """
 
     name: ClassVar[str] = "parameters"
     choices: Any = field(default_factory=dict)
     rounds: int = 1
+    racing: str = OFF
 
     def begin(self, problem: Problem) -> CoordinateSearch:
         known = parameters(problem.module)

@@ -19,6 +19,7 @@ from lampc.passes.optimize.bootstrap_options import BootstrapOptions
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, Job, Result
 from lampc.passes.optimize.labeled import LabeledFewShot
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Optimizer, Problem, Settled, check_count
+from lampc.passes.optimize.racing import OFF
 
 ZERO_SHOT, LABELED, UNSHUFFLED = -3, -2, -1
 _NOTES = {ZERO_SHOT: "no demos", LABELED: "labelled demos", UNSHUFFLED: "bootstrapped, rows as they stand"}
@@ -30,7 +31,8 @@ class RandomSearch(BootstrapOptions):
 
     Candidates are scored on the select split, or on the training rows if that is empty; the first of the highest score
     (to two decimals, as DSPy rounds it) wins. `restrict` are the numbers of the candidates to make, all if None. With
-    `stop_at_score` (0 to 100) candidates are made one after another, none beyond the first that reaches it.
+    `stop_at_score` (0 to 100) candidates are made one after another, none beyond the first that reaches it. Under
+    `racing` (`halving` or `bernstein`) they are scored once all are made, and those that fall behind are cut.
     """
 
     name: ClassVar[str] = "random_search"
@@ -38,6 +40,7 @@ class RandomSearch(BootstrapOptions):
     stop_at_score: float | None = None
     restrict: tuple[int, ...] | None = None
     labeled_sample: bool = True
+    racing: str = OFF
 
     def begin(self, problem: Problem) -> Search:
         self.check(problem)
@@ -104,11 +107,12 @@ class Search:
 
     def ask(self, n: int) -> list[Job]:
         jobs: list[Job] = []
+        ready = self._options.racing == OFF or all(m.source.done for m in self._open())
         for member in self._open():
             before = len(jobs)
             if not member.source.done:
                 jobs += member.source.ask(n - before)
-            elif not member.asked and before < n:
+            elif ready and not member.asked and before < n:
                 member.asked = True
                 jobs.append(EvaluateJob(member.assignment, self._split, self._rows))
             self._owners.extend([member] * (len(jobs) - before))

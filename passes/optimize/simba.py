@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from lampc.passes.optimize.protocol import OptimizeError, Problem, check_count, check_model
+from lampc.passes.optimize.racing import OFF
 
 if TYPE_CHECKING:
     from lampc.passes.optimize.simba_run import Ascent
@@ -22,7 +23,8 @@ class SIMBA:
     A step takes `bsize` rows and runs each `num_candidates` times, which all are asked for in one go; out of the rows
     that vary most it makes `num_candidates + 1` new programs, by a demo or by a rule that `prompt_model` writes. With
     `max_demos` 0 there are rules only, without `rules` demos only: then no model has to write prose. The first run of
-    each row is `teacher_model`'s, if one is named. Both temperatures are those of a softmax over mean scores.
+    each row is `teacher_model`'s, if one is named. Both temperatures are those of a softmax over mean scores. Under
+    `racing` (`halving` or `bernstein`) new programs that fall behind on the first rows of a step are cut.
     """
 
     name: ClassVar[str] = "simba"
@@ -37,6 +39,7 @@ class SIMBA:
     temperature_for_candidates: float = 0.2
     rules: bool = True
     seed: int = 0
+    racing: str = OFF
 
     def begin(self, problem: Problem) -> Ascent:
         from lampc.passes.optimize.simba_run import Ascent
