@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from lampc.runtime.providers.prices import Price
 
 
 class BackendName(StrEnum):
@@ -39,3 +42,14 @@ def engine_options(backend: BackendName | None, tensor_parallel: int | None) -> 
     """Those that were given, as `load_engine` and `Session.model_options` take them."""
     given = {"backend": None if backend is None else backend.value, "tensor_parallel": tensor_parallel}
     return {name: value for name, value in given.items() if value is not None}
+
+
+def price_option(text: str) -> Price | None:
+    """The price that an option says. Raises CommandError."""
+    from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.providers.prices import price_of
+
+    try:
+        return price_of(text.split(",")) if text else None
+    except ValueError as e:
+        raise CommandError(f"--price {text}: {e}") from None

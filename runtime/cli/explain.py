@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options, price_option
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
@@ -74,18 +74,7 @@ def explain(
         known = f"no pass ({', '.join(PASSES)}), no optimizer ({', '.join(sorted(OPTIMIZERS))})"
         raise CommandError(f"`{what}` is no code (L0204), {known} and no file")
     options = engine_options(backend, tensor_parallel)
-    plan(Path(what), analyze, data, split, rows, program, model, options, _price(price), record)
-
-
-def _price(text: str) -> Price | None:
-    """The price that an option says. Raises CommandError."""
-    from lampc.runtime.cli.failure import CommandError
-    from lampc.runtime.providers.prices import price_of
-
-    try:
-        return price_of(text.split(",")) if text else None
-    except ValueError as e:
-        raise CommandError(f"--price {text}: {e}") from None
+    plan(Path(what), analyze, data, split, rows, program, model, options, price_option(price), record)
 
 
 def code(name: str) -> str:

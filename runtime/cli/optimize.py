@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lampc.ir import CompileError
-from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options, price_option
 from lampc.runtime.cli.report import PAGE
 
 if TYPE_CHECKING:
@@ -51,6 +51,9 @@ def optimize(
     budget: Annotated[
         list[str], typer.Option("--budget", metavar="calls=10k,tokens=2M,time=15m,money=1.5", help="Spend no more.")
     ] = [],  # noqa: B006
+    price: Annotated[
+        str, typer.Option("--price", help="Of the models, per million tokens: PROMPT,ANSWER or PROMPT,ANSWER,CACHED.")
+    ] = "",
     report: Annotated[
         Path | None, typer.Option("--report", help="Where the report goes (.html); else into the run's folder.")
     ] = None,
@@ -111,7 +114,9 @@ def optimize(
         writable(page, "--report" if report else "the report,")
     if fresh:
         forget(folder)
-    _optimize(loaded, task, folder, target, model, seed, engine_options(backend, tensor_parallel))
+    options = engine_options(backend, tensor_parallel)
+    cost = price_option(price)
+    _optimize(loaded, task, folder, target, model, seed, {**options, **({} if cost is None else {"price": cost})})
     if page is not None:
         _report(folder, page)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,14 @@ from lampc.ir import Assignment, CompileError
 from lampc.runtime.journal import read_assignment
 from lampc.runtime.records import RECORD_FILE, RecordError, RunRecord, read_record
 from lampc.runtime.reports.changes import Changes, compare
-from lampc.runtime.reports.data import COMPUTED, CUT, EVALUATE, NOT_ASKED, Cost, Report, Spent, Trial, front
+from lampc.runtime.reports.data import Cost, Report, front
 from lampc.runtime.reports.intervals import paired_gain, row_interval
+from lampc.runtime.reports.trials import trials_of_run
 from lampc.runtime.saved import load_saved
 
 RUN_FILE = "run.json"
 FOUND_FILE = "found.lampc"
 """The program as it was found, with the parameters that the run started from."""
-
-
-SELECT = "dev"
-"""What runs call the split that candidates are chosen on."""
 
 
 class ReportError(Exception):
@@ -74,7 +71,7 @@ def _of_run(run: Mapping[str, Any], folder: Path) -> Report:
         run.get("started"),
     )
     report.before, report.after = run.get("score_before"), run.get("score_after")
-    report.trials = _trials(run)
+    report.trials = trials_of_run(run)
     report.rows = max((t.rows for t in report.trials if t.score is not None), default=0)
     judge(report)
     report.changes = _changes(run, folder)
@@ -88,92 +85,6 @@ def _record(folder: Path) -> RunRecord | None:
         return read_record(folder) if (folder / RECORD_FILE).is_file() else None
     except RecordError:
         return None
-
-
-def _trials(run: Mapping[str, Any]) -> list[Trial]:
-    """What was run, in order, under one candidate at a time; of records without that, what was tried."""
-    records: Sequence[Mapping[str, Any]] = run.get("trials", ())
-    history: Sequence[Mapping[str, Any]] = run.get("history", ())
-    scoring = [r for r in records if r["kind"] == EVALUATE]
-    if not scoring:
-        return _tried(history, run.get("assignment"))
-    split = SELECT if any(r["split"] == SELECT for r in scoring) else scoring[0]["split"]
-    size = max(max(r["rows"], default=-1) + 1 for r in scoring if r["split"] == split)
-    known = {(c["step"], c.get("candidate")): c for c in reversed(history)}
-    known |= {("", c.get("candidate")): c for c in reversed(history)}
-    first: dict[str, int] = {}
-    out: list[Trial] = []
-    runs = tokens = 0.0
-    for i, r in enumerate(records):
-        rows, cells, scores = r["rows"], r["cells"], r["scores"]
-        done = sum(c != CUT for c in cells)
-        runs += cells.count(COMPUTED)
-        tokens += r["tokens"] * cells.count(COMPUTED) / done if done else 0.0
-        about = known.get((r["step"], r["candidate"])) or known.get(("", r["candidate"])) or {}
-        trial = Trial(i, r["step"], about.get("note", ""), kind=r["kind"], rows=len(rows))
-        trial.spent = Spent(int(runs), round(tokens), r.get("seconds"))
-        selects = r["kind"] == EVALUATE and r["split"] == split
-        if scores and selects:
-            trial.score, trial.whole = 100 * sum(scores) / len(scores), len(rows) == size
-            trial.tokens = r["tokens"] / done if r["tokens"] else None
-            trial.scores = _by_row(rows, scores, size)
-        if selects:
-            trial.states = "".join(s or NOT_ASKED for s in _by_row(rows, cells, size))
-            if trial.whole:
-                first.setdefault(r["candidate"], i)
-        trial.parents = _parents(about, history, first)
-        out.append(trial)
-    _roles(out, records, history, run.get("assignment"), first)
-    return out
-
-
-def _by_row(rows: Sequence[int], values: Sequence[Any], size: int) -> tuple[Any, ...]:
-    """Values at the places of their rows; None elsewhere."""
-    out: list[Any] = [None] * size
-    for row, value in zip(rows, values, strict=True):
-        out[row] = value
-    return tuple(out)
-
-
-def _parents(
-    about: Mapping[str, Any], history: Sequence[Mapping[str, Any]], first: Mapping[str, int]
-) -> tuple[int, ...]:
-    """Trials of the candidates that one was made from: places in its step's own part of the history."""
-    wanted = about.get("parents", ())
-    own = [c.get("candidate") for c in history if c["step"] == about.get("step")] if wanted else []
-    return tuple(first[own[p]] for p in wanted if 0 <= p < len(own) and own[p] in first)
-
-
-def _roles(
-    trials: Sequence[Trial],
-    records: Sequence[Mapping[str, Any]],
-    history: Sequence[Mapping[str, Any]],
-    result: str | None,
-    first: Mapping[str, int],
-) -> None:
-    """Mark the start, and the first trial on all rows of the candidate that was chosen."""
-    start = next((i for i, r in enumerate(records) if r["step"] == "start"), None)
-    if start is not None:
-        trials[start].role, trials[start].note = "start", "the program as found"
-    chosen = next((c.get("candidate") for c in history if c["assignment"] == result), None)
-    place = first.get(chosen or "")
-    if place is not None and not trials[place].role:
-        trials[place].role = "result"
-
-
-def _tried(history: Sequence[Mapping[str, Any]], result: str | None) -> list[Trial]:
-    trials = []
-    first: dict[str, int] = {}
-    for i, c in enumerate(history):
-        first.setdefault(c["assignment"], i)
-        trials.append(Trial(i, c["step"], c["note"], c["score"], int(c.get("rows") or 0), tokens=c.get("tokens")))
-        trials[-1].role = "start" if c["step"] == "start" else ""
-    if result in first and not trials[first[result]].role:
-        trials[first[result]].role = "result"
-    most = max((t.rows for t in trials), default=0)
-    for t in trials:
-        t.whole = t.score is not None and t.rows in (0, most)
-    return trials
 
 
 def judge(report: Report) -> None:

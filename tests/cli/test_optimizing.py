@@ -192,6 +192,20 @@ def test_a_budget_of_the_command_line_stops_and_the_report_says_so(
     assert json.loads((folder / "run" / "optimization.json").read_text(encoding="utf-8"))["state"] == "finished"
 
 
+def test_money_is_counted_by_the_price_that_is_said(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    args = ["optimize", "classify.lmp", "--model", server.url, "--optimizer", "labeled", "--resume", "run"]
+    refused = lampc(*args, "--budget", "money=1")
+    assert refused.code == 1
+    assert "needs prices" in refused.err
+    paid = lampc(*args, "--price", "1000,2000", "--budget", "money=100")
+    assert paid.code == 0, paid.err
+    data = json.loads((folder / "run" / "optimization.json").read_text(encoding="utf-8"))
+    cost = data["cost"]
+    assert cost["money"] == pytest.approx((cost["prompt"] * 1000 + cost["generated"] * 2000) / 1e6)
+    assert "of money" in (folder / "run" / "report.html").read_text(encoding="utf-8")
+    assert "--price x" in lampc(*args, "--price", "x").err
+
+
 def test_a_dry_run_of_another_optimizer(lampc: Lampc, folder: Path) -> None:
     said = lampc("optimize", "classify.lmp", "--optimizer", "random", "-o", "k=1", "--dry-run")
     assert said.code == 0, said.err
