@@ -66,8 +66,16 @@ def optimizers(
 
 
 def findings(name: str, args: Mapping[str, Any]) -> list[StepFinding]:
-    """What is wrong with a step of an optimisation: frontends report it at its place."""
-    return _read(name, args)[2]
+    """What is wrong with a step of an optimisation: frontends report it at its place. Of a strategy that names others
+    in a row (`steps`), with these, too."""
+    cls, values, found = _read(name, args)
+    steps = getattr(cls, "steps", None)
+    if cls is not None and callable(steps) and not found:
+        try:
+            steps(cls(**values))
+        except OptimizeError as e:
+            return [StepFinding("optimizer", str(e))]
+    return found
 
 
 def _read(name: str, args: Mapping[str, Any]) -> tuple[type[Strategy] | None, dict[str, Any], list[StepFinding]]:

@@ -103,7 +103,7 @@ def _roles(
     if start is not None:
         trials[start].role, trials[start].note = "start", "the program as found"
     chosen = next((c.get("candidate") for c in history if c["assignment"] == result), None)
-    place = known[chosen].first if chosen in known else None
+    place = known[chosen].first if chosen is not None and chosen in known else None
     if place is not None and not trials[place].role:
         trials[place].role = "result"
 

@@ -28,6 +28,12 @@ optimize Main with STEPS
 """
 
 
+SENSIBLE: dict[str, dict[str, Any]] = {
+    "better_together": {"strategy": "labeled -> random", "optimizers": {}, "options": {"labeled": {"k": 2}}},
+}
+"""Options that mean something together, where any values would be refused."""
+
+
 def other(wanted: Any, default: Any) -> Any:
     """A plain value of a type that is not the default."""
     origin, args = get_origin(wanted), get_args(wanted)
@@ -67,7 +73,7 @@ def compiled(steps: str) -> Unit:
 @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
 def test_every_optimizer_with_all_of_its_options(name: str) -> None:
     known = options(OPTIMIZERS[name])
-    given = {o.name: other(o.type, o.default) for o in known.values()}
+    given = {o.name: other(o.type, o.default) for o in known.values()} | SENSIBLE.get(name, {})
     unit = compiled(f"{name}({', '.join(f'{k}: {source(v)}' for k, v in given.items())})")
     ((step, args),) = unit.optimizes[0].steps
     assert (step, dict(args)) == (name, given)
@@ -152,6 +158,20 @@ def test_formatting_keeps_what_steps_say() -> None:
     assert '"if": [true]' in text, "a word of the language stays quoted"
     made = compile_lmp(text, "main.lmp", findings).optimizes[0]
     assert dict(made.steps[0][1])["choices"] == {"facts.k": [2, 4], "plain": ["x"], "quoted": ["y"], "if": [True]}
+
+
+def test_steps_within_a_step_are_checked_too() -> None:
+    steps = 'better_together(strategy: "labeled -> bootstrap", options: (labeled: (k: 2), bootstrap: (max_rounds: 2)))'
+    made = compiled(steps).optimizes[0].steps[0]
+    assert optimizer(made[0], dict(made[1]))
+    for right, wrong, says in [
+        ("k: 2", "kk: 2", "labeled has no option `kk`; did you mean `k`?"),
+        ("-> bootstrap", "-> bootstrp", "options for `bootstrap`, which is no step"),
+        (", bootstrap: (max_rounds: 2)", ", bootstrap: (max_rounds: true)", "`max_rounds` is a whole number, got true"),
+    ]:
+        with pytest.raises(CompileError) as found:
+            compiled(steps.replace(right, wrong))
+        assert says in str(found.value)
 
 
 def test_without_a_check_any_step_passes_and_the_registry_refuses_it() -> None:
