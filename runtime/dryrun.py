@@ -101,7 +101,7 @@ def rehearse(problem: Problem, steps: Sequence[Strategy], score: float, as_asked
     scored = () if as_asked else problem.select_rows()
     for i in scored:
         want(parameters(problem.start), problem.select_split, i)
-    counts, before = [len(seen)], len(seen)
+    counts, before, calls = [len(seen)], len(seen), 0
     optimizer = Compose(tuple(steps), gated=not as_asked).begin(problem)
     while len(counts) <= len(steps):
         at = len(optimizer.ends)
@@ -122,7 +122,8 @@ def rehearse(problem: Problem, steps: Sequence[Strategy], score: float, as_asked
                     want(parameters(job.assignment), job.split, i)
                 result = EvaluateResult((score,) * len(job.rows))
             elif isinstance(job, CallJob):
-                result = CallResult(Obj())
+                calls += 1  # texts that differ, as those of a model would
+                result = CallResult(Obj({f.name: f"{f.name} {calls}" for f in job.signature.outputs}))
             elif isinstance(job, RunJob):
                 want(parameters(job.assignment), job.split, job.row, job.rollout)
                 result = RunResult(score)
