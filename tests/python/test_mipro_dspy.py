@@ -17,6 +17,9 @@ import pytest
 import lampc
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
+from lampc.passes.optimize import EvaluateJob, EvaluateResult, Job, Result
+from lampc.passes.optimize.mipro.plan import select_sample
+from lampc.passes.optimize.mipro.search import Search
 from tests.python.both import Judged, configured, program, prompt_model, rows, state, task_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
@@ -68,6 +71,29 @@ def log_of(found: Any) -> dict[int, dict[str, Any]]:
     }
 
 
+def judged_by_trial(found: Any, asked: list[tuple[str, str]]) -> list[list[tuple[str, float]]]:
+    """Of each trial of DSPy's the rows, and whether they were right, in order."""
+    ends = [log["total_eval_calls_so_far"] for _, log in sorted(found.trial_logs.items())]
+    scored = [(word, float(word == answer)) for word, answer in asked]
+    return [scored[a:b] for a, b in zip([0, *ends], ends, strict=False)]
+
+
+@pytest.fixture
+def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
+    """Rows, by their place in what is scored, and scores of each of our trials."""
+    seen: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
+    tell = Search.tell
+
+    def heard(self: Search, job: Job, result: Result) -> None:
+        assert isinstance(job, EvaluateJob)
+        assert isinstance(result, EvaluateResult)
+        seen.append((job.rows, result.scores))
+        tell(self, job, result)
+
+    monkeypatch.setattr(Search, "tell", heard)
+    return seen
+
+
 SETTINGS: dict[str, tuple[dict[str, Any], dict[str, Any], int, int]] = {
     "light": ({}, {}, 60, 3),
     "without minibatches": ({}, {}, 20, 3),
@@ -90,12 +116,15 @@ LATER = [pytest.param(n, 3 - p, marks=pytest.mark.slow) for n, p in SOON]
 
 
 @pytest.mark.parametrize(("name", "predictors"), [*SOON, *LATER])
-def test_trials_are_dspys(name: str, predictors: int) -> None:
-    (ours, judged, _), (theirs, judge, _) = (
+def test_trials_are_dspys(name: str, predictors: int, scored: list[tuple[tuple[int, ...], tuple[float, ...]]]) -> None:
+    made, given, val, _ = SETTINGS[name]
+    (ours, _, _), (theirs, judge, _) = (
         compiled(d, predictors, *SETTINGS[name], taught="taught" in name) for d in (lampc, dspy)
     )
     assert log_of(ours) == log_of(theirs)
-    assert judged.asked == judge.asked  # the rows of every trial, in order, and what was answered
+    drawn = select_sample(made.get("auto", "light"), given.get("seed", made.get("seed", 9)), val)
+    rows_of = [[(f"w{100 + drawn[i]}", s) for i, s in zip(rows, scores, strict=True)] for rows, scores in scored]
+    assert rows_of == judged_by_trial(theirs, judge.asked)
     assert ours.score == theirs.score
     assert state(ours) == state(theirs)
     for kept in ("candidate_programs", "mb_candidate_programs"):

@@ -47,14 +47,14 @@ def writes(messages: Messages) -> str:
     return answered(**{name: texts.get(name, "It turns words around.")})
 
 
+ZERO_SHOT = {"max_bootstrapped_demos": 0, "max_labeled_demos": 0}
+
+
 @pytest.mark.parametrize(
     ("step", "calls"),
     [
         (("mipro", {"auto": "light", "prompt_model": "writer"}), 3 + 2 + 2),  # the data, what it is for, instructions
-        (
-            ("mipro", {"prompt_model": "writer", "max_bootstrapped_demos": 0, "max_labeled_demos": 0}),
-            3 + 5 * 3,
-        ),  # each from other demos
+        (("mipro", {"prompt_model": "writer", **ZERO_SHOT}), 3 + 5 * 3),  # each is written from other demos
         (("copro", {"breadth": 3, "depth": 2, "prompt_model": "writer"}), 2 + 3),
     ],
 )
@@ -77,12 +77,11 @@ def test_a_declared_model_writes_and_another_does_the_task(step: tuple[str, dict
     assert step[0] == "mipro" or BETTER in result.assignment.get("p.instruction")
 
 
-@pytest.mark.parametrize(
-    "step", [("mipro", {"proposer": "templates"}), ("copro", {"proposer": "templates", "breadth": 3})]
-)
-def test_a_dry_run_needs_no_model(step: tuple[str, dict[str, Any]]) -> None:
+@pytest.mark.parametrize("name", ["mipro", "copro"])
+@pytest.mark.parametrize("options", [{"proposer": "templates"}, {"prompt_model": "writer"}])
+def test_a_dry_run_needs_no_model(name: str, options: dict[str, Any]) -> None:
     unit = compile_lmp(SOURCE.format(url="http://127.0.0.1:9"), "turn.lmp")
-    plan = dry_run(problem_of(unit, TRAIN, DEV), optimizers([step]))
+    plan = dry_run(problem_of(unit, TRAIN, DEV), optimizers([(name, options)]))
     assert plan.runs.least > len(DEV)
 
 
