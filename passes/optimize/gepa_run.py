@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lampc.ir import Assignment, Obj
@@ -55,7 +55,11 @@ class Scored:
 
 class Evolution(Staged):
     """See `GEPA`. `pool` holds the accepted candidates, `calls` how many scores of single rows were asked for, `log`
-    one entry per iteration: parents with their minibatches and what was accepted."""
+    one entry per iteration: parents with their minibatches and what was accepted.
+
+    Facts of the history: the `scores` of single rows; of an accepted candidate also its `place` in the pool, the
+    `metric_calls_before` it, and its `outputs` if they are kept; of the first one, once all is done, the `metric_calls`
+    and `full_evaluations` of the run."""
 
     def __init__(self, options: GEPA, problem: Problem) -> None:
         super().__init__(problem.start)
@@ -67,7 +71,6 @@ class Evolution(Staged):
         self.rows = tuple(range(problem.select_size if selected else len(problem.train)))
         self.pool = Pool(len(self.rows))
         self.calls, self.full_evaluations, self.iteration = 0, 0, -1
-        self.outputs: list[list[tuple[int, Obj | None]]] = [[] for _ in self.rows]
         self.log: list[dict[str, Any]] = []
         self._rng, self._picks = random.Random(options.seed), random.Random(options.seed)
         self._batches = EpochBatches(len(problem.train), options.reflection_minibatch_size, self._rng)
@@ -91,6 +94,8 @@ class Evolution(Staged):
                     continue
             self._merges.fresh = False
             yield from self._reflect()
+        spent = {"metric_calls": self.calls, "full_evaluations": self.full_evaluations}
+        self.history[0] = replace(self.history[0], facts=Obj({**self.history[0].facts, **spent}))
 
     def _merge(self) -> Stages[bool]:
         """Try a merge; whether there was one to try."""
@@ -237,24 +242,24 @@ class Evolution(Staged):
         self.calls += len(self.rows)
         self.full_evaluations += 1
         place = self.pool.add(texts, parents, scored.scores, before)
-        for row, front in enumerate(self.pool.fronts if scored.outputs else ()):
-            if place in front:
-                others = self.outputs[row] if len(front) > 1 else []
-                self.outputs[row] = [*others, (place, scored.outputs[row])]
         self._places.append(len(self.history))
-        self._remember(texts, parents, scored.scores, note)
+        outputs = {"outputs": scored.outputs} if self.options.remember_outputs else {}
+        self._remember(texts, parents, scored.scores, note, {"place": place, "metric_calls_before": before, **outputs})
         self.best = self.candidate(self.pool.members[self.pool.best].texts)
         if self.log:
             self.log[-1].setdefault("accepted", []).append(place)
 
     def _reject(self, texts: dict[str, str], parents: tuple[int, ...], scores: Sequence[float], note: str) -> None:
         made = note or "from " + ", ".join(map(str, parents))
-        self._remember(texts, parents, scores, f"{made}; not better on {len(scores)} rows")
+        self._remember(texts, parents, scores, f"{made}; not better on {len(scores)} rows", {})
 
-    def _remember(self, texts: dict[str, str], parents: tuple[int, ...], scores: Sequence[float], note: str) -> None:
-        mean = 100.0 * sum(scores) / len(scores)
-        places = tuple(self._places[p] for p in parents)
-        self.history.append(Candidate(self.candidate(texts), self.options.name, note, mean, len(scores), None, places))
+    def _remember(
+        self, texts: dict[str, str], parents: tuple[int, ...], scores: Sequence[float], note: str, facts: dict[str, Any]
+    ) -> None:
+        mean, places = 100.0 * sum(scores) / len(scores), tuple(self._places[p] for p in parents)
+        said = Obj({"scores": tuple(scores), **facts})
+        made = Candidate(self.candidate(texts), self.options.name, note, mean, len(scores), None, places, said)
+        self.history.append(made)
 
     def demand(self) -> Demand:
         """The iteration that reaches the budget may go beyond it, by no more than the dearest iteration costs."""

@@ -82,7 +82,7 @@ def writer(proposer: Any, pool: Any, base: Path, written: Reflect, seed: int) ->
         found: Writer = proposer
         return found
     if callable(proposer):
-        return ByFunction(proposer)
+        return ByFunction(proposer, identity=repr(proposer))
     raise OptimizeError(f"gepa: `proposer` is {proposer!r}; give the name of one, or an object that proposes")
 
 
@@ -92,11 +92,12 @@ ProposalFunction: TypeAlias = Callable[..., Mapping[str, str]]
 
 @dataclass(frozen=True, slots=True)
 class ByFunction:
-    """Asks Python code, which may call models on its own; `names` are what it knows the components by. One that raises
-    is asked once more, and then has nothing to say, as with DSPy."""
+    """Asks Python code, which may call models on its own. `names` are what it knows the components by, `identity` tells
+    apart what proposes otherwise. Code that raises is asked once more, and then has nothing to say, as with DSPy."""
 
     function: ProposalFunction = field(repr=False)
     names: tuple[tuple[str, str], ...] = ()
+    identity: str = ""
 
     def write(self, problem: Problem, reflections: Sequence[Reflection]) -> Stages[list[Texts]]:
         yield from ()

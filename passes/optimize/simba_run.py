@@ -56,8 +56,11 @@ class Bucket:
 
 
 class Ascent(Staged):
-    """See `SIMBA`. `pool` holds all programs in order, `winners` the best of each step, `finals` those scored on all
-    rows with their means."""
+    """See `SIMBA`. `pool` holds all programs in order, `winners` the places of the best of each step, `finals` of those
+    scored on all rows, with their means.
+
+    Facts of the history: `program`, the place in the pool, with its `step` and `scores`; of those scored on all rows
+    `winner`, that place, and the `mean`."""
 
     def __init__(self, options: SIMBA, problem: Problem) -> None:
         import numpy as np
@@ -65,8 +68,8 @@ class Ascent(Staged):
         super().__init__(problem.start)
         self.options, self.problem = options, problem
         self.pool = [Member(problem.start)]
-        self.winners = [problem.start]
-        self.finals: list[tuple[Assignment, float]] = []
+        self.winners = [0]
+        self.finals: list[tuple[int, float]] = []
         self.step = 0
         self._np, self._rng = np, random.Random(options.seed)
         self._poisson = np.random.default_rng(options.seed).poisson
@@ -197,22 +200,28 @@ class Ascent(Staged):
         for draft, scores in zip(drafts, tables, strict=True):
             self.pool.append(Member(draft.assignment, scores))
             mean, note = 100.0 * self.pool[-1].mean, f"step {self.step + 1}: {draft.note}"
-            made = Candidate(draft.assignment, self.options.name, note, mean, len(scores), None, (draft.source,))
+            facts = Obj({"program": len(self.pool) - 1, "step": self.step, "scores": scores})
+            parents = (draft.source,)  # the pool and this part of the history go together
+            made = Candidate(draft.assignment, self.options.name, note, mean, len(scores), None, parents, facts)
             self.history.append(made)
         if drafts:
-            new = self.pool[-len(drafts) :]
-            self.winners.append(max(new, key=lambda m: m.mean).assignment)
-            self.best = self.winners[-1]
+            new = range(len(self.pool) - len(drafts), len(self.pool))
+            self.winners.append(max(new, key=lambda i: self.pool[i].mean))
+            self.best = self.pool[self.winners[-1]].assignment
 
     def _finish(self) -> Stages[None]:
         """Score winners, evenly spread over the steps, on all rows; the first of the best is the result."""
         chosen = [self.winners[i] for i in _spread(len(self.winners) - 1, self.options.num_candidates)]
-        tables = yield from self._tables(chosen, range(len(self.problem.train)))
-        for assignment, scores in zip(chosen, tables, strict=True):
-            mean = sum(scores) / len(scores)
-            self.finals.append((assignment, mean))
-            self.history.append(Candidate(assignment, self.options.name, "on all rows", 100.0 * mean, len(scores)))
-        self.best = max(self.finals, key=lambda pair: pair[1])[0]
+        tables = yield from self._tables([self.pool[i].assignment for i in chosen], range(len(self.problem.train)))
+        for place, scores in zip(chosen, tables, strict=True):
+            mean, assignment = sum(scores) / len(scores), self.pool[place].assignment
+            self.finals.append((place, mean))
+            facts = Obj({"winner": place, "mean": mean})
+            made = Candidate(
+                assignment, self.options.name, "on all rows", 100.0 * mean, len(scores), None, (place,), facts
+            )
+            self.history.append(made)
+        self.best = self.pool[max(self.finals, key=lambda pair: pair[1])[0]].assignment
 
     def _tables(self, candidates: Sequence[Assignment], rows: Sequence[int]) -> Stages[list[tuple[float, ...]]]:
         results = yield [EvaluateJob(a, self.problem.train_split, tuple(rows)) for a in candidates]

@@ -84,7 +84,7 @@ def _code(metric: Metric) -> Metric:
     return metric.forward if isinstance(metric, Module) else metric
 
 
-def _identity(metric: Metric) -> str:
+def code_identity(metric: Metric) -> str:
     """Tells metrics apart that may give different scores; an object also by its values and what its predictors say."""
     if hasattr(metric, "__qualname__"):
         return host_identity(metric)
@@ -143,4 +143,4 @@ def row_metric(
         name = trace[at].predictor
         return asked(row, outputs, steps(trace), called.get(name, name), steps(trace[at : at + 1]))
 
-    return RowMetric(metric_name(metric), score, _identity(metric), about if takes_calls(_code(function)) else None)
+    return RowMetric(metric_name(metric), score, code_identity(metric), about if takes_calls(_code(function)) else None)

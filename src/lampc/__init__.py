@@ -121,12 +121,14 @@ if TYPE_CHECKING:
     from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
     from lampc.runtime.optimizers.copro import COPRO
     from lampc.runtime.optimizers.ensemble import Ensemble
+    from lampc.runtime.optimizers.gepa import GEPA
     from lampc.runtime.optimizers.infer_rules import InferRules
     from lampc.runtime.optimizers.knn import KNNFewShot
     from lampc.runtime.optimizers.labeled import LabeledFewShot
     from lampc.runtime.optimizers.mipro import MIPROv2
     from lampc.runtime.optimizers.optuna_search import BootstrapFewShotWithOptuna
     from lampc.runtime.optimizers.random_search import BootstrapFewShotWithRandomSearch, BootstrapRS
+    from lampc.runtime.optimizers.simba import SIMBA
     from lampc.runtime.optimizers.traces import bootstrap_trace_data
     from lampc.runtime.retrieval.colbert import ColBERTv2
     from lampc.runtime.retrieval.embedder import Embedder
@@ -197,6 +199,8 @@ _RUNTIME = {
     "optimizers.mipro": ["MIPROv2"],
     "optimizers.ensemble": ["Ensemble"],
     "optimizers.infer_rules": ["InferRules"],
+    "optimizers.gepa": ["GEPA"],
+    "optimizers.simba": ["SIMBA"],
     "optimizers.knn": ["KNNFewShot"],
     "optimizers.optuna_search": ["BootstrapFewShotWithOptuna"],
     "optimizers.random_search": ["BootstrapFewShotWithRandomSearch", "BootstrapRS"],
@@ -273,9 +277,11 @@ def __dir__() -> list[str]:
 
 __all__ = [
     "COPRO",
+    "GEPA",
     "KNN",
     "LM",
     "RLM",
+    "SIMBA",
     "Adapter",
     "AdapterParseError",
     "Audio",

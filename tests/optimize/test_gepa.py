@@ -279,8 +279,11 @@ def test_failures_score_what_is_said_and_outputs_are_kept_if_asked_for() -> None
     optimizer = strategy.begin(problem(6, 4))
     drive(optimizer, given)
     assert {m.scores[1] for m in optimizer.pool.members} == {-1.0}
-    assert [{place for place, _ in kept} for kept in optimizer.outputs] == optimizer.pool.fronts
-    assert {out for _, out in optimizer.outputs[2]} == {Obj({"at": 2})}
+    accepted = [c.facts for c in optimizer.history if "place" in c.facts]
+    assert [f["place"] for f in accepted] == list(range(len(optimizer.pool.members)))
+    assert {f["outputs"] for f in accepted} == {(Obj({"at": 0}), None, Obj({"at": 2}), Obj({"at": 3}))}
+    assert [f["scores"] for f in accepted] == [m.scores for m in optimizer.pool.members]
+    assert optimizer.history[0].facts["metric_calls"] == optimizer.calls
 
 
 @pytest.mark.parametrize(

@@ -37,11 +37,12 @@ class World:
 
     seed: int
     levels: int = 3
+    shift: float = 0.0
     asked: list[str] = field(default_factory=list)
 
     def score(self, texts: dict[str, str], split: str, row: int) -> float:
         parts = [random.Random(f"{self.seed} {n} {t} {split} {row}").randint(0, self.levels) for n, t in texts.items()]
-        return sum(parts) / (len(parts) * self.levels)
+        return sum(parts) / (len(parts) * self.levels) + self.shift
 
     def proposal(self, candidate: dict[str, str], reflective_dataset: Any, components_to_update: Any) -> dict[str, str]:
         """Prose by what the component was told and how many proposals there were."""
@@ -187,3 +188,19 @@ def test_with_options(options: dict[str, Any], seed: int) -> None:
 
 def test_few_training_rows_fill_a_minibatch() -> None:
     same(1, train=2, val=6, budget=120, seed=3)
+
+
+def test_scores_that_make_no_weights_end_the_packages_search_and_not_ours() -> None:
+    """It draws ancestors by their scores, and `random.choices` takes no weights whose sum is 0 or less."""
+    ended = 0
+    for seed in range(12):
+        strategy = GEPA(max_metric_calls=600, seed=seed)
+        found, _ = ours(World(seed, shift=-1.0), 7, 9, strategy)
+        assert found.calls >= 600
+        try:
+            theirs(World(seed, shift=-1.0), 7, 9, max_metric_calls=600, seed=seed, use_merge=True)
+        except ValueError as e:
+            assert "Total of weights" in str(e)  # noqa: PT017
+            ended += 1
+            assert any("merged" in entry for entry in found.log)
+    assert ended > 3

@@ -74,7 +74,7 @@ def test_it_climbs_and_how_many_jobs_are_taken_at_a_time_makes_no_difference(opt
     drive(made[1], answer, n=1)
     assert made[0].history == made[1].history
     assert skill(made[0].best) > skill(Assignment())
-    last = dict(made[0].finals)
+    last = {made[0].pool[place].assignment: mean for place, mean in made[0].finals}
     assert last[made[0].best] == max(last.values())
 
 

@@ -79,6 +79,11 @@ teleprompt Teleprompter
 teleprompt.bootstrap BootstrapFewShot
 teleprompt.copro_optimizer COPRO
 teleprompt.mipro_optimizer_v2 MIPROv2
+teleprompt.gepa GEPA InstructionProposer
+teleprompt.gepa.gepa GEPA DspyGEPAResult
+teleprompt.gepa.gepa_utils ScoreWithFeedback
+teleprompt.gepa.instruction_proposal InstructionProposer
+teleprompt.simba SIMBA
 teleprompt.teleprompt Teleprompter
 teleprompt.vanilla LabeledFewShot
 utils.asyncify asyncify
