@@ -16,7 +16,7 @@ from lampc.runtime.reports.svg import mark, svg, text
 NAMES = {COMPUTED: "computed", REUSED: "reused", CUT: "cut", NOT_ASKED: "not asked"}
 COLUMNS, LINES = 160, 150
 """Most bins of rows and most trials that are drawn."""
-_WIDTH, _LEFT, _SCORES = 860.0, 46.0, 96.0
+_WIDTH, _LEFT, _SCORES = 860.0, 46.0, 102.0
 
 
 def totals(report: Report) -> dict[str, int]:
@@ -48,7 +48,7 @@ def matrix(report: Report) -> str:
                 f'<text class="tick" x="{_LEFT - 6}" y="{y + high / 2 + 3.5:.1f}" text-anchor="end">{t.number}</text>'
             )
         if t.score is not None:
-            bar = max(0.0, min(t.score, 100.0)) / 100 * (_SCORES - 40)
+            bar = max(0.0, min(t.score, 100.0)) / 100 * (_SCORES - 46)
             kind = t.role or "whole"
             parts.append(
                 f'<rect class="bar {kind}" x="{_WIDTH - _SCORES + 8:.1f}" y="{y + high * 0.12:.1f}" '

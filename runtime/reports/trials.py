@@ -25,12 +25,14 @@ class _Known:
     tokens: float = 0.0
     runs: int = 0
     first: int | None = None  # the first trial after which all rows were known
+    last: Trial | None = None
 
     def add(self, record: Record) -> None:
+        new = sum(self.scores[row] is None for row in record["rows"])
         for row, score in zip(record["rows"], record["scores"], strict=True):
             self.scores[row] = score
-        self.tokens += record["tokens"]
-        self.runs += len(record["rows"])
+        self.tokens += record["tokens"] * new / len(record["rows"])  # rows that were known count once
+        self.runs += new
 
 
 def trials_of_run(run: Record) -> list[Trial]:
@@ -54,12 +56,16 @@ def trials_of_run(run: Record) -> list[Trial]:
         trial = Trial(i, r["step"], about.get("note", ""), kind=r["kind"], rows=len(r["rows"]))
         trial.spent = Spent(int(runs), round(tokens), r.get("seconds"))
         if r["kind"] == EVALUATE and r["split"] == split:
-            trial.states = "".join(s or NOT_ASKED for s in _by_row(r["rows"], r["cells"], size))
             found = known.setdefault(r["candidate"], _Known([None] * size))
+            if found.last is not None and not done:  # what a race cut stands with what it was cut after
+                found.last.states = _with_cuts(found.last.states, r["rows"])
+                continue
+            found.last = trial
+            trial.states = "".join(s or NOT_ASKED for s in _by_row(r["rows"], r["cells"], size))
             _score(trial, r, found)
         trial.parents = _parents(about, history, known)
         out.append(trial)
-    _roles(out, records, history, run.get("assignment"), known)
+    _roles(out, history, run.get("assignment"), known)
     return out
 
 
@@ -73,6 +79,13 @@ def _score(trial: Trial, record: Record, known: _Known) -> None:
     trial.tokens = known.tokens / known.runs if known.tokens else None
     if trial.whole and known.first is None:
         known.first = trial.number
+
+
+def _with_cuts(states: str, rows: Sequence[int]) -> str:
+    out = list(states)
+    for row in rows:
+        out[row] = CUT if out[row] == NOT_ASKED else out[row]
+    return "".join(out)
 
 
 def _by_row(rows: Sequence[int], values: Sequence[Any], size: int) -> tuple[Any, ...]:
@@ -93,19 +106,19 @@ def _parents(about: Record, history: Sequence[Record], known: Mapping[str, _Know
 
 def _roles(
     trials: Sequence[Trial],
-    records: Sequence[Record],
     history: Sequence[Record],
     result: str | None,
     known: Mapping[str, _Known],
 ) -> None:
     """Mark the start, and the first trial on all rows of the candidate that was chosen."""
-    start = next((i for i, r in enumerate(records) if r["step"] == "start"), None)
+    start = next((t for t in trials if t.step == "start"), None)
     if start is not None:
-        trials[start].role, trials[start].note = "start", "the program as found"
+        start.role, start.note = "start", "the program as found"
     chosen = next((c.get("candidate") for c in history if c["assignment"] == result), None)
     place = known[chosen].first if chosen is not None and chosen in known else None
-    if place is not None and not trials[place].role:
-        trials[place].role = "result"
+    best = next((t for t in trials if t.number == place), None)
+    if best is not None and not best.role:
+        best.role = "result"
 
 
 def _tried(history: Sequence[Record], result: str | None) -> list[Trial]:

@@ -30,6 +30,8 @@ RUN: dict[str, Any] = {
         record("b", [0, 2], "cc", [0.0, 1.0]),
         record("b", [0, 1, 2, 3], "rrrr", [0.0, 1.0, 1.0, 1.0]),
         record("c", [0, 1, 2, 3], "ccxx", []),
+        record("d", [2], "c", [0.0]),
+        record("d", [0, 1, 3], "xxx", []),
     ],
 }
 
@@ -38,19 +40,19 @@ def test_evidence_of_a_candidate_grows() -> None:
     trials = trials_of_run(RUN)
     assert [(t.score, t.rows, t.whole) for t in trials] == [
         (25.0, 4, True), (None, 3, False), (50.0, 4, True), (100.0, 2, False), (75.0, 4, True), (75.0, 4, True),
-        (None, 4, False),
+        (None, 4, False), (0.0, 1, False),
     ]  # fmt: skip
-    assert [t.states for t in trials] == ["cccc", "", "cccc", ".c.c", "c.c.", "rrrr", "ccxx"]
+    assert [t.states for t in trials] == ["cccc", "", "cccc", ".c.c", "c.c.", "rrrr", "ccxx", "xxcx"]
     assert trials[3].scores == (None, 1.0, None, 1.0)
     assert trials[4].scores == (0.0, 1.0, 1.0, 1.0)
-    assert [t.spent.runs for t in trials if t.spent] == [4, 6, 10, 12, 14, 14, 16]
+    assert [t.spent.runs for t in trials if t.spent] == [4, 6, 10, 12, 14, 14, 16, 17]
     assert trials[4].tokens == 10
 
 
 def test_roles_notes_and_parents() -> None:
     trials = trials_of_run(RUN)
-    assert [t.role for t in trials] == ["start", "", "", "", "result", "", ""]
-    assert [t.note for t in trials] == ["the program as found", "", "first", "second", "second", "second", ""]
+    assert [t.role for t in trials] == ["start", "", "", "", "result", "", "", ""]
+    assert [t.note for t in trials] == ["the program as found", "", "first", "second", "second", "second", "", ""]
     assert trials[4].parents == (2,)
     assert trials[1].kind == "run"
 
@@ -59,7 +61,7 @@ def test_gains_are_paired_on_the_rows_that_both_know() -> None:
     report = Report("r", trials=trials_of_run(RUN))
     judge(report)
     gains = [None if t.gain is None else t.gain.mean for t in report.trials]
-    assert gains == [None, None, 25.0, 100.0, 50.0, 50.0, None]
+    assert gains == [None, None, 25.0, 100.0, 50.0, 50.0, None, -100.0]
     assert report.gain is report.trials[4].gain
     assert report.front == (4,)
 
