@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import types
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import pytest
@@ -172,6 +174,12 @@ def test_steps_within_a_step_are_checked_too() -> None:
         with pytest.raises(CompileError) as found:
             compiled(steps.replace(right, wrong))
         assert says in str(found.value)
+
+
+def test_the_overview_has_every_optimizer() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "optimizing.md").read_text(encoding="utf-8")
+    table = text.partition("## The optimizers")[2].partition("## The report")[0]
+    assert set(OPTIMIZERS) <= set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
 
 
 def test_without_a_check_any_step_passes_and_the_registry_refuses_it() -> None:
