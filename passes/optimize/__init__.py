@@ -31,6 +31,7 @@ from lampc.passes.optimize.jobs import (
     TrainJob,
     TrainResult,
 )
+from lampc.passes.optimize.joint import JointSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
 from lampc.passes.optimize.mipro import MIPROv2
 from lampc.passes.optimize.parameters import ParameterSearch
@@ -74,6 +75,7 @@ __all__ = [
     "InferRules",
     "InstructionSearch",
     "Job",
+    "JointSearch",
     "LabeledFewShot",
     "MIPROv2",
     "OptimizeError",

@@ -32,16 +32,7 @@ class ParameterSearch:
 
     def begin(self, problem: Problem) -> CoordinateSearch:
         known = parameters(problem.module)
-        declared = {op.symbol: op.choices for op in problem.module.body.ops if isinstance(op, DefTune)}
-        wanted: dict[str, tuple[Any, ...]] = dict(declared)
-        for name, values in dict(self.choices).items():
-            if name not in known:
-                near = get_close_matches(name, known, 1)
-                guess = f" (did you mean `{near[0]}`?)" if near else ""
-                raise OptimizeError(f"{self.name}: there is no parameter `{name}`{guess}; there are {', '.join(known)}")
-            if isinstance(values, str) or not isinstance(values, Iterable):
-                raise OptimizeError(f"{self.name}: the choices of `{name}` are a list, not {values!r}")
-            wanted[name] = tuple(freeze(v) for v in values)
+        wanted = declared(problem, self.name, self.choices)
         if not problem.select_size:
             raise OptimizeError(f"{self.name}: split `{problem.select_split}` has no rows to score on")
         if not wanted:
@@ -50,6 +41,23 @@ class ParameterSearch:
             self.name, problem, wanted, lambda candidate, name: candidate.get(name, known[name]),
             lambda name, value: f"{name} = {thaw(value)!r}", self.rounds,
         )  # fmt: skip
+
+
+def declared(problem: Problem, who: str, choices: Any, tuned: bool = True) -> dict[str, list[Any]]:
+    """The choices of tuned values, unless `tuned` is off, and those said in `choices` by parameter, which go before.
+    Raises OptimizeError, naming `who`, for a parameter that there is not and choices that are no list."""
+    known = parameters(problem.module)
+    ops = problem.module.body.ops if tuned else ()
+    out: dict[str, list[Any]] = {op.symbol: list(op.choices) for op in ops if isinstance(op, DefTune)}
+    for name, values in dict(choices).items():
+        if name not in known:
+            near = get_close_matches(name, known, 1)
+            guess = f" (did you mean `{near[0]}`?)" if near else ""
+            raise OptimizeError(f"{who}: there is no parameter `{name}`{guess}; there are {', '.join(known)}")
+        if isinstance(values, str) or not isinstance(values, Iterable):
+            raise OptimizeError(f"{who}: the choices of `{name}` are a list, not {values!r}")
+        out[name] = [freeze(v) for v in values]
+    return out
 
 
 def parameters(module: Module) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from lampc.passes.optimize.finetune import BootstrapFinetune
 from lampc.passes.optimize.gepa import GEPA
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
+from lampc.passes.optimize.joint import JointSearch
 from lampc.passes.optimize.labeled import LabeledFewShot
 from lampc.passes.optimize.mipro import MIPROv2
 from lampc.passes.optimize.options import Misfit, fitted, near, options, said
@@ -35,6 +36,7 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
         GEPA,
         InferRules,
         InstructionSearch,
+        JointSearch,
         LabeledFewShot,
         MIPROv2,
         ParameterSearch,

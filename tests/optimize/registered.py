@@ -25,6 +25,7 @@ TUNES: dict[str, tuple[str, ...]] = {
     "copro": ("instruction",),
     "gepa": ("instruction",),
     "instructions": ("instruction",),
+    "joint": ("instruction", "demos", "layout"),
     "labeled": ("demos",),
     "parameters": ("layout",),
     "random": ("demos",),
@@ -44,6 +45,7 @@ def options(name: str, task: Planted) -> dict[str, Any]:
             "options": {"instructions": {"pool": task.pool()}},
         },
         "instructions": {"pool": task.pool()},
+        "joint": {"pool": task.pool(), "instructions": len(task.pool()) + 1, "layouts": LAYOUTS},
         "parameters": {"choices": {f"{p}.layout": list(LAYOUTS) for p in task.names}},
     }.get(name, {})
 
