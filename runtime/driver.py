@@ -30,6 +30,7 @@ from lampc.passes.optimize import (
     RunJob,
     Strategy,
 )
+from lampc.passes.optimize.protocol import Trades
 from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spending
 from lampc.runtime.journal import (
     STOPPED,
@@ -222,7 +223,8 @@ class _Run:
             if not self.as_asked:
                 for step, assignment in optimizer.ends:
                     self._score(assignment, step)
-                self._choose([self.problem.start, *(a for _, a in optimizer.ends)])
+                trade = next((s for s in reversed(strategy.steps) if isinstance(s, Trades)), None)
+                self._choose([self.problem.start, *(a for _, a in optimizer.ends)], trade)
         except BudgetSpent as e:
             self.stopped = e.limit  # `best` is the best that was scored
         self.history = self._merged(optimizer.history)
@@ -230,13 +232,22 @@ class _Run:
             self._take(optimizer.best)
         self.seconds = time.monotonic() - self._started
 
-    def _choose(self, results: Sequence[Assignment]) -> None:
-        """The best of the start and what the steps gave; the earliest of those that tie."""
+    def _choose(self, results: Sequence[Assignment], trade: Trades | None) -> None:
+        """The best of the start and what the steps gave, by the trade if there is one; the earliest of those that
+        tie."""
         if not self.splits["dev"]:
             self.best = (results[-1], None)
             return
         scored = [(a, self.scores[self.table.candidate(a)]) for a in results]
-        self.best = max(scored, key=lambda pair: pair[1])
+        self.best = max(
+            scored, key=lambda pair: pair[1] if trade is None else trade.worth(pair[1], self._cost(pair[0]))
+        )
+
+    def _cost(self, assignment: Assignment) -> float:
+        """Mean tokens of a row of the select split, of a candidate that was scored on all of it."""
+        found = self.performer.finished(EvaluateJob(assignment, self.problem.select_split, self.problem.select_rows()))
+        assert found is not None
+        return sum(o.usage.tokens for o in found) / len(found)
 
     def _take(self, result: Assignment) -> None:
         """What the last step gave, with its score if that step, or anything else, measured it."""

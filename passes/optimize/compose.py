@@ -7,14 +7,15 @@ from typing import ClassVar
 
 from lampc.ir import Assignment
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, Job, Result
-from lampc.passes.optimize.protocol import Candidate, Demand, Optimizer, Problem, Strategy
+from lampc.passes.optimize.protocol import Candidate, Demand, Optimizer, Problem, Strategy, Trades
 from lampc.passes.optimize.racing import Raced, begin
 
 
 @dataclass(frozen=True)
 class Compose:
     """`steps` in order. What a step found is passed on unless it scores lower on the select split than what the
-    step started from; with `gated` off, or without rows to select on, it is passed on in any case."""
+    step started from; with `gated` off, without rows to select on, and of a step that trades score for something, it is
+    passed on in any case."""
 
     name: ClassVar[str] = "compose"
     steps: tuple[Strategy, ...] = ()
@@ -104,7 +105,7 @@ class Composed:
         self._cuts += step.cuts if isinstance(step, Raced) else []
         self.ends.append((self._options.steps[len(self.ends)].name, step.best))
         self._current = None
-        last = len(self.ends) == len(self._options.steps)
+        last = len(self.ends) == len(self._options.steps) or isinstance(self._options.steps[len(self.ends) - 1], Trades)
         if last or not self._options.gated or not self._problem.select_size or step.best == self._kept:
             self._pass_on(step.best)
         else:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from lampc.ir import Assignment, Demo, DemoSet, Module, Obj, Signature, freeze
 from lampc.ir.modelnames import named_model
@@ -180,6 +180,15 @@ class Strategy(Protocol):
 
     def begin(self, problem: Problem) -> Optimizer:
         """Start. Raises OptimizeError if the problem does not suit."""
+        ...
+
+
+@runtime_checkable
+class Trades(Protocol):
+    """What a strategy may be besides: one that wants more than a high score. Its result is then chosen by that."""
+
+    def worth(self, score: float, tokens: float) -> float:
+        """What a candidate is worth, of score 0 to 100 and so many tokens a row on average; more is better."""
         ...
 
 

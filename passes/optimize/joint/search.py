@@ -2,9 +2,10 @@
 
 A point's evidence grows: all points are scored on the same rows first, and one that is sampled again on the rows that
 it has not seen, so that means are compared on the same rows as far as may be, and no row is paid for twice. Each trial
-is sampled from all evidence so far, as the trial itself weighs score against tokens: most as the trade says, some by
-a weight of their own, which fills the front. The sampler is optuna's (Bergstra et al., NeurIPS 2011; Watanabe,
-arXiv 2304.11127).
+is drawn from all evidence so far, as the trial itself weighs score against tokens: most as the trade says, some by
+a weight of their own, which fills the front. Half of them are sampled by optuna's tree-structured Parzen estimator
+(Bergstra et al., NeurIPS 2011; Watanabe, arXiv 2304.11127), which learns from all points but little from a few good
+ones; the others change one parameter or two of the best point so far, as local searches do.
 """
 
 from __future__ import annotations
@@ -23,6 +24,8 @@ from lampc.passes.optimize.tpe import TreeSearch
 STARTUP = 10
 """Points known before the sampler models anything; until then they are drawn at random."""
 _TRIES = 4
+_MOVES = 0.5  # the share of trials that move from the best point
+_PAIRS = 0.2  # and of these the share that changes two parameters
 _SMALL = 4096  # spaces that are walked through for what is left
 
 
@@ -109,6 +112,8 @@ class Search:
     def demand(self) -> Demand:
         """Without minibatches exact. With them at least what is under way, and at most all trials with rows of their
         own and all full evaluations."""
+        if self.done:
+            return Demand()
         rows = len(self._order)
         seen = {spot: len(e.scores) for spot, e in self._known.items()}
         now = sum(upto - seen.get(spot, 0) for spot, upto in self._group[self._told :])
@@ -195,9 +200,7 @@ class Search:
         points = self._points()
         steps = self.plan.front_steps
         if not steps or (number + 1) % steps:
-            # tokens decide between equals also where the trade leaves them out
-            least = max(p.tokens for p in points) or 1.0
-            return [(p.evidence.spot, self.worth(p.score, p.tokens) - 1e-6 * p.tokens / least) for p in points]
+            return [(p.evidence.spot, self.worth(p.score, p.tokens)) for p in points]
         weight = rng.random()
         scores, costs = _unit([p.score for p in points]), _unit([p.tokens for p in points])
         return [(p.evidence.spot, (1 - weight) * s - weight * c) for p, s, c in zip(points, scores, costs, strict=True)]
@@ -206,6 +209,8 @@ class Search:
         sizes = self.space.sizes()
         if len(weighed) < min(STARTUP, self.space.size // 2):
             return tuple(rng.randrange(n) for n in sizes.values())
+        if rng.random() < _MOVES:
+            return self._moved(weighed, rng)
         study = TreeSearch(self.name, sizes, rng.getrandbits(31))
         for spot, value in weighed:
             study.add(_named(sizes, spot), value)
@@ -214,6 +219,15 @@ class Search:
             study.add(_named(sizes, spot), worst)
         _, params = study.ask()
         return tuple(params[name] for name in sizes)
+
+    def _moved(self, weighed: Sequence[tuple[Spot, float]], rng: random.Random) -> Spot:
+        """A neighbour of the best point; of one of them, if several tie."""
+        sizes = list(self.space.sizes().values())
+        top = max(value for _, value in weighed)
+        spot = list(rng.choice([s for s, value in weighed if value == top]))
+        for i in rng.sample(range(len(sizes)), min(len(sizes), 2 if rng.random() < _PAIRS else 1)):
+            spot[i] = rng.choice([v for v in range(sizes[i]) if v != spot[i]])
+        return tuple(spot)
 
     def _open(self, spot: Spot, taken: set[Spot]) -> bool:
         return spot not in taken and (spot not in self._known or len(self._known[spot].scores) < len(self._order))

@@ -67,7 +67,7 @@ class JointSearch:
     full_steps: int = 10
     width: int = 2
     finals: int = 8
-    front_steps: int = 4
+    front_steps: int = 6
     q: int = 4
     seed: int = 0
     base: Path = field(default=Path("."), repr=False)
