@@ -18,6 +18,7 @@ from lampc.ir.adapters import bind_predictors
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
     TEACHER,
+    CallJob,
     Candidate,
     Compose,
     EvaluateJob,
@@ -158,6 +159,7 @@ class _Run:
         self.scores: dict[str, float] = {}  # of candidates that were scored on all of the select split
         self.started_as: Candidate | None = None
         self.trials: list[Trial] = []
+        self.proposals = 0
         self.history: list[Candidate] = []
         self.best: tuple[Assignment, float | None] = (problem.start, None)
         self.before: float | None = None
@@ -282,6 +284,7 @@ class _Run:
             tokens = u.prompt_tokens + u.generated_tokens
             self.session.bus.emit("progress", label=label, done=done, total=total, tokens=tokens, **best)
 
+        self.proposals += sum(isinstance(job, CallJob) for job in jobs)
         results = self.performer.perform(jobs, tell)
         candidates = [self.performer.candidate(job) for job in jobs]
         made = trials_of(step, jobs, self.performer.states, results, candidates)
@@ -326,6 +329,7 @@ class _Run:
             "history": history_record(self.history, self.table.candidate),
             "trials": [t.record() for t in self.trials],
             "runs": self.spending.runs,
+            "proposals": self.proposals,
             "errors": len(self.errors),
             "failures": [str(e) for e in list(self.errors.values())[:20]],
             "usage": usage_record(self.usage()),
@@ -347,6 +351,7 @@ class _Run:
             False,
             self.table,
             self.trials,
+            self.proposals,
         )
 
 

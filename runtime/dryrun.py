@@ -1,170 +1,183 @@
-"""What an optimisation will cost, before anything is spent: program runs and LM calls, exactly or as bounds."""
+"""What an optimization will cost, before anything is spent: program runs, LM calls and tokens, exactly or as bounds.
+
+*Demanded* is what the algorithms ask for, run for run; of that, equal runs and equal calls are made once, which is what
+is *expected*.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Module, Obj, Region
-from lampc.ir.adapters import bind_predictors
-from lampc.ir.adapters.rounds import least_rounds, most_rounds
-from lampc.ir.prog import Call, DefPredictor, Func, If, Loop, Map, Match, Predict, Try
-from lampc.passes.optimize import (
-    CallJob,
-    CallResult,
-    Compose,
-    EvaluateJob,
-    EvaluateResult,
-    OptimizeError,
-    Problem,
-    Result,
-    RunJob,
-    RunResult,
-    Strategy,
-)
+from lampc.ir import digest, freeze
+from lampc.passes.optimize import TEACHER, OptimizeError, Problem, Strategy
 from lampc.runtime.compile import simplified
-from lampc.runtime.interp import entry_function
+from lampc.runtime.expected import Tokens, distinct_calls, proposal_tokens, run_tokens
+from lampc.runtime.rehearse import CHANCE, MOODS, PaperCell, Rehearsal, rehearse
+from lampc.runtime.structure import NONE, Range, calls_per_run
 
-
-@dataclass(frozen=True, slots=True)
-class Range:
-    """From `least` to `most`; `most` None if nothing bounds it."""
-
-    least: int
-    most: int | None
-
-    def __add__(self, other: Range) -> Range:
-        most = None if self.most is None or other.most is None else self.most + other.most
-        return Range(self.least + other.least, most)
-
-    def times(self, other: Range) -> Range:
-        if 0 in (self.most, other.most):
-            return Range(0, 0)
-        most = None if self.most is None or other.most is None else self.most * other.most
-        return Range(self.least * other.least, most)
-
-    def either(self, other: Range) -> Range:
-        most = None if self.most is None or other.most is None else max(self.most, other.most)
-        return Range(min(self.least, other.least), most)
-
-    def __str__(self) -> str:
-        if self.most is None:
-            return f"at least {self.least}"
-        return str(self.most) if self.least == self.most else f"{self.least} to {self.most}"
+if TYPE_CHECKING:
+    from lampc.runtime.perform import Program
+    from lampc.runtime.types import Row
 
 
 @dataclass(frozen=True, slots=True)
 class DryRun:
-    """Distinct program runs of each step and of the whole (scoring the start and the results included), LM calls
-    of one run, and of all. Equal calls of different runs are made once, so fewer may be computed."""
+    """`steps` are the runs that each step demands (`start`: scoring the program as found; a step's include scoring its
+    result), `wanted` all of them, `proposals` the calls outside of the program. `calls` are the LM calls of that.
+
+    Equal ones are made once: `runs` are the distinct runs, `expected_runs` and `expected_calls` (None if the program's
+    structure does not say) their number if runs succeed by chance. `tokens` are those of the expected calls; `untold`
+    says why there are none. `texts` are texts to embed, `trainings` adapters to train. All of it holds as long as
+    proposers answer.
+    """
 
     steps: tuple[tuple[str, Range], ...]
-    runs: Range
+    wanted: Range
+    proposals: Range
     calls_per_run: Range
     calls: Range
+    runs: Range
+    expected_runs: int
+    expected_calls: int | None
+    tokens: Tokens | None = None
+    untold: str = ""
+    texts: Range = NONE
+    trainings: Range = NONE
 
     def __str__(self) -> str:
         lines = [f"{name}: {runs} runs" for name, runs in self.steps]
-        lines.append(f"in all: {self.runs} runs of {self.calls_per_run} LM calls each: {self.calls} calls")
+        proposals = f" and {self.proposals} proposals" if self.proposals.most else ""
+        lines.append(
+            f"demanded: {self.wanted} runs of {self.calls_per_run} LM calls each{proposals}: {self.calls} calls"
+        )
+        more = [f"{n} {what}" for n, what in ((self.texts, "texts to embed"), (self.trainings, "trainings")) if n.most]
+        lines += [f"besides: {', '.join(more)}"] if more else []
+        calls = "" if self.expected_calls is None else f", {self.expected_calls:,} distinct calls"
+        about = "" if self.runs.exact and self.wanted.exact else "about "
+        lines.append(f"expected, equal ones made once: {about}{self.expected_runs:,} distinct runs{calls}")
+        if self.tokens is not None:
+            lines.append(f"about {self.tokens}")
+        elif self.untold:
+            lines.append(f"tokens are not known: {self.untold}")
         return "\n".join(lines)
 
 
-def dry_run(problem: Problem, steps: Sequence[Strategy], *, as_asked: bool = False) -> DryRun:
-    """The demand of `steps`: two rehearsals, in which every run fails and in which every run succeeds.
+def dry_run(
+    problem: Problem,
+    steps: Sequence[Strategy],
+    *,
+    as_asked: bool = False,
+    student: Program | None = None,
+    teacher: Program | None = None,
+    splits: Mapping[str, Sequence[Row]] | None = None,
+) -> DryRun:
+    """The demand of `steps`, which are rehearsed on paper (`lampc.runtime.rehearse`).
 
-    A run that the other rehearsal would not make is a bound's slack; where both agree the number is exact.
-    With `as_asked` neither the start nor the results are scored besides. Raises OptimizeError if a step cannot begin.
+    A step's runs are between what it says as it begins that it will need and what it asked for in any rehearsal; exact
+    where all of that agrees. Tokens need the programs, and their rows by split. With `as_asked` neither the start nor
+    the results are scored besides. Raises OptimizeError if a step cannot begin.
     """
-    worst, best = (rehearse(problem, steps, score, as_asked) for score in (0.0, 1.0))
+    rows, row_of = _rows(splits or {})
+    found, first = dict[str, Rehearsal](), None
+    for mood in MOODS:
+        try:
+            found[mood] = rehearse(problem, steps, mood, as_asked, row_of)
+        except OptimizeError as e:  # some give up when all fails
+            first = first or e
+    rehearsals = list(found.values())
+    likely = [found[mood] for mood in CHANCE if mood in found] or rehearsals
+    if not rehearsals:
+        assert first is not None
+        raise first
     names = ["start", *(s.name for s in steps)]
-    ranges = [_range(a, b) for a, b in zip(worst, best, strict=True)]
-    total = _range(sum(worst), sum(best))
-    calls = calls_per_run(simplified(problem.module), problem.entry)
-    return DryRun(tuple(zip(names, ranges, strict=True)), total, calls, total.times(calls))
+    ranges = [_demanded(rehearsals, i) for i in range(len(names))]
+    wanted = sum(ranges, NONE)
+    proposals = _proposals(rehearsals, len(steps))
+    each = calls_per_run(simplified(problem.module), problem.entry)
+    taught = problem.teacher
+    if taught is not None:
+        each = each.either(calls_per_run(simplified(taught.module), taught.entry))
+    tokens, untold = _tokens(likely[-1], student, teacher, rows)
+    exact = wanted.exact and len({len(r.cells) for r in rehearsals}) == 1
+    fewest, most = min(len(r.cells) for r in rehearsals), max(len(r.cells) for r in rehearsals)
+    counted = [n for r in likely if (n := _distinct(problem, r)) is not None]
+    return DryRun(
+        tuple(zip(names, ranges, strict=True)),
+        wanted,
+        proposals,
+        each,
+        wanted.times(each) + proposals,
+        Range(fewest, most) if exact else Range(fewest, wanted.most),
+        round(fmean(len(r.cells) for r in likely)),
+        round(fmean(counted)) if counted else None,
+        tokens,
+        untold,
+        _over([r.texts for r in rehearsals]),
+        _over([r.trainings for r in rehearsals]),
+    )
 
 
-def _range(a: int, b: int) -> Range:
-    return Range(min(a, b), max(a, b))
+def _rows(splits: Mapping[str, Sequence[Row]]) -> tuple[dict[Any, Row], Any]:
+    """Rows by what they are equal by, and what says that of a row's place."""
+    keys = {(n, i): digest((r.id, freeze(r.inputs))) for n, rows in splits.items() for i, r in enumerate(rows)}
+    known = {keys[n, i]: r for n, rows in splits.items() for i, r in enumerate(rows)}
+    return known, lambda split, i: keys.get((split, i), (split, i))
 
 
-def rehearse(problem: Problem, steps: Sequence[Strategy], score: float, as_asked: bool = False) -> list[int]:
-    """Distinct runs of the start and of each step, if every run scores `score`."""
-    seen: set[object] = set()
-
-    def want(assignment: object, split: str, row: int, rollout: int = 0) -> None:
-        seen.add((assignment, split, row, rollout))
-
-    def parameters(assignment: object) -> object:
-        bound = bind_predictors(problem.module, assignment)  # type: ignore[arg-type]
-        return tuple((b.name, b.instruction, b.demos, b.layout, b.model) for b in bound.values())
-
-    scored = () if as_asked else problem.select_rows()
-    for i in scored:
-        want(parameters(problem.start), problem.select_split, i)
-    counts, before, calls = [len(seen)], len(seen), 0
-    optimizer = Compose(tuple(steps), gated=not as_asked).begin(problem)
-    while len(counts) <= len(steps):
-        at = len(optimizer.ends)
-        while len(counts) <= at:  # the step's result is scored too
-            for i in scored:
-                want(parameters(optimizer.ends[len(counts) - 1][1]), problem.select_split, i)
-            counts.append(len(seen) - before)
-            before = len(seen)
-        if len(counts) > len(steps):
-            break
-        jobs = optimizer.ask(4096)
-        if not jobs:
-            raise OptimizeError("an optimizer asks for nothing and is not done: a bug of the optimizer")
-        for job in jobs:
-            result: Result
-            if isinstance(job, EvaluateJob):
-                for i in job.rows:
-                    want(parameters(job.assignment), job.split, i)
-                result = EvaluateResult((score,) * len(job.rows))
-            elif isinstance(job, CallJob):
-                calls += 1  # texts that differ, as those of a model would
-                result = CallResult(Obj({f.name: f"{f.name} {calls}" for f in job.signature.outputs}))
-            elif isinstance(job, RunJob):
-                want(parameters(job.assignment), job.split, job.row, job.rollout)
-                result = RunResult(score)
-            else:
-                raise OptimizeError(f"a dry run cannot foresee a {type(job).__name__} yet")
-            optimizer.tell(job, result)
-    return counts
+def _over(counts: Sequence[int]) -> Range:
+    return Range(min(counts), max(counts))
 
 
-def calls_per_run(module: Module, entry: str | None) -> Range:
-    """LM calls of one run by the program's structure; an answer that cannot be read is asked for again. An untraced
-    program can make any number."""
-    functions = {op.symbol: op for op in module.body.ops if isinstance(op, Func)}
-    if not functions:
-        return Range(0, None)
-    layouts = {op.symbol: op.layout for op in module.body.ops if isinstance(op, DefPredictor)}
-    return _calls(entry_function(module, entry).body, functions, layouts, ())
+def _demanded(rehearsals: Sequence[Rehearsal], i: int) -> Range:
+    """Runs of the start (0) or of step `i`: what it was seen to ask for, widened by what it says that it may."""
+    around = _over([r.wanted[i] - r.own[i] for r in rehearsals])
+    own = [r.own[i] for r in rehearsals]
+    said = [r.demands[i - 1] for r in rehearsals] if i else []
+    return around + Range(min([*own, *(d.least for d in said)]), max([*own, *(d.most for d in said)]))
 
 
-def _calls(region: Region, functions: dict[str, Func], layouts: dict[str, str], inside: tuple[str, ...]) -> Range:
-    total = Range(0, 0)
-    for op in region.ops:
-        bodies = [_calls(r, functions, layouts, inside) for r in op.regions]
-        match op:
-            case Predict():
-                layout = layouts.get(op.predictor.name, "compact")
-                total += Range(least_rounds(layout), most_rounds(layout))
-            case Call() if op.callee.name in functions:
-                name = op.callee.name
-                recursive = name in inside
-                body = functions[name].body
-                total += Range(0, None) if recursive else _calls(body, functions, layouts, (*inside, name))
-            case If() | Match():
-                arms = bodies[0]
-                for other in bodies[1:]:
-                    arms = arms.either(other)
-                total += arms
-            case Loop():
-                total += bodies[0].times(Range(1, op.max))
-            case Map():
-                total += bodies[0].times(Range(0, None))
-            case Try():
-                total += bodies[0].either(Range(0, 0))
+def _proposals(rehearsals: Sequence[Rehearsal], steps: int) -> Range:
+    total = NONE
+    for i in range(1, steps + 1):
+        seen = [r.calls[i] for r in rehearsals]
+        total += Range(min(seen), max([*seen, *(r.demands[i - 1].calls for r in rehearsals)]))
     return total
+
+
+def _distinct(problem: Problem, rehearsal: Rehearsal) -> int | None:
+    proposals = len({digest((j.signature, j.inputs, j.sampling, j.model, j.number)) for j in rehearsal.proposals})
+    total = proposals
+    for program, about in (("", problem), (TEACHER, problem.teacher)):
+        cells = {c: a for c, a in rehearsal.cells.items() if c.program == program}
+        if not cells or about is None:
+            continue
+        found = distinct_calls(about.module, about.entry, cells)
+        if found is None:
+            return None
+        total += found
+    return total
+
+
+def _tokens(
+    rehearsal: Rehearsal, student: Program | None, teacher: Program | None, rows: Mapping[Any, Row]
+) -> tuple[Tokens | None, str]:
+    if student is None:
+        return None, "no model is given"
+    total = proposal_tokens(student.session, student.unit.module, rehearsal.proposals)
+    for name, program in (("", student), (TEACHER, teacher)):
+        cells: dict[PaperCell, Any] = {c: a for c, a in rehearsal.cells.items() if c.program == name}
+        if not cells or program is None:
+            continue
+        with program.within():
+            found = run_tokens(program, cells, rows)
+        if found is None:
+            why = "the program is plain Python" if program.unit.dynamic is not None else "no row can be followed"
+            return None, why
+        total += found
+    return total, ""
+
+
+__all__ = ["DryRun", "Range", "calls_per_run", "dry_run"]

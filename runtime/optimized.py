@@ -25,7 +25,7 @@ class OptimizeResult:
     Scores are 0 to 100, None without rows to select on. `usage` counts all distinct runs, also those that an
     earlier process finished; `fresh` of the `runs` were run by this one. `stopped` names the budget that ended
     the search early. `again` is set if the whole run had been finished before and nothing was done. `trials` say which
-    cells were wanted and where they came from.
+    cells were wanted and where they came from, `proposals` how many calls outside of the program were asked for.
     """
 
     assignment: Assignment
@@ -41,6 +41,7 @@ class OptimizeResult:
     again: bool = False
     table: CellTable | None = field(default=None, repr=False)
     trials: list[Trial] = field(default_factory=list, repr=False)
+    proposals: int = 0
 
     @property
     def wanted(self) -> int:
@@ -73,4 +74,5 @@ def restored(known: Mapping[str, Any], table: CellTable) -> OptimizeResult:
         again=True,
         table=table,
         trials=[Trial.read(t) for t in known.get("trials", ())],
+        proposals=known.get("proposals", 0),
     )

@@ -12,8 +12,10 @@ from lampc.passes.optimize import OptimizeError, Strategy, optimizers
 from lampc.runtime.cells import Budget
 from lampc.runtime.data import interface, load_dataset, table_for
 from lampc.runtime.driver import problem_of
-from lampc.runtime.dryrun import dry_run
+from lampc.runtime.dryrun import DryRun, dry_run
 from lampc.runtime.metrics import RowMetric, build_metric
+from lampc.runtime.perform import Program
+from lampc.runtime.session import Session
 from lampc.runtime.types import Row
 
 DEFAULT_STEPS: tuple[tuple[str, tuple[tuple[str, Any], ...]], ...] = (("bootstrap", ()),)
@@ -45,10 +47,11 @@ class Task:
         rows = f"{len(self.train)} rows of {train}, scored on {len(self.select)} of {select}"
         return f"{self.program or self.unit.entry} with {steps}; {rows} by {self.metric.name}"
 
-    def dry_run(self) -> str:
-        """What it will cost: runs and calls, exact or as bounds."""
+    def dry_run(self, session: Session | None = None) -> DryRun:
+        """What it will cost: runs, calls and (by the models of a session) tokens, exact or as bounds."""
         problem = problem_of(self.unit, self.train, self.select, self.program, self.start)
-        return str(dry_run(problem, self.steps))
+        student = None if session is None else Program(self.unit, session, self.metric, problem.entry)
+        return dry_run(problem, self.steps, student=student, splits={"train": self.train, "dev": self.select})
 
 
 def task_of(

@@ -58,6 +58,15 @@ class Composed:
         """Scores that steps asked for and that were not run, because their candidates fell behind in a race."""
         return self._cuts + (self._current.cuts if isinstance(self._current, Raced) else [])
 
+    @property
+    def comparing(self) -> bool:
+        """Whether what is asked for now compares a step's result with what the step began with."""
+        return bool(self._rivals)
+
+    def step_demand(self) -> Demand:
+        """What the step under way will still ask for."""
+        return self._current.demand() if self._current is not None else Demand()
+
     def ask(self, n: int) -> list[Job]:
         if self._rivals:
             rows, split = self._problem.select_rows(), self._problem.select_split
@@ -85,7 +94,7 @@ class Composed:
 
     def demand(self) -> Demand:
         """What the current step and those after it will ask for, the latter as if they began now."""
-        total = self._current.demand() if self._current is not None else Demand()
+        total = self.step_demand()
         for step in self._options.steps[len(self.ends) + (self._current is not None) :]:
             total += begin(step, replace(self._problem, start=self.best)).demand()
         return total

@@ -106,7 +106,11 @@ def optimize(
         raise CommandError(f"{target}: a tuned program is saved as .lampc: give a name that ends so")
     typer.echo(f"{file}: {task.about()}", err=True)
     if dry_run:
-        typer.echo(task.dry_run())
+        from lampc.runtime.session import Session
+
+        options = engine_options(backend, tensor_parallel)
+        with Session(model=model, base=loaded.base, seed=seed, model_options=options) as session:
+            typer.echo(task.dry_run(session))
         return
     writable(target, "--save" if save else "the tuned program,")
     page = None if no_report else report or folder / PAGE

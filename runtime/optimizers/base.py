@@ -155,7 +155,8 @@ def _drive(
     entry = student.entry
     if _planning.get():
         problem = problem_of(student.unit, train, select, entry, whole=True, teacher=teacher)
-        raise _Planned(dry_run(problem, steps, as_asked=True))
+        splits = {"train": train, "dev": select}
+        raise _Planned(dry_run(problem, steps, as_asked=True, student=student, teacher=teacher, splits=splits))
     return optimize(
         student.unit, student.session, steps=steps, train=train, select=select, metric=student.metric, program=entry,
         budget=budget, record=Path(log_dir) / "run.json" if log_dir else None, whole=True, teacher=teacher,

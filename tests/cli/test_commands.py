@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -345,11 +346,14 @@ def test_dry_run_counts_the_calls_that_are_made(lampc: Lampc, folder: Path, serv
     (folder / "twice.lmp").write_text(
         text.replace(once, f"{once}\n  let s = ask(text: text);\n  assert s.tone != text;")
     )
-    said = lampc("optimize", "twice.lmp", "--dry-run").out.splitlines()[-1]
-    least, most = map(int, said.rpartition(": ")[2].removesuffix(" calls").split(" to "))
+    plan = lampc("optimize", "twice.lmp", "--dry-run", "--model", server.url).out
+    assert server.requests == []
+    said = next(line for line in plan.splitlines() if line.startswith("demanded: "))
+    _, most = map(int, said.rpartition(": ")[2].removesuffix(" calls").split(" to "))
     assert "runs of 1 LM calls each" in said
+    assert re.search(r"about [\d,]+ tokens in prompts \(at least [\d,]+ of them to be computed\), [\d,]+ in ans", plan)
     lampc("optimize", "twice.lmp", "--model", server.url)
-    assert least <= len(server.requests) <= most
+    assert 0 < len(server.requests) <= most
     planned = lampc("explain", "twice.lmp", "--analyze", "--model", server.url)
     total = next(line.split() for line in planned.out.splitlines() if line.startswith("total"))
     assert total[1] == total[2], planned.out

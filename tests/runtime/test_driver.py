@@ -391,9 +391,11 @@ def test_the_dry_run_is_exact_where_nothing_depends_on_scores() -> None:
     steps: list[Strategy] = [LabeledFewShot(k=3), InstructionSearch(pool=POOL)]
     plan = dry_run(problem_of(unit(), TRAIN, DEV), steps)
     result = run(steps=steps)
-    assert plan.runs.least == plan.runs.most == result.runs
-    assert plan.calls.most == result.usage.calls
-    assert "in all: 60 runs of 1 LM calls each: 60 calls" in str(plan)
+    assert plan.runs.least == plan.runs.most == plan.expected_runs == result.runs == 60
+    assert plan.expected_calls == result.usage.calls
+    assert plan.wanted.least == plan.wanted.most == result.wanted
+    assert "demanded: 108 runs of 1 LM calls each: 108 calls" in str(plan)
+    assert "expected, equal ones made once: 60 distinct runs, 60 distinct calls" in str(plan)
 
 
 def test_the_dry_run_bounds_a_bootstrap() -> None:

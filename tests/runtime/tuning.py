@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lampc.backend import FakeEngine
 from lampc.ir import Unit, parse_module
 from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, Strategy
+from lampc.runtime.driver import optimize
 from lampc.runtime.metrics import RowMetric, build_metric
+from lampc.runtime.optimized import OptimizeResult
+from lampc.runtime.session import Session
 from lampc.runtime.types import Row
 
 WORDS = ["amber", "birch", "cedar", "delta", "ember", "fjord", "grove", "heath", "inlet", "jetty", "knoll", "ledge"]
@@ -84,3 +87,8 @@ def metric() -> RowMetric:
 def options(**more: Any) -> dict[str, Any]:
     """Arguments of `optimize` besides the unit and the session."""
     return {"steps": steps(), "train": TRAIN, "select": DEV, "metric": metric(), **more}
+
+
+def optimized(session: Session, steps: Sequence[Strategy]) -> OptimizeResult:
+    """The problem's optimization in a session."""
+    return optimize(unit(), session, **options(steps=steps))
