@@ -20,6 +20,7 @@ from lampc.passes.optimize.bootstrap import Bootstrap
 from lampc.passes.optimize.bootstrap_options import BootstrapOptions
 from lampc.passes.optimize.jobs import CallJob, CallResult, EvaluateJob, EvaluateResult, Job, Result
 from lampc.passes.optimize.protocol import Candidate, Demand, Example, OptimizeError, Problem, check_count
+from lampc.passes.optimize.racing import OFF
 
 RULES = "natural_language_rules"
 """The output that holds the rules."""
@@ -31,7 +32,8 @@ class InferRules(BootstrapOptions):
 
     Without select rows the second half of the training rows is what candidates are scored on, and only the first half
     gives demos and examples. The first candidate of the highest score (to two decimals) wins. A predictor of which the
-    rows hold no output keeps its instruction, as does one whose instruction is frozen.
+    rows hold no output keeps its instruction, as does one whose instruction is frozen. Under `racing` (`halving` or
+    `bernstein`) candidates are scored once all rules are there, and those that fall behind are cut.
     """
 
     name: ClassVar[str] = "infer_rules"
@@ -39,6 +41,7 @@ class InferRules(BootstrapOptions):
     num_rules: int = 10
     prompt_model: str = ""
     layout: str = "chat"
+    racing: str = OFF
 
     def begin(self, problem: Problem) -> Induction:
         check_count(self.name, num_candidates=self.num_candidates, num_rules=self.num_rules)
@@ -119,13 +122,14 @@ class Induction:
             self._due.extend([None] * len(jobs))
             return jobs
         out: list[Job] = []
+        ready = self._options.racing == OFF or all(d.done for m in self.members for d in m.draws)
         for member in self.members:
             for draw in member.draws:
                 if not draw.asked and len(out) < n:
                     draw.asked = True
                     self._due.append(draw)
                     out.append(self._call(draw))
-            if all(d.done for d in member.draws) and not member.asked and len(out) < n:
+            if ready and all(d.done for d in member.draws) and not member.asked and len(out) < n:
                 member.asked, member.assignment = True, self._ruled(member)
                 self._due.append(member)
                 out.append(EvaluateJob(member.assignment, self._split, self._rows))

@@ -33,14 +33,18 @@ class BootstrapFewShot(Teleprompter):
         max_errors: int | None = None,
     ) -> None:
         self.metric = metric
+        self.metric_threshold = metric_threshold
         self.teacher_settings = dict(teacher_settings or {})
-        self.options: dict[str, Any] = {
-            "max_bootstrapped_demos": max_bootstrapped_demos,
-            "max_labeled_demos": max_labeled_demos,
-            "max_rounds": max_rounds,
-            "metric_threshold": metric_threshold,
-            "max_errors": max_errors,
-        }
+        self.max_bootstrapped_demos = max_bootstrapped_demos
+        self.max_labeled_demos = max_labeled_demos
+        self.max_rounds = max_rounds
+        self.max_errors = max_errors
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Those of the bootstrap, by the names that strategies have for them."""
+        names = ("max_bootstrapped_demos", "max_labeled_demos", "max_rounds", "metric_threshold", "max_errors")
+        return {name: getattr(self, name) for name in names}
 
     def step(self) -> tuple[str, dict[str, Any]]:
         """As a step of `lampc.optimize(...)`; its metric is the declaration's, its teacher's LM a model of the program,

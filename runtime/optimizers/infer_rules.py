@@ -35,7 +35,6 @@ class InferRules(BootstrapFewShot):
         self.num_candidates = num_candidates
         self.num_rules = num_rules
         self.num_threads = num_threads
-        self.max_errors = self.options["max_errors"]
 
     def step(self) -> tuple[str, dict[str, Any]]:
         """As a step of `lampc.optimize(...)`."""

@@ -30,6 +30,7 @@ from lampc.passes.optimize import (
     optimizer,
 )
 from lampc.passes.optimize.bootstrap_optuna import new_study
+from lampc.passes.optimize.racing import begin
 from tests.optimize.problems import Answer, drive, problem, runs, trace_of
 
 
@@ -126,6 +127,21 @@ def test_frozen_and_unlabelled_predictors_keep_their_instructions() -> None:
     assert found.demand().calls == 0
     drive(found, answers())
     assert found.best.get("second.instruction") is None
+
+
+@pytest.mark.parametrize("kind", ["halving", "bernstein"])
+def test_candidates_may_race(kind: str) -> None:
+    def score(a: Assignment) -> float:
+        return {"Rule 2.": 1.0}.get(a.get("first.instruction").splitlines()[-1], 0.1)
+
+    found = begin(InferRules(num_candidates=6, racing=kind), problem(6, 64))
+    jobs = drive(found, answers(score))
+    assert found.best.get("first.instruction").endswith("Rule 2.")
+    scored = [j for j in jobs if isinstance(j, EvaluateJob)]
+    assert len({(j.assignment, row) for j in scored for row in j.rows}) < 6 * 64
+    assert len({len(j.rows) for j in scored[:6]}) == 1  # all of them meet on the first rows
+    with pytest.raises(OptimizeError, match="`racing` is 'hares'"):
+        begin(InferRules(racing="hares"), problem(6))
 
 
 def test_the_demand_of_rules() -> None:

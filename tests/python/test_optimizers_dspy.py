@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from functools import partial
 from typing import Any
 
@@ -69,6 +70,26 @@ def graded(example: Any, prediction: Any, trace: Any = None) -> float:
     """Half of it for an answer that is wrong; more strictly where demos are wanted."""
     good = bool(example.answer == prediction.answer)
     return (0.9 if trace is not None else 1.0) if good else 0.4
+
+
+NAMES = ("LabeledFewShot", "BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "BootstrapFewShotWithOptuna",
+         "InferRules", "KNNFewShot", "Ensemble", "BetterTogether")  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("method", ["__init__", "compile"])
+def test_arguments_are_those_of_dspy(name: str, method: str) -> None:
+    ours, theirs = (inspect.signature(getattr(getattr(d, name), method)).parameters.values() for d in LIBRARIES)
+    assert [(p.name, p.kind, p.default) for p in ours] == [(p.name, p.kind, p.default) for p in theirs]
+
+
+def test_attributes_are_those_of_dspy() -> None:
+    made = {"metric": right, "teacher_settings": {"lm": None}, "max_errors": 3}
+    for name in ("BootstrapFewShot", "BootstrapFewShotWithRandomSearch", "InferRules"):
+        with configured(lampc, scripted(lampc, reply)):
+            ours, theirs = (getattr(d, name)(**made).get_params() for d in LIBRARIES)
+        left_out = {"error_count", "error_lock", "rules_induction_program"}
+        assert {k: v for k, v in theirs.items() if k not in left_out} == ours
 
 
 # -- one bootstrap -----------------------------------------------------------------------------------------
