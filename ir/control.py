@@ -15,8 +15,12 @@ class Map(Op):
 
     The region ends in `prog.yield(value)` or, to filter, `prog.yield(value, keep)`. Calls inside are
     keyed by the index, so the result does not depend on the order. Pure itself; its body may not be.
+
+    With `decides` the values are only voted over, by that field of each (`.`: themselves): those that can no longer
+    change which is the most frequent may be missing.
     """
 
+    decides: str = ""
     items: Operand
     body: Body
     out: Result

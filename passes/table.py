@@ -11,6 +11,7 @@ PASSES: dict[str, str] = {
     "cse": "lampc.passes.simplify.cse:Cse",
     "dce": "lampc.passes.simplify.dce:Dce",
     "hoist": "lampc.passes.simplify.hoist:Hoist",
+    "stop-votes": "lampc.passes.schedule.stop_votes:StopVotes",
     "lower-prompts": "lampc.passes.lower.prompts:LowerPrompts",
     "lower-kv": "lampc.passes.lower.kv:LowerKv",
     "share-prefix": "lampc.passes.schedule.share_prefix:SharePrefix",
@@ -18,7 +19,7 @@ PASSES: dict[str, str] = {
 }
 """Pass classes as `module:class`, in the order in which they usually run."""
 
-STANDARD = "inline,fold,cse,dce,lower-prompts,lower-kv,share-prefix,liveness"
+STANDARD = "inline,fold,cse,dce,stop-votes,lower-prompts,lower-kv,share-prefix,liveness"
 """The pipeline from a frontend's module to what the executor runs."""
 
 LABELS: dict[str, str] = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Value
 from lampc.ir.adapters import Bound
-from lampc.runtime.client import Client
+from lampc.runtime.client import Client, Waiting
 from lampc.runtime.compile import Executable, RegionPlan
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.types import Cell, Outcome, TraceStep
@@ -32,12 +32,14 @@ class ContextValue:
 
 @dataclass(slots=True, eq=False)
 class Scope:
-    """What fails together: a whole task, or one activation of a `prog.try`, whose `outer` scope goes on.
+    """What ends together: a whole task, or one activation of a `prog.try` or one item of a vote, whose `outer` scope
+    goes on.
 
     `pending` counts calls and inner scopes that are under way, `queued` ops that are ready. `failed` is the place of
     the `failure` that is first in program order: what stands before it is still run, so that which failure is told
     does not depend on which answer came first. `over` once nothing more is run; `ended` is called if it fails, or if
-    nobody wants it any more.
+    nobody wants it any more. Of a scope that may be stopped, `calls` are those that models work on, with what is told
+    of one that is dropped, and `inner` the scopes in it.
     """
 
     task: Task
@@ -49,6 +51,12 @@ class Scope:
     failure: RowFailure | None = None
     pending: int = 0
     queued: int = 0
+    calls: dict[Waiting, Callable[[], None]] = field(default_factory=dict)
+    inner: list[Scope] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if self.outer is not None and self.outer.outer is not None:
+            self.outer.inner.append(self)
 
     def wants(self, block: Block, i: int) -> bool:
         """Whether op `i` of `block` is to be run."""

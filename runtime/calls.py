@@ -134,9 +134,8 @@ class CallDesk:
             if call in queued:
                 queued.remove(call)
             elif hasattr(model, "drop"):
+                self._leave(model, call)
                 model.drop(call)
-                if model in self._shared:
-                    self._shared[model].done(call)
             else:
                 continue  # it goes on, and its answer is kept
             del self._open[name]
@@ -191,6 +190,7 @@ class CallDesk:
             under_way = self._open.get(name) if cached else None
             if under_way is not None and under_way[1].maker != here:
                 under_way[1].waiting.append(waiting)
+                waiting.call = under_way
                 if hasattr(model, "make") and not under_way[1].maker:
                     client.asked.append(under_way)
                 return
@@ -211,7 +211,7 @@ class CallDesk:
             call.open, call.grammar = open_, view.grammar
             call.name, call.cached, call.kept = name, cached, view.cached
             call.waiting.append(waiting)
-            self._open[name] = (model, call)
+            waiting.call = self._open[name] = (model, call)
             call.site = (draw.key, draw.row, draw.sample, draw.indices[:-1]) if draw.indices else None
             call.awaiter = awaiter
             if hasattr(model, "make"):
@@ -340,12 +340,7 @@ class CallDesk:
         with self._lock:
             if self._open.pop(call.name, None) is None:
                 return  # dropped meanwhile
-            if model in self._stepped:
-                self._stepped[model] -= 1
-                if not self._stepped[model]:
-                    del self._stepped[model]
-            if model in self._shared:
-                self._shared[model].done(call)
+            self._leave(model, call)
             if answer.computed_tokens or not answer.error:
                 self._keep(model, call, answer)
         if not answer.error and call.cached:
@@ -353,6 +348,26 @@ class CallDesk:
                 self.cache.put(call.name, answer, _is_code(model))
             if self.cache is None or self.store.path is not None:
                 self.store.put("call", call.name, answer.record())
+        usage = self._done(model, call, answer)
+        if not call.waiting:  # nobody waits any more, and it was paid for
+            with self._lock:
+                self.usage += usage
+        for i, waiting in enumerate(call.waiting):
+            # whoever else asked for the same call gets it for nothing
+            used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage
+            self._settle(waiting, answer, used, call.ids, call.messages, call.number)
+
+    def _leave(self, model: Model, call: ModelCall) -> None:
+        """A call is no longer under way."""
+        if model in self._stepped:
+            self._stepped[model] -= 1
+            if not self._stepped[model]:
+                del self._stepped[model]
+        if model in self._shared:
+            self._shared[model].done(call)
+
+    def _done(self, model: Model, call: ModelCall, answer: Answer) -> Usage:
+        """Tell of the end of a call; what it cost."""
         self.bus.emit(
             "request.done",
             node=call.node,
@@ -364,7 +379,7 @@ class CallDesk:
             model=model.target.info.name,
             request=call.number,
         )
-        usage = Usage(
+        return Usage(
             1,
             0,
             answer.prompt_tokens,
@@ -374,10 +389,6 @@ class CallDesk:
             forced_tokens=answer.forced_tokens,
             cost=_cost(call, answer),
         )
-        for i, waiting in enumerate(call.waiting):
-            # whoever else asked for the same call gets it for nothing
-            used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage
-            self._settle(waiting, answer, used, call.ids, call.messages, call.number)
 
     def _keep(self, model: Model, call: ModelCall, answer: Answer) -> None:
         prompt: tuple[int, ...] | str = call.ids

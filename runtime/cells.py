@@ -124,7 +124,7 @@ class CellTable:
             self.fresh += 1
             self._keep(keys[index], outcome, heard)
 
-        outcomes = self.session.run_cells(self.program, list(todo.values()), self.entry, done)
+        outcomes = self.session.run_cells(self.program, list(todo.values()), self.entry, done, whole=True)
         for i, outcome in enumerate(outcomes):
             done(i, outcome)
 

@@ -28,16 +28,22 @@ from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.ops import compute
 from lampc.runtime.retrieval.desk import unfound
 from lampc.runtime.types import Cell, Outcome
+from lampc.runtime.votes import Ballot
 
 _NUMBERS = itertools.count(1)  # of cells, for events
 
 
 class Executor(LMCalls):
-    """Runs cells; `max_live` bounds how many are under way at a time, `host` calls tools and Python functions."""
+    """Runs cells; `max_live` bounds how many are under way at a time, `host` calls tools and Python functions.
 
-    def __init__(self, services: Services, max_live: int = 1024, host: HostCall = host_call) -> None:
+    `whole` runs leave nothing out, so that their traces hang on no schedule.
+    """
+
+    def __init__(
+        self, services: Services, max_live: int = 1024, host: HostCall = host_call, *, whole: bool = False
+    ) -> None:
         super().__init__(services)
-        self.max_live = max_live
+        self.max_live, self.whole = max_live, whole
         self.hosts = HostDesk(services.desk, host)
         self.ready: deque[tuple[Block, int]] = deque()
         self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
@@ -298,6 +304,9 @@ class Executor(LMCalls):
         if not items:
             self._resolve(block, i, [[]])
             return
+        if op.decides:
+            Ballot(self, block, i, op, items).open()
+            return
 
         def launch(n: int) -> None:
             def done(values: list[Any]) -> None:
@@ -309,11 +318,14 @@ class Executor(LMCalls):
                 elif ordered:
                     launch(n + 1)
 
-            env = {op.body.args[0]: items[n], op.body.args[1]: n}
-            self._enter(block.scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
+            self._item(block.scope, block, i, op, items, n, done)
 
         for n in range(1 if ordered else len(items)):
             launch(n)
+
+    def _item(self, scope: Scope, block: Block, i: int, op: Map, items: Sequence[Any], n: int, done: Done) -> None:
+        env = {op.body.args[0]: items[n], op.body.args[1]: n}
+        self._enter(scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
 
     def _iterate(self, block: Block, i: int, op: Loop, carried: list[Any], n: int) -> None:
         count = len(op.init)

@@ -16,8 +16,8 @@ from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.admission import Admission
-from lampc.runtime.blocks import Block, ContextValue, Scope, Services, Task
-from lampc.runtime.client import Deliver
+from lampc.runtime.blocks import Block, ContextValue, Scope, Services
+from lampc.runtime.client import Deliver, Waiting
 from lampc.runtime.compile import Executable
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
 from lampc.runtime.models import Answer
@@ -89,7 +89,7 @@ class LMCalls:
         model = context.model.asking(bound.layout, bound.signature)
         block.scope.pending += 1
         draw = self._draw(block, op.key)
-        self._call(model, context.ids, (), _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.task)
+        self._call(model, context.ids, (), _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope)
 
     def _call(
         self,
@@ -100,24 +100,50 @@ class LMCalls:
         draw: Draw,
         deliver: Deliver,
         node: str,
-        task: Task,
+        scope: Scope,
     ) -> None:
         """Ask for an answer, once the row may hold what that takes."""
-        desk, gate = self.services.desk, self._admissions.get(model.model)
+        desk, gate, task = self.services.desk, self._admissions.get(model.model), scope.task
         if gate is None:
             gate = self._admissions[model.model] = Admission(getattr(model.model, "kv_tokens", 0))
+        gated = bool(ids and gate.capacity)
+        waiting: Waiting | None = None
+
+        def leave(written: Sequence[int] = ()) -> None:
+            if gated:
+                gate.answered(task, node, ids, written)
 
         def ended(answer: Answer, usage: Usage) -> None:
-            gate.answered(task, node, ids, answer.ids)
+            leave(answer.ids)
+            if waiting is not None:
+                scope.calls.pop(waiting, None)
             deliver(answer, usage)
 
-        def go(deliver: Deliver) -> None:
-            desk.request(model, sampling, draw, deliver, ids=ids, messages=messages, node=node, cell=task.number)
+        def go() -> None:
+            nonlocal waiting
+            if scope.over:  # it ended while the call waited for room
+                leave()
+                return
+            waiting = desk.request(
+                model, sampling, draw, ended, ids=ids, messages=messages, node=node, cell=task.number
+            )
+            if scope.outer is not None:  # a whole task is never stopped
+                scope.calls[waiting] = leave
 
-        if ids and gate.capacity:
-            gate.ask(task, node, ids, lambda: go(ended))
+        if gated:
+            gate.ask(task, node, ids, go)
         else:
-            go(deliver)
+            go()
+
+    def _drop(self, scope: Scope) -> None:
+        """Stop the calls of a scope that is over, and of those in it."""
+        for waiting, leave in scope.calls.items():
+            scope.task.outcome.usage += self.services.desk.drop(waiting)
+            leave()
+        scope.calls.clear()
+        for inner in scope.inner:
+            inner.over = True
+            self._drop(inner)
 
     def _score(self, block: Block, i: int, op: Score, context: ContextValue) -> None:
         scores: list[float | None] = [None] * len(op.options)
@@ -147,7 +173,7 @@ class LMCalls:
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         block.scope.pending += 1
         draw = self._draw(block, op.key)
-        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.task)
+        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope)
 
     def _send(
         self,
@@ -157,13 +183,13 @@ class LMCalls:
         draw: Draw,
         deliver: Deliver,
         node: str,
-        task: Task,
+        scope: Scope,
     ) -> None:
         """Ask for the answer to a conversation."""
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))
-        self._call(model, ids, () if ids else tuple(turns), sampling, draw, deliver, node, task)
+        self._call(model, ids, () if ids else tuple(turns), sampling, draw, deliver, node, scope)
 
     def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
         """Book the answer to op `i`, and go on with it if it is still wanted."""
@@ -229,7 +255,7 @@ class LMCalls:
         b = following.bound
         model = model_of(b.model).asking(b.layout, b.signature)
         sampling = _sampling(block, asker.sampling)
-        self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.task)
+        self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.scope)
 
 
 def _sampling(block: Block, sampling: Sampling) -> Sampling:

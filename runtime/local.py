@@ -99,8 +99,9 @@ class LocalModel:
         for i in list(self._pieces):
             self._tell(i)
         for handle in ended:
-            if handle.id in self._pending:
-                out.append((self._pending.pop(handle.id)[1], answer_of(handle.completion)))
+            found = self._pending.pop(handle.id, None)
+            if found is not None:
+                out.append((found[1], answer_of(handle.completion)))
         return out
 
     def _tell(self, i: int) -> None:
@@ -130,6 +131,18 @@ class LocalModel:
             self.engine.abort(handle)
         self._pending, self._pieces = {}, {}
         self._backlog.clear()
+
+    def drop(self, call: ModelCall) -> Answer | None:
+        """Stop a call; what was written by then, or None if it had not begun."""
+        handle = next((h for h, c in self._pending.values() if c is call), None)
+        if handle is None:
+            if call in self._backlog:
+                self._backlog.remove(call)
+            return None
+        del self._pending[handle.id]
+        self._pieces.pop(handle.id, None)
+        self.engine.abort(handle)
+        return answer_of(handle.completion)
 
     @property
     def busy(self) -> bool:

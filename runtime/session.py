@@ -142,9 +142,12 @@ class Session:
         cells: Sequence[Cell],
         entry: str | None = None,
         on_done: Callable[[int, Outcome], None] | None = None,
+        *,
+        whole: bool = False,
     ) -> list[Outcome]:
         """Run all cells of a table (candidate x row) at once; outcomes stand in the order of the cells.
 
+        `whole` runs finish the samples of a vote that is decided too, so that all traces are whole.
         A failing row is an outcome with an error. What is finished when this is interrupted is in the store.
         """
         started = time.perf_counter()
@@ -159,6 +162,7 @@ class Session:
             lowered = {i: self.executable(module, name, a) for i, a in made.items()}
             with Client(self.desk) as client:
                 executor = self._executor(module, client, program)
+                executor.whole = whole
                 return executor.run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
         finally:
             self._seconds += time.perf_counter() - started

@@ -2,5 +2,6 @@
 
 from lampc.passes.schedule.liveness import Lifetime, LivenessPass, last_uses
 from lampc.passes.schedule.share_prefix import SharePrefix
+from lampc.passes.schedule.stop_votes import StopVotes
 
-__all__ = ["Lifetime", "LivenessPass", "SharePrefix", "last_uses"]
+__all__ = ["Lifetime", "LivenessPass", "SharePrefix", "StopVotes", "last_uses"]

@@ -56,3 +56,10 @@ def declared(text: str) -> str:
 
 
 declared.__lampc_blocking__ = True  # type: ignore[attr-defined]
+
+
+def brittle(number: int) -> str:
+    """Fails for 1."""
+    if number == 1:
+        raise ValueError("not that one")
+    return "odd" if number == 2 else "other"

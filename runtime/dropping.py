@@ -1,0 +1,40 @@
+"""Calls that nobody waits for any more."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lampc.runtime.types import Usage
+
+if TYPE_CHECKING:
+    from lampc.runtime.calls import CallDesk
+    from lampc.runtime.client import Waiting
+
+
+def drop(desk: CallDesk, waiting: Waiting) -> Usage:
+    """Wait no more for a call; what it cost, if nobody else waits either. A model that cannot stop a call finishes it,
+    and its answer is kept."""
+    with desk._lock:
+        if waiting.call is None or waiting not in waiting.call[1].waiting:
+            return Usage()
+        model, call = waiting.call
+        if call.name not in desk._open:
+            return Usage()
+        call.waiting.remove(waiting)
+        waiting.client.open -= 1
+        desk.bus.emit("node.end", node=waiting.node, call=waiting.number, request=call.number, error="dropped")
+        queued = desk._queue.get(model, [])
+        if call.waiting or not (call in queued or hasattr(model, "drop")):
+            return Usage()
+        del desk._open[call.name]
+        if call in queued:
+            queued.remove(call)
+            return Usage()
+        desk._leave(model, call)
+        answer = model.drop(call)  # type: ignore[attr-defined]
+        if answer is None:
+            return Usage()
+        used = desk._done(model, call, answer)
+        desk.usage += used
+        desk.by_node[waiting.node] = desk.by_node.get(waiting.node, Usage()) + used
+        return used
