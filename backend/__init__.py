@@ -114,4 +114,5 @@ def __getattr__(name: str) -> Any:
     home = _HOMES.get(name)
     if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{home}"), name)
+    found = globals()[name] = getattr(import_module(f"{__name__}.{home}"), name)  # functions import names often
+    return found
