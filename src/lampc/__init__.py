@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         experimental,
         predict,
         primitives,
+        propose,
         retrievers,
         signatures,
         streaming,
@@ -254,7 +255,7 @@ _HOMES |= {
     "test": ("lampc.frontend.python.data", "case"),
 }
 _MODULES = frozenset(["adapters", "clients", "datasets", "dsp", "evaluate", "experimental", "predict"])
-_MODULES |= frozenset(["primitives", "retrievers", "signatures", "streaming", "teleprompt", "utils"])
+_MODULES |= frozenset(["primitives", "propose", "retrievers", "signatures", "streaming", "teleprompt", "utils"])
 
 
 def __getattr__(name: str) -> Any:
@@ -409,6 +410,7 @@ __all__ = [
     "predict",
     "primitives",
     "program",
+    "propose",
     "pure",
     "resolve_interpreter_factory",
     "retriever",

@@ -106,6 +106,19 @@ def test_in_python_instructions_come_from_a_pool_and_runs_leave_files(tmp_path: 
     assert state(student) == state(program(lampc, 2))
 
 
+def test_a_proposer_may_be_an_object() -> None:
+    judged = Judged()
+    lampc.configure(lm=task_model(lampc))
+    student = program(lampc, 1)
+    student.say.signature = student.say.signature.with_instructions("Say it. Follow variant 2. Be glad.")
+    made: Any = lampc.COPRO(
+        metric=judged.metric(), breadth=4, depth=2, proposer=lampc.propose.Edits(("drop",))
+    ).compile(student, trainset=rows(lampc, 12))
+    tried = {c["instruction"] for c in made.candidate_programs}
+    assert {"Follow variant 2. Be glad.", "Say it. Be glad.", "Say it. Follow variant 2."} < tried
+    assert made.say.demos == []
+
+
 def test_dspys_rules_for_arguments() -> None:
     with pytest.raises(ValueError, match="give prompt_model and task_model"):
         lampc.MIPROv2(metric=lambda e, p: 1.0)
