@@ -20,7 +20,7 @@ from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.prog import DefRetriever, DefTool, Py
 from lampc.ir.unit import Unit
 from lampc.runtime.budget import UNLIMITED, Budget, BudgetSpent, Spending
-from lampc.runtime.host_sources import host_identity
+from lampc.runtime.host_sources import entry_identity, host_identity
 from lampc.runtime.hosts import HostError, resolve
 from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
 
@@ -164,7 +164,7 @@ def _surroundings(module: Module, program: Unit | Module, session: Session) -> s
         parts += [f"{name} {session.retrieval.named(name).identity}" for name in sorted(session.retrieval.stores)]
     if isinstance(program, Unit) and program.dynamic is not None:
         files.append(Path(program.path))
-        parts += [host_identity(program.host_entry)] if program.host_entry is not None else []
+        parts += [entry_identity(program.host_entry)] if program.host_entry is not None else []
     for target in sorted({op.ref.target for op in module.walk() if isinstance(op, Py | DefTool)}):
         with contextlib.suppress(HostError):  # likewise
             parts.append(host_identity(resolve(target, base)))

@@ -375,7 +375,7 @@ def _identity(metric: RowMetric) -> str:
 def _pool_text(strategy: Strategy, problem: Problem) -> Any:
     """Texts that a step reads from files: the file's name alone does not identify a run."""
     read = getattr(strategy, "texts", None)
-    return read(problem) if read is not None else None
+    return read(problem) if callable(read) else None
 
 
 def _label(job: Job) -> str:

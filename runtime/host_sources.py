@@ -14,6 +14,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from lampc.frontend.python.module import Module
+from lampc.frontend.python.program import Program
+from lampc.frontend.python.tools.tool import Tool
 from lampc.ir.hostref import host_ref
 
 _INSTALLED = tuple(
@@ -37,6 +40,58 @@ def host_identity(function: Callable[..., Any]) -> str:
     for path in project_files(inspect.unwrap(function).__module__):
         total.update(_bytes(path, path.stat().st_mtime_ns))
     return total.hexdigest()
+
+
+def entry_identity(entry: Callable[..., Any]) -> str:
+    """Identity of a program that runs as plain Python: of its code, and of what its modules hold beside predictors.
+
+    The same in another process, unless a module holds an object that says nothing of itself.
+    """
+    program = getattr(entry, "__lampc_program__", None)
+    if isinstance(program, Program):
+        return host_identity(program.function)
+    if not isinstance(program, Module):
+        return host_identity(entry)
+    total = hashlib.blake2b(digest_size=16)
+    for name, module in program.named_sub_modules():
+        total.update(f"{name} {type(module).__module__}.{type(module).__qualname__}\n".encode())
+        if not type(module).__module__.startswith("lampc."):
+            for method in ("forward", "aforward", "__call__"):
+                function = getattr(type(module), method)
+                total.update(host_identity(function).encode() if not _ours(function) else b"-")
+        for key, value in sorted(vars(module).items()):
+            if key not in _LEARNT:
+                total.update(f"{key} {_held(value)}\n".encode())
+    return total.hexdigest()
+
+
+_LEARNT = ("signature", "demos", "lm", "traces", "train", "callbacks", "history", "_calls", "loc", "serial", "symbol")
+"""Attributes of modules that are parameters, known from the graph, or no part of what a program does."""
+
+
+def _ours(function: Callable[..., Any]) -> bool:
+    return str(getattr(function, "__module__", "")).startswith("lampc.")
+
+
+def _held(value: Any) -> str:
+    """What a value is equal by, as a text; a module's own are looked at in its turn."""
+    if isinstance(value, Module):
+        return "module"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_held, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{k!r}: {_held(v)}' for k, v in value.items())}}}"
+    if value is None or isinstance(value, bool | int | float | str | bytes):
+        return repr(value)
+    if isinstance(value, type):
+        return f"{value.__module__}.{value.__qualname__}"
+    function = getattr(value, "__func__", value)
+    if hasattr(function, "__code__"):
+        return host_identity(function)
+    if isinstance(value, Tool):
+        return f"{value.name} {host_identity(value.func)}"
+    said = getattr(value, "identity", None)
+    return said if isinstance(said, str) and said else f"{type(value).__qualname__} {id(value):x}"
 
 
 @functools.lru_cache(_MOST)

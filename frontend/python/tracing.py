@@ -187,13 +187,14 @@ def _mentioned(code: CodeType) -> list[str]:
 
 def host_entry(program: Any) -> Callable[..., dict[str, Any]]:
     """Run one row as plain Python: inputs by name, outputs by name. Errors of what it gives stand where
-    `__lampc_place__` says."""
+    `__lampc_place__` says; `__lampc_program__` is what it runs."""
 
     def run(**inputs: Any) -> dict[str, Any]:
         return outputs(program(**inputs))
 
     code = getattr(_parts(program)[0], "__code__", None)
     run.__lampc_place__ = f"{code.co_filename}:{code.co_firstlineno}" if code else ""  # type: ignore[attr-defined]
+    run.__lampc_program__ = program  # type: ignore[attr-defined]
     return run
 
 
