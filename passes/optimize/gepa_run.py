@@ -76,7 +76,7 @@ class Evolution(Staged):
         self._batches = EpochBatches(len(problem.train), options.reflection_minibatch_size, self._rng)
         self._merges = Merges(options.max_merge_invocations, options.merge_val_overlap_floor)
         self._writer = options.writer()
-        self._reflections = 0
+        self._reflections, self._idle = 0, 0
         self._places: list[int] = []  # of the pool's members in the history
 
     # -- the algorithm ------------------------------------------------------------------------------
@@ -85,7 +85,7 @@ class Evolution(Staged):
         seed = {n: self.problem.instruction(self.problem.start, p) for n, p in self.components.items()}
         (scored,) = yield from self._score([seed], self.split, self.rows)
         self._accept(seed, (), scored, "the program as found")
-        while self.calls < self.budget:
+        while self.calls < self.budget and not self._exhausted:
             self.iteration += 1
             self.log.append({})
             if self.options.use_merge and self._merges.due > 0 and self._merges.fresh:
@@ -192,8 +192,14 @@ class Evolution(Staged):
             reflections.append(Reflection(member.texts, task.components, records, self._reflections))
             self._reflections += len(records)
         written = yield from self._writer.write(self.problem, reflections)
+        self._idle = 0 if any(written) else self._idle + len(tasks)
         for task, texts in zip(tasks, written, strict=True):
             task.texts = {**self.pool.members[task.parent].texts, **texts} if texts else {}
+
+    @property
+    def _exhausted(self) -> bool:
+        """Whether a writer that may run out of texts had none for about every component of every candidate in turn."""
+        return self._writer.finite and self._idle >= 2 * len(self.components) * len(self.pool.members)
 
     def _try(self, tasks: Sequence[Task]) -> Stages[None]:
         jobs = [self._scoring(t.texts, self.problem.train_split, t.rows) for t in tasks]
@@ -262,7 +268,8 @@ class Evolution(Staged):
         self.history.append(made)
 
     def demand(self) -> Demand:
-        """The iteration that reaches the budget may go beyond it, by no more than the dearest iteration costs."""
+        """The iteration that reaches the budget may go beyond it, by no more than the dearest iteration costs. Writers
+        that may run out of texts may end it at any time."""
         if self.done:
             return Demand()
         rows, batch = len(self.rows), self.options.reflection_minibatch_size
@@ -275,7 +282,7 @@ class Evolution(Staged):
         most = max(0, self.budget - 1 + dearest - self.calls - first) if left or going else 0
         each = len(self.components) if self.options.component_selector != "round_robin" else 1
         asked = (math.ceil(left / batch) + going) * tasks * self._writer.calls(self.problem, each)
-        return Demand(first + left, first + most, asked)
+        return Demand(first if self._writer.finite else first + left, first + most, asked)
 
 
 def _run_result(result: object) -> RunResult:

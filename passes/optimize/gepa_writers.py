@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeAlias
 from lampc.ir import thaw
 from lampc.ir.prog import DefPredictor
 from lampc.passes.optimize.gepa_records import Record, Reflection
+from lampc.passes.optimize.proposers.asking import Asking
 from lampc.passes.optimize.proposers.choose import chosen
 from lampc.passes.optimize.proposers.protocol import Proposer, Wish
 from lampc.passes.optimize.proposers.reflect import Reflect
@@ -24,7 +25,10 @@ Texts: TypeAlias = dict[str, str]
 
 
 class Writer(Protocol):
-    """Writes what is asked for together. One entry per reflection, in order."""
+    """Writes what is asked for together. One entry per reflection, in order. What is `finite` may run out of texts."""
+
+    @property
+    def finite(self) -> bool: ...
 
     def write(self, problem: Problem, reflections: Sequence[Reflection]) -> Stages[list[Texts]]: ...
 
@@ -72,6 +76,11 @@ class ByProposer:
 
     def calls(self, problem: Problem, components: int) -> int:
         return self.proposer.calls(problem, components)
+
+    @property
+    def finite(self) -> bool:
+        """A proposer that asks no model has the texts that it has."""
+        return not isinstance(self.proposer, Asking)
 
 
 def writer(proposer: Any, pool: Any, base: Path, written: Reflect, seed: int) -> Writer:
@@ -127,6 +136,10 @@ class ByFunction:
 
     def calls(self, problem: Problem, components: int) -> int:
         return 0
+
+    @property
+    def finite(self) -> bool:
+        return False
 
 
 def _as_shown(record: Record) -> dict[str, Any]:

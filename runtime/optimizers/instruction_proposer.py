@@ -73,8 +73,8 @@ def _skill(source: str | Path) -> str:
 
 
 def _is_path(text: str) -> bool:
-    if "\n" in text.strip():
-        return False
     stripped = text.strip()
+    if "\n" in stripped or not stripped:
+        return False
     looks = " " not in stripped and ("/" in stripped or stripped.lower().endswith(_ENDINGS))
     return looks or stripped.startswith(("./", "../", "~/", "/")) or (len(stripped) < 200 and Path(stripped).exists())

@@ -91,6 +91,7 @@ def test_no_model_has_to_write(proposer: str) -> None:
 def test_texts_of_a_pool_are_tried_once_each() -> None:
     optimizer = GEPA(max_metric_calls=200, pool=("One.", "Two.", "Three."), use_merge=False).begin(problem(8, 4))
     drive(optimizer, lambda job: RunResult(0.5, trace_of(job.row)) if isinstance(job, RunJob) else answer(job))
+    assert optimizer.calls < 200  # nothing is left to try
     tried = [c.assignment for c in optimizer.history[1:]]
     assert len(tried) == len(set(tried)) == 6  # three for each of two predictors
 
@@ -231,7 +232,7 @@ def test_budgets_are_those_of_dspy() -> None:
     [
         {}, {"parents": 3}, {"parents": 2, "mutations": 2, "keep": 1}, {"component_selector": "all"},
         {"skip_perfect_score": False}, {"failure_score": -1.0}, {"max_metric_calls": 3},
-        {"proposer": Reflect(max_chars=80)},
+        {"proposer": Reflect(max_chars=80)}, {"pool": ("One.", "Two.")}, {"proposer": "edits"},
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("good", [0.0, 0.5, 1.0])
