@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Assignment, digest, freeze
+from lampc.ir import Assignment, CompileError, digest, freeze
 from lampc.ir.adapters import bind_predictors
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
@@ -34,6 +34,7 @@ from lampc.passes.optimize import (
 from lampc.passes.optimize.protocol import Trades
 from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spending
 from lampc.runtime.journal import (
+    FOUND_FILE,
     STOPPED,
     UNFINISHED,
     Journal,
@@ -44,6 +45,7 @@ from lampc.runtime.journal import (
 from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored
 from lampc.runtime.perform import Performer, Program
+from lampc.runtime.saved import save
 from lampc.runtime.trials import Trial, trial_cut, trials_of
 from lampc.runtime.types import Row, Usage
 
@@ -97,13 +99,13 @@ def optimize(
 ) -> OptimizeResult:
     """Run `steps` one after another, starting from `start`; the best candidate on `select` is the result.
 
-    What is finished is in `session.store` at once: the same call made again goes on where a killed process was,
-    and gives the same result. `record` is where a readable `run.json` is kept. With `strict` a metric that
-    raises ends the run. With `whole`, predictors that the program does not reach get parameters too. `teacher` is
-    what jobs run that ask for one, `embedders` what gives vectors, by name. With `as_asked` nothing is scored but what
-    the steps ask for, and what the last of them gives is the result. A row that fails is a scored failure; `max_errors`
-    of them end the run (0: never). Raises OptimizeError, MetricError if `strict`, Interrupted, and the session's
-    errors.
+    What is finished is in `session.store` at once: the same call made again goes on where a killed process was, and
+    gives the same result. `record` is where a readable `run.json` is kept, the program as found beside it. With
+    `strict` a metric that raises ends the run. With `whole`, predictors that the program does not reach get
+    parameters too. `teacher` is what jobs run that ask for one, `embedders` what gives vectors, by name. With
+    `as_asked` nothing is scored but what the steps ask for, and what the last of them gives is the result. A row
+    that fails is a scored failure; `max_errors` of them end the run (0: never). Raises OptimizeError, MetricError
+    if `strict`, Interrupted, and the session's errors.
     """
     problem = problem_of(unit, train, select, program, start, whole, teacher)
     student = Program(unit, session, metric, problem.entry)
@@ -119,6 +121,9 @@ def optimize(
         run.replay(strategy)
         return restored(known, run.table)
     journal.note(UNFINISHED)
+    if record is not None:
+        with contextlib.suppress(CompileError):  # what cannot be saved (a closure) is not kept
+            save(record.with_name(FOUND_FILE), unit, problem.start)
     try:
         run.go(strategy, journal)
     except KeyboardInterrupt:

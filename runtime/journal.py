@@ -20,6 +20,8 @@ from lampc.passes.optimize import Candidate
 from lampc.runtime.store import Store
 from lampc.runtime.types import Usage
 
+FOUND_FILE = "found.lampc"
+"""The program as it was found, with the parameters that the run started from: beside `run.json`."""
 UNFINISHED, STOPPED, FINISHED = "unfinished", "stopped", "finished"
 
 

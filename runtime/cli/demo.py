@@ -82,7 +82,7 @@ def demo(
             kept.account(session.usage, session.usage_by_node, bound=session.bound())
             keep_prefixes(out, session.desk)
         _show(loaded, task, run)
-        _files(loaded, task, run, out)
+        _files(loaded, run, out)
         _ask(loaded, task, run, session)
 
 
@@ -162,7 +162,7 @@ def _together(run: DemoRun) -> list[list[str]]:
     ]
 
 
-def _files(loaded: Loaded, task: Task, run: DemoRun, out: Path) -> None:
+def _files(loaded: Loaded, run: DemoRun, out: Path) -> None:
     from dataclasses import asdict
 
     from lampc.runtime.cli.report import PAGE
@@ -171,14 +171,11 @@ def _files(loaded: Loaded, task: Task, run: DemoRun, out: Path) -> None:
     from lampc.runtime.prefix_record import PREFIXES_FILE, read_prefixes
     from lampc.runtime.reports import read_report
     from lampc.runtime.reports.page import write_html as write_report
-    from lampc.runtime.reports.read import FOUND_FILE
-    from lampc.runtime.saved import save
 
     assert run.shared is not None
     counts = {name: {k: v for k, v in asdict(u).items() if v} for name, u in run.shared.nodes.items()}
     made = picture(loaded.module, assignment=run.result.assignment, counts=counts)
     (out / "graph.html").write_text(draw(made, "html"), encoding="utf-8")
-    save(out / FOUND_FILE, loaded.unit, task.start)
     (out / PAGE).write_text(write_report(read_report(out)), encoding="utf-8")
     if (out / PREFIXES_FILE).is_file():
         (out / "prefixes.html").write_text(write_html(out.name, *read_prefixes(out)), encoding="utf-8")

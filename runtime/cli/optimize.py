@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import sys
 from pathlib import Path
@@ -10,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lampc.ir import CompileError
 from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options, price_option
 from lampc.runtime.cli.report import PAGE
 
@@ -163,7 +161,7 @@ def _report(folder: Path, page: Path) -> None:
 
 def forget(folder: Path) -> None:
     """Remove what earlier runs left in a run's folder, and nothing else. Raises StoreError if one is at work there."""
-    from lampc.runtime.reports.read import FOUND_FILE
+    from lampc.runtime.journal import FOUND_FILE
     from lampc.runtime.store import lock_of
 
     if not folder.is_dir():
@@ -184,7 +182,6 @@ def _optimize(
     from lampc.runtime.progress import Progress
     from lampc.runtime.records import Recording
     from lampc.runtime.reports.changes import compare
-    from lampc.runtime.reports.read import FOUND_FILE
     from lampc.runtime.reports.told import changes_text
     from lampc.runtime.saved import save
     from lampc.runtime.session import Session
@@ -196,8 +193,6 @@ def _optimize(
     ):
         if store.recovered:
             typer.echo(f"{store.path}: {store.recovered} damaged records were left out", err=True)
-        with contextlib.suppress(CompileError):  # a closure cannot be saved: the report then shows no changes
-            save(folder / FOUND_FILE, loaded.unit, task.start)
         known = store.count("job")
         if known:
             typer.echo(f"{folder}: going on from {known} finished runs", err=True)

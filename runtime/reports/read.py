@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment, CompileError
-from lampc.runtime.journal import read_assignment
+from lampc.runtime.journal import FOUND_FILE, read_assignment
 from lampc.runtime.records import RECORD_FILE, RecordError, RunRecord, read_record
 from lampc.runtime.reports.changes import Changes, compare
 from lampc.runtime.reports.data import Cost, Report, front
@@ -17,8 +17,6 @@ from lampc.runtime.reports.trials import trials_of_run
 from lampc.runtime.saved import load_saved
 
 RUN_FILE = "run.json"
-FOUND_FILE = "found.lampc"
-"""The program as it was found, with the parameters that the run started from."""
 
 
 class ReportError(Exception):

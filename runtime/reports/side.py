@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment, Module
-from lampc.runtime.journal import read_assignment
+from lampc.runtime.journal import FOUND_FILE, read_assignment
 from lampc.runtime.report import Interval
 from lampc.runtime.reports.intervals import paired_gain
-from lampc.runtime.reports.read import FOUND_FILE, RUN_FILE, ReportError, read_report, read_run
+from lampc.runtime.reports.read import RUN_FILE, ReportError, read_report, read_run
 from lampc.runtime.saved import load_saved
 
 

@@ -65,7 +65,7 @@ def trials_of_run(run: Record) -> list[Trial]:
             _score(trial, r, found)
         trial.parents = _parents(about, history, known)
         out.append(trial)
-    _roles(out, history, run.get("assignment"), known)
+    _roles(out, run, known)
     return out
 
 
@@ -104,21 +104,16 @@ def _parents(about: Record, history: Sequence[Record], known: Mapping[str, _Know
     return tuple(dict.fromkeys(p for p in places if p is not None))
 
 
-def _roles(
-    trials: Sequence[Trial],
-    history: Sequence[Record],
-    result: str | None,
-    known: Mapping[str, _Known],
-) -> None:
-    """Mark the start, and the first trial on all rows of the candidate that was chosen."""
-    start = next((t for t in trials if t.step == "start"), None)
-    if start is not None:
-        start.role, start.note = "start", "the program as found"
-    chosen = next((c.get("candidate") for c in history if c["assignment"] == result), None)
-    place = known[chosen].first if chosen is not None and chosen in known else None
-    best = next((t for t in trials if t.number == place), None)
-    if best is not None and not best.role:
-        best.role = "result"
+def _roles(trials: Sequence[Trial], run: Record, known: Mapping[str, _Known]) -> None:
+    """Mark the first trials on all rows of the program as found, and of the candidate that was chosen."""
+    history: Sequence[Record] = run.get("history", ())
+    chosen = next((c.get("candidate") for c in history if c["assignment"] == run.get("assignment")), None)
+    for role, candidate in (("start", run.get("candidate")), ("result", chosen)):
+        place = known[candidate].first if candidate is not None and candidate in known else None
+        found = next((t for t in trials if t.number == place), None)
+        if found is not None and not found.role:
+            found.role = role
+            found.note = "the program as found" if role == "start" else found.note
 
 
 def _tried(history: Sequence[Record], result: str | None) -> list[Trial]:

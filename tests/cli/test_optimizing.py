@@ -192,6 +192,28 @@ def test_a_budget_of_the_command_line_stops_and_the_report_says_so(
     assert json.loads((folder / "run" / "optimization.json").read_text(encoding="utf-8"))["state"] == "finished"
 
 
+def test_a_run_of_a_dspy_optimizer_has_a_report_too(lampc: Lampc, folder: Path) -> None:
+    """`log_dir` is a run's folder, whatever language the program is in."""
+    import lampc as dspy
+    from lampc.passes.optimize.random_search import RandomSearch
+    from lampc.runtime.optimizers.base import improve
+    from lampc.utils.dummies import DummyLM
+
+    def right(gold: Any, pred: Any, trace: Any = None) -> bool:
+        return bool(gold.tone == pred.tone)
+
+    rows = [dspy.Example(text=str(i), tone="good" if i % 2 else "bad").with_inputs("text") for i in range(8)]
+    search = RandomSearch(max_bootstrapped_demos=1, max_labeled_demos=1, num_candidate_programs=2)
+    with dspy.context(lm=DummyLM([{"tone": "good"}] * 400)):
+        improve(dspy.Predict("text -> tone"), search, trainset=rows, valset=rows, metric=right, log_dir="log")
+    told = lampc("report", "log", "--json", "log.json")
+    assert told.code == 0, told.err
+    data = json.loads((folder / "log.json").read_text(encoding="utf-8"))
+    assert data["trials"][0]["states"] == "c" * 8
+    assert data["changes"] is not None
+    assert (folder / "log" / "report.html").is_file()
+
+
 def test_money_is_counted_by_the_price_that_is_said(lampc: Lampc, folder: Path, server: Loopback) -> None:
     args = ["optimize", "classify.lmp", "--model", server.url, "--optimizer", "labeled", "--resume", "run"]
     refused = lampc(*args, "--budget", "money=1")

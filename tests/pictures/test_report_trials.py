@@ -20,6 +20,7 @@ def tried(candidate: str, note: str, parents: tuple[int, ...] = (), step: str = 
 
 
 RUN: dict[str, Any] = {
+    "candidate": "s",
     "assignment": "#b",
     "history": [tried("s", "as found", step="start"), tried("a", "first"), tried("b", "second", (0,))],
     "trials": [
