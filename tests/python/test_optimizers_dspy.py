@@ -11,6 +11,7 @@ import pytest
 
 import lampc
 from lampc.passes.optimize import OptimizeError
+from lampc.passes.optimize import optimizer as registered
 from tests.python.scripted import asked, chance, configured, demos, outputs, scripted
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
@@ -201,18 +202,47 @@ def test_random_search_with_a_teacher_is_that_of_dspy() -> None:
     assert found[0] == found[1]
 
 
-def test_all_bootstraps_and_scores_are_two_tables() -> None:
-    batches: list[int] = []
-    lm = scripted(lampc, partial(reply, level=1.0))
+PLANS: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+    ("BootstrapFewShot", {"metric": right}, {}),
+    ("BootstrapRS", {"metric": right, "num_candidate_programs": 4}, {}),
+    ("BootstrapRS", {"metric": right, "num_candidate_programs": 4, "max_labeled_demos": 0, "max_rounds": 2}, {}),
+    ("BootstrapRS", {"metric": right, "num_candidate_programs": 4, "stop_at_score": 50.0}, {}),
+    ("BootstrapRS", {"metric": right}, {"restrict": [-3, -2]}),
+    ("BootstrapFewShotWithOptuna", {"metric": right, "num_candidate_programs": 13}, {"max_demos": 3}),
+    ("InferRules", {"metric": right, "num_candidates": 3}, {}),
+]
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0])
+@pytest.mark.parametrize(("name", "options", "more"), PLANS)
+def test_what_a_dry_run_foresees_comes_true(
+    name: str, options: dict[str, Any], more: dict[str, Any], level: float
+) -> None:
+    drawn: list[str] = []
+
+    def script(messages: list[dict[str, str]], given: dict[str, Any]) -> dict[str, str]:
+        if "natural_language_rules" in outputs(messages):
+            return ruled(messages, given, drawn)
+        return reply(messages, given, level)
+
+    lm = scripted(lampc, script)
     with configured(lampc, lm):
-        optimizer = lampc.BootstrapRS(right, num_candidate_programs=8)
-        plan = optimizer.dry_run(one(lampc), trainset=rows(lampc))
+        optimizer = getattr(lampc, name)(**options)
+        plan = optimizer.dry_run(one(lampc), trainset=rows(lampc), **more)
         assert lm.calls == []
-        optimizer.compile(one(lampc), trainset=rows(lampc))
-        batches.append(len(lm.calls))
-    assert plan.runs.least <= batches[0] <= (plan.runs.most or 0)
-    name, options = optimizer.step()
-    assert (name, options["num_candidate_programs"]) == ("random_search", 8)
+        optimizer.compile(one(lampc), trainset=rows(lampc), **more)
+    runs = len(lm.calls) - len(drawn)  # each makes one call
+    assert plan.runs.least <= runs <= (plan.runs.most or 0)
+    assert len(drawn) == plan.proposals.least == plan.proposals.most
+    if more.get("restrict"):
+        assert plan.runs.least == plan.runs.most == runs
+
+
+def test_faces_are_steps_of_source_files() -> None:
+    for name, options, _ in PLANS:
+        made = getattr(lampc, name)(**options).step()
+        strategy = registered(made[0], {k: v for k, v in made[1].items() if k != "teacher_model"})
+        assert strategy.name == made[0]
 
 
 # -- a demo per predictor ------------------------------------------------------------------------------------
