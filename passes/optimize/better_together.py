@@ -7,16 +7,20 @@ that scores lower: what one optimizer loses another may more than regain. Algori
 
 from __future__ import annotations
 
+import logging
 import random
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 from lampc.ir import Assignment
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, FeedbackJob, Job, Result, RunJob
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Optimizer, Problem, Strategy
 from lampc.passes.optimize.racing import begin
+
+logger = logging.getLogger(__name__)
 
 ARROW = "->"
 DEFAULTS = {"p": "random_search", "w": "finetune"}
@@ -31,7 +35,8 @@ class BetterTogether:
     Names are keys of `optimizers`, or else what source files call optimizers (`p` is `random_search`, `w` `finetune`);
     `options` are those of the latter, by name. Without select rows the first `valset_ratio` of the training rows are
     held out to compare stations; without any of these the last station is the result. `seed` shuffles the training rows
-    before each step unless `shuffle` is off. A step that fails ends the sequence; the best so far stands.
+    before each step unless `shuffle` is off. A step that fails ends the sequence; the best so far stands. `base` is
+    where relative paths of the steps start.
     """
 
     name: ClassVar[str] = "better_together"
@@ -41,6 +46,7 @@ class BetterTogether:
     valset_ratio: float = 0.1
     shuffle: bool = True
     seed: int = 0
+    base: Path = field(default=Path("."), repr=False)
 
     def begin(self, problem: Problem) -> Together:
         if not 0 <= self.valset_ratio < 1:
@@ -60,9 +66,14 @@ class BetterTogether:
         wrong = [n for n in dict(self.options) if n not in names]
         if wrong:
             raise OptimizeError(f"{self.name}: options for `{wrong[0]}`, which is no step of `{self.strategy}`")
+        options = dict(self.options)
         return [
-            (n, given[n] if n in given else optimizer(DEFAULTS.get(n, n), dict(self.options).get(n, {}))) for n in names
+            (n, given[n] if n in given else optimizer(DEFAULTS.get(n, n), options.get(n, {}), self.base)) for n in names
         ]
+
+    def texts(self, problem: Problem) -> list[Any]:
+        """What the steps read from files."""
+        return [s.texts(problem) for _, s in self.steps() if hasattr(s, "texts")]
 
 
 class Together:
@@ -81,6 +92,8 @@ class Together:
         self._due: deque[Job] = deque()
         self._scoring, self._asked = bool(self._seen.select_size), False
         self._past: list[Candidate] = []
+        for _, strategy in steps:
+            begin(strategy, self._view())  # what is set up wrongly is an error now, not the end of a sequence
         if not self._scoring:
             self._next()
 
@@ -123,7 +136,7 @@ class Together:
                 if not self._current.done:
                     self._current.tell(own, result)
             except OptimizeError as e:
-                self.failed, self._current = str(e), None
+                self._fail(e)
                 return
             if self._current.done and not self._due:
                 self._arrive(self._current)
@@ -151,12 +164,19 @@ class Together:
             try:
                 step = begin(strategy, self._view())
             except OptimizeError as e:
-                self.failed = str(e)
+                self._fail(e)
                 return
             self._current = step
             if not step.done:
                 return
             self._arrive(step)
+
+    def _fail(self, error: OptimizeError) -> None:
+        self.failed, self._current = str(error), None
+        name, _ = self._steps[self._at - 1]
+        logger.warning(
+            "step %d of %d (`%s`) failed, the best so far stands: %s", self._at, len(self._steps), name, error
+        )
 
     def _arrive(self, step: Optimizer) -> None:
         self._past += step.history

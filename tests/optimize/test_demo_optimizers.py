@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
@@ -255,18 +256,21 @@ def test_inner_searches_score_on_the_rows_held_out() -> None:
 
 @dataclass(frozen=True)
 class Breaks:
+    """Cannot begin, at once or where it starts from another program."""
+
     name: ClassVar[str] = "breaks"
     at_once: bool = False
 
     def begin(self, problem: Problem) -> Any:
-        if self.at_once:
+        if self.at_once or problem.start != Assignment():
             raise OptimizeError("it cannot begin")
         return BootstrapFewShot(max_errors=2).begin(problem)
 
 
-@pytest.mark.parametrize("at_once", [False, True])
-def test_a_step_that_fails_ends_the_sequence_with_the_best_so_far(at_once: bool) -> None:
-    steps = {"p": InstructionSearch(pool=["A"], predictors=("second",)), "q": Breaks(at_once)}
+@pytest.mark.parametrize("when", ["as it begins", "as it runs"])
+def test_a_step_that_fails_ends_the_sequence_with_the_best_so_far(when: str, caplog: Any) -> None:
+    breaks = Breaks() if when == "as it begins" else BootstrapFewShot(max_errors=2)
+    steps = {"p": InstructionSearch(pool=["A"], predictors=("second",)), "q": breaks}
     found = BetterTogether("p -> q -> p", steps).begin(problem())
 
     def answer(job: Job) -> Result:
@@ -276,8 +280,24 @@ def test_a_step_that_fails_ends_the_sequence_with_the_best_so_far(at_once: bool)
 
     drive(found, answer)
     assert [c.note for c in found.stations] == ["as it began", "p"]
-    assert found.failed.startswith("it cannot begin" if at_once else "bootstrap: 2 runs failed")
+    assert found.failed.startswith("it cannot begin" if when == "as it begins" else "bootstrap: 2 runs failed")
+    assert f"step 2 of 3 (`q`) failed, the best so far stands: {found.failed}" in caplog.text
     assert found.best.get("second.instruction") == "A"
+
+
+def test_what_is_set_up_wrongly_is_an_error_before_anything_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(OptimizeError, match="it cannot begin"):
+        BetterTogether("p -> q", {"p": LabeledFewShot(), "q": Breaks(at_once=True)}).begin(problem())
+    given = {"strategy": "instructions", "options": {"instructions": {"pool": "pool.txt"}}}
+    with pytest.raises(OptimizeError, match="cannot be read"):
+        optimizer("better_together", given, tmp_path).begin(problem())
+    (tmp_path / "pool.txt").write_text("A\nB\n")
+    made = optimizer("better_together", given, tmp_path)
+    found = made.begin(problem())
+    drive(found, answers(lambda a: 0.7 if a.get("second.instruction") == "B" else 0.5))
+    assert found.best.get("second.instruction") == "B"
+    (texts,) = made.texts(problem())  # type: ignore[attr-defined]
+    assert texts["second"] == ["A", "B"]  # a run is another one once the file says something else
 
 
 def test_sequences_in_source_files_name_the_optimizers() -> None:
