@@ -19,15 +19,17 @@ from lampc.passes.optimize.racing import OFF
 
 @dataclass(frozen=True)
 class COPRO:
-    """Options as in DSPy. `proposer` is `attempts` (`prompt_model` writes), `pool`, `templates` or `edits`, or an
-    object; `pool` holds the texts or templates. A proposal that cannot be had is left out. Under `racing` (`halving` or
-    `bernstein`) candidates of a sweep that fall behind on the first rows are not run on the others."""
+    """Options as in DSPy. `proposer` is `attempts` (`prompt_model` writes, `max_proposal_tokens` at most), `pool`,
+    `templates` or `edits`, or an object; `pool` holds the texts or templates. A proposal that cannot be had is left
+    out. Under `racing` (`halving` or `bernstein`) candidates of a sweep that fall behind on the first rows are not run
+    on the others."""
 
     name: ClassVar[str] = "copro"
     breadth: int = 10
     depth: int = 3
     init_temperature: float = 1.4
     prompt_model: str = ""
+    max_proposal_tokens: int = 1024
     proposer: Any = ""
     pool: Any = ()
     seed: int = 0
@@ -50,7 +52,9 @@ class COPRO:
         return self._proposer().files(problem)
 
     def _proposer(self) -> Proposer:
-        written = Attempts(prompt_model=self.prompt_model, temperature=self.init_temperature)
+        written = Attempts(
+            prompt_model=self.prompt_model, temperature=self.init_temperature, max_tokens=self.max_proposal_tokens
+        )
         return chosen(self.name, self.proposer, self.pool, self.base, written, self.seed)
 
 

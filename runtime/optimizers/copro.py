@@ -9,9 +9,11 @@ from typing import Any
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.ir import thaw
 from lampc.ir.modelnames import model_name
+from lampc.ir.settings import settings
 from lampc.passes.optimize.protocol import Candidate
 from lampc.runtime.configure import as_lm
 from lampc.runtime.optimizers.base import Found, Teleprompter, examples_of, improve, module_of
+from lampc.runtime.optimizers.mipro import proposal_tokens
 
 _STATS = ("depth", "max", "average", "min", "std")
 
@@ -59,6 +61,7 @@ class COPRO(Teleprompter):
             depth=self.depth,
             init_temperature=self.init_temperature,
             prompt_model=model_name(self.prompt_model) if self.prompt_model is not None else "",
+            max_proposal_tokens=proposal_tokens(self.prompt_model or settings.get("lm")),
             proposer=self.proposer,
             pool=self.pool,
         )

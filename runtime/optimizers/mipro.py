@@ -126,6 +126,7 @@ class MIPROv2(Teleprompter):
             fewshot_aware_proposer=fewshot_aware_proposer,
             init_temperature=self.init_temperature,
             prompt_model="" if self.prompt_model is self.task_model else model_name(self.prompt_model),
+            max_proposal_tokens=proposal_tokens(self.prompt_model),
             proposer=self.proposer,
             pool=self.pool,
             q=self.q,
@@ -146,6 +147,11 @@ class MIPROv2(Teleprompter):
         if self.track_stats:
             _attach(made, found, len(rows), self.log_dir)
         return made
+
+
+def proposal_tokens(prompt_model: Any) -> int:
+    """How long an answer of a model that writes may be: as the model says, else 1024."""
+    return int(getattr(prompt_model, "kwargs", {}).get("max_tokens") or 1024)
 
 
 def _split(trainset: list[Example], valset: Sequence[Any] | None) -> tuple[list[Example], list[Example]]:

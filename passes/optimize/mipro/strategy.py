@@ -35,12 +35,12 @@ _DEMOS_SHOWN = 3  # to who writes an instruction; in zero-shot mode also how man
 class MIPROv2:
     """Options as in DSPy.
 
-    With both `max_..._demos` at 0 the demos stay as they are: zero-shot. `prompt_model` writes instructions, and
-    `teacher_model` runs bootstraps (symbols of models). `proposer` is `grounded` (a model writes), `pool`, `templates`
-    or `edits`, or an object; `pool` holds the texts or templates. `q` trials are sampled and run together: above 1 the
-    sampler knows less, and the trials are others than DSPy's. With `keep_demos` the teacher shows the demos that it
-    has. `drawn_from`: see `make_plan`; `program_code` is what a writer is shown of the program beside its predictors,
-    if not our own writing of it.
+    With both `max_..._demos` at 0 the demos stay as they are: zero-shot. `prompt_model` writes instructions, of
+    `max_proposal_tokens` at most (0: no bound), and `teacher_model` runs bootstraps (symbols of models). `proposer` is
+    `grounded` (a model writes), `pool`, `templates` or `edits`, or an object; `pool` holds the texts or templates. `q`
+    trials are sampled and run together: above 1 the sampler knows less, and the trials are others than DSPy's. With
+    `keep_demos` the teacher shows the demos that it has. `drawn_from`: see `make_plan`; `program_code` is what a writer
+    is shown of the program beside its predictors, if not our own writing of it.
     """
 
     name: ClassVar[str] = "mipro"
@@ -61,6 +61,7 @@ class MIPROv2:
     fewshot_aware_proposer: bool = True
     init_temperature: float = 1.0
     prompt_model: str = ""
+    max_proposal_tokens: int = 1024
     teacher_model: str = ""
     proposer: Any = ""
     pool: Any = ()
@@ -113,6 +114,7 @@ class MIPROv2:
         written = Grounded(
             prompt_model=self.prompt_model,
             temperature=self.init_temperature,
+            max_tokens=self.max_proposal_tokens,
             data_aware=self.data_aware_proposer,
             program_aware=self.program_aware_proposer,
             view_data_batch_size=self.view_data_batch_size,

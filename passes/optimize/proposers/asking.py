@@ -33,7 +33,9 @@ class Asking:
             raise OptimizeError(f"{who}: the program defines no model `{name}` to ask for proposals")
 
     def call(self, signature: Signature, inputs: Mapping[str, str], number: int = 0) -> CallJob:
-        sampling = Sampling(temperature=self.temperature, max_tokens=self.max_tokens)
+        sampling = Sampling(
+            temperature=self.temperature, max_tokens=self.max_tokens, firm=("temperature", "max_tokens")
+        )  # what is said here goes before what a model's defaults say
         values = Obj({f.name: inputs[f.name] for f in signature.inputs})
         return CallJob(signature, values, sampling, self.prompt_model or "main", self.layout, number)
 
