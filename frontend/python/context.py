@@ -275,14 +275,14 @@ def model_definitions(things: Iterable[Any]) -> Iterator[Op]:
     names = dict.fromkeys(model_name(t.lm) for t in things if isinstance(t, Predict))
     for name in names:
         if name != "main":
-            yield prog.DefModel.make(symbol=_identifier(name), kind=_kind(name), source=name)
+            yield prog.DefModel.make(symbol=model_symbol(name), kind=_kind(name), source=name)
 
 
 def definition(symbol: str, thing: Any) -> Op:
     """The definition of a predictor, retriever, tool or tuned value."""
     match thing:
         case Predict():
-            model = Symbol(_identifier(model_name(thing.lm)))
+            model = Symbol(model_symbol(model_name(thing.lm)))
             return prog.DefPredictor.make(
                 symbol=symbol, loc=thing.loc, signature=thing.ir_signature(), demos=demo_set(thing.demos),
                 layout=thing.layout_in_force(), model=model, frozen=thing.frozen, keep=thing.kept,
@@ -370,7 +370,7 @@ def _name_of(thing: Any, names: dict[str, Any]) -> str:
     return ""
 
 
-def _identifier(name: str) -> str:
+def model_symbol(name: str) -> str:
     """A symbol for a model; other names have other symbols."""
     if name.replace("_", "").isalnum() and not name[0].isdigit():
         return name

@@ -122,6 +122,7 @@ if TYPE_CHECKING:
     from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
     from lampc.runtime.optimizers.copro import COPRO
     from lampc.runtime.optimizers.ensemble import Ensemble
+    from lampc.runtime.optimizers.finetune import BootstrapFinetune
     from lampc.runtime.optimizers.gepa import GEPA
     from lampc.runtime.optimizers.infer_rules import InferRules
     from lampc.runtime.optimizers.knn import KNNFewShot
@@ -200,6 +201,7 @@ _RUNTIME = {
     "optimizers.mipro": ["MIPROv2"],
     "optimizers.ensemble": ["Ensemble"],
     "optimizers.infer_rules": ["InferRules"],
+    "optimizers.finetune": ["BootstrapFinetune"],
     "optimizers.gepa": ["GEPA"],
     "optimizers.simba": ["SIMBA"],
     "optimizers.knn": ["KNNFewShot"],
@@ -294,6 +296,7 @@ __all__ = [
     "BootstrapFewShot",
     "BootstrapFewShotWithOptuna",
     "BootstrapFewShotWithRandomSearch",
+    "BootstrapFinetune",
     "BootstrapRS",
     "ChainOfThought",
     "ChatAdapter",

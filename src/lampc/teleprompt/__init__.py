@@ -8,6 +8,7 @@ from lampc.runtime.optimizers.better_together import BetterTogether
 from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
 from lampc.runtime.optimizers.copro import COPRO
 from lampc.runtime.optimizers.ensemble import Ensemble
+from lampc.runtime.optimizers.finetune import BootstrapFinetune
 from lampc.runtime.optimizers.gepa import GEPA
 from lampc.runtime.optimizers.infer_rules import InferRules
 from lampc.runtime.optimizers.knn import KNNFewShot
@@ -29,6 +30,7 @@ __all__ = [
     "BootstrapFewShot",
     "BootstrapFewShotWithOptuna",
     "BootstrapFewShotWithRandomSearch",
+    "BootstrapFinetune",
     "Ensemble",
     "InferRules",
     "KNNFewShot",
