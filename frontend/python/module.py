@@ -146,7 +146,7 @@ class Module:
     def map_named_predictors(self, func: Callable[[Any], Any]) -> Self:
         """Put `func(predictor)` in the place of each predictor."""
         for name, predictor in self.named_predictors():
-            _put(self, name, func(predictor))
+            put(self, name, func(predictor))
         return self
 
     def set_lm(self, lm: Any) -> None:
@@ -281,12 +281,12 @@ def members(module: Module) -> Iterator[tuple[str, Any]]:
             yield name, value
 
 
-def _put(module: Module, path: str, value: Any) -> None:
+def put(module: Module, path: str, value: Any) -> None:
     """Set what `path` (as `named_parameters` writes it) names."""
     inside = dict(members(module))
     if path not in inside:
         head = next(n for n, v in inside.items() if path.startswith(f"{n}.") and isinstance(v, Module))
-        _put(inside[head], path.removeprefix(f"{head}."), value)
+        put(inside[head], path.removeprefix(f"{head}."), value)
         return
     name, bracket, key = path.partition("[")
     if not bracket:

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.ir import Assignment, Demo, DemoSet, thaw
-from lampc.ir.modelnames import named_model
 from lampc.ir.settings import settings
 from lampc.runtime.budget import UNLIMITED, Budget
 from lampc.runtime.configure import SESSION_OPTIONS, context, session_of
 from lampc.runtime.evaluation.rows import called_on, row_metric
 from lampc.runtime.hosts import plain
 from lampc.runtime.objects import asked_whole
+from lampc.runtime.optimizers.parameters import changed
 
 if TYPE_CHECKING:
     from lampc.ir import Unit
@@ -222,31 +222,14 @@ def _equal(one: Unit, other: Unit) -> bool:
 def module_with(
     student: Module, assignment: Assignment, rows: Sequence[Row] = (), examples: Sequence[Example] = ()
 ) -> Module:
-    """A copy of a module with the instructions, demos, layouts and models of a candidate.
+    """A copy of a module with the parameters of a candidate.
 
     Demos that are one of `rows` are those `examples` themselves. Raises OptimizeError for a parameter that a module
     does not hold.
     """
-    from lampc.passes.optimize import OptimizeError
-
     made = student.deepcopy()
-    predictors = dict(predictor_symbols(made))
     for parameter, value in assignment.values.items():
-        symbol, _, name = parameter.rpartition(".")
-        predictor = predictors.get(symbol)
-        match name if predictor is not None else "":
-            case "instruction":
-                predictor.signature = predictor.signature.with_instructions(value)  # type: ignore[union-attr]
-            case "demos":
-                assert isinstance(value, DemoSet)
-                predictor.demos = demos_of(value, predictor, rows, examples)  # type: ignore[union-attr]
-            case "layout":
-                predictor.layout = value  # type: ignore[union-attr]
-            case "model":
-                predictor.lm = None if value == "main" else named_model(str(value)) or value  # type: ignore[union-attr]
-            case _:
-                raise OptimizeError(f"`{parameter}` is no parameter of this module's predictors; it has those of "
-                                    f"{', '.join(predictors)}")  # fmt: skip
+        changed(made, parameter, value, lambda found, predictor: demos_of(found, predictor, rows, examples))
     return made
 
 

@@ -125,6 +125,7 @@ if TYPE_CHECKING:
     from lampc.runtime.optimizers.finetune import BootstrapFinetune
     from lampc.runtime.optimizers.gepa import GEPA
     from lampc.runtime.optimizers.infer_rules import InferRules
+    from lampc.runtime.optimizers.joint import JointSearch
     from lampc.runtime.optimizers.knn import KNNFewShot
     from lampc.runtime.optimizers.labeled import LabeledFewShot
     from lampc.runtime.optimizers.mipro import MIPROv2
@@ -204,6 +205,7 @@ _RUNTIME = {
     "optimizers.finetune": ["BootstrapFinetune"],
     "optimizers.gepa": ["GEPA"],
     "optimizers.simba": ["SIMBA"],
+    "optimizers.joint": ["JointSearch"],
     "optimizers.knn": ["KNNFewShot"],
     "optimizers.optuna_search": ["BootstrapFewShotWithOptuna"],
     "optimizers.random_search": ["BootstrapFewShotWithRandomSearch", "BootstrapRS"],
@@ -325,6 +327,7 @@ __all__ = [
     "InferRules",
     "InputField",
     "JSONAdapter",
+    "JointSearch",
     "KNNFewShot",
     "LMAuthError",
     "LMBillingError",

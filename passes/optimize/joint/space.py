@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 from lampc.ir import Assignment, DemoSet, thaw
 from lampc.ir.adapters import adapter
 from lampc.ir.attrs import Attr
+from lampc.ir.modelnames import named_model
 from lampc.ir.prog import DefModel, DefRetriever
 from lampc.passes.optimize.parameters import declared, parameters
 from lampc.passes.optimize.protocol import OptimizeError, Problem
@@ -67,7 +68,7 @@ def static_axes(
         _check_layout(who, name)
     known = ["main", *(op.symbol for op in problem.module.body.ops if isinstance(op, DefModel))]
     for name in models:
-        if name not in known:
+        if name not in known and named_model(name) is None:
             raise OptimizeError(f"{who}: there is no model `{name}`; the program has {', '.join(known)}")
     for p in problem.predictors():
         for part, values in (("layout", layouts), ("model", models)):
