@@ -225,7 +225,7 @@ class _Run:
                     optimizer.tell(job, result)
                 self.trials += [trial_cut(step, j, self.performer.candidate(j)) for j in optimizer.cuts[before:]]
                 self.history = self._merged(optimizer.history)
-                if journal is not None:
+                if journal is not None and journal.due():
                     journal.note(UNFINISHED, **self.facts())
             if not self.as_asked:
                 for step, assignment in optimizer.ends:

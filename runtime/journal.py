@@ -35,28 +35,44 @@ class Journal:
     file: Path | None = None
     _started: float = field(default_factory=time.time)
     _noted: float = 0.0
+    _took: float = 0.0
 
     def finished(self) -> dict[str, Any] | None:
         """The record of the finished run, if this work was done before."""
         return self.store.get("run", self.run)
 
+    def due(self) -> bool:
+        """Whether an unfinished run is to be noted now: at most twice a second, and a twentieth of the time."""
+        return self.file is not None and time.time() >= self._noted + max(0.5, 20 * self._took)
+
     def note(self, state: str, *, ended: bool = False, **facts: Any) -> None:
-        """Bring `run.json` up to date (written whole or not at all); of an unfinished run not more often than twice a
-        second, unless it has ended."""
-        if self.file is None or (state == UNFINISHED and not ended and time.time() < self._noted + 0.5):
+        """Bring `run.json` up to date (written whole or not at all); of an unfinished run only if it is `due`, unless
+        it has ended."""
+        if self.file is None or (state == UNFINISHED and not ended and not self.due()):
             return
-        self._noted = time.time()
+        began = time.time()
         times = {"started": round(self._started, 3), "updated": round(time.time(), 3)}
         record = {"run": self.run, "state": state, **self.about, **times, **facts}
         self.file.parent.mkdir(parents=True, exist_ok=True)
         scratch = self.file.with_name(f"{self.file.name}.{os.getpid()}.tmp")
-        scratch.write_text(json.dumps(record, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+        scratch.write_text(_readable(record), encoding="utf-8")
         os.replace(scratch, self.file)
+        self._noted = time.time()
+        self._took = self._noted - began
 
     def finish(self, **facts: Any) -> None:
         """The run is finished: from now on starting it again gives `facts`."""
         self.store.put("run", self.run, facts)
         self.note(FINISHED, **facts)
+
+
+def _readable(record: Mapping[str, Any]) -> str:
+    """JSON for people: indented, but each trial, with its rows, on a line of its own."""
+    text = json.dumps({k: v for k, v in record.items() if k != "trials"}, indent=2, ensure_ascii=False)
+    trials = [f"    {json.dumps(t, ensure_ascii=False)}" for t in record.get("trials", ())]
+    if trials:
+        text = text.removesuffix("\n}") + ',\n  "trials": [\n' + ",\n".join(trials) + "\n  ]\n}"
+    return text + "\n"
 
 
 def assignment_text(assignment: Assignment) -> str:

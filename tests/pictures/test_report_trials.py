@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
+from lampc.runtime.journal import UNFINISHED, Journal
 from lampc.runtime.reports.data import Report
 from lampc.runtime.reports.read import judge
 from lampc.runtime.reports.trials import trials_of_run
+from lampc.runtime.store import Store
 
 
 def record(candidate: str, rows: list[int], cells: str, scores: list[float], **more: Any) -> dict[str, Any]:
@@ -73,3 +77,19 @@ def test_records_without_trials_show_what_was_tried() -> None:
     trials = trials_of_run({"history": history, "assignment": "#a"})
     assert [(t.role, t.whole) for t in trials] == [("start", True), ("result", True), ("", False)]
     assert trials_of_run({}) == []
+
+
+def test_run_files_are_json_with_a_trial_a_line(tmp_path: Path) -> None:
+    file = tmp_path / "run.json"
+    with Store(None) as store:
+        journal = Journal(store, "work", {"program": "P"}, file)
+        assert journal.due()
+        journal.note(UNFINISHED, trials=RUN["trials"], history=RUN["history"])
+        assert not journal.due(), "not again at once"
+        text = file.read_text(encoding="utf-8")
+        assert json.loads(text)["trials"] == RUN["trials"]
+        assert sum('"cells"' in line for line in text.splitlines()) == len(RUN["trials"])
+        journal.note(UNFINISHED, trials=[])
+        assert file.read_text(encoding="utf-8") == text
+        journal.finish(history=[])
+    assert json.loads(file.read_text(encoding="utf-8"))["state"] == "finished"
