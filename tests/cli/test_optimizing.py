@@ -163,6 +163,18 @@ def test_what_cannot_be_reported_says_what_was_looked_for(lampc: Lampc, folder: 
             assert says in result.err
 
 
+def test_a_run_that_has_hardly_begun_has_a_report(lampc: Lampc, folder: Path) -> None:
+    (folder / "run").mkdir()
+    record = {"run": "x", "state": "unfinished", "program": "Classify", "steps": ["mipro: Mipro()"], "seed": 3}
+    (folder / "run" / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    told = lampc("report", "run")
+    assert told.code == 0, told.err
+    assert told.out.startswith("Classify: 0 trials\nreport: run/report.html")
+    page = (folder / "run" / "report.html").read_text(encoding="utf-8")
+    assert "Not finished: the same command goes on." in page
+    assert "No trial was scored." in page
+
+
 def test_programs_without_anything_in_common(lampc: Lampc, folder: Path) -> None:
     text = (folder / "classify.lmp").read_text(encoding="utf-8")
     (folder / "other.lmp").write_text(text.replace("ask", "choose"), encoding="utf-8")
