@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from lampc.passes.optimize.jobs import CallJob
 
 if TYPE_CHECKING:
     from lampc.passes.optimize.proposers.reflect import Reflect
@@ -55,6 +57,42 @@ class InstructionProposer:
             reference="\n\n".join(self.skills),
             max_chars=self.max_chars or 0,
         )
+
+    def __call__(
+        self,
+        candidate: Mapping[str, str],
+        reflective_dataset: Mapping[str, Sequence[Mapping[str, Any]]],
+        components_to_update: Sequence[str],
+    ) -> dict[str, str]:
+        """New instructions by the configured LM: for code that proposes by means of this one. What comes to nothing is
+        left out."""
+        from lampc.ir import Module
+        from lampc.passes.optimize.proposers.reflect import Reflected
+        from lampc.runtime.budget import Spending
+        from lampc.runtime.configure import session_of
+        from lampc.runtime.outside import Outside
+
+        names = [n for n in components_to_update if n in candidate and n in reflective_dataset]
+        asks, outside = self.proposer(""), Outside(session_of("a proposer"), Module(), Spending(), {})
+        shown = [[_shown(record) for record in reflective_dataset[n]] for n in names]
+        drafts = Reflected(
+            asks, [asks.write(candidate[n], calls, i) for i, (n, calls) in enumerate(zip(names, shown, strict=True))]
+        )
+        while not drafts.done:
+            jobs = [job for job in drafts.ask(len(names)) if isinstance(job, CallJob)]
+            for job, answer in zip(jobs, outside.calls(jobs), strict=True):
+                drafts.tell(job, answer)
+        return {n: text for n, text in zip(names, drafts.texts, strict=True) if text}
+
+
+def _shown(record: Mapping[str, Any]) -> str:
+    """A record of DSPy's form as text."""
+
+    def said(value: Any) -> str:
+        return "\n".join(f"  {k}: {v}" for k, v in value.items()) if isinstance(value, Mapping) else str(value)
+
+    parts = (("given", "Inputs"), ("answered", "Generated Outputs"), ("remark", "Feedback"))
+    return "\n".join(f"{title}:\n{said(record[key])}" for title, key in parts if key in record)
 
 
 def _skill(source: str | Path) -> str:

@@ -179,6 +179,21 @@ def test_what_the_reflection_model_is_told(tmp_path: Path) -> None:
         assert told in writer.prompts[0]
 
 
+def test_code_may_propose_by_means_of_the_usual_proposer() -> None:
+    writer, usual = Writer(), InstructionProposer()
+    lampc.configure(lm=Task(), adapter=lampc.ChatAdapter())
+
+    def propose(**given: Any) -> dict[str, str]:
+        return {name: f"{text} Please." for name, text in usual(**given).items()}
+
+    made: Any = lampc.GEPA(
+        metric=judge, max_metric_calls=60, reflection_lm=writer, instruction_proposer=propose
+    ).compile(Asks(), trainset=ROWS)
+    assert made.ask.signature.instructions.endswith("Please.")
+    assert "remark:\nIt is a" in writer.prompts[0]
+    assert usual(candidate={"a": "x"}, reflective_dataset={}, components_to_update=["a"]) == {}
+
+
 @pytest.mark.parametrize(
     ("given", "error", "message"),
     [

@@ -56,7 +56,7 @@ class Reflect(Asking):
 
     def begin(self, problem: Problem, wishes: Sequence[Wish]) -> Reflected:
         self.check(self.name, problem)
-        return Reflected(self, wishes)
+        return Reflected(self, [self.write(w.instruction, w.remarks, w.number) for w in wishes])
 
     def files(self, problem: Problem) -> object:
         return None
@@ -64,9 +64,9 @@ class Reflect(Asking):
     def calls(self, problem: Problem, wishes: int) -> int:
         return wishes * (2 if self.max_chars else 1)
 
-    def write(self, wish: Wish) -> CallJob:
-        """What the model is asked for a wish."""
-        values = {"current_instruction": wish.instruction, "calls": _numbered(wish.remarks)}
+    def write(self, instruction: str, remarks: Sequence[str], number: int) -> CallJob:
+        """What the model is asked, to improve an instruction."""
+        values = {"current_instruction": instruction, "calls": _numbered(remarks)}
         given: list[Field] = []
         for field, text in (
             (("reference", "material to draw on"), self.reference),
@@ -77,7 +77,7 @@ class Reflect(Asking):
                 given += texts(field)
                 values[field[0]] = text
         signature = replace(WRITE, inputs=(*given, *WRITE.inputs), instruction=self.instead or _GUIDE)
-        return self.call(signature, values, wish.number)
+        return self.call(signature, values, number)
 
     def call(self, signature: Signature, inputs: Mapping[str, str], number: int = 0) -> CallJob:
         made = super().call(signature, inputs, number)
@@ -92,14 +92,13 @@ class Reflect(Asking):
 class Reflected:
     """Texts being written: one round of calls, and one more for those that came out too long."""
 
-    def __init__(self, options: Reflect, wishes: Sequence[Wish]) -> None:
+    def __init__(self, options: Reflect, jobs: list[CallJob]) -> None:
         self._options = options
-        self._calls = Calls([options.write(w) for w in wishes])
-        self._numbers = [w.number for w in wishes]
+        self._calls = Calls(jobs)
         self._second: Calls | None = None
         self._long: list[int] = []
-        self.texts: list[str | None] = [None] * len(wishes)
-        if not wishes:
+        self.texts: list[str | None] = [None] * len(jobs)
+        if not jobs:
             self._second = Calls([])
 
     @property
@@ -126,7 +125,7 @@ class Reflected:
 
     def _shorten(self, place: int) -> CallJob:
         values = {"instruction": self.texts[place] or "", "limit": self._options.limit}
-        return self._options.call(SHORTEN, values, self._numbers[place])
+        return self._options.call(SHORTEN, values, self._calls.jobs[place].number)
 
     def calls(self) -> int:
         if self._second is not None:
