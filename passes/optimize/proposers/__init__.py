@@ -6,6 +6,7 @@ from lampc.passes.optimize.proposers.edits import Edits
 from lampc.passes.optimize.proposers.grounded import TIPS, Grounded
 from lampc.passes.optimize.proposers.pool import Pool, pool_texts
 from lampc.passes.optimize.proposers.protocol import Calls, Drafted, Drafting, Proposer, Wish
+from lampc.passes.optimize.proposers.reflect import Reflect
 from lampc.passes.optimize.proposers.templates import Templates
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "Grounded",
     "Pool",
     "Proposer",
+    "Reflect",
     "Templates",
     "Wish",
     "chosen",
