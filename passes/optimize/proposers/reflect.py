@@ -81,8 +81,8 @@ class Reflect(Asking):
 
     def call(self, signature: Signature, inputs: Mapping[str, str], number: int = 0) -> CallJob:
         made = super().call(signature, inputs, number)
-        most = self.max_tokens or Sampling().max_tokens
-        return replace(made, sampling=replace(made.sampling, max_tokens=most))
+        said = {n: v for n in ("temperature", "max_tokens") if (v := getattr(self, n))}
+        return replace(made, sampling=Sampling(**said, firm=tuple(said)))
 
     @property
     def limit(self) -> str:
