@@ -46,7 +46,7 @@ def load_engine(
     max_waiting: int = 65536,
     prefix_cache: bool = True,
     chunk: int | None = None,
-    policy: Literal["priority", "fcfs", "deadline", "prefix"] = "priority",
+    policy: Literal["priority", "fcfs", "deadline", "prefix", "warm"] = "priority",
     patience: int = 64,
     block_size: int = 16,
     hooks: Sequence[Hook] = (),

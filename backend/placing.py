@@ -62,6 +62,7 @@ class Placing:
         """Admits jobs, one by one, and leaves `spare` blocks free."""
         settled = False
         while self.waiting and len(self.running) < self._max_running:
+            self._policy.cached = self._cached if self.tree.evicted else None
             job = self.waiting.first()
             if job in plan.preempted or self._refused == (job.handle.id, self.tree.releases):
                 return
@@ -102,6 +103,13 @@ class Placing:
         job.promised = -(-self.lengths.slots_left(job) // tree.pool.block_size)
         job.set_slots(tree.slots(cursor))
         return True
+
+    def _cached(self, job: Job) -> int:
+        """Tokens of a request's ids that are in the tree."""
+        if not self._prefix_cache:
+            return 0
+        node, offset = self.tree.match(job.ids, self.tree.named_root(job.request.adapter))
+        return node.start + offset
 
     def _hold(self, job: Job) -> Cursor:
         """Holds what is there of a job's path."""

@@ -6,6 +6,7 @@
 | `fcfs`     | who came first, whatever the priorities                                                         |
 | `deadline` | who can wait the least: deadline minus the time it will take; then those without, by priority   |
 | `prefix`   | who continues the prefix that ran last: depth-first through the tree of all prompts that wait   |
+| `warm`     | the same, but once blocks have run short: whose prompt is cached the furthest                   |
 
 Whatever the policy, the scheduler lets at most a fixed number of later requests pass one that waits, and generation
 goes on in every step. A policy is asked for ranks: tuples, smallest first, which stay as they are while a request
@@ -13,12 +14,14 @@ waits. The scheduler ranks those whose patience is at its end before all others.
 """
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from lampc.backend.forecast import Lengths
 from lampc.backend.job import Job
 
+LOOK = 16
+"""How many requests `warm` compares, twice."""
 Rank = tuple[Any, ...]
 """Starts with 1 (0 is for those who waited long enough) and ends with the request's number."""
 
@@ -29,6 +32,8 @@ class Policy:
     def __init__(self, lengths: Lengths, tokens_per_step: int) -> None:
         self._lengths = lengths
         self._tokens_per_step = tokens_per_step
+        self.cached: Callable[[Job], int] | None = None
+        """How many tokens of a request's prompt are cached now; None as long as no block was taken from the cache."""
 
     def rank(self, job: Job) -> Rank:
         """Place of a request among those that wait, or compute their prompts."""
@@ -139,6 +144,29 @@ class Prefix(Policy):
         return max((_common(ids, other.request.ids) for other in waiting[max(0, at - 1) : at + 1]), default=0)
 
 
+class Warm(Prefix):
+    """For programs whose later requests come while others wait: a prompt that goes on from one that just ended is taken
+    while that is cached.
+
+    Depth-first as long as everything fits. Then of the next `LOOK` in that order and the first `LOOK` in all (those
+    that were preempted are among them) the one goes first that is cached the furthest. What nobody who waits needs may
+    be needed by who is still to come, so it is not thrown away before its time.
+    """
+
+    def next(self, waiting: Sequence[Job]) -> int:
+        """See `Policy.next`."""
+        at, cached = super().next(waiting), self.cached
+        if cached is None or len(waiting) == 1:
+            return at
+        near = ((at + i) % len(waiting) for i in range(min(LOOK, len(waiting))))
+        places: list[int] = list(dict.fromkeys([*near, *range(min(LOOK, len(waiting)))]))
+        return max(places, key=lambda place: cached(waiting[place]))  # the first of those that tie
+
+    def spent(self, job: Job, waiting: Sequence[Job]) -> int | None:
+        """See `Policy.spent`."""
+        return None
+
+
 def _rank(job: Job) -> Rank:
     return job.rank
 
@@ -150,7 +178,13 @@ def _common(a: Sequence[int], b: Sequence[int]) -> int:
     return next(i for i in range(end) if a[i] != b[i])
 
 
-POLICIES: dict[str, type[Policy]] = {"priority": Priority, "fcfs": Policy, "deadline": Deadline, "prefix": Prefix}
+POLICIES: dict[str, type[Policy]] = {
+    "priority": Priority,
+    "fcfs": Policy,
+    "deadline": Deadline,
+    "prefix": Prefix,
+    "warm": Warm,
+}
 
 
 def make_policy(name: str, lengths: Lengths, tokens_per_step: int) -> Policy:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from _common import RESULTS, machine
 from program_bench import model, summary
@@ -39,6 +39,8 @@ AMPLE = 1 << 17
 SHARES = {"50 %": 0.5, "25 %": 0.25, "10 %": 0.1}
 WAYS: tuple[Rival | None, ...] = (None, *RIVALS)
 RUNNING = 64
+POLICY: Literal["warm"] = "warm"
+"""Who goes first in the engines of sessions; the rivals' engines have the default."""
 COUNTS = (
     *("calls", "requests", "prompt_tokens", "computed_tokens", "cached_tokens", "generated_tokens", "bound"),
     *("steps", "preemptions", "evicted_tokens", "kv_blocks", "live_blocks"),
@@ -51,14 +53,16 @@ def counting(folder: Path, kv_tokens: int, way: Rival | None, cost: StepCost | N
     info = EngineInfo("programs", tokenizer.vocab_size, model.CONTEXT, 6144, 16, True, "programs")
     cached = way is None or way.prefix_cache
     return SimulatedEngine(
-        tokenizer, info, cost or without_cost, kv_tokens=kv_tokens, max_running=RUNNING, prefix_cache=cached
-    )
+        tokenizer, info, cost or without_cost, kv_tokens=kv_tokens, max_running=RUNNING, prefix_cache=cached,
+        policy=POLICY if way is None else "priority",
+    )  # fmt: skip
 
 
 def computing(folder: Path, kv_tokens: int, way: Rival | None) -> EngineCore:
     """The engine that is timed."""
     cached = way is None or way.prefix_cache
-    engine = load_engine(folder, kv_tokens=kv_tokens, max_running=RUNNING, prefix_cache=cached)
+    policy = POLICY if way is None else "priority"
+    engine = load_engine(folder, kv_tokens=kv_tokens, max_running=RUNNING, prefix_cache=cached, policy=policy)
     assert isinstance(engine, EngineCore)
     return engine
 

@@ -196,6 +196,8 @@ class ModelPool:
             raise ModelError(f"model option {_STRUCTURED} is {structured!r}; give true or false")
         kind: Literal["naive", "paged"] = "naive" if self.engine == "naive" else "paged"
         wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache}
+        if kind == "paged":
+            wanted["policy"] = "warm"  # calls of programs go on from each other
         try:
             engine = load_engine(folder, kind=kind, adapters={_ADAPTER: adapter} if adapter else None, **wanted)
         except ValueError as e:

@@ -108,6 +108,32 @@ def test_prefix_computes_each_token_once_where_other_orders_lose_the_cache() -> 
     assert computed["fcfs"] > 3 * least
 
 
+def chains(policy: str, kv_tokens: int) -> int:
+    """Tokens computed for chains of calls, each going on from what the one before it wrote; too many for the cache."""
+    engine = FakeEngine(policy=policy, kv_tokens=kv_tokens, block_size=4, max_running=3)
+    rng = random.Random(1)
+    first = [tuple(rng.randrange(256) for _ in range(24)) for _ in range(10)]
+    under_way = {engine.submit(Request(p, Sampling(max_tokens=6, ignore_eos=True))).id: (p, 1) for p in first}
+    while under_way:
+        for handle in engine.step():
+            prompt, calls = under_way.pop(handle.id)
+            assert handle.completion is not None
+            longer = (*prompt, *handle.completion.tokens, calls)
+            if calls < 5:
+                made = engine.submit(Request(longer, Sampling(max_tokens=6, ignore_eos=True)))
+                under_way[made.id] = longer, calls + 1
+    engine.check()
+    return engine.stats().computed_tokens
+
+
+def test_warm_goes_on_with_what_is_still_cached() -> None:
+    least = chains("fcfs", 4096)
+    assert chains("warm", 4096) == least
+    scarce = {policy: chains(policy, 280) for policy in ("fcfs", "prefix", "warm")}
+    assert scarce["warm"] < 1.3 * least
+    assert scarce["warm"] < min(scarce["fcfs"], scarce["prefix"])
+
+
 @pytest.mark.parametrize("policy", ["prefix", "fcfs"])
 def test_the_kv_of_a_finished_group_goes_before_what_others_wait_for(policy: str) -> None:
     engine = FakeEngine(policy=policy, kv_tokens=104, block_size=4, max_running=1)
