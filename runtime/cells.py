@@ -57,6 +57,7 @@ class CellTable:
         self._done: dict[str, Outcome] = {}
         self._keys: dict[tuple[Assignment, int, int, float | None], tuple[Row, str]] = {}
         self._candidates: dict[Assignment, str] = {}
+        self._kept: dict[Assignment, bool] = {}
         self._program = f"{self.module.digest()} {entry or ''} {_surroundings(self.module, program, session)}"
         self.offline = False
 
@@ -79,6 +80,16 @@ class CellTable:
             parts = [self._parameters(b) for b in bound.values()]
             self._candidates[assignment] = digest((tuple(parts), freeze(others)))
         return self._candidates[assignment]
+
+    def keeps(self, assignment: Assignment) -> bool:
+        """Whether cells of a candidate are the same for a later run: not if a model is asked anew each time. A store on
+        disk keeps them in any case, for the run that goes on there."""
+        if self.session.store.path is not None:
+            return True
+        if assignment not in self._kept:
+            models = {b.model for b in bind_predictors(self.module, assignment).values()}
+            self._kept[assignment] = all(self.session.models.get(m, self.module).cached for m in models)
+        return self._kept[assignment]
 
     def _parameters(self, bound: Bound) -> tuple[Any, ...]:
         model = self.session.models.get(bound.model, self.module)
@@ -104,7 +115,7 @@ class CellTable:
             key = self.key(cell)
             if key in self._done or key in todo:
                 continue
-            record = self.session.store.get("job", key)
+            record = self.session.store.get("job", key) if self.keeps(cell.assignment) else None
             if record is None:
                 todo[key] = cell
                 continue
@@ -119,7 +130,8 @@ class CellTable:
         def done(index: int, outcome: Outcome) -> None:
             if keys[index] in self._done:
                 return
-            if outcome.error is None or outcome.error.kind not in TRANSIENT:
+            passing = outcome.error is not None and outcome.error.kind in TRANSIENT
+            if not passing and self.keeps(outcome.cell.assignment):
                 self.session.store.put("job", keys[index], _record(outcome))
             self.fresh += 1
             self._keep(keys[index], outcome, heard)

@@ -116,7 +116,8 @@ def optimize(
         _check_prices([p for p in (student, teacher) if p is not None])
     strategy = Compose(tuple(steps), gated=not as_asked)
     journal = Journal(session.store, run.identity(steps), run.about(steps), record)
-    known = journal.finished()
+    keeps = run.performer.keeps(problem)
+    known = journal.finished() if keeps else None
     if known is not None:
         run.replay(strategy)
         return restored(known, run.table)
@@ -136,7 +137,7 @@ def optimize(
     if run.stopped:
         journal.note(STOPPED, **facts)
     else:
-        journal.finish(**facts)
+        journal.finish(keeps, **facts)
     return run.result()
 
 

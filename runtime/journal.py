@@ -60,9 +60,10 @@ class Journal:
         self._noted = time.time()
         self._took = self._noted - began
 
-    def finish(self, **facts: Any) -> None:
-        """The run is finished: from now on starting it again gives `facts`."""
-        self.store.put("run", self.run, facts)
+    def finish(self, keep: bool = True, **facts: Any) -> None:
+        """The run is finished: if it is to be kept, starting it again gives `facts` from now on."""
+        if keep:
+            self.store.put("run", self.run, facts)
         self.note(FINISHED, **facts)
 
 

@@ -41,7 +41,7 @@ class Outside:
         for key, job in zip(keys, jobs, strict=True):
             if key in self._answers or key in todo:
                 continue
-            record = self.session.store.get("proposal", key)
+            record = self.session.store.get("proposal", key) if self._keeps(job) else None
             if record is None:
                 todo[key] = job
             else:
@@ -50,14 +50,17 @@ class Outside:
         if todo and self.offline:
             raise NotStored(f"{len(todo)} proposals are not in the store")
         readings = read_calls(self.session, [self._call(job) for job in todo.values()], module=self.module)
-        for key, found in zip(todo, readings, strict=True):
-            record = _call_record(found)
-            if found.error is None or isinstance(found.error, UnreadableAnswer):  # other failures may pass
+        for (key, job), found in zip(todo.items(), readings, strict=True):
+            record, readable = _call_record(found), found.error is None or isinstance(found.error, UnreadableAnswer)
+            if readable and self._keeps(job):  # other failures may pass
                 self.session.store.put("proposal", key, record)
             self._answers[key] = _call_result(record)
         for found in readings:
             self._book(found.usage)
         return [self._answers[key] for key in keys]
+
+    def _keeps(self, job: CallJob) -> bool:
+        return self.session.store.path is not None or self.session.models.get(job.model, self.module).cached
 
     def _book(self, usage: Usage) -> None:
         self.usage += usage

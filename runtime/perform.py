@@ -12,7 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import freeze
+from lampc.ir import Assignment, freeze
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
     TEACHER,
@@ -24,6 +24,7 @@ from lampc.passes.optimize import (
     FeedbackResult,
     Job,
     OptimizeError,
+    Problem,
     Result,
     RunJob,
     RunResult,
@@ -88,6 +89,11 @@ class Performer:
             yield
         finally:
             self._set_offline(False)
+
+    def keeps(self, problem: Problem) -> bool:
+        """Whether a later run of the same would find all of it finished."""
+        starts = {"": problem.start, TEACHER: problem.teacher.start if problem.teacher is not None else Assignment()}
+        return all(table.keeps(starts[name]) for name, table in self.tables.items())
 
     def _set_offline(self, value: bool) -> None:
         self._offline = self.outside.offline = value

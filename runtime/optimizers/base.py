@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module, predictor_symbols
-from lampc.ir import Assignment, Demo, DemoSet, thaw
+from lampc.ir import Assignment, Demo, DemoSet, digest, freeze, thaw
 from lampc.ir.settings import settings
 from lampc.runtime.budget import UNLIMITED, Budget
 from lampc.runtime.configure import SESSION_OPTIONS, context, session_of
@@ -129,8 +129,7 @@ def improve(
     student, train, val = student.deepcopy(), examples_of(trainset), examples_of(valset or ())
     with _settings(num_threads, log_dir):
         own, rows = _program(student, [*train, *val], metric)
-        same = valset is not None and val == train
-        select = rows[: len(train)] if same else rows[len(train) :]
+        select = _known_as(rows[: len(train)], rows[len(train) :])
         taught = _teacher(own, student, teacher, dict(teacher_settings or {}), train, metric)
         result = _drive(own, steps, rows[: len(train)], select, taught, embedders, budget, max_errors, log_dir)
     found = Found(student, result, student, rows[: len(train)], train)
@@ -190,6 +189,14 @@ def _program(
     names = dict(zip(held, (name for name, _ in module.named_predictors()), strict=True))
     score = row_metric(metric or _any, unit, held, names)
     return Program(unit, session_of("compile"), score, unit.entry), rows
+
+
+def _known_as(train: Sequence[Row], select: Sequence[Row]) -> list[Row]:
+    """Rows to select on; those that are training rows as well are the same rows, so what ran on them ran."""
+    known: dict[str, Row] = {}
+    for row in train:
+        known.setdefault(digest(freeze([row.inputs, row.labels])), row)
+    return [known.get(digest(freeze([row.inputs, row.labels])), row) for row in select]
 
 
 def _any(example: Example, prediction: Any, trace: Any = None) -> float:

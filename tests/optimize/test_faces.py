@@ -207,7 +207,7 @@ def test_a_candidate_becomes_a_module() -> None:
     assert (made.ask.layout, made.ask.lm, made.ask.signature.instructions) == ("json", "other", "Do.")
     assert (student.ask.demos, student.ask.lm) == ([], None)
     assert module_with(student, Assignment().updated(**{"ask.model": lampc.ir.modelnames.model_name(lm)})).ask.lm is lm
-    with pytest.raises(OptimizeError, match=r"`docs\.k` is no parameter of this module's predictors"):
+    with pytest.raises(OptimizeError, match=r"`docs\.k` is no parameter that this module holds"):
         module_with(student, Assignment().updated(**{"docs.k": 3}))
 
 

@@ -269,3 +269,32 @@ def test_cells_of_plain_python_are_the_same_in_another_process() -> None:
     code = "from tests.runtime.test_cells import *; key(Plain(3)); print(key(Plain(2, helps)))"
     found = subprocess.run([sys.executable, "-c", code], cwd=root, env=env, capture_output=True, text=True, timeout=120)
     assert found.stdout.strip() == key(Plain(2, helps)), found.stderr
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_models_that_are_asked_anew_are_asked_in_every_run(kept: bool) -> None:
+    class Own(lampc.BaseLM):
+        asked = 0
+
+        def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+            Own.asked += 1
+            return "[[ ## answer ## ]]\nx"
+
+    lampc.configure(lm=Own("own", cache=kept))
+    rows = [lampc.Example(question=f"q{i}", answer="x").with_inputs("question") for i in range(3)]
+    search = InstructionSearch(pool=("A.",))
+    for _ in range(2):
+        found = improve(lampc.Predict("question -> answer"), search, trainset=rows, valset=rows)
+        assert found.result.runs == 6
+    assert (Own.asked, found.result.again) == ((6, True) if kept else (12, False))
+
+
+def test_rows_of_both_splits_are_run_once() -> None:
+    model = Model()
+    lampc.configure(model=model.engine())
+    rows = [lampc.Example(text=f"t{i}", gist="g").with_inputs("text") for i in range(6)]
+    strategy = [Tries("predict", ("A.",)), Tries("predict", ("A.",), rows=(0, 1))]
+    found = improve(lampc.Predict("text -> gist", layout="compact"), strategy, trainset=rows[:4], valset=rows[2:])
+    ids = [o.cell.row.id for o in found.result.table.outcomes()] if found.result.table else []
+    assert sorted(ids) == ["2", "3", "6", "7"]  # the first two are training rows
+    assert [t.cells for t in found.result.trials] == ["cccc", "rr"]
