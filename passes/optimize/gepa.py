@@ -35,8 +35,9 @@ class GEPA:
     rows, or `max_metric_calls`; light if none is given.
 
     `proposer` writes the new texts: `reflect` (the default: a model, `reflection_model`, reads calls with the metric's
-    remarks), `edits`, `templates`, `pool` (texts of `pool`; the default if that is given), or an object.
-    `component_selector` is `round_robin`, `all`, or code that is given (state, trajectories, scores, place, candidate).
+    remarks and writes `max_proposal_tokens` at most), `edits`, `templates`, `pool` (texts of `pool`; the default if
+    that is given), or an object. `component_selector` is `round_robin`, `all`, or code that is given (state,
+    trajectories, scores, place, candidate).
 
     An iteration draws `parents` times a parent, and `mutations` times a minibatch for each; these are all run,
     reflected on and scored together, and of the children that are better (or, with `accept_equal`, not worse) the
@@ -51,6 +52,7 @@ class GEPA:
     reflection_minibatch_size: int = 3
     candidate_selection_strategy: str = "pareto"
     reflection_model: str = ""
+    max_proposal_tokens: int = 1024
     proposer: Any = ""
     pool: Any = ()
     skip_perfect_score: bool = True
@@ -93,7 +95,7 @@ class GEPA:
 
     def writer(self) -> Writer:
         """Who writes the new texts, with nothing written yet."""
-        written = Reflect(prompt_model=self.reflection_model)
+        written = Reflect(prompt_model=self.reflection_model, max_tokens=self.max_proposal_tokens)
         return writer(self.proposer, self.pool, self.base, written, self.seed)
 
     def budget(self, problem: Problem) -> int:

@@ -21,10 +21,11 @@ class SIMBA:
     """Options as in DSPy; all scores are of the train split.
 
     A step takes `bsize` rows and runs each `num_candidates` times, which all are asked for in one go; out of the rows
-    that vary most it makes `num_candidates + 1` new programs, by a demo or by a rule that `prompt_model` writes. With
-    `max_demos` 0 there are rules only, without `rules` demos only: then no model has to write prose. The first run of
-    each row is `teacher_model`'s, if one is named. Both temperatures are those of a softmax over mean scores. Under
-    `racing` (`halving` or `bernstein`) new programs that fall behind on the first rows of a step are cut.
+    that vary most it makes `num_candidates + 1` new programs, by a demo or by a rule that `prompt_model` writes
+    (`max_proposal_tokens` at most). With `max_demos` 0 there are rules only, without `rules` demos only: then no model
+    has to write prose. The first run of each row is `teacher_model`'s, if one is named. Both temperatures are those of
+    a softmax over mean scores. Under `racing` (`halving` or `bernstein`) new programs that fall behind on the first
+    rows of a step are cut.
     """
 
     name: ClassVar[str] = "simba"
@@ -33,6 +34,7 @@ class SIMBA:
     max_steps: int = 8
     max_demos: int = 4
     prompt_model: str = ""
+    max_proposal_tokens: int = 1024
     teacher_model: str = ""
     demo_input_field_maxlen: int = 100_000
     temperature_for_sampling: float = 0.2

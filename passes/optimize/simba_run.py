@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from lampc.ir import Assignment, Demo, Obj, thaw
+from lampc.ir import Assignment, Demo, Obj, Sampling, thaw
 from lampc.passes.optimize.jobs import CallJob, CallResult, EvaluateJob, EvaluateResult, RunJob, RunResult
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem
 from lampc.passes.optimize.simba import SIMBA
@@ -155,7 +155,9 @@ class Ascent(Staged):
         found = contrast(bucket.row, bucket.runs, low, high)
         if found is not None:
             names = [p.symbol for p in self._ruled]
-            draft.call = found.call(self.problem, names, self.options.prompt_model or "main", self._calls)
+            call = found.call(self.problem, names, self.options.prompt_model or "main", self._calls)
+            most = Sampling(max_tokens=self.options.max_proposal_tokens, firm=("max_tokens",))
+            draft.call = replace(call, sampling=most)
             self._calls += 1
         return draft
 

@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.ir.modelnames import model_name
+from lampc.ir.settings import settings
 from lampc.runtime.configure import as_lm, context
 from lampc.runtime.evaluation.rows import code_identity
 from lampc.runtime.optimizers.base import Teleprompter, improve, module_of
 from lampc.runtime.optimizers.gepa_result import details
 from lampc.runtime.optimizers.instruction_proposer import InstructionProposer
+from lampc.runtime.optimizers.mipro import proposal_tokens
 
 if TYPE_CHECKING:
     from lampc.passes.optimize import GEPA as Strategy
@@ -190,7 +192,8 @@ class GEPA(Teleprompter):
         given = self.custom_instruction_proposer
         given = InstructionProposer() if given is None else given
         if isinstance(given, InstructionProposer):
-            return given.proposer("" if self.reflection_lm is None else model_name(self.reflection_lm))
+            lm = self.reflection_lm
+            return given.proposer("" if lm is None else model_name(lm), proposal_tokens(lm or settings.get("lm")))
         if isinstance(given, str) or hasattr(given, "begin") or not callable(given):
             return given
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lampc.ir.settings import settings
 from lampc.passes.optimize.jobs import CallJob
 
 if TYPE_CHECKING:
@@ -44,13 +45,14 @@ class InstructionProposer:
         self.base_instructions = base_instructions
         self.max_chars = max_chars
 
-    def proposer(self, model: str) -> Reflect:
+    def proposer(self, model: str, max_tokens: int = 1024) -> Reflect:
         """The proposer that asks `model` so, at that model's own temperature."""
         from lampc.passes.optimize.proposers.reflect import Reflect
 
         return Reflect(
             prompt_model=model,
             temperature=0.0,
+            max_tokens=max_tokens,
             layout=self.layout,
             guidance=(self.additional_instructions or "").strip(),
             instead=(self.base_instructions or "").strip(),
@@ -70,10 +72,12 @@ class InstructionProposer:
         from lampc.passes.optimize.proposers.reflect import Reflected
         from lampc.runtime.budget import Spending
         from lampc.runtime.configure import session_of
+        from lampc.runtime.optimizers.mipro import proposal_tokens
         from lampc.runtime.outside import Outside
 
         names = [n for n in components_to_update if n in candidate and n in reflective_dataset]
-        asks, outside = self.proposer(""), Outside(session_of("a proposer"), Module(), Spending(), {})
+        asks = self.proposer("", proposal_tokens(settings.get("lm")))
+        outside = Outside(session_of("a proposer"), Module(), Spending(), {})
         shown = [[_shown(record) for record in reflective_dataset[n]] for n in names]
         drafts = Reflected(
             asks, [asks.write(candidate[n], calls, i) for i, (n, calls) in enumerate(zip(names, shown, strict=True))]

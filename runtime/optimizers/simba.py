@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.module import Module
 from lampc.ir.modelnames import model_name
+from lampc.ir.settings import settings
 from lampc.runtime.configure import as_lm
 from lampc.runtime.optimizers.base import Found, Teleprompter, improve, module_of
+from lampc.runtime.optimizers.mipro import proposal_tokens
 
 if TYPE_CHECKING:
     from lampc.passes.optimize import SIMBA as Strategy
@@ -70,6 +72,7 @@ class SIMBA(Teleprompter):
         teacher = self.teacher_settings.get("lm")
         return SIMBA(
             prompt_model=model_name(self.prompt_model) if self.prompt_model is not None else "",
+            max_proposal_tokens=proposal_tokens(self.prompt_model or settings.get("lm")),
             teacher_model="" if not self.teacher_settings else model_name(None if teacher is None else as_lm(teacher)),
             seed=seed,
             **self._plain(),
