@@ -12,7 +12,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
 
-.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend bench-programs bench-regret golden size clean
+.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend bench-programs bench-regret bench-optimizers golden size clean
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 
@@ -65,7 +65,7 @@ fix: $(VENV)/.ready-dev ## let ruff mend what it can
 	$(PY) -m ruff format .
 
 bench: $(VENV)/.ready-dev $(VENV)/.kernels ## run the benchmarks; a line each is appended to benchmarks/results/
-	@failed=; for f in $(filter-out benchmarks/soak.py benchmarks/gpu.py benchmarks/workloads.py benchmarks/programs.py benchmarks/planning.py benchmarks/regret.py,$(wildcard benchmarks/[!_]*.py)); do \
+	@failed=; for f in $(filter-out benchmarks/soak.py benchmarks/gpu.py benchmarks/workloads.py benchmarks/programs.py benchmarks/planning.py benchmarks/optimizers.py benchmarks/regret.py,$(wildcard benchmarks/[!_]*.py)); do \
 		echo "== $$f"; $(PY) $$f || failed="$$failed $$f"; done; \
 	if [ -n "$$failed" ]; then echo "failed, or a goal missed:$$failed"; exit 1; fi
 
@@ -86,6 +86,9 @@ bench-programs: $(VENV)/.ready-dev $(VENV)/.kernels ## whole programs: ours agai
 
 bench-regret: $(VENV)/.ready-dev ## how near optimizers come to a planted optimum, over budget; benchmarks/results/regret.svg
 	$(PY) benchmarks/regret.py $(ARGS)
+
+bench-optimizers: $(VENV)/.ready-dev $(VENV)/.kernels ## optimizers beside DSPy's own, on the same engine; a stopped run goes on (ARGS="--small")
+	OMP_NUM_THREADS=1 $(PY) benchmarks/optimizers.py $(ARGS)
 
 golden: $(VENV)/.ready-dev $(VENV)/.kernels ## rewrite golden fixtures and generated documents; read the diff
 	OMP_NUM_THREADS=1 $(PY) -m pytest -q --update
