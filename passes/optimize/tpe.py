@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 Params: TypeAlias = dict[str, int]
 """The place of the choice made for each variable."""
 
+STARTUP = 10
+"""With fewer trials than these in a study, optuna draws the next at random, whatever their values."""
+
 
 def optuna_module(who: str) -> Any:
     """The package. Raises OptimizeError, naming `who` needs it, where it is not installed."""
@@ -31,7 +34,7 @@ class TreeSearch:
     """A study of `sizes` (choices of each variable, in the order in which they are sampled), to be maximized.
 
     With `together` above 1, trials that are not told yet count as bad ones (a constant liar), so that trials sampled at
-    the same time differ. The first trials (optuna's `n_startup_trials`) are drawn at random. Raises OptimizeError
+    the same time differ. The first trials are drawn at random (`STARTUP`). Raises OptimizeError
     without optuna.
     """
 

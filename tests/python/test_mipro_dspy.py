@@ -17,9 +17,8 @@ import pytest
 import lampc
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
-from lampc.passes.optimize import EvaluateJob, EvaluateResult, Job, Result
 from lampc.passes.optimize.mipro.plan import select_sample
-from lampc.passes.optimize.mipro.search import Search
+from lampc.passes.optimize.mipro.search import Search, Trial
 from tests.python.both import Judged, configured, program, prompt_model, rows, state, task_model
 
 pytestmark = pytest.mark.filterwarnings("ignore:Implementing custom LMs:DeprecationWarning")
@@ -82,15 +81,14 @@ def judged_by_trial(found: Any, asked: list[tuple[str, str]]) -> list[list[tuple
 def scored(monkeypatch: pytest.MonkeyPatch) -> list[tuple[tuple[int, ...], tuple[float, ...]]]:
     """Rows, by their place in what is scored, and scores of each of our trials."""
     seen: list[tuple[tuple[int, ...], tuple[float, ...]]] = []
-    tell = Search.tell
+    take = Search._take
 
-    def heard(self: Search, job: Job, result: Result) -> None:
-        assert isinstance(job, EvaluateJob)
-        assert isinstance(result, EvaluateResult)
-        seen.append((job.rows, result.scores))
-        tell(self, job, result)
+    def heard(self: Search, trial: Trial) -> None:
+        assert trial.cells.result is not None
+        seen.append((trial.cells.rows, trial.cells.result.scores))
+        take(self, trial)
 
-    monkeypatch.setattr(Search, "tell", heard)
+    monkeypatch.setattr(Search, "_take", heard)
     return seen
 
 

@@ -1,8 +1,9 @@
 """The trials of MIPROv2: combinations of instructions and demo sets, sampled by TPE, scored on minibatches, the best by
 their mean scored in full now and then.
 
-One after another this is the loop of DSPy's MIPROv2, draw for draw. With `together` above 1, so many trials are sampled
-before any of them is told, and run together; a full evaluation runs with the trials after it.
+One after another this is the loop of DSPy's MIPROv2, draw for draw. Yet the sampler draws its first trials at random,
+whatever was scored: these are foreseen, and scored together with the program as found. With `together` above 1, so many
+of the others are sampled before any of them is told, and run together; a full evaluation runs with the trials after it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from lampc.ir.attrs import Attr
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, Job, Result
 from lampc.passes.optimize.mipro.plan import Plan
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem
-from lampc.passes.optimize.tpe import Params, TreeSearch
+from lampc.passes.optimize.tpe import STARTUP, Params, TreeSearch
 
 START, MINIBATCH, FULL = "start", "minibatch", "full"
 
@@ -32,16 +33,23 @@ class Variable:
 
 
 @dataclass(slots=True)
+class Cells:
+    """A candidate and the rows that it is scored on, perhaps before the trial that wants that is sampled."""
+
+    assignment: Assignment
+    rows: tuple[int, ...]
+    result: EvaluateResult | None = None
+
+
+@dataclass(slots=True)
 class Trial:
     """`study` is optuna's number of a trial that was sampled, None for a full evaluation."""
 
     number: int
     kind: str
     params: Params
-    assignment: Assignment
-    rows: tuple[int, ...]
+    cells: Cells
     study: int | None = None
-    score: float | None = None
 
 
 @dataclass(slots=True)
@@ -66,62 +74,79 @@ class Search:
         together: int = 1,
     ) -> None:  # fmt: skip
         self.name, self.problem, self.plan, self.variables = name, problem, plan, list(variables)
-        self._rng, self._together = rng, together
-        self._study = TreeSearch(name, {v.name: len(v.values) for v in variables}, seed, together)
+        self._rng, self._together, self._seed = rng, together, seed
+        self._study = self._new_study()
         self.best, self.best_score = problem.start, float("-inf")
         self.history: list[Candidate] = []
         self.trials: list[Trial] = []
+        self.done = False
         self._tried: dict[tuple[int, ...], _Tried] = {}
-        self._sampled = 0
-        self._group = [Trial(1, START, dict.fromkeys((v.name for v in variables), 0), problem.start, plan.rows)]
+        self._sampled, self._scored = 0, 0
+        start = Cells(problem.start, plan.rows)
+        self._group = [Trial(1, START, dict.fromkeys((v.name for v in variables), 0), start)]
+        self._foreseen = self._foresee()
+        self._open = [start, *(cells for _, cells in self._foreseen.values())]
         self._asked, self._told = 0, 0
 
-    @property
-    def done(self) -> bool:
-        return not self._group
-
     def ask(self, n: int) -> list[Job]:
-        first, self._asked = self._asked, min(len(self._group), self._asked + n)
+        first, self._asked = self._asked, min(len(self._open), self._asked + n)
         split = self.problem.select_split
-        return [EvaluateJob(t.assignment, split, t.rows) for t in self._group[first : self._asked]]
+        return [EvaluateJob(c.assignment, split, c.rows) for c in self._open[first : self._asked]]
 
     def tell(self, job: Job, result: Result) -> None:
         if not isinstance(job, EvaluateJob) or not isinstance(result, EvaluateResult):
             raise OptimizeError(f"{self.name} asked for scores, not for {type(job).__name__}")
-        trial = self._group[self._told]
+        self._open[self._told].result = result
         self._told += 1
-        trial.score = round(result.mean, 2)  # as DSPy's evaluation gives it
-        self._take(trial, trial.score, result)
-        if self._told == len(self._group):
-            self._group, self._asked, self._told = self._next_group(), 0, 0
+        self._scored += len(job.rows)
+        while self._told == len(self._open) and not self.done:
+            for trial in self._group:
+                self._take(trial)
+            self._group = self._next_group()
+            self._open = [t.cells for t in self._group if t.cells.result is None]
+            self._asked, self._told, self.done = 0, 0, not self._group
 
     def demand(self) -> Demand:
-        open_ = sum(len(t.rows) for t in self._group[self._told :])
-        left = self.plan.trials - self._sampled
-        begun = sum(t.kind == FULL and t.study is None for t in (*self.trials, *self._group[self._told :]))
-        fulls = self.plan.full_evaluations - begun
-        cells = open_ + left * (self.plan.minibatch or len(self.plan.rows)) + fulls * len(self.plan.rows)
-        return Demand(cells, cells)
+        left = 0 if self.done else max(0, self.plan.demand().most - self._scored)
+        return Demand(left, left)
 
     # -- the fold -----------------------------------------------------------------------------------
 
-    def _take(self, trial: Trial, score: float, result: EvaluateResult) -> None:
+    def _new_study(self) -> TreeSearch:
+        sizes = {v.name: len(v.values) for v in self.variables}
+        return TreeSearch(self.name, sizes, self._seed, self._together)
+
+    def _foresee(self) -> dict[int, tuple[Params, Cells]]:
+        """The trials, by their place, that a study samples before it looks at scores: with so many in it."""
+        study, plan = self._new_study(), self.plan
+        out: dict[int, tuple[Params, Cells]] = {}
+        for place in range(1, plan.trials + 1):
+            known = place + ((place - 1) // plan.full_steps if plan.minibatch else 0)
+            if known >= STARTUP:
+                break
+            _, params = study.ask()
+            out[place] = params, Cells(self._assignment(params), self._rows())
+        return out
+
+    def _take(self, trial: Trial) -> None:
+        result, assignment = trial.cells.result, trial.cells.assignment
+        assert result is not None
+        score = round(result.mean, 2)  # as DSPy's evaluation gives it
         self.trials.append(trial)
         sampled = trial.study is not None
         facts = Obj({"trial": trial.number, "kind": trial.kind, "sampled": sampled, "params": Obj(trial.params)})
         tokens = sum(result.tokens) / len(result.tokens) if result.tokens else None
-        self.history.append(
-            Candidate(trial.assignment, self.name, _note(trial), score, len(trial.rows), tokens, facts=facts)
-        )
+        rows = len(trial.cells.rows)
+        self.history.append(Candidate(assignment, self.name, _note(trial), score, rows, tokens, facts=facts))
         if trial.study is not None:
             self._study.tell(trial.study, score)
         else:
             self._study.add(trial.params, score)
         if trial.kind == MINIBATCH:
             spot = tuple(trial.params.values())
-            self._tried.setdefault(spot, _Tried(trial.params, trial.assignment)).scores.append(score)
+            self._tried.setdefault(spot, _Tried(trial.params, assignment)).scores.append(score)
         elif score > self.best_score:
-            self.best, self.best_score = trial.assignment, score
+            self.best, self.best_score = assignment, score
 
     def _next_group(self) -> list[Trial]:
         plan, number = self.plan, len(self.trials) + 1
@@ -153,17 +178,26 @@ class Search:
         open_ = [t for t in self._tried.values() if not t.full] or list(self._tried.values())
         top = max(open_, key=lambda t: t.mean)
         top.full = True
-        return Trial(number, FULL, top.params, top.assignment, self.plan.rows)
+        return Trial(number, FULL, top.params, Cells(top.assignment, self.plan.rows))
 
     def _sample(self, number: int) -> Trial:
         self._sampled += 1
         study, params = self._study.ask()
+        foreseen, cells = self._foreseen.pop(self._sampled, (None, None))
+        if cells is None:
+            cells = Cells(self._assignment(params), self._rows())
+        elif foreseen != params:  # another sampler than the one known: only the rows were drawn right
+            cells = Cells(self._assignment(params), cells.rows)
+        return Trial(number, MINIBATCH if self.plan.minibatch else FULL, params, cells, study)
+
+    def _assignment(self, params: Params) -> Assignment:
         values: Mapping[str, Attr] = {v.parameter: v.values[params[v.name]] for v in self.variables}
+        return self.problem.start.updated(**values)
+
+    def _rows(self) -> tuple[int, ...]:
+        """The rows of the next trial."""
         rows, size = self.plan.rows, self.plan.minibatch
-        if size and size < len(rows):
-            rows = tuple(rows[i] for i in self._rng.sample(range(len(rows)), size))
-        kind = MINIBATCH if size else FULL
-        return Trial(number, kind, params, self.problem.start.updated(**values), rows, study)
+        return tuple(rows[i] for i in self._rng.sample(range(len(rows)), size)) if 0 < size < len(rows) else rows
 
 
 def _note(trial: Trial) -> str:
