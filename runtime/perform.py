@@ -112,13 +112,13 @@ class Performer:
         except BudgetSpent as e:
             self.stopped = e.limit  # what is finished is judged all the same
             self.states = [self._cut(s, *plan) for s, plan in zip(self.states, plans, strict=True)]
-        asked: list[Asked] = []
+        asked: list[tuple[str, Asked]] = []
         wanted: list[tuple[int, list[Outcome]]] = []
         for i, (job, (name, cells)) in enumerate(zip(jobs, plans, strict=True)):
             outcomes = self._finished(name, cells)
             if cells and outcomes is not None:
                 wanted.append((i, outcomes))
-                asked += [(self.programs[name].metric, o, _about(job, o)) for o in outcomes]
+                asked += [(name, (self.programs[name].metric, o, _about(job, o))) for o in outcomes]
         said = iter(self._judge(asked))
         for i, outcomes in wanted:
             judged = [next(said) for _ in outcomes]
@@ -201,10 +201,10 @@ class Performer:
                 if self.strict and error.kind == "metric":
                     raise MetricError(error.message, error.row)
 
-    def _judge(self, asked: Sequence[Asked]) -> list[tuple[Judgement, RowError | None]]:
-        """What metrics say, each asked once about the same."""
-        spots = [(id(metric), *spot_of(o.cell), about) for metric, o, about in asked]
-        todo = {spot: item for spot, item in zip(spots, asked, strict=True) if spot not in self._judged}
+    def _judge(self, asked: Sequence[tuple[str, Asked]]) -> list[tuple[Judgement, RowError | None]]:
+        """What metrics say, each asked once about the same run of the same program."""
+        spots = [(name, *spot_of(o.cell), about) for name, (_, o, about) in asked]
+        todo = {spot: item for spot, (_, item) in zip(spots, asked, strict=True) if spot not in self._judged}
         made = judge_outcomes(self.session, list(todo.values()), self.spending.note)
         self._judged.update(zip(todo, made, strict=True))
         return [self._judged[spot] for spot in spots]

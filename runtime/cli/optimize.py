@@ -253,7 +253,8 @@ def summary(result: OptimizeResult, bound: int | None) -> str:
     if result.score_before is not None and result.score_after is not None:
         gain = result.score_after - result.score_before
         lines.append(f"score: {result.score_before:.1f} -> {result.score_after:.1f} ({gain:+.1f})")
-    lines.append(f"runs: {result.runs} distinct, {result.fresh} of them now; {told(result.usage)}")
+    wanted = f" of {result.wanted} wanted" if result.wanted > result.runs else ""
+    lines.append(f"runs: {result.runs} distinct{wanted}, {result.fresh} of them now; {told(result.usage)}")
     if bound and result.fresh == result.runs:
         beside = beside_bound(result.usage.computed_tokens, bound)
         lines.append(f"the prefix tree of all prompts needs {bound:,} prompt tokens ({beside})")

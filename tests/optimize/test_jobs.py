@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -162,6 +163,18 @@ def test_a_teacher_is_a_program_of_its_own_with_its_own_models(dynamic: bool) ->
     assert worker.spending.runs == 3
     with pytest.raises(OptimizeError, match="no such program: give one as `teacher`"):
         done(performer(Two()), RunJob(START, "train", 0, program=TEACHER))
+
+
+def test_runs_of_student_and_teacher_are_judged_apart() -> None:
+    """The same row under the same parameters, by the same metric object."""
+    taught = Two()
+    taught.set_lm(Scripted("much longer"))
+    lampc.configure(lm=Scripted("s"), adapter=lampc.ChatAdapter())
+    student, teacher = program(Two()), program(taught)
+    _, rows = called_on(Two(), ROWS)
+    worker = Performer(student, replace(teacher, metric=student.metric), {"train": rows}, Spending())
+    own, other = done(worker, RunJob(START, "train", 0), RunJob(START, "train", 0, program=TEACHER))
+    assert [r.extra["length"] for r in (own, other)] == [6, 16]
 
 
 def test_the_call_that_could_not_be_read_ends_the_trace(student: lampc.Module) -> None:
