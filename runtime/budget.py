@@ -7,7 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+from lampc.runtime.calling_off import RunControl, control
 from lampc.runtime.types import Usage
+
+CANCELLED = "cancelled"
+"""The limit that a run has reached which was called off."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +66,7 @@ class BudgetSpent(Exception):
     """Raised out of a batch of runs; `limit` is the name of the limit. What is finished is kept."""
 
     def __init__(self, limit: str) -> None:
-        super().__init__(f"the budget of {limit} is spent")
+        super().__init__(limit if limit == CANCELLED else f"the budget of {limit} is spent")
         self.limit = limit
 
 
@@ -74,16 +78,19 @@ class Spending:
     usage: Usage = Usage()
     runs: int = 0
     started: float = field(default_factory=time.monotonic)
+    control: RunControl | None = field(default_factory=control)
 
     def note(self, usage: Usage) -> None:
         """Book work that is not to be broken off."""
         self.usage += usage
 
     def add(self, usage: Usage, runs: int = 0) -> None:
-        """Book work that is done. Raises BudgetSpent once a limit is reached."""
+        """Book work that is done. Raises BudgetSpent once a limit is reached, or the run is called off."""
         self.usage += usage
         self.runs += runs
         limit = self.budget.spent(self.usage, self.runs, time.monotonic() - self.started)
+        if self.control is not None and self.control.cancelled:
+            limit = CANCELLED
         if limit:
             raise BudgetSpent(limit)
 

@@ -132,7 +132,7 @@ class CellTable:
                 return
             passing = outcome.error is not None and outcome.error.kind in TRANSIENT
             if not passing and self.keeps(outcome.cell.assignment):
-                self.session.store.put("job", keys[index], _record(outcome))
+                self.session.store.put_first("job", keys[index], _record(outcome))
             self.fresh += 1
             self._keep(keys[index], outcome, heard)
 

@@ -33,6 +33,7 @@ from lampc.passes.optimize import (
 )
 from lampc.passes.optimize.protocol import Trades
 from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spending
+from lampc.runtime.halting import awaited
 from lampc.runtime.journal import (
     FOUND_FILE,
     STOPPED,
@@ -45,6 +46,7 @@ from lampc.runtime.journal import (
 from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored
 from lampc.runtime.perform import Performer, Program
+from lampc.runtime.remaining import Remaining
 from lampc.runtime.saved import save
 from lampc.runtime.trials import Trial, trial_cut, trials_of
 from lampc.runtime.types import Row, Usage
@@ -141,6 +143,12 @@ def optimize(
     return run.result()
 
 
+async def aoptimize(unit: Unit, session: Session, **options: Any) -> OptimizeResult:
+    """`optimize`, awaited: the event loop goes on meanwhile. When the task is cancelled the run ends after what is
+    under way, and what is finished is kept."""
+    return await awaited(optimize, unit, session, **options)
+
+
 class _Run:
     """One optimisation under way."""
 
@@ -171,6 +179,7 @@ class _Run:
         self.before: float | None = None
         self.embedders = {n: str(getattr(e, "identity", "")) for n, e in (embedders or {}).items()}
         self.stopped = ""
+        self.remaining = Remaining()
         self.seconds = 0.0
         self._started = time.monotonic()
 
@@ -216,6 +225,7 @@ class _Run:
             if not self.as_asked:
                 self._score(self.problem.start, "start")
             while not optimizer.done:
+                self.remaining.look(optimizer)
                 jobs = optimizer.ask(ASK)
                 if not jobs:
                     raise OptimizeError("an optimizer asks for nothing and is not done: a bug of the optimizer")
@@ -287,8 +297,9 @@ class _Run:
 
         def tell(done: int, total: int) -> None:
             u, best = self.spending.usage, {} if self.best[1] is None else {"best": self.best[1]}
-            tokens = u.prompt_tokens + u.generated_tokens
-            self.session.bus.emit("progress", label=label, done=done, total=total, tokens=tokens, **best)
+            left = self.remaining.seconds(done, sum(t.fresh for t in self.performer.tables.values()))
+            more = {**best, **({} if left is None else {"left": left})}
+            self.session.bus.emit("progress", label=label, done=done, total=total, tokens=u.tokens, **more)
 
         self.proposals += sum(isinstance(job, CallJob) for job in jobs)
         results = self.performer.perform(jobs, tell)

@@ -118,7 +118,7 @@ KINDS: dict[str, Kind] = {
     "progress": Kind(
         "how far a piece of work is",
         {"label": str, "done": int, "total": (int, type(None))},
-        {"best": Number, "tokens": int, "errors": int, "note": str},
+        {"best": Number, "tokens": int, "errors": int, "note": str, "left": list},
     ),
 }
 

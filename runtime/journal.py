@@ -63,7 +63,7 @@ class Journal:
     def finish(self, keep: bool = True, **facts: Any) -> None:
         """The run is finished: if it is to be kept, starting it again gives `facts` from now on."""
         if keep:
-            self.store.put("run", self.run, facts)
+            self.store.put_first("run", self.run, facts)
         self.note(FINISHED, **facts)
 
 

@@ -53,7 +53,7 @@ class Outside:
         for (key, job), found in zip(todo.items(), readings, strict=True):
             record, readable = _call_record(found), found.error is None or isinstance(found.error, UnreadableAnswer)
             if readable and self._keeps(job):  # other failures may pass
-                self.session.store.put("proposal", key, record)
+                self.session.store.put_first("proposal", key, record)
             self._answers[key] = _call_result(record)
         for found in readings:
             self._book(found.usage)

@@ -32,6 +32,8 @@ from lampc.passes.optimize import (
     TrainJob,
     TrainResult,
 )
+from lampc.runtime.budget import CANCELLED
+from lampc.runtime.calling_off import CalledOff
 from lampc.runtime.cells import BudgetSpent, CellTable, NotStored, Spending, spot_of
 from lampc.runtime.evaluate import TRACED, UNTRACED, Asked, judge_outcomes
 from lampc.runtime.metrics import Judgement, MetricError, RowMetric
@@ -111,6 +113,8 @@ class Performer:
             self._perform_outside(jobs, results)
         except BudgetSpent as e:
             self.stopped = e.limit  # what is finished is judged all the same
+        except CalledOff:
+            self.stopped = CANCELLED
             self.states = [self._cut(s, *plan) for s, plan in zip(self.states, plans, strict=True)]
         asked: list[tuple[str, Asked]] = []
         wanted: list[tuple[int, list[Outcome]]] = []

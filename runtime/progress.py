@@ -105,7 +105,8 @@ class Progress:
 
 
 def remark(data: Any) -> str:
-    """What a `progress` event says beside its counts: its note, the best score, tokens, failed rows."""
+    """What a `progress` event says beside its counts: its note, the best score, tokens, failed rows, and how much time
+    is left of all the work that it is a part of."""
     parts = [data.get("note") or ""]
     if data.get("best") is not None:
         parts.append(f"best {data['best']:.1f}")
@@ -113,6 +114,9 @@ def remark(data: Any) -> str:
         parts.append(f"{data['tokens']:,} tokens")
     if data.get("errors"):
         parts.append(f"{data['errors']} failed")
+    if data.get("left") and data["left"][1] >= 1:
+        least, most = (_clock(s) for s in data["left"])
+        parts.append(f"in all {most if least == most else f'{least} to {most}'} left")
     return "  ".join(p for p in parts if p)
 
 
@@ -120,10 +124,13 @@ def time_left(seconds: float, done: int, left: int | None) -> str:
     """`0:42 left`, if what is left goes on as what was done in `seconds`; empty while that says nothing."""
     if not left or done <= 0 or seconds < 1.0:
         return ""
-    rest = round(seconds / done * left)
-    minutes, rest = divmod(rest, 60)
+    return _clock(seconds / done * left) + " left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    return (f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}") + " left"
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 def _bars(file: IO[str]) -> Any:

@@ -99,6 +99,13 @@ class Store:
         """
         self.put_many([(kind, key, record)])
 
+    def put_first(self, kind: str, key: str, record: dict[str, Any]) -> None:
+        """The same for records that two who do the same work at a time need not make alike (counts, seconds): the first
+        one stays."""
+        with self._mutex:
+            if (kind, key) not in self:
+                self.put(kind, key, record)
+
     def put_many(self, items: Iterable[tuple[str, str, dict[str, Any]]]) -> None:
         """Keep several records with few writes. A crash half way leaves the first ones, whole."""
         with self._mutex:

@@ -20,6 +20,7 @@ from lampc.ir.settings import settings
 from lampc.runtime.budget import UNLIMITED, Budget
 from lampc.runtime.configure import SESSION_OPTIONS, context, session_of
 from lampc.runtime.evaluation.rows import called_on, row_metric
+from lampc.runtime.halting import awaited
 from lampc.runtime.hosts import plain
 from lampc.runtime.objects import asked_whole
 from lampc.runtime.optimizers.parameters import changed
@@ -39,6 +40,11 @@ class Teleprompter:
     def compile(self, student: Module, *args: Any, **kwargs: Any) -> Module:
         """An optimized copy of `student`; DSPy's names are `trainset=`, `teacher=` and `valset=`."""
         raise NotImplementedError(f"{type(self).__name__} has no `compile`")
+
+    async def acompile(self, student: Module, *args: Any, **kwargs: Any) -> Module:
+        """`compile`, awaited: the event loop goes on, and several at a time share batches. When the task is cancelled
+        the run ends after what is under way; with a `log_dir` the same call goes on from there."""
+        return await awaited(self.compile, student, *args, **kwargs)
 
     def dry_run(self, student: Module, *args: Any, **kwargs: Any) -> DryRun:
         """What `compile` with these arguments would ask for, before anything is asked of a model.
