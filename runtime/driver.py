@@ -33,7 +33,6 @@ from lampc.passes.optimize import (
 )
 from lampc.passes.optimize.protocol import Trades
 from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spending
-from lampc.runtime.halting import awaited
 from lampc.runtime.journal import (
     FOUND_FILE,
     STOPPED,
@@ -141,12 +140,6 @@ def optimize(
     else:
         journal.finish(keeps, **facts)
     return run.result()
-
-
-async def aoptimize(unit: Unit, session: Session, **options: Any) -> OptimizeResult:
-    """`optimize`, awaited: the event loop goes on meanwhile. When the task is cancelled the run ends after what is
-    under way, and what is finished is kept."""
-    return await awaited(optimize, unit, session, **options)
 
 
 class _Run:

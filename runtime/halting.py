@@ -6,9 +6,14 @@ import asyncio
 import threading
 from collections.abc import Callable
 from contextvars import copy_context
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from lampc.runtime.calling_off import RunControl
+
+if TYPE_CHECKING:
+    from lampc.ir import Unit
+    from lampc.runtime.optimized import OptimizeResult
+    from lampc.runtime.session import Session
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -48,6 +53,13 @@ async def awaited(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         raise
 
 
+async def aoptimize(unit: Unit, session: Session, **options: Any) -> OptimizeResult:
+    """`lampc.runtime.driver.optimize`, awaited. A run that is called off ends as one whose budget is spent."""
+    from lampc.runtime.driver import optimize
+
+    return await awaited(optimize, unit, session, **options)
+
+
 def _give(ended: asyncio.Future[T], made: T) -> None:
     if not ended.done():
         ended.set_result(made)
@@ -60,4 +72,4 @@ def _fail(ended: asyncio.Future[T], error: BaseException) -> None:
         ended.set_exception(RuntimeError(f"{type(error).__name__}: {error}") if wrapped else error)
 
 
-__all__ = ["awaited"]
+__all__ = ["aoptimize", "awaited"]

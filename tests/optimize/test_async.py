@@ -11,9 +11,9 @@ import pytest
 import lampc
 from lampc.passes.optimize import InstructionSearch, OptimizeError
 from lampc.runtime.budget import CANCELLED
-from lampc.runtime.driver import aoptimize, optimize
+from lampc.runtime.driver import optimize
 from lampc.runtime.events import Event, EventBus
-from lampc.runtime.halting import awaited
+from lampc.runtime.halting import aoptimize, awaited
 from lampc.runtime.metrics import build_metric
 from lampc.runtime.models import Answer, ModelCall
 from lampc.runtime.progress import remark
