@@ -16,7 +16,7 @@ from lampc.runtime.compile import simplified
 from lampc.runtime.estimate import estimate
 from lampc.runtime.guesses import guessed
 from lampc.runtime.plan import prefix_bound
-from lampc.runtime.rehearse import PaperCell
+from lampc.runtime.rehearse import PaperCell, untrained
 from lampc.runtime.structure import calls_by_predictor, upstream
 
 if TYPE_CHECKING:
@@ -95,9 +95,8 @@ def run_tokens(program: Program, cells: Mapping[PaperCell, Assignment], rows: Ma
     for name in names:
         group = groups[name]
         sample = [rows[c.row] for c in _some(group, _ROWS) if c.row in rows]
-        found = estimate(
-            program.session, program.unit.module, sample, program.entry, cells[group[0]], program.session.base
-        )
+        candidate = untrained(cells[group[0]])
+        found = estimate(program.session, program.unit.module, sample, program.entry, candidate, program.session.base)
         if not sample or found.failed == len(sample):
             continue
         share = len(group) / len(sample)
@@ -105,7 +104,7 @@ def run_tokens(program: Program, cells: Mapping[PaperCell, Assignment], rows: Ma
             extra = node.prompts[1:]
             marginal = (prefix_bound(node.prompts) - len(node.prompts[0])) / len(extra) if extra else 0.0
             unseen = len(node.prompts) * (share - 1)
-            price = _price(program.session, program.unit.module, node.name, cells[group[0]])
+            price = _price(program.session, program.unit.module, node.name, candidate)
             cost = price.cost(node.prompt_tokens, node.generated) * share if price is not None else 0.0
             total += Tokens(
                 round(node.prompt_tokens * share), round(marginal * unseen), round(node.generated * share), cost

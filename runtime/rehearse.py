@@ -45,6 +45,8 @@ CHANCE = ("chance 1", "chance 2")
 MOODS: tuple[str, ...] = (FAIL, SUCCEED, *CHANCE)
 _ASK = 4096
 _VECTOR = 8
+_TRAINED = " trained on "
+"""Stands in the names of models that a training on paper gave."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,12 @@ def identity(module: Module, assignment: Assignment) -> str:
     return digest((own, freeze(others)))
 
 
+def untrained(assignment: Assignment) -> Assignment:
+    """The candidate with models that are there in the place of those trained on paper."""
+    models = {k: v.partition(_TRAINED)[0] for k, v in assignment.values.items() if isinstance(v, str) and _TRAINED in v}
+    return assignment.updated(**{k: v for k, v in models.items() if k.endswith(".model")})
+
+
 class _Answers:
     """Results of jobs in a mood. Equal jobs have equal results; texts of different ones differ."""
 
@@ -213,7 +221,7 @@ class _Answers:
             case EmbedJob(texts):
                 return EmbedResult(tuple(self._vector(t) for t in texts))
             case TrainJob(_, model):
-                return TrainResult(f"{model} trained {digest(tuple(c.inputs for c in job.calls))}")
+                return TrainResult(f"{model}{_TRAINED}{digest(tuple(c.inputs for c in job.calls))}")
 
     def _random(self, *parts: Any) -> random.Random:
         return random.Random(f"{self.mood} {digest(freeze([repr(p) for p in parts]))}")
@@ -257,4 +265,4 @@ def _outputs(signature: Signature, mark: str, draw: random.Random) -> Obj:
     return made
 
 
-__all__ = ["CHANCE", "FAIL", "MOODS", "SUCCEED", "PaperCell", "Rehearsal", "rehearse"]
+__all__ = ["CHANCE", "FAIL", "MOODS", "SUCCEED", "PaperCell", "Rehearsal", "rehearse", "untrained"]
