@@ -45,6 +45,12 @@ class COPRO(Teleprompter):
         self.init_temperature, self.track_stats = init_temperature, track_stats
         self.proposer, self.pool = proposer, pool
 
+    def step(self) -> tuple[str, dict[str, Any]]:
+        """As a step of `lampc.optimize(...)`; its metric is the declaration's, its prompt model a model of the program,
+        by name."""
+        options = {n: getattr(self, n) for n in ("breadth", "depth", "init_temperature", "proposer", "pool")}
+        return "copro", {**options, **({"prompt_model": self.prompt_model.model} if self.prompt_model else {})}
+
     def compile(
         self, student: Module, *, trainset: Sequence[Any], eval_kwargs: Mapping[str, Any] | None = None
     ) -> Module:

@@ -17,6 +17,7 @@ from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
 from lampc.runtime.configure import as_lm, context
 from lampc.runtime.optimizers.base import Found, Teleprompter, examples_of, improve, module_of
+from lampc.runtime.optimizers.bootstrap import bootstrap_step
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,16 @@ class MIPROv2(Teleprompter):
         self.seed, self.init_temperature = seed, init_temperature
         self.verbose, self.track_stats, self.log_dir = verbose, track_stats, log_dir
         self.proposer, self.pool, self.q = proposer, pool, q
+
+    def step(self) -> tuple[str, dict[str, Any]]:
+        """As a step of `lampc.optimize(...)`; its metric is the declaration's, its prompt model and its teacher's are
+        models of the program, by name."""
+        plain = ("num_candidates", "max_bootstrapped_demos", "max_labeled_demos", "metric_threshold", "max_errors",
+                 "seed", "init_temperature", "proposer", "pool", "q")  # fmt: skip
+        options = {n: getattr(self, n) for n in plain}
+        if self.prompt_model is not self.task_model:
+            options["prompt_model"] = self.prompt_model.model
+        return "mipro", {"auto": self.auto, **bootstrap_step(options, self.teacher_settings)}
 
     def compile(
         self,

@@ -12,7 +12,7 @@ import lampc
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
-from lampc.passes.optimize import optimizers
+from lampc.passes.optimize import COPRO, MIPROv2, optimizer, optimizers
 from lampc.runtime.driver import optimize, problem_of
 from lampc.runtime.dryrun import dry_run
 from lampc.runtime.metrics import build_metric
@@ -117,6 +117,18 @@ def test_a_proposer_may_be_an_object() -> None:
     tried = {c["instruction"] for c in made.candidate_programs}
     assert {"Follow variant 2. Be glad.", "Say it. Be glad.", "Say it. Follow variant 2."} < tried
     assert made.say.demos == []
+
+
+def test_as_steps_of_a_declaration() -> None:
+    big = lampc.LM("openai/big", api_base="http://127.0.0.1:9/v1")
+    lampc.configure(lm=task_model(lampc))
+    made = lampc.MIPROv2(metric=lambda e, p: 1.0, auto="heavy", prompt_model=big, max_labeled_demos=0, pool=["A."])
+    assert optimizer(*made.step()) == MIPROv2(
+        auto="heavy", prompt_model=big.model, max_labeled_demos=0, pool=["A."], proposer=""
+    )
+    counts = lampc.MIPROv2(metric=lambda e, p: 1.0, auto=None, num_candidates=5)
+    assert optimizer(*counts.step()) == MIPROv2(auto=None, num_candidates=5)
+    assert optimizer(*lampc.COPRO(breadth=4, proposer="edits").step()) == COPRO(breadth=4, proposer="edits")
 
 
 def test_dspys_rules_for_arguments() -> None:
