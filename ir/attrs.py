@@ -43,11 +43,12 @@ class Symbol:
 class Obj(Mapping[str, "Attr"]):
     """A frozen, ordered mapping from strings to attributes; hashable."""
 
-    __slots__ = ("_items",)
+    __slots__ = ("_hash", "_items")
 
     def __init__(self, items: Mapping[str, Attr] | tuple[tuple[str, Attr], ...] = ()) -> None:
         pairs = items.items() if isinstance(items, Mapping) else items
         self._items: dict[str, Attr] = dict(pairs)
+        self._hash: int | None = None
 
     def __getitem__(self, key: str) -> Attr:
         return self._items[key]
@@ -59,7 +60,12 @@ class Obj(Mapping[str, "Attr"]):
         return len(self._items)
 
     def __hash__(self) -> int:
-        return hash(tuple(self._items.items()))
+        if self._hash is None:  # candidates are looked up often, and hold many demos
+            self._hash = hash(tuple(self._items.items()))
+        return self._hash
+
+    def __reduce__(self) -> tuple[type[Obj], tuple[tuple[tuple[str, Attr], ...]]]:
+        return Obj, (tuple(self._items.items()),)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Obj) and tuple(self._items.items()) == tuple(other._items.items())
