@@ -46,6 +46,8 @@ class Calls(Expressions):
     def _Call(self, node: ast.Call) -> Any:
         if isinstance(node.func, ast.Attribute):
             receiver = self.expr(node.func.value)
+            if isinstance(receiver, Tune):  # what its method gives hangs on what is chosen
+                receiver = Traced(self.lift(receiver, node))
             if isinstance(receiver, Traced | Completions) or not is_static(receiver):
                 args, kwargs = self.arguments(node)
                 return methods.traced(self, receiver, node.func.attr, args, kwargs, node)
@@ -274,8 +276,6 @@ class Calls(Expressions):
             return self.retrieve(owner, args, kwargs, node, False if method.__name__ == "search" else None)
         if isinstance(owner, Module) and method.__name__ in ("forward", "__call__"):
             return self.call(owner, args, kwargs, node)
-        if isinstance(owner, Tune):
-            return self.call(getattr(owner.value, method.__name__), args, kwargs, node)
         if isinstance(owner, Module):
             return self.inline(method.__func__, [owner, *args], kwargs, node)
         if isinstance(owner, type) and effect_of(method) == "pure":

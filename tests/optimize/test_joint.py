@@ -191,14 +191,14 @@ SURVEY = "as the survey of this year says on its second page"
 FACTS = [f"{p} {what} {n + i} {SURVEY}" for i, p in enumerate(PLANTS) for what, n in (("height", 12), ("age", 40))]
 NOISE = [f"{p} {word} {word} story" for p in PLANTS for word in ("tree", "garden", "song", "leaf")]
 SEARCH = lampc.retriever("facts", k=1)
-QUERIES = ["", " song", " tree", " story", " height", " height age"]
-QUERY = lampc.tune("query", "", QUERIES)
+QUERIES = ["{}", "{} song", "{} tree", "a story of {}", "{} height", "{} height age"]
+QUERY = lampc.tune("query", "{}", QUERIES)
 LOOK = lampc.Predict("passages: list[str], plant -> answer")
 
 
 @lampc.program
 def look_up(plant: str) -> Any:
-    found = SEARCH(plant + QUERY)
+    found = SEARCH(QUERY.replace("{}", plant))
     return {"answer": LOOK(passages=found, plant=plant).answer}
 
 
@@ -250,16 +250,16 @@ def exhaustive() -> dict[tuple[str, int, str], tuple[float, float]]:
 
 def chosen(result: OptimizeResult) -> tuple[str, int, str]:
     a = result.assignment
-    return a.get("facts.store", ""), a.get("facts.k", 1), a.get("query", "")
+    return a.get("facts.store", ""), a.get("facts.k", 1), a.get("query", "{}")
 
 
 def test_a_planted_optimum_over_retriever_k_and_query_is_found() -> None:
     every = exhaustive()
-    planted = ("archive", 2, " height age")
+    planted = ("archive", 2, "{} height age")
     best = [spot for spot, (score, _) in every.items() if score == 100.0]
     assert len(best) <= 2  # of 144; three passages do as well, for more tokens
     assert planted == min(best, key=lambda spot: every[spot][1])
-    for alone in (("archive", 1, ""), ("", 2, ""), ("", 1, " height age")):
+    for alone in (("archive", 1, "{}"), ("", 2, "{}"), ("", 1, "{} height age")):
         assert every[alone][0] == 0.0  # no parameter does anything alone
     found = Counter(chosen(tuned(seed=seed)) for seed in range(6))
     assert found[planted] >= 5, found  # drawn at random, 48 of 144 points hold it for one seed in three

@@ -36,11 +36,13 @@ class LookUp(lampc.Module):
     def __init__(self) -> None:
         super().__init__()
         self.facts = lampc.retriever("facts", k=1)
-        self.query = lampc.tune("query", "", QUERIES)
+        self.query = lampc.tune("query", "{}", QUERIES)
         self.look = lampc.Predict("passages: list[str], plant -> answer")
 
     def forward(self, plant: str) -> Any:
-        return lampc.Prediction(answer=self.look(passages=self.facts(plant + self.query), plant=plant).answer)
+        return lampc.Prediction(
+            answer=self.look(passages=self.facts(self.query.replace("{}", plant)), plant=plant).answer
+        )
 
 
 class Outside(LookUp):
@@ -61,8 +63,8 @@ def test_the_module_that_comes_out_has_what_was_found() -> None:
     score = lampc.Evaluate(devset=ROWS, metric=right)
     assert score(student).score == 0.0
     assert score(made).score == 100.0
-    assert (made.facts.k, made.facts.symbol, made.query.default) == (2, "archive", " height age")
-    assert (student.facts.k, student.facts.symbol, student.query.default) == (1, "facts", "")
+    assert (made.facts.k, made.facts.symbol, made.query.default) == (2, "archive", "{} height age")
+    assert (student.facts.k, student.facts.symbol, student.query.default) == (1, "facts", "{}")
     assert made(plant="birch").answer == "12 40"
     points = made.front
     assert [p["tokens"] for p in points] == sorted(p["tokens"] for p in points)
@@ -83,7 +85,7 @@ def test_models_are_objects() -> None:
     student = LookUp()
     student.set_lm(silent)
     knows = lampc.LM("knows", engine=lambda messages: reader(messages[-1]["content"]))
-    space = {"facts.store": ["archive"], "facts.k": [2], "query": [" height age"]}
+    space = {"facts.store": ["archive"], "facts.k": [2], "query": ["{} height age"]}
     search = lampc.JointSearch(right, choices=space, models=[knows], **OPTIONS)
     made = search.compile(student, trainset=ROWS)
     assert made.look.lm is knows
