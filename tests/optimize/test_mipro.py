@@ -129,6 +129,15 @@ def test_bootstraps_of_all_sets_are_asked_for_together() -> None:
     assert optimizer.demand().least == len(jobs) + optimizer.plan.demand().most
 
 
+def test_labelled_demos_alone_differ_from_set_to_set() -> None:
+    """DSPy ends with an error here: it draws how many to bootstrap from 1 to 0."""
+    optimizer = MIPROv2(max_bootstrapped_demos=0, max_labeled_demos=3, pool=POOL).begin(problem(12, select=20))
+    assert all(isinstance(j, EvaluateJob) for j in drive(optimizer, answer))
+    shown = {c.assignment.get("second.demos") for c in optimizer.history[1:]}
+    assert {len(demos.items) for demos in shown} == {0, 3}
+    assert len(shown) > 3
+
+
 def test_the_best_of_those_scored_in_full_is_the_result() -> None:
     optimizer = MIPROv2(auto="medium", pool=POOL).begin(problem(12, select=80))
     drive(optimizer, answer)
