@@ -65,8 +65,14 @@ class RowMetric:
         return self.judge(row, outputs, trace).score
 
     def judge(self, row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None = None) -> Judgement:
-        """The same with what else the metric says. Raises MetricError."""
-        return self._judged(row, lambda: self.score(row, outputs, trace))
+        """The same with what else the metric says. Raises MetricError.
+
+        With a trace the question is whether the run is a good one, so a value that is no number counts by its truth, as
+        in DSPy: `return` alone is a no.
+        """
+        if trace is None:
+            return self._judged(row, lambda: self.score(row, outputs, trace))
+        return self._judged(row, lambda: _by_truth(self.score(row, outputs, trace)))
 
     def judge_call(self, row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep], call: int) -> Judgement:
         """What the metric says of one call of a run, or of the whole run if it knows no better. Raises MetricError."""
@@ -230,6 +236,12 @@ def judgement(value: Any) -> Judgement:
     return Judgement(_number(value["score"]), _text(value.get("feedback")), {k: _kept(v) for k, v in extra.items()})
 
 
+def _by_truth(value: Any) -> Any:
+    if value is None or isinstance(value, str | list | tuple | set):
+        return bool(value)
+    return value
+
+
 def _kept(value: Any) -> Any:
     """As JSON, or, where that cannot be, as it prints."""
     try:
@@ -246,6 +258,7 @@ def _text(feedback: Any) -> str:
 def _number(value: Any) -> float:
     """The score itself, or the `score` of what carries one."""
     value = getattr(value, "score", value)
-    if isinstance(value, bool | int | float) and math.isfinite(value):
-        return float(value)
+    # numbers of numpy and torch are no `float`, and have its method
+    if not isinstance(value, str) and hasattr(value, "__float__") and math.isfinite(made := float(value)):
+        return made
     raise MetricError(f"a metric gives a finite number or true/false, got {value!r}")

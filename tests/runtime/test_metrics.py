@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from lampc.ir import Unit, parse_module
@@ -125,6 +127,29 @@ def test_a_metric_that_gives_no_number_is_named_with_its_row() -> None:
     with pytest.raises(MetricError, match=r"failed on row 7 \(t.csv:8\): a metric gives a finite .*, got 'yes'") as e:
         score(lambda gold, pred: "yes", {"label": "x"})
     assert e.value.row == "7"
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (np.float32(0.5), 0.5),
+        (np.bool_(True), 1.0),
+        (np.int64(2), 2.0),
+        (Fraction(1, 4), 0.25),
+        ({"score": np.True_}, 1.0),
+    ],
+)
+def test_numbers_of_any_kind_are_scores(given: Any, wanted: float) -> None:
+    assert score(lambda example, pred, trace=None: given, {"label": "x"}) == wanted
+    assert score(lambda example, pred, trace=None: given, {"label": "x"}, []) == wanted
+
+
+@pytest.mark.parametrize(("given", "wanted"), [(None, 0.0), ("yes", 1.0), ([], 0.0)])
+def test_whether_a_run_is_a_good_one_is_a_matter_of_truth(given: Any, wanted: float) -> None:
+    """As where demos are bootstrapped in DSPy; without a trace a metric gives a number."""
+    assert score(lambda example, pred, trace=None: given, {"label": "x"}, []) == wanted
+    with pytest.raises(MetricError, match="finite number"):
+        score(lambda example, pred, trace=None: given, {"label": "x"})
 
 
 def test_identities_differ_where_scores_may() -> None:
