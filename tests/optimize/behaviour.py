@@ -35,6 +35,7 @@ from typing import Any
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir import Assignment, Demo, DemoSet, ModelInfo, Obj, Unit
 from lampc.ir.adapters import bind_predictors
+from lampc.runtime.metrics import RowMetric, build_metric
 from lampc.runtime.models import Answer, ModelCall
 from lampc.runtime.scripted import DummyLM, written
 from lampc.runtime.target import RemoteTarget
@@ -347,6 +348,16 @@ class BehaviourLM(DummyLM):
         self.calls.append((messages, text))
         n = sum(len(m["content"].split()) for m in messages)
         return Answer(text, (), "stop", n, n, 0, len(text.split()))
+
+
+def metric(task: Planted) -> RowMetric:
+    """Exact match of labels, with feedback, in the form that GEPA asks for."""
+
+    def exact(example: Any, prediction: Any, trace: Any = None, pred_name: Any = None, pred_trace: Any = None) -> Any:
+        said = feedback(task, example.item, prediction.label)
+        return {"score": float(prediction.label == example.label), "feedback": said}
+
+    return build_metric(exact)
 
 
 def feedback(task: Planted, item: str, label: str) -> str:

@@ -13,11 +13,10 @@ from lampc.passes.optimize.registry import optimizer
 from lampc.runtime.cells import UNLIMITED, Budget
 from lampc.runtime.driver import optimize
 from lampc.runtime.events import Event, EventBus
-from lampc.runtime.metrics import build_metric
 from lampc.runtime.optimized import OptimizeResult
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
-from tests.optimize.behaviour import LAYOUTS, BehaviourLM, Planted
+from tests.optimize.behaviour import LAYOUTS, BehaviourLM, Planted, metric
 
 TUNES: dict[str, tuple[str, ...]] = {
     "bootstrap": ("demos",),
@@ -100,7 +99,7 @@ def run(
             steps=steps,
             train=task.train,
             select=task.dev,
-            metric=build_metric("exact_match"),
+            metric=metric(task),
             program=task.unit.entry,
             budget=budget,
             start=start,
