@@ -115,6 +115,7 @@ class Performer:
             self.stopped = e.limit  # what is finished is judged all the same
         except CalledOff:
             self.stopped = CANCELLED
+        if self.stopped:
             self.states = [self._cut(s, *plan) for s, plan in zip(self.states, plans, strict=True)]
         asked: list[tuple[str, Asked]] = []
         wanted: list[tuple[int, list[Outcome]]] = []

@@ -111,7 +111,7 @@ def improve(
     teacher: Module | None = None,
     teacher_settings: Mapping[str, Any] | None = None,
     embedders: Mapping[str, Any] | None = None,
-    budget: Budget = UNLIMITED,
+    budget: Budget | None = None,
     num_threads: int | None = None,
     max_errors: int | None = None,
     log_dir: str | Path | None = None,
@@ -123,6 +123,7 @@ def improve(
     that ask for a teacher run `teacher`, or the student under `teacher_settings`; without either, the student.
     `num_threads` bounds how many calls of a model that is Python code and waits are made at once: everything else runs
     in batches. A row that fails is a scored failure; only where `max_errors` is given do so many of them end the run.
+    Without a `budget` that of the settings holds (`lampc.context(budget={"tokens": 2e6})`).
     With `log_dir` everything that is finished stands there: the same call goes on from it.
 
     Raises OptimizeError, MetricError, NoSession, CompileError.
@@ -137,7 +138,7 @@ def improve(
         own, rows = _program(student, [*train, *val], metric)
         select = _known_as(rows[: len(train)], rows[len(train) :])
         taught = _teacher(own, student, teacher, dict(teacher_settings or {}), train, metric)
-        result = _drive(own, steps, rows[: len(train)], select, taught, embedders, budget, max_errors, log_dir)
+        result = _drive(own, steps, rows[: len(train)], select, taught, embedders, _budget(budget), max_errors, log_dir)
     found = Found(student, result, student, rows[: len(train)], train)
     found.module = found.program(result.assignment)
     return found
@@ -167,6 +168,19 @@ def _drive(
         budget=budget, record=Path(log_dir) / "run.json" if log_dir else None, whole=True, teacher=teacher,
         embedders=embedders, as_asked=True, max_errors=max_errors or 0,
     )  # fmt: skip
+
+
+def _budget(given: Budget | None) -> Budget:
+    """The budget, else that of the settings: a `Budget`, or limits by name. Raises OptimizeError for another name."""
+    from lampc.passes.optimize import OptimizeError
+
+    said = given if given is not None else settings.get("budget")
+    if said is None or isinstance(said, Budget):
+        return said or UNLIMITED
+    try:
+        return Budget.of(dict(said).items())
+    except (TypeError, ValueError) as e:
+        raise OptimizeError(f"the setting `budget` bounds a compilation, {{'tokens': 2e6}}: {e}") from None
 
 
 @contextlib.contextmanager

@@ -81,7 +81,7 @@ def test_the_demand_of_every_optimizer_is_known_beforehand(name: str) -> None:
     assert 0.5 <= plan.expected_runs / result.runs <= 2.0
 
 
-@pytest.mark.parametrize("name", sorted({"instructions", "mipro", "copro"} & set(OPTIMIZERS)))
+@pytest.mark.parametrize("name", sorted({"instructions", "mipro"} & set(OPTIMIZERS)))
 def test_two_predictors_share_what_is_upstream(name: str) -> None:
     task = Planted(2, predictors=2)
     chosen = strategy(name, task)

@@ -15,7 +15,7 @@ from lampc.backend import FakeEngine
 from lampc.ir import Assignment, Demo, DemoSet, Obj
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
-from lampc.passes.optimize import BootstrapFewShot, InstructionSearch, OptimizeError
+from lampc.passes.optimize import BootstrapFewShot, Demand, InstructionSearch, OptimizeError
 from lampc.runtime.budget import Budget
 from lampc.runtime.optimizers.base import Found, Teleprompter, improve, module_with
 from lampc.runtime.scripted import DummyLM
@@ -129,6 +129,9 @@ class Start:
             def tell(self, job: Any, result: Any) -> None:
                 self.done = True
 
+            def demand(self) -> Demand:
+                return Demand()
+
         return Once()
 
 
@@ -192,6 +195,16 @@ def test_a_budget_keeps_the_best_so_far() -> None:
     assert found.result.stopped == "calls"
     assert found.module._compiled
     assert sum(t.cut for t in found.result.trials) == 12 - 7
+
+
+def test_a_budget_may_be_a_setting() -> None:
+    lampc.configure(lm=Model(), adapter=lampc.ChatAdapter())
+    for said in ({"calls": 7}, Budget(calls=7)):
+        with lampc.context(budget=said):
+            found = improve(Asks(), POOL, trainset=ROWS, valset=ROWS[:4], metric=exact)
+        assert found.result.stopped == "calls"
+    with lampc.context(budget={"cals": 7}), pytest.raises(OptimizeError, match=r"no budget `cals`; known: calls"):
+        improve(Asks(), POOL, trainset=ROWS, valset=ROWS[:4], metric=exact)
 
 
 def test_a_candidate_becomes_a_module() -> None:
