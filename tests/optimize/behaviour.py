@@ -28,7 +28,7 @@ import itertools
 import random
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -357,7 +357,7 @@ def metric(task: Planted) -> RowMetric:
         said = feedback(task, example.item, prediction.label)
         return {"score": float(prediction.label == example.label), "feedback": said}
 
-    return build_metric(exact)
+    return replace(build_metric(exact), identity=f"planted {task}")  # a closure is another metric every time
 
 
 def feedback(task: Planted, item: str, label: str) -> str:
