@@ -70,6 +70,11 @@ class Teleprompter:
 _planning: ContextVar[bool] = ContextVar("lampc_planning", default=False)
 
 
+def planning() -> bool:
+    """Whether a `compile` under way only plans: then nothing of the user's that costs is asked."""
+    return _planning.get()
+
+
 class _Planned(BaseException):
     """Ends a `compile` that only plans."""
 
@@ -304,4 +309,5 @@ def check_alike(student: Module, teacher: Module) -> None:
 
 __all__ = [
     "Found", "Teleprompter", "check_alike", "demos_of", "examples_of", "improve", "module_of", "module_with",
+    "planning",
 ]  # fmt: skip

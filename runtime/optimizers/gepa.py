@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
-from lampc.runtime.configure import as_lm, context
+from lampc.runtime.configure import as_lm
 from lampc.runtime.evaluation.rows import code_identity
 from lampc.runtime.optimizers.base import Teleprompter, improve, module_of
 from lampc.runtime.optimizers.gepa_result import details
 from lampc.runtime.optimizers.instruction_proposer import InstructionProposer
 from lampc.runtime.optimizers.mipro import proposal_tokens
+from lampc.runtime.optimizers.proposing_code import ProposingCode
 
 if TYPE_CHECKING:
     from lampc.passes.optimize import GEPA as Strategy
@@ -197,12 +197,9 @@ class GEPA(Teleprompter):
         if isinstance(given, str) or hasattr(given, "begin") or not callable(given):
             return given
 
-        def ask(**values: Any) -> Mapping[str, str]:
-            with nullcontext() if self.reflection_lm is None else context(lm=self.reflection_lm):
-                texts: Mapping[str, str] = given(**values)
-                return texts
-
-        return ByFunction(ask, tuple(names.items()), code_identity(given))
+        identity = code_identity(given)
+        code = ProposingCode(given, self.reflection_lm, identity, kept=self.log_dir is not None)
+        return ByFunction(code, tuple(names.items()), identity)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import lampc
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
 from lampc.passes.optimize import OptimizeError
+from lampc.runtime.optimized import Interrupted
 from lampc.teleprompt.gepa import InstructionProposer
 from lampc.teleprompt.gepa.gepa_utils import ScoreWithFeedback
 
@@ -160,6 +161,37 @@ def test_code_that_proposes_asks_the_reflection_model_and_knows_dspys_names() ->
     assert seen[0] == ([name], [name], [name])
     assert len(writer.prompts) == len(seen)
     assert made.predict.signature.instructions != student.predict.signature.instructions
+
+
+def test_code_that_proposes_is_not_asked_again_by_a_run_that_goes_on_nor_by_a_plan(tmp_path: Path) -> None:
+    lampc.configure(lm=Task(), adapter=lampc.ChatAdapter())
+    calls: list[int] = []
+
+    def propose(candidate: dict[str, str], reflective_dataset: Any, components_to_update: Any) -> dict[str, str]:
+        if len(calls) == 3 and not (tmp_path / "again").exists():
+            raise KeyboardInterrupt
+        calls.append(1)
+        missing = [w for w in (*WORDS, "So.") if w not in candidate["ask"]]
+        return {"ask": f"{candidate['ask']} {missing[0]}"}
+
+    def optimizer(folder: Path) -> lampc.GEPA:
+        return lampc.GEPA(
+            metric=judge, max_metric_calls=100, instruction_proposer=propose, log_dir=str(folder), track_stats=True
+        )
+
+    plan = optimizer(tmp_path / "a").dry_run(Asks(), trainset=ROWS)
+    assert calls == []
+    assert plan.wanted.most is not None
+    with pytest.raises(Interrupted):
+        optimizer(tmp_path / "a").compile(Asks(), trainset=ROWS)
+    assert len(calls) == 3
+    (tmp_path / "again").touch()
+    made: Any = optimizer(tmp_path / "a").compile(Asks(), trainset=ROWS)
+    whole = len(calls)
+    other: Any = optimizer(tmp_path / "b").compile(Asks(), trainset=ROWS)
+    assert made.detailed_results.to_dict() | {"log_dir": ""} == other.detailed_results.to_dict() | {"log_dir": ""}
+    assert len(calls) == 2 * whole
+    assert made.detailed_results.total_metric_calls <= plan.wanted.most
 
 
 def test_what_the_reflection_model_is_told(tmp_path: Path) -> None:
