@@ -33,7 +33,7 @@ ADVISE = Signature(
     ),
     (
         Field("discussion", STR, "which predictors did what wrong, or right"),
-        Field("advice", MapOf(STR), "the advice for each predictor, by its name"),
+        Field("module_advice", MapOf(STR), "the advice for each predictor, by its name"),
     ),
     _GUIDE,
     "advise",
@@ -76,7 +76,7 @@ def contrast(row: int, bucket: Sequence[RunResult], low: float, high: float) -> 
 
 def advice(answer: CallResult) -> Mapping[str, str] | None:
     """Advice by predictor; None if the model gave no readable answer."""
-    found = thaw(answer.outputs.get("advice")) if answer.error is None else None
+    found = thaw(answer.outputs.get("module_advice")) if answer.error is None else None
     return {str(k): str(v) for k, v in found.items()} if isinstance(found, dict) else None
 
 

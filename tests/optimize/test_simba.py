@@ -44,7 +44,7 @@ def answer(job: Job) -> Result:
             luck = random.Random(f"{job.row} {job.rollout}").random()
             return RunResult(float(luck < skill(job.assignment)), trace_of(job.row, job.rollout), feedback="hm")
         case CallJob():
-            return CallResult(Obj({"discussion": "", "advice": Obj({"first": "If it rains, then stay in."})}))
+            return CallResult(Obj({"discussion": "", "module_advice": Obj({"first": "If it rains, then stay in."})}))
     raise AssertionError(job)
 
 

@@ -79,7 +79,6 @@ def prompt_model(d: Any, unread: float = 0.0) -> Any:
             if chance("unread", word) < unread:
                 return reply(self.model, "I cannot say.")
             text = f"If the word is {word}, then repeat it, and nothing else."
-            name = "module_advice" if d is dspy else "advice"
             body = json.dumps({"say": text} if chance("which", word) < 0.7 else {"say": text, "hear": text})
             return reply(
                 self.model, f"[[ ## discussion ## ]]\nHm.\n\n[[ ## {name} ## ]]\n{body}\n\n[[ ## completed ## ]]"

@@ -37,7 +37,7 @@ def writes(messages: Messages) -> str:
     """Prose for whatever is asked for."""
     if "new_instruction" in messages[-1]["content"]:
         return answered(new_instruction=BETTER)
-    return answered(discussion="The better run turned the word round.", advice='{"p": "Reverse the word."}')
+    return answered(discussion="The better run turned the word round.", module_advice='{"p": "Reverse the word."}')
 
 
 def run(step: str, model: Any, url: str = "http://127.0.0.1:9") -> OptimizeResult:
