@@ -80,9 +80,7 @@ def prompt_model(d: Any, unread: float = 0.0) -> Any:
                 return reply(self.model, "I cannot say.")
             text = f"If the word is {word}, then repeat it, and nothing else."
             body = json.dumps({"say": text} if chance("which", word) < 0.7 else {"say": text, "hear": text})
-            return reply(
-                self.model, f"[[ ## discussion ## ]]\nHm.\n\n[[ ## {name} ## ]]\n{body}\n\n[[ ## completed ## ]]"
-            )
+            return reply(self.model, answered(discussion="Hm.", module_advice=body))
 
     made = Prompt("prompt", cache=False)
     made.asked = asked
@@ -159,6 +157,8 @@ def test_the_search_is_dspys(predictors: int) -> None:
     ours, models = same(predictors, 0)
     assert models[1].asked
     assert len(ours.candidate_programs) > 2
+    told = [p.signature.instructions for c in ours.candidate_programs for p in c["program"].predictors()]
+    assert any("then repeat it" in text for text in told)
 
 
 @pytest.mark.parametrize("options", [{"demos": True, "unread": 0.4}, {"teacher": True, "max_demos": 1}], ids="-".join)
