@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import json
 import os
 import sys
@@ -44,14 +45,23 @@ THREADS = (1, 4, 8, 16)
 class Bench:
     """One run of the benchmark."""
 
-    def __init__(self, args: argparse.Namespace, server: ServerProcess | None) -> None:
-        self.args, self.server = args, server
+    def __init__(self, args: argparse.Namespace, held: contextlib.ExitStack) -> None:
+        self.args, self._held = args, held
         self.size = SMALL if args.small else Size()
         self.threads_tried = (1, 4) if args.small else THREADS
         known = machine("dspy", "torch", "optuna", "gepa")
         settings = {"size": asdict(self.size), **{n: known[n] for n in ("commit", "dspy", "processor", "optuna")}}
         self.journal = Journal(args.journal, settings, fresh=args.fresh)
         self._warm: set[tuple[str, str]] = set()
+
+    @functools.cached_property
+    def _server(self) -> ServerProcess:
+        env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'benchmarks'}"}
+        return self._held.enter_context(ServerProcess(env))
+
+    def server(self, side: str) -> ServerProcess | None:
+        """The server, for who needs it; started by the first."""
+        return self._server if side == HTTP else None
 
     def ask(self, task: Task, seed: int, side: str, threads: int, size: Size) -> Callable[[Any], Ask]:
         """What a side is asked for, once its library is known."""
@@ -67,7 +77,7 @@ class Bench:
         return {
             str(n): self.journal.once(
                 ("threads", task.name, side, n),
-                lambda n=n: evaluating(task, self.ask(task, 0, side, n, self.size), side, self.server),  # type: ignore[misc]
+                lambda n=n: evaluating(task, self.ask(task, 0, side, n, self.size), side, self.server(side)),  # type: ignore[misc]
             )
             for n in self.threads_tried
         }
@@ -86,9 +96,10 @@ class Bench:
         def work() -> dict[str, Any]:
             if (name, side) not in self._warm:  # what is imported by the first run belongs to none
                 self._warm.add((name, side))
-                measure(name, OPTIMIZERS[name], task, self.ask(task, seed, side, threads, SMALL), side, self.server)
+                small = self.ask(task, seed, side, threads, SMALL)
+                measure(name, OPTIMIZERS[name], task, small, side, self.server(side))
             ask = self.ask(task, seed, side, threads, self.size)
-            return measure(name, OPTIMIZERS[name], task, ask, side, self.server).record()
+            return measure(name, OPTIMIZERS[name], task, ask, side, self.server(side)).record()
 
         return Measured(**self.journal.once((name, task.name, seed, side), work))
 
@@ -99,7 +110,7 @@ class Bench:
             for name in names:
                 for task in tasks:
                     for side in SIDES:
-                        if seed < seeds[side] and (side != HTTP or self.server is not None):
+                        if seed < seeds[side]:
                             yield self.one(name, task, seed, side)
 
 
@@ -127,10 +138,9 @@ def main() -> int:
     names = [n for n in args.only if n not in missing]
     for name in missing:
         print(f"lampc has no {name} yet: left out")
-    env = {**os.environ, "PYTHONPATH": f"{ROOT / 'src'}{os.pathsep}{ROOT / 'benchmarks'}"}
     begun = time.perf_counter()
     with contextlib.ExitStack() as stack:
-        bench = Bench(args, stack.enter_context(ServerProcess(env)))
+        bench = Bench(args, stack)
         found = []
         for m in bench.run(names, [TASKS[t] for t in args.tasks]):
             found.append(m)
@@ -139,7 +149,8 @@ def main() -> int:
                 f" {m.requests:>5} requests, {m.computed_tokens:>6} of {m.prompt_tokens:>7} prompt tokens computed",
                 flush=True,
             )
-        sweeps = {t: {s: bench.sweep(TASKS[t], s) for s in (ENGINE, HTTP)} for t in args.tasks} if found else {}
+        ways = [ENGINE, HTTP] if args.http_seeds else [ENGINE]
+        sweeps = {t: {s: bench.sweep(TASKS[t], s) for s in ways} for t in args.tasks} if found else {}
     figures = summary.Figures(found)
     goals = figures.goals()
     result = {

@@ -14,7 +14,7 @@ from optimizer_bench.tasks import Task
 class Size:
     """How much there is to do: rows of each split, and what optimizers search."""
 
-    train: int = 20
+    train: int = 24
     val: int = 60
     test: int = 50
     candidates: int = 6
@@ -22,8 +22,8 @@ class Size:
     minibatch: int = 25
     breadth: int = 5
     depth: int = 3
-    steps: int = 3
-    batch: int = 10
+    steps: int = 5
+    batch: int = 16
     metric_calls: int = 150
 
 
@@ -103,7 +103,7 @@ def simba(a: Ask) -> Any:
     made = a.d.SIMBA(
         metric=a.metric,
         bsize=a.size.batch,
-        num_candidates=3,
+        num_candidates=4,
         max_steps=a.size.steps,
         max_demos=3,
         prompt_model=a.proposer(),

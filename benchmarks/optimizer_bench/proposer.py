@@ -51,7 +51,7 @@ class Script:
     def _value(self, name: str, asked: str) -> Any:
         if name in ("proposed_instruction", "new_instruction"):
             return self.instruction(self._predictor(asked))
-        if name == "module_advice":  # for all of them at once
+        if name in ("module_advice", "advice"):  # for all of them at once
             return {predictor: self.instruction(predictor) for predictor in self._pools}
         return "Answer:" if name.startswith("proposed_prefix") else PROSE
 

@@ -14,29 +14,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from lampc.backend.api import TokenEngine
 from lampc.backend.prometheus import EngineCollector
 from lampc.runtime.cache import CallCache
-from lampc.runtime.serve import chat, completions, plain
 from lampc.runtime.serve.engine import ServedEngine
 from lampc.runtime.serve.front import Front, Traffic
 from lampc.runtime.serve.limits import Limits
 from lampc.runtime.serve.loop_model import LoopModel
-from lampc.runtime.serve.programs import Hosted, Program, Programs, describe_program, list_programs, run_program
+from lampc.runtime.serve.programs import Hosted, Program, Programs
+from lampc.runtime.serve.routes import ENDPOINTS
 from lampc.runtime.serve.service import Service
 from lampc.runtime.session import Session
 
-ROUTES = (
-    ("/v1/completions", completions.completions, "POST"),
-    ("/v1/chat/completions", chat.chat_completions, "POST"),
-    ("/v1/embeddings", plain.embeddings, "POST"),
-    ("/v1/models", plain.models, "GET"),
-    ("/v1/models/{name:path}", plain.model, "GET"),
-    ("/tokenize", plain.tokenize, "POST"),
-    ("/detokenize", plain.detokenize, "POST"),
-    ("/programs", list_programs, "GET"),
-    ("/programs/{name}", describe_program, "GET"),
-    ("/programs/{name}", run_program, "POST"),
-    ("/health", plain.health, "GET"),
-    ("/metrics", plain.metrics, "GET"),
-)
 REMEMBERED = 10_000
 """Answers of programs' calls that are kept in memory: equal calls are answered once."""
 
@@ -88,7 +74,9 @@ class App:
         self.state = SimpleNamespace(
             service=self.service, programs=Programs(hosted, limits.programs), registry=registry
         )
-        self._router = Router([Route(p, e, methods=[m]) for p, e, m in ROUTES], lifespan=self._lifespan)
+        self._router = Router(
+            [Route(e.path, e.handler, methods=[e.method]) for e in ENDPOINTS], lifespan=self._lifespan
+        )
         self._front: ASGIApp = Front(self._router, self.service, Traffic(registry), keys, local)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -58,6 +58,8 @@ def problem_of(error: Exception, where: str | None = None) -> Problem:
         return Problem(400, str(error), code="context_length_exceeded", param=where)
     if isinstance(error, EngineClosed):
         return Problem(503, "the server is shutting down", code="shutting_down")
+    if isinstance(error, RequestFailed) and "the grammar" in str(error):  # one that no text can keep, for instance
+        return Problem(400, str(error), code="grammar_failed", param=where)
     if isinstance(error, RequestFailed):
         return Problem(500, str(error), code="generation_failed")
     if isinstance(error, Unsupported):

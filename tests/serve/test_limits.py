@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 import time
@@ -14,7 +15,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from lampc.runtime.serve import Limits, Server
-from tests.serve.conftest import client, example, served
+from tests.serve.conftest import EXAMPLES, client, example, served
 
 LONG = {"prompt": "the cat", "max_tokens": 1500, "ignore_eos": True, "temperature": 0}
 
@@ -148,3 +149,13 @@ def test_programs_are_bounded_too() -> None:
     with served(example("03_two_hop")) as server:
         assert post(server, "/programs/TwoHop", body).status_code == 504
         assert '"code":"timeout"' in post(server, "/programs/TwoHop", {**body, "stream": True}).text
+
+
+def test_the_dashboard_shows_metrics_that_there_are(server: Server) -> None:
+    post(server, "/v1/completions", {"prompt": "the cat", "max_tokens": 2})
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    known = {s.name for family in text_string_to_metric_families(text) for s in family.samples}
+    panels = json.loads((EXAMPLES.parent / "docs" / "grafana.json").read_text(encoding="utf-8"))["panels"]
+    shown = {m for p in panels for t in p["targets"] for m in re.findall(r"lampc_\w+", t["expr"])}
+    assert shown <= known
+    assert len(shown) > 20

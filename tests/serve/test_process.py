@@ -61,12 +61,16 @@ def test_a_process_drains_and_ends() -> None:
 
 
 @pytest.mark.timeout(180)
-def test_draining_has_an_end() -> None:
+def test_draining_has_an_end(tmp_path: Path) -> None:
+    file = tmp_path / "keys"
+    file.write_text("secret\n", encoding="utf-8")
+    right = {"authorization": "Bearer secret"}
     body = {"prompt": "the cat", "max_tokens": 1900, "ignore_eos": True, "stream": True, "n": 32}
     with (
-        process("--limit", "drain=1") as (made, url),
-        httpx.stream("POST", f"{url}/v1/completions", json=body, trust_env=False, timeout=60) as answer,
+        process("--limit", "drain=1", "--keys", str(file)) as (made, url),
+        httpx.stream("POST", f"{url}/v1/completions", json=body, headers=right, trust_env=False, timeout=60) as answer,
     ):
+        assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
         next(answer.iter_lines())
         made.send_signal(signal.SIGTERM)
         assert made.wait(60) == 0
@@ -88,13 +92,8 @@ def test_what_is_wrong_is_said(arguments: list[str], said: str, capsys: pytest.C
     assert said in capsys.readouterr().err
 
 
-def test_keys_come_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_without_keys_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "keys"
     file.write_text("# none\n", encoding="utf-8")
     assert main(["serve", "--keys", str(file)]) == 1
     assert "there is no key in it" in capsys.readouterr().err
-    file.write_text("secret\n", encoding="utf-8")
-    with process("--keys", str(file)) as (_, url):
-        assert httpx.get(f"{url}/v1/models", trust_env=False).status_code == 401
-        right = {"authorization": "Bearer secret"}
-        assert httpx.get(f"{url}/v1/models", headers=right, trust_env=False).status_code == 200
