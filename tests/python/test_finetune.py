@@ -102,6 +102,7 @@ def test_what_is_trained_on_is_what_dspy_would_train_on(monkeypatch: pytest.Monk
     assert ours.lm is None  # the student is left as it is
 
 
+@pytest.mark.slow
 def test_a_program_gets_better_and_its_state_holds_the_model(tmp_path: Path) -> None:
     teacher = lampc.Predict(lampc.Signature("text -> kind", INSTRUCTION))
     teacher.set_lm(lampc.LM("teacher", engine=lambda messages: "kind: " + KINDS[messages[-1]["content"].split()[-1]]))
