@@ -1,6 +1,7 @@
 """Chat templates: Jinja2 in a sandbox, with the helpers that templates of checkpoints rely on."""
 
 import json
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from jinja2 import TemplateError
@@ -39,11 +40,18 @@ class ChatTemplate:
         except TemplateError as error:
             raise CheckpointError(f"the chat template does not compile: {error}") from error
 
-    def render(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """The conversation as one text. Raises ValueError with the template's own complaint."""
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """The conversation as one text; `tools` are functions in OpenAI's form, for templates that tell them to the
+        model. Raises ValueError with the template's own complaint."""
+        given = {} if tools is None else {"tools": tools}
         try:
             return self._template.render(
-                messages=messages, add_generation_prompt=add_generation_prompt, **self._special
+                messages=messages, add_generation_prompt=add_generation_prompt, **given, **self._special
             )
         except TemplateError as error:
             raise ValueError(f"the chat template refuses these messages: {error}") from error

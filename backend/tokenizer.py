@@ -6,6 +6,7 @@ Jinja2; `ByteTokenizer` maps bytes to ids. Neither imports torch or transformers
 
 import hashlib
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -54,8 +55,13 @@ class TextTokenizer(Protocol):
         """Text of ids."""
         ...
 
-    def render_chat(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        """A conversation as one text."""
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
+        """A conversation as one text; `tools` as in `ChatTemplate.render`."""
         ...
 
     def compositional(self) -> bool:
@@ -124,9 +130,14 @@ class ByteTokenizer:
                 raise ValueError(f"id {i} is outside the vocabulary of {self.vocab_size}")
         return out.decode("utf-8", "replace")
 
-    def render_chat(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
         """A conversation as one text, by the chat template."""
-        return self._template.render(messages, add_generation_prompt)
+        return self._template.render(messages, add_generation_prompt, tools)
 
     def compositional(self) -> bool:
         return True
@@ -228,11 +239,16 @@ class Tokenizer:
         """Text of ids; with `skip_special` the special tokens leave no trace."""
         return str(self._fast.decode(list(ids), skip_special_tokens=skip_special))
 
-    def render_chat(self, messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+    def render_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+    ) -> str:
         """A conversation as one text. Raises Unsupported if the checkpoint has no chat template."""
         if self._template is None:
             raise Unsupported("this checkpoint has no chat template; add chat_template.jinja to its folder")
-        return self._template.render(messages, add_generation_prompt)
+        return self._template.render(messages, add_generation_prompt, tools)
 
     def compositional(self) -> bool:
         """Tries joints at every special token on texts that expose prefix spaces, strips and merges."""

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse, Response
 
 from lampc.backend.request import Completion
 from lampc.runtime.serve.bodies import ChatBody, read_body
-from lampc.runtime.serve.conversations import ids_of, turns_of
+from lampc.runtime.serve.conversations import ids_of
 from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import chat_logprobs
 from lampc.runtime.serve.problems import Problem, late
@@ -27,8 +27,7 @@ async def chat_completions(http: HTTPRequest) -> Response:
     raw = await http.body()
     body = read_body(ChatBody, raw)
     answer = _Answer(service, body)
-    turns = turns_of(body.messages, answer.tools)
-    prompt = await service.encoded(len(raw), lambda: ids_of(service.engine, turns))
+    prompt = await service.encoded(len(raw), lambda: ids_of(service.engine, body.messages, answer.tools))
     requests = service.requests(body, [prompt], body.max_completion_tokens or body.max_tokens, answer.options())
     generations = service.generate(requests, listen=bool(body.stream))
     if body.stream:

@@ -10,7 +10,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
 from lampc.runtime.serve.bodies import DetokenizeBody, EmbeddingBody, TokenizeBody, read_body
-from lampc.runtime.serve.conversations import ids_of, turns_of
+from lampc.runtime.serve.conversations import ids_of
 from lampc.runtime.serve.problems import Problem, problem_of
 from lampc.runtime.serve.service import Service
 
@@ -52,8 +52,8 @@ async def tokenize(http: HTTPRequest) -> Response:
     if (body.prompt is None) == (body.messages is None):
         raise Problem(400, "give prompt or messages, one of the two", param="prompt")
     if body.messages is not None:
-        turns = turns_of(body.messages)
-        ids = await service.encoded(len(raw), lambda: ids_of(service.engine, turns))
+        messages = body.messages
+        ids = await service.encoded(len(raw), lambda: ids_of(service.engine, messages))
     else:
         text, tokenizer = body.prompt or "", service.engine.tokenizer
         encode = tokenizer.encode_prompt if body.add_special_tokens else tokenizer.encode
