@@ -19,7 +19,7 @@ class Size:
     test: int = 50
     candidates: int = 6
     trials: int = 12
-    minibatch: int = 25
+    minibatch: int = 20
     breadth: int = 5
     depth: int = 3
     steps: int = 5
