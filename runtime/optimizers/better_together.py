@@ -12,6 +12,7 @@ from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
 from lampc.runtime.evaluation.evaluate import Evaluate
 from lampc.runtime.optimizers.base import Teleprompter, examples_of, module_of
+from lampc.runtime.optimizers.finetune import BootstrapFinetune
 from lampc.runtime.optimizers.random_search import BootstrapFewShotWithRandomSearch
 
 logger = logging.getLogger(__name__)
@@ -148,8 +149,4 @@ def _split(
 
 
 def _defaults(metric: Callable[..., Any]) -> dict[str, Teleprompter]:
-    import lampc
-
-    weights = getattr(lampc, "BootstrapFinetune", None)
-    prompts = BootstrapFewShotWithRandomSearch(metric=metric)
-    return {"p": prompts} | ({} if weights is None else {"w": weights(metric=metric)})
+    return {"p": BootstrapFewShotWithRandomSearch(metric=metric), "w": BootstrapFinetune(metric=metric)}
