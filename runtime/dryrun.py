@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import digest, freeze
 from lampc.passes.optimize import TEACHER, OptimizeError, Problem, Strategy
+from lampc.passes.optimize.racing import OFF
 from lampc.runtime.compile import simplified
 from lampc.runtime.expected import Tokens, distinct_calls, proposal_tokens, run_tokens
 from lampc.runtime.rehearse import CHANCE, MOODS, PaperCell, Rehearsal, rehearse
@@ -101,8 +102,10 @@ def dry_run(
     if taught is not None:
         each = each.either(calls_per_run(simplified(taught.module), taught.entry))
     tokens, untold = _tokens(likely[-1], student, teacher, rows)
-    exact = wanted.exact and len({len(r.cells) for r in rehearsals}) == 1
+    fixed = not proposals.most and not any(getattr(s, "racing", OFF) != OFF for s in steps)
+    exact = fixed and wanted.exact and len({len(r.cells) for r in rehearsals}) == 1
     fewest, most = min(len(r.cells) for r in rehearsals), max(len(r.cells) for r in rehearsals)
+    floor = 0 if as_asked else problem.select_size  # equal proposals are one candidate, and races cut
     counted = [n for r in likely if (n := _distinct(problem, r)) is not None]
     return DryRun(
         tuple(zip(names, ranges, strict=True)),
@@ -110,7 +113,7 @@ def dry_run(
         proposals,
         each,
         wanted.times(each) + proposals,
-        Range(fewest, most) if exact else Range(fewest, wanted.most),
+        Range(fewest, most) if exact else Range(fewest if fixed else floor, wanted.most),
         round(fmean(len(r.cells) for r in likely)),
         round(fmean(counted)) if counted else None,
         tokens,

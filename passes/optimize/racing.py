@@ -111,9 +111,9 @@ class Raced:
             self._pump()
 
     def demand(self) -> Demand:
-        """What the optimizer demands, at most; how much of it is cut depends on scores."""
+        """At most what the optimizer demands, and once more the rows of those that come to the last rung."""
         own = self.inner.demand()
-        return Demand(0, own.most, own.calls)
+        return Demand(0, 2 * own.most, own.calls)
 
     # -- races ----------------------------------------------------------------------------------------
 
@@ -202,11 +202,12 @@ class _Entrant:
     ceiling: float = math.inf  # the mean that is told is below this, once it is cut
 
     def take(self, job: Job, result: EvaluateResult) -> None:
-        """The result on the rows so far (a job holds those before again: they are known and cost nothing)."""
+        """The result of a rung. The last one is about all rows: those before are known and cost nothing."""
         assert isinstance(job, EvaluateJob)
+        again = any(r in self.scores for r in job.rows)
         self.scores.update(zip(job.rows, result.scores, strict=True))
         self.tokens.update(zip(job.rows, result.tokens, strict=False))
-        self.errors = result.errors
+        self.errors = result.errors + (0 if again else self.errors)
 
     def missing(self, rows: Sequence[int]) -> tuple[int, ...]:
         return tuple(r for r in rows if r not in self.scores)
@@ -263,9 +264,9 @@ class _Race:
             self._rung += 1
             whole = self._sizes[self._rung] == len(self.rows)
             rows = self.rows if whole else tuple(self.order[: self._sizes[self._rung]])
-            open_ = [e for e in self.entrants if e.alive and e.missing(rows)]
+            open_ = [(e, rows if whole else e.missing(rows)) for e in self.entrants if e.alive and e.missing(rows)]
             if open_:
-                return [(e, EvaluateJob(e.assignment, self.split, rows)) for e in open_]
+                return [(e, EvaluateJob(e.assignment, self.split, wanted)) for e, wanted in open_]
 
     def close(self) -> None:
         """The race is over: what is told of those that were cut is below the best."""

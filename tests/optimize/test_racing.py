@@ -23,6 +23,8 @@ from lampc.passes.optimize import (
 )
 from lampc.passes.optimize.protocol import Optimizer, Problem, Strategy
 from lampc.passes.optimize.racing import BERNSTEIN, HALVING, KINDS, OFF, Raced, begin, behind
+from lampc.runtime.driver import problem_of
+from lampc.runtime.dryrun import dry_run
 from lampc.runtime.store import Store
 from tests.optimize.behaviour import Planted
 from tests.optimize.problems import drive, problem, scores
@@ -65,7 +67,7 @@ def test_halving_runs_half_as_many_on_twice_as_many_rows() -> None:
     optimizer = raced(search(HALVING), problem(select=40))
     jobs = drive(optimizer, by_row(worth))
     sizes = [len(j.rows) for j in jobs if isinstance(j, EvaluateJob)]
-    assert sizes == [5] * 8 + [10] * 4 + [20] * 2 + [40]
+    assert sizes == [5] * 8 + [5] * 4 + [10] * 2 + [40]
     assert len(cells(jobs)) == 8 * 5 + 4 * 5 + 2 * 10 + 20
     assert sum(len(j.rows) for j in optimizer.cuts) == 8 * 40 - len(cells(jobs))
     assert optimizer.best.get("first.instruction") == "text 6"
@@ -226,6 +228,18 @@ def test_races_of_all_optimizers_save_runs_and_lose_little(name: str, kind: str)
     runs, gain = savings(name, kind, 6)
     assert runs <= (0.9 if kind == HALVING else 1.0)
     assert gain >= LOSSES.get(name, 0.75)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", ["copro", "instructions", "parameters"])
+def test_a_dry_run_bounds_a_race(name: str, kind: str) -> None:
+    task = Planted(0)
+    chosen = replace(strategy(name, task), racing=kind)  # type: ignore[type-var]
+    plan = dry_run(problem_of(task.unit, task.train, task.dev, task.unit.entry), [chosen])
+    found = run(task, chosen).result
+    assert plan.wanted.least <= found.wanted - found.cut <= (plan.wanted.most or 0)
+    assert plan.runs.least <= found.runs <= (plan.runs.most or 0)
+    assert plan.wanted.exact == (kind == OFF)
 
 
 def test_cells_that_were_cut_are_counted(tmp_path: Any) -> None:
