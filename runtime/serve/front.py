@@ -24,7 +24,11 @@ logger = logging.getLogger(__name__)
 OPEN_PATHS = ("/health",)
 """What is answered without a key."""
 LOCAL = ("localhost", "127.0.0.1", "[::1]", "")
+METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS")
+"""What is counted by its name."""
 BODY_SECONDS = 60.0
+BODIES = 64
+"""How many bodies of the largest size are held at a time."""
 GRACE = 15.0
 """Seconds beyond its time that an answer may take to be read."""
 
@@ -54,6 +58,7 @@ class Front:
     ) -> None:
         self.app, self.service, self.traffic = app, service, traffic
         self._keys = [_digest(key) for key in keys]
+        self._held = 0  # bytes of bodies
         self._local = local and not self._keys
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -66,21 +71,33 @@ class Front:
         try:
             await self._answer(scope, receive, sent)
         finally:
-            path = _path(scope)
+            path, method = _path(scope), scope["method"] if scope["method"] in METHODS else "other"
             self.traffic.under_way.dec()
-            self.traffic.requests.labels(scope["method"], path, str(sent.status or 499)).inc()
+            self.traffic.requests.labels(method, path, str(sent.status or 499)).inc()
             self.traffic.seconds.labels(path).observe(time.perf_counter() - begun)
 
     async def _answer(self, scope: Scope, receive: Receive, send: _Sent) -> None:
+        parts: list[bytes] = []
         try:
             self._check(scope)
-            body = await self._body(scope, receive)
+            await self._read(scope, receive, parts)
         except Problem as e:
             await respond(e, scope, receive, send)
             return
         except _Gone:
             self.traffic.gone.inc()
             return
+        finally:
+            self._held -= sum(map(len, parts))
+        body = b"".join(parts)
+        self._held += len(body)
+        try:
+            await self._watched(scope, receive, send, body)
+        finally:
+            self._held -= len(body)
+
+    async def _watched(self, scope: Scope, receive: Receive, send: _Sent, body: bytes) -> None:
+        """Answer for as long as somebody is there to hear it."""
         work = asyncio.create_task(self._work(scope, body, send))
         gone = asyncio.create_task(_gone(receive))
         limit = self.service.limits.seconds + GRACE
@@ -138,14 +155,14 @@ class Front:
         if scope["method"] == "POST" and kind != "application/json":
             raise Problem(415, f"the content type is {kind or 'missing'}; send application/json", code="content_type")
 
-    async def _body(self, scope: Scope, receive: Receive) -> bytes:
-        """The whole body. Raises Problem for one that is too large or too slow."""
+    async def _read(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
+        """Read the whole body. Raises Problem for one that is too large or too slow, and where too much is held."""
         limit = self.service.limits.body
         large = Problem(413, f"the body has more than {limit} bytes, as many as are taken", code="body_too_large")
         told = dict(scope["headers"]).get(b"content-length", b"0")
         if told.isdigit() and int(told) > limit:
             raise large
-        parts, size, more = [], 0, True
+        size, more = 0, True
         try:
             async with asyncio.timeout(min(BODY_SECONDS, self.service.limits.seconds)):
                 while more:
@@ -154,12 +171,14 @@ class Front:
                         raise _Gone
                     parts.append(message.get("body", b""))
                     size += len(parts[-1])
+                    self._held += len(parts[-1])
                     if size > limit:
                         raise large
+                    if self._held > BODIES * limit:
+                        raise Problem(503, "too many large requests at a time", headers={"retry-after": "1"})
                     more = message.get("more_body", False)
         except TimeoutError:
             raise Problem(408, "the body did not arrive in time", code="slow_body") from None
-        return b"".join(parts)
 
 
 class _Gone(Exception):

@@ -14,7 +14,7 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from lampc.runtime.serve import Limits, Server
+from lampc.runtime.serve import Limits, Server, front
 from tests.serve.conftest import EXAMPLES, client, example, served
 
 LONG = {"prompt": "the cat", "max_tokens": 1500, "ignore_eos": True, "temperature": 0}
@@ -61,7 +61,31 @@ def test_bodies_are_bounded_and_json() -> None:
         assert got.json()["usage"]["completion_tokens"] == 5
 
 
+def test_what_is_held_of_bodies_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(front, "BODIES", 2)
+    head = (
+        b"POST /tokenize HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+    )
+    with served(limits=Limits(body=1000)) as server:
+        slow = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(3)]
+        for raw in slow:
+            raw.settimeout(30)
+            raw.sendall(head + b"x" * 900)
+            time.sleep(0.05)
+        assert b" 503 " in slow[-1].recv(4096)
+        for raw in slow:
+            raw.close()
+        for _ in range(100):
+            if post(server, "/tokenize", {"prompt": "y" * 900}).status_code == 200:
+                break
+            time.sleep(0.05)
+        else:
+            raise AssertionError("bodies that were left are still held")
+
+
 def test_paths_and_methods(server: Server) -> None:
+    assert httpx.request("PROPFIND", f"{server.url}/v1/models", trust_env=False).status_code == 405
+    assert 'method="PROPFIND"' not in httpx.get(f"{server.url}/metrics", trust_env=False).text
     assert httpx.get(f"{server.url}/v2", trust_env=False).status_code == 404
     got = httpx.get(f"{server.url}/v1/completions", trust_env=False)
     assert got.status_code == 405
