@@ -88,7 +88,11 @@ class Spending:
         """Book work that is done. Raises BudgetSpent once a limit is reached, or the run is called off."""
         self.usage += usage
         self.runs += runs
-        limit = self.budget.spent(self.usage, self.runs, time.monotonic() - self.started)
+        self.check()
+
+    def check(self, more: Usage = Usage()) -> None:
+        """Raises BudgetSpent if a limit is reached with `more`, or the run was called off."""
+        limit = self.budget.spent(self.usage + more, self.runs, time.monotonic() - self.started)
         if self.control is not None and self.control.cancelled:
             limit = CANCELLED
         if limit:

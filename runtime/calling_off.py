@@ -73,3 +73,21 @@ _control: contextvars.ContextVar[RunControl | None] = contextvars.ContextVar("la
 def control() -> RunControl | None:
     """Of the run that this code belongs to."""
     return _control.get()
+
+
+_guard: contextvars.ContextVar[Callable[[], None] | None] = contextvars.ContextVar("lampc_guard", default=None)
+
+
+@contextlib.contextmanager
+def guarded(guard: Callable[[], None] | None) -> Iterator[None]:
+    """Clients that are made inside of the block ask `guard`, which may raise, whenever they make or await a call."""
+    token = _guard.set(guard)
+    try:
+        yield
+    finally:
+        _guard.reset(token)
+
+
+def guard() -> Callable[[], None] | None:
+    """Of the block that this code is in."""
+    return _guard.get()

@@ -242,11 +242,13 @@ class CallDesk:
         """Work, or wait for others who do, until the client has an answer or nothing more to wait for."""
         self._send(pushes=True)
         while True:
+            if client.guard is not None and not client.ready:
+                client.guard()
             with self._lock:
                 if client.dropped != self._dropped:
                     left = len(client.ready) + client.outside + self._waiting_for(client)
                     client.lost, client.open, client.dropped = client.open > left, left, self._dropped
-                own = take(self, client)
+                own = take(self, client) if not client.ready else None  # what is answered goes on first
                 if own is None:
                     if client.ready or not client.open:
                         return

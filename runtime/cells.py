@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.prog import DefRetriever, DefTool, Py
 from lampc.ir.unit import Unit
 from lampc.runtime.budget import UNLIMITED, Budget, BudgetSpent, Spending
+from lampc.runtime.calling_off import guarded
 from lampc.runtime.host_sources import entry_identity, host_identity
 from lampc.runtime.hosts import HostError, resolve
 from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
@@ -136,9 +137,29 @@ class CellTable:
             self.fresh += 1
             self._keep(keys[index], outcome, heard)
 
-        outcomes = self.session.run_cells(self.program, list(todo.values()), self.entry, done, whole=True)
+        with self._bounded():
+            outcomes = self.session.run_cells(self.program, list(todo.values()), self.entry, done, whole=True)
         for i, outcome in enumerate(outcomes):
             done(i, outcome)
+
+    @contextlib.contextmanager
+    def _bounded(self) -> Iterator[None]:
+        """Calls of cells that are not finished count, too: when the budget is reached with them no more are made."""
+        if self.spending.budget == UNLIMITED:
+            yield
+            return
+        desk, spending = self.session.desk, self.spending
+        before, booked = desk.usage, spending.usage
+
+        def under_way() -> Usage:
+            return desk.usage - before - (spending.usage - booked)
+
+        with guarded(lambda: spending.check(under_way())):
+            try:
+                yield
+            except BudgetSpent:
+                spending.note(under_way())
+                raise
 
     def _keep(self, key: str, outcome: Outcome, heard: Heard | None) -> None:
         self._done[key] = outcome

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lampc.ir import Draw, Sampling
 from lampc.ir.errors import LMTransportError
-from lampc.runtime.calling_off import control
+from lampc.runtime.calling_off import control, guard
 from lampc.runtime.dropping import drop
 from lampc.runtime.making import Awaiter
 from lampc.runtime.models import Answer, Model, ModelCall
@@ -52,6 +52,7 @@ class Client:
         "control",
         "desk",
         "dropped",
+        "guard",
         "helpers",
         "lost",
         "open",
@@ -64,7 +65,7 @@ class Client:
 
     def __init__(self, desk: CallDesk) -> None:
         self.desk = desk
-        self.control = control()
+        self.control, self.guard = control(), guard()
         self.dropped = desk._dropped
         self.open = 0
         self.helpers = 0  # threads that make calls for it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 import json
+import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from lampc.ir import Target
 
 _numbers = itertools.count()
+_process = uuid.uuid4().hex
 
 
 def host_model(source: Any, name: str) -> HostModel | AwaitedModel:
@@ -38,7 +40,9 @@ def host_model(source: Any, name: str) -> HostModel | AwaitedModel:
             f"model `{name}`: {type(source).__name__} is no model; give a name, an engine, an LM, "
             "or a function of messages"
         )
-    digest = hashlib.blake2b(f"host {name} {next(_numbers)}".encode(), digest_size=16).hexdigest()
+    # what code answers, no other process can know; so answers of one object are never taken for those of another
+    spot = f"host {name} {next(_numbers)} {_process}"
+    digest = hashlib.blake2b(spot.encode(), digest_size=16).hexdigest()
     target: Target = RemoteTarget(ModelInfo(str(getattr(source, "model", name)), digest, 1 << 20))
     awaited = None if later is None else AwaitedModel(later, target, asked, answers_of)
     return awaited if now is None and awaited is not None else HostModel(source, now, target, awaited)

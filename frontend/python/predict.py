@@ -113,10 +113,11 @@ class Predict(Module, Parameter, Generic[A]):
         self.reset()
 
     def reset(self) -> None:
+        """Forget what was learnt; frozen demos stay."""
         self.lm: Any = None
         self.traces: list[Any] = []
         self.train: list[Any] = []
-        self.demos: list[Any] = []
+        self.demos: list[Any] = self.demos if "demos" in self.frozen else []
 
     def update_config(self, **config: Any) -> None:
         self.config = {**self.config, **_checked(config)}

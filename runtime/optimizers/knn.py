@@ -93,15 +93,17 @@ class _Neighbours:
         optimizer = strategy.begin(self._problem(nearest))
         while not optimizer.done:
             jobs = optimizer.ask(len(nearest) * strategy.max_rounds)
-            found = gather([lambda j=j: self._run(j, nearest) for j in jobs], _none)  # type: ignore[misc]
-            for job, result in zip(jobs, found, strict=True):
+            results = gather([lambda j=j: self._run(j, nearest) for j in jobs], _none)  # type: ignore[misc]
+            for job, result in zip(jobs, results, strict=True):
                 if isinstance(result, Exception):
                     raise result
                 optimizer.tell(job, result)
         made = self.student.deepcopy()
         rows, examples = [self._rows[i] for i in nearest], [self.knn.trainset[i] for i in nearest]
         for symbol, predictor in predictor_symbols(made):
-            predictor.demos = demos_of(optimizer.best.get(f"{symbol}.demos"), predictor, rows, examples)
+            found = optimizer.best.get(f"{symbol}.demos")
+            if found is not None:  # of a frozen predictor there are none
+                predictor.demos = demos_of(found, predictor, rows, examples)
         made._compiled = True
         return made
 

@@ -27,5 +27,9 @@ class LabeledFewShot(Teleprompter):
         examples = examples_of(trainset)
         size, rng = min(self.k, len(examples)), random.Random(0)
         for predictor in made.predictors():
-            predictor.demos = rng.sample(examples, size) if sample else examples[:size]
+            drawn = (
+                rng.sample(examples, size) if sample else examples[:size]
+            )  # for frozen ones too: others stay the same
+            if "demos" not in predictor.frozen:
+                predictor.demos = drawn
         return made

@@ -146,3 +146,46 @@ def test_what_judges_ask_counts_once() -> None:
     settings.reset()
     assert found.result.runs == 6
     assert found.result.usage.calls == 12
+
+
+class Thrice(lampc.Module):
+    """Three calls a row, in plain Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = lampc.Predict("question -> answer")
+        self.opaque = object()
+
+    def forward(self, question: str) -> Any:
+        found = None
+        for word in ("one", "two", "three"):
+            try:
+                found = self.ask(question=f"{question} {word}")
+            except ZeroDivisionError:
+                raise
+        return found
+
+
+@pytest.mark.parametrize("program", [lampc.Predict("question -> answer"), Thrice()])
+@pytest.mark.parametrize("limit", [1, 10])
+def test_a_model_that_is_code_is_asked_no_more_either(program: Any, limit: int) -> None:
+    calls = []
+
+    def model(messages: list[dict[str, str]]) -> str:
+        calls.append(messages)
+        return "[[ ## answer ## ]]\nyes\n\n[[ ## completed ## ]]"
+
+    rows = [lampc.Example(question=f"q{i}", answer="yes").with_inputs("question") for i in range(60)]
+    with lampc.context(lm=LM("m", engine=model, cache=False)):
+        found = improve(
+            program,
+            InstructionSearch(pool=["Be brief.", "Think."]),
+            trainset=rows,
+            valset=rows,
+            metric=lambda example, prediction, trace=None: example.answer == prediction.answer,
+            budget=Budget(calls=limit),
+            num_threads=1,
+        )
+    assert found.result.stopped == "calls"
+    assert len(calls) == found.result.usage.calls
+    assert limit <= len(calls) <= limit + 1
