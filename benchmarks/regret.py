@@ -78,7 +78,7 @@ COLORS = ("#4269d0", "#efb118", "#ff725c", "#6cc5b0", "#3ca951", "#ff8ab7", "#a4
 
 def chart(optimizers: dict[str, dict[str, Any]]) -> str:
     """Regret over program runs (a logarithmic axis) as SVG: a line and its interval for each optimizer."""
-    right, inner = WIDTH - 190, HEIGHT - TOP - BOTTOM
+    right, inner = WIDTH - 210, HEIGHT - TOP - BOTTOM
     last = max(o["regret"][-1]["runs"] for o in optimizers.values())
     top = max(p["high"] for o in optimizers.values() for p in o["regret"]) or 1.0
 
@@ -112,7 +112,8 @@ def chart(optimizers: dict[str, dict[str, Any]]) -> str:
             f'<circle cx="{x(points[-1]["runs"]):.1f}" cy="{y(points[-1]["mean"]):.1f}" r="3.5" fill="{color}"/>'
         )
         row = TOP + 8 + 18 * i
-        out.append(f'<rect x="{right + 20}" y="{row - 8}" width="14" height="4" fill="{color}"/>')
+        key = f'x1="{right + 14}" x2="{right + 36}" y1="{row - 6}" y2="{row - 6}"'
+        out.append(f'<line {key} stroke="{color}" stroke-width="2"{dash}/>')
         out.append(f'<text x="{right + 40}" y="{row - 2}">{name} ({figures["final_regret"]["mean"]:g})</text>')
     return "\n".join([*out, "</svg>"]) + "\n"
 
