@@ -7,6 +7,7 @@ not known yet in one batch (prefix-shared across rows and candidates), and tells
 from __future__ import annotations
 
 import contextlib
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -255,10 +256,12 @@ class _Run:
         )
 
     def _cost(self, assignment: Assignment) -> float:
-        """Mean tokens of a row of the select split, of a candidate that was scored on all of it."""
+        """Mean tokens of a row of the select split, of a candidate scored on all. Rows that failed before anything
+        was spent do not count; without others it is endless."""
         found = self.performer.finished(EvaluateJob(assignment, self.problem.select_split, self.problem.select_rows()))
         assert found is not None
-        return sum(o.usage.tokens for o in found) / len(found)
+        paid = [o.usage.tokens for o in found if o.error is None or o.usage.tokens]
+        return sum(paid) / len(paid) if paid else math.inf
 
     def _take(self, result: Assignment) -> None:
         """What the last step gave, with its score if that step, or anything else, measured it."""

@@ -164,6 +164,29 @@ def test_demos_instructions_and_layouts_are_chosen_by_default() -> None:
     assert "first.layout" not in frozen.search.space.sizes()
 
 
+@pytest.mark.parametrize("per", [0.0, 1.0])
+def test_what_fails_on_every_row_is_neither_best_nor_in_the_front(per: float) -> None:
+    def answer(job: Job) -> Result:
+        found = answering()(job)
+        assert isinstance(job, EvaluateJob)
+        assert isinstance(found, EvaluateResult)
+        if job.assignment.get("first.layout") == "chat":  # no model was asked: for the trade, this is cheapest
+            return EvaluateResult((0.0,) * len(job.rows), len(job.rows), (0,) * len(job.rows))
+        if job.assignment.get("first.layout") == "xml":  # half of the rows
+            spent = tuple(t * (r % 2) for t, r in zip(found.tokens, job.rows, strict=True))
+            return EvaluateResult(found.scores, spent.count(0), spent)
+        return found
+
+    made = JointSearch(choices=CHOICES, tokens_per_point=per, trials=80, **STATIC).begin(problem(4, select=20))
+    drive(made, answer)
+    layouts = {c.assignment.get("first.layout"): c for c in made.history}
+    assert layouts["chat"].tokens is None
+    assert layouts["xml"].tokens == surface(layouts["xml"].assignment)[1]
+    assert "chat" not in {p.assignment.get("first.layout") for p in [*made.front, *front_of(made.history, 20)]}
+    assert made.front == front_of(made.history, 20)
+    assert made.best.get("first.layout") != "chat"
+
+
 def test_what_cannot_be_is_said() -> None:
     for options, message in (
         ({"trials": 0}, "`trials` is 0; at least 1 is needed"),

@@ -46,11 +46,18 @@ class Plan:
 
 @dataclass(slots=True)
 class Evidence:
-    """What is known of a point: scores and tokens of rows, in the search's order of rows."""
+    """What is known of a point: scores and tokens of rows, in the search's order of rows; `failed` of them are
+    failures."""
 
     spot: Spot
     scores: list[float] = field(default_factory=list)
     tokens: list[float] = field(default_factory=list)
+    failed: int = 0
+
+    @property
+    def broken(self) -> bool:
+        """Whether every row failed: that costs little, and is worth nothing."""
+        return self.failed == len(self.scores)
 
     @property
     def score(self) -> float:
@@ -58,7 +65,9 @@ class Evidence:
 
     @property
     def cost(self) -> float:
-        return sum(self.tokens) / len(self.tokens)
+        """Mean tokens of a row; rows that failed before anything was spent do not say what a row costs."""
+        unpaid = min(self.failed, sum(not t for t in self.tokens))
+        return sum(self.tokens) / max(1, len(self.tokens) - unpaid)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +111,10 @@ class Search:
         found = self._known.setdefault(spot, Evidence(spot))
         found.scores += result.scores
         found.tokens += result.tokens
+        found.failed += result.errors
+        tokens = None if found.broken else found.cost  # without tokens it is in nobody's front
         self.history.append(
-            Candidate(job.assignment, self.name, self.space.note(spot), found.score, len(found.scores), found.cost)
+            Candidate(job.assignment, self.name, self.space.note(spot), found.score, len(found.scores), tokens)
         )
         if self._told == len(self._group):
             self._group, self._asked, self._told = self._next(), 0, 0
@@ -126,8 +137,8 @@ class Search:
 
     @property
     def front(self) -> list[Point]:
-        """Of what was scored on all rows."""
-        return [Point(p.assignment, p.score, p.tokens) for p in front([p for p in self._points() if self._whole(p)])]
+        """Of what was scored on all rows, and did not fail on every one."""
+        return [Point(p.assignment, p.score, p.tokens) for p in front([p for p in self._sound() if self._whole(p)])]
 
     # -- the fold -----------------------------------------------------------------------------------
 
@@ -147,12 +158,16 @@ class Search:
     def _points(self) -> list[_Known]:
         return [_Known(self.space.assignment(e.spot), e.score, e.cost, e) for e in self._known.values()]
 
+    def _sound(self) -> list[_Known]:
+        return [p for p in self._points() if not p.evidence.broken]
+
     def _whole(self, point: _Known) -> bool:
         return len(point.evidence.scores) == len(self._order)
 
     def _top(self) -> Evidence:
         whole = [p for p in self._points() if self._whole(p)]
-        return max(whole, key=lambda p: (self.worth(p.score, p.tokens), -p.tokens)).evidence
+        sound = [p for p in whole if not p.evidence.broken]
+        return max(sound or whole, key=lambda p: (self.worth(p.score, p.tokens), -p.tokens)).evidence
 
     def _next(self) -> list[tuple[Spot, int]]:
         rows = len(self._order)
@@ -181,7 +196,7 @@ class Search:
 
     def _unsure(self) -> list[_Known]:
         """Members of the present front that were not scored in full, the best by the trade first."""
-        found = [p for p in front(self._points()) if not self._whole(p)]
+        found = [p for p in front(self._sound()) if not self._whole(p)]
         return sorted(found, key=lambda p: -self.worth(p.score, p.tokens))
 
     def _sample(self, taken: set[Spot]) -> Spot | None:
@@ -196,8 +211,15 @@ class Search:
         return self._any(taken, rng)
 
     def _weighed(self, number: int, rng: random.Random) -> list[tuple[Spot, float]]:
-        """What each known point is worth to this trial."""
-        points = self._points()
+        """What each known point is worth to this trial; one that fails on every row no more than the worst other."""
+        sound = self._sound()
+        values = self._values(sound or self._points(), number, rng)
+        if not sound:
+            return values
+        worst = min(value for _, value in values)
+        return values + [(p.evidence.spot, worst) for p in self._points() if p.evidence.broken]
+
+    def _values(self, points: Sequence[_Known], number: int, rng: random.Random) -> list[tuple[Spot, float]]:
         steps = self.plan.front_steps
         if not steps or (number + 1) % steps:
             return [(p.evidence.spot, self.worth(p.score, p.tokens)) for p in points]
