@@ -303,6 +303,7 @@ class _Run:
         made = trials_of(step, jobs, self.performer.states, results, candidates)
         seconds = round(time.monotonic() - self._started, 3)
         self.trials += [replace(t, seconds=seconds) for t in made]
+        best = self.best[1]
         for job, candidate, result in zip(jobs, candidates, results, strict=True):
             if isinstance(job, EvaluateJob) and isinstance(result, EvaluateResult):
                 if job.split != self.problem.select_split or job.rows != self.problem.select_rows():
@@ -311,6 +312,8 @@ class _Run:
                 if self.best[1] is None or result.mean > self.best[1]:
                     self.best = (job.assignment, result.mean)
         self.session.bus.emit("job.end", job=name, label=label)
+        if self.as_asked and self.best[1] is not None and self.best[1] != best:  # the start may not be scored before
+            self.session.bus.emit("note", text=f"best score so far: {self.best[1]:.1f}")
         if self.performer.stopped:
             raise BudgetSpent(self.performer.stopped)
         if self.max_errors and len(self.errors) >= self.max_errors:

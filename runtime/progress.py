@@ -5,13 +5,17 @@ All of it is fed by `progress` and `note` events; whoever works knows nothing of
 
 from __future__ import annotations
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 from typing import IO, Any, Self
+from weakref import WeakSet
 
+from lampc.ir.settings import settings
 from lampc.runtime.events import Event, EventBus
 
 
@@ -102,6 +106,33 @@ class Progress:
             piece.told = now
             parts = [f"{label}: {done}{'' if total is None else f'/{total}'}", note, left]
             print("  ".join(p for p in parts if p), file=self._file, flush=True)
+
+
+@contextlib.contextmanager
+def watching(bus: EventBus, verbose: bool = False, file: IO[str] | None = None) -> Iterator[None]:
+    """Progress of the work inside, for calls that nobody asked for it: if `verbose`, or on a terminal. The setting
+    `progress` (true or false) decides instead where it is set. Work inside of work that is watched adds nothing."""
+    shown = file if file is not None else sys.stderr
+    wanted = settings.get("progress")
+    if wanted is None:
+        wanted = verbose or shown.isatty()
+    with _mutex:
+        first = wanted and bus not in _watched
+        if first:
+            _watched.add(bus)
+    if not first:
+        yield
+        return
+    try:
+        with Progress(bus, file=shown):
+            yield
+    finally:
+        with _mutex:
+            _watched.discard(bus)
+
+
+_watched: WeakSet[EventBus] = WeakSet()
+_mutex = threading.Lock()
 
 
 def remark(data: Any) -> str:

@@ -120,6 +120,7 @@ def improve(
     num_threads: int | None = None,
     max_errors: int | None = None,
     log_dir: str | Path | None = None,
+    verbose: bool = False,
 ) -> Found:
     """Run a strategy on a module, in the session of the configured model. The student itself is not changed.
 
@@ -129,7 +130,9 @@ def improve(
     `num_threads` bounds how many calls of a model that is Python code and waits are made at once: everything else runs
     in batches. A row that fails is a scored failure; only where `max_errors` is given do so many of them end the run.
     Without a `budget` that of the settings holds (`lampc.context(budget={"tokens": 2e6})`).
-    With `log_dir` everything that is finished stands there: the same call goes on from it.
+    With `log_dir` everything that is finished stands there: the same call goes on from it. How far it is, with the best
+    score so far, tokens and the time left, is told on stderr if that is a terminal, or with `verbose`; the setting
+    `progress` (true or false) decides where it is set.
 
     Raises OptimizeError, MetricError, NoSession, CompileError.
     """
@@ -143,7 +146,9 @@ def improve(
         own, rows = _program(student, [*train, *val], metric)
         select = _known_as(rows[: len(train)], rows[len(train) :])
         taught = _teacher(own, student, teacher, dict(teacher_settings or {}), train, metric)
-        result = _drive(own, steps, rows[: len(train)], select, taught, embedders, _budget(budget), max_errors, log_dir)
+        result = _drive(
+            own, steps, rows[: len(train)], select, taught, embedders, _budget(budget), max_errors, log_dir, verbose
+        )  # fmt: skip
     found = Found(student, result, student, rows[: len(train)], train)
     found.module = found.program(result.assignment)
     return found
@@ -159,20 +164,23 @@ def _drive(
     budget: Budget,
     max_errors: int | None,
     log_dir: str | Path | None,
+    verbose: bool,
 ) -> OptimizeResult:
     from lampc.runtime.driver import optimize, problem_of
     from lampc.runtime.dryrun import dry_run
+    from lampc.runtime.progress import watching
 
     entry = student.entry
     if _planning.get():
         problem = problem_of(student.unit, train, select, entry, whole=True, teacher=teacher)
         splits = {"train": train, "dev": select}
         raise _Planned(dry_run(problem, steps, as_asked=True, student=student, teacher=teacher, splits=splits))
-    return optimize(
-        student.unit, student.session, steps=steps, train=train, select=select, metric=student.metric, program=entry,
-        budget=budget, record=Path(log_dir) / "run.json" if log_dir else None, whole=True, teacher=teacher,
-        embedders=embedders, as_asked=True, max_errors=max_errors or 0,
-    )  # fmt: skip
+    with watching(student.session.bus, verbose):
+        return optimize(
+            student.unit, student.session, steps=steps, train=train, select=select, metric=student.metric,
+            program=entry, budget=budget, record=Path(log_dir) / "run.json" if log_dir else None, whole=True,
+            teacher=teacher, embedders=embedders, as_asked=True, max_errors=max_errors or 0,
+        )  # fmt: skip
 
 
 def _budget(given: Budget | None) -> Budget:

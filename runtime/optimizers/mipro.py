@@ -105,7 +105,8 @@ class MIPROv2(Teleprompter):
         """A copy of `student` with the best instructions and demos. Without a `valset`, the last four fifths of the
         training rows are it (1000 at most). A seed of 0 is one.
 
-        With `track_stats` the result has `trial_logs`, `score`, `candidate_programs` (scored on all rows) and
+        With `verbose` progress is told on stderr where that is no terminal, too. With `track_stats` the result
+        has `trial_logs`, `score`, `candidate_programs` (scored on all rows) and
         `mb_candidate_programs` (on minibatches), best first. Raises ValueError, and what `improve` raises.
         """
         from lampc.passes.optimize import MIPROv2 as Strategy
@@ -151,7 +152,7 @@ class MIPROv2(Teleprompter):
             found = improve(
                 module_of(student), strategy, trainset=train, valset=[val[i] for i in rows], metric=self.metric,
                 teacher=teacher, teacher_settings=self.teacher_settings, num_threads=self.num_threads,
-                log_dir=self.log_dir,
+                log_dir=self.log_dir, verbose=self.verbose,
             )  # fmt: skip
         made = found.module
         made._compiled = student._compiled

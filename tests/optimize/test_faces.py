@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Iterator
@@ -17,7 +18,9 @@ from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
 from lampc.passes.optimize import BootstrapFewShot, Demand, InstructionSearch, OptimizeError
 from lampc.runtime.budget import Budget
+from lampc.runtime.events import EventBus
 from lampc.runtime.optimizers.base import Found, Teleprompter, improve, module_with
+from lampc.runtime.progress import watching
 from lampc.runtime.scripted import DummyLM
 
 ROWS = [lampc.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(6)]
@@ -240,3 +243,53 @@ def test_scripted_models_serve_too() -> None:
     lampc.configure(lm=DummyLM([{"answer": "a0"}] * 40))
     found = improve(Asks(), POOL, trainset=ROWS, valset=ROWS[:1], metric=exact)
     assert found.result.score_after == 100.0
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def mipro(**options: Any) -> lampc.MIPROv2:
+    return lampc.MIPROv2(metric=exact, auto=None, num_candidates=2, proposer="edits", **options)
+
+
+def test_progress_is_told_if_asked_for_or_on_a_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lampc.configure(lm=Model())
+    more: dict[str, Any] = {"trainset": ROWS, "valset": ROWS, "num_trials": 2, "minibatch": False}
+    mipro().compile(Asks(), **more)
+    assert capsys.readouterr() == ("", "")
+    lampc.configure(lm=Model("other"))  # what was finished is not run again
+    mipro(verbose=True).compile(Asks(), **more)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.match(r"scoring candidates: 12/12\nbest score so far: [\d.]+\n", err)
+    lampc.configure(lm=Model("third"))
+    with lampc.context(progress=False):
+        mipro(verbose=True).compile(Asks(), **more)
+    with lampc.context(progress=True):
+        lampc.BootstrapFewShot(metric=exact).compile(Asks(), trainset=ROWS)
+    assert re.fullmatch(r"(collecting traces: .*\n)+", capsys.readouterr().err)
+    monkeypatch.setattr("sys.stderr", terminal := Terminal())
+    lampc.configure(model=engine([]))
+    lampc.COPRO(metric=exact, breadth=3, depth=2, pool=["Mirror it.", "Do.", "A.", "B.", "C."]).compile(
+        Asks(), trainset=ROWS
+    )
+    shown = terminal.getvalue()
+    assert "scoring candidates" in shown
+    assert "best score so far: 100.0" in shown
+    assert re.search(r"best 100\.0 +[\d,]+ tokens", shown)
+    assert capsys.readouterr() == ("", "")
+
+
+def test_progress_of_one_session_is_told_once() -> None:
+    bus, out = EventBus(), Terminal()
+    lines = io.StringIO()
+    with watching(bus, True, lines), watching(bus, True, out):
+        bus.emit("note", text="said")
+    assert (lines.getvalue(), out.getvalue()) == ("said\n", "")
+    with watching(bus, True, lines):
+        bus.emit("note", text="again")
+    assert lines.getvalue() == "said\nagain\n"
