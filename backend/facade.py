@@ -95,7 +95,8 @@ class Engine:
             >>> engine.generate("A name:", temperature=1.0, n=3).texts
         """
         many, ids = self._prompts.many(prompts)
-        results = self._run(self._requests(ids, wanted(sampling, options, "generate")))
+        want = wanted(sampling, options, "generate")
+        results = _best(want, self._run(self._requests(ids, want)))
         return results if many else results[0]
 
     def chat(
@@ -110,7 +111,8 @@ class Engine:
             >>> engine.chat([{"role": "user", "content": "Name a colour."}], max_tokens=5).text
         """
         ids = self._prompts.chat(messages)
-        return self._run(self._requests([ids], wanted(sampling, options, "chat")))[0]
+        want = wanted(sampling, options, "chat")
+        return _best(want, self._run(self._requests([ids], want)))[0]
 
     def score(
         self, prefix: Prompt, choices: Sequence[Prompt], *, priority: int = 0, timeout: float | None = None
@@ -163,7 +165,8 @@ class Engine:
             >>> one, two = await asyncio.gather(engine.agenerate("One,"), engine.agenerate("Two,"))
         """
         many, ids = self._prompts.many(prompts)
-        results = await self._arun(self._requests(ids, wanted(sampling, options, "agenerate")))
+        want = wanted(sampling, options, "agenerate")
+        results = _best(want, await self._arun(self._requests(ids, want)))
         return results if many else results[0]
 
     async def achat(
@@ -171,7 +174,8 @@ class Engine:
     ) -> Generation:
         """`chat` for asyncio."""
         ids = self._prompts.chat(messages)
-        return (await self._arun(self._requests([ids], wanted(sampling, options, "achat"))))[0]
+        want = wanted(sampling, options, "achat")
+        return _best(want, await self._arun(self._requests([ids], want)))[0]
 
     async def ascore(
         self, prefix: Prompt, choices: Sequence[Prompt], *, priority: int = 0, timeout: float | None = None
@@ -281,8 +285,8 @@ class Engine:
 
     def _single(self, prompt: object, sampling: Sampling | None, options: Mapping[str, Any], what: str) -> Request:
         want = wanted(sampling, options, what)
-        if want.n != 1:
-            raise ValueError(f"n is {want.n}; a stream is one generation, open several")
+        if (want.best_of or want.n) != 1:
+            raise ValueError(f"n is {want.n}, best_of {want.best_of}; a stream is one generation, open several")
         return self._checked(want.requests(self._prompts.ids(prompt), self.tokenizer), 0)[0]
 
     def _checked(self, requests: list[Request], place: int) -> list[Request]:
@@ -323,6 +327,10 @@ def _collect(tickets: list[list[Ticket]], completions: Sequence[Completion]) -> 
             if completion.finish == "error":
                 raise RequestFailed(f"prompt or choice {place} failed: {completion.error}", results)
     return results
+
+
+def _best(want: Wanted, results: list[Generation]) -> list[Generation]:
+    return [replace(result, completions=want.best(result.completions)) for result in results]
 
 
 def _chosen(choices: Sequence[str], scores: Sequence[Scored]) -> Chosen:

@@ -15,6 +15,7 @@ from lampc.backend.metrics import RequestMetrics, Times
 from lampc.backend.nodes import Cursor, Node
 from lampc.backend.output import Output, check_ids
 from lampc.backend.request import Completion, Finish, Handle, Request
+from lampc.backend.shaping import Shaper
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -53,6 +54,7 @@ class Job:
         "request",
         "root",
         "script",
+        "shaper",
         "slots",
         "slots_at",
         "stalled",
@@ -109,10 +111,12 @@ class Job:
         sampling = request.sampling
         # Whether each of its tokens is the likeliest, of those that its grammar takes or, if `plain`, of all, and
         # nothing else is wanted of the logits.
-        self.greedy = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs)
+        self.shaper = Shaper(sampling, prompt, info.vocab_size) if sampling.shaped else None
+        self.greedy = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs or self.shaper)
         self.plain = self.greedy and matcher is None
         # Whether its next row cannot be launched before its newest token is here: see `docs/engine.md`.
-        self.synchronous = bool(sampling.stop) or matcher is not None
+        grows = self.shaper is not None and self.shaper.grows
+        self.synchronous = bool(sampling.stop) or matcher is not None or grows
         self.first_row = 0 if request.prompt_logprobs else self.prompt_len - 1
         self.watermark = 0
         self.computed = 0
@@ -309,6 +313,11 @@ def check_request(request: Request, info: EngineInfo) -> None:
     check_ids(prompt, info.vocab_size, "prompt")
     check_ids(request.forced, info.vocab_size, "forced")
     check_ids(request.score, info.vocab_size, "score")
+    sampling = request.sampling
+    check_ids([token for token, _ in sampling.logit_bias], info.vocab_size, "logit_bias")
+    check_ids(sampling.allowed_ids or (), info.vocab_size, "allowed_ids")
+    for i, word in enumerate(sampling.bad_ids):
+        check_ids(word, info.vocab_size, f"bad_ids[{i}]")
     if not prompt:
         raise ValueError("the prompt is empty; give at least one token id (a bos token, for instance)")
     if request.top_logprobs > info.vocab_size:

@@ -8,6 +8,7 @@ from numbers import Integral, Real
 from typing import Any, Literal
 
 from lampc.backend.metrics import RequestMetrics
+from lampc.backend.shaping_options import LogitsProcessor, check_shaping
 
 Finish = Literal["stop", "length", "abort", "error", "timeout"]
 
@@ -34,7 +35,14 @@ class Sampling:
     filters off; which tokens they keep, and in which order they apply, is in `lampc.backend.sampler`.
     The model's end-of-sequence ids always stop, unless `ignore_eos`. `stop` strings are looked for in the
     decoded text, across token boundaries; neither they nor stopping ids are part of the completion. Before
-    `min_tokens` no stopping id can be drawn and no stop string counts. Raises ValueError.
+    `min_tokens` no stopping id can be drawn and no stop string counts.
+
+    What changes the logits before anything is drawn, by the formulas in `lampc.backend.shaping`: `presence_penalty`,
+    `frequency_penalty` (0.0: off; of tokens of the output), `repetition_penalty` (1.0: off; of prompt and output),
+    `logit_bias` (pairs of id and number), `logits_processors` (functions, see there). `allowed_ids` are the only ones
+    that may be drawn (None: all; without a stopping id among them nothing but `max_tokens` ends it), `bad_ids`
+    sequences of ids that must not come about. Log-probabilities are those of the model, before all of it. Raises
+    ValueError.
     """
 
     temperature: float = 0.0
@@ -46,6 +54,26 @@ class Sampling:
     stop_ids: tuple[int, ...] = ()
     ignore_eos: bool = False
     min_p: float = 0.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    allowed_ids: tuple[int, ...] | None = None
+    bad_ids: tuple[tuple[int, ...], ...] = ()
+    logits_processors: tuple[LogitsProcessor, ...] = ()
+
+    @property
+    def shaped(self) -> bool:
+        """Whether anything but temperature and filters says which token is drawn."""
+        return bool(
+            self.presence_penalty
+            or self.frequency_penalty
+            or self.repetition_penalty != 1.0
+            or self.logit_bias
+            or self.allowed_ids is not None
+            or self.bad_ids
+            or self.logits_processors
+        )
 
     def __post_init__(self) -> None:
         for name in ("temperature", "top_p", "min_p"):
@@ -72,6 +100,7 @@ class Sampling:
             raise ValueError(f"stop is {self.stop!r}; give a tuple of non-empty strings")
         if not isinstance(self.stop_ids, tuple) or not all(_is(i, Integral) and i >= 0 for i in self.stop_ids):
             raise ValueError(f"stop_ids is {self.stop_ids!r}; give a tuple of token ids")
+        check_shaping(self)
 
 
 def _is(value: object, kind: type) -> bool:

@@ -1,6 +1,7 @@
 """What the user's engine gives back."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from lampc.backend.request import Completion, Finish
@@ -38,6 +39,20 @@ class Generation:
 
     def __str__(self) -> str:
         return self.text
+
+
+def likeliest_of(completions: Sequence[Completion], count: int) -> list[Completion]:
+    """The `count` with the highest ln p per token, the likeliest first, of equals the earlier ones; all, in their
+    order, if they are no more. Completions without a token, and those that failed, come last."""
+    if len(completions) <= count:
+        return list(completions)
+
+    def mean(completion: Completion) -> float:
+        if completion.finish not in ("stop", "length") or not completion.logprobs:
+            return -math.inf
+        return math.fsum(completion.logprobs) / len(completion.logprobs)
+
+    return sorted(completions, key=mean, reverse=True)[:count]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from lampc.backend.job import Drawn
 from lampc.backend.plan import Want
 from lampc.backend.random_keys import uniform
 from lampc.backend.request import Sampling
+from lampc.backend.shaping import Edits, edit
 
 _BLOCK = 1 << 17  # elements of float64 held at once, one row at least
 _HEAD = 256  # a nucleus is looked for in this many likeliest tokens, then in eight times as many
@@ -36,7 +37,8 @@ Top = tuple[tuple[int, float], ...]  # token ids and their ln p, the likeliest f
 class Draw:
     """What to draw from one row: generated token `index` of the stream `key`, never a `banned` id.
 
-    With `mask`, as `lampc.backend.grammar.matcher.Matcher.mask` makes it, none but those that it allows.
+    With `mask`, as `lampc.backend.grammar.matcher.Matcher.mask` makes it, none but those that it allows. `edits` are
+    made first.
     """
 
     sampling: Sampling
@@ -44,6 +46,7 @@ class Draw:
     index: int
     banned: frozenset[int] = frozenset()
     mask: NDArray[np.int32] | None = None
+    edits: Edits | None = None
 
 
 def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
@@ -52,9 +55,11 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
     Raises BackendError if a row holds NaN or nothing finite.
     """
     special = {i: d for i, d in enumerate(draws) if d is not None}
-    if any(d.banned or d.mask is not None for d in special.values()):
+    if any(d.banned or d.mask is not None or d.edits is not None for d in special.values()):
         logits = logits.copy()
         for i, d in special.items():
+            if d.edits is not None:
+                edit(logits[i], d.edits)
             logits[i, [token for token in d.banned if token < logits.shape[1]]] = -np.inf
             if d.mask is not None:
                 forbid(logits[i], d.mask)
@@ -84,7 +89,10 @@ def forbid(logits: NDArray[np.float32], mask: NDArray[np.int32]) -> None:
 def _check(tops: NDArray[np.float32]) -> None:
     finite = np.isfinite(tops)
     if not finite.all():
-        raise BackendError(f"the model's logits are not finite (largest is {tops[~finite][0]}); check the weights")
+        raise BackendError(
+            f"no token can be drawn: logits are not finite (the largest is {tops[~finite][0]}); check the weights, and "
+            "whether the request's options forbid everything"
+        )
 
 
 def _choose(logits: NDArray[np.float32], weights: NDArray[np.float64], sampling: Sampling, u: float) -> int:
@@ -186,8 +194,12 @@ def drawing_of(wants: Sequence[Want]) -> tuple[list[int], list[int], list[Draw |
             banned = job.output.banned_at(index) if mask is None else frozenset()
             drawing.append(number)
             rows.append(at - 1)
-            plain = sampling.temperature == 0.0 and not banned and mask is None
-            draws.append(None if plain else Draw(sampling, job.request.key, index, banned, mask))
+            edits = None
+            if job.shaper is not None:
+                edits = job.shaper.edits(job.output.tokens)
+                mask, banned = job.shaper.narrowed(job.output.tokens, mask, banned)
+            plain = sampling.temperature == 0.0 and not banned and mask is None and edits is None
+            draws.append(None if plain else Draw(sampling, job.request.key, index, banned, mask, edits))
     return drawing, rows, draws
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
+from lampc.backend.kernels.edits import edit_rows
 from lampc.backend.kernels.paged import launching
 from lampc.backend.kernels.sampling import SamplingRows, SamplingSpace, sample
 from lampc.backend.kernels.token_masks import mask_logits
@@ -40,8 +41,11 @@ class DeviceSampler:
             return torch.zeros(0, dtype=torch.int64, device=device)
         banned = [(i, token) for i, draw in enumerate(draws) if draw for token in draw.banned if token < vocab]
         masked = {i: draw.mask for i, draw in enumerate(draws) if draw and draw.mask is not None}
-        if banned or masked or len(rows) < len(logits):
+        edits = {i: draw.edits for i, draw in enumerate(draws) if draw and draw.edits is not None}
+        if banned or masked or edits or len(rows) < len(logits):
             logits = logits[upload(np.array(rows, np.int64), device)]
+        if edits:
+            edit_rows(logits, edits)
         if banned:
             places, ids = upload(np.array(banned, np.int64).T.copy(), device)
             logits[places, ids] = -torch.inf
@@ -79,7 +83,10 @@ class Drawing:
         here, *logits = self._arriving.get()
         found: list[int] = here.tolist()
         if found and min(found) < 0:
-            raise BackendError("the model's logits are not finite; check the weights")
+            raise BackendError(
+                "no token can be drawn: logits are not finite; check the weights, and whether the request's options "
+                "forbid everything"
+            )
         wants, wanting = self._wants, self._wanting
         tokens: list[int | None] = [None] * len(wants)
         for number, token in zip(self._drawing, found, strict=True):

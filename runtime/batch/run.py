@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -203,7 +203,7 @@ class _Batch:
         if failed is not None:
             self._fail(work.line, failed)
         else:
-            self._write(work.line, _record(completions))
+            self._write(work.line, _record(work.line.want.best(completions)))
 
     def _fail(self, line: Line | BadLine, message: str) -> None:
         if self.strict:
@@ -229,7 +229,7 @@ def _refusals() -> tuple[type[Exception], ...]:
     return BackendError, TypeError, ValueError
 
 
-def _record(completions: list[Completion]) -> dict[str, Any]:
+def _record(completions: Sequence[Completion]) -> dict[str, Any]:
     """What is written: of one completion its fields, of several a list of them. Nothing that depends on neighbours."""
     first = completions[0]
     record: dict[str, Any] = (

@@ -50,7 +50,8 @@ def batch(
       "ids"        token ids that are continued
     and, as it likes,
       "id"         comes back in its result
-      "max_tokens" (64), "temperature" (0: greedy), "top_k", "top_p", "min_p", "seed", "n", "stop", "stop_ids",
+      "max_tokens" (64), "temperature" (0: greedy), "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty",
+      "repetition_penalty", "logit_bias", "allowed_ids", "bad_words", "seed", "n", "best_of", "stop", "stop_ids",
       "min_tokens", "ignore_eos", "forced" (how the answer begins), "priority" (higher first), "timeout" (seconds from
       its start), "logprobs", "prompt_logprobs", "top_logprobs"
     Equal lines give equal results: for several answers to one prompt use "n", or a "seed" for each.

@@ -12,6 +12,8 @@ from lampc.runtime.serve.problems import Problem
 
 Id = Annotated[int, Field(ge=0, lt=1 << 31)]
 Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)]
+Penalty = Annotated[float, Field(ge=-2, le=2)]
+Bias = Annotated[float, Field(ge=-100, le=100)]
 Count = Annotated[int, Field(ge=1, lt=1 << 31)]
 
 
@@ -48,23 +50,20 @@ class Generating(Body):
     stop: str | list[str] | None = None
     seed: Seed | None = None
     user: str | None = None
-    presence_penalty: float | None = None
-    frequency_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Bias] | None = None
     top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
     min_p: float | None = Field(default=None, ge=0, le=1)
     min_tokens: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
     stop_token_ids: list[Id] | None = None
+    repetition_penalty: float | None = Field(default=None, gt=0)
+    allowed_token_ids: list[Id] | None = Field(default=None, min_length=1)
+    bad_words: list[Annotated[str, Field(min_length=1)]] | None = None
     ignore_eos: bool | None = None
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     timeout: float | None = Field(default=None, gt=0)
     structured_outputs: Structured | None = None
-
-    def refuse(self) -> None:
-        """Raises Problem for options that the engine does not have."""
-        for name in ("presence_penalty", "frequency_penalty", "logit_bias"):
-            if getattr(self, name):
-                raise Problem(400, f"{name} is not supported by this server; leave it out", param=name)
 
 
 class CompletionBody(Generating):

@@ -11,6 +11,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
 from lampc.backend.request import Completion, Request
+from lampc.backend.results import likeliest_of
 from lampc.runtime.serve.bodies import CompletionBody, read_body
 from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import CompletionLogprobs
@@ -82,7 +83,7 @@ class _Answer:
         choices: list[dict[str, Any]] = []
         for at, prompt in enumerate(self.prompts):
             drawn = found[at * self.drawn : (at + 1) * self.drawn]
-            for completion in _best(drawn, self.n):
+            for completion in likeliest_of(drawn, self.n):
                 choices.append(self._choice(len(choices), prompt, drawn[0], completion))
         return {**self._head(), "choices": choices, "usage": self._usage(found)}
 
@@ -157,13 +158,6 @@ class _Answer:
             "model": self.body.model or self.service.name,
             "system_fingerprint": self.service.fingerprint,
         }
-
-
-def _best(drawn: Sequence[Completion], n: int) -> list[Completion]:
-    """The `n` likeliest per token, the likeliest first; all in order if they are no more."""
-    if len(drawn) <= n:
-        return list(drawn)
-    return sorted(drawn, key=lambda c: sum(c.logprobs or (0.0,)) / max(1, len(c.tokens)), reverse=True)[:n]
 
 
 def _finish(completion: Completion) -> str:

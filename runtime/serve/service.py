@@ -73,7 +73,6 @@ class Service:
         self, body: Generating, prompts: Sequence[Sequence[int]], most: int | None, more: Mapping[str, Any]
     ) -> list[Request]:
         """The generations that a body asks for: `n` of each prompt, of at most `most` tokens. Raises Problem."""
-        body.refuse()
         n = int(more.get("n") or body.n or 1)
         if n * len(prompts) > self.limits.choices:
             raise Problem(
@@ -88,6 +87,12 @@ class Service:
             "stop": body.stop or None,
             "stop_ids": body.stop_token_ids,
             "ignore_eos": body.ignore_eos,
+            "presence_penalty": body.presence_penalty,
+            "frequency_penalty": body.frequency_penalty,
+            "repetition_penalty": body.repetition_penalty,
+            "logit_bias": body.logit_bias,
+            "allowed_ids": body.allowed_token_ids,
+            "bad_words": body.bad_words,
             "priority": body.priority,
             "timeout": self.seconds(body.timeout),
             "seed": secrets.randbits(62) if body.seed is None else body.seed,

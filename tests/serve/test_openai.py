@@ -56,6 +56,25 @@ def test_completions_are_those_of_the_engine_alone(api: openai.OpenAI, alone: En
     assert again.choices[0].text == got.choices[0].text
 
 
+def test_penalties_bias_and_words_are_those_of_the_engine_alone(api: openai.OpenAI, alone: Engine) -> None:
+    told: dict[str, Any] = {"max_tokens": 20, "temperature": 0.8, "seed": 5}
+    first = alone.tokenizer.encode(" a")[0]
+    for asked in (
+        {},
+        {"presence_penalty": 1.5, "frequency_penalty": -0.5},
+        {"logit_bias": {str(first): 7}},
+        {"extra_body": {"repetition_penalty": 1.4, "min_p": 0.1}},
+        {"extra_body": {"bad_words": ["the", "cat"], "allowed_token_ids": list(range(3, 300))}},
+    ):
+        got = api.completions.create(model="firefly", prompt=PROMPT, **told, **asked)  # type: ignore[call-overload]
+        own = {**{k: v for k, v in asked.items() if k != "extra_body"}, **asked.get("extra_body", {})}
+        if "allowed_token_ids" in own:
+            own["allowed_ids"] = own.pop("allowed_token_ids")
+        assert got.choices[0].text == alone.generate(PROMPT, **told, **own).text
+        chat = api.chat.completions.create(model="firefly", messages=ASKED, **told, **asked)  # type: ignore[call-overload]
+        assert chat.choices[0].message.content == alone.chat(ASKED, **told, **own).text
+
+
 def test_draws_come_from_the_seed(api: openai.OpenAI, alone: Engine) -> None:
     def drawn(**more: Any) -> list[str]:
         got = api.completions.create(model="firefly", prompt=PROMPT, max_tokens=12, temperature=1.5, n=3, **more)
@@ -204,7 +223,9 @@ def test_what_is_wrong_is_said(api: openai.OpenAI) -> None:
 
     assert refused("did you mean 'temperature'", extra_body={"temprature": 1}).code == "unknown_field"
     assert refused("temperature: ", temperature=-1).param == "temperature"
-    assert refused("presence_penalty is not supported", presence_penalty=1.0).param == "presence_penalty"
+    assert refused("presence_penalty: Input should be", presence_penalty=2.5).param == "presence_penalty"
+    assert refused("the vocabulary has ids", logit_bias={"99999999": 1}).status_code == 400
+    assert refused("logit_bias", logit_bias={"a": 1}).status_code == 400
     assert refused("context ends at", prompt="x " * 5000).code == "context_length_exceeded"
     assert refused("prompt is empty", prompt=[]).param == "prompt"
     assert "vocabulary" in refused("prompt", prompt=[10**6]).message
