@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
+from typing import Any
 
 from lampc.ir.content import Key, Sampling
+from lampc.ir.penalties import told_penalties
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,8 @@ class CallKey:
     def digest(self) -> str:
         """32 hexadecimal digits (BLAKE2b-128) over all parts."""
         s = self.sampling
-        parts = [self.model, self.mode, self.prompt, self.draw]
+        parts: list[Any] = [self.model, self.mode, self.prompt, self.draw]
         parts += [s.temperature, s.top_k, s.top_p, s.max_tokens, list(s.stop)]
+        if told := told_penalties(s):  # keys of calls without any stay what they were
+            parts.append(told)
         return hashlib.blake2b(json.dumps(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()

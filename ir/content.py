@@ -154,7 +154,7 @@ class Sampling:
 
     A model may have defaults of its own, which stand in for options that equal the ones here; `firm` names those that
     were said although they equal them. `extra` (a JSON object as text) holds options that an endpoint alone knows, for
-    this call.
+    this call. Penalties and `logit_bias` (pairs of token id and number) mean what they do in `docs/engine.md`.
     """
 
     temperature: float = 0.0
@@ -164,6 +164,11 @@ class Sampling:
     stop: tuple[str, ...] = ()
     firm: tuple[str, ...] = ()
     extra: str = ""
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    min_p: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
 
 
 @attribute("key")

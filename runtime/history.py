@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TextIO
 
 from lampc.ir import Sampling
+from lampc.ir.penalties import told_penalties
 
 if TYPE_CHECKING:
     from lampc.runtime.lm import BaseLM
@@ -84,7 +85,8 @@ def said(sampling: Sampling) -> dict[str, Any]:
     unsaid = Sampling()
     names = [f.name for f in fields(Sampling) if f.name not in ("firm", "extra")]
     own = {n: v for n in names if (v := getattr(sampling, n)) != getattr(unsaid, n) or n in sampling.firm}
-    return {**own, **json.loads(sampling.extra or "{}")}
+    own.pop("logit_bias", None)
+    return {**own, **told_penalties(sampling), **json.loads(sampling.extra or "{}")}
 
 
 def print_entries(entries: Sequence[Mapping[str, Any]], file: TextIO | None = None) -> None:

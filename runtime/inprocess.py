@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import ModelInfo
+from lampc.ir.penalties import told_penalties
 from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.lm import BaseLM
 from lampc.runtime.making import Pace
@@ -137,6 +138,7 @@ def asked(call: ModelCall, n: int, messages: Any) -> dict[str, Any]:
         options["max_tokens"] = s.max_tokens
     if s.stop:
         options["stop"] = list(s.stop)
+    options.update(told_penalties(s))
     if call.extra:
         options.update(json.loads(call.extra))
     return options

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 from lampc.frontend.python.callbacks import active, begin
 from lampc.ir import Draw, Key, Sampling
 from lampc.ir.errors import LMUnexpectedError
+from lampc.ir.penalties import SAMPLING, penalties_of, told_penalties
 from lampc.ir.settings import settings
 from lampc.runtime.answers import counts, shown
 from lampc.runtime.history import CallEntry, History, print_entries, said
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop")
 _CONNECTION = {
     "api_key": "api_key",
     "timeout": "timeout",
@@ -88,8 +88,8 @@ class BaseLM(Replaceable):
     ) -> list[Any]:
         """Texts of the answers; an answer with tool calls, reasoning or log-probabilities is a dict of them.
 
-        `kwargs` are sampling options for this call (`temperature max_tokens top_p stop n rollout_id cache`), others
-        go to the endpoint as they are. Raises LMError.
+        `kwargs` are sampling options for this call (`temperature max_tokens top_p stop n rollout_id cache`,
+        penalties), others go to the endpoint as they are. Raises LMError.
         """
         session, *call = self._prepared(prompt, messages, kwargs)
         return self._told(session.chat(*call))
@@ -172,6 +172,7 @@ class BaseLM(Replaceable):
             return
         s = view.sampling(Sampling())
         options = {"temperature": s.temperature, "max_tokens": s.max_tokens, "top_p": s.top_p, "stop": s.stop}
+        options.update(told_penalties(s))
         options.update(json.loads(view.extra or "{}"))
         yield from (piece for piece in client.stream(given, **options) if isinstance(piece, str))
 
@@ -278,18 +279,19 @@ class BaseLM(Replaceable):
 
     def defaults(self) -> dict[str, Any]:
         """Sampling options that stand in for what calls do not say."""
-        out = {k: self.kwargs[k] for k in _SAMPLING if self.kwargs.get(k) is not None}
+        out = {k: self.kwargs[k] for k in SAMPLING if self.kwargs.get(k) is not None}
         if (bound := self.kwargs.get("max_completion_tokens")) is not None:
             out.setdefault("max_tokens", bound)
         if "stop" in out:
             out["stop"] = (out["stop"],) if isinstance(out["stop"], str) else tuple(out["stop"])
+        out.update(penalties_of(out))
         if "temperature" in out:
             out["temperature"] = float(out["temperature"])
         return out
 
     def further(self) -> dict[str, Any]:
         """Options that go to an endpoint with every call."""
-        own = {*_SAMPLING, *_CONNECTION, *_LOCAL, *_NOT_SENT}
+        own = {*SAMPLING, *_CONNECTION, *_LOCAL, *_NOT_SENT}
         return {k: v for k, v in self.kwargs.items() if k not in own and v is not None}
 
 

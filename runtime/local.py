@@ -163,7 +163,19 @@ def request_of(call: ModelCall, context_length: int, grammar: str | None, adapte
 
     s = call.sampling
     room = context_length - len(call.ids)
-    drawn = EngineSampling(s.temperature, s.top_k, s.top_p, max(min(s.max_tokens or room, room), 1), 0, s.stop)
+    drawn = EngineSampling(
+        s.temperature,
+        s.top_k,
+        s.top_p,
+        max(min(s.max_tokens or room, room), 1),
+        0,
+        s.stop,
+        min_p=s.min_p,
+        presence_penalty=s.presence_penalty,
+        frequency_penalty=s.frequency_penalty,
+        repetition_penalty=s.repetition_penalty,
+        logit_bias=s.logit_bias,
+    )
     return Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=adapter)
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from lampc.ir import thaw
 from lampc.ir.adapters.schema import option
 from lampc.ir.modelnames import named_model, provider_name
+from lampc.ir.penalties import SAMPLING
 from lampc.ir.prog import DefModel
 from lampc.runtime.local import LocalModel
 from lampc.runtime.models import Model, ModelError
@@ -125,7 +126,7 @@ class ModelPool:
         if further and not remote:
             raise ModelError(
                 f"model {source.model!r} runs on this machine and has no option {next(iter(further))!r}; known are "
-                f"temperature, top_k, top_p, max_tokens, stop, {', '.join(_ENGINE_OPTIONS)}"
+                f"{', '.join((*SAMPLING, *_ENGINE_OPTIONS))}"
             )
         defaults = source.defaults()
         if remote:

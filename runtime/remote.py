@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.ir import ModelInfo
 from lampc.ir.errors import LMStreamAssemblyError, LMUnsupportedFeatureError
 from lampc.ir.media import split, unmarked
+from lampc.ir.penalties import told_penalties
 from lampc.runtime.models import Answer, Model, ModelCall, failed
 from lampc.runtime.target import RemoteTarget
 
@@ -58,6 +59,7 @@ class RemoteModel:
                 "stop": s.stop,
                 "seed": call.draw % (1 << 31) if call.draw else None,  # greedy calls have no draw
             }
+            options.update(told_penalties(s))
             if call.extra:
                 options.update(json.loads(call.extra))
             if call.listeners:

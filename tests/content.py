@@ -48,6 +48,9 @@ samplings = st.builds(
     st.floats(0, 1),
     st.integers(1, 99),
     st.lists(texts, max_size=2).map(tuple),
+    presence_penalty=st.floats(-2, 2),
+    repetition_penalty=st.floats(0.1, 2),
+    logit_bias=st.dictionaries(st.integers(0, 99), st.floats(-9, 9), max_size=2).map(lambda d: tuple(d.items())),
 )
 keys = st.lists(texts, min_size=1, max_size=3).map(lambda p: Key(tuple(p)))
 shapes = st.builds(

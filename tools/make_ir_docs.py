@@ -132,6 +132,8 @@ def _attribute(name: str, hint: Any, default: Any) -> str:
 def _type(hint: Any) -> str:
     if hint is Any:
         return "any attribute"
+    if typing.get_origin(hint) is tuple and Ellipsis not in typing.get_args(hint):
+        return f"({', '.join(map(_type, typing.get_args(hint)))})"
     if typing.get_origin(hint) is tuple:
         return f"list of {_type(typing.get_args(hint)[0])}"
     if typing.get_origin(hint) is not None:

@@ -11,8 +11,9 @@ from lampc.ir import Sampling, Span
 from lampc.ir.adapters import ADAPTERS
 from lampc.ir.adapters.registry import kind_of
 from lampc.ir.content import PARAMETERS
+from lampc.ir.penalties import PENALTIES, SAMPLING, penalties_of
 
-SAMPLE = ("n", "temperature", "top_k", "top_p", "max_tokens", "stop")
+SAMPLE = ("n", *SAMPLING)
 
 ATTRIBUTES: dict[str, tuple[tuple[str, ...], str]] = {
     "max": (("field",), "`@max(24)`: at most so many tokens are generated for this output"),
@@ -140,6 +141,13 @@ def sampling(attr: ast.Attribute | None, base: Sampling, report: Reporter) -> tu
             report.error("L0409", str(e), arg.value.span)
     kinds: dict[str, Any] = {"temperature": (int, float), "top_p": (int, float), "stop": list}
     for name, got in list(given.items()):
+        if name in PENALTIES:
+            try:
+                given.update(penalties_of({name: got}))
+            except ValueError as e:
+                report.error("L0409", str(e), attr.span)
+                del given[name]
+            continue
         right = isinstance(got, kinds.get(name, int)) and not isinstance(got, bool)
         if not right or (name != "stop" and got < 0):
             bad(report, attr)

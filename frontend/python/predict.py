@@ -25,6 +25,7 @@ from lampc.ir.adapters.registry import layout_for
 from lampc.ir.adapters.schema import is_history, option
 from lampc.ir.content import SPREAD
 from lampc.ir.modelnames import model_name, saved_model
+from lampc.ir.penalties import SAMPLING, penalties_of
 from lampc.ir.runner import runner
 from lampc.ir.settings import settings
 
@@ -34,7 +35,6 @@ serials = itertools.count()
 """Numbers declarations in the order in which they are made."""
 
 _UNSAID = Sampling()
-_SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop")
 _OTHER = ("n", "rollout_id", "max_completion_tokens", "num_generations", "cache")
 _OF_MODELS = (
     "model",
@@ -66,7 +66,8 @@ else:
 class Predict(Module, Parameter, Generic[A]):
     """Ask a model to fill the outputs of a signature.
 
-    `config` takes `temperature top_k top_p max_tokens stop n rollout_id`, and further options (`seed`,
+    `config` takes `temperature top_k top_p min_p max_tokens stop n rollout_id`, `presence_penalty`,
+    `frequency_penalty`, `repetition_penalty`, `logit_bias` ({token id: number}), and further options (`seed`,
     `reasoning_effort`) that go to an endpoint as they are. `layout` names an adapter ("": that of the
     settings), or `template` is a prompt in Jinja2 (a text, chat messages, or `lampc.Template`), which is translated:
     CompileError says line and column of what cannot be. Calls take the inputs by name, and `signature= demos= config=
@@ -310,12 +311,13 @@ def layout_of(template: Any, signature: IRSignature) -> str:
 def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
     """(number of samples, how to draw them). More than one sample needs a temperature: at 0.15 or less it is 0.7."""
     n = int(config.get("n") or config.get("num_generations") or 1)
-    options = {k: v for k, v in config.items() if k in _SAMPLING and v is not None}
+    options = {k: v for k, v in config.items() if k in SAMPLING and v is not None}
     if config.get("max_completion_tokens"):
         options.setdefault("max_tokens", config["max_completion_tokens"])
     if "stop" in options:
         options["stop"] = (options["stop"],) if isinstance(options["stop"], str) else tuple(options["stop"])
-    more = {k: v for k, v in config.items() if k not in _SAMPLING and k not in _OTHER and v is not None}
+    options.update(penalties_of(options))
+    more = {k: v for k, v in config.items() if k not in SAMPLING and k not in _OTHER and v is not None}
     if more:
         options["extra"] = json.dumps(_checked(more), sort_keys=True, default=option)
     said = tuple(k for k, v in options.items() if v == getattr(_UNSAID, k))
@@ -382,10 +384,10 @@ def input_trouble(name: str, names: list[str], missing: list[str], extra: list[s
 def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
     """The options of a predictor. Raises TypeError for what belongs to a model, and for an own option misspelt."""
     for name in config:
-        if name in _SAMPLING or name in _OTHER:
+        if name in SAMPLING or name in _OTHER:
             continue
         if name in _OF_MODELS:
             raise TypeError(f"`{name}` is no option of a predictor: give it to the LM")
-        if near := get_close_matches(name, _SAMPLING + _OTHER, 1, 0.9):
+        if near := get_close_matches(name, SAMPLING + _OTHER, 1, 0.9):
             raise TypeError(f"a predictor has no option `{name}`; did you mean `{near[0]}`?")
     return dict(config)

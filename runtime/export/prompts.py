@@ -14,6 +14,7 @@ from lampc.ir.adapters.lax import resolved
 from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import is_history, is_text, json_schema, option
 from lampc.ir.content import Field
+from lampc.ir.penalties import told_penalties
 from lampc.ir.prompt import Input, Output
 from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Scalar, Type
 from lampc.runtime.export.errors import NotExportable
@@ -84,8 +85,12 @@ def options_of(bound: Bound, sampling: Sampling, lm: BaseLM | None = None) -> di
         out["top_p"] = s.top_p
     if s.stop:
         out["stop"] = list(s.stop)
+    told = told_penalties(s)
+    out.update(
+        (name, told.pop(name)) for name in ("presence_penalty", "frequency_penalty", "logit_bias") if name in told
+    )
     further = json.dumps(lm.further(), default=option) if lm is not None else "{}"
-    if extra := {**json.loads(further), **json.loads(s.extra or "{}")}:
+    if extra := {**told, **json.loads(further), **json.loads(s.extra or "{}")}:
         out["extra_body"] = extra
     return out
 
