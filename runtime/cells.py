@@ -23,6 +23,7 @@ from lampc.runtime.budget import UNLIMITED, Budget, BudgetSpent, Spending
 from lampc.runtime.calling_off import guarded
 from lampc.runtime.host_sources import entry_identity, host_identity
 from lampc.runtime.hosts import HostError, resolve
+from lampc.runtime.objects import readable
 from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ class CellTable:
             if keys[index] in self._done:
                 return
             passing = outcome.error is not None and outcome.error.kind in TRANSIENT
-            if not passing and self.keeps(outcome.cell.assignment):
+            if not passing and self.keeps(outcome.cell.assignment) and self._readable(outcome):
                 self.session.store.put_first("job", keys[index], _record(outcome))
             self.fresh += 1
             self._keep(keys[index], outcome, heard)
@@ -160,6 +161,10 @@ class CellTable:
             except BudgetSpent:
                 spending.note(under_way())
                 raise
+
+    def _readable(self, outcome: Outcome) -> bool:
+        """Whether a cell that is read back would be this one: of what cannot be written as JSON it would not."""
+        return outcome.value is None or not isinstance(self.program, Unit) or readable(self.program, outcome.value)
 
     def _keep(self, key: str, outcome: Outcome, heard: Heard | None) -> None:
         self._done[key] = outcome
@@ -214,7 +219,7 @@ _KEPT = tuple(name for name in Usage.__slots__ if name != "seconds")
 def _record(outcome: Outcome) -> dict[str, Any]:
     error = outcome.error
     return {
-        "value": outcome.value,
+        "value": None if outcome.value is None else dict(outcome.value),
         "error": [error.message, error.where, error.row, error.kind] if error else None,
         "trace": [_step(t) for t in outcome.trace],
         **({"unread": _step(outcome.unread)} if outcome.unread is not None else {}),

@@ -13,19 +13,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from lampc.frontend.python.tracing import outputs
 from lampc.ir import digest
 from lampc.ir.adapters import ParseFailure
 from lampc.ir.errors import LMError
 from lampc.ir.settings import settings
 from lampc.ir.unit import Unit
 from lampc.runtime.failures import RowFailure, unwritable_output
-from lampc.runtime.hosts import plain
+from lampc.runtime.hosts import described, plain
 from lampc.runtime.places import user_line
 from lampc.runtime.retrieval.protocol import RetrieverError
 from lampc.runtime.rounds import read_calls
 from lampc.runtime.strands import Book, Completer, EagerAnswer, EagerCall, Strand, Weaver
 from lampc.runtime.tool_journal import ToolJournal
-from lampc.runtime.types import Cell, Outcome, RowError
+from lampc.runtime.types import Cell, Outcome, Returned, RowError
 
 if TYPE_CHECKING:
     from lampc.ir.lookup import Hit, Lookup
@@ -104,7 +105,15 @@ class EagerRun:
         return outcomes
 
     def _piece(self, cell: Cell) -> Callable[[], Any]:
-        return lambda: plain(self.entry(**cell.row.inputs))
+        given, program = cell.row.given, getattr(self.entry, "__lampc_program__", None)
+        if given is None or program is None:
+            return lambda: plain(self.entry(**cell.row.inputs))
+
+        def run() -> Returned:
+            made = program(**given)
+            return Returned(described(outputs(made)), made)
+
+        return run
 
     def _book(self, cell: Cell) -> Book:
         journal = None

@@ -4,9 +4,13 @@ the sandbox, which every program that runs here finds."""
 from __future__ import annotations
 
 import functools
+import hashlib
 import importlib
 import importlib.util
+import math
+import pickle
 import sys
+import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -70,6 +74,34 @@ def _returned(ref: HostRef, call: Callable[[], Any], returns: Type) -> Any:
 
 plain = known_plain
 """Values of Python as JSON, as programs hold them; what has no JSON stays as it is."""
+
+
+def described(value: Any) -> Any:
+    """A value as JSON; an object that has none is a text that says which one it is: equal for objects of equal content
+    that can be pickled, otherwise this object's alone, in this process."""
+    found = plain(value)
+    if isinstance(found, dict):
+        return {str(k): described(v) for k, v in found.items()}
+    if isinstance(found, list):
+        return [described(v) for v in found]
+    if isinstance(found, float) and not math.isfinite(found):
+        return str(found)
+    if isinstance(found, str | int | float | None):
+        return found
+    try:
+        content = pickle.dumps(found)  # only ever written
+    except Exception:  # whatever its class raises
+        content = _own(found).encode()
+    return f"<{type(found).__qualname__} {hashlib.blake2b(content, digest_size=8).hexdigest()}>"
+
+
+def _own(value: Any) -> str:
+    """The name of an object in this process, which holds it from now on: no other one gets its address."""
+    name, _ = _NAMED.setdefault(id(value), (uuid.uuid4().hex, value))
+    return name
+
+
+_NAMED: dict[int, tuple[str, Any]] = {}
 
 
 def resolve(target: str, base: Path) -> Callable[..., Any]:

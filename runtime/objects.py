@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import enum
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -9,11 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from lampc.frontend.python.example import Prediction
+from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.tracing import defaults_of, host_entry, runnable
-from lampc.ir import MEDIA, Diagnostic, Unit
+from lampc.ir import MEDIA, Diagnostic, Field, Unit
 from lampc.ir.hostvalues import host_class, hosts_of, lifted
 from lampc.ir.prog import DefPredictor, Func
 from lampc.ir.prog import Predict as AskPredictor
@@ -21,7 +23,7 @@ from lampc.ir.runner import current_runner
 from lampc.ir.types import ANY, Type, mismatch
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.hosts import plain
-from lampc.runtime.types import Outcome, Row, TraceStep
+from lampc.runtime.types import Outcome, Returned, Row, TraceStep
 
 
 def with_objects(value: Any, type: Type, base: Path = Path(".")) -> Any:
@@ -74,18 +76,59 @@ def as_objects(unit: Unit, outputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def returned(unit: Unit, outputs: Mapping[str, Any]) -> Any:
-    """What the program returned: a prediction, or the plain value that its only output is."""
+    """What the program returned: a prediction, or the plain value that its only output is. Who changes a prediction
+    changes that of nobody else."""
+    if isinstance(outputs, Returned):
+        whole = copy.copy(outputs.whole) if isinstance(outputs.whole, Example) else outputs.whole
+        if isinstance(whole, Example):
+            whole.__dict__["_store"] = dict(whole._store)
+        return whole
     made = as_objects(unit, outputs)
     return made[unit.single] if unit.single else Prediction(made)
 
 
+def readable(unit: Unit, outputs: Mapping[str, Any]) -> bool:
+    """Whether outputs that were kept as JSON are, read back, what the program returned."""
+    if not isinstance(outputs, Returned):
+        return True
+    try:
+        return _alike(returned(unit, dict(outputs)), outputs.whole)
+    except Exception:  # whatever comparing objects of the user raises
+        return False
+
+
+def _alike(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Example):
+        return _alike(one._store, other._store)
+    if isinstance(one, dict):
+        return list(one) == list(other) and all(_alike(v, other[k]) for k, v in one.items())
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    return bool(one == other)
+
+
 def steps_of(unit: Unit, trace: Sequence[TraceStep]) -> list[tuple[str, dict[str, Any], Prediction]]:
-    """A trace as metrics get it: (predictor, inputs, prediction), outputs as Python's objects."""
+    """A trace as metrics get it: (predictor, inputs, prediction), values as Python's objects."""
     out = []
     for step in trace:
         op = unit.module.lookup(step.predictor)
-        made = with_objects(step.outputs, op.signature.record()) if isinstance(op, DefPredictor) else step.outputs
-        out.append((step.predictor, step.inputs, Prediction(made)))
+        inputs, made = step.inputs, step.outputs
+        if isinstance(op, DefPredictor):
+            made = with_objects(made, op.signature.record())
+            inputs = fields_as_objects(inputs, op.signature.inputs)
+        out.append((step.predictor, inputs, Prediction(made)))
+    return out
+
+
+def fields_as_objects(values: Mapping[str, Any], fields: Sequence[Field]) -> dict[str, Any]:
+    """Values by name, with Python's objects in those of `fields` that name a class and fit it."""
+    out = dict(values)
+    for f in fields:
+        if f.name in out and hosts_of(f.type) and mismatch(out[f.name], f.type) is None:
+            with contextlib.suppress(RowFailure):
+                out[f.name] = with_objects(out[f.name], f.type)
     return out
 
 

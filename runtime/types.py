@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,13 +11,27 @@ from lampc.ir import Assignment
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One labelled row. `id` keys its randomness; `path` and `line` say where it was read."""
+    """One labelled row. `id` keys its randomness; `path` and `line` say where it was read.
+
+    A row made of the user's objects holds them, too: `given` are the inputs as they were given, for a program that runs
+    as plain Python, `example` is the row itself, for its metric.
+    """
 
     id: str
     inputs: dict[str, Any]
     labels: dict[str, Any] = field(default_factory=dict)
     path: str = ""
     line: int = 0
+    given: dict[str, Any] | None = field(default=None, repr=False, compare=False)
+    example: Any = field(default=None, repr=False, compare=False)
+
+
+class Returned(dict[str, Any]):
+    """Outputs by name as JSON, with what the program returned."""
+
+    def __init__(self, outputs: Mapping[str, Any], whole: Any) -> None:
+        super().__init__(outputs)
+        self.whole = whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from lampc.ir import Diagnostic, Unit
 from lampc.ir import Module as IRModule
 from lampc.ir.prog import Func
 from lampc.runtime.host_sources import host_identity
-from lampc.runtime.hosts import plain
+from lampc.runtime.hosts import described, plain
 from lampc.runtime.metrics import RowMetric, build_metric, takes_calls
 from lampc.runtime.objects import called, returned, steps_of
 from lampc.runtime.types import Row, TraceStep
@@ -57,6 +57,14 @@ def called_on(program: Any, examples: Sequence[Example]) -> tuple[Unit, list[Row
         unit, rows = unit_of(program), [Row(str(i), values) for i, values in enumerate(inputs)]
     labels = [plain({k: v for k, v in e.items() if k not in i}) for e, i in zip(examples, inputs, strict=True)]
     return unit, [replace(row, labels=own) for row, own in zip(rows, labels, strict=True)]
+
+
+def kept_rows(rows: Sequence[Row], examples: Sequence[Example]) -> list[Row]:
+    """Rows as journals have them, with the objects that programs and metrics are to see."""
+    return [
+        replace(r, inputs=described(r.inputs), labels=described(r.labels), given=r.inputs, example=e)
+        for r, e in zip(rows, examples, strict=True)
+    ]
 
 
 def _taken(unit: Unit) -> list[str] | None:
@@ -126,7 +134,9 @@ def row_metric(
         return [(held.get(n, n), *rest) for n, *rest in steps_of(unit, trace)]
 
     def asked(row: Row, outputs: dict[str, Any], *more: Any) -> Any:
-        example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
+        example = row.example
+        if example is None:
+            example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
         value = function(example, returned(unit, outputs), *more)
         if inspect.iscoroutine(value):
             from lampc.runtime.evaluation.coroutines import run_together

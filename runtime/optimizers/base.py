@@ -19,10 +19,9 @@ from lampc.ir import Assignment, Demo, DemoSet, digest, freeze, thaw
 from lampc.ir.settings import settings
 from lampc.runtime.budget import UNLIMITED, Budget
 from lampc.runtime.configure import SESSION_OPTIONS, context, session_of
-from lampc.runtime.evaluation.rows import called_on, row_metric
+from lampc.runtime.evaluation.rows import called_on, kept_rows, row_metric
 from lampc.runtime.halting import awaited
-from lampc.runtime.hosts import plain
-from lampc.runtime.objects import asked_whole
+from lampc.runtime.objects import asked_whole, fields_as_objects
 from lampc.runtime.optimizers.parameters import changed
 
 if TYPE_CHECKING:
@@ -217,7 +216,7 @@ def _program(
 
     unit, called = called_on(module, examples)
     unit = asked_whole(unit, module)
-    rows = [replace(row, inputs=plain(row.inputs)) for row in called]  # as journals have them
+    rows = kept_rows(called, examples)
     held = dict(predictor_symbols(module))
     names = dict(zip(held, (name for name, _ in module.named_predictors()), strict=True))
     score = row_metric(metric or _any, unit, held, names)
@@ -225,11 +224,13 @@ def _program(
 
 
 def _known_as(train: Sequence[Row], select: Sequence[Row]) -> list[Row]:
-    """Rows to select on; those that are training rows as well are the same rows, so what ran on them ran."""
+    """Rows to select on; those that are training rows as well are the same rows, so what ran on them ran. Metrics see
+    the examples that were given, of equal ones each its own."""
     known: dict[str, Row] = {}
     for row in train:
         known.setdefault(digest(freeze([row.inputs, row.labels])), row)
-    return [known.get(digest(freeze([row.inputs, row.labels])), row) for row in select]
+    same = [known.get(digest(freeze([row.inputs, row.labels])), row) for row in select]
+    return [k if k.example is row.example else replace(row, id=k.id) for k, row in zip(same, select, strict=True)]
 
 
 def _any(example: Example, prediction: Any, trace: Any = None) -> float:
@@ -281,8 +282,9 @@ def demos_of(found: DemoSet, predictor: Any, rows: Sequence[Row], examples: Sequ
     own: dict[Demo | None, Example] = {}
     for row, example in zip(rows, examples, strict=True):
         own.setdefault(Labelled(row.inputs, row.labels).demo(signature), example)
+    fields = (*signature.inputs, *signature.outputs)
     return [
-        Example(thaw(d.values), augmented=True) if d.augmented else own.get(d) or Example(thaw(d.values))
+        own.get(d) or Example(fields_as_objects(thaw(d.values), fields), **({"augmented": True} if d.augmented else {}))
         for d in found.items
     ]
 

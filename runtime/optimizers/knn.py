@@ -5,7 +5,6 @@ from __future__ import annotations
 import types
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example
@@ -18,12 +17,12 @@ from lampc.ir.modelnames import model_name
 from lampc.ir.runner import aside, gather, once
 from lampc.ir.settings import settings
 from lampc.runtime.configure import context
-from lampc.runtime.evaluation.rows import called_on, row_metric
-from lampc.runtime.hosts import plain
+from lampc.runtime.evaluation.rows import called_on, kept_rows, row_metric
+from lampc.runtime.hosts import described, plain
 from lampc.runtime.metrics import MetricError
 from lampc.runtime.optimizers.base import Teleprompter, check_alike, demos_of, examples_of, module_of
 from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
-from lampc.runtime.types import Row, TraceStep
+from lampc.runtime.types import Returned, Row, TraceStep
 
 if TYPE_CHECKING:
     from lampc.ir import Assignment
@@ -76,7 +75,7 @@ class _Neighbours:
         check_alike(self.student, self.teacher)
         self._known: dict[Any, Future[Module]] = {}
         self._unit, called = called_on(self.teacher, knn.trainset)
-        self._rows = [replace(row, inputs=plain(row.inputs)) for row in called]
+        self._rows = kept_rows(called, knn.trainset)
         self._inputs = [row.inputs for row in called]
 
     def program(self, inputs: Mapping[str, Any]) -> Module:
@@ -127,7 +126,7 @@ class _Neighbours:
             with context(**self.options.teacher_settings), settings.context(trace=steps, **warm):
                 prediction = teacher(**self._inputs[at])
             trace = [TraceStep(names[id(p)], plain(i), plain(dict(o))) for p, i, o in steps if id(p) in names]
-            score = self._score(teacher, self._rows[at], plain(outputs(prediction)), trace)
+            score = self._score(teacher, self._rows[at], Returned(described(outputs(prediction)), prediction), trace)
         except Exception as e:
             return RunResult(0.0, error=f"{type(e).__name__}: {e}")
         return RunResult(score, tuple(TracedCall(s.predictor, freeze(s.inputs), freeze(s.outputs)) for s in trace))
