@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +65,33 @@ class DryRun:
         elif self.untold:
             lines.append(f"tokens are not known: {self.untold}")
         return "\n".join(lines)
+
+
+def nothing(name: str) -> DryRun:
+    """The plan of a step that runs nothing."""
+    return DryRun(((name, NONE),), NONE, NONE, NONE, NONE, NONE, 0, 0, Tokens())
+
+
+def in_turn(plans: Sequence[DryRun]) -> DryRun:
+    """The plan of several runs that begin where others end, as if they shared nothing: the distinct runs of all are at
+    least those of one, and what is expected is their sum."""
+    tokens = [p.tokens for p in plans]
+    counted = [p.expected_calls for p in plans]
+    running = [p for p in plans if p.wanted.most != 0] or plans
+    return DryRun(
+        tuple(step for p in plans for step in p.steps),
+        sum((p.wanted for p in plans), NONE),
+        sum((p.proposals for p in plans), NONE),
+        reduce(Range.either, (p.calls_per_run for p in running)),
+        sum((p.calls for p in plans), NONE),
+        Range(max(p.runs.least for p in plans), sum((p.runs for p in plans), NONE).most),
+        sum(p.expected_runs for p in plans),
+        None if None in counted else sum(n or 0 for n in counted),
+        None if None in tokens else sum((t or Tokens() for t in tokens), Tokens()),
+        next((p.untold for p in plans if p.untold), ""),
+        sum((p.texts for p in plans), NONE),
+        sum((p.trainings for p in plans), NONE),
+    )
 
 
 def dry_run(
@@ -183,4 +211,4 @@ def _tokens(
     return total, ""
 
 
-__all__ = ["DryRun", "Range", "calls_per_run", "dry_run"]
+__all__ = ["DryRun", "Range", "calls_per_run", "dry_run", "in_turn", "nothing"]

@@ -52,14 +52,10 @@ class Teleprompter:
         """
         from lampc.passes.optimize import OptimizeError
 
-        token = _planning.set(True)
-        try:
-            self.compile(student, *args, **kwargs)
-        except _Planned as e:
-            return e.plan
-        finally:
-            _planning.reset(token)
-        raise OptimizeError(f"{type(self).__name__} runs nothing that could be foreseen")
+        plan = foreseen(lambda: self.compile(student, *args, **kwargs))
+        if plan is None:
+            raise OptimizeError(f"{type(self).__name__} runs nothing that could be foreseen")
+        return plan
 
     def get_params(self) -> dict[str, Any]:
         """What it was made with, by name."""
@@ -79,6 +75,18 @@ class _Planned(BaseException):
 
     def __init__(self, plan: DryRun) -> None:
         self.plan = plan
+
+
+def foreseen(work: Callable[[], object]) -> DryRun | None:
+    """What the first `improve` of some work would ask for, where that work then ends; None if it comes to none."""
+    token = _planning.set(True)
+    try:
+        work()
+    except _Planned as e:
+        return e.plan
+    finally:
+        _planning.reset(token)
+    return None
 
 
 @dataclass(slots=True)
@@ -318,6 +326,6 @@ def check_alike(student: Module, teacher: Module) -> None:
 
 
 __all__ = [
-    "Found", "Teleprompter", "check_alike", "demos_of", "examples_of", "improve", "module_of", "module_with",
-    "planning",
+    "Found", "Teleprompter", "check_alike", "demos_of", "examples_of", "foreseen", "improve", "module_of",
+    "module_with", "planning",
 ]  # fmt: skip

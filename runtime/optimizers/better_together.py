@@ -6,14 +6,20 @@ import inspect
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
+from lampc.passes.optimize.jobs import EvaluateJob, Job, Result
+from lampc.passes.optimize.protocol import Candidate, Demand, Problem
 from lampc.runtime.evaluation.evaluate import Evaluate
-from lampc.runtime.optimizers.base import Teleprompter, examples_of, module_of
+from lampc.runtime.optimizers.base import Teleprompter, examples_of, foreseen, improve, module_of
 from lampc.runtime.optimizers.finetune import BootstrapFinetune
 from lampc.runtime.optimizers.random_search import BootstrapFewShotWithRandomSearch
+
+if TYPE_CHECKING:
+    from lampc.runtime.dryrun import DryRun
 
 logger = logging.getLogger(__name__)
 
@@ -94,19 +100,35 @@ class BetterTogether(Teleprompter):
         made._compiled = True
         return made
 
-    def dry_run(self, student: Module, *args: Any, **kwargs: Any) -> Any:
-        """Raises OptimizeError: what a step asks for depends on what the steps before it found."""
-        from lampc.passes.optimize import OptimizeError
+    def dry_run(self, student: Module, *args: Any, **kwargs: Any) -> DryRun:
+        """The plans of the steps, each from the student on, and the scoring of every station.
 
-        raise OptimizeError("what the steps of a sequence ask for is not known before: ask each of them for a dry run")
+        Raises OptimizeError for a step that runs programs in a way of its own.
+        """
+        from lampc.runtime.dryrun import in_turn
+
+        given = inspect.signature(self.compile).bind(student, *args, **kwargs)
+        given.apply_defaults()
+        said = given.arguments
+        train, val = _split(examples_of(said["trainset"]), said["valset"], said["valset_ratio"])
+        steps, more = self._steps(said["strategy"]), self._compile_args(said["optimizer_compile_args"] or {})
+        program = module_of(student)
+        shared = {"trainset": train, "teacher": said["teacher"], "valset": val or None}
+        plans = []
+        score = foreseen(lambda: improve(program, _Station(), trainset=(), valset=val, metric=self.metric))
+        if val and score is not None:
+            plans = [score] * (len(steps) + 1)
+        for name in steps:
+            current, optimizer = program.deepcopy(), self.optimizers[name]
+            current._compiled = False
+            plans.append(optimizer.dry_run(current, **_taken(optimizer, {**shared, **more.get(name, {})})))
+        return in_turn(plans)
 
     def _step(self, optimizer: Teleprompter, current: Module, given: Mapping[str, Any]) -> Module:
         """One optimizer on the last station. LMs that it takes away from predictors are given back."""
         lms = [p.lm for p in current.predictors()]
         current._compiled = False
-        takes = inspect.signature(optimizer.compile).parameters
-        anything = any(p.kind is p.VAR_KEYWORD for p in takes.values())
-        made = optimizer.compile(current, **{k: v for k, v in given.items() if anything or k in takes})
+        made = optimizer.compile(current, **_taken(optimizer, given))
         for predictor, lm in zip(made.predictors(), lms, strict=False):
             predictor.lm = lm if predictor.lm is None else predictor.lm
         return made
@@ -132,6 +154,45 @@ class BetterTogether(Teleprompter):
                 what = type(self.optimizers[name]).__name__
                 raise ValueError(f"{what}.compile is not given `{wrong[0]}` here; it takes {', '.join(takes[1:])}")
         return given
+
+
+@dataclass(frozen=True)
+class _Station:
+    """Scoring a program as it is, as a step that can be foreseen."""
+
+    name: ClassVar[str] = "station"
+
+    def begin(self, problem: Problem) -> _Arrived:
+        return _Arrived(problem)
+
+
+class _Arrived:
+    def __init__(self, problem: Problem) -> None:
+        self.best, self.history = problem.start, list[Candidate]()
+        self._due = [EvaluateJob(problem.start, problem.select_split, problem.select_rows())]
+        self._rows, self._told = problem.select_size, False
+
+    @property
+    def done(self) -> bool:
+        return self._told
+
+    def ask(self, n: int) -> list[Job]:
+        jobs, self._due = self._due, []
+        return [*jobs]
+
+    def tell(self, job: Job, result: Result) -> None:
+        self._told = True
+
+    def demand(self) -> Demand:
+        rows = 0 if self._told else self._rows
+        return Demand(rows, rows)
+
+
+def _taken(optimizer: Teleprompter, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Of the arguments those that its `compile` takes."""
+    takes = inspect.signature(optimizer.compile).parameters
+    anything = any(p.kind is p.VAR_KEYWORD for p in takes.values())
+    return {k: v for k, v in given.items() if anything or k in takes}
 
 
 def _split(

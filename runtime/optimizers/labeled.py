@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
 from lampc.runtime.optimizers.base import Teleprompter, examples_of, module_of
+
+if TYPE_CHECKING:
+    from lampc.runtime.dryrun import DryRun
 
 
 class LabeledFewShot(Teleprompter):
@@ -20,6 +23,13 @@ class LabeledFewShot(Teleprompter):
     def step(self) -> tuple[str, dict[str, Any]]:
         """As a step of `lampc.optimize(...)`."""
         return "labeled", {"k": self.k}
+
+    def dry_run(self, student: Module, *args: Any, **kwargs: Any) -> DryRun:
+        """Nothing: demos are drawn, not run."""
+        from lampc.runtime.dryrun import nothing
+
+        self.compile(student, *args, **kwargs)
+        return nothing("labeled")
 
     def compile(self, student: Module, *, trainset: Sequence[Example], sample: bool = True) -> Module:
         """A copy of `student` with examples as demos, drawn as DSPy draws them. Nothing is run, no model is needed."""

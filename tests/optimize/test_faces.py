@@ -22,6 +22,7 @@ from lampc.runtime.events import EventBus
 from lampc.runtime.optimizers.base import Found, Teleprompter, improve, module_with
 from lampc.runtime.progress import watching
 from lampc.runtime.scripted import DummyLM
+from lampc.runtime.structure import Range
 
 ROWS = [lampc.Example(question=f"q{i}", answer=f"a{i}").with_inputs("question") for i in range(6)]
 
@@ -227,6 +228,37 @@ def test_a_candidate_becomes_a_module() -> None:
         module_with(student, Assignment().updated(**{"docs.k": 3}))
 
 
+class Ours(Teleprompter):
+    def compile(self, student: lampc.Module, *args: Any, **kwargs: Any) -> lampc.Module:
+        return student
+
+
+def test_a_sequence_is_planned_step_by_step() -> None:
+    lm = Model()
+    lampc.configure(lm=lm)
+    search = lampc.BootstrapRS(metric=exact, num_candidate_programs=1)
+    demos = lampc.LabeledFewShot(2)
+    given: dict[str, Any] = {"trainset": ROWS, "valset": ROWS[:4], "strategy": "d -> p -> d", "seed": 1}
+    both = lampc.BetterTogether(exact, p=search, d=demos)
+    plan = both.dry_run(Asks(), **given)
+    assert lm.asked == 0
+    alone = search.dry_run(Asks(), trainset=ROWS, valset=ROWS[:4])
+    names = [name for name, _ in plan.steps if name != "start"]
+    assert names == [*["station"] * 4, "labeled", "random_search", "labeled"]
+    stations = Range(4 * 4, 4 * 4)  # the start and three steps, on four rows
+    assert plan.wanted == alone.wanted + stations
+    assert plan.calls == alone.calls + stations.times(alone.calls_per_run)
+    assert plan.tokens is not None
+    assert alone.tokens is not None
+    assert plan.tokens.prompt > alone.tokens.prompt
+    both.compile(Asks(), **given)
+    assert 0 < lm.asked <= (plan.calls.most or 0)
+    with pytest.raises(ValueError, match="there is no optimizer 'x'"):
+        both.dry_run(Asks(), trainset=ROWS, strategy="x")
+    with pytest.raises(OptimizeError, match="Ours runs nothing that could be foreseen"):
+        lampc.BetterTogether(exact, x=Ours()).dry_run(Asks(), trainset=ROWS, strategy="x")
+
+
 def test_a_dry_run_asks_no_model() -> None:
     lm = Model()
     lampc.configure(lm=lm)
@@ -234,8 +266,9 @@ def test_a_dry_run_asks_no_model() -> None:
     plan = optimizer.dry_run(Asks(), trainset=ROWS)
     assert lm.asked == 0
     assert (plan.runs.least, plan.runs.most) == (2, 6)
-    with pytest.raises(OptimizeError, match="LabeledFewShot runs nothing that could be foreseen"):
-        lampc.LabeledFewShot().dry_run(Asks(), trainset=ROWS)
+    assert str(lampc.LabeledFewShot().dry_run(Asks(), trainset=ROWS)).startswith("labeled: 0 runs\ndemanded: 0 runs")
+    with pytest.raises(OptimizeError, match="Ours runs nothing that could be foreseen"):
+        Ours().dry_run(Asks(), trainset=ROWS)
     assert isinstance(optimizer, Teleprompter)
 
 
