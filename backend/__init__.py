@@ -1,8 +1,9 @@
 """A small complete inference engine: token ids in, token ids out.
 
 Paged key/value memory, prefix sharing down to the single token, continuous batching, chunked prefill and
-preemption, over models in Hugging Face checkpoint folders. Exact by default: the tokens of a request do not
-depend on its neighbours, its chunking or the cache. Importing this package imports no torch.
+preemption, over models in Hugging Face checkpoint folders; beside it encoders, which make vectors of texts.
+Exact by default: the tokens of a request do not depend on its neighbours, its chunking or the cache. Importing this
+package imports no torch.
 """
 
 from importlib import import_module
@@ -13,6 +14,7 @@ if __name__ != "lampc.backend":
 
 if TYPE_CHECKING:
     from lampc.backend.api import EngineInfo, EngineStats, TokenEngine
+    from lampc.backend.encoder import Encoder, EncoderInfo, load_encoder
     from lampc.backend.errors import (
         BackendError,
         BadGrammar,
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         OutOfBlocks,
         QueueFull,
         RequestFailed,
+        TextTooLong,
         UnknownArchitecture,
         UnknownOption,
         Unsupported,
@@ -43,6 +46,8 @@ _HOMES = {
     "Chosen": "results",
     "Completion": "request",
     "ContextTooLong": "errors",
+    "Encoder": "encoder",
+    "EncoderInfo": "encoder",
     "Engine": "facade",
     "EngineClosed": "errors",
     "EngineInfo": "api",
@@ -64,11 +69,13 @@ _HOMES = {
     "State": "request",
     "StepEvent": "hooks",
     "TextTokenizer": "tokenizer",
+    "TextTooLong": "errors",
     "TokenEngine": "api",
     "Tokenizer": "tokenizer",
     "UnknownArchitecture": "errors",
     "UnknownOption": "errors",
     "Unsupported": "errors",
+    "load_encoder": "encoder",
     "load_engine": "load",
 }
 
@@ -80,6 +87,8 @@ __all__ = [
     "Chosen",
     "Completion",
     "ContextTooLong",
+    "Encoder",
+    "EncoderInfo",
     "Engine",
     "EngineClosed",
     "EngineInfo",
@@ -101,11 +110,13 @@ __all__ = [
     "State",
     "StepEvent",
     "TextTokenizer",
+    "TextTooLong",
     "TokenEngine",
     "Tokenizer",
     "UnknownArchitecture",
     "UnknownOption",
     "Unsupported",
+    "load_encoder",
     "load_engine",
 ]
 

@@ -15,12 +15,12 @@ class CheckpointError(BackendError):
 class UnknownArchitecture(BackendError):
     """No model class is registered for the architecture that `config.json` names."""
 
-    def __init__(self, architecture: str, supported: list[str]) -> None:
+    def __init__(self, architecture: str, supported: list[str], group: str = "lampc.models", hint: str = "") -> None:
         self.architecture = architecture
         self.supported = supported
         super().__init__(
-            f"architecture {architecture!r} is not supported; supported: {', '.join(supported)} "
-            "(a plug-in can add one through the entry point group 'lampc.models')"
+            f"architecture {architecture!r} is not supported{hint}; supported: {', '.join(supported)} "
+            f"(a plug-in can add one through the entry point group {group!r})"
         )
 
 
@@ -33,6 +33,17 @@ class ContextTooLong(BackendError):
         super().__init__(
             f"the request holds {asked} tokens, but this engine's context ends at {limit}; "
             "shorten the prompt (at least one position must stay free for the answer)"
+        )
+
+
+class TextTooLong(BackendError, ValueError):
+    """A text has more tokens than an encoder takes, and was not to be cut."""
+
+    def __init__(self, index: int, tokens: int, limit: int) -> None:
+        self.index, self.tokens, self.limit = index, tokens, limit
+        super().__init__(
+            f"text {index} has {tokens} tokens, this encoder takes {limit}; shorten it, or load the encoder with "
+            "truncate=True, which cuts such texts"
         )
 
 

@@ -157,6 +157,8 @@ class Tokenizer:
         from tokenizers import Tokenizer as Fast
 
         self._fast = Fast.from_str(source)
+        self._fast.no_truncation()  # files may ask to cut and to pad, as whoever saved them last did
+        self._fast.no_padding()
         added = self._fast.get_added_tokens_decoder()
         self._special = frozenset(token.content for token in added.values() if token.special)
         named = {

@@ -1,9 +1,11 @@
 """From the architecture that `config.json` names to the class that computes it.
 
-Plug-ins add architectures by an entry point in the group `lampc.models`: its name is the architecture, its
-value a class with the face of `Model` and a classmethod `load`. A plug-in goes before what is built in.
+Plug-ins add architectures by an entry point in the group `lampc.models` (of encoders: `lampc.encoders`): its name is
+the architecture, its value a class with the face of `Model` (`EncoderModel`) and a classmethod `load`. A plug-in goes
+before what is built in.
 """
 
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from lampc.backend.models.checkpoint import Checkpoint
     from lampc.backend.models.layers import Attend
 
-_GROUP = "lampc.models"
+MODELS, ENCODERS = "lampc.models", "lampc.encoders"
 _BUILT_IN = {
     "Gemma2ForCausalLM": "lampc.backend.models.gemma2:Gemma2",
     "Gemma3ForCausalLM": "lampc.backend.models.gemma3:Gemma3",
@@ -30,6 +32,10 @@ _BUILT_IN = {
     "Qwen2ForCausalLM": "lampc.backend.models.qwen2:Qwen2",
     "Qwen3ForCausalLM": "lampc.backend.models.qwen3:Qwen3",
     "Qwen3MoeForCausalLM": "lampc.backend.models.qwen3_moe:Qwen3Moe",
+}
+_TABLES = {
+    MODELS: _BUILT_IN,
+    ENCODERS: dict.fromkeys(("BertForMaskedLM", "BertModel"), "lampc.backend.models.bert:Bert"),
 }
 
 
@@ -94,9 +100,33 @@ class ModelClass(Protocol):
         ...
 
 
-def architectures() -> list[str]:
+class EncoderModel(Protocol):
+    """What encoders need of a model; all tensors are on the CPU and of one dtype."""
+
+    vocab_size: int
+    hidden: int
+    positions: int
+
+    def forward(self, ids: "torch.Tensor", lengths: Sequence[int]) -> "torch.Tensor":
+        """Last hidden states [M, hidden] of all M tokens `ids`, int64: texts of `lengths` one after the other, then
+        padding.
+
+        A text's states do not depend on the others, to the bit.
+        """
+        ...
+
+
+class EncoderClass(Protocol):
+    """What is registered of these."""
+
+    def load(self, source: "Checkpoint") -> EncoderModel:
+        """Builds the model. Raises CheckpointError, Unsupported or ValueError."""
+        ...
+
+
+def architectures(group: str = MODELS) -> list[str]:
     """Names that can be resolved now, sorted."""
-    return sorted({*_BUILT_IN, *(point.name for point in entry_points(group=_GROUP))})
+    return sorted({*_TABLES[group], *(point.name for point in entry_points(group=group))})
 
 
 def resolve(config: dict[str, Any], path: Path) -> ModelClass:
@@ -104,19 +134,32 @@ def resolve(config: dict[str, Any], path: Path) -> ModelClass:
 
     Raises CheckpointError, UnknownArchitecture, or BackendError for a plug-in that cannot be used.
     """
+    found: ModelClass = _resolve(config, path, MODELS)
+    return found
+
+
+def resolve_encoder(config: dict[str, Any], path: Path) -> EncoderClass:
+    """The same for a model that makes vectors."""
+    found: EncoderClass = _resolve(config, path, ENCODERS)
+    return found
+
+
+def _resolve(config: dict[str, Any], path: Path, group: str) -> Any:
     names = config.get("architectures")
     if not isinstance(names, list) or not names or not isinstance(names[0], str):
         raise CheckpointError(f"{path}: no 'architectures' entry; it must name the model's class")
     name = names[0]
-    points = sorted({point.value for point in entry_points(group=_GROUP, name=name)})
+    points = sorted({point.value for point in entry_points(group=group, name=name)})
     if len(points) > 1:
         raise BackendError(f"several plug-ins add {name!r}: {', '.join(points)}; uninstall all but one")
-    if not points and name not in _BUILT_IN:
-        raise UnknownArchitecture(name, architectures())
-    where = points[0] if points else _BUILT_IN[name]
+    if not points and name not in _TABLES[group]:
+        other, use = (ENCODERS, "load_encoder") if group == MODELS else (MODELS, "load_engine")
+        hint = f"; {use} loads it" if name in architectures(other) else ""
+        raise UnknownArchitecture(name, architectures(group), group, hint)
+    where = points[0] if points else _TABLES[group][name]
     module, _, attribute = where.partition(":")
     try:
-        found: ModelClass = getattr(import_module(module), attribute)
+        found = getattr(import_module(module), attribute)
     except (ImportError, AttributeError) as error:
         raise BackendError(f"the class {where} for {name!r} cannot be imported: {error}; mend its package") from error
     return found

@@ -29,7 +29,10 @@ def serve(
         Path | None, typer.Option("--keys", metavar="FILE", help=f"API keys, one a line; also from ${KEYS}.")
     ] = None,
     embedder: Annotated[
-        str | None, typer.Option("--embedder", metavar="MODULE:FUNCTION", help="What gives vectors of a list of texts.")
+        str | None,
+        typer.Option(
+            "--embedder", metavar="MODEL", help="An encoder's folder, or MODULE:FUNCTION, of a list of texts."
+        ),
     ] = None,
     engine: Annotated[
         list[str], typer.Option("--engine", "-e", metavar="NAME=VALUE", help="An option of the engine.")
@@ -60,7 +63,7 @@ def serve(
       queue=512         generations under way; beyond that requests get 429
       seconds=600       from arrival to the end of an answer
       connections=2048  open at a time
-      programs=64       programs that run at a time
+      programs=64       programs that run at a time, and requests for vectors
       drain=30          seconds that requests have to end after SIGTERM
 
     \b
@@ -140,12 +143,19 @@ def _keys(file: Path | None) -> list[str]:
 
 
 def _embedder(spec: str) -> Callable[[list[str]], Any]:
-    """What MODULE:FUNCTION names. Raises CommandError."""
+    """The encoder of a folder, or what MODULE:FUNCTION names. Raises CommandError."""
     import importlib
     import sys
 
+    from lampc.backend.errors import BackendError
     from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.retrieval.embedder import Embedder
 
+    if Path(spec).is_dir():
+        try:
+            return Embedder(Path(spec), caching=False)
+        except (BackendError, ValueError) as e:
+            raise CommandError(f"--embedder {spec}: {e}") from e
     module, colon, function = spec.partition(":")
     sys.path.insert(0, os.getcwd())
     try:
@@ -155,6 +165,8 @@ def _embedder(spec: str) -> Callable[[list[str]], Any]:
     finally:
         sys.path.remove(os.getcwd())
     if not callable(found):
-        raise CommandError(f"--embedder {spec}: give MODULE:FUNCTION, a function of a list of texts")
+        raise CommandError(
+            f"--embedder {spec}: give an encoder's folder, or MODULE:FUNCTION, a function of a list of texts"
+        )
     made: Callable[[list[str]], Any] = found
     return made

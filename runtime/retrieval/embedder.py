@@ -1,8 +1,11 @@
-"""`Embedder`: texts to vectors, by a callable or an endpoint; batched, equal texts once, kept in memory."""
+"""`Embedder`: texts to vectors, by a callable, a checkpoint of this machine or an endpoint; batched, equal texts once,
+kept in memory."""
 
 from __future__ import annotations
 
 import asyncio
+import inspect
+import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -10,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from lampc.backend.encoder import Encoder
     from lampc.runtime.providers.openai import OpenAIClient
 
 KEPT = 100_000
@@ -25,34 +29,41 @@ class Embedding(Protocol):
 class Embedder:
     """Vectors of texts, as DSPy's class of this name gives them: one row a text, one vector for a single text.
 
-    `model` is a callable that takes a list of texts (`SentenceTransformer(...).encode`), or the name of a model behind
+    `model` is a callable that takes a list of texts (`SentenceTransformer(...).encode`), the folder of an encoder's
+    checkpoint (BERT, MiniLM; `lampc.backend.encoder`), or the name of a model behind
     an OpenAI-compatible endpoint (`openai/text-embedding-3-small`, or any name with `api_base`); other providers'
     (`cohere/...`) are asked through litellm (extra `litellm`). Texts go in batches
     of `batch_size`; with `caching`, a text is asked for once. `kwargs` go to the callable or into the request; for an
-    endpoint `api_base`, `api_key`, `timeout` and `num_retries` say how to reach it. Raises ValueError for another
-    kind of model or result, LMError where an endpoint fails.
+    endpoint `api_base`, `api_key`, `timeout` and `num_retries` say how to reach it; for a folder they are options of
+    `lampc.backend.load_encoder`, such as `max_length`. Raises ValueError for another
+    kind of model or result, BackendError for a checkpoint that cannot be used, LMError where an endpoint fails.
     """
 
     def __init__(
-        self, model: str | Callable[..., Any], batch_size: int = 200, caching: bool = True, **kwargs: Any
+        self,
+        model: str | os.PathLike[str] | Callable[..., Any],
+        batch_size: int = 200,
+        caching: bool = True,
+        **kwargs: Any,
     ) -> None:
-        if not isinstance(model, str) and not callable(model):
+        if not isinstance(model, str | os.PathLike) and not callable(model):
             raise ValueError(
-                f"an embedder's model is a callable or the name of a model at an endpoint, not {type(model).__name__}: "
-                "the engine of this machine gives no vectors; pass a callable, such as SentenceTransformer(...).encode"
-            )
-        if isinstance(model, str) and (model == "firefly" or (Path(model) / "config.json").is_file()):
-            raise ValueError(
-                f"{model!r} is a model of this machine, whose engine gives no vectors; pass a callable, such as "
-                "SentenceTransformer(...).encode, or the name of a model at an endpoint"
+                f"an embedder's model is a callable, an encoder's folder or the name of a model at an endpoint, not "
+                f"{type(model).__name__}"
             )
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; give 1 or more")
-        self.model, self.batch_size, self.caching = model, batch_size, caching
+        self.model = os.fspath(model) if isinstance(model, os.PathLike) else model
+        self.batch_size, self.caching = batch_size, caching
+        self.encoder: Encoder | None = None
+        if isinstance(model, str | os.PathLike) and _local(model):
+            self.encoder, kwargs = _encoder(os.fspath(model), kwargs), {}
         self.default_kwargs = kwargs
         # which callable it is shows in a corpus's vectors; a number would make later processes forget what was found
-        called = model if isinstance(model, str) else getattr(model, "__qualname__", type(model).__qualname__)
+        called = self.model if isinstance(self.model, str) else getattr(model, "__qualname__", type(model).__qualname__)
         self.identity = f"{called} {sorted((k, repr(v)) for k, v in kwargs.items() if k not in _REACH)}"
+        if self.encoder is not None:
+            self.identity = f"encoder {self.encoder.info.digest}"
         self._known: OrderedDict[tuple[str, str], Any] = OrderedDict()
         self._mutex = threading.Lock()
         self._clients: dict[tuple[Any, ...], OpenAIClient] = {}
@@ -92,7 +103,15 @@ class Embedder:
         """The same without blocking the event loop."""
         return await asyncio.to_thread(self, inputs, batch_size, caching, **kwargs)
 
+    def count_tokens(self, texts: Sequence[str]) -> int | None:
+        """Tokens that a checkpoint of this machine computes for texts; None for other models."""
+        return None if self.encoder is None else self.encoder.count_tokens(texts)
+
     def _compute(self, texts: list[str], options: dict[str, Any]) -> Any:
+        if self.encoder is not None:
+            if options:
+                raise ValueError(f"options of a local encoder are given when it is made: {', '.join(options)}")
+            return self.encoder.embed(texts)
         if not isinstance(self.model, str):
             return self.model(texts, **options)
         provider, slash, _ = self.model.partition("/")
@@ -154,6 +173,31 @@ class Embedder:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Embedder:
         return self  # the same model gives the same vectors; copies of programs share what is known
+
+
+def _local(model: str | os.PathLike[str]) -> bool:
+    """Whether this names a folder of this machine, or firefly, and not a model at an endpoint."""
+    path = Path(model)
+    named = not isinstance(model, str) or model == "firefly" or model.startswith(("/", "./", "../", "~"))
+    return named or (path / "config.json").is_file() or (path / "modules.json").is_file()
+
+
+def _encoder(model: str, options: dict[str, Any]) -> Encoder:
+    from lampc.backend.encoder import load_encoder
+    from lampc.backend.errors import UnknownArchitecture, UnknownOption
+    from lampc.runtime.pool import firefly_folder
+
+    known = inspect.signature(load_encoder).parameters.keys() - {"folder"}
+    for name in options:
+        if name not in known:
+            raise UnknownOption(name, known, "a local encoder")
+    try:
+        return load_encoder(firefly_folder() if model == "firefly" else Path(model).expanduser(), **options)
+    except UnknownArchitecture as e:
+        raise ValueError(
+            f"{model!r} gives no vectors: {e}; pass an encoder's folder, a callable, such as "
+            "SentenceTransformer(...).encode, or the name of a model at an endpoint"
+        ) from e
 
 
 _REACH = ("api_base", "base_url", "api_key", "timeout", "num_retries")

@@ -21,6 +21,7 @@ from lampc.runtime.serve.loop_model import LoopModel
 from lampc.runtime.serve.programs import Hosted, Program, Programs
 from lampc.runtime.serve.routes import ENDPOINTS
 from lampc.runtime.serve.service import Service
+from lampc.runtime.serve.vectors import Vectors
 from lampc.runtime.session import Session
 
 REMEMBERED = 10_000
@@ -31,9 +32,9 @@ class App:
     """An ASGI app that owns `engine`, and gives it back when the server that runs the app ends.
 
     `name` is what the model is called, by default what its engine says. `found` are programs, all run by this engine.
-    `embed` makes vectors of texts, one row each. With `keys`, one of them must come with every request but `/health`;
-    without, and if `local`, only requests that name this machine are answered. `seed` is of programs that are asked
-    for none. Raises ValueError for two programs of one name.
+    `embed` makes vectors of texts, one row each, and may count their tokens (`count_tokens`). With `keys`, one of them
+    must come with every request but `/health`; without, and if `local`, only requests that name this machine are
+    answered. `seed` is of programs that are asked for none. Raises ValueError for two programs of one name.
     """
 
     def __init__(
@@ -50,7 +51,8 @@ class App:
     ) -> None:
         limits = limits or Limits()
         served = ServedEngine(engine)
-        self.service = Service(served, name or served.info.name, limits, embed)
+        vectors = None if embed is None else Vectors(embed, limits)
+        self.service = Service(served, name or served.info.name, limits, vectors)
         programs = list(found)
         names = [p.name for p in programs]
         if len(set(names)) < len(names):
@@ -99,3 +101,5 @@ class App:
         """End what runs and give the engine back. Twice is fine."""
         self.service.engine.close()
         self.state.programs.close()
+        if self.service.vectors is not None:
+            self.service.vectors.close()

@@ -12,8 +12,8 @@ class Limits:
     `body`: bytes of a request. `tokens`: most tokens that one generation may have; None is what the context holds.
     `choices`: most generations of one request (its prompts times `n`). `queue`: most generations that wait or run;
     urgent requests (priority above 0) find a quarter more. `seconds`: from arrival to the end of the answer.
-    `connections`: open at a time. `programs`: runs of programs at a time. `drain`: seconds that requests under way
-    have to end once the server was asked to. Raises ValueError.
+    `connections`: open at a time. `programs`: runs of programs at a time, and requests for vectors.
+    `drain`: seconds that requests under way have to end once the server was asked to. Raises ValueError.
     """
 
     body: int = 4 << 20

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
+from lampc.backend.errors import BackendError
 from lampc.runtime.serve.bodies import DetokenizeBody, EmbeddingBody, TokenizeBody, read_body
 from lampc.runtime.serve.conversations import ids_of
 from lampc.runtime.serve.problems import Problem, problem_of
@@ -77,9 +78,9 @@ async def embeddings(http: HTTPRequest) -> Response:
     """`POST /v1/embeddings`, if the server was given something that makes vectors. Raises Problem."""
     service, raw = _service(http), await http.body()
     body = read_body(EmbeddingBody, raw)
-    embed = service.embed
-    if embed is None:
-        why = "this server has no embedder; start it with `lampc serve --embedder MODULE:FUNCTION`"
+    vectors = service.vectors
+    if vectors is None:
+        why = "this server has no embedder; start it with `lampc serve --embedder FOLDER`, or MODULE:FUNCTION"
         raise Problem(400, why, code="no_embedder")
     texts = [body.input] if isinstance(body.input, str) else body.input
     if not texts or len(texts) > service.limits.choices * 16:
@@ -87,13 +88,14 @@ async def embeddings(http: HTTPRequest) -> Response:
     if body.dimensions is not None:
         raise Problem(400, "dimensions: vectors are not cut here; leave it out", param="dimensions")
     try:
-        rows = await asyncio.wait_for(asyncio.to_thread(embed, texts), service.limits.seconds)
+        rows, tokens = await vectors.of(texts)
         data = [_vector(i, row, body.encoding_format) for i, row in enumerate(rows)]
-    except (ValueError, TypeError) as e:
+    except (BackendError, ValueError, TypeError) as e:
         raise problem_of(e, "input") from e
     if len(data) != len(texts):
         raise Problem(500, f"the embedder gave {len(data)} vectors for {len(texts)} texts", code="bad_embedder")
-    tokens = await service.encoded(len(raw), lambda: sum(len(service.engine.tokenizer.encode(t)) for t in texts))
+    if tokens is None:
+        tokens = await service.encoded(len(raw), lambda: sum(len(service.engine.tokenizer.encode(t)) for t in texts))
     counts = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JSONResponse({"object": "list", "data": data, "model": body.model or service.name, "usage": counts})
 

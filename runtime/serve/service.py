@@ -17,6 +17,7 @@ from lampc.runtime.serve.engine import ServedEngine
 from lampc.runtime.serve.generations import Generations
 from lampc.runtime.serve.limits import Limits
 from lampc.runtime.serve.problems import Problem, busy, problem_of
+from lampc.runtime.serve.vectors import Vectors
 
 T = TypeVar("T")
 LONG = 1 << 15
@@ -25,7 +26,7 @@ LONG = 1 << 15
 
 @dataclass(slots=True)
 class Service:
-    """See the module's text. `name` is what the model is called, `embed` makes vectors of texts, if there is one.
+    """See the module's text. `name` is what the model is called, `vectors` makes vectors of texts, if anything does.
 
     `draining`: the server was asked to end, and takes nothing new.
     """
@@ -33,7 +34,7 @@ class Service:
     engine: ServedEngine
     name: str
     limits: Limits = field(default_factory=Limits)
-    embed: Callable[[list[str]], Any] | None = None
+    vectors: Vectors | None = None
     draining: bool = False
     started: float = field(default_factory=time.time)
 

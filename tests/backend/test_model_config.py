@@ -21,7 +21,7 @@ from lampc.backend.models.phi3 import Phi3
 from lampc.backend.models.qwen2 import Qwen2
 from lampc.backend.models.qwen3 import Qwen3
 from lampc.backend.models.qwen3_moe import Qwen3Moe
-from lampc.backend.models.registry import _BUILT_IN, architectures, check_model, resolve
+from lampc.backend.models.registry import _BUILT_IN, ENCODERS, architectures, check_model, resolve, resolve_encoder
 from tests.backend.checkpoints import llama_config, save_checkpoint
 
 PATH = Path("config.json")
@@ -133,6 +133,11 @@ def test_an_architecture_is_one_short_file(name: str) -> None:
     assert file.parent.name == "models"
     assert file.name not in ("decoder.py", "layers.py"), "shared by several"
     assert len(file.read_text(encoding="utf-8").splitlines()) < 150
+
+
+def test_so_is_an_encoder() -> None:
+    (file,) = {inspect.getfile(resolve_encoder({"architectures": [n]}, PATH)) for n in architectures(ENCODERS)}  # type: ignore[arg-type]
+    assert len(Path(file).read_text(encoding="utf-8").splitlines()) < 150
 
 
 def test_quantised_checkpoints_are_refused(tmp_path: Path) -> None:

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import openai
 import pytest
 
 from lampc.backend import Engine
-from lampc.runtime.serve import Server
+from lampc.retrievers import Embedder
+from lampc.runtime.serve import Limits, Server
+from tests.backend.encoders import save_encoder
 from tests.serve.conftest import client, served
 
 PROMPT = "the cat sat on"
@@ -245,3 +251,47 @@ def test_embeddings() -> None:
         assert [d.embedding for d in got.data] == [[2.0, 0.25], [3.0, 0.25]]
         plain = api.embeddings.create(model="firefly", input="ab", encoding_format="float")
         assert plain.data[0].embedding == [2.0, 0.25]
+
+
+def test_embeddings_of_an_encoder(tmp_path: Path) -> None:
+    embed = Embedder(save_encoder(tmp_path), caching=False)
+    texts = ["a lamp", "", "lamp " * 60, "a lamp"]
+    with served(embed=embed) as server, client(server) as api:
+        got = api.embeddings.create(model="tiny", input=texts)
+        assert np.array_equal(np.array([d.embedding for d in got.data], np.float32), embed(texts))
+        assert got.usage.prompt_tokens == embed.count_tokens(texts) == 4 + 2 + 40 + 4
+        with ThreadPoolExecutor(12) as pool:  # together as alone
+            alone = list(pool.map(lambda t: api.embeddings.create(model="tiny", input=t).data[0].embedding, texts * 6))
+        assert alone == [d.embedding for d in got.data] * 6
+
+
+def test_vectors_do_not_keep_the_server_from_answering() -> None:
+    gate, begun = threading.Event(), threading.Semaphore(0)
+
+    def slow(texts: list[str]) -> list[list[float]]:
+        begun.release()
+        assert gate.wait(30)
+        return [[1.0] for _ in texts]
+
+    limits = Limits(programs=2)
+    with served(embed=slow, limits=limits) as server, client(server) as api, ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(api.embeddings.create, model="x", input="x") for _ in range(2)]
+        for _ in waiting:
+            assert begun.acquire(timeout=30)
+        with pytest.raises(openai.RateLimitError, match="2 requests for vectors are under way"):
+            api.embeddings.create(model="x", input="x")
+        assert api.completions.create(model="firefly", prompt="the cat", max_tokens=2).usage is not None
+        gate.set()
+        assert [w.result(30).data[0].embedding for w in waiting] == [[1.0], [1.0]]
+        for _ in range(3):
+            assert api.embeddings.create(model="x", input="x").data[0].embedding == [1.0]
+
+
+def test_what_an_encoder_refuses_is_the_clients_fault(tmp_path: Path) -> None:
+    embed = Embedder(save_encoder(tmp_path), truncate=False)
+    with (
+        served(embed=embed) as server,
+        client(server) as api,
+        pytest.raises(openai.BadRequestError, match="text 1 has 62 tokens, this encoder takes 40"),
+    ):
+        api.embeddings.create(model="tiny", input=["lamp", "lamp " * 60])

@@ -83,6 +83,7 @@ def test_draining_has_an_end(tmp_path: Path) -> None:
         (["--limit", "queue=no"], "queue is 'no'; give a whole number above 0"),
         (["--model", "nowhere"], "no such folder"),
         (["--embedder", "json"], "MODULE:FUNCTION"),
+        (["--embedder", str(ROOT)], "config.json: no such file"),
         (["nothing.lmp"], "nothing.lmp"),
         (["--host", "256.1.1.1", "--port", "0"], "cannot be listened on"),
     ],
