@@ -19,8 +19,9 @@ from lampc.passes.optimize.jobs import Job, Result
 _NONE = Obj()
 
 
-class OptimizeError(Exception):
-    """An optimizer was set up wrongly or cannot go on; the message says why and how to mend it."""
+class OptimizeError(ValueError):
+    """An optimizer was set up wrongly or cannot go on; the message says why and how to mend it. Wrong arguments are
+    ValueErrors in DSPy."""
 
 
 @dataclass(frozen=True, slots=True)

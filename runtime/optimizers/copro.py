@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+import inspect
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -12,6 +14,7 @@ from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
 from lampc.passes.optimize.protocol import Candidate
 from lampc.runtime.configure import as_lm
+from lampc.runtime.evaluation.evaluate import Evaluate
 from lampc.runtime.optimizers.base import Found, Teleprompter, examples_of, improve, module_of
 from lampc.runtime.optimizers.mipro import proposal_tokens
 
@@ -36,8 +39,11 @@ class COPRO(Teleprompter):
         *,
         proposer: Any = "",
         pool: Any = (),
-        **_kwargs: Any,
+        **kwargs: Any,
     ) -> None:
+        """Raises ValueError, and TypeError for a misspelt argument; others that there are not are passed over, as in
+        DSPy."""
+        _check_names(kwargs)
         if breadth <= 1:
             raise ValueError(f"breadth must be greater than 1, not {breadth}")
         self.prompt_model = as_lm(prompt_model) if prompt_model else None
@@ -56,9 +62,9 @@ class COPRO(Teleprompter):
     ) -> Module:
         """A copy of `student` with the best instructions; its demos stay. Candidates are scored on all of `trainset`.
 
-        Of `eval_kwargs`, `num_threads` is heeded. The result has `candidate_programs`, best first, `total_calls` (how
-        many candidates were scored) and, with `track_stats`, `results_best` and `results_latest` by the id of its
-        predictors.
+        `eval_kwargs` are those of `Evaluate`, of which `num_threads` and `display_progress` are heeded. The result has
+        `candidate_programs`, best first, `total_calls` (how many candidates were scored) and, with `track_stats`,
+        `results_best` and `results_latest` by the id of its predictors. Raises TypeError for another of `eval_kwargs`.
         """
         from lampc.passes.optimize import COPRO as Strategy
 
@@ -72,9 +78,10 @@ class COPRO(Teleprompter):
             pool=self.pool,
         )
         rows = examples_of(trainset)
+        told = Evaluate(devset=rows, metric=self.metric, **(eval_kwargs or {}))
         found = improve(
             module_of(student), strategy, trainset=rows, valset=rows, metric=self.metric,
-            num_threads=(eval_kwargs or {}).get("num_threads"),
+            num_threads=told.num_threads, verbose=told.display_progress,
         )  # fmt: skip
         tried = [c for c in found.result.history if "latest" in c.facts]
         better = found.module
@@ -85,6 +92,13 @@ class COPRO(Teleprompter):
         if self.track_stats:
             _attach_stats(made, tried)
         return better
+
+
+def _check_names(more: Mapping[str, Any]) -> None:
+    known = list(inspect.signature(COPRO.__init__).parameters)[1:-1]
+    for name in more:
+        if near := difflib.get_close_matches(name, known, 1):
+            raise TypeError(f"COPRO has no argument `{name}`; did you mean `{near[0]}`?")
 
 
 def _pools(tried: Sequence[Candidate]) -> dict[str, dict[str, Candidate]]:

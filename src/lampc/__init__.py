@@ -111,6 +111,7 @@ if TYPE_CHECKING:
     from lampc.ir.settings import settings
     from lampc.ir.templates.template import Template
     from lampc.ir.usage import UsageTracker, track_usage
+    from lampc.passes.optimize.protocol import OptimizeError
     from lampc.runtime.cache import CallCache, configure_cache
     from lampc.runtime.configure import configure, context, load_settings
     from lampc.runtime.evaluation.evaluate import Evaluate
@@ -253,6 +254,7 @@ _HOMES |= {
     "BaseModule": ("lampc.frontend.python.module", "Module"),
     "OldInputField": ("lampc.frontend.python.fields", "InputField"),
     "OldOutputField": ("lampc.frontend.python.fields", "OutputField"),
+    "OptimizeError": ("lampc.passes.optimize.protocol", "OptimizeError"),
     "AdapterParseError": ("lampc.ir.adapters.base", "ParseFailure"),
     "CompileError": ("lampc.ir.diag", "CompileError"),
     "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
@@ -355,6 +357,7 @@ __all__ = [
     "MultiChainComparison",
     "OldInputField",
     "OldOutputField",
+    "OptimizeError",
     "OutputField",
     "Parallel",
     "Predict",

@@ -12,10 +12,11 @@ import lampc
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
-from lampc.passes.optimize import COPRO, MIPROv2, optimizer, optimizers
+from lampc.passes.optimize import COPRO, MIPROv2, OptimizeError, optimizer, optimizers
 from lampc.runtime.driver import optimize, problem_of
 from lampc.runtime.dryrun import dry_run
 from lampc.runtime.metrics import build_metric
+from lampc.runtime.scripted import DummyLM
 from lampc.runtime.session import Session
 from tests.python.both import Judged, answered, output, program, rows, state, task_model
 from tests.runtime.loopback import Loopback, Messages
@@ -148,3 +149,17 @@ def test_dspys_rules_for_arguments() -> None:
             optimizer.compile(program(lampc, 1), **given)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="breadth must be greater than 1"):
         lampc.COPRO(metric=lambda e, p: 1.0, breadth=1)
+
+
+def test_wrong_arguments_are_value_errors_or_type_errors() -> None:
+    lampc.configure(lm=DummyLM([{"answer": "a"}] * 9))
+    assert lampc.OptimizeError is OptimizeError
+    assert issubclass(OptimizeError, ValueError)
+    student, data = lampc.Predict("question -> answer"), rows(lampc, 4)
+    with pytest.raises(ValueError, match="auto"):
+        lampc.MIPROv2(metric=lambda e, p: 1.0, auto="light", num_candidates=3).compile(student, trainset=data)
+    optimizer = lampc.COPRO(metric=lambda e, p: 1.0, proposer="edits", verbose=True)
+    with pytest.raises(TypeError, match="Evaluate has no option `nthreads`"):
+        optimizer.compile(student, trainset=data, eval_kwargs={"nthreads": 2})
+    with pytest.raises(TypeError, match="COPRO has no argument `bredth`; did you mean `breadth`"):
+        lampc.COPRO(metric=lambda e, p: 1.0, bredth=2)
