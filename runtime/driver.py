@@ -44,7 +44,7 @@ from lampc.runtime.journal import (
     usage_record,
 )
 from lampc.runtime.metrics import MetricError, RowMetric
-from lampc.runtime.optimized import Interrupted, OptimizeResult, restored
+from lampc.runtime.optimized import Interrupted, OptimizeResult, restored, told_interrupted
 from lampc.runtime.perform import Performer, Program
 from lampc.runtime.remaining import Remaining
 from lampc.runtime.saved import save
@@ -131,10 +131,7 @@ def optimize(
         run.go(strategy, journal)
     except KeyboardInterrupt:
         journal.note(UNFINISHED, ended=True, **run.facts())
-        where = session.store.path or "memory"
-        raise Interrupted(
-            f"interrupted: {run.spending.runs} finished runs are kept in {where}; the same command goes on from there"
-        ) from None
+        raise Interrupted(told_interrupted(run.spending.runs, session.store.path)) from None
     facts = run.facts()
     if run.stopped:
         journal.note(STOPPED, **facts)

@@ -5,11 +5,16 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import threading
 from pathlib import Path
+
+_mutex = threading.Lock()
+_own: dict[tuple[int, int], int] = {}
+"""Locks that this process holds, by device and inode: the process that took them."""
 
 
 class LockTaken(Exception):
-    """Somebody else holds the lock; `pid` is theirs, or 0 if it cannot be read."""
+    """Somebody else holds the lock; `pid` is theirs, or 0 if it cannot be read: this process's, if it has it itself."""
 
     def __init__(self, path: Path, pid: int) -> None:
         super().__init__(f"{path}: held by process {pid}" if pid else f"{path}: held by another process")
@@ -26,10 +31,17 @@ class FileLock:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        status = os.fstat(self._fd)
+        self._key = status.st_dev, status.st_ino
+        self._has = False
         try:
-            fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            with _mutex:
+                fcntl.flock(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                _own[self._key], self._has = os.getpid(), True
         except BlockingIOError:
-            pid = self._holder()
+            with _mutex:
+                ours = _own.get(self._key) == os.getpid()
+            pid = os.getpid() if ours else self._holder()
             self.release()
             raise LockTaken(path, pid) from None
         except OSError:
@@ -46,5 +58,8 @@ class FileLock:
     def release(self) -> None:
         """Let go; twice is fine."""
         if self._fd >= 0:
-            os.close(self._fd)
+            with _mutex:
+                if self._has:
+                    _own.pop(self._key, None)
+                os.close(self._fd)
             self._fd = -1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment
@@ -16,6 +17,14 @@ from lampc.runtime.types import Usage
 
 class Interrupted(KeyboardInterrupt):
     """A run was interrupted; the message says what is kept and how to go on."""
+
+
+def told_interrupted(runs: int, kept: Path | None) -> str:
+    """What is said of an interrupted run whose store is the file `kept`, or memory."""
+    if kept is None:
+        why = "in memory alone and end with this process: a `log_dir` keeps them, and the same call goes on from there"
+        return f"interrupted: {runs} finished runs are kept {why}"
+    return f"interrupted: {runs} finished runs are kept in {kept}; the same command goes on from there"
 
 
 @dataclass(slots=True)

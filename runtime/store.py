@@ -270,11 +270,13 @@ class Store:
 
 
 def lock_of(path: Path) -> FileLock:
-    """The lock of the store at `path`, taken. Raises StoreError if another process has it, OSError."""
+    """The lock of the store at `path`, taken. Raises StoreError if somebody has it, OSError."""
     try:
         return FileLock(path.with_name(path.name + ".lock"))
     except LockTaken as e:
         who = f"process {e.pid}" if e.pid else "another process"
+        if e.pid == os.getpid():
+            who = "this process itself, in another thread or a session that is open"
         raise StoreError(f"{path}: in use by {who}; wait for it to end, or give this run another folder") from None
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +277,21 @@ def test_scripted_models_serve_too() -> None:
     lampc.configure(lm=DummyLM([{"answer": "a0"}] * 40))
     found = improve(Asks(), POOL, trainset=ROWS, valset=ROWS[:1], metric=exact)
     assert found.result.score_after == 100.0
+
+
+def test_two_threads_with_one_folder_are_told_so(tmp_path: Path) -> None:
+    lampc.configure(lm=Model())
+    inside: list[BaseException] = []
+
+    def judge(example: Any, prediction: Any, trace: Any = None) -> bool:
+        if not inside:
+            with ThreadPoolExecutor(1) as pool:
+                other = pool.submit(improve, Asks(), POOL, trainset=ROWS, valset=ROWS, metric=exact, log_dir=tmp_path)
+                inside.append(other.exception(timeout=60) or AssertionError())
+        return exact(example, prediction)
+
+    improve(Asks(), POOL, trainset=ROWS, valset=ROWS, metric=judge, log_dir=tmp_path)
+    assert re.search(r"journal\.store: in use by this process itself, in another thread or", str(inside[0]))
 
 
 class Terminal(io.StringIO):

@@ -279,6 +279,11 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_place(tmp_path: Path, f
     assert read_assignment(record["assignment"]) == wanted.assignment
 
 
+def test_an_interrupted_run_without_a_folder_says_that_nothing_is_left() -> None:
+    with pytest.raises(Interrupted, match="kept in memory alone and end with this process: a `log_dir` keeps them"):
+        run(Counting(fail_at=12, error=KeyboardInterrupt))
+
+
 def test_a_finished_run_started_again_says_so_and_does_nothing(tmp_path: Path) -> None:
     with Store(tmp_path / "store") as store:
         first = run(Counting(), store)
