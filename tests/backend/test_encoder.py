@@ -120,6 +120,17 @@ def _pair(folder: Path, dtype: str, budget: int) -> tuple[Encoder, Encoder]:
     return _LOADED[*key, 4096], _LOADED[*key, budget]
 
 
+@pytest.mark.usefixtures("numerics", "three_threads")
+def test_so_it_is_with_several_threads(tmp_path: Path) -> None:
+    """Batches that are large enough for torch to give each thread its share."""
+    folder = save_encoder(tmp_path, hidden_size=64, intermediate_size=256, max_position_embeddings=512)
+    encoder = load_encoder(folder, max_length=512)
+    texts = ["lamp river state " * n for n in (1, 7, 160, 33, 90, 2, 160, 57)]
+    found = encoder.embed(texts)
+    for text, row in zip(texts, found, strict=True):
+        assert np.array_equal(encoder.embed([text])[0], row)
+
+
 def test_threads_do_not_disturb_each_other(folder: Path) -> None:
     encoder = load_encoder(folder)
     right = encoder.embed(TEXTS)

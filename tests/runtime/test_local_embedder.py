@@ -85,6 +85,12 @@ def test_stores_and_jobs_of_optimizers_ask_it(folder: Path) -> None:
             outside.embed(EmbedJob(("x",), "other"))
 
 
+def test_examples_near_a_question_are_found_by_it(folder: Path) -> None:
+    examples = [lampc.Example(question=text, answer="x").with_inputs("question") for text in CORPUS]
+    knn = lampc.KNN(1, examples, Embedder(folder))
+    assert [knn(question=text)[0].question for text in CORPUS] == CORPUS
+
+
 def test_minilm_finds_what_shares_no_word() -> None:
     passages = [
         "Felines sleep for most of the day.",
