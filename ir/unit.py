@@ -120,7 +120,8 @@ class Unit:
     A Python program that could not be traced has `dynamic`, a note that says which line and why, and
     `host_entry`, which runs one row (keyword arguments in, outputs by name out); its module then holds the
     definitions only. One whose outputs by name are not all that it returns in Python is not `exact`;
-    of one that returns a plain value, `single` is the output that it is.
+    of one that returns a plain value, `single` is the output that it is. `surroundings` tells apart programs of the
+    same graph that hold other objects.
     """
 
     module: Module
@@ -136,3 +137,4 @@ class Unit:
     retrievers: dict[str, Any] = field(default_factory=dict)
     exact: bool = True
     single: str = ""
+    surroundings: str = ""

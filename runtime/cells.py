@@ -49,9 +49,14 @@ class CellTable:
     """
 
     def __init__(
-        self, session: Session, program: Unit | Module, entry: str | None, spending: Spending | None = None
+        self,
+        session: Session,
+        program: Unit | Module,
+        entry: str | None,
+        spending: Spending | None = None,
+        lasting: bool = True,
     ) -> None:
-        self.session, self.program, self.entry = session, program, entry
+        self.session, self.program, self.entry, self.lasting = session, program, entry, lasting
         self.spending = spending if spending is not None else Spending()
         self.module = program.module if isinstance(program, Unit) else program
         self.usage = Usage()
@@ -84,13 +89,15 @@ class CellTable:
         return self._candidates[assignment]
 
     def keeps(self, assignment: Assignment) -> bool:
-        """Whether cells of a candidate are the same for a later run: not if a model is asked anew each time. A store on
-        disk keeps them in any case, for the run that goes on there."""
+        """Whether cells of a candidate are the same for a later run: not if a model is asked anew each time, nor if the
+        table is not `lasting`, as what Python objects do may change. A store on disk keeps them in any case, for the run
+        that goes on there."""
         if self.session.store.path is not None:
             return True
         if assignment not in self._kept:
             models = {b.model for b in bind_predictors(self.module, assignment).values()}
-            self._kept[assignment] = all(self.session.models.get(m, self.module).cached for m in models)
+            cached = all(self.session.models.get(m, self.module).cached for m in models)
+            self._kept[assignment] = self.lasting and cached
         return self._kept[assignment]
 
     def _parameters(self, bound: Bound) -> tuple[Any, ...]:
@@ -203,6 +210,8 @@ def _surroundings(module: Module, program: Unit | Module, session: Session) -> s
     if isinstance(program, Unit) and program.dynamic is not None:
         files.append(Path(program.path))
         parts += [entry_identity(program.host_entry)] if program.host_entry is not None else []
+    if isinstance(program, Unit):
+        parts.append(program.surroundings)
     for target in sorted({op.ref.target for op in module.walk() if isinstance(op, Py | DefTool)}):
         with contextlib.suppress(HostError):  # likewise
             parts.append(host_identity(resolve(target, base)))

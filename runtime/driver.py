@@ -159,7 +159,7 @@ class _Run:
         self.student, self.teacher = student, teacher
         self.as_asked, self.max_errors = as_asked, max_errors
         self.spending = Spending(budget)
-        self.performer = Performer(student, teacher, splits, self.spending, embedders, strict)
+        self.performer = Performer(student, teacher, splits, self.spending, embedders, strict, not as_asked)
         self.table, self.errors = self.performer.table, self.performer.errors
         self.scores: dict[str, float] = {}  # of candidates that were scored on all of the select split
         self.started_as: Candidate | None = None

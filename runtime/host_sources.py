@@ -35,8 +35,11 @@ def host_identity(function: Callable[..., Any]) -> str:
     followed through modules that are loaded in this process. What is imported later by name, and data files, are not
     seen.
     """
-    ref = host_ref(function)
-    total = hashlib.blake2b(f"{ref.target} {ref.source}".encode(), digest_size=16)
+    return _code(function, host_ref(function).target)
+
+
+def _code(function: Callable[..., Any], name: str) -> str:
+    total = hashlib.blake2b(f"{name} {host_ref(function).source}".encode(), digest_size=16)
     for path in project_files(inspect.unwrap(function).__module__):
         total.update(_bytes(path, path.stat().st_mtime_ns))
     return total.hexdigest()
@@ -50,8 +53,11 @@ def entry_identity(entry: Callable[..., Any]) -> str:
     program = getattr(entry, "__lampc_program__", None)
     if isinstance(program, Program):
         return host_identity(program.function)
-    if not isinstance(program, Module):
-        return host_identity(entry)
+    return module_identity(program) if isinstance(program, Module) else host_identity(entry)
+
+
+def module_identity(program: Module) -> str:
+    """Identity of the code of a module and of those in it, and of what they hold beside predictors."""
     total = hashlib.blake2b(digest_size=16)
     for name, module in program.named_sub_modules():
         total.update(f"{name} {type(module).__module__}.{type(module).__qualname__}\n".encode())
@@ -61,7 +67,7 @@ def entry_identity(entry: Callable[..., Any]) -> str:
                 total.update(host_identity(function).encode() if not _ours(function) else b"-")
         for key, value in sorted(vars(module).items()):
             if key not in _LEARNT:
-                total.update(f"{key} {_held(value)}\n".encode())
+                total.update(f"{key} {_held(value, (id(module),))}\n".encode())
     return total.hexdigest()
 
 
@@ -73,25 +79,79 @@ def _ours(function: Callable[..., Any]) -> bool:
     return str(getattr(function, "__module__", "")).startswith("lampc.")
 
 
-def _held(value: Any) -> str:
-    """What a value is equal by, as a text; a module's own are looked at in its turn."""
-    if isinstance(value, Module):
-        return "module"
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_held, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{k!r}: {_held(v)}' for k, v in value.items())}}}"
-    if value is None or isinstance(value, bool | int | float | str | bytes):
+def code_identity(code: Any) -> str:
+    """Identity of a function or of an object that is called, with the values that it holds: those of a bound method's
+    object, of a `partial`, of closures, defaults and module variables, of attributes.
+
+    What says nothing of itself, having no plain values, counts as another thing in every process: an object may say by
+    a text `identity` what its answers depend on.
+    """
+    return hashlib.blake2b(_held(code).encode(), digest_size=16).hexdigest()
+
+
+def _held(value: Any, inside: tuple[int, ...] = ()) -> str:
+    """What a value is equal by, as a text; modules in modules are looked at in their turn. `inside`: what is around."""
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
         return repr(value)
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
-    function = getattr(value, "__func__", value)
-    if hasattr(function, "__code__"):
-        return host_identity(function)
+    if id(value) in inside:
+        return "itself"
+    inside = (*inside, id(value))
+    if isinstance(value, Module):
+        return "module" if inside[:-1] else _of_module(value)
+    if isinstance(value, list | tuple):
+        return f"{type(value).__name__}[{', '.join(_held(v, inside) for v in value)}]"
+    if isinstance(value, set | frozenset):
+        return f"set[{', '.join(sorted(_held(v, inside) for v in value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{_held(k, inside)}: {_held(v, inside)}' for k, v in value.items())}}}"
+    if isinstance(value, functools.partial):
+        return f"partial {_held([value.func, value.args, value.keywords], inside)}"
     if isinstance(value, Tool):
-        return f"{value.name} {host_identity(value.func)}"
+        return f"{value.name} {_held(value.func, inside)}"
+    if (function := getattr(value, "__func__", None)) is not None:
+        return f"{_held(function, inside)} of {_held(value.__self__, inside)}"
+    if hasattr(value, "__code__"):
+        return _of_function(value, inside)
+    return _of_object(value, inside)
+
+
+def _of_function(function: Any, inside: tuple[int, ...]) -> str:
+    cells = [c.cell_contents for c in function.__closure__ or () if _filled(c)]
+    names = [n for n in function.__code__.co_names if isinstance(function.__globals__.get(n), _PLAIN)]
+    parts = [cells, function.__defaults__, function.__kwdefaults__, {n: function.__globals__[n] for n in names}]
+    # a closure is another function each time it is made, and what it holds says whether it is another one here
+    return f"{_code(function, function.__qualname__)} {_held(parts, inside)}"
+
+
+def _of_object(value: Any, inside: tuple[int, ...]) -> str:
     said = getattr(value, "identity", None)
-    return said if isinstance(said, str) and said else f"{type(value).__qualname__} {id(value):x}"
+    if isinstance(said, str) and said:
+        return said
+    name = f"{type(value).__module__}.{type(value).__qualname__}"
+    own = getattr(value, "__dict__", None)
+    if own is None or len(inside) > _DEEP or not hasattr(type(value).__init__, "__code__"):
+        return f"{name} {getattr(value, '__qualname__', '') or hex(id(value))}"
+    call = vars(type(value)).get("__call__")
+    code = host_identity(call) if hasattr(call, "__code__") else ""
+    return f"{name} {code} {_held(dict(own), inside)}"
+
+
+def _of_module(module: Module) -> str:
+    return f"{host_identity(type(module).forward)} {_held(module.dump_state())} {module_identity(module)}"
+
+
+def _filled(cell: Any) -> bool:
+    try:
+        return cell.cell_contents is not cell
+    except ValueError:
+        return False
+
+
+_DEEP = 6
+"""Objects within objects that are looked into."""
+_PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)
 
 
 @functools.lru_cache(_MOST)

@@ -70,10 +70,11 @@ class Performer:
         spending: Spending,
         embedders: Mapping[str, Any] | None = None,
         strict: bool = False,
+        lasting: bool = True,
     ) -> None:
         self.session, self.splits, self.spending, self.strict = student.session, splits, spending, strict
         self.programs = {"": student, **({TEACHER: teacher} if teacher is not None else {})}
-        self.tables = {n: CellTable(p.session, p.unit, p.entry, spending) for n, p in self.programs.items()}
+        self.tables = {n: CellTable(p.session, p.unit, p.entry, spending, lasting) for n, p in self.programs.items()}
         self.table = self.tables[""]
         self.outside = Outside(student.session, student.unit.module, spending, embedders or {})
         self.errors: dict[str, RowError] = {}

@@ -14,7 +14,7 @@ from lampc.frontend.python.tracing import outputs, runnable
 from lampc.ir import Diagnostic, Unit
 from lampc.ir import Module as IRModule
 from lampc.ir.prog import Func
-from lampc.runtime.host_sources import host_identity
+from lampc.runtime.host_sources import code_identity
 from lampc.runtime.hosts import described, plain
 from lampc.runtime.metrics import RowMetric, build_metric, takes_calls
 from lampc.runtime.objects import called, returned, steps_of
@@ -90,16 +90,6 @@ def scorer(metric: Metric, unit: Unit) -> Callable[[Row, Example, Any], Any]:
 def _code(metric: Metric) -> Metric:
     """Where the parameters of a metric stand: a judge's in its `forward`."""
     return metric.forward if isinstance(metric, Module) else metric
-
-
-def code_identity(metric: Metric) -> str:
-    """Tells metrics apart that may give different scores; an object also by its values and what its predictors say."""
-    if hasattr(metric, "__qualname__"):
-        return host_identity(metric)
-    own = {k: v for k, v in vars(metric).items() if isinstance(v, str | int | float | bool | None)}
-    state = metric.dump_state() if isinstance(metric, Module) else {}
-    method = type(metric).forward if isinstance(metric, Module) else type(metric).__call__
-    return f"{host_identity(method)} {own!r} {state!r}"
 
 
 def _required(function: Metric) -> int:

@@ -21,6 +21,7 @@ from lampc.runtime.budget import UNLIMITED, Budget
 from lampc.runtime.configure import SESSION_OPTIONS, context, session_of
 from lampc.runtime.evaluation.rows import called_on, kept_rows, row_metric
 from lampc.runtime.halting import awaited
+from lampc.runtime.host_sources import module_identity
 from lampc.runtime.objects import asked_whole, fields_as_objects
 from lampc.runtime.optimizers.parameters import changed
 
@@ -223,7 +224,7 @@ def _program(
     from lampc.runtime.perform import Program
 
     unit, called = called_on(module, examples)
-    unit = asked_whole(unit, module)
+    unit = replace(asked_whole(unit, module), surroundings=module_identity(module))
     rows = kept_rows(called, examples)
     held = dict(predictor_symbols(module))
     names = dict(zip(held, (name for name, _ in module.named_predictors()), strict=True))

@@ -11,7 +11,7 @@ from lampc.frontend.python.module import Module, predictor_symbols
 from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
 from lampc.runtime.configure import as_lm
-from lampc.runtime.evaluation.rows import code_identity
+from lampc.runtime.host_sources import code_identity
 from lampc.runtime.optimizers.base import Teleprompter, improve, module_of
 from lampc.runtime.optimizers.gepa_result import details
 from lampc.runtime.optimizers.instruction_proposer import InstructionProposer
