@@ -90,8 +90,8 @@ class CellTable:
 
     def keeps(self, assignment: Assignment) -> bool:
         """Whether cells of a candidate are the same for a later run: not if a model is asked anew each time, nor if the
-        table is not `lasting`, as what Python objects do may change. A store on disk keeps them in any case, for the run
-        that goes on there."""
+        table is not `lasting`, as what Python objects do may change. A store on disk keeps them in any case, for the
+        run that goes on there."""
         if self.session.store.path is not None:
             return True
         if assignment not in self._kept:

@@ -81,7 +81,7 @@ def _ours(function: Callable[..., Any]) -> bool:
 
 def code_identity(code: Any) -> str:
     """Identity of a function or of an object that is called, with the values that it holds: those of a bound method's
-    object, of a `partial`, of closures, defaults and module variables, of attributes.
+    object, of a `partial`, of closures, defaults and module variables (but for lists, dicts and sets), of attributes.
 
     What says nothing of itself, having no plain values, counts as another thing in every process: an object may say by
     a text `identity` what its answers depend on.
@@ -118,7 +118,10 @@ def _held(value: Any, inside: tuple[int, ...] = ()) -> str:
 
 
 def _of_function(function: Any, inside: tuple[int, ...]) -> str:
-    cells = [c.cell_contents for c in function.__closure__ or () if _filled(c)]
+    # lists and the like that a function closes over are often where it notes something, so they say nothing of it
+    cells = [
+        c.cell_contents for c in function.__closure__ or () if _filled(c) and not isinstance(c.cell_contents, _FILLED)
+    ]
     names = [n for n in function.__code__.co_names if isinstance(function.__globals__.get(n), _PLAIN)]
     parts = [cells, function.__defaults__, function.__kwdefaults__, {n: function.__globals__[n] for n in names}]
     # a closure is another function each time it is made, and what it holds says whether it is another one here
@@ -151,7 +154,8 @@ def _filled(cell: Any) -> bool:
 
 _DEEP = 6
 """Objects within objects that are looked into."""
-_PLAIN = (bool, int, float, str, bytes, list, tuple, dict, set, frozenset)
+_PLAIN = (bool, int, float, str, bytes, tuple, frozenset)
+_FILLED = (list, dict, set, bytearray)
 
 
 @functools.lru_cache(_MOST)

@@ -44,8 +44,8 @@ def near(example: Any, prediction: Any, trace: Any = None, *, wanted: str = "yes
     return bool(prediction.answer == wanted)
 
 
-def closing(wanted: dict[str, str]) -> Callable[..., bool]:
-    return lambda example, prediction, trace=None: prediction.answer == wanted["is"]
+def closing(wanted: Any) -> Callable[..., bool]:
+    return lambda example, prediction, trace=None: prediction.answer == dict(wanted)["is"]
 
 
 def limited(example: Any, prediction: Any, trace: Any = None) -> bool:
@@ -71,7 +71,7 @@ PAIRS: list[tuple[Any, Any]] = [
     (Judge(["yes"]), Judge(["no"])),
     (Judge({"yes": lambda: 1}), Judge({"no": lambda: 1})),
     (functools.partial(near, wanted="yes"), functools.partial(near, wanted="no")),
-    (closing({"is": "yes"}), closing({"is": "no"})),
+    (closing((("is", "yes"),)), closing((("is", "no"),))),
 ]
 
 
