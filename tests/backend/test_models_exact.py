@@ -20,14 +20,19 @@ KV = 4096  # tokens: a small pool is made and given back quickly
 
 
 def requests(seed: int = 0) -> list[Request]:
-    """Mixed lengths, some on one stem, greedy and sampled."""
+    """Mixed lengths, some on one stem, greedy and sampled, some with penalties."""
     draw = random.Random(seed)
     prompts = [prompt(length, seed=length + 100 * seed) for length in (1, 2, 7, 30, 75, 140)]
     prompts += [STEM[: draw.randint(20, 80)] + prompt(draw.randint(1, 5), seed=i) for i in range(4)]
     prompts += [STEM[:66], STEM[:66]]  # forks of one prompt
+    shaped: dict[str, Any] = {"repetition_penalty": 1.3, "frequency_penalty": 0.5, "bad_ids": ((7, 8), (9,))}
+    samplings = [
+        Sampling(max_tokens=10, temperature=i % 2, ignore_eos=True, **(shaped if i % 5 > 2 else {}))
+        for i in range(len(prompts))
+    ]
     return [
-        Request(tuple(ids), Sampling(max_tokens=10, temperature=i % 2, ignore_eos=True), key=i, logprobs=True)
-        for i, ids in enumerate(prompts)
+        Request(tuple(ids), sampling, key=i, logprobs=True)
+        for i, (ids, sampling) in enumerate(zip(prompts, samplings, strict=True))
     ]
 
 
