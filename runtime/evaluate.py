@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, Module
 from lampc.ir.unit import Unit
@@ -109,17 +109,31 @@ def judge_outcomes(
 ) -> list[tuple[Judgement, RowError | None]]:
     """What metrics say, as `judge_outcome` gives it; `spent` hears what they used.
 
-    From the first one on whose metric asks a model, all are judged together, their calls fused.
+    From the first one on whose metric asks a model, all are judged together, their calls fused; so are metrics that
+    are coroutines.
     """
+    from lampc.runtime.evaluation.coroutines import Aside, collecting, known, run_together
     from lampc.runtime.evaluation.watch import AsksModel, watched
 
     out: list[tuple[Judgement, RowError | None]] = []
+    aside: dict[int, Coroutine[Any, Any, Any]] = {}
     for item in asked:
         try:
-            with watched():
+            with watched(), collecting():
                 out.append(judge_outcome(*item))
+        except Aside as e:
+            aside[len(out)] = e.coroutine
+            out.append((Judgement(0.0), None))
         except AsksModel:
             break
+    if aside:
+        with session.measured() as waited:
+            values = run_together(list(aside.values()))
+        for i, value in zip(aside, values, strict=True):
+            with known(value):
+                out[i] = judge_outcome(*asked[i])
+        if spent is not None:
+            spent(waited[0])
     if len(out) == len(asked):
         return out
     made, used = _judged(session, asked[len(out) :])

@@ -3,10 +3,60 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import threading
-from collections.abc import Coroutine, Sequence
-from contextvars import copy_context
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextvars import ContextVar, copy_context
+from inspect import iscoroutine
 from typing import Any
+
+
+class Aside(BaseException):
+    """Raised where a metric gives a coroutine whose value is wanted later; no Exception, as nobody is to catch it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        self.coroutine = coroutine
+
+
+_NOTHING = object()
+_collecting: ContextVar[bool] = ContextVar("lampc_collecting", default=False)
+_known: ContextVar[Any] = ContextVar("lampc_known", default=_NOTHING)
+
+
+@contextlib.contextmanager
+def collecting() -> Iterator[None]:
+    """Inside, `value_of` raises Aside where it would wait."""
+    token = _collecting.set(True)
+    try:
+        yield
+    finally:
+        _collecting.reset(token)
+
+
+@contextlib.contextmanager
+def known(value: Any) -> Iterator[None]:
+    """Inside, `value` (or the exception that it is) is what the next metric gives."""
+    token = _known.set(value)
+    try:
+        yield
+    finally:
+        _known.reset(token)
+
+
+def value_of(ask: Callable[[], Any]) -> Any:
+    """What a metric gives; a coroutine is run to its end, set aside where that is wanted, or was run before."""
+    value = _known.get()
+    if value is _NOTHING:
+        value = ask()
+        if not iscoroutine(value):
+            return value
+        if _collecting.get():
+            raise Aside(value)
+        (value,) = run_together([value])
+    if isinstance(value, Exception):
+        raise value
+    return value
+
 
 LIVE = 64
 """Most coroutines under way at a time."""

@@ -14,6 +14,7 @@ from lampc.frontend.python.tracing import outputs, runnable
 from lampc.ir import Diagnostic, Unit
 from lampc.ir import Module as IRModule
 from lampc.ir.prog import Func
+from lampc.runtime.evaluation.coroutines import value_of
 from lampc.runtime.host_sources import code_identity
 from lampc.runtime.hosts import described, plain
 from lampc.runtime.metrics import RowMetric, build_metric, takes_calls
@@ -111,7 +112,7 @@ def row_metric(
 
     Steps of the trace name their predictor, or hold it where `predictors` has it by its symbol. One that takes
     (gold, pred, trace, pred_name, pred_trace) may be asked about single calls; `names` are then what it knows the
-    symbols by. A coroutine is run to its end on the spot.
+    symbols by. Coroutines are run together where many are judged, else on the spot.
     """
     if isinstance(metric, MetricFunction) and metric.compares():
         return build_metric(metric.function, unit)
@@ -127,14 +128,7 @@ def row_metric(
         example = row.example
         if example is None:
             example = Example(**row.inputs, **row.labels).with_inputs(*row.inputs)
-        value = function(example, returned(unit, outputs), *more)
-        if inspect.iscoroutine(value):
-            from lampc.runtime.evaluation.coroutines import run_together
-
-            (value,) = run_together([value])
-            if isinstance(value, Exception):
-                raise value
-        return value
+        return value_of(lambda: function(example, returned(unit, outputs), *more))
 
     def score(row: Row, outputs: dict[str, Any], trace: Sequence[TraceStep] | None) -> Any:
         return asked(row, outputs, *((None if trace is None else steps(trace), *missing) if traced else ()))

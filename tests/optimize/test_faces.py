@@ -342,3 +342,38 @@ def test_progress_of_one_session_is_told_once() -> None:
     with watching(bus, True, lines):
         bus.emit("note", text="again")
     assert lines.getvalue() == "said\nagain\n"
+
+
+@pytest.mark.parametrize("fails", ["", "q1"])
+def test_metrics_that_await_models_are_asked_together(fails: str) -> None:
+    prompts: list[str] = []
+
+    def reply(prompt: str) -> str:
+        prompts.append(prompt)
+        word = re.findall(r"question: (\w+)", prompt)[-1]
+        return "ok: True" if "candidate: " in prompt else f"answer: {word.replace('q', 'a')}"
+
+    model = FakeEngine(reply, max_running=16)
+    lampc.configure(model=model)
+    judge = lampc.Predict("question, candidate -> ok: bool")
+    inside, most = 0, 0
+
+    async def agrees(example: Any, prediction: Any, trace: Any = None) -> bool:
+        nonlocal inside, most
+        if example.question == fails:
+            raise ValueError("no judge for it")
+        inside += 1
+        most = max(most, inside)
+        found = await judge.acall(question=example.question, candidate=prediction.answer)
+        inside -= 1
+        return bool(found.ok)
+
+    found = improve(Asks(), POOL, trainset=ROWS, valset=ROWS, metric=agrees)
+    assert found.result.score_after == pytest.approx(100.0 if not fails else 500 / 6)
+    assert found.result.errors == (0 if not fails else found.result.runs // 6)
+    assert most > 1
+    asked = sum("candidate: " in p for p in prompts)
+    assert asked > 0
+    assert found.result.usage.calls >= found.result.runs + asked  # what a judge costs counts
+    made = lampc.BootstrapFewShot(metric=agrees, max_bootstrapped_demos=2).compile(Asks(), trainset=ROWS)
+    assert [d.question for d in made.ask.demos][:2] == [f"q{i}" for i in range(3) if f"q{i}" != fails][:2]
