@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, CompileError, digest, freeze
-from lampc.ir.adapters import bind_predictors
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
     TEACHER,
     CallJob,
+    CallResult,
     Candidate,
     Compose,
     EvaluateJob,
@@ -33,7 +33,9 @@ from lampc.passes.optimize import (
     Strategy,
 )
 from lampc.passes.optimize.protocol import Trades
+from lampc.passes.optimize.racing import begin
 from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spending
+from lampc.runtime.failed_runs import hopeless, tell_failures
 from lampc.runtime.journal import (
     FOUND_FILE,
     STOPPED,
@@ -45,7 +47,7 @@ from lampc.runtime.journal import (
 )
 from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored, told_interrupted
-from lampc.runtime.perform import Performer, Program
+from lampc.runtime.perform import Performer, Program, check_prices, label_of
 from lampc.runtime.remaining import Remaining
 from lampc.runtime.saved import save
 from lampc.runtime.trials import Trial, trial_cut, trials_of
@@ -56,10 +58,6 @@ if TYPE_CHECKING:
 
 ASK = 4096
 """Most jobs asked for at a time."""
-
-
-_MENDABLE = ("parse", "assert")
-"""Kinds of failures that other demos or instructions may do away with."""
 
 
 def problem_of(
@@ -115,7 +113,7 @@ def optimize(
         student, teacher, problem, {"train": train, "dev": select}, budget, strict, embedders, as_asked, max_errors
     )
     if budget.money:
-        _check_prices([p for p in (student, teacher) if p is not None])
+        check_prices([p for p in (student, teacher) if p is not None])
     strategy = Compose(tuple(steps), gated=not as_asked)
     journal = Journal(session.store, run.identity(steps), run.about(steps), record)
     keeps = run.performer.keeps(problem)
@@ -123,12 +121,23 @@ def optimize(
     if known is not None:
         run.replay(strategy)
         return restored(known, run.table)
+    for step in steps:  # what refuses to begin leaves no record
+        begin(step, problem)
+    earlier = journal.earlier()
     journal.note(UNFINISHED)
     if record is not None:
         with contextlib.suppress(CompileError):  # what cannot be saved (a closure) is not kept
             save(record.with_name(FOUND_FILE), unit, problem.start)
     try:
         run.go(strategy, journal)
+        if as_asked and not run.stopped:
+            tell_failures(steps, run.performer.runs, list(run.errors.values()), run.proposals, run.lost)
+    except (OptimizeError, MetricError):
+        if not run.trials or hopeless(run.performer.runs, list(run.errors.values())):
+            journal.withdraw(earlier)
+        else:
+            journal.note(UNFINISHED, ended=True, **run.facts())
+        raise
     except KeyboardInterrupt:
         journal.note(UNFINISHED, ended=True, **run.facts())
         raise Interrupted(told_interrupted(run.spending.runs, session.store.path)) from None
@@ -165,6 +174,7 @@ class _Run:
         self.started_as: Candidate | None = None
         self.trials: list[Trial] = []
         self.proposals = 0
+        self.lost: list[str] = []  # why proposals failed
         self.history: list[Candidate] = []
         self.best: tuple[Assignment, float | None] = (problem.start, None)
         self.before: float | None = None
@@ -278,12 +288,12 @@ class _Run:
             self.before = result.mean
             self.started_as = Candidate(assignment, step, "the program as found", result.mean)
             failed = list(self.errors.values())
-            if result.errors == len(rows) and not any(e.kind in _MENDABLE for e in failed):
+            if result.errors == len(rows) and hopeless(len(failed), failed):
                 raise OptimizeError(f"every one of {len(rows)} rows failed; the first: {failed[0]}")
 
     def _perform(self, jobs: Sequence[Job], step: str) -> list[Result]:
         """Results of jobs, in their order; every cell they need is finished first, all in one batch."""
-        label = ", ".join(dict.fromkeys(_label(job) for job in jobs))
+        label = ", ".join(dict.fromkeys(label_of(job) for job in jobs))
         name, wanted = f"{label} {self.spending.runs}", sum(len(j.rows) for j in jobs if isinstance(j, EvaluateJob))
         wanted += sum(isinstance(j, RunJob) for j in jobs)
         self.session.bus.emit("job.start", job=name, label=label, rows=wanted)
@@ -316,6 +326,7 @@ class _Run:
         if self.max_errors and len(self.errors) >= self.max_errors:
             last = list(self.errors.values())[-1]
             raise OptimizeError(f"{len(self.errors)} runs failed, as many as `max_errors` allows; the last: {last}")
+        self.lost += [r.error for r in results if isinstance(r, CallResult) and r.error]
         finished = [r for r in results if r is not None]
         assert len(finished) == len(jobs)
         return finished
@@ -368,19 +379,6 @@ class _Run:
         )
 
 
-def _check_prices(programs: Sequence[Program]) -> None:
-    """Raises OptimizeError if no model of the programs has a price: a budget of money would bound nothing."""
-    names: dict[str, bool] = {}
-    for p in programs:
-        for bound in bind_predictors(p.unit.module).values():
-            names[bound.model] = p.session.models.get(bound.model, p.unit.module).price is not None
-    if not any(names.values()):
-        raise OptimizeError(
-            f"a budget of money needs prices, and no model ({', '.join(names)}) has one: say what a million tokens "
-            "cost, lampc.LM(..., price=(prompt, completion)), or `price` among the options of the program's model"
-        )
-
-
 def _identity(metric: RowMetric) -> str:
     return metric.identity or metric.name
 
@@ -389,17 +387,3 @@ def _pool_text(strategy: Strategy, problem: Problem) -> Any:
     """Texts that a step reads from files: the file's name alone does not identify a run."""
     read = getattr(strategy, "texts", None)
     return read(problem) if callable(read) else None
-
-
-def _label(job: Job) -> str:
-    return _LABELS[type(job).__name__]
-
-
-_LABELS = {
-    "EvaluateJob": "scoring candidates",
-    "RunJob": "collecting traces",
-    "FeedbackJob": "asking for feedback",
-    "CallJob": "proposing",
-    "EmbedJob": "embedding",
-    "TrainJob": "training",
-}

@@ -54,17 +54,32 @@ class Journal:
         times = {"started": round(self._started, 3), "updated": round(time.time(), 3)}
         record = {"run": self.run, "state": state, **self.about, **times, **facts}
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        scratch = self.file.with_name(f"{self.file.name}.{os.getpid()}.tmp")
-        scratch.write_text(_readable(record), encoding="utf-8")
-        os.replace(scratch, self.file)
+        _write(self.file, _readable(record).encode())
         self._noted = time.time()
         self._took = self._noted - began
+
+    def earlier(self) -> dict[Path, bytes]:
+        """The files of the run that was recorded here before, by name."""
+        files = () if self.file is None else (self.file, self.file.with_name(FOUND_FILE))
+        return {f: f.read_bytes() for f in files if f.is_file()}
+
+    def withdraw(self, earlier: Mapping[Path, bytes]) -> None:
+        """A run that came to nothing leaves the record of the earlier one as it was."""
+        for file, content in earlier.items():
+            _write(file, content)
 
     def finish(self, keep: bool = True, **facts: Any) -> None:
         """The run is finished: if it is to be kept, starting it again gives `facts` from now on."""
         if keep:
             self.store.put_first("run", self.run, facts)
         self.note(FINISHED, **facts)
+
+
+def _write(file: Path, content: bytes) -> None:
+    """Whole or not at all."""
+    scratch = file.with_name(f"{file.name}.{os.getpid()}.tmp")
+    scratch.write_bytes(content)
+    os.replace(scratch, file)
 
 
 def _readable(record: Mapping[str, Any]) -> str:

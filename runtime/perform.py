@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, freeze
+from lampc.ir.adapters import bind_predictors
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
     TEACHER,
@@ -97,6 +98,11 @@ class Performer:
         """Whether a later run of the same would find all of it finished."""
         starts = {"": problem.start, TEACHER: problem.teacher.start if problem.teacher is not None else Assignment()}
         return all(table.keeps(starts[name]) for name, table in self.tables.items())
+
+    @property
+    def runs(self) -> int:
+        """Distinct runs that are finished, failed ones among them."""
+        return sum(table.cells for table in self.tables.values())
 
     def _set_offline(self, value: bool) -> None:
         self._offline = self.outside.offline = value
@@ -274,4 +280,32 @@ def _trace(outcome: Outcome) -> tuple[TracedCall, ...]:
     return tuple(calls)
 
 
-__all__ = ["Performer", "Program"]
+def check_prices(programs: Sequence[Program]) -> None:
+    """Raises OptimizeError if no model of the programs has a price: a budget of money would bound nothing."""
+    names: dict[str, bool] = {}
+    for p in programs:
+        for bound in bind_predictors(p.unit.module).values():
+            names[bound.model] = p.session.models.get(bound.model, p.unit.module).price is not None
+    if not any(names.values()):
+        raise OptimizeError(
+            f"a budget of money needs prices, and no model ({', '.join(names)}) has one: say what a million tokens "
+            "cost, lampc.LM(..., price=(prompt, completion)), or `price` among the options of the program's model"
+        )
+
+
+def label_of(job: Job) -> str:
+    """What a job does, for progress."""
+    return _LABELS[type(job).__name__]
+
+
+_LABELS = {
+    "EvaluateJob": "scoring candidates",
+    "RunJob": "collecting traces",
+    "FeedbackJob": "asking for feedback",
+    "CallJob": "proposing",
+    "EmbedJob": "embedding",
+    "TrainJob": "training",
+}
+
+
+__all__ = ["Performer", "Program", "check_prices", "label_of"]

@@ -119,7 +119,8 @@ class Recording:
     """Keeps the record of a run while it is entered: events as they come, `record.json` at the beginning and the end.
 
     Entering gives the `RunRecord`, to be filled. An exception is recorded (as `stopped` if it is an interrupt) and
-    passed on. A run that ends well without a call, since all was finished before, leaves an earlier record as it was.
+    passed on. A run that ends without a call, since all was finished before or since it was refused, leaves an earlier
+    record as it was.
     With `details` the events tell of each step of an engine and of the moves of requests, too.
     Emits `run.start` and `run.end`.
     """
@@ -169,7 +170,7 @@ class Recording:
         self.bus.run = self._run
         self._off()
         self._sink.close()
-        if self._earlier and not record.usage.calls and error is None:
+        if self._earlier and not record.usage.calls and record.status != "stopped":
             (self.folder / RECORD_FILE).write_bytes(self._earlier)
         else:
             record.write(self.folder)

@@ -200,18 +200,21 @@ def _optimize(
             Progress(session.bus),
             Recording(folder, folder.name, session.bus, program=loaded.path.name, model=model or "", seed=seed) as kept,
         ):
-            result = drive(
-                loaded.unit,
-                session,
-                steps=task.steps,
-                train=task.train,
-                select=task.select,
-                metric=task.metric,
-                program=task.program,
-                start=task.start,
-                budget=task.budget,
-                record=folder / "run.json",
-            )
+            try:
+                result = drive(
+                    loaded.unit,
+                    session,
+                    steps=task.steps,
+                    train=task.train,
+                    select=task.select,
+                    metric=task.metric,
+                    program=task.program,
+                    start=task.start,
+                    budget=task.budget,
+                    record=folder / "run.json",
+                )
+            finally:
+                kept.account(session.usage, session.usage_by_node)
             bound = session.bound()
             kept.rows, kept.errors, kept.score = len(task.select), result.errors, result.score_after
             kept.account(session.usage, session.usage_by_node, bound=bound)

@@ -425,3 +425,18 @@ def test_calls_per_run_follow_the_structure() -> None:
 
 def test_the_metric_is_used_by_name() -> None:
     assert metric().identity == "exact_match"
+
+
+# -- runs that come to nothing ----------------------------------------------------------------------------
+
+
+def test_a_refused_or_hopeless_start_leaves_the_record_of_a_finished_run(tmp_path: Path) -> None:
+    record = tmp_path / "run.json"
+    first = run(record=record)
+    files = {f.name: f.read_bytes() for f in tmp_path.iterdir()}
+    assert json.loads(files["run.json"])["score_after"] == first.score_after
+    lost = [Row("0", {"txt": "x"}, {"label": "y"})]
+    for wrong in ({"steps": [LabeledFewShot(k=1), BootstrapFewShot(max_bootstrapped_demos=-1)]}, {"select": lost}):
+        with pytest.raises(OptimizeError, match=r"max_bootstrapped_demos|every one of 1 rows failed"):
+            run(record=record, **wrong)
+        assert {f.name: f.read_bytes() for f in tmp_path.iterdir()} == files

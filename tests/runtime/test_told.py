@@ -85,6 +85,55 @@ def test_bootstrap_warns_of_runs_that_failed(caplog: pytest.LogCaptureFixture) -
     assert "2 of 5 runs failed; the first: " in record.getMessage()
 
 
+class Refusing(lampc.BaseLM):
+    """As with a wrong key; `but` is a text that it answers."""
+
+    but = "\0"
+
+    def forward(self, prompt: Any = None, messages: Any = None, **kwargs: Any) -> Any:
+        if self.but not in str(messages):
+            raise PermissionError("wrong key")
+        text = "[[ ## answer ## ]]\nhi\n\n[[ ## completed ## ]]"
+        message = SimpleNamespace(content=text)
+        return SimpleNamespace(choices=[SimpleNamespace(message=message)], usage={}, model="m")
+
+
+def right(example: Any, prediction: Any, trace: Any = None, name: Any = None, steps: Any = None) -> float:
+    return float(prediction.answer == example.answer)
+
+
+FACES: dict[str, Any] = {
+    "COPRO": lambda lm: lampc.COPRO(metric=right, breadth=2, depth=1),
+    "GEPA": lambda lm: lampc.GEPA(metric=right, max_metric_calls=12, reflection_lm=lm),
+    "SIMBA": lambda lm: lampc.SIMBA(metric=right, bsize=4, max_steps=1, num_candidates=2),
+    "MIPROv2": lambda lm: lampc.MIPROv2(
+        metric=right, auto=None, num_candidates=2, max_bootstrapped_demos=0, max_labeled_demos=0
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FACES)
+def test_no_optimizer_is_silent_where_every_call_failed(name: str) -> None:
+    lm = Refusing("told", cache=False)
+    lampc.configure(lm=lm)
+    more: dict[str, Any] = {"eval_kwargs": {}} if name == "COPRO" else {}
+    more |= {"num_trials": 1, "minibatch": False, "valset": ROWS} if name == "MIPROv2" else {}
+    with pytest.raises(OptimizeError, match=r"(every one of|10) .*runs failed.*wrong key"):
+        FACES[name](lm).compile(lampc.Predict("question -> answer"), trainset=ROWS, **more)
+
+
+def test_an_optimizer_warns_of_runs_and_proposals_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    lm = Refusing("told", cache=False)
+    lm.but = "q1"  # of twelve rows three
+    lampc.configure(lm=lm)
+    optimizer = lampc.GEPA(metric=right, max_metric_calls=30, reflection_lm=Refusing("writes", cache=False))
+    with caplog.at_level(logging.WARNING, "lampc.runtime"):
+        optimizer.compile(lampc.Predict("question -> answer"), trainset=ROWS)
+    told = [r.getMessage() for r in caplog.records]
+    assert any(t.startswith("9 of 12 runs failed; the first: ") and "wrong key" in t for t in told)
+    assert any("proposals failed; the first: " in t and "wrong key" in t for t in told)
+
+
 # -- rows that fail ---------------------------------------------------------------------------------------
 
 
