@@ -319,7 +319,7 @@ def test_fresh_leaves_a_run_alone_that_is_at_work(lampc: Lampc, folder: Path) ->
         store.put("call", "paid", {"text": "good"})
         refused = lampc("optimize", "classify.lmp", "--fresh", "--model", "http://127.0.0.1:9/v1")
         assert refused.code == 1
-        assert "journal.store: in use by process" in refused.err
+        assert "journal.store: in use by this process itself" in refused.err
         assert (folder / "out/classify/journal.store").is_file()
     with Store(folder / "out" / "classify" / "journal.store") as again:
         assert again.get("call", "paid") == {"text": "good"}

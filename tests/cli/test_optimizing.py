@@ -226,6 +226,16 @@ def test_a_run_of_a_dspy_optimizer_has_a_report_too(lampc: Lampc, folder: Path) 
     assert (folder / "log" / "report.html").is_file()
 
 
+def test_a_refused_start_leaves_a_finished_run_as_it_was(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    args = ["optimize", "classify.lmp", "--model", server.url, "--optimizer", "bootstrap", "--resume", "run"]
+    assert lampc(*args).code == 0
+    files = {n: (folder / "run" / n).read_bytes() for n in ("run.json", "found.lampc", "record.json")}
+    refused = lampc(*args, "-o", "max_bootstrapped_demos=-1")
+    assert refused.code == 1
+    assert "`max_bootstrapped_demos` is -1" in refused.err
+    assert {n: (folder / "run" / n).read_bytes() for n in files} == files
+
+
 def test_money_is_counted_by_the_price_that_is_said(lampc: Lampc, folder: Path, server: Loopback) -> None:
     args = ["optimize", "classify.lmp", "--model", server.url, "--optimizer", "labeled", "--resume", "run"]
     refused = lampc(*args, "--budget", "money=1")
