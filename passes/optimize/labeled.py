@@ -31,6 +31,8 @@ class LabeledFewShot:
         chosen = draw(self, problem, len(problem.train))
         train = problem.train
         free = {p.symbol: p for p in problem.tunable("demos")}
+        if not free:
+            return Settled(problem.start)
         best = problem.with_demos(
             problem.start, {n: demos_of([train[i] for i in chosen[n]], p.signature) for n, p in free.items()}
         )

@@ -65,7 +65,8 @@ def _place(key: str, steps: Sequence[Step], text: str) -> tuple[str, int]:
 
 
 def _value(text: str, wanted: Any, said: str) -> Any:
-    """A value: a text for an option of texts, else JSON, else a text; `@file` is the lines of a file, or its JSON."""
+    """A value: a text for an option of texts (in quotes, as JSON has it, or without), else JSON, else a text; `@file`
+    is the lines of a file, or its JSON."""
     if text.startswith("@") and len(text) > 1:
         path = Path(text[1:])
         try:
@@ -76,7 +77,8 @@ def _value(text: str, wanted: Any, said: str) -> Any:
             return json.loads(content) if path.suffix == ".json" else content.splitlines()
         except ValueError as e:
             raise CommandError(f"-o {said}: {path} is not JSON: {e}") from None
-    if wanted is str:
+    quoted = len(text) > 1 and text[0] == text[-1] == '"'
+    if wanted is str and not quoted:
         return text
     try:
         return json.loads(text)

@@ -133,8 +133,9 @@ def improve(
     """Run a strategy on a module, in the session of the configured model. The student itself is not changed.
 
     `student` is taken with the demos, instructions and models that it has: whoever wants it without hands over a
-    `reset_copy()`. Without a `valset` the strategy has no rows to select on. Without a metric every run succeeds. Jobs
-    that ask for a teacher run `teacher`, or the student under `teacher_settings`; without either, the student.
+    `reset_copy()`. Without a `valset` the strategy has no rows to select on. Without a metric every run succeeds, and
+    there is nothing to select by. Jobs that ask for a teacher run `teacher`, or the student under `teacher_settings`;
+    without either, the student.
     `num_threads` bounds how many calls of a model that is Python code and waits are made at once: everything else runs
     in batches. A row that fails is a scored failure; only where `max_errors` is given do so many of them end the run.
     Without a `budget` that of the settings holds (`lampc.context(budget={"tokens": 2e6})`).
@@ -142,10 +143,14 @@ def improve(
     score so far, tokens and the time left, is told on stderr if that is a terminal, or with `verbose`; the setting
     `progress` (true or false) decides where it is set.
 
-    Raises OptimizeError, MetricError, NoSession, CompileError.
+    Raises OptimizeError, MetricError, NoSession, CompileError; TypeError without a metric that is needed.
     """
     from lampc.passes.optimize import OptimizeError
 
+    if metric is None and valset:
+        raise TypeError(f"no metric is given, and `{_named(strategy)}` chooses by score: give metric=")
+    if num_threads is not None and num_threads < 1:
+        raise ValueError(f"num_threads is {num_threads}; at least 1")
     steps = tuple(strategy) if isinstance(strategy, Sequence) else (strategy,)
     if wrong := [k for k in teacher_settings or {} if k in SESSION_OPTIONS]:
         raise OptimizeError(f"`{wrong[0]}` is an option of the session: a teacher has settings, as `lm`, `adapter`")
@@ -160,6 +165,11 @@ def improve(
     found = Found(student, result, student, rows[: len(train)], train)
     found.module = found.program(result.assignment)
     return found
+
+
+def _named(strategy: Strategy | Sequence[Strategy]) -> str:
+    steps = strategy if isinstance(strategy, Sequence) else [strategy]
+    return ", ".join(s.name for s in steps)
 
 
 def _drive(

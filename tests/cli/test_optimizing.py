@@ -33,6 +33,8 @@ Lampc = Callable[..., Result]
          [("labeled", {"k": 4, "sample": False}), ("random", {"k": 5})]),
         (["bootstrap"], ["metric_threshold=null", "teacher_model=7"], None,
          [("bootstrap", {"metric_threshold": None, "teacher_model": "7"})]),
+        (["bootstrap"], ['teacher_model="big one"'], None, [("bootstrap", {"teacher_model": "big one"})]),
+        (["bootstrap"], ['teacher_model="'], None, [("bootstrap", {"teacher_model": '"'})]),
         (["instructions"], ['pool=["a", "b"]'], None, [("instructions", {"pool": ["a", "b"]})]),
         ([], ["max_rounds=3"], None, [("bootstrap", {"max_rounds": 3}), ("instructions", {"pool": "p.txt"})]),
         (["random_search"], [], 6, [("random_search", {"num_candidate_programs": 6})]),

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lampc.frontend.lmp import compile_lmp
 from lampc.ir import Assignment, Demo, DemoSet, Obj, digest
 from lampc.ir.prog import DefModel
 from lampc.passes.optimize import (
@@ -57,6 +58,18 @@ def test_there_are_never_more_demos_than_rows() -> None:
 
 def test_predictors_that_the_program_does_not_reach_are_left_alone() -> None:
     assert LabeledFewShot().begin(problem(3)).best.get("other.demos") is None
+
+
+def test_where_all_is_frozen_nothing_is_said_to_be_tried() -> None:
+    unit = compile_lmp(
+        'signature S(text: str) -> (label: str) { "Do it." }\n'
+        "module Main(text: str) -> (label: str) {\n"
+        "  use p = Predict(S) @frozen;\n  let f = p(text: text);\n  return (label: f.label);\n}\n",
+        "frozen.lmp",
+    )
+    frozen = Problem(unit.module, problem(3).train, 3, entry=unit.entry)
+    made = LabeledFewShot().begin(frozen)
+    assert (made.best, made.history) == (frozen.start, [])
 
 
 def test_a_row_without_any_output_of_a_predictor_is_no_demo_for_it() -> None:

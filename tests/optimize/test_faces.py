@@ -377,3 +377,14 @@ def test_metrics_that_await_models_are_asked_together(fails: str) -> None:
     assert found.result.usage.calls >= found.result.runs + asked  # what a judge costs counts
     made = lampc.BootstrapFewShot(metric=agrees, max_bootstrapped_demos=2).compile(Asks(), trainset=ROWS)
     assert [d.question for d in made.ask.demos][:2] == [f"q{i}" for i in range(3) if f"q{i}" != fails][:2]
+
+
+def test_a_forgotten_metric_is_told() -> None:
+    lampc.configure(lm=Model())
+    none: Any = None
+    for optimizer in (lampc.COPRO(breadth=2, depth=1), lampc.MIPROv2(none), lampc.BootstrapRS(none)):
+        with pytest.raises(TypeError, match=r"no metric is given, and `[a-z_]+` chooses by score"):
+            optimizer.compile(Asks(), trainset=ROWS)
+    assert len(lampc.BootstrapFewShot().compile(Asks(), trainset=ROWS).ask.demos) == 6
+    with pytest.raises(ValueError, match="num_threads is -1; at least 1"):
+        lampc.BootstrapRS(exact, num_threads=-1).compile(Asks(), trainset=ROWS)
