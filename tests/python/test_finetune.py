@@ -16,6 +16,7 @@ import lampc
 from lampc.ir.runner import set_default_runner
 from lampc.ir.settings import settings
 from lampc.passes.optimize import OptimizeError, TrainJob, TrainResult
+from lampc.runtime.cache import forget_configuration
 
 KINDS = {"red": "warm", "green": "cold", "blue": "cold", "yellow": "warm"}
 WORDS = ("dog", "cat", "house", "tree", "road", "moon", "sun", "car")
@@ -29,6 +30,7 @@ def fresh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     set_default_runner(None)
     settings.reset()
+    forget_configuration()  # of the cache that the folder stands for
 
 
 def rows(d: Any) -> list[Any]:
