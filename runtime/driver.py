@@ -37,11 +37,13 @@ from lampc.passes.optimize.racing import begin
 from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spending
 from lampc.runtime.failed_runs import hopeless, tell_failures
 from lampc.runtime.journal import (
+    FINISHED,
     FOUND_FILE,
     STOPPED,
     UNFINISHED,
     Journal,
     assignment_text,
+    begun,
     history_record,
     usage_record,
 )
@@ -109,21 +111,24 @@ def optimize(
     """
     problem = problem_of(unit, train, select, program, start, whole, teacher)
     student = Program(unit, session, metric, problem.entry)
-    run = _Run(
-        student, teacher, problem, {"train": train, "dev": select}, budget, strict, embedders, as_asked, max_errors
-    )
-    if budget.money:
-        check_prices([p for p in (student, teacher) if p is not None])
-    strategy = Compose(tuple(steps), gated=not as_asked)
-    journal = Journal(session.store, run.identity(steps), run.about(steps), record)
-    keeps = run.performer.keeps(problem)
-    known = journal.finished() if keeps else None
-    if known is not None:
-        run.replay(strategy)
-        return restored(known, run.table)
-    for step in steps:  # what refuses to begin leaves no record
-        begin(step, problem)
-    earlier = journal.earlier()
+    with begun(record, problem.entry or unit.entry) as fresh:
+        run = _Run(
+            student, teacher, problem, {"train": train, "dev": select}, budget, strict, embedders, as_asked, max_errors
+        )
+        if budget.money:
+            check_prices([p for p in (student, teacher) if p is not None])
+        strategy = Compose(tuple(steps), gated=not as_asked)
+        journal = Journal(session.store, run.identity(steps), run.about(steps), record)
+        keeps = run.performer.keeps(problem)
+        known = journal.finished() if keeps else None
+        if known is not None:
+            if fresh:
+                journal.note(FINISHED, **known)
+            run.replay(strategy)
+            return restored(known, run.table)
+        for step in steps:  # what refuses to begin leaves no record
+            begin(step, problem)
+    earlier = {} if fresh else journal.earlier()
     journal.note(UNFINISHED)
     if record is not None:
         with contextlib.suppress(CompileError):  # what cannot be saved (a closure) is not kept

@@ -6,10 +6,11 @@ when all is finished, so that starting again says so, and a readable `run.json` 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,23 @@ class Journal:
         if keep:
             self.store.put_first("run", self.run, facts)
         self.note(FINISHED, **facts)
+
+
+@contextlib.contextmanager
+def begun(file: Path | None, program: str | None) -> Iterator[bool]:
+    """While a run is set up, which opens its models, `file` says that there is one, where it tells of no earlier run;
+    then this gives true. What refuses to begin leaves nothing."""
+    if file is None or file.exists():
+        yield False
+        return
+    record = {"run": "", "state": UNFINISHED, "program": program, "started": round(time.time(), 3)}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    _write(file, _readable(record).encode())
+    try:
+        yield True
+    except Exception:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def _write(file: Path, content: bytes) -> None:

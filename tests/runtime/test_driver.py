@@ -33,6 +33,7 @@ from lampc.runtime.events import Event, EventBus
 from lampc.runtime.journal import read_assignment
 from lampc.runtime.metrics import MetricError, build_metric
 from lampc.runtime.optimized import Interrupted, OptimizeResult
+from lampc.runtime.reports import read_report
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Row
@@ -282,6 +283,31 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_place(tmp_path: Path, f
 def test_an_interrupted_run_without_a_folder_says_that_nothing_is_left() -> None:
     with pytest.raises(Interrupted, match="kept in memory alone and end with this process: a `log_dir` keeps them"):
         run(Counting(fail_at=12, error=KeyboardInterrupt))
+
+
+@dataclass(frozen=True)
+class Slow:
+    """Looks at the record of its run while it is set up, and then refuses."""
+
+    folder: Path
+    name: ClassVar[str] = "slow"
+
+    def begin(self, problem: Problem) -> Any:
+        report = read_report(self.folder)
+        assert (report.state, report.trials) == ("unfinished", [])
+        raise OptimizeError("seen")
+
+
+def test_a_run_is_on_record_from_the_first_moment(tmp_path: Path) -> None:
+    record = tmp_path / "a" / "run.json"
+    with Store(tmp_path / "store") as store:
+        with pytest.raises(OptimizeError, match="seen"):
+            run(Counting(), store, steps=[Slow(record.parent)], record=record)
+        assert not record.exists()  # it came to nothing
+        run(Counting(), store, record=record)
+        record.unlink()
+        assert run(Counting(), store, record=record).again
+        assert json.loads(record.read_text())["state"] == "finished"
 
 
 def test_a_finished_run_started_again_says_so_and_does_nothing(tmp_path: Path) -> None:
