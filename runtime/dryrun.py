@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import digest, freeze
+from lampc.ir.adapters import bind_predictors
 from lampc.passes.optimize import TEACHER, OptimizeError, Problem, Strategy
 from lampc.passes.optimize.racing import OFF
 from lampc.runtime.compile import simplified
@@ -30,10 +31,10 @@ class DryRun:
     """`steps` are the runs that each step demands (`start`: scoring the program as found; a step's include scoring its
     result), `wanted` all of them, `proposals` the calls outside of the program. `calls` are the LM calls of that.
 
-    Equal ones are made once: `runs` are the distinct runs, `expected_runs` and `expected_calls` (None if the program's
-    structure does not say) their number if runs succeed by chance. `tokens` are those of the expected calls; `untold`
-    says why there are none. `texts` are texts to embed, `trainings` adapters to train. All of it holds as long as
-    proposers answer.
+    Equal ones are made once (of calls those of models whose answers are kept, not with `cache=False`): `runs` are the
+    distinct runs, `expected_runs` and `expected_calls` (None if the program's structure does not say) their number if
+    runs succeed by chance. `tokens` are those of the expected calls; `untold` says why there are none. `texts` are
+    texts to embed, `trainings` adapters to train. All of it holds as long as proposers answer.
     """
 
     steps: tuple[tuple[str, Range], ...]
@@ -57,7 +58,7 @@ class DryRun:
         )
         more = [f"{n} {what}" for n, what in ((self.texts, "texts to embed"), (self.trainings, "trainings")) if n.most]
         lines += [f"besides: {', '.join(more)}"] if more else []
-        calls = "" if self.expected_calls is None else f", {self.expected_calls:,} distinct calls"
+        calls = "" if self.expected_calls is None else f", {self.expected_calls:,} calls"
         about = "" if self.runs.exact and self.wanted.exact else "about "
         lines.append(f"expected, equal ones made once: {about}{self.expected_runs:,} distinct runs{calls}")
         if self.tokens is not None:
@@ -134,7 +135,8 @@ def dry_run(
     exact = fixed and wanted.exact and len({len(r.cells) for r in rehearsals}) == 1
     fewest, most = min(len(r.cells) for r in rehearsals), max(len(r.cells) for r in rehearsals)
     floor = 0 if as_asked else problem.select_size  # equal proposals are one candidate, and races cut
-    counted = [n for r in likely if (n := _distinct(problem, r)) is not None]
+    programs = {"": student, TEACHER: teacher}
+    counted = [n for r in likely if (n := _distinct(problem, r, programs)) is not None]
     return DryRun(
         tuple(zip(names, ranges, strict=True)),
         wanted,
@@ -178,14 +180,23 @@ def _proposals(rehearsals: Sequence[Rehearsal], steps: int) -> Range:
     return total
 
 
-def _distinct(problem: Problem, rehearsal: Rehearsal) -> int | None:
+def _kept(program: Program | None) -> bool:
+    """Whether equal calls of a program's runs are made once."""
+    if program is None:
+        return True
+    with program.within():
+        models = {b.model for b in bind_predictors(program.unit.module).values()}
+        return all(program.session.models.get(m, program.unit.module).cached for m in models)
+
+
+def _distinct(problem: Problem, rehearsal: Rehearsal, programs: Mapping[str, Program | None]) -> int | None:
     proposals = len({digest((j.signature, j.inputs, j.sampling, j.model, j.number)) for j in rehearsal.proposals})
     total = proposals
     for program, about in (("", problem), (TEACHER, problem.teacher)):
         cells = {c: a for c, a in rehearsal.cells.items() if c.program == program}
         if not cells or about is None:
             continue
-        found = distinct_calls(about.module, about.entry, cells)
+        found = distinct_calls(about.module, about.entry, cells, _kept(programs.get(program)))
         if found is None:
             return None
         total += found

@@ -61,12 +61,17 @@ class Tokens:
         return text + (f", cost {self.cost:,.4f}" if self.cost else "")
 
 
-def distinct_calls(module: Module, entry: str | None, cells: Mapping[PaperCell, Assignment]) -> int | None:
-    """LM calls of distinct runs, equal ones made once: a predictor is asked again only if it, or one whose answers it
-    hangs on, has other parameters. None if the structure does not say how many calls a run makes."""
+def distinct_calls(
+    module: Module, entry: str | None, cells: Mapping[PaperCell, Assignment], kept: bool = True
+) -> int | None:
+    """LM calls of distinct runs. Where answers are `kept`, equal calls are made once: a predictor is asked again only
+    if it, or one whose answers it hangs on, has other parameters. None if the structure does not say how many calls a
+    run makes."""
     counts = calls_by_predictor(simplified(module), entry)
     if counts is None or any(r.most is None for r in counts.values()):
         return None
+    if not kept:
+        return len(cells) * sum(r.least for r in counts.values())
     behind = upstream(module, entry)
     own: dict[Assignment, dict[str, str]] = {}
     seen: dict[str, set[Any]] = {name: set() for name in counts}

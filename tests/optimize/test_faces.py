@@ -388,3 +388,28 @@ def test_a_forgotten_metric_is_told() -> None:
     assert len(lampc.BootstrapFewShot().compile(Asks(), trainset=ROWS).ask.demos) == 6
     with pytest.raises(ValueError, match="num_threads is -1; at least 1"):
         lampc.BootstrapRS(exact, num_threads=-1).compile(Asks(), trainset=ROWS)
+
+
+class Hints(lampc.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.hint = lampc.Predict("question -> answer")
+        self.ask = lampc.Predict("question, hint -> answer")
+
+    def forward(self, question: str) -> Any:
+        return self.ask(question=question, hint=self.hint(question=question).answer)
+
+
+@pytest.mark.parametrize("cache", [True, False])
+def test_calls_of_a_model_whose_answers_are_not_kept_are_planned_anew_for_every_run(cache: bool) -> None:
+    lm = Model()
+    lm.cache = cache
+    lampc.configure(lm=lm)
+    optimizer = lampc.COPRO(metric=exact, breadth=3, depth=1, pool=["One.", "Two."])
+    plan = optimizer.dry_run(Hints(), trainset=ROWS)
+    optimizer.compile(Hints(), trainset=ROWS)
+    assert plan.expected_calls is not None
+    if cache:  # equal answers make more of the calls equal than can be foreseen
+        assert lm.asked <= plan.expected_calls < 2 * plan.expected_runs
+    else:
+        assert lm.asked == plan.expected_calls == 2 * plan.expected_runs

@@ -426,7 +426,7 @@ def test_the_dry_run_is_exact_where_nothing_depends_on_scores() -> None:
     assert plan.expected_calls == result.usage.calls
     assert plan.wanted.least == plan.wanted.most == result.wanted
     assert "demanded: 108 runs of 1 LM calls each: 108 calls" in str(plan)
-    assert "expected, equal ones made once: 60 distinct runs, 60 distinct calls" in str(plan)
+    assert "expected, equal ones made once: 60 distinct runs, 60 calls" in str(plan)
 
 
 def test_the_dry_run_bounds_a_bootstrap() -> None:
