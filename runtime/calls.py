@@ -242,13 +242,15 @@ class CallDesk:
         """Work, or wait for others who do, until the client has an answer or nothing more to wait for."""
         self._send(pushes=True)
         while True:
-            if client.guard is not None and not client.ready:
+            guarded = client.guard is not None
+            if client.guard is not None and (client.own or client.asked) and not client.ready:
                 client.guard()
             with self._lock:
                 if client.dropped != self._dropped:
                     left = len(client.ready) + client.outside + self._waiting_for(client)
                     client.lost, client.open, client.dropped = client.open > left, left, self._dropped
-                own = take(self, client) if not client.ready else None  # what is answered goes on first
+                # with a budget what is answered goes on first, so that it is known what was spent
+                own = None if guarded and client.ready else take(self, client)
                 if own is None:
                     if client.ready or not client.open:
                         return

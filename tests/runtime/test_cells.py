@@ -284,7 +284,9 @@ def test_models_that_are_asked_anew_are_asked_in_every_run(kept: bool) -> None:
     rows = [lampc.Example(question=f"q{i}", answer="x").with_inputs("question") for i in range(3)]
     search = InstructionSearch(pool=("A.",))
     for _ in range(2):
-        found = improve(lampc.Predict("question -> answer"), search, trainset=rows, valset=rows)
+        found = improve(
+            lampc.Predict("question -> answer"), search, trainset=rows, valset=rows, metric=lambda e, p, t=None: True
+        )
         assert found.result.runs == 6
         assert not found.result.again
     assert Own.asked == (6 if kept else 12)
@@ -295,7 +297,13 @@ def test_rows_of_both_splits_are_run_once() -> None:
     lampc.configure(model=model.engine())
     rows = [lampc.Example(text=f"t{i}", gist="g").with_inputs("text") for i in range(6)]
     strategy = [Tries("predict", ("A.",)), Tries("predict", ("A.",), rows=(0, 1))]
-    found = improve(lampc.Predict("text -> gist", layout="compact"), strategy, trainset=rows[:4], valset=rows[2:])
+    found = improve(
+        lampc.Predict("text -> gist", layout="compact"),
+        strategy,
+        trainset=rows[:4],
+        valset=rows[2:],
+        metric=lambda e, p, t=None: True,
+    )
     ids = [o.cell.row.id for o in found.result.table.outcomes()] if found.result.table else []
     assert sorted(ids) == ["2", "3", "6", "7"]  # the first two are training rows
     assert [t.cells for t in found.result.trials] == ["cccc", "rr"]
