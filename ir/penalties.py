@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from math import isfinite
+from operator import attrgetter
 from typing import Any
 
 from lampc.ir.content import Sampling
@@ -12,6 +13,9 @@ PENALTIES = ("presence_penalty", "frequency_penalty", "repetition_penalty", "min
 SAMPLING = ("temperature", "top_k", "top_p", "max_tokens", "stop", *PENALTIES)
 """Options of `Sampling` that a call may say by name."""
 _UNSAID = Sampling()
+_NAMES = frozenset(PENALTIES)
+_said = attrgetter(*PENALTIES)
+_NOTHING = _said(_UNSAID)
 
 
 def penalties_of(options: Mapping[str, Any]) -> dict[str, Any]:
@@ -19,12 +23,16 @@ def penalties_of(options: Mapping[str, Any]) -> dict[str, Any]:
 
     `logit_bias` is a mapping of token ids, whole numbers or their text as in JSON, to numbers. Raises ValueError.
     """
+    if _NAMES.isdisjoint(options):  # as in nearly all calls
+        return {}
     found = {name: options[name] for name in PENALTIES if options.get(name) is not None}
     return {name: _pairs(value) if name == "logit_bias" else _number(name, value) for name, value in found.items()}
 
 
 def told_penalties(sampling: Sampling) -> dict[str, Any]:
     """Those that a sampling says, in the form of OpenAI's API."""
+    if _said(sampling) == _NOTHING:
+        return {}
     found = {name: getattr(sampling, name) for name in PENALTIES}
     if found["logit_bias"]:
         found["logit_bias"] = {str(token): value for token, value in sampling.logit_bias}

@@ -11,7 +11,6 @@ import contextlib
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.example import Prediction
@@ -110,7 +109,7 @@ class DefaultRunner(Together):
             lm = settings.get("lm")
             if lm is None:
                 raise NoSession(f"predictor `{bound.name}`")
-            bound = replace(bound, model=model_name(lm))
+            bound = bound.asking(model_name(lm))
         return super().predict_many(bound, inputs, sampling, key, n, spoken)
 
     def retrieve(self, name: str, query: str, k: int) -> list[str]:

@@ -30,6 +30,10 @@ class Bound:
     model: str
     keep: Kept = NOTHING_KEPT
 
+    def asking(self, model: str) -> Bound:
+        """The same of another model."""
+        return Bound(self.name, self.signature, self.instruction, self.demos, self.layout, model, self.keep)
+
 
 def bind_predictors(module: Module, assignment: Assignment | None = None) -> dict[str, Bound]:
     """Each predictor's parameters: the module's starting values, changed by `assignment`."""
