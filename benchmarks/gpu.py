@@ -58,6 +58,10 @@ class Run:
         """Exact mode: a request alone, among others, recorded and not."""
         return checks.same_bits(self.device, torch.float32 if self.small else torch.bfloat16)
 
+    def firefly(self) -> dict[str, Any]:
+        """The bundled model, as on the CPU."""
+        return checks.firefly(self.device, self.small)
+
     def swap(self) -> dict[str, Any]:
         """K/V to host memory and back: bits, rates, and a prompt copied back against one computed."""
         return swap.swap(self.device, self.dtype, self.small)
@@ -105,6 +109,7 @@ _SECTIONS: dict[str, Callable[[Run], dict[str, Any]]] = {
     "rates": Run.measure_rates,
     "kernels": Run.kernels,
     "same_bits": Run.same_bits,
+    "firefly": Run.firefly,
     "swap": Run.swap,
     "decode_attention": Run.decode_attention,
     "shared_prefix": Run.shared_prefix,
@@ -152,7 +157,7 @@ def main() -> int:
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
     failed = failed or any(
-        not ok for title in ("kernels", "same_bits", "swap") for ok in _verdicts(report.get(title, {}))
+        not ok for title in ("kernels", "same_bits", "firefly", "swap") for ok in _verdicts(report.get(title, {}))
     )
     verdict = "something failed" if failed else "all is well"
     print(f"{out}: {verdict}, {time.perf_counter() - begun:.0f} s; triton {triton.__version__}")

@@ -9,7 +9,7 @@ either way, and so are the bits.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -176,12 +176,20 @@ def _record(step: Callable[[], Out], device: torch.device) -> Callable[[], Out]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         out = step()
+    return _Replay(graph, step, out)
 
-    def replay() -> Out:
-        graph.replay()
-        return out
 
-    return replay
+@dataclass(frozen=True, slots=True)
+class _Replay(Generic[Out]):
+    """Of a recorded step, which is kept: the graph reads what it closes over, and keeps none of that alive."""
+
+    graph: torch.cuda.CUDAGraph
+    step: Callable[[], Out]
+    out: Out
+
+    def __call__(self) -> Out:
+        self.graph.replay()
+        return self.out
 
 
 def _power(count: int) -> int:

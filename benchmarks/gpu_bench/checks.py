@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,12 @@ from lampc.backend.kernels.paged import TritonAttention
 from lampc.backend.kernels.rope_write import LayerCache, Rotation, rope_write, rope_write_torch
 from lampc.backend.kernels.sampling import SamplingRows, SamplingSpace, sample, sample_torch
 from lampc.backend.kv_cache import KVCache
+from lampc.backend.load import load_engine
 from lampc.backend.request import Request, Sampling
 from lampc.backend.runner import record_steps
 from lampc.backend.sampler import Draw
 
+_FIREFLY = Path(__file__).resolve().parents[2] / "runtime" / "firefly"
 _CLOSE = {torch.float32: 2e-5, torch.float16: 4e-3, torch.bfloat16: 4e-2}
 
 
@@ -121,17 +124,53 @@ def same_bits(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
         made, _ = models.engine(models.TINY, device, dtype, True, 512)
         made._runner.graphs = record_steps(made._runner._attention) if recorded else None
         made._async = recorded  # and launched ahead, as they are in use
+        _spoil(device)  # memory that a recorded step reads and does not keep would be this
         answers.append(_answers(made, requests, together))
         made.check()
         made.close()
     return {"recorded as launched": answers[0] == answers[1], "together as alone": answers[1] == answers[2]}
 
 
+def firefly(device: torch.device, small: bool) -> dict[str, Any]:
+    """The bundled model in float32, checkpoint, tokenizer and all: on this device as with torch on the CPU."""
+    texts = ("text: the bill is wrong", "question: who is the oldest?", "The red fox", "1 + 2 =", "Dear Sir,", "name:")
+    expected = _greedy(load_engine(_FIREFLY, backend="torch", device="cpu"), texts, small)
+    found = _greedy(load_engine(_FIREFLY, backend="triton", device=device.type), texts, small)
+    apart = [abs(a - b) for one, other in zip(expected, found, strict=True) for a, b in zip(one[1], other[1])]
+    return {
+        "tokens of torch on the CPU": [one[0] for one in expected] == [one[0] for one in found],
+        "tokens": sum(len(one[0]) for one in found),
+        "logprobs_apart": max(apart),
+    }
+
+
+def _greedy(made: Any, texts: tuple[str, ...], small: bool) -> list[tuple[list[int], list[float]]]:
+    """Of each text its likeliest tokens, and their log-probabilities."""
+    sampling = Sampling(max_tokens=4 if small else 48, ignore_eos=True)
+    handles = [
+        made.submit(Request(tuple(made.tokenizer.encode(text)), sampling, logprobs=True))
+        for text in texts[: 2 if small else None]
+    ]
+    made.run()
+    made.check()
+    made.close()
+    return [(list(h.completion.tokens), list(h.completion.logprobs)) for h in handles]
+
+
+def _spoil(device: torch.device) -> None:
+    """Leaves free memory of all small sizes full of numbers that are no index."""
+    kept = [torch.full((1 << size,), -(1 << 40), device=device) for size in range(4, 16) for _ in range(32)]
+    del kept
+
+
 def _answers(made: Any, requests: list[Request], together: bool) -> list[Any]:
     handles = []
     for request in requests:
         handles.append(made.submit(request))
-        if not together:
+        if together:
+            made.step()
+            _spoil(made._runner._device)
+        else:
             made.run()
             made.reset_cache()
     made.run()

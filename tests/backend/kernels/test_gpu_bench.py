@@ -30,6 +30,7 @@ def test_every_section_runs(tmp_path: Path) -> None:
     assert all(value for value in report["kernels"].values())
     assert report["same_bits"]["recorded as launched"] is True
     assert report["same_bits"]["together as alone"] is True
+    assert report["firefly"]["tokens of torch on the CPU"] is True
     assert report["swap"]["comes back with the same bits"] is True
     assert report["swap"]["same tokens"] is True
     assert report["swap"]["swapped_in_tokens"] > 0
