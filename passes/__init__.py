@@ -8,6 +8,7 @@ a token id; what a target can do reaches it through `PassContext`.
 if __name__ != "lampc.passes":
     raise ImportError("import lampc.passes, not passes: the second import would make a second set of classes")
 
+from lampc.passes.gate import Gate, GateRecord, judge
 from lampc.passes.manager import Pass, PassContext, PassRow, Pipeline, Report, RunOptions
 from lampc.passes.table import LABELS, PASSES, STANDARD, load
 
@@ -15,11 +16,14 @@ __all__ = [
     "LABELS",
     "PASSES",
     "STANDARD",
+    "Gate",
+    "GateRecord",
     "Pass",
     "PassContext",
     "PassRow",
     "Pipeline",
     "Report",
     "RunOptions",
+    "judge",
     "load",
 ]

@@ -19,6 +19,7 @@ from lampc.ir.diag import CompileError, Diagnostic, explain
 from lampc.ir.protocols import Target
 from lampc.ir.text import parse_module, print_module
 from lampc.ir.verify import verify
+from lampc.passes.gate import GateRecord, accepted
 from lampc.passes.options import read_pipeline, write_pass
 
 explain(
@@ -26,16 +27,24 @@ explain(
         "L0923": "a pass failed\nA pass raised an error or left a module that does not verify. That is a bug of the "
         "compiler, not of the program. The module as it was before the pass has been written to a file, and the "
         "command in the message repeats the failure from there.",
+        "L0924": "a gated pass has no accepted record\nA pass labelled G may change what a program means. It runs "
+        "only where both forms of the program were scored on the same held-out rows and the loss of the metric is "
+        "bounded: by default the one-sided 95 % lower bound of the mean difference is at least -0.01. The record of "
+        "that test stands with the tuned program. `lampc opt --on-trial` shows what the pass would do.",
     }
 )
 
 
 @dataclass(frozen=True)
 class PassContext:
-    """What passes may know besides the module: `targets` by the symbol of a model, and one for all others."""
+    """What passes may know besides the module: `targets` by the symbol of a model, and one for all others.
+
+    `gates` are the records of the program's gated changes, the latest last.
+    """
 
     target: Target | None = None
     targets: Mapping[str, Target] = field(default_factory=dict)
+    gates: tuple[GateRecord, ...] = ()
 
     def target_of(self, model: str) -> Target | None:
         """The target that `@model` is lowered for, or None if there is none."""
@@ -60,7 +69,8 @@ class RunOptions:
     `verify_each` verifies after each pass; `round_trip` also parses the printed module and compares. The module is
     shown before and after the passes named in `print_before` and `print_after` (`all` for every pass), as a diff if
     `diff`; `time` shows the table of times and counters at the end. What is shown goes line by line to `show`.
-    `crash_dir` is where a reproducer is written, None for nowhere.
+    `crash_dir` is where a reproducer is written, None for nowhere. `on_trial` applies passes labelled G without a
+    record: to look at what they do, and to score it for their gate.
     """
 
     verify_each: bool = True
@@ -70,6 +80,7 @@ class RunOptions:
     diff: bool = False
     time: bool = False
     crash_dir: Path | None = Path("crash")
+    on_trial: bool = False
     show: Callable[[str], None] = print
 
 
@@ -128,9 +139,12 @@ class Pipeline:
     def run(self, module: Module, ctx: PassContext | None = None, options: RunOptions | None = None) -> Report:
         """Run all passes on `module`, changing it.
 
-        Raises CompileError for what is wrong with the program, and PassFailed (L0923) if a pass is wrong.
+        Raises CompileError for what is wrong with the program, or if a pass labelled G has no accepted record in `ctx`
+        (L0924), and PassFailed (L0923) if a pass is wrong.
         """
         ctx, options = ctx or PassContext(), options or RunOptions()
+        if not options.on_trial and (closed := [d for p in self.passes if (d := _closed(p, ctx.gates))]):
+            raise CompileError(closed)
         if self.checked:
             options = replace(options, verify_each=True, round_trip=True)
         rows = []
@@ -185,6 +199,16 @@ def diff(before: str, after: str) -> str:
     """Unified diff of two texts, three lines of context; empty if they are equal."""
     lines = difflib.unified_diff(before.splitlines(), after.splitlines(), "before", "after", lineterm="")
     return "\n".join(lines)
+
+
+def _closed(item: Pass, gates: tuple[GateRecord, ...]) -> Diagnostic | None:
+    """Why a pass must not be applied; None if it may."""
+    change = write_pass(item)
+    if item.label != "G" or accepted(gates, change) is not None:
+        return None
+    last = next((r for r in reversed(gates) if r.change == change), None)
+    why = f"its gate refused it ({last}: {last.why})" if last else "it has not been tested on held-out rows"
+    return Diagnostic("L0924", f"`{change}` may change what the program means, and {why}")
 
 
 def _wanted(name: str, names: tuple[str, ...]) -> bool:

@@ -7,7 +7,7 @@ definitions. What was measured when it was tuned stands beside the parameters.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from lampc.ir import Assignment, CompileError, Diagnostic, Module, Obj, check, e
 from lampc.ir.hostref import is_closure
 from lampc.ir.prog import Call, DefTool, Func, Py
 from lampc.ir.unit import Unit
+from lampc.passes.gate import GateRecord, read_record
 
 explain(
     {
@@ -23,6 +24,9 @@ explain(
         "made it (a lambda, or a function defined inside another). Move it to the top level of a module.",
         "L0812": "not a tuned program\nThe file is IR text, but it holds no chosen parameters. `lampc optimize` writes "
         "such files; a plain module is a `.lir` file.",
+        "L0813": "a gate's record is damaged\nThe tuned program has changes that were tested on held-out rows, and the "
+        "record of a test lacks a value or has one of the wrong type. Make the file again with the command that wrote "
+        "it (`lampc layout`, `lampc optimize`).",
     }
 )
 
@@ -35,6 +39,11 @@ class Saved:
     assignment: Assignment
     entry: str
     info: dict[str, Any]
+
+    @property
+    def gates(self) -> tuple[GateRecord, ...]:
+        """Records of the program's gated changes, the latest last. Raises CompileError (L0813) for damaged ones."""
+        return read_gates(self.info)
 
 
 def save(path: Path, unit: Unit, assignment: Assignment, info: Mapping[str, Any] | None = None) -> None:
@@ -94,6 +103,23 @@ def load(path: Path) -> tuple[Module, Assignment]:
     """Module (its last function is the entry) and chosen parameters of a tuned program."""
     saved = load_saved(path)
     return saved.module, saved.assignment
+
+
+GATES = "gates"
+"""Under which name the records of gated changes stand among what is kept with a tuned program."""
+
+
+def read_gates(info: Mapping[str, Any]) -> tuple[GateRecord, ...]:
+    """Records of gated changes. Raises CompileError (L0813)."""
+    try:
+        return tuple(read_record(values) for values in info.get(GATES, ()))
+    except (ValueError, AttributeError, TypeError) as e:
+        raise CompileError([Diagnostic("L0813", f"a record of a gated change cannot be read: {e}")]) from None
+
+
+def with_gates(info: Mapping[str, Any], records: Sequence[GateRecord]) -> dict[str, Any]:
+    """What is kept with a program, with further records of gated changes."""
+    return {**info, GATES: [*info.get(GATES, ()), *(r.values() for r in records)]}
 
 
 # -- differences --------------------------------------------------------------------------------------

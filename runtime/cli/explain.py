@@ -186,13 +186,16 @@ def _lowered(session: Session, loaded: Loaded) -> str:
 
     module = specialise(loaded.module, loaded.assignment)
     models = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
-    ctx = PassContext(targets={n: session.target(module, n) for n in sorted(models)})
+    ctx = PassContext(targets={n: session.target(module, n) for n in sorted(models)}, gates=loaded.gates)
     report = Pipeline.parse(STANDARD).run(module, ctx, RunOptions(verify_each=False, crash_dir=None))
     labels = []
     for row in report.rows:
         counted = ", ".join(f"{k} {v}" for k, v in row.counters.items() if v)
         labels += [row.label] if counted else []
         typer.echo(f"  {row.name:<14} {row.label}  {counted or '-'}")
+    for record in ctx.gates:
+        labels += ["G"] if record.accepted else []
+        typer.echo(f"  {record.change:<14} G  {record}")
     typer.echo("")
     return "".join(dict.fromkeys(labels))
 

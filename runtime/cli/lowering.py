@@ -25,13 +25,13 @@ def context(loaded: Loaded, module: Module, pipeline: Pipeline, model: str | Non
     from lampc.passes.manager import PassContext
 
     if not needs_targets(pipeline):
-        yield PassContext()
+        yield PassContext(gates=loaded.gates)
         return
     from lampc.runtime.session import Session
 
     with Session(model=model, base=loaded.base) as session:
         names = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
-        yield PassContext(targets={n: session.target(module, n) for n in sorted(names)})
+        yield PassContext(targets={n: session.target(module, n) for n in sorted(names)}, gates=loaded.gates)
 
 
 def up_to(name: str) -> str:

@@ -18,6 +18,7 @@ def opt(
     verify: Annotated[bool, typer.Option("--verify/--no-verify", help="Verify after every pass.")] = True,
     round_trip: Annotated[bool, typer.Option("--round-trip", help="Also parse what is printed, and compare.")] = False,
     crash_dir: Annotated[Path, typer.Option(help="Where a reproducer is written if a pass fails.")] = Path("crash"),
+    on_trial: Annotated[bool, typer.Option("--on-trial", help="Apply gated passes (G) that have no record.")] = False,
     model: Annotated[str | None, typer.Option("--model", help="Lower for this model.")] = None,
     listing: Annotated[bool, typer.Option("--list", help="List the passes and their options.")] = False,
 ) -> None:
@@ -56,6 +57,7 @@ def opt(
         diff=diff,
         time=time,
         crash_dir=crash_dir,
+        on_trial=on_trial,
         show=lambda text: typer.echo(text, err=True),
     )
     with context(loaded, module, parsed, model) as ctx:

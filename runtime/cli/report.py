@@ -63,4 +63,4 @@ def line(report: Report) -> str:
     result = report.trial("result")
     if report.gain is not None and result is not None:
         said += f", {gain_text(report.gain, result.rows)}"
-    return said
+    return "\n".join([said, *(f"{r.change}: {r}" for r in report.gates)])

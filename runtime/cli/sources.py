@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from lampc.ir.unit import StepFinding
 from lampc.runtime.cli.failure import CommandError
 
 if TYPE_CHECKING:
+    from lampc.passes.gate import GateRecord
     from lampc.runtime.types import Row
 
 ENDINGS = (".lmp", ".py", ".lir", ".lampc")
@@ -25,15 +26,23 @@ ENDINGS = (".lmp", ".py", ".lir", ".lampc")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A program and the candidate that its file chose (none but for tuned programs)."""
+    """A program, the candidate that its file chose and what was kept with it (nothing but for tuned programs)."""
 
     unit: Unit
     assignment: Assignment
     path: Path
+    info: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def module(self) -> Module:
         return self.unit.module
+
+    @property
+    def gates(self) -> tuple[GateRecord, ...]:
+        """Records of the program's gated changes. Raises CompileError."""
+        from lampc.runtime.saved import read_gates
+
+        return read_gates(self.info)
 
     @property
     def base(self) -> Path:
@@ -79,7 +88,7 @@ def load(file: Path) -> Loaded:
 
             saved = load_saved(file)
             unit = Unit(saved.module, saved.entry or last_function(saved.module), str(file))
-            return Loaded(unit, saved.assignment, file)
+            return Loaded(unit, saved.assignment, file, saved.info)
     raise CommandError(f"{file}: programs end in {', '.join(ENDINGS)}")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from lampc.passes.resample import resampled_means
 from lampc.runtime.report import Interval
 
 if TYPE_CHECKING:
@@ -28,11 +29,8 @@ def mean_interval(values: Sequence[float], *, level: float = 0.95, draws: int = 
 
     if not values or not 0 < level < 1:
         raise ValueError("an interval needs values, and a level between 0 and 1")
-    data = np.asarray(values, dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    means = np.concatenate([data[rng.integers(0, len(data), (n, len(data)))].mean(axis=1) for n in _parts(data, draws)])
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return Interval(float(data.mean()), float(low), float(high))
+    low, high = np.quantile(resampled_means(values, draws, seed), [(1 - level) / 2, (1 + level) / 2])
+    return Interval(float(np.mean(values)), float(low), float(high))
 
 
 def permutation_p(differences: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> float:

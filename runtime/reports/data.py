@@ -9,6 +9,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lampc.passes.gate import GateRecord
 from lampc.runtime.report import Interval
 from lampc.runtime.reports.changes import Changes
 
@@ -75,7 +76,8 @@ class Cost:
 
 @dataclass(slots=True)
 class Report:
-    """One optimisation. `front` are the numbers of the trials that no other beats in score and tokens at once."""
+    """One optimisation. `front` are the numbers of the trials that no other beats in score and tokens at once; `gates`
+    what was found of changes that may alter what the program means."""
 
     name: str
     program: str = ""
@@ -98,6 +100,7 @@ class Report:
     cost: Cost = field(default_factory=Cost)
     errors: int = 0
     failures: tuple[str, ...] = ()
+    gates: tuple[GateRecord, ...] = ()
 
     def json(self) -> str:
         """The report as JSON text."""

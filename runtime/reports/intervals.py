@@ -10,11 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from lampc.passes.resample import resampled_means
 from lampc.runtime.report import Interval
 
 DRAWS = 2000
-_AT_ONCE = 2_000_000
-"""Most row numbers drawn at a time."""
 
 
 def row_interval(scores: Sequence[float], *, draws: int = DRAWS, seed: int = 0) -> Interval:
@@ -25,7 +24,7 @@ def row_interval(scores: Sequence[float], *, draws: int = DRAWS, seed: int = 0) 
     if not len(scores):
         raise ValueError("an interval needs at least one score")
     values = np.asarray(scores, np.float64) * 100
-    means = _means(values, draws, seed)
+    means = resampled_means(values, draws, seed)
     low, high = np.percentile(means, (2.5, 97.5))
     return Interval(float(values.mean()), float(low), float(high))
 
@@ -38,16 +37,3 @@ def paired_gain(before: Sequence[float], after: Sequence[float], *, draws: int =
     if len(before) != len(after):
         raise ValueError(f"{len(before)} and {len(after)} scores: a paired interval needs the same rows")
     return row_interval(np.asarray(after, np.float64) - np.asarray(before, np.float64), draws=draws, seed=seed)  # type: ignore[arg-type]
-
-
-def _means(
-    values: np.ndarray[tuple[int], np.dtype[np.float64]], draws: int, seed: int
-) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    """Means of rows drawn anew. Equal scores are one kind of row: how many of each are drawn is multinomial."""
-    rng, n = np.random.default_rng(seed), len(values)
-    kinds, counts = np.unique(values, return_counts=True)
-    if len(kinds) <= 64:
-        return rng.multinomial(n, counts / n, size=draws) @ kinds / n
-    step = max(1, _AT_ONCE // n)
-    parts = [values[rng.integers(0, n, (min(step, draws - at), n))].mean(axis=1) for at in range(0, draws, step)]
-    return np.concatenate(parts)

@@ -30,6 +30,7 @@ def write_html(report: Report) -> str:
     parts.append(("front", "Score against tokens", _front(report)))
     parts.append(("matrix", "Trial matrix", _matrix(report)))
     parts.append(("changes", "What changed", changes_html(report)))
+    parts.append(("gates", "Gated changes", _gates(report)))
     parts.append(("cost", "Cost", _cost(report)))
     parts.append(("trials", "Trials", _trials(report)))
     if report.errors:
@@ -104,6 +105,15 @@ def _tiles(report: Report) -> str:
     if c.money is not None:
         out.append(_tile(f"{c.money:.4g}", "money"))
     return f'<div class="tiles">{"".join(out)}</div>'
+
+
+def _gates(report: Report) -> str:
+    rows = "".join(
+        f"<tr><td><code>{text(r.change)}</code></td><td>{text(str(r))}</td><td>{text(r.why)}</td></tr>"
+        for r in report.gates
+    )
+    heads = "<tr><th>change</th><th>mean difference [95 %]</th><th>what decided</th></tr>"
+    return f'<div class="scroll"><table><thead>{heads}</thead><tbody>{rows}</tbody></table></div>' if rows else ""
 
 
 def _figure(picture: str, caption: str) -> str:

@@ -47,8 +47,10 @@ def _of_program(path: Path) -> Report:
     saved = load_saved(path)
     named = str(saved.info.get("run", ""))
     if named and (path.parent / named / RUN_FILE).is_file():
-        return read_report(path.parent / named)
-    report = Report(path.name, saved.entry, "finished")
+        report = read_report(path.parent / named)
+        report.gates = saved.gates
+        return report
+    report = Report(path.name, saved.entry, "finished", gates=saved.gates)
     report.before, report.after = saved.info.get("score_before"), saved.info.get("score_after")
     report.cost.runs = int(saved.info.get("runs") or 0)
     report.changes = compare(saved.module, Assignment(), saved.assignment)

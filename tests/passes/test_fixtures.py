@@ -43,7 +43,7 @@ class Case:
         Pipeline.parse(self.pipeline).run(
             module,
             PassContext(FakeTarget(TEMPLATES["firefly"]), {"far": FakeTarget(None, local=False)}),
-            RunOptions(round_trip=True, crash_dir=None),
+            RunOptions(round_trip=True, crash_dir=None, on_trial=True),
         )
         return contract(str(module), lets)
 

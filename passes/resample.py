@@ -1,0 +1,39 @@
+"""Means of rows drawn anew: the one bootstrap under intervals, comparisons and the gate.
+
+Efron and Tibshirani, An Introduction to the Bootstrap (1993), section 13.3. Draws are seeded: the same values give the
+same means.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float64]]
+
+_AT_ONCE = 4_000_000
+"""Most row numbers drawn at a time."""
+_KINDS = 64
+"""Up to this many different values, how often each is drawn is drawn instead of every row."""
+
+
+def resampled_means(values: Sequence[float] | Floats, draws: int, seed: int) -> Floats:
+    """`draws` means of as many values as there are, drawn with replacement: float64 of shape (draws,).
+
+    Raises ValueError for no values.
+    """
+    import numpy as np
+
+    data = np.asarray(values, dtype=np.float64)
+    if not len(data):
+        raise ValueError("an interval needs at least one value")
+    rng, n = np.random.default_rng(seed), len(data)
+    kinds, counts = np.unique(data, return_counts=True)
+    if len(kinds) <= _KINDS:  # equal values are one kind of row: how many of each are drawn is multinomial
+        return np.asarray(rng.multinomial(n, counts / n, size=draws) @ kinds / n, dtype=np.float64)
+    step = max(1, _AT_ONCE // n)
+    parts = [data[rng.integers(0, n, (min(step, draws - at), n))].mean(axis=1) for at in range(0, draws, step)]
+    return np.concatenate(parts)
