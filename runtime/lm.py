@@ -249,7 +249,7 @@ class BaseLM(Replaceable):
         for own in ("_lampc_name", "_inner", "_origin"):
             made.__dict__.pop(own, None)
         for name, value in kwargs.items():
-            if name in ("model", "cache", "num_retries", "callbacks", "model_type"):
+            if name in ("model", "cache", "num_retries", "callbacks", "model_type", "prompt_cache"):
                 setattr(made, name, value)
                 made._keep = value is True if name == "cache" else made._keep
             elif value is None and name not in ("temperature", "max_tokens"):
@@ -321,9 +321,11 @@ class LM(BaseLM):
     With `api_base` the calls go there, and `openai/name` asks it for `name`. Without, `openai/...` goes to OpenAI, any
     other provider through litellm if that is installed. `temperature`, `max_tokens`, `stop` and so on stand in for
     what predictors do not say. Of the connection: `api_key timeout num_retries headers max_concurrency
-    requests_per_minute tokens_per_minute`. With `structured_outputs=True` calls in the JSON layout carry the schema of
-    their outputs as `response_format`. `price` is (prompt, completion[, cached]) per million tokens. What is left
-    is sent with every request. `engine` is an object that answers: an engine, or a function of messages.
+    requests_per_minute tokens_per_minute`. `prompt_cache` says whose rules of prompt caches count, in place of those of
+    the endpoint's host: a provider's name, fields of `lampc.runtime.providers.rules.Rules`, or False for none. With
+    `structured_outputs=True` calls in the JSON layout carry the schema of their outputs as `response_format`. `price`
+    is (prompt, completion[, cached]) per million tokens. What is left is sent with every request. `engine` is an object
+    that answers: an engine, or a function of messages.
     """
 
     def __init__(
@@ -351,6 +353,7 @@ class LM(BaseLM):
         self.launch_kwargs, self.train_kwargs = launch_kwargs or {}, train_kwargs or {}
         self.use_developer_role = use_developer_role
         self.engine = engine
+        self.prompt_cache = prompt_cache
         if isinstance(engine, str) and engine not in ("auto", "litellm", "openai"):
             raise ValueError(f"engine is auto, openai, litellm or an object that answers, not {engine!r}")
 
@@ -376,6 +379,8 @@ class LM(BaseLM):
             return name, {k: v for k, v in self.kwargs.items() if k in _LOCAL and v is not None}
         options = {_CONNECTION[k]: v for k, v in self.kwargs.items() if k in _CONNECTION and v is not None}
         options["max_retries"] = self.num_retries
+        if self.prompt_cache is not None:
+            options["prompt_cache"] = self.prompt_cache
         return url, {**options, **({"model": name} if name else {})}
 
     def dump_state(self) -> dict[str, Any]:
@@ -384,6 +389,7 @@ class LM(BaseLM):
             "finetuning_model": self.finetuning_model,
             "launch_kwargs": self.launch_kwargs,
             "train_kwargs": self.train_kwargs,
+            **({} if self.prompt_cache is None else {"prompt_cache": self.prompt_cache}),
         }
 
     @classmethod

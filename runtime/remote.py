@@ -31,6 +31,7 @@ CLIENT_OPTIONS = (
     "tokens_per_minute",
     "headers",
     "body",
+    "prompt_cache",
 )
 """Options of `OpenAIClient` that a session may give."""
 
@@ -50,24 +51,17 @@ class RemoteModel:
         self._mutex = threading.Lock()
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
+        whole = []
         for call in calls:
-            s = call.sampling
-            options: dict[str, Any] = {
-                "temperature": None if call.open else s.temperature,
-                "top_p": s.top_p,
-                "max_tokens": s.max_tokens,
-                "stop": s.stop,
-                "seed": call.draw % (1 << 31) if call.draw else None,  # greedy calls have no draw
-            }
-            options.update(told_penalties(s))
-            if call.extra:
-                options.update(json.loads(call.extra))
             if call.listeners:
-                self._stream(call, options)
-                continue
-            future = self.client.submit([message(*turn) for turn in call.messages], **options)
-            with self._mutex:
-                self._pending.add(future)
+                self._stream(call, options_of(call))
+            else:
+                whole.append(call)
+        wanted = [([message(*turn) for turn in call.messages], options_of(call)) for call in whole]
+        futures = self.client.submit_all(wanted) if whole else ()
+        with self._mutex:
+            self._pending.update(futures)
+        for call, future in zip(whole, futures, strict=True):
             future.add_done_callback(partial(self._done, call))
 
     def _stream(self, call: ModelCall, options: dict[str, Any]) -> None:
@@ -117,6 +111,22 @@ class RemoteModel:
     def close(self) -> None:
         self.abort()
         self.client.close()
+
+
+def options_of(call: ModelCall) -> dict[str, Any]:
+    """A call's options as an endpoint has them."""
+    s = call.sampling
+    options: dict[str, Any] = {
+        "temperature": None if call.open else s.temperature,
+        "top_p": s.top_p,
+        "max_tokens": s.max_tokens,
+        "stop": s.stop,
+        "seed": call.draw % (1 << 31) if call.draw else None,  # greedy calls have no draw
+    }
+    options.update(told_penalties(s))
+    if call.extra:
+        options.update(json.loads(call.extra))
+    return options
 
 
 def message(role: str, content: str) -> dict[str, Any]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
@@ -23,9 +24,11 @@ from lampc.ir.errors import (
     LMUnsupportedModelError,
 )
 from lampc.runtime.providers.answer import ChatAnswer, from_data
+from lampc.runtime.providers.caching import PromptCache
 from lampc.runtime.providers.errors import blot
 from lampc.runtime.providers.looping import LoopThread
 from lampc.runtime.providers.openai import request_body
+from lampc.runtime.providers.rules import rules_for
 
 
 class LiteLLMClient:
@@ -42,6 +45,7 @@ class LiteLLMClient:
         max_concurrency: int = 32,
         max_retries: int = 3,
         headers: Mapping[str, str] | None = None,
+        prompt_cache: Any = None,
         **others: Any,
     ) -> None:
         os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # else it asks a server while it is imported
@@ -63,6 +67,8 @@ class LiteLLMClient:
         for name, value in (("api_base", base_url), ("api_key", api_key), ("extra_headers", dict(headers or {}))):
             if value:
                 self._options[name] = value
+        self.rules = rules_for(self.base_url, model, prompt_cache)
+        self.cache = PromptCache(self.rules) if self.rules.caches else None
         self._slots = asyncio.Semaphore(max_concurrency)
         self._thread = LoopThread(self, "lampc-litellm")
 
@@ -72,10 +78,19 @@ class LiteLLMClient:
 
     def submit(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> Future[ChatAnswer]:
         """Ask for a completion. The future gives the answer, or raises LMError."""
-        future = self._thread.run(self._answer(request_body(self.model, messages, options)))
-        if future is None:
+        return self.submit_all([(messages, options)])[0]
+
+    def submit_all(
+        self, calls: Iterable[tuple[Sequence[Mapping[str, Any]], Mapping[str, Any]]]
+    ) -> Sequence[Future[ChatAnswer]]:
+        """`submit` of several calls (messages, options): what they have in common is known before the first is sent."""
+        made = [_Call(request_body(self.model, m, o)) for m, o in calls]
+        if self.cache is not None:
+            self._thread.call(_expect, self.cache, made)
+        futures = [f for f in (self._thread.run(self._answer(call)) for call in made) if f is not None]
+        if len(futures) < len(made):
             raise LMTransportError(f"{self.model}: the client is closed")
-        return future
+        return futures
 
     def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatAnswer:
         """`submit`, and wait for the answer."""
@@ -87,7 +102,23 @@ class LiteLLMClient:
         yield answer.text
         yield answer
 
-    async def _answer(self, body: dict[str, Any]) -> ChatAnswer:
+    async def _answer(self, call: _Call) -> ChatAnswer:
+        cache, body = self.cache, call.body
+        if cache is None:
+            return await self._ask(body)
+        while cache.enter(call) is not None:
+            await call.turn.wait()
+            call.turn.clear()
+        warm = False
+        try:
+            answer = await self._ask(cache.hinted(body))
+            warm = True
+            return answer
+        finally:  # litellm's streams are of many kinds: here others wait for the whole first answer
+            for other in cache.warmed(call) if warm else cache.left(call):
+                other.turn.set()
+
+    async def _ask(self, body: dict[str, Any]) -> ChatAnswer:
         async with self._slots:
             try:
                 found = await self._complete(**body, **self._options)
@@ -98,6 +129,21 @@ class LiteLLMClient:
     def close(self) -> None:
         """End all requests. Twice is fine."""
         self._thread.close()
+
+
+class _Call:
+    """A call that may have to wait for another one to put their common beginning into the cache."""
+
+    def __init__(self, body: dict[str, Any]) -> None:
+        self.body = body
+        self.marks: tuple[bytes, ...] = ()
+        self.held: deque[_Call] = deque()
+        self.turn = asyncio.Event()
+
+
+def _expect(cache: PromptCache, calls: Sequence[_Call]) -> None:
+    for call in calls:
+        cache.expect(call)
 
 
 _KINDS: tuple[tuple[str, type[LMError]], ...] = (

@@ -7,25 +7,29 @@ were submitted. Cancelling a future ends its request.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
 import weakref
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
 
 from lampc.ir.errors import (
     LMError,
     LMInvalidRequestError,
+    LMStreamAssemblyError,
     LMTransportError,
     LMUnexpectedError,
     LMUnsupportedModelError,
 )
 from lampc.runtime.providers.address import find_key, read_address
 from lampc.runtime.providers.answer import Assembly, ChatAnswer, from_data, parse_json, read_answer
+from lampc.runtime.providers.caching import PromptCache
 from lampc.runtime.providers.limits import RateLimit, expected_tokens
 from lampc.runtime.providers.looping import LoopThread
+from lampc.runtime.providers.rules import rules_for
 from lampc.runtime.providers.transport import Transport
 
 Message = Mapping[str, Any]
@@ -37,8 +41,11 @@ class OpenAIClient:
     `model` may be empty if the server serves exactly one. `timeout` bounds each attempt, in seconds, from first to
     last byte. A failed attempt (no connection, timeout, HTTP 429 or 5xx) is repeated up to `max_retries` times, after
     what `Retry-After` says or a growing pause. `requests_per_minute` and `tokens_per_minute` hold calls back before
-    the server must. Proxies of the environment are used, except for this machine itself. `body` is added to every
-    request. Raises LMConfigurationError for a URL that is none; calls raise LMError.
+    the server must, as do the limits that its answers tell of. `prompt_cache` says by which provider's rules prompts
+    are sent (`lampc.runtime.providers.rules`), in place of those of the host: the first of several calls that begin
+    alike goes alone as far as a cache makes that worth while. Proxies of the environment are used, except for this
+    machine itself. `body` is added to every request. Raises LMConfigurationError for a URL that is none;
+    calls raise LMError.
     """
 
     def __init__(
@@ -55,6 +62,7 @@ class OpenAIClient:
         tokens_per_minute: float = 0,
         headers: Mapping[str, str] | None = None,
         body: Mapping[str, Any] | None = None,
+        prompt_cache: Any = None,
     ) -> None:
         if timeout <= 0 or max_concurrency < 1 or max_retries < 0:
             raise ValueError("timeout and max_concurrency must be positive, max_retries 0 or more")
@@ -72,6 +80,9 @@ class OpenAIClient:
             connections=max_concurrency,
             headers=headers,
         )
+        self._transport.heard = self.limit.heard
+        self.rules = rules_for(self._address.url, model, prompt_cache)
+        self.cache = PromptCache(self.rules) if self.rules.caches else None
         self._renamed = False  # some models know max_tokens as max_completion_tokens
         self._without: set[str] = set()  # and some refuse these
         self._waiting: deque[_Call] = deque()
@@ -100,11 +111,15 @@ class OpenAIClient:
         Options are `temperature top_p max_tokens stop seed` and whatever else the endpoint knows (`tools`,
         `response_format`, `n`, ...). What is None, or says nothing (`max_tokens` 0, `top_p` 1), is not sent.
         """
-        call = _Call(self, messages, request_body(self.model, messages, {**self._body, **options}))
-        self._arrived.append(call)
+        return self.submit_all([(messages, options)])[0]
+
+    def submit_all(self, calls: Iterable[tuple[Sequence[Message], Mapping[str, Any]]]) -> Sequence[Future[ChatAnswer]]:
+        """`submit` of several calls (messages, options): what they have in common is known before the first is sent."""
+        made = [_Call(self, m, request_body(self.model, m, {**self._body, **o})) for m, o in calls]
+        self._arrived.extend(made)
         if not self._thread.alive or not self._thread.call(_take, weakref.ref(self)):
             raise self._closed()
-        return call
+        return made
 
     def complete(self, messages: Sequence[Message], **options: Any) -> ChatAnswer:
         """`submit`, and wait for the answer."""
@@ -116,8 +131,7 @@ class OpenAIClient:
 
     def stream(self, messages: Sequence[Message], **options: Any) -> Iterator[str | ChatAnswer]:
         """The answer's text piece by piece, then the whole `ChatAnswer`. Raises LMError."""
-        body = {**request_body(self.model, messages, {**self._body, **options}), "stream": True}
-        body.setdefault("stream_options", {"include_usage": True})
+        body = {**_STREAMED, **request_body(self.model, messages, {**self._body, **options})}
         pieces = self._stream(body)
         try:
             while True:
@@ -127,7 +141,7 @@ class OpenAIClient:
                 yield item
         finally:
             if self._thread.alive:
-                self._ask(pieces.aclose()).result()  # type: ignore[attr-defined]
+                self._ask(pieces.aclose()).result()
 
     def embed(self, texts: Sequence[str], **options: Any) -> list[list[float]]:
         """Vectors of texts, in their order, from `/embeddings`. Raises LMError."""
@@ -165,12 +179,31 @@ class OpenAIClient:
     def _launch(self) -> None:
         """Start what may run now."""
         while self._arrived:
-            self._waiting.append(self._arrived.popleft())
+            call = self._arrived.popleft()
+            if self.cache is not None:
+                self.cache.expect(call)
+            self._waiting.append(call)
         while self._waiting and self._running < self.max_concurrency:
             call = self._waiting.popleft()
-            if not call.done():
-                self._running += 1
-                call.task = self._thread.loop.create_task(self._answer(call))
+            if call.done() or (self.cache is not None and self._waits(self.cache, call)):
+                continue
+            self._running += 1
+            call.task = self._thread.loop.create_task(self._answer(call))
+
+    def _waits(self, cache: PromptCache, call: _Call) -> bool:
+        """Whether a call has to wait for another one's first token; not for longer than `PATIENCE`."""
+        lead = cache.enter(call)
+        if lead is not None and len(lead.held) == 1:
+            self._thread.loop.call_later(PATIENCE, self._go_on, lead)
+        return lead is not None
+
+    def _go_on(self, lead: _Call, warm: bool = False) -> None:
+        """Those who waited for a call wait no longer."""
+        assert self.cache is not None
+        held = self.cache.warmed(lead) if warm else self.cache.left(lead)
+        if held:
+            self._waiting.extendleft(reversed(held))
+            self._launch()
 
     async def _answer(self, call: _Call) -> None:
         try:
@@ -185,34 +218,54 @@ class OpenAIClient:
                 call.set_exception(e)
         finally:
             self._running -= 1
+            if self.cache is not None:
+                self._go_on(call, warm=call.done() and not call.cancelled() and call.exception() is None)
             self._launch()
 
     async def _complete(self, call: _Call) -> ChatAnswer:
         url, expected = f"{self.base_url}/chat/completions", 0
         if self.limit:
             expected = await self._pass(call)
+        body = call.body if self.cache is None else self.cache.hinted(call.body)
+        leads = self.cache is not None and self.cache.leads(call) and not _WHOLE.intersection(body)
         while True:
             try:
-                content = json.dumps(self._dialect(call.body)).encode("ascii")
-                answer = read_answer(await self._transport.send("POST", url, content), url)
+                answer = await self._lead(call, body) if leads else None
+                if answer is None:
+                    content = json.dumps(self._dialect(body)).encode("ascii")
+                    answer = read_answer(await self._transport.send("POST", url, content), url)
             except LMInvalidRequestError as e:
-                if not self._learn(str(e), call.body):
+                if not self._learn(str(e), {**body, **(_STREAMED if leads else {})}):
                     raise
                 continue
-            if self.limit:
+            if expected:
                 self.limit.correct(expected, answer.prompt_tokens + answer.completion_tokens)
             return answer
+
+    async def _lead(self, call: _Call, body: Mapping[str, Any]) -> ChatAnswer | None:
+        """The answer, read as it is written: with its first token those go on who wait for it. None if it broke off:
+        then it is asked for whole."""
+        answer: str | ChatAnswer | None = None
+        try:
+            async with contextlib.aclosing(self._stream({**body, **_STREAMED})) as pieces:
+                async for piece in pieces:
+                    answer = piece
+                    self._go_on(call, warm=True)
+        except LMError as e:
+            if answer is None and not isinstance(e, LMStreamAssemblyError):
+                raise
+        return answer if isinstance(answer, ChatAnswer) else None
 
     async def _pass(self, call: _Call) -> int:
         """Wait until the rate limit lets the call through; gives the tokens it was taken for."""
         expected = expected_tokens(call.messages, int(call.body.get("max_tokens") or 0))
         async with self._gate:
-            while (pause := self.limit.wait()) > 0:
+            while (pause := self.limit.wait(expected)) > 0:
                 await asyncio.sleep(pause)
             self.limit.take(expected)
         return expected
 
-    async def _stream(self, body: dict[str, Any]) -> AsyncIterator[str | ChatAnswer]:
+    async def _stream(self, body: dict[str, Any]) -> AsyncGenerator[str | ChatAnswer]:
         url = f"{self.base_url}/chat/completions"
         while True:
             parts = Assembly(url)
@@ -280,7 +333,12 @@ class OpenAIClient:
         return vectors
 
 
-_OPTIONAL = ("seed", "temperature", "stream_options", "top_p")
+PATIENCE = 30.0
+"""Seconds for which calls wait for the first token of one that begins as they do."""
+_STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
+_WHOLE = frozenset({"n", "logprobs", "top_logprobs", "stream"})
+"""Options of calls whose answers are not read as they are written."""
+_OPTIONAL = ("seed", "temperature", "stream_options", "top_p", "prompt_cache_key")
 """Fields that some models refuse; a call without them still means the same, or nearly."""
 
 
@@ -304,6 +362,8 @@ class _Call(Future[ChatAnswer]):
     def __init__(self, client: OpenAIClient, messages: Sequence[Message], body: dict[str, Any]) -> None:
         super().__init__()
         self.messages, self.body = messages, body
+        self.marks: tuple[bytes, ...] = ()  # of the beginnings that it shares, see `PromptCache`
+        self.held: deque[_Call] = deque()  # who waits for its first token
         self.task: asyncio.Task[None] | None = None
         self._loop = client._thread
 

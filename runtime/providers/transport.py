@@ -10,7 +10,7 @@ import base64
 import email.utils
 import random
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir.errors import (
@@ -53,18 +53,22 @@ class Transport:
         self.connections = connections
         self.headers = dict(headers or {})
         self.model = ""
+        self.heard: Callable[[Mapping[str, str]], None] = lambda headers: None  # the headers of every answer
         self._options: dict[str, Any] = {"allow_redirects": False}
         if address.query:
             self._options["params"] = list(address.query)
         self._session: aiohttp.ClientSession | None = None
         self._resume = 0.0  # a server that asked for patience asked it of all calls
 
-    async def send(self, method: str, url: str, content: bytes | None) -> bytes:
-        """The body of the answer to a request, after as many attempts as it takes and may have. Raises LMError."""
+    async def send(
+        self, method: str, url: str, content: bytes | None, *, kind: str = "", most: int | None = None
+    ) -> bytes:
+        """The body of the answer to a request, after as many attempts as it takes and may have. `kind` is the type of
+        its content, if it is not JSON, `most` how many bytes the answer may have. Raises LMError."""
         failure: LMError
         for attempt in range(self.max_retries + 1):
             try:
-                return await self._attempt(method, url, content)
+                return await self._attempt(method, url, content, kind, most or MAX_ANSWER)
             except LMError as e:
                 failure = e
                 if not await self._again(e, attempt):
@@ -118,17 +122,19 @@ class Transport:
         failure.message = str(failure)
         return failure
 
-    async def _attempt(self, method: str, url: str, content: bytes | None) -> bytes:
+    async def _attempt(self, method: str, url: str, content: bytes | None, kind: str, most: int) -> bytes:
         import aiohttp
 
         if self._resume:
             await self._patience()
+        options = {**self._options, "headers": {"content-type": kind}} if kind else self._options
         try:
             async with (
                 asyncio.timeout(self.timeout),
-                self._http().request(method, url, data=content, **self._options) as response,
+                self._http().request(method, url, data=content, **options) as response,
             ):
-                body = await _body(response, url)
+                self.heard(response.headers)
+                body = await _body(response, url, most)
                 if response.status != 200:
                     raise self._refusal(response, body, url)
                 return body
@@ -143,10 +149,11 @@ class Transport:
         limit = aiohttp.ClientTimeout(total=None, sock_connect=min(self.timeout, 15.0), sock_read=self.timeout)
         try:
             async with self._http().request("POST", url, data=content, timeout=limit, **self._options) as response:
+                self.heard(response.headers)
                 if response.status != 200:
-                    raise self._refusal(response, await _body(response, url), url)
+                    raise self._refusal(response, await _body(response, url, MAX_ANSWER), url)
                 if "event-stream" not in response.headers.get("content-type", ""):
-                    yield await _body(response, url)  # a server that does not stream sends the whole at once
+                    yield await _body(response, url, MAX_ANSWER)  # whole, from a server that does not stream
                     return
                 async for data in _data_of(response, url):
                     yield data
@@ -160,6 +167,8 @@ class Transport:
 
     def _refusal(self, response: aiohttp.ClientResponse, body: bytes, url: str) -> LMError:
         patience = retry_after(response.headers.get("retry-after", ""))
+        if patience is None and (soon := retry_after(response.headers.get("retry-after-ms", ""))) is not None:
+            patience = soon / 1000
         number = response.headers.get("x-request-id", "")
         return from_status(response.status, body, url, self.model, self.key, request_id=number, retry_after=patience)
 
@@ -196,15 +205,15 @@ class Transport:
         return self._session
 
 
-async def _body(response: aiohttp.ClientResponse, url: str) -> bytes:
+async def _body(response: aiohttp.ClientResponse, url: str, most: int) -> bytes:
     length = response.content_length
-    if length is not None and length <= MAX_ANSWER and "content-encoding" not in response.headers:
+    if length is not None and length <= most and "content-encoding" not in response.headers:
         return await response.read()
     received = bytearray()
     async for piece in response.content.iter_any():
         received += piece
-        if len(received) > MAX_ANSWER:
-            raise LMCollectionLimitError(f"{url}: the answer is longer than {MAX_ANSWER >> 20} MiB")
+        if len(received) > most:
+            raise LMCollectionLimitError(f"{url}: the answer is longer than {most >> 20} MiB")
     return bytes(received)
 
 
