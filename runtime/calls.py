@@ -407,6 +407,7 @@ class CallDesk:
         self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any, request: int = 0
     ) -> None:
         with self._lock:
+            waiting.call = None
             self.usage += usage
             self.by_node[waiting.node] = self.by_node.get(waiting.node, Usage()) + usage
             error = {"error": answer.error} if answer.error else {}

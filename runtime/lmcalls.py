@@ -106,7 +106,13 @@ class LMCalls:
         desk, gate, task = self.services.desk, self._admissions.get(model.model), scope.task
         if gate is None:
             gate = self._admissions[model.model] = Admission(getattr(model.model, "kv_tokens", 0))
+        ask = functools.partial(
+            desk.request, model, sampling, draw, ids=ids, messages=messages, node=node, cell=task.number
+        )
         gated = bool(ids and gate.capacity)
+        if not gated and scope.outer is None:  # a whole task is never stopped
+            ask(deliver)
+            return
         waiting: Waiting | None = None
 
         def leave(written: Sequence[int] = ()) -> None:
@@ -114,9 +120,11 @@ class LMCalls:
                 gate.answered(task, node, ids, written)
 
         def ended(answer: Answer, usage: Usage) -> None:
+            nonlocal waiting
             leave(answer.ids)
             if waiting is not None:
                 scope.calls.pop(waiting, None)
+                waiting = None  # which refers to this: cycles would be left to the garbage collector
             deliver(answer, usage)
 
         def go() -> None:
@@ -124,11 +132,11 @@ class LMCalls:
             if scope.over:  # it ended while the call waited for room
                 leave()
                 return
-            waiting = desk.request(
-                model, sampling, draw, ended, ids=ids, messages=messages, node=node, cell=task.number
-            )
-            if scope.outer is not None:  # a whole task is never stopped
-                scope.calls[waiting] = leave
+            if scope.outer is None:
+                ask(ended)
+                return
+            waiting = ask(ended)
+            scope.calls[waiting] = leave
 
         if gated:
             gate.ask(task, node, ids, go)
