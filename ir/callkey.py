@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
 
 from lampc.ir.content import Key, Sampling
 from lampc.ir.penalties import told_penalties
@@ -51,8 +51,19 @@ class CallKey:
     def digest(self) -> str:
         """32 hexadecimal digits (BLAKE2b-128) over all parts."""
         s = self.sampling
-        parts: list[Any] = [self.model, self.mode, self.prompt, self.draw]
-        parts += [s.temperature, s.top_k, s.top_p, s.max_tokens, list(s.stop)]
-        if told := told_penalties(s):  # keys of calls without any stay what they were
-            parts.append(told)
-        return hashlib.blake2b(json.dumps(parts).encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        told = told_penalties(s)  # keys of calls without any stay what they were
+        parts = [_quoted(self.model), _quoted(self.mode), _quoted(self.prompt), str(self.draw)]
+        parts.append(_drawn_by(s.temperature, s.top_k, s.top_p, s.max_tokens, s.stop))
+        if told:
+            parts.append(json.dumps(told))
+        text = f"[{', '.join(parts)}]"
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+
+
+_quoted = json.encoder.encode_basestring_ascii
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _drawn_by(temperature: float, top_k: int, top_p: float, max_tokens: int, stop: tuple[str, ...]) -> str:
+    """The part of a key's text that most calls have in common."""
+    return json.dumps([temperature, top_k, top_p, max_tokens, list(stop)])[1:-1]

@@ -45,7 +45,7 @@ class Cell:
     temperature: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # never changed; a frozen one takes five times as long to make
 class Usage:
     """Counts of a run. `prompt_tokens` were asked for; of these `computed_tokens` were run through the model,
     `cached_tokens` reused, and `stored_tokens` are those of `stored_calls`, which an earlier or equal call answered

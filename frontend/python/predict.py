@@ -310,6 +310,8 @@ def layout_of(template: Any, signature: IRSignature) -> str:
 
 def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
     """(number of samples, how to draw them). More than one sample needs a temperature: at 0.15 or less it is 0.7."""
+    if not config:
+        return 1, _UNSAID
     n = int(config.get("n") or config.get("num_generations") or 1)
     options = {k: v for k, v in config.items() if k in SAMPLING and v is not None}
     if config.get("max_completion_tokens"):
