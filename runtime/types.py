@@ -130,6 +130,6 @@ class Outcome:
     value: dict[str, Any] | None = None
     error: RowError | None = None
     trace: list[TraceStep] = field(default_factory=list)
-    usage: Usage = Usage()
+    usage: Usage = field(default_factory=Usage)
     unread: TraceStep | None = None
     exception: BaseException | None = field(default=None, repr=False, compare=False)
