@@ -257,11 +257,13 @@ class Job:
         start = self.prompt_len - 1 - self.first_row  # logprobs before this are the prompt's
         end = start + len(request.score or tokens)
         wanted = request.logprobs or bool(request.score) or request.top_logprobs > 0
+        reason = self.output.reason if finish == "stop" else None
+        stopped = isinstance(reason, int) and wanted and end < len(self.logprobs)
         return Completion(
             tokens=tokens,
             text=text,
             finish=finish,
-            stop_reason=self.output.reason if finish == "stop" else None,
+            stop_reason=reason,
             prompt_tokens=self.prompt_len,
             cached_tokens=self.cached,
             computed_tokens=self.computed,
@@ -271,6 +273,7 @@ class Job:
             top_logprobs=tuple(self.top[start:end]) if request.top_logprobs else None,
             forced_tokens=min(self.forced, len(tokens)),
             prompt_top_logprobs=((), *self.top[:start]) if request.prompt_logprobs and request.top_logprobs else None,
+            stop_logprob=(self.logprobs[end], self.top[end] if request.top_logprobs else ()) if stopped else None,
             metrics=metrics,
         )
 

@@ -199,6 +199,7 @@ class Completion:
     ln p, the likeliest first, at the place of `tokens[i]`. `prompt_logprobs[i]` belongs to prompt token i; the
     first is None, as nothing stands before it; `prompt_top_logprobs` are, of the same places, what `top_logprobs` are
     of generated ones, if both were asked for. They end early if the request did not get through its prompt.
+    `stop_logprob` is ln p of the stopping id and what `top_logprobs` are of its place, if `logprobs` were asked for.
     `forced_tokens` counts those of `tokens` that the grammar left no choice about: steps that nobody had to wait for.
     `metrics` says how long things took (None where nobody measured); completions are compared without them.
     """
@@ -216,6 +217,7 @@ class Completion:
     top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None
     forced_tokens: int = 0
     prompt_top_logprobs: tuple[tuple[tuple[int, float], ...], ...] | None = None
+    stop_logprob: tuple[float, tuple[tuple[int, float], ...]] | None = None
     metrics: RequestMetrics | None = field(default=None, compare=False)
 
 

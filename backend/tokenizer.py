@@ -34,6 +34,11 @@ class TextTokenizer(Protocol):
         ...
 
     @property
+    def named_tokens(self) -> Mapping[str, str]:
+        """Special tokens by their names in tokenizer_config.json, such as `eos_token`: those that there are."""
+        ...
+
+    @property
     def chat_template(self) -> str | None:
         """Jinja2 source of the chat template."""
         ...
@@ -89,6 +94,10 @@ class ByteTokenizer:
     @property
     def special_tokens(self) -> frozenset[str]:
         return frozenset(self.MARKERS)
+
+    @property
+    def named_tokens(self) -> Mapping[str, str]:
+        return {"eos_token": "<|end|>"}
 
     @property
     def chat_template(self) -> str | None:
@@ -168,7 +177,7 @@ class Tokenizer:
         }
         eos = self._fast.token_to_id(named["eos_token"]) if "eos_token" in named else None
         self._eos_ids = eos_ids | (frozenset() if eos is None else {eos})
-        self._source = template
+        self._source, self._named = template, named
         self._template = None if template is None else ChatTemplate(template, named)
         digest = hashlib.sha256(source.encode())
         digest.update(json.dumps([template, named, sorted(self._eos_ids)], sort_keys=True).encode())
@@ -215,6 +224,10 @@ class Tokenizer:
     @property
     def special_tokens(self) -> frozenset[str]:
         return self._special
+
+    @property
+    def named_tokens(self) -> Mapping[str, str]:
+        return dict(self._named)
 
     @property
     def definition(self) -> str:

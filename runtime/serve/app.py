@@ -76,9 +76,7 @@ class App:
         self.state = SimpleNamespace(
             service=self.service, programs=Programs(hosted, limits.programs), registry=registry
         )
-        self._router = Router(
-            [Route(e.path, e.handler, methods=[e.method]) for e in ENDPOINTS], lifespan=self._lifespan
-        )
+        self._router = Router([Route(e.path, e.answer, methods=[e.method]) for e in ENDPOINTS], lifespan=self._lifespan)
         self._front: ASGIApp = Front(self._router, self.service, Traffic(registry), keys, local)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

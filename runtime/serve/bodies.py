@@ -57,7 +57,7 @@ class Generating(Body):
     min_p: float | None = Field(default=None, ge=0, le=1)
     min_tokens: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
     stop_token_ids: list[Id] | None = None
-    repetition_penalty: float | None = Field(default=None, gt=0)
+    repetition_penalty: float | None = Field(default=None, ge=0.01, le=100)
     allowed_token_ids: list[Id] | None = Field(default=None, min_length=1)
     bad_words: list[Annotated[str, Field(min_length=1)]] | None = None
     ignore_eos: bool | None = None

@@ -15,7 +15,7 @@ from lampc.runtime.serve.bodies import ChatBody, read_body
 from lampc.runtime.serve.conversations import ids_of
 from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import chat_logprobs
-from lampc.runtime.serve.problems import Problem, late
+from lampc.runtime.serve.problems import Problem
 from lampc.runtime.serve.service import Service, usage
 from lampc.runtime.serve.sse import EventStream
 from lampc.runtime.serve.tools import TextBeforeCalls, Toolbox, call_records
@@ -73,7 +73,7 @@ class _Answer:
     def whole(self, found: list[Completion]) -> dict[str, Any]:
         """The answer in one piece. Raises Problem for one that took too long."""
         if any(c.finish == "timeout" for c in found):
-            raise late(self.service.seconds(self.body.timeout))
+            raise self.service.late(self.body.timeout)
         choices = [self._choice(i, c) for i, c in enumerate(found)]
         return {**self._head("chat.completion"), "choices": choices, "usage": usage(found, 1)}
 
@@ -99,7 +99,7 @@ class _Answer:
             if piece.completion is not None:
                 ended[piece.index] = piece.completion
                 if piece.completion.finish == "timeout":
-                    raise late(self.service.seconds(self.body.timeout))
+                    raise self.service.late(self.body.timeout)
             if piece.index not in opened:
                 opened.add(piece.index)
                 yield self._chunk(piece.index, {"role": "assistant", "content": ""})

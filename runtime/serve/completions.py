@@ -15,7 +15,7 @@ from lampc.backend.results import likeliest_of
 from lampc.runtime.serve.bodies import CompletionBody, read_body
 from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import CompletionLogprobs
-from lampc.runtime.serve.problems import Problem, late
+from lampc.runtime.serve.problems import Problem
 from lampc.runtime.serve.service import Service, usage
 from lampc.runtime.serve.sse import EventStream
 
@@ -79,7 +79,7 @@ class _Answer:
     def whole(self, found: list[Completion]) -> dict[str, Any]:
         """The answer in one piece. Raises Problem for one that took too long."""
         if any(c.finish == "timeout" for c in found):
-            raise late(self.service.seconds(self.body.timeout))
+            raise self.service.late(self.body.timeout)
         choices: list[dict[str, Any]] = []
         for at, prompt in enumerate(self.prompts):
             drawn = found[at * self.drawn : (at + 1) * self.drawn]
@@ -102,6 +102,10 @@ class _Answer:
             values: Sequence[float | None] = (completion.logprobs or ())[: len(tokens)]
             top = list(completion.top_logprobs or [()] * len(tokens))[: len(tokens)]
             if self.body.echo:
+                if isinstance(completion.stop_reason, int) and completion.stop_logprob is not None and not self.silent:
+                    # A generated token stands there even if it ended the text: who asks for one drops the last.
+                    tokens, values = [*tokens, completion.stop_reason], [*values, completion.stop_logprob[0]]
+                    top.append(completion.stop_logprob[1])
                 tokens = prompt + tokens
                 values = [*(first.prompt_logprobs or ()), *values]
                 top = [*(first.prompt_top_logprobs or [()] * len(prompt)), *top]
@@ -130,7 +134,7 @@ class _Answer:
             if piece.completion is not None:
                 ended[piece.index] = piece.completion
                 if piece.completion.finish == "timeout":
-                    raise late(self.service.seconds(self.body.timeout))
+                    raise self.service.late(self.body.timeout)
             yield self._event(piece, forms[piece.index])
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
             found = [ended[i] for i in sorted(ended)]

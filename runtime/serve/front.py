@@ -127,7 +127,8 @@ class Front:
         try:
             await self.app(scope, replay, send)
         except HTTPException as e:
-            await respond(Problem(e.status_code, f"{scope['method']} {scope['path']}: {e.detail}"), scope, replay, send)
+            why = f"{scope['method']} {scope['path']}: {e.detail}"
+            await respond(Problem(e.status_code, why, headers=e.headers), scope, replay, send)
         except Exception as e:
             if send.status:
                 raise
@@ -151,9 +152,6 @@ class Front:
             if not sum(hmac.compare_digest(told, k) for k in self._keys):  # all are compared: no time tells which
                 why = "a key is wanted: send the header `Authorization: Bearer KEY`"
                 raise Problem(401, why, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
-        kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-        if scope["method"] == "POST" and kind != "application/json":
-            raise Problem(415, f"the content type is {kind or 'missing'}; send application/json", code="content_type")
 
     async def _read(self, scope: Scope, receive: Receive, parts: list[bytes]) -> None:
         """Read the whole body. Raises Problem for one that is too large or too slow, and where too much is held."""

@@ -53,9 +53,8 @@ def page(programs: Programs) -> dict[str, Any]:
         path = e.path.replace(":path", "")
         if e.body is not None and "{name}" in path:
             for name, hosted in programs.hosted.items():
-                typed = _program_body(hosted.program.described["inputs"])
-                paths.setdefault(path.replace("{name}", name), {})["post"] = _operation(e, typed)
-            continue
+                own = _program_body(hosted.program.described["inputs"])
+                paths.setdefault(path.replace("{name}", name), {})["post"] = _operation(e, own, True)
         body = {"$ref": f"#/components/schemas/{e.body.__name__}"} if e.body is not None else None
         paths.setdefault(path, {})[e.method.lower()] = _operation(e, body)
     return {
@@ -81,7 +80,7 @@ def _program_body(inputs: dict[str, Any]) -> dict[str, Any]:
     return own
 
 
-def _operation(e: Endpoint, body: dict[str, Any] | None) -> dict[str, Any]:
+def _operation(e: Endpoint, body: dict[str, Any] | None, typed: bool = False) -> dict[str, Any]:
     good: dict[str, Any] = {e.media: {}}
     if e.streams:
         good["text/event-stream"] = {}
@@ -94,6 +93,6 @@ def _operation(e: Endpoint, body: dict[str, Any] | None) -> dict[str, Any]:
     made: dict[str, Any] = {"summary": e.summary, "responses": answers}
     if body is not None:
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": body}}}
-    if "{name" in e.path and e.body is None:
+    if "{name" in e.path and not typed:
         made["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
     return made

@@ -62,6 +62,15 @@ async def tokenize(http: HTTPRequest) -> Response:
     return JSONResponse({"tokens": ids, "count": len(ids), "max_model_len": service.engine.info.context_length})
 
 
+async def tokenizer_info(http: HTTPRequest) -> Response:
+    """`GET /tokenizer_info`: special tokens by name and the chat template, for clients that make prompts themselves."""
+    service = _service(http)
+    tokenizer = service.engine.tokenizer
+    named = dict.fromkeys(("bos_token", "eos_token", "pad_token", "unk_token")) | dict(tokenizer.named_tokens)
+    most = service.engine.info.context_length
+    return JSONResponse({**named, "chat_template": tokenizer.chat_template, "model_max_length": most})
+
+
 async def detokenize(http: HTTPRequest) -> Response:
     """`POST /detokenize`. Raises Problem."""
     service, raw = _service(http), await http.body()

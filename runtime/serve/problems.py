@@ -11,6 +11,7 @@ _KINDS = {
     401: "authentication_error",
     403: "permission_error",
     404: "not_found_error",
+    408: "timeout_error",
     429: "rate_limit_error",
     503: "overloaded_error",
     504: "timeout_error",
@@ -45,9 +46,10 @@ def busy(limit: int) -> Problem:
     return Problem(429, why, code="queue_full", headers={"retry-after": "1"})
 
 
-def late(seconds: float) -> Problem:
-    """The time that a request has is over."""
-    return Problem(504, f"the answer was not complete within {seconds:g} s; ask for fewer tokens", code="timeout")
+def late(seconds: float, asked: bool = False) -> Problem:
+    """The time that a request has is over; `asked`: it is the request that said so, and no fault of the server."""
+    why = f"the answer was not complete within {seconds:g} s; ask for fewer tokens"
+    return Problem(408 if asked else 504, why, code="timeout", param="timeout" if asked else None)
 
 
 def problem_of(error: Exception, where: str | None = None) -> Problem:

@@ -23,7 +23,7 @@ from lampc.ir.unit import Unit
 from lampc.runtime.calling_off import RunControl
 from lampc.runtime.data import interface
 from lampc.runtime.serve.bodies import ProgramBody, read_body
-from lampc.runtime.serve.problems import Problem, late
+from lampc.runtime.serve.problems import Problem
 from lampc.runtime.serve.service import Service
 from lampc.runtime.serve.sse import EventStream
 from lampc.runtime.session import Session
@@ -178,11 +178,10 @@ async def run_program(http: HTTPRequest) -> Response:
         stream = _Stream(hosted, programs, service, body)
         return await EventStream.begun(stream.events(), stream.control.cancel)
     control = RunControl()
-    seconds = service.seconds(body.timeout)
     try:
-        outcome = await asyncio.wait_for(programs.run(hosted, body, control), seconds)
+        outcome = await asyncio.wait_for(programs.run(hosted, body, control), service.seconds(body.timeout))
     except TimeoutError:
-        raise late(seconds) from None
+        raise service.late(body.timeout) from None
     finally:
         control.cancel()
     return JSONResponse(_whole(hosted.program, outcome))
@@ -205,7 +204,7 @@ class _Stream:
     def __init__(self, hosted: Hosted, programs: Programs, service: Service, body: ProgramBody) -> None:
         self._hosted, self._programs, self._body = hosted, programs, body
         program = hosted.program
-        self._seconds = service.seconds(body.timeout)
+        self._seconds, self._late = service.seconds(body.timeout), service.late(body.timeout)
         self._post = service.engine.post
         self._bound: dict[str, Bound] = dict(bind_predictors(program.unit.module, program.assignment))
         self._fields: dict[int, dict[str, FieldPieces]] = {}
@@ -242,5 +241,5 @@ class _Stream:
                 while (event := await self._events.get()) is not None:
                     yield event
         except TimeoutError:
-            raise late(self._seconds) from None
+            raise self._late from None
         yield _whole(self._hosted.program, run.result())

@@ -12,7 +12,8 @@ from lampc.runtime.serve import bodies
 from lampc.runtime.serve.chat import chat_completions
 from lampc.runtime.serve.completions import completions
 from lampc.runtime.serve.openapi import openapi
-from lampc.runtime.serve.plain import detokenize, embeddings, health, metrics, model, models, tokenize
+from lampc.runtime.serve.plain import detokenize, embeddings, health, metrics, model, models, tokenize, tokenizer_info
+from lampc.runtime.serve.problems import Problem
 from lampc.runtime.serve.programs import describe_program, list_programs, run_program
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -34,6 +35,14 @@ class Endpoint:
     streams: bool = False
     media: str = "application/json"
 
+    async def answer(self, http: Request) -> Response:
+        """What the handler answers. Raises Problem for a body that is not said to be JSON: pages of other sites can
+        have a browser send one of another kind, unasked."""
+        kind = http.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if self.body is not None and kind != "application/json":
+            raise Problem(415, f"the content type is {kind or 'missing'}; send application/json", code="content_type")
+        return await self.handler(http)
+
     @property
     def summary(self) -> str:
         """The first line of its handler's documentation."""
@@ -48,6 +57,7 @@ ENDPOINTS = (
     Endpoint("/v1/models/{name:path}", "GET", model, (404, *ALWAYS)),
     Endpoint("/tokenize", "POST", tokenize, POSTED, bodies.TokenizeBody),
     Endpoint("/detokenize", "POST", detokenize, POSTED, bodies.DetokenizeBody),
+    Endpoint("/tokenizer_info", "GET", tokenizer_info),
     Endpoint("/programs", "GET", list_programs),
     Endpoint("/programs/{name}", "GET", describe_program, (404, *ALWAYS)),
     Endpoint("/programs/{name}", "POST", run_program, (422, *GENERATED), bodies.ProgramBody, True),

@@ -16,7 +16,7 @@ from lampc.runtime.serve.bodies import Generating
 from lampc.runtime.serve.engine import ServedEngine
 from lampc.runtime.serve.generations import Generations
 from lampc.runtime.serve.limits import Limits
-from lampc.runtime.serve.problems import Problem, busy, problem_of
+from lampc.runtime.serve.problems import Problem, busy, late, problem_of
 from lampc.runtime.serve.vectors import Vectors
 
 T = TypeVar("T")
@@ -62,6 +62,10 @@ class Service:
     def seconds(self, asked: float | None) -> float:
         """How long an answer may take."""
         return self.limits.seconds if asked is None else min(asked, self.limits.seconds)
+
+    def late(self, asked: float | None) -> Problem:
+        """An answer took longer than that."""
+        return late(self.seconds(asked), asked is not None and asked < self.limits.seconds)
 
     async def encoded(self, size: int, work: Callable[[], T]) -> T:
         """What `work` makes of a text of about so many bytes. Raises Problem."""

@@ -67,13 +67,13 @@ def test_the_page_is_sound(small: Any) -> None:
         for method, operation in operations.items():
             assert operation["summary"], (path, method)
             body = operation.get("requestBody")
-            if body is not None:
+            if body is not None and "{" not in path:
                 schema = body["content"]["application/json"]["schema"]
                 whole = {**schema, "components": {"schemas": defs}}
                 jsonschema.Draft202012Validator.check_schema(whole)
                 jsonschema.validate(VALID[path], whole)
                 assert client.post(path, json=VALID[path]).status_code == (400 if path == "/v1/embeddings" else 200)
-    assert set(VALID) == {p for p, o in page["paths"].items() if "post" in o}
+    assert set(VALID) == {p for p, o in page["paths"].items() if "post" in o and "{" not in p}
 
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
