@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import numpy as np
@@ -38,7 +39,9 @@ def whole() -> Iterator[Server]:
 @pytest.mark.parametrize(
     ("phases", "examples"), [("fuzzing", 10), pytest.param("coverage,fuzzing,stateful", 500, marks=pytest.mark.slow)]
 )
-def test_no_server_error_and_no_status_that_is_not_named(whole: Server, phases: str, examples: int) -> None:
+def test_no_server_error_and_no_status_that_is_not_named(
+    whole: Server, phases: str, examples: int, tmp_path: Path
+) -> None:
     command = [sys.executable, "-m", "schemathesis.cli", "run", f"{whole.url}/openapi.json", "--no-color"]
     command += [
         "--checks",
@@ -52,7 +55,7 @@ def test_no_server_error_and_no_status_that_is_not_named(whole: Server, phases: 
     ]
     command += ["--continue-on-failure", "--generation-database", "none", "--seed", "1"]
     env = {k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")}
-    done = subprocess.run(command, capture_output=True, text=True, env=env)
+    done = subprocess.run(command, capture_output=True, text=True, env=env, cwd=tmp_path)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-2000:]
     paths = httpx.get(f"{whole.url}/openapi.json", trust_env=False).json()["paths"]
     operations = sum(len(o) for path, o in paths.items() if path != "/openapi.json")  # read, not tried
