@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Sampling, Signature, Target
+from lampc.ir.adapters.arranged import base_of
 from lampc.ir.adapters.constrained import constrained
 from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import outputs_schema
@@ -129,7 +130,7 @@ class ModelView:
             if grammar is None:
                 return self
             return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar, self.price)
-        if layout.removesuffix(STRICT) != "json":
+        if base_of(layout).removesuffix(STRICT) != "json":
             return self
         form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": outputs_schema(signature)}}
         extra = {"response_format": form, **json.loads(self.extra or "{}")}

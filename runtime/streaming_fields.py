@@ -10,6 +10,8 @@ import json
 import re
 from collections.abc import Sequence
 
+from lampc.ir.adapters.arranged import base_of
+
 _HEADER_BEGINS = re.compile(r"\s*(\[(\[( (#(#( [^\n]*)?)?)?)?)?)?\Z")
 _ESCAPE = re.compile(
     r"\\(u[0-9a-fA-F]{0,3})?\Z|[\ud800-\udbff]\Z|\\u[dD][89abAB][0-9a-fA-F]{2}(\\(u[0-9a-fA-F]{0,3})?)?\Z"
@@ -20,6 +22,7 @@ FAMILIES = {"chat": "chat", "json": "json", "baml": "json", "xml": "xml", "compa
 
 def family(layout: str) -> str | None:
     """How a layout marks fields, or None if it has no marks to look for; strict forms mark as their layout."""
+    layout = base_of(layout)
     return next((f for name, f in FAMILIES.items() if layout == name or layout.startswith(f"{name}-")), None)
 
 

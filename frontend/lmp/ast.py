@@ -97,12 +97,20 @@ class DemoDecl(Node):
 
 
 @dataclass(slots=True)
+class OrderDecl(Node):
+    """`layout context, instruction, question;`: the order in which the blocks of a prompt stand."""
+
+    names: list[Ident]
+    attrs: list[Attribute]
+
+
+@dataclass(slots=True)
 class SignatureDecl(Node):
     name: Ident
     inputs: list[Param]
     outputs: list[Param]
     attrs: list[Attribute]
-    body: list[Doc | FieldDoc | DemoDecl]
+    body: list[Doc | FieldDoc | DemoDecl | OrderDecl]
 
 
 @dataclass(slots=True)

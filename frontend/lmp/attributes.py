@@ -30,9 +30,10 @@ ATTRIBUTES: dict[str, tuple[tuple[str, ...], str]] = {
         "`@sample(n: 5, temperature: 0.7)`: how tokens are drawn; with `n`, a list of so many answers",
     ),
     "frozen": (
-        ("use", "demo"),
+        ("use", "demo", "layout"),
         f"`@frozen(instruction)`: no optimizer changes this; of {', '.join(PARAMETERS)}, or all. "
-        '`@frozen(before: "...", after: "...")`: these texts stand around every instruction. At a demo: it stays',
+        '`@frozen(before: "...", after: "...")`: these texts stand around every instruction. '
+        "At a demo or a `layout`: it stays",
     ),
     "pure": (("tool",), "`@pure`: no effect, equal answers for equal arguments"),
     "unordered": (("tool",), "`@unordered`: has effects, but their order does not matter"),

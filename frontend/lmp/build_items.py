@@ -65,6 +65,12 @@ def _demo(b: Build, t: Any, kids: list[Any]) -> ast.DemoDecl:
     return ast.DemoDecl(b.span(t), b(kids[0]), b.some(kids[1:]))
 
 
+@on("order")
+def _order(b: Build, t: Any, kids: list[Any]) -> ast.OrderDecl:
+    attrs, names = split(kids, "attr")
+    return ast.OrderDecl(b.span(t), b.some(names), b.some(attrs))
+
+
 @on("signature_")
 def _signature(b: Build, t: Any, kids: list[Any]) -> ast.SignatureDecl:
     attrs, rest = split(kids[3:], "attr")

@@ -116,6 +116,10 @@ CODES = {
     "L0417": "a field whose name is no word\n"
     'Names of fields are words. A quoted name (`"facts.k": 3`) stands in options of optimizers only, where it '
     "names a parameter.",
+    "L0418": "a layout that cannot be\n"
+    "`layout context, instruction, question;` orders the blocks of a prompt: `instruction`, `demos` and the inputs by "
+    "name, each once; the last one is not `demos`. Instruction and demos that are not named stand in front, inputs "
+    "behind. The layout `two_step` has one order only.",
     # -- control flow
     "L0501": "a module that returns nothing, or a declaration in a block\n"
     "A module ends with `return (...)`. `use` and `tune` stand at its top, not in blocks.",

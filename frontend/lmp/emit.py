@@ -13,6 +13,7 @@ from lampc.frontend.lmp.emit_text import NotSayable, identifier, layout_text, sa
 from lampc.frontend.lmp.format import format_lmp
 from lampc.frontend.lmp.signatures import REASONING
 from lampc.ir import CompileError, Field, Op, Sampling, Signature, Unit, prog, thaw
+from lampc.ir.adapters.arranged import parts_of
 from lampc.ir.content import PARAMETERS, DemoSet
 from lampc.ir.types import Record
 from lampc.ir.unit import Dataset, Metric, Optimize, Test
@@ -43,7 +44,7 @@ class _Emitter:
     def __init__(self, unit: Unit) -> None:
         self.unit, self.module = unit, unit.module
         self.out: list[str] = []
-        self.signatures: dict[tuple[Signature, DemoSet, DemoSet], str] = {}
+        self.signatures: dict[tuple[Signature, DemoSet, DemoSet, tuple[str, ...]], str] = {}
         self.taken = {op.symbol for op in self.module.body.ops} | set(unit.datasets) | set(unit.metrics)
         self.hosts: dict[tuple[object, ...], str] = {}
         self.functions = {op.symbol: op for op in self.module.body.ops if isinstance(op, prog.Func)}
@@ -170,12 +171,13 @@ class _Emitter:
         sig: Signature = op.signature
         reasons = len(sig.outputs) > 1 and sig.outputs[0] == REASONING
         base = replace(sig, outputs=sig.outputs[1:]) if reasons else sig
-        key = (base, op.demos, op.keep.demos)
+        order = parts_of(op.layout)[1]
+        key = (base, op.demos, op.keep.demos, order)
         if key not in self.signatures:
             proper = base.name if base.name.isidentifier() and base.name not in self.taken else ""
             name = self.free(proper or (base.name if base.name.isidentifier() else "Task"))
             self.signatures[key] = name
-            self.out.append(signature_text(base, name, op.demos, op.keep.demos))
+            self.out.append(signature_text(base, name, op.demos, op.keep.demos, order))
         return ("ChainOfThought" if reasons else "Predict"), self.signatures[key]
 
     def function(self, symbol: str) -> None:
@@ -337,13 +339,14 @@ def frozen_text(op: prog.DefPredictor) -> str:
     return f" @frozen({', '.join(parts)})" if parts else ""
 
 
-def signature_text(sig: Signature, name: str, demos: DemoSet, kept: DemoSet) -> str:
-    """A signature's declaration."""
+def signature_text(sig: Signature, name: str, demos: DemoSet, kept: DemoSet, order: tuple[str, ...]) -> str:
+    """A signature's declaration; `order` is that of a prompt's blocks, () for the layout's own."""
     head = f"signature {identifier(name)}{params_text(sig.inputs)} -> {params_text(sig.outputs)}"
     if sig.name != name:
         head += f" @name({literals.quote(sig.name)})"
     lines = [literals.prose(sig.instruction)] if sig.instruction != sig.default_instruction() else []
     lines += [f"field {f.name} {literals.quote(f.desc)};" for f in (*sig.inputs, *sig.outputs) if f.desc]
+    lines += [f"layout {', '.join(map(identifier, order))};"] if order else []
     for held, mark in ((kept, " @frozen"), (demos, "")):
         for demo in held.items:
             marks = f"{' @augmented' if demo.augmented else ''}{mark}"

@@ -10,6 +10,7 @@ from lampc.frontend.lmp.layout import LEVEL
 from lampc.frontend.lmp.operands import OPERATORS
 from lampc.ir import Choice, CompileError, Diagnostic, Label, ListOf, Maybe, Op, Record, Sampling, Scalar, Type
 from lampc.ir.adapters import ADAPTERS as _ADAPTERS
+from lampc.ir.adapters.arranged import base_of
 from lampc.ir.builtins import BUILTINS
 
 
@@ -99,7 +100,8 @@ def sampling_text(sampling: Sampling) -> str:
 
 
 def layout_text(layout: str) -> str:
-    """`@layout(...)`, "" for the default."""
+    """`@layout(...)`, "" for the default; its order stands in the signature."""
+    layout = base_of(layout)
     if layout not in _ADAPTERS:
         raise NotSayable(f"the layout {layout!r}")
     return "" if layout == "compact" else f" @layout({layout})"

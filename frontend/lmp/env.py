@@ -41,11 +41,16 @@ def kind_of(decl: object) -> str:
 
 @dataclass(slots=True)
 class SignatureInfo:
-    """A resolved signature with its demos, and those that no optimizer takes away."""
+    """A resolved signature with its demos, and those that no optimizer takes away.
+
+    `order` is that of a prompt's blocks, () for the layout's own; `held` says that it stays.
+    """
 
     signature: Signature
     demos: tuple[Demo, ...]
     kept: tuple[Demo, ...] = ()
+    order: tuple[str, ...] = ()
+    held: bool = False
 
 
 @dataclass(slots=True)

@@ -228,6 +228,8 @@ class _Printer:
         match node:
             case ast.Doc(_, text):
                 self.put(doc(text, indent), indent)
+            case ast.OrderDecl(_, names, found):
+                self.put(f"layout {', '.join(n.name for n in names)}{attrs(found)};", indent)
             case ast.FieldDoc(_, name, desc, found):
                 self.put(f"field {name.name} {desc.raw}{attrs(found)};", indent)
             case ast.DemoDecl(_, values, found):

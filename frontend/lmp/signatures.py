@@ -10,6 +10,7 @@ from lampc.frontend.lmp.env import Env, SignatureInfo, kind_of, text_of
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.typing import resolve
 from lampc.ir import STR, Field, Obj, Signature, freeze
+from lampc.ir.adapters.arranged import complete, misplaced, own_blocks
 from lampc.ir.content import Demo
 from lampc.ir.types import mismatch
 
@@ -74,6 +75,7 @@ def _resolve(env: Env, decl: ast.SignatureDecl) -> SignatureInfo:
     instruction: str | None = None
     demos: list[Demo] = []
     kept: list[Demo] = []
+    order: ast.OrderDecl | None = None
     for part in decl.body:
         if isinstance(part, ast.Doc):
             if instruction is not None:
@@ -81,6 +83,10 @@ def _resolve(env: Env, decl: ast.SignatureDecl) -> SignatureInfo:
             instruction = text_of(part.text, report)
         elif isinstance(part, ast.FieldDoc):
             _describe(env, part, inputs, outputs)
+        elif isinstance(part, ast.OrderDecl):
+            if order is not None:
+                report.error("L0405", "a signature has one `layout`", part.span)
+            order = part
         else:
             demo = _demo(env, part, [*inputs, *outputs])
             held = kept if any(a.name == "frozen" for a in part.attrs) else demos
@@ -88,7 +94,34 @@ def _resolve(env: Env, decl: ast.SignatureDecl) -> SignatureInfo:
     name = one(attrs["name"], str, report) if "name" in attrs else decl.name.name
     made = Signature(tuple(inputs), tuple(outputs), "", name or "")
     made = made.with_instruction(made.default_instruction() if instruction is None else instruction)
-    return SignatureInfo(made, tuple(demos), tuple(kept))
+    blocks, fixed = _order(env, order, made) if order is not None else ((), False)
+    return SignatureInfo(made, tuple(demos), tuple(kept), blocks, fixed)
+
+
+def _order(env: Env, part: ast.OrderDecl, made: Signature) -> tuple[tuple[str, ...], bool]:
+    """The order of all blocks that a `layout` asks for, and whether it stays; () after reporting."""
+    attrs = allowed(part.attrs, "layout", env.report)
+    if "frozen" in attrs and attrs["frozen"].args:
+        env.report.error("L0409", "`@frozen` of a layout takes nothing", attrs["frozen"].span, help="write `@frozen`")
+    try:
+        own = own_blocks(made)
+    except ValueError as e:
+        env.report.error("L0418", str(e), part.span)
+        return (), False
+    named: dict[str, ast.Ident] = {}
+    for name in part.names:
+        if name.name not in own:
+            help = suggest(name.name, own) or f"a prompt of this signature has {listed(own)}"
+            env.report.error("L0418", f"the prompt has no block `{name.name}`", name.span, help=help)
+        elif name.name in named:
+            env.report.error("L0418", f"`{name.name}` stands twice in this layout", name.span)
+        else:
+            named[name.name] = name
+    blocks = complete(named, made)
+    if wrong := misplaced(blocks, made):
+        env.report.error("L0418", wrong, part.span)
+        return (), False
+    return blocks, "frozen" in attrs
 
 
 def _describe(env: Env, part: ast.FieldDoc, inputs: list[Field], outputs: list[Field]) -> None:

@@ -113,7 +113,7 @@ def _misspelt(before: list[Mark], here: Mark | None) -> Finding | None:
     word, edge = before[-1], before[-2]
     if word.kind != "word" or word.text in STATEMENT_WORDS or edge.text not in ("{", "}", ";"):
         return None
-    words = (*STATEMENT_WORDS, "field", "demo", "mock", "run", "expect")
+    words = (*STATEMENT_WORDS, "field", "demo", "layout", "mock", "run", "expect")
     help = suggest(word.text, words) or f"statements begin with {', '.join(STATEMENT_WORDS)}"
     return Finding("L0101", f"`{word.text}` begins no statement", help=help, start=word.start, end=word.end)
 

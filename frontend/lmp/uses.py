@@ -7,14 +7,15 @@ from dataclasses import replace
 from lampc.frontend.lmp import ast
 from lampc.frontend.lmp.attributes import allowed, bad, constant, dotted, sampling, words
 from lampc.frontend.lmp.body import Body
-from lampc.frontend.lmp.env import MAKERS, kind_of
+from lampc.frontend.lmp.env import MAKERS, SignatureInfo, kind_of
 from lampc.frontend.lmp.literals import BadLiteral
 from lampc.frontend.lmp.program import Function, Predictor, Tuned
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.signatures import find_signature, with_reasoning
 from lampc.frontend.lmp.typing import resolve
 from lampc.ir import Kept, Sampling, Symbol, freeze
-from lampc.ir.adapters import ADAPTERS
+from lampc.ir.adapters import ADAPTERS, adapter
+from lampc.ir.adapters.arranged import layout_in
 from lampc.ir.content import PARAMETERS, DemoSet
 from lampc.ir.prog import DefPredictor, DefTune
 from lampc.ir.types import mismatch
@@ -92,6 +93,9 @@ def _predictor(b: Body, stmt: ast.Use, attrs: dict[str, ast.Attribute], symbol: 
     frozen, before, after = _frozen(b, attrs["frozen"]) if "frozen" in attrs else ((), "", "")
     if info is None:
         return None
+    if info.order:
+        layout = _ordered(b, layout, info, stmt)
+        frozen = tuple(dict.fromkeys((*(("layout",) if info.held else ()), *frozen)))
     reasons = stmt.maker.name == "ChainOfThought"
     if reasons and info.signature.output("reasoning"):
         help = "remove it from the signature, or use `Predict`"
@@ -111,6 +115,17 @@ def _predictor(b: Body, stmt: ast.Use, attrs: dict[str, ast.Attribute], symbol: 
     b.program.definitions.append(op)
     made = Predictor(symbol, signature, drawn, n, stmt.name.span, reasons)
     b.program.predictors[symbol] = made
+    return made
+
+
+def _ordered(b: Body, layout: str, info: SignatureInfo, stmt: ast.Use) -> str:
+    """The layout in the order that the signature asks for; the layout itself after reporting that it has one only."""
+    made = layout_in(layout, info.order, info.signature)
+    try:
+        adapter(made)
+    except ValueError as e:
+        b.report.error("L0418", str(e), stmt.span, help="take another layout, or the order out of the signature")
+        return layout
     return made
 
 

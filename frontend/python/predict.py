@@ -16,6 +16,7 @@ from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module, Parameter
 from lampc.frontend.python.modules.hints import hinted
+from lampc.frontend.python.ordering import asked_order, in_asked_order
 from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.values.plain import known_plain, plain
 from lampc.ir import Demo, DemoSet, Kept, Key, Sampling, Span, freeze, thaw
@@ -111,6 +112,8 @@ class Predict(Module, Parameter, Generic[A]):
         self.config = _checked(config)
         self.serial = next(serials)
         self.loc: Span = here()
+        if asked_order(self.signature)[1]:
+            self.frozen = ("layout",)
         self.reset()
 
     def reset(self) -> None:
@@ -130,21 +133,24 @@ class Predict(Module, Parameter, Generic[A]):
         signature: IRSignature = self.signature.ir()
         return signature
 
-    def layout_in_force(self) -> str:
+    def layout_in_force(self, signature: IRSignature | None = None) -> str:
         """The adapter's name: this predictor's own, else that of the settings, else what the configured model is best
         asked in (DSPy's default, `chat`, if it does not say), and without a model `compact`. Under the setting
-        `compat` its strict form."""
+        `compat` its strict form. In the order of blocks that the signature asks for; `signature` is that of a call.
+        """
         here = settings.view()
         lm = here["lm"]
         default = "compact" if lm is None else getattr(lm, "default_layout", "chat")
-        return layout_for(self.layout or here["layout"] or default, here["compat"])
+        name = layout_for(self.layout or here["layout"] or default, here["compat"])
+        blocks, _ = asked_order(self.signature)
+        return in_asked_order(name, blocks, signature or self.ir_signature()) if blocks else name
 
     def bound(self, signature: Any = None, demos: Any = None, lm: Any = None) -> Bound:
         """The parameters of a call as they are now."""
         chosen = ensure_signature(signature).ir() if signature is not None else self.ir_signature()
         shown = demo_set(self.demos if demos is None else demos)
         name = self.symbol or chosen.name or "predict"
-        layout, model, keep = self.layout_in_force(), model_name(lm or self.lm), self.kept
+        layout, model, keep = self.layout_in_force(chosen), model_name(lm or self.lm), self.kept
         return Bound(name, chosen, keep.instruction(chosen.instruction), keep.shown(shown), layout, model, keep)
 
     def _shown(self, demos: Any) -> list[Any]:

@@ -177,6 +177,7 @@ class SignatureMeta(type):
             "__doc__": text,
             "__module__": cls.__module__,
             "__qualname__": cls.__qualname__,
+            "__layout__": getattr(cls, "__layout__", ((), False)),
         }
         return SignatureMeta(cls.__name__, (Signature,), body)
 

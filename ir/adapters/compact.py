@@ -14,6 +14,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from lampc.ir.adapters import arranged
 from lampc.ir.adapters.base import ParseFailure
 from lampc.ir.adapters.dialogue import turns_of
 from lampc.ir.adapters.schema import is_history, told
@@ -32,12 +33,18 @@ _EMPTY = "- none"
 class Compact:
     """See the module's text."""
 
-    name = "compact"
     strict = False
+    between = "\n"
+    blocks: tuple[str, ...] = ()
+
+    def __init__(self) -> None:
+        self.name = "compact"
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
+        if self.blocks:
+            return arranged.render(self, signature, predictor)
         turns = [
-            Turn("system", (Instruction(predictor, self.name), Guide(_guide(told(signature))))),
+            Turn("system", tuple(self.task(signature, predictor))),
             Turn("demos", (Demos(predictor, self.name),)),
         ]
         user: list[Segment] = []
@@ -45,16 +52,30 @@ class Compact:
             if is_history(f):
                 turns.append(Turn("history", (Input(i, f, self.name),)))
             elif f.given:
-                user += [Text(("\n" if user else "") + f"{f.name}: "), Input(i, f, self.name)]
-        turns.append(Turn("user", tuple(_merged(user))))
+                user += self.slot(i, f, first=not user)
+        turns.append(Turn("user", tuple(user)))
         turns.append(Turn("assistant", (Output(tuple(f.name for f in signature.outputs)),)))
         return Prompt(tuple(turns))
+
+    def task(self, signature: Signature, predictor: str) -> list[Segment]:
+        """What is said of the task."""
+        return [Instruction(predictor, self.name), Guide(_guide(told(signature)))]
+
+    def slot(self, index: int, field: Field, first: bool) -> list[Segment]:
+        """The segments of one input; a list begins on a line of its own, so no space follows the colon."""
+        head = f"{field.name}:" + ("" if _is_str_list(field) else " ")
+        return [Text(("" if first else self.between) + head), Input(index, field, self.name)]
+
+    def reminder(self, signature: Signature) -> str:
+        """Nothing is said at the end of a request."""
+        return ""
 
     def instruction(self, text: str) -> str:
         return text.strip() + "\n" if text.strip() else ""
 
     def demo(self, signature: Signature, demo: Demo) -> list[tuple[str, str]]:
         values: dict[str, Any] = thaw(demo.values)
+        signature = arranged.in_order(signature, self.blocks)
         given = [f for f in signature.inputs if f.name in values and not is_history(f)]
         made = [f for f in signature.outputs if f.name in values]
         if not given or not made:
@@ -66,6 +87,7 @@ class Compact:
 
     def history(self, signature: Signature, value: Any) -> list[tuple[str, str]]:
         out = []
+        signature = arranged.in_order(signature, self.blocks)
         for message in turns_of(value):
             for role, fields in (("user", signature.inputs), ("assistant", signature.outputs)):
                 if shown := [f for f in fields if f.name in message and not is_history(f)]:
@@ -120,16 +142,6 @@ def read(signature: Signature, parts: dict[str, str], text: str) -> dict[str, An
 
 def _joined(name: str, value: str) -> str:
     return f"{name}:{value}" if value.startswith("\n- ") else f"{name}: {value}"
-
-
-def _merged(segments: list[Segment]) -> list[Segment]:
-    """Lists begin on a line of their own, so no space follows the colon."""
-    out: list[Segment] = []
-    for s, following in zip(segments, [*segments[1:], None], strict=True):
-        if isinstance(s, Text) and isinstance(following, Input) and _is_str_list(following.field):
-            s = Text(s.text.removesuffix(" "))
-        out.append(s)
-    return out
 
 
 def _is_str_list(field: Field) -> bool:

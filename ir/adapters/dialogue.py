@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lampc.ir.adapters import arranged
 from lampc.ir.adapters.base import ParseFailure
 from lampc.ir.adapters.schema import is_history, told
 from lampc.ir.adapters.tolerant import read_tolerantly
@@ -35,6 +36,10 @@ class Dialogue:
 
     objective = f"\n{OBJECTIVE}"
     """What announces the instruction."""
+    between = "\n\n"
+    """What stands between two blocks of a message."""
+    blocks: tuple[str, ...] = ()
+    """An order of blocks other than that of the layout itself, see `lampc.ir.adapters.arranged`."""
 
     def __init__(self, name: str, strict: bool = False, once: bool = False) -> None:
         self.name = name
@@ -70,10 +75,10 @@ class Dialogue:
     # -- of all -------------------------------------------------------------------------------------------
 
     def render(self, signature: Signature, predictor: str) -> Prompt:
+        if self.blocks:
+            return arranged.render(self, signature, predictor)
         turns = [
-            Turn(
-                "system", (Guide(self.structure(told(signature)) + self.objective), Instruction(predictor, self.name))
-            ),
+            Turn("system", tuple(self.task(signature, predictor))),
             Turn("demos", (Demos(predictor, self.name),)),
         ]
         user: list[Segment] = []
@@ -84,13 +89,18 @@ class Dialogue:
                 user += self.slot(i, f, first=not user)
         if self.reminder(signature):
             user.append(Text(("\n\n" if user else "") + self.reminder(signature)))
-        turns.append(Turn("user", merged(user)))
+        turns.append(Turn("user", tuple(arranged.joined(user))))
         turns.append(Turn("assistant", (Output(tuple(f.name for f in signature.outputs)),)))
         return Prompt(tuple(turns))
 
+    def task(self, signature: Signature, predictor: str) -> list[Segment]:
+        """What is said of the task."""
+        guide = Guide(self.structure(told(signature)) + self.objective)
+        return [guide, Instruction(predictor, self.name)]
+
     def slot(self, index: int, field: Field, first: bool) -> list[Segment]:
         """The segments of one input."""
-        head = ("" if first else "\n\n") + self.head(field)
+        head = ("" if first else self.between) + self.head(field)
         return [Text(head), Input(index, field, self.name), *([Text(self.tail(field))] if self.tail(field) else [])]
 
     def instruction(self, text: str) -> str:
@@ -112,7 +122,7 @@ class Dialogue:
         return (*(d for d in demos if not _complete(signature, d)), *whole)
 
     def demo(self, signature: Signature, demo: Demo) -> list[tuple[str, str]]:
-        signature = told(signature)
+        signature = arranged.in_order(told(signature), self.blocks)
         values: dict[str, Any] = thaw(demo.values)
         if not any(f.name in values for f in signature.inputs) or not any(f.name in values for f in signature.outputs):
             return []
@@ -121,7 +131,7 @@ class Dialogue:
 
     def history(self, signature: Signature, value: Any) -> list[tuple[str, str]]:
         """The turns of a conversation: `{"messages": [{field: value}]}`, or the list of messages."""
-        signature = without_history(told(signature))
+        signature = arranged.in_order(without_history(told(signature)), self.blocks)
         out: list[tuple[str, str]] = []
         for message in turns_of(value):
             values, results = without_results(message)
@@ -150,17 +160,6 @@ def turns_of(value: Any) -> Sequence[Mapping[str, Any]]:
 
 def without_history(signature: Signature) -> Signature:
     return replace(signature, inputs=tuple(f for f in signature.inputs if not is_history(f)))
-
-
-def merged(segments: Sequence[Segment]) -> tuple[Segment, ...]:
-    """Neighbouring texts joined."""
-    out: list[Segment] = []
-    for s in segments:
-        if isinstance(s, Text) and out and isinstance(out[-1], Text):
-            out[-1] = Text(out[-1].text + s.text)
-        else:
-            out.append(s)
-    return tuple(out)
 
 
 def without_results(message: Mapping[str, Any]) -> tuple[Mapping[str, Any], Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import functools
 from difflib import get_close_matches
 
+from lampc.ir.adapters.arranged import arranged, base_of, like, parts_of
 from lampc.ir.adapters.baml import Baml
 from lampc.ir.adapters.base import Adapter
 from lampc.ir.adapters.chat import Chat
@@ -41,6 +42,8 @@ def adapter(name: str) -> Adapter:
         from lampc.ir.templates.template import template_layout
 
         return template_layout(name)
+    if "[" in name:
+        return _in_order(name)
     kind, _, model = name.partition(":")
     if model and kind in ("two_step", "two_step" + STRICT):
         return _extracting(name, kind.endswith(STRICT), model)
@@ -58,9 +61,19 @@ def _extracting(name: str, strict: bool, model: str) -> Adapter:
     return TwoStep(name, strict, extractor=model)
 
 
+@functools.lru_cache(maxsize=1024)
+def _in_order(name: str) -> Adapter:
+    """`compact[context,instruction,demos,question]`: another order of the blocks."""
+    base, blocks = parts_of(name)
+    how = adapter(base)
+    if isinstance(how, TwoStep):
+        raise ValueError(f"`{name}`: the layout `{base}` has one order only")
+    return arranged(how, name, blocks)
+
+
 def kind_of(name: str) -> str:
     """The layout whose texts `name` has. Raises ValueError."""
-    return adapter(name).name.partition(":")[0].removesuffix(ONCE).removesuffix(STRICT)
+    return base_of(adapter(name).name).partition(":")[0].removesuffix(ONCE).removesuffix(STRICT)
 
 
 _CLASSES = {"chat": "Chat", "json": "JSON", "xml": "XML", "baml": "BAML", "two_step": "TwoStep"}
@@ -74,6 +87,7 @@ def adapter_name(layout: str) -> str:
 
 def layout_for(name: str, compat: str = "") -> str:
     """The layout that stands for `name` under a `compat` setting (`dspy-3.4` or none). Raises ValueError."""
-    if not compat.startswith("dspy") or name.endswith(STRICT) or name + STRICT not in ADAPTERS:
+    base = base_of(name)
+    if not compat.startswith("dspy") or base.endswith(STRICT) or base + STRICT not in ADAPTERS:
         return adapter(name).name
-    return name + STRICT
+    return like(name, base + STRICT)

@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from lampc.ir.adapters.arranged import base_of, like
 from lampc.ir.adapters.base import ParseFailure
 from lampc.ir.adapters.bind import Bound, Quote, bind_prompt, prompt_of, verbatim
 from lampc.ir.adapters.dialogue import Dialogue
@@ -63,9 +64,10 @@ def next_round(
     if n != steps + 1 or not isinstance(how, Dialogue) or how.once:
         return None
     if how.strict:
-        if last.bound.layout in ("json" + STRICT, "baml" + STRICT):
+        if base_of(last.bound.layout) in ("json" + STRICT, "baml" + STRICT):
             return None
-        return first_round(replace(last.bound, layout="json" + STRICT), last.inputs, quote_of(last.bound.model))
+        as_json = like(last.bound.layout, "json" + STRICT)
+        return first_round(replace(last.bound, layout=as_json), last.inputs, quote_of(last.bound.model))
     complaint = _complaint(last.bound, failure, quote_of(last.bound.model))
     return Round(last.bound, [*last.turns, *complaint], last.inputs)
 
@@ -75,7 +77,7 @@ def most_rounds(layout: str) -> int:
     how = adapter(layout)
     if not isinstance(how, Dialogue):
         return 1
-    return least_rounds(layout) + (0 if how.once or layout in ("json" + STRICT, "baml" + STRICT) else 1)
+    return least_rounds(layout) + (0 if how.once or base_of(layout) in ("json" + STRICT, "baml" + STRICT) else 1)
 
 
 def least_rounds(layout: str) -> int:

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import ClassVar
 
 from lampc.ir.adapters import ADAPTERS, adapter
+from lampc.ir.adapters.arranged import base_of, misplaced, parts_of
 from lampc.ir.adapters.bind import call_sampling
 from lampc.ir.core import Module, Op
 from lampc.ir.diag import CompileError, Diagnostic, Label, explain
@@ -83,7 +84,10 @@ def _unknown(op: Predict, defined: Mapping[str, str], layouts: Mapping[str, str]
         adapter(layouts[name])
     except ValueError:
         return _finding(op, f"there is no layout `{layouts[name]}`", list(ADAPTERS), layouts[name])
-    return None
+    if base_of(layouts[name]) == layouts[name] or not (wrong := misplaced(parts_of(layouts[name])[1], op.signature)):
+        return None
+    span = op.loc.origin()
+    return Diagnostic("L0931", f"the layout `{layouts[name]}` of `{name}`: {wrong}", Label(span) if span else None)
 
 
 def _finding(op: Op, message: str, known: list[str], wanted: str) -> Diagnostic:
