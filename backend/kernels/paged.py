@@ -141,6 +141,7 @@ class TritonAttention:
             value_bytes=cache.data.element_size(),
             coded=coded,
             processors=_processors(cache.device),
+            capability=_capability(cache.device),
         )
         self.tiling = tiles or tiling(self.shape, exact)
         self._planner = Planner(self.shape, self.tiling, cache.zero, share)
@@ -270,3 +271,11 @@ def _processors(device: torch.device) -> int:
         return _PROCESSORS
     count: int = torch.cuda.get_device_properties(device).multi_processor_count
     return count
+
+
+def _capability(device: torch.device) -> int:
+    """Ten times the compute capability; the least that kernels are made for where the interpreter has none."""
+    if device.type != "cuda":
+        return 80
+    major, minor = torch.cuda.get_device_capability(device)
+    return 10 * major + minor

@@ -10,7 +10,7 @@ CHUNK = 256
 class Shape:
     """`fold` query heads share a K/V head; K and V have `value_bytes` a value, with a scale a head if `coded`.
 
-    `processors` are the machine's (streaming multiprocessors).
+    `processors` are the machine's (streaming multiprocessors), `capability` ten times its compute capability.
     """
 
     kv_heads: int
@@ -19,6 +19,7 @@ class Shape:
     value_bytes: int
     coded: bool
     processors: int
+    capability: int = 80
 
     @property
     def key_bytes(self) -> int:
@@ -66,13 +67,14 @@ def tiling(shape: Shape, exact: bool) -> Tiling:
     """
     least, wide = _power(shape.fold), shape.head_dim > 128
     fat_keys = 32 if wide or shape.coded else 64
+    hopper = shape.capability >= 90 and not wide and not shape.coded  # one warp group multiplies 64 rows at a time
     if exact:
         rows = 32 if wide and shape.coded else 64
-        warps = 4 if shape.head_dim <= 64 and not shape.coded else 8
-        return Tiling((Tile(max(rows, least), fat_keys, warps, 2),), CHUNK)
+        warps = 4 if hopper or (shape.head_dim <= 64 and not shape.coded) else 8
+        return Tiling((Tile(max(rows, least), fat_keys, warps, 3 if hopper else 2),), CHUNK)
     thin = Tile(max(16, least), 32 if wide and shape.coded else 64, 4, 2 if wide else 3)
     rows = 64 if wide or shape.coded else 128
-    fat = Tile(max(rows, least), fat_keys, 8, 2)
+    fat = Tile(max(rows, least), 128 if hopper else fat_keys, 8, 2)
     return Tiling((thin, fat) if thin.rows < fat.rows else (fat,), 0)
 
 

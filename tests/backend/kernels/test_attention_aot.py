@@ -46,13 +46,13 @@ def check(arch: int, shape: Shape, tiles: Tiling, windows: bool) -> None:
 @pytest.mark.parametrize("arch", [80, 90])
 @pytest.mark.parametrize("exact", [True, False])
 def test_heads_of_128(arch: int, exact: bool) -> None:
-    shape = Shape(8, 4, 128, 2, coded=False, processors=132)
+    shape = Shape(8, 4, 128, 2, coded=False, processors=132, capability=arch)
     check(arch, shape, tiling(shape, exact), windows=False)
 
 
 @pytest.mark.parametrize("arch", [80, 90])
 def test_int8_with_windows(arch: int) -> None:
-    shape = Shape(8, 4, 128, 1, coded=True, processors=132)
+    shape = Shape(8, 4, 128, 1, coded=True, processors=132, capability=arch)
     check(arch, shape, tiling(shape, exact=True), windows=True)
 
 
@@ -63,7 +63,7 @@ def test_int8_with_windows(arch: int) -> None:
 @pytest.mark.parametrize("windows", [True, False])
 @pytest.mark.parametrize(("dim", "fold"), [(64, 7), (64, 2), (128, 8), (128, 1), (256, 2), (256, 4)])
 def test_all_shapes(arch: int, exact: bool, coded: bool, windows: bool, dim: int, fold: int) -> None:
-    shape = Shape(4, fold, dim, 1 if coded else 2, coded, processors=132)
+    shape = Shape(4, fold, dim, 1 if coded else 2, coded, processors=132, capability=arch)
     check(arch, shape, tiling(shape, exact), windows)
 
 
