@@ -49,7 +49,7 @@ class CallEntry:
             "response": completion([self.answer], self.lm.model),
             "outputs": [shown(self.answer)],
             "usage": {} if self.stored else counts(self.answer),
-            "cost": 0.0 if self.stored else self.lm.cost(self.answer),
+            "cost": 0.0 if self.stored else self.view.cost(self.answer),
             "timestamp": datetime.fromtimestamp(self.time, UTC).isoformat(),
             "uuid": self.uuid,
             "model": self.lm.model,

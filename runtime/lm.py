@@ -38,6 +38,7 @@ _CONNECTION = {
     "rpm": "requests_per_minute",
     "tokens_per_minute": "tokens_per_minute",
     "tpm": "tokens_per_minute",
+    "batch": "batch",
 }
 """Options of the connection under the names that users have for them."""
 _LOCAL = ("backend", "tensor_parallel", "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
@@ -224,19 +225,6 @@ class BaseLM(Replaceable):
         if len(messages) == 1 and messages[0][0] == "prompt":
             return {"prompt": messages[0][1], "messages": None, "kwargs": kwargs}
         return {"prompt": None, "messages": [message(*turn) for turn in messages], "kwargs": kwargs}
-
-    def cost(self, answer: Answer) -> float | None:
-        """What an answer cost, by the price the LM was given; None without one, 0 for an answer from a cache."""
-        price = self.kwargs.get("price")
-        if price is None:
-            return None
-        from lampc.runtime.providers.prices import price_of
-
-        table = price_of(price)
-        assert table is not None
-        if answer.stored:
-            return 0.0
-        return table.cost(answer.prompt_tokens, answer.generated_tokens, answer.cached_tokens)
 
     # -- copies and state -----------------------------------------------------------------------------
 

@@ -47,7 +47,8 @@ def at_temperature(sampling: Sampling, temperature: float | None) -> Sampling:
 
 class ModelView:
     """`defaults` take the place of sampling options that a call does not say; `extra` (a JSON object as text) goes to
-    the endpoint with every call, `grammar` to an engine of ours. `price` is what its tokens cost. With `cached` False
+    the endpoint with every call, `grammar` to an engine of ours. `price` is what its tokens cost, at the
+    model's rate (`listed` without that). With `cached` False
     calls are neither looked up nor kept."""
 
     __slots__ = (
@@ -58,6 +59,7 @@ class ModelView:
         "defaults",
         "extra",
         "grammar",
+        "listed",
         "lm",
         "model",
         "price",
@@ -77,7 +79,8 @@ class ModelView:
     ) -> None:
         self.model, self.defaults, self.extra, self.grammar = model, dict(defaults or {}), extra, grammar
         self.cached, self.lm = cached, lm
-        self.price = price if lm is None else price_of(lm.kwargs.get("price"))
+        self.listed = price if lm is None else price_of(lm.kwargs.get("price"))
+        self.price = None if self.listed is None else self.listed.times(getattr(model, "rate", 1.0))
         said = lm.kwargs.get("structured_outputs") if lm is not None else None
         self.structured = bool(getattr(model, "structured", False) if said is None else said)
         self.watched = lm is not None and lm.watches
@@ -101,6 +104,12 @@ class ModelView:
         if found is None:
             found = self._made[wanted] = with_defaults(wanted, self.defaults)
         return found
+
+    def cost(self, answer: Answer) -> float | None:
+        """What an answer cost: None without a price, 0 for an answer from a cache."""
+        if self.price is None or answer.stored:
+            return None if self.price is None else 0.0
+        return self.price.cost(answer.prompt_tokens, answer.generated_tokens, answer.cached_tokens)
 
     def open(self, wanted: Sampling) -> bool:
         """Whether the temperature is left to the endpoint, because neither the call nor its LM says one."""
@@ -129,13 +138,13 @@ class ModelView:
             grammar = constrained(signature, layout)
             if grammar is None:
                 return self
-            return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar, self.price)
+            return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar, self.listed)
         if base_of(layout).removesuffix(STRICT) != "json":
             return self
         form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": outputs_schema(signature)}}
         extra = {"response_format": form, **json.loads(self.extra or "{}")}
         return ModelView(
-            self.model, self.defaults, json.dumps(extra, sort_keys=True), self.cached, self.lm, price=self.price
+            self.model, self.defaults, json.dumps(extra, sort_keys=True), self.cached, self.lm, price=self.listed
         )
 
     def telling(self, extra: str) -> ModelView:
@@ -147,7 +156,7 @@ class ModelView:
                 raise ModelError(f"this model runs on this machine and has no option {next(iter(more))!r}")
             both = json.dumps({**json.loads(self.extra or "{}"), **more}, sort_keys=True)
             found = self._told[extra] = ModelView(
-                self.model, self.defaults, both, self.cached, self.lm, price=self.price
+                self.model, self.defaults, both, self.cached, self.lm, price=self.listed
             )
         return found
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from lampc.ir import Module
     from lampc.runtime.events import EventBus
     from lampc.runtime.modelview import ModelView
+    from lampc.runtime.store import Store
 
 FIREFLY = "firefly"
 KEPT = 32
@@ -46,10 +47,11 @@ class ModelPool:
         budget: int = 8 << 30,
         options: dict[str, Any] | None = None,
         bus: EventBus | None = None,
+        store: Store | None = None,
     ) -> None:
         self.override = override
         self._main_only = False
-        self.bus = bus
+        self.bus, self.store = bus, store
         self.base = base
         self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
         self.budget = budget
@@ -219,7 +221,13 @@ class ModelPool:
             known = ", ".join(("model", *CLIENT_OPTIONS))
             raise ModelError(f"model `{name}` is an endpoint; it has no option {unknown[0]!r}, there are {known}")
         told = {k: v for k, v in options.items() if k in CLIENT_OPTIONS}
-        return RemoteModel(OpenAIClient(url, str(options.get("model", "")), **told), name)
+        batch = told.pop("batch", False)
+        client = OpenAIClient(url, str(options.get("model", "")), **told)
+        if not batch:
+            return RemoteModel(client, name)
+        from lampc.runtime.batched import BatchModel
+
+        return BatchModel(client, name, self.store)
 
     def _object(self, name: str, source: Any, structured: bool | None = None) -> Model:
         """A model given as an object: an engine of ours, something with DSPy's `forward`, a function of messages."""

@@ -32,6 +32,7 @@ CLIENT_OPTIONS = (
     "headers",
     "body",
     "prompt_cache",
+    "batch",
 )
 """Options of `OpenAIClient` that a session may give."""
 

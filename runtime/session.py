@@ -89,6 +89,7 @@ class Session:
             engine=engine,
             options=dict(model_options or {}),
             bus=self.bus,
+            store=self.store,
         )
         if cache is None:
             cache = default_cache(memory=store is None)

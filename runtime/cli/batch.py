@@ -20,12 +20,15 @@ if TYPE_CHECKING:
 def batch(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="Requests, one JSON object a line.")],
     out: Annotated[Path, typer.Option("--out", "-o", help="Where results go, one JSON line each.")],
-    model: Annotated[str, typer.Option("--model", help="firefly or a checkpoint folder.")] = "firefly",
+    model: Annotated[
+        str, typer.Option("--model", help="firefly, a checkpoint folder, or the URL of an endpoint.")
+    ] = "firefly",
     settings: Annotated[
         list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="An option for all lines that have none.")
     ] = [],  # noqa: B006
     engine: Annotated[
-        list[str], typer.Option("--engine", "-e", metavar="NAME=VALUE", help="An option of the engine.")
+        list[str],
+        typer.Option("--engine", "-e", metavar="NAME=VALUE", help="An option of the engine, or of an endpoint."),
     ] = [],  # noqa: B006
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws, together with the prompt.")] = 0,
     ordered: Annotated[bool, typer.Option("--ordered", help="At the end, put results in the input's order.")] = False,
@@ -36,7 +39,7 @@ def batch(
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
-    """Run every request of a JSONL file through a model on this machine.
+    """Run every request of a JSONL file through a model on this machine, or an endpoint's offline batches.
 
     Requests run together; lines that begin alike are run one after the other, and what they share is computed once.
     A result is written as soon as it is there (`line` says of which line it is): stopped at any time, even by force,
@@ -58,12 +61,17 @@ def batch(
     A line that is wrong or fails gets a result with "error"; the others are not held up. Mend it in FILE and start
     again: only what was mended is run.
 
+    With the URL of an endpoint as --model (-e model=NAME if it serves several) the lines go into batches of OpenAI's
+    kind, at the price that its provider has for them, done within hours. Which line is in which batch is kept beside
+    OUT until all is done: a stopped command waits for its batches when it is started again, and pays for none twice.
+
     \b
     Examples:
       echo '{"prompt": "The cat sat on", "max_tokens": 8}' > in.jsonl
       lampc batch in.jsonl --out out.jsonl
       lampc batch in.jsonl --out out.jsonl --model path/to/checkpoint -e dtype=bfloat16 -e kv_tokens=100000
       lampc batch in.jsonl --out out.jsonl -s temperature=0.7 -s max_tokens=200 --ordered
+      lampc batch in.jsonl --out out.jsonl --model https://api.openai.com/v1 -e model=NAME
     """
     from lampc.runtime.batch import Figures, Lines, Results, run_batch, survey
     from lampc.runtime.cli.failure import CommandError, on_interrupt
@@ -73,12 +81,23 @@ def batch(
 
     defaults = {"seed": seed, **parsed(settings, "--set")}
     options = parsed(engine, "--engine") | engine_options(backend, tensor_parallel)
-    _check(defaults, options)
+    remote = "://" in model or model.startswith("openai/")
+    _check(defaults, {} if remote else options)
     if not file.is_file():
         raise CommandError(f"{file}: no such file; give a JSONL file (it is read twice, so no pipe)")
     if out.exists() and out.samefile(file):
         raise CommandError(f"--out {out} is the input: give another file")
     writable(out, "--out")
+    if remote:
+        from lampc.runtime.cli.batch_offline import offline
+
+        figures, before = offline(
+            file, out, model, options, defaults, ordered=ordered, strict=strict, retry=retry, fresh=fresh
+        )
+        _tell(file, out, figures, before)
+        if figures.failed or before:
+            raise typer.Exit(1)
+        return
     figures = Figures()
     with Results(out, retry=retry) as results, loaded_engine(model, options) as made, Progress(EventBus()) as progress:
         lines = Lines(file, defaults, made.info.digest)
@@ -98,7 +117,7 @@ def batch(
 
         if len(found.order):
             progress.show("batch", found.known, found.total)
-        with _asked_to_stop() as stopped:
+        with asked_to_stop() as stopped:
             todo = lines.read(found.order.places())
             figures = run_batch(made, todo, results, window=window, strict=strict, on_line=told, stopped=stopped)
             results.finish(ordered=ordered)
@@ -174,7 +193,7 @@ def loaded_engine(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
 
 
 @contextmanager
-def _asked_to_stop() -> Iterator[Callable[[], bool]]:
+def asked_to_stop() -> Iterator[Callable[[], bool]]:
     """Whether Ctrl-C was pressed; a second time it interrupts at once."""
     asked = False
 

@@ -37,6 +37,14 @@ TensorParallel = Annotated[
     ),
 ]
 
+Batched = Annotated[
+    bool,
+    typer.Option(
+        "--batch",
+        help="Ask an endpoint in its offline batches, one for what is ready at a time: cheaper, done within hours.",
+    ),
+]
+
 
 def engine_options(backend: BackendName | None, tensor_parallel: int | None) -> dict[str, Any]:
     """Those that were given, as `load_engine` and `Session.model_options` take them."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options, price_option
+from lampc.runtime.cli.engines import Backend, Batched, TensorParallel, engine_options, price_option
 from lampc.runtime.cli.report import PAGE
 
 if TYPE_CHECKING:
@@ -57,6 +57,7 @@ def optimize(
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
+    batch: Batched = False,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
@@ -116,7 +117,7 @@ def optimize(
         writable(page, "--report" if report else "the report,")
     if fresh:
         forget(folder)
-    options = engine_options(backend, tensor_parallel)
+    options = engine_options(backend, tensor_parallel) | ({"batch": True} if batch else {})
     cost = price_option(price)
     _optimize(loaded, task, folder, target, model, seed, {**options, **({} if cost is None else {"price": cost})})
     if page is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+from lampc.runtime.cli.engines import Backend, Batched, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
@@ -33,6 +33,7 @@ def run(
         Path | None,
         typer.Option("--record", metavar="DIR", help="Record the run there, for `lampc trace` and `lampc graph`."),
     ] = None,
+    batch: Batched = False,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
@@ -65,7 +66,7 @@ def run(
         writable(out, "--out")
     if keep_record is not None:
         writable(keep_record / RECORD_FILE, "--record")
-    options = engine_options(backend, tensor_parallel)
+    options = engine_options(backend, tensor_parallel) | ({"batch": True} if batch else {})
     outcomes, usage = _run(loaded, rows, program, model, seed, out, options, keep_record)
     for o in outcomes:
         refuse_objects(o, loaded)

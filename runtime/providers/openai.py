@@ -150,6 +150,18 @@ class OpenAIClient:
         ).result()
         return found
 
+    def body(self, messages: Sequence[Message], options: Mapping[str, Any]) -> dict[str, Any]:
+        """What `submit` sends, in the words that the server was found to know."""
+        return self._dialect(request_body(self.model, messages, {**self._body, **options}))
+
+    def request(
+        self, method: str, path: str, content: bytes | None = None, *, kind: str = "", most: int = 0, once: bool = False
+    ) -> bytes:
+        """The answer's body to a request of another kind, see `Transport.send`. Raises LMError."""
+        url = self.base_url + path
+        found: bytes = self._ask(self._transport.send(method, url, content, kind=kind, most=most, once=once)).result()
+        return found
+
     def close(self) -> None:
         """End all requests; their futures are cancelled. Twice is fine."""
         self._thread.close()

@@ -16,6 +16,11 @@ class Price:
     completion: float
     cached: float | None = None
 
+    def times(self, rate: float) -> Price:
+        """The same at another rate: of an offline batch, say."""
+        cached = None if self.cached is None else self.cached * rate
+        return Price(self.prompt * rate, self.completion * rate, cached)
+
     def cost(self, prompt_tokens: int, completion_tokens: int, cached_tokens: int = 0) -> float:
         cached = self.prompt if self.cached is None else self.cached
         fresh = prompt_tokens - cached_tokens

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 MAX_ANSWER = 16 << 20
 """Longest answer in bytes."""
+FILE_TIMEOUTS = 10
+"""Times the timeout of other attempts that one with a whole file may take."""
 LONGEST_WAIT = 120.0
 """Seconds. A server that asks for more patience than this is given up."""
 
@@ -61,15 +63,17 @@ class Transport:
         self._resume = 0.0  # a server that asked for patience asked it of all calls
 
     async def send(
-        self, method: str, url: str, content: bytes | None, *, kind: str = "", most: int | None = None
+        self, method: str, url: str, content: bytes | None, *, kind: str = "", most: int = 0, once: bool = False
     ) -> bytes:
-        """The body of the answer to a request, after as many attempts as it takes and may have. `kind` is the type of
-        its content, if it is not JSON, `most` how many bytes the answer may have. Raises LMError."""
+        """The body of the answer to a request, after as many attempts as it takes and may have, or `once`. `kind` is
+        the type of its content, if it is not JSON, `most` how many bytes the answer may have. Raises LMError."""
         failure: LMError
         for attempt in range(self.max_retries + 1):
             try:
                 return await self._attempt(method, url, content, kind, most or MAX_ANSWER)
             except LMError as e:
+                if once:
+                    raise
                 failure = e
                 if not await self._again(e, attempt):
                     break
@@ -130,7 +134,7 @@ class Transport:
         options = {**self._options, "headers": {"content-type": kind}} if kind else self._options
         try:
             async with (
-                asyncio.timeout(self.timeout),
+                asyncio.timeout(self.timeout * (FILE_TIMEOUTS if kind or most > MAX_ANSWER else 1)),
                 self._http().request(method, url, data=content, **options) as response,
             ):
                 self.heard(response.headers)
