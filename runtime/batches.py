@@ -133,11 +133,14 @@ class BatchQueue:
         out: list[tuple[str, ChatAnswer | LMError]] = []
         for id, body in held.items():
             result = results.get(id) or refused(batch, self.endpoint.client.base_url)
-            if isinstance(result, LMError) and self._over(id) < ROUNDS and batch.status != "failed":
-                if id not in results or is_retryable_lm_error(result):
-                    self._waiting[id] = body
-                    continue
-            out.append((id, result))
+            if not isinstance(result, LMError):
+                out.append((id, result))
+                continue
+            again = self._over(id) < ROUNDS and batch.status != "failed"
+            if again and (id not in results or is_retryable_lm_error(result)):
+                self._waiting[id] = body
+            else:
+                out.append((id, result))
         return out
 
     def _over(self, id: str) -> int:

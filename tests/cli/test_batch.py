@@ -99,7 +99,7 @@ def test_errors_name_their_lines_and_hold_nothing_up(lampc: Lampc, folder: Path)
         (["in.jsonl", "--out", "o", "-e", "kv_token=1"], "--engine has no option 'kv_token'; did you mean 'kv_tokens'"),
         (["in.jsonl", "--out", "o", "-e", "dtype=int3"], "--engine: dtype is 'int3'"),
         (["in.jsonl", "--out", "o", "--model", "nowhere"], "nowhere: no such folder; give a checkpoint folder or"),
-        (["in.jsonl", "--out", "o", "--model", "http://x/v1"], "runs a model on this machine"),
+        (["in.jsonl", "--out", "o", "--model", "http://x/v1", "-e", "kv_tokens=9"], "an endpoint has model, poll"),
     ],
 )
 def test_what_cannot_be_done_is_said_at_once(lampc: Lampc, folder: Path, arguments: list[str], message: str) -> None:
