@@ -60,12 +60,12 @@ class Told:
         self._limit = self._level = self._rate = 0.0
         self._at = clock()
 
-    def heard(self, limit: float, remaining: float, reset: float) -> None:
-        """Headers of an answer. What it does not count yet (requests under way) stays taken."""
+    def heard(self, limit: float, remaining: float, reset: float, under_way: int) -> None:
+        """Headers of an answer. What it does not count yet stays taken: at first all `under_way`, as nobody knows."""
         first = not self._limit
         self._fill()
         self._limit = limit
-        self._level = remaining if first else min(self._level, remaining)
+        self._level = max(0.0, remaining - under_way) if first else min(self._level, remaining)
         self._rate = (limit - remaining) / reset if reset > 0 and remaining < limit else limit / 60.0
 
     def wait(self, units: float) -> float:
@@ -94,6 +94,7 @@ class RateLimit:
         self._tokens = Bucket(tokens, clock=clock) if tokens else None
         self._clock = clock
         self._told: dict[str, Told] = {}
+        self.under_way = 0  # calls that were sent and not answered
 
     def __bool__(self) -> bool:
         return self._requests is not None or self._tokens is not None or bool(self._told)
@@ -133,7 +134,9 @@ class RateLimit:
                 told = self._told.get(unit)
                 if told is None:
                     told = self._told[unit] = Told(self._clock)
-                told.heard(limit, min(remaining, limit), seconds(headers.get(names.reset.format(unit), "")) or 0.0)
+                reset = seconds(headers.get(names.reset.format(unit), "")) or 0.0
+                others = max(0, self.under_way - 1) if unit == "requests" else 0
+                told.heard(limit, min(remaining, limit), reset, others)
 
 
 def _number(text: str | None) -> float | None:

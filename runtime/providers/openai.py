@@ -87,7 +87,6 @@ class OpenAIClient:
         self._without: set[str] = set()  # and some refuse these
         self._waiting: deque[_Call] = deque()
         self._arrived: deque[_Call] = deque()
-        self._running = 0
         self._thread = LoopThread(self, "lampc-endpoint")
         self._thread.ends.append(self._transport.close)
         self._gate = asyncio.Lock()  # calls pass a rate limit in order
@@ -195,11 +194,11 @@ class OpenAIClient:
             if self.cache is not None:
                 self.cache.expect(call)
             self._waiting.append(call)
-        while self._waiting and self._running < self.max_concurrency:
+        while self._waiting and self.limit.under_way < self.max_concurrency:
             call = self._waiting.popleft()
             if call.done() or (self.cache is not None and self._waits(self.cache, call)):
                 continue
-            self._running += 1
+            self.limit.under_way += 1
             call.task = self._thread.loop.create_task(self._answer(call))
 
     def _waits(self, cache: PromptCache, call: _Call) -> bool:
@@ -229,7 +228,7 @@ class OpenAIClient:
             if not call.done():
                 call.set_exception(e)
         finally:
-            self._running -= 1
+            self.limit.under_way -= 1
             if self.cache is not None:
                 self._go_on(call, warm=call.done() and not call.cancelled() and call.exception() is None)
             self._launch()

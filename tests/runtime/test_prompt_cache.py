@@ -243,7 +243,7 @@ def test_calls_are_held_back_by_the_limits_that_answers_tell_of() -> None:
     with Provider(answer, limit=40.0, burst=4) as server, OpenAIClient(server.url, "m", max_concurrency=4) as client:
         futures = client.submit_all([(p, {}) for p in prompts])
         assert [f.result(30).text for f in futures] == [f"{i}!" for i in range(16)]
-        assert server.refused <= 2  # at the most before the first answer told of the limit
+        assert server.refused <= 3  # of the four that were sent before the first answer told of the limit
     with Provider(answer, limit=40.0, burst=2) as server, OpenAIClient(server.url, "m", backoff=0.05) as client:
         futures = client.submit_all([(p, {}) for p in prompts[:6]])
         assert all(f.exception(30) is None for f in futures)  # refused at first, none is lost
