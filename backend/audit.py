@@ -1,6 +1,6 @@
 """Whether an engine's books are right: blocks, paths, queues. Tests ask after every step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from lampc.backend.job import Job
 from lampc.backend.pins import Pins
@@ -9,11 +9,14 @@ from lampc.backend.request import State
 from lampc.backend.scheduler import Scheduler
 
 
-def audit(tree: RadixTree, pins: Pins, scheduler: Scheduler, jobs: Mapping[int, Job]) -> None:
-    """Raises AssertionError if blocks leaked, reference counts are wrong, or a job is lost."""
+def audit(
+    tree: RadixTree, pins: Pins, scheduler: Scheduler, jobs: Mapping[int, Job], others: Sequence[int] = ()
+) -> None:
+    """Raises AssertionError if blocks leaked, reference counts are wrong, or a job is lost. `others` are slots that
+    belong to a step in flight."""
     scheduler.lanes.settle()
     cursors = [job.cursor for job in jobs.values() if job.cursor is not None] + pins.cursors()
-    tree.check(cursors, scheduler.lanes.claimed)
+    tree.check(cursors, [*scheduler.lanes.claimed, *others])
     queued = [*scheduler.waiting, *scheduler.running]
     assert {id(job) for job in queued} == {id(job) for job in jobs.values()}, "a job is lost"
     for job in scheduler.waiting:

@@ -59,6 +59,7 @@ class EngineCore(Stepping):
         self._scheduler.waiting.add(job)
         self._jobs[handle.id] = job
         self._requests += 1
+        self._closed += request.closed
         if request.deadline is not None:
             self._deadlines.add(handle.id, request.deadline)
         self._note("submitted", handle, None, now)
@@ -149,7 +150,7 @@ class EngineCore(Stepping):
 
     def check(self) -> None:
         """Raises AssertionError if blocks leaked or reference counts are wrong."""
-        audit(self._tree, self._pins, self._scheduler, self._jobs)
+        audit(self._tree, self._pins, self._scheduler, self._jobs, self._branches.slots)
 
     def reset_cache(self) -> None:
         """Drops everything cached that no request or retained prefix holds; those held for a time end with a step."""

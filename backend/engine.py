@@ -38,6 +38,7 @@ class PagedEngine(EngineCore):
         patience: int = 64,
         hooks: Sequence[Hook] = (),
         async_scheduling: bool = False,
+        branch_rows: int = 16,
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
         runner = TorchRunner(model, rows, slots, device, dtype, int8)
@@ -57,4 +58,5 @@ class PagedEngine(EngineCore):
             patience=patience,
             hooks=hooks,
             async_scheduling=async_scheduling,
+            branch_rows=branch_rows,
         )

@@ -52,6 +52,7 @@ def load_engine(
     hooks: Sequence[Hook] = (),
     adapters: Mapping[str, Path | str] | None = None,
     async_scheduling: bool | None = None,
+    branch_rows: int | None = None,
     tensor_parallel: int | None = None,
     rank_timeout: float = 30.0,
 ) -> TokenEngine:
@@ -80,6 +81,9 @@ def load_engine(
     `async_scheduling` launches each step before the tokens of the one before it have reached the host, which hides what
     the host does behind what the device computes; by default where "triton" runs on a GPU. It changes no result; what
     ends by a token (a stop id, not `max_tokens`) costs a row that nobody hears of. Ranks do without.
+    `branch_rows` bounds how many rows of a step may compute ways on from places where few texts can follow, for
+    requests that have some (`lampc.backend.branches`): 0 is none, the default 16, with "triton" 256. It changes no
+    result. Ranks do without.
     `tensor_parallel` splits the model over 1, 2, 4 or 8 ranks, which are started here or by torchrun; a rank may keep
     the others waiting for `rank_timeout` seconds. In exact mode any number of ranks, 1 included, gives the same bits;
     None, the default, computes unsplit and gives others. See `docs/tensor-parallel.md`.
@@ -95,6 +99,8 @@ def load_engine(
         raise ValueError(f"kind is {kind!r}; choose 'paged' or 'naive'")
     if context_length is not None and context_length < 1:
         raise ValueError(f"context_length is {context_length}; give a positive number of tokens")
+    if branch_rows is not None and (not isinstance(branch_rows, int) or branch_rows < 0):
+        raise ValueError(f"branch_rows is {branch_rows!r}; give rows of a step, 0 for none, or None")
     if not isinstance(host_kv_tokens, int) or isinstance(host_kv_tokens, bool) or host_kv_tokens < 0:
         raise ValueError(f"host_kv_tokens is {host_kv_tokens!r}; give tokens, or 0 for no K/V in host memory")
     if adapters is not None and not (isinstance(adapters, Mapping) and all(n and isinstance(n, str) for n in adapters)):
@@ -222,6 +228,7 @@ def load_engine(
         patience=patience,
         hooks=hooks,
         async_scheduling=kernels.triton and where.type == "cuda" if async_scheduling is None else async_scheduling,
+        branch_rows=(256 if kernels.triton else 16) if branch_rows is None else branch_rows,
     )
 
 

@@ -142,6 +142,7 @@ class Wanted:
                 logprobs=self.logprobs or count > self.n,
                 prompt_logprobs=self.prompt_logprobs and fork == 0,
                 top_logprobs=self.top_logprobs,
+                closed=self.choice is not None,
             )
             for fork in range(count)
         ]

@@ -143,6 +143,8 @@ class Request:
     says what the generated text may be (`lampc.backend.grammar` makes one from a JSON schema, a pattern or options):
     tokens that it leaves no choice about are computed several at once, like a prompt; the request ends where nothing
     may follow, and before that only where the text is whole. Only `max_tokens`, a deadline and `stop` strings cut it.
+    `closed` says that it has places where only one of a few texts can follow: where there is room in a step, their
+    tokens are computed beside each other (`lampc.backend.branches`). It changes no token either.
     """
 
     prompt: tuple[int, ...]
@@ -159,6 +161,7 @@ class Request:
     score: tuple[int, ...] = ()
     prompt_logprobs: bool = False
     top_logprobs: int = 0
+    closed: bool = False
 
     def __post_init__(self) -> None:
         if self.parent is None and not self.prompt:
@@ -178,6 +181,8 @@ class Request:
             raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")
         if self.score and (self.forced or self.grammar is not None):
             raise ValueError("a request cannot both score and force tokens or keep a grammar; drop one of the two")
+        if not isinstance(self.closed, bool):
+            raise ValueError(f"closed is {self.closed!r}; give True or False")
         if self.top_logprobs < 0:
             raise ValueError(f"top_logprobs is {self.top_logprobs}; give 0 (off) or how many to report")
 

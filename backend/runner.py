@@ -36,6 +36,8 @@ _LIKELIEST = Sampling()
 class TorchRunner:
     """The `Runner` of the paged engine. `slots` is the pool's size in tokens."""
 
+    branches = True
+
     def __init__(
         self, model: Model, rows: Rows, slots: int, device: torch.device, dtype: torch.dtype, int8: bool = False
     ) -> None:

@@ -55,14 +55,15 @@ class Script:
         for want in plan.other_wants:
             job = want.job
             draws = job.draws and want.start + len(want.rows) == len(job.ids)
-            found.append(self._token(job, len(job.ids) - job.prompt_len) if draws else None)
+            found.append(self._token(job, len(job.ids) - job.prompt_len, isinstance(job, Job)) if draws else None)
         return found
 
-    def _token(self, job: Job, place: int) -> int:
+    def _token(self, job: Job, place: int, last: bool = True) -> int:
         tokens = self._tokens.get(job.handle.id, ())
         if place < len(tokens):
             return tokens[place]
-        self._tokens.pop(job.handle.id, None)  # it ends with this token
+        if last:
+            self._tokens.pop(job.handle.id, None)  # it ends with this token
         return self._end
 
 
@@ -87,6 +88,8 @@ class _ScriptedRunner:
 
 class _SimulatedRunner:
     """Computes nothing. Logprobs are 0."""
+
+    branches = True
 
     def __init__(self, script: Script, cost: Callable[[StepShape], float], clock: Clock) -> None:
         self.script, self._cost, self._clock = script, cost, clock
@@ -146,6 +149,7 @@ def settings(engine: EngineCore) -> dict[str, Any]:
         "chunk": scheduler._chunk,
         "policy": next(name for name, kind in POLICIES.items() if type(scheduler._policy) is kind),
         "patience": scheduler._patience,
+        "branch_rows": engine._branches.rows,
     }
 
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from lampc.backend.api import EngineInfo
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.books import Books
+from lampc.backend.branches import Branches
 from lampc.backend.errors import EngineClosed
 from lampc.backend.flight import Flight, launch
 from lampc.backend.grammar.compiled import Grammars
@@ -48,6 +49,7 @@ class Stepping:
         hooks: Sequence[Hook] = (),
         host: HostTier | None = None,
         async_scheduling: bool = False,
+        branch_rows: int = 16,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_waiting < 1:
@@ -69,6 +71,9 @@ class Stepping:
             policy=policy,
             patience=patience,
         )
+        self._branches = Branches(self._pool, branch_rows if getattr(type(runner), "branches", False) else 0)
+        self._closed = 0  # requests that want them
+        self._max_batch_tokens = max_batch_tokens
         self._max_waiting = max_waiting
         self._hooks = Hooks(hooks)
         self._clock = clock
@@ -109,6 +114,7 @@ class Stepping:
         if self._runner is None:
             return
         self._fixed = True
+        self._room_for_branches()
         plan = self._scheduler.schedule(self._admitted, self._preempted)
         if plan.starved:
             self._starved(plan)
@@ -116,6 +122,8 @@ class Stepping:
             return
         self._steps += 1
         start = self._clock()
+        if self._closed:
+            self._branches.grow(plan, self._max_batch_tokens)
         if not plan.plain and not plan.greedy:
             self._masks.begin(plan.matchers(), self._info.vocab_size)
         try:
@@ -146,6 +154,7 @@ class Stepping:
     def _plan(self) -> tuple[Plan, Flight | None]:
         """The next step, and the one in flight that it goes on from, if it need not be waited for first."""
         scheduler, before = self._scheduler, self._flight
+        self._room_for_branches()
         if before is not None:
             plan = scheduler.schedule_ahead(before.plan, self._admitted)
             if plan is not None:
@@ -168,6 +177,8 @@ class Stepping:
     def _launch(self, plan: Plan, before: Flight | None) -> None:
         self._steps += 1
         start = self._clock()
+        if self._closed:
+            self._branches.grow(plan, self._max_batch_tokens)
         if not plan.plain and not plan.greedy:
             self._masks.begin(plan.matchers(), self._info.vocab_size)
         try:
@@ -205,8 +216,9 @@ class Stepping:
         """Step `number`, which began at `start`, is over: everybody hears of it. Gives the time of its end."""
         now = self._clock()
         self._recorder.busy(start, now)
+        drawn, ways = self._branches.taken(plan, drawn)
         self._account(plan, number, start, now)
-        taken, generated = take(plan, drawn, now, self._recorder)
+        taken, generated = take(plan, drawn, ways, now, self._recorder)
         self._generated += generated
         for job in plan.prefilled:
             if job.handle.state is State.PREFILLING:
@@ -229,7 +241,16 @@ class Stepping:
         if self._tree.host is not None:  # what the step wrote may have been evicted
             self._tree.host.clear()
 
+    def _room_for_branches(self) -> None:
+        """Blocks that nobody has, if a cached prefix or two can give some."""
+        if self._closed and self._branches.rows:
+            wanted = len(self._scheduler.running) + self._branches.blocks
+            if self._pool.free < wanted:
+                self._scheduler.lanes.settle()
+                self._tree.evict(wanted)
+
     def _roll_back(self, plan: Plan) -> None:
+        self._branches.end(plan)
         cached, computed = self._scheduler.roll_back(plan)
         self._cached += cached
         self._computed += computed
@@ -297,6 +318,7 @@ class Stepping:
 
     def _finish(self, job: Job, finish: Finish, error: str | None = None) -> None:
         handle, now = job.handle, self._clock()
+        self._closed -= job.request.closed
         self._scheduler.lanes.leave(job)
         self._follow()
         if finish in ("stop", "length") and not job.output.certain:

@@ -4,6 +4,7 @@ with one of them then changes nothing about what others got in the same step."""
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lampc.backend.branches import Ways, walk
 from lampc.backend.job import Drawn, Job
 from lampc.backend.lanes import Lanes
 from lampc.backend.metrics import Recorder
@@ -20,8 +21,11 @@ class Taken(NamedTuple):
     first: bool
 
 
-def take(plan: Plan, drawn: Sequence[Drawn | int], now: float, recorder: Recorder) -> tuple[list[Taken], int]:
-    """Jobs that are to hear of what was drawn for the plan's wants, and how many tokens were drawn in all."""
+def take(
+    plan: Plan, drawn: Sequence[Drawn | int], ways: Ways, now: float, recorder: Recorder
+) -> tuple[list[Taken], int]:
+    """Jobs that are to hear of what was drawn for the plan's wants and, as `ways` say, behind them, and how many tokens
+    were drawn in all."""
     rows = len(plan.decoding)
     taken, count = [], 0
     others: list[tuple[Job, Drawn | int]] = []
@@ -41,7 +45,16 @@ def take(plan: Plan, drawn: Sequence[Drawn | int], now: float, recorder: Recorde
         token = result if isinstance(result, int) else result.token
         first = token is not None and recorder.token(job.times, now)
         count += token is not None
-        taken.append(_taken(job, result, first, plan.lanes))
+        known = len(job.ids)
+        one = _taken(job, result, first, plan.lanes)
+        if job in ways and (more := walk(job, known, ways)):
+            for _ in range(more):
+                recorder.token(job.times, now)
+            count += more
+            one = one._replace(tokens=[*one.tokens, *job.untold])
+            job.untold = []
+            job.fast = False
+        taken.append(one)
     return taken, count
 
 

@@ -52,11 +52,13 @@ class Extend(Op):
 
 @op("kv.generate", traits=[Trait.SAMPLES])
 class Generate(Op):
-    """Let the model write: the grown context and the text."""
+    """Let the model write: the grown context and the text. The values of `closed` outputs are each one of a few: where
+    answers are kept to their form, each of these is found in one step (pass `closed-sets`)."""
 
     sampling: Sampling = Sampling()
     key: Key
     predictor: Symbol
+    closed: tuple[str, ...] = ()
     context: Operand
     grown: Result
     text: Result
@@ -67,7 +69,11 @@ class Generate(Op):
 
 @op("kv.score", traits=[Trait.PURE])
 class Score(Op):
-    """Log-probability of each option as the continuation of a context: list[float], in nats."""
+    """Log-probability of each option as the continuation of a context: list[float], in nats.
+
+    This compares whole texts. What `generate` says of a closed set is found token by token, and may be another one: the
+    first token of an unlikely text can be likely.
+    """
 
     options: tuple[str, ...]
     context: Operand

@@ -14,12 +14,13 @@ PASSES: dict[str, str] = {
     "stop-votes": "lampc.passes.schedule.stop_votes:StopVotes",
     "lower-prompts": "lampc.passes.lower.prompts:LowerPrompts",
     "lower-kv": "lampc.passes.lower.kv:LowerKv",
+    "closed-sets": "lampc.passes.schedule.closed_sets:ClosedSets",
     "share-prefix": "lampc.passes.schedule.share_prefix:SharePrefix",
     "liveness": "lampc.passes.schedule.liveness:LivenessPass",
 }
 """Pass classes as `module:class`, in the order in which they usually run."""
 
-STANDARD = "inline,fold,cse,dce,stop-votes,lower-prompts,lower-kv,share-prefix,liveness"
+STANDARD = "inline,fold,cse,dce,stop-votes,lower-prompts,lower-kv,closed-sets,share-prefix,liveness"
 """The pipeline from a frontend's module to what the executor runs."""
 
 LABELS: dict[str, str] = {

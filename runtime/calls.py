@@ -208,7 +208,7 @@ class CallDesk:
                 draw.row,
                 next(self._requests),
             )
-            call.open, call.grammar = open_, view.grammar
+            call.open, call.grammar, call.closed = open_, view.grammar, view.closed
             call.name, call.cached, call.kept = name, cached, view.cached
             call.waiting.append(waiting)
             waiting.call = self._open[name] = (model, call)

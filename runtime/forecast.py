@@ -134,6 +134,6 @@ def _rehearsed(
     try:
         engine = SimulatedEngine.like(model.engine, cost_of(model.engine, folder))
         guesses = Guesses(bounds, engine.tokenizer.encode, lambda bound: experience.of(bound, info.digest))
-        return RehearsedModel(engine, info.name, guesses, heard)
+        return RehearsedModel(engine, info.name, guesses, heard, model.structured)
     except Unsupported:
         return None

@@ -86,7 +86,7 @@ class LMCalls:
             self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
 
         bound = block.task.bound[op.predictor.name]
-        model = context.model.asking(bound.layout, bound.signature)
+        model = context.model.asking(bound.layout, bound.signature, bool(op.closed))
         block.scope.pending += 1
         draw = self._draw(block, op.key)
         self._call(model, context.ids, (), _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope)

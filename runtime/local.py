@@ -64,7 +64,7 @@ class LocalModel:
 
         while self._backlog:
             call = self._backlog.popleft()
-            grammar = call.grammar if call.grammar and call.grammar not in self._refused else None
+            grammar = self._grammar_of(call)
             try:
                 request = request_of(call, self.target.info.context_length, grammar, self.adapter)
                 handle = self.engine.submit(request)
@@ -86,6 +86,10 @@ class LocalModel:
             self._submitted(handle, call)
             if call.listeners:
                 self._pieces[handle.id] = TextPieces(request.sampling, self.engine.tokenizer)
+
+    def _grammar_of(self, call: ModelCall) -> str | None:
+        """What the answer to a call is kept to."""
+        return call.grammar if call.grammar and call.grammar not in self._refused else None
 
     def _submitted(self, handle: Handle, call: ModelCall) -> None:
         """For others to override: a call became a request."""
@@ -176,7 +180,8 @@ def request_of(call: ModelCall, context_length: int, grammar: str | None, adapte
         repetition_penalty=s.repetition_penalty,
         logit_bias=s.logit_bias,
     )
-    return Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=adapter)
+    closed = call.closed and grammar is not None
+    return Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=adapter, closed=closed)
 
 
 def answer_of(completion: Completion | None) -> Answer:

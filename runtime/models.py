@@ -109,6 +109,7 @@ class ModelCall:
     told: bool = False  # of a model that is Python code: whether it knows of the call
     maker: int = 0  # the same: the thread that makes the call
     grammar: str = ""
+    closed: bool = False  # whether the grammar has places where one of a few texts must follow
     site: Any = None  # the same: what all draws of the call have in common, if there may be several
     awaiter: Any = None  # the same: the task that awaits it
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Sampling, Signature, Target
 from lampc.ir.adapters.arranged import base_of
-from lampc.ir.adapters.constrained import constrained
+from lampc.ir.adapters.constrained import closed_outputs, constrained
 from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import outputs_schema
 from lampc.ir.content import SPREAD
@@ -56,6 +56,7 @@ class ModelView:
         "_made",
         "_told",
         "cached",
+        "closed",
         "defaults",
         "extra",
         "grammar",
@@ -76,9 +77,10 @@ class ModelView:
         lm: BaseLM | None = None,
         grammar: str = "",
         price: Price | None = None,
+        closed: bool = False,
     ) -> None:
         self.model, self.defaults, self.extra, self.grammar = model, dict(defaults or {}), extra, grammar
-        self.cached, self.lm = cached, lm
+        self.cached, self.lm, self.closed = cached, lm, closed
         self.listed = price if lm is None else price_of(lm.kwargs.get("price"))
         self.price = None if self.listed is None else self.listed.times(getattr(model, "rate", 1.0))
         said = lm.kwargs.get("structured_outputs") if lm is not None else None
@@ -86,7 +88,7 @@ class ModelView:
         self.watched = lm is not None and lm.watches
         self._made: dict[Sampling, Sampling] = {}
         self._told: dict[str, ModelView] = {}
-        self._forms: dict[tuple[int, str], tuple[Signature, ModelView]] = {}
+        self._forms: dict[tuple[int, str, bool | None], tuple[Signature, ModelView]] = {}
 
     @property
     def target(self) -> Target:
@@ -121,24 +123,28 @@ class ModelView:
             and not self.model.target.local
         )
 
-    def asking(self, layout: str, signature: Signature) -> ModelView:
+    def asking(self, layout: str, signature: Signature, closed: bool | None = None) -> ModelView:
         """The view for calls whose answers are in a layout: with the grammar of their outputs for an engine of ours,
-        with their schema for an endpoint whose answers are JSON, if the model is to be told."""
+        with their schema for an endpoint whose answers are JSON, if the model is to be told. `closed` says whether
+        values of closed sets are found in one step each; None, wherever there are some."""
         if not self.structured:
             return self
-        found = self._forms.get((id(signature), layout))
+        found = self._forms.get((id(signature), layout, closed))
         if found is None:
             if len(self._forms) >= 1024:  # of signatures made anew for each call
                 self._forms.clear()
-            found = self._forms[id(signature), layout] = signature, self._telling_form(layout, signature)
+            found = signature, self._telling_form(layout, signature, closed)
+            self._forms[id(signature), layout, closed] = found
         return found[1]
 
-    def _telling_form(self, layout: str, signature: Signature) -> ModelView:
+    def _telling_form(self, layout: str, signature: Signature, closed: bool | None) -> ModelView:
         if hasattr(self.model, "structured"):
             grammar = constrained(signature, layout)
             if grammar is None:
                 return self
-            return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar, self.listed)
+            if closed is None:
+                closed = bool(closed_outputs(signature, layout))
+            return ModelView(self.model, self.defaults, self.extra, self.cached, self.lm, grammar, self.listed, closed)
         if base_of(layout).removesuffix(STRICT) != "json":
             return self
         form = {"type": "json_schema", "json_schema": {"name": "outputs", "schema": outputs_schema(signature)}}

@@ -40,6 +40,18 @@ class Matcher:
         self.failure = ""  # why it cannot go on
 
     @property
+    def vocabulary(self) -> Vocabulary:
+        """The tokens that it is about."""
+        return self._vocabulary
+
+    def copy(self) -> "Matcher":
+        """Another one at the same place."""
+        self.wait()
+        made = Matcher(self._inner.deep_copy(), self._vocabulary, self._anew or (lambda: self._inner.deep_copy()))
+        made._anew = None  # what one meets that looks ahead is no reason to begin again
+        return made
+
+    @property
     def ended(self) -> bool:
         """Whether nothing may follow: the answer is whole."""
         return bool(self._inner.is_stopped()) and not self._inner.is_error()

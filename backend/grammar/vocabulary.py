@@ -7,6 +7,7 @@ thing. Within a text such tokenizers cut as all others do.
 """
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from lampc.backend.errors import Unsupported
@@ -35,6 +36,16 @@ class Vocabulary:
         for text in _PROBES:
             if self.tokens.decode_bytes(self.tokens.tokenize_str(text)) != text.encode():
                 raise Unsupported(f"this tokenizer makes something else of the text {text!r}: no grammar can be kept")
+
+    def spelled(self, tokens: Sequence[int]) -> bytes:
+        """What tokens spell, one after the other."""
+        spelled: bytes = self.tokens.decode_bytes(list(tokens))
+        return spelled
+
+    def cut(self, text: bytes) -> list[int]:
+        """The tokens of a text within an answer."""
+        cut: list[int] = self.tokens.tokenize_bytes(text)
+        return cut
 
     def _spelled(self, tokenizer: TextTokenizer, text: str) -> str:
         return self.tokens.decode_bytes(tokenizer.encode(text)).decode("utf-8", "replace")

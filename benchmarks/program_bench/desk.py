@@ -37,6 +37,7 @@ class Rival:
     `one_each`: a row asks one call after another, as plain Python does. `by_op`: the calls of one predictor are run
     together, and the next predictor waits for them. `longest_prefix`: of the calls that wait, the one goes first whose
     prompt is cached the furthest when there is room for it. `by_trial`: a trial begins when the one before it ended.
+    `kept`: the engine keeps answers to their form by the same grammars as ours, and computes forced text at once.
     """
 
     name: str
@@ -46,15 +47,18 @@ class Rival:
     longest_prefix: bool = False
     by_trial: bool = True
     prefix_cache: bool = True
+    kept: bool = False
 
 
 RIVALS = (
     Rival("sequential", live=1, one_each=True, prefix_cache=False),
     Rival("pool", live=16, one_each=True),
+    Rival("kept pool", live=16, one_each=True, kept=True),
     Rival("by_op", by_op=True),
     Rival("online", longest_prefix=True, by_trial=False),
 )
-"""Naive; a pool of threads over rows, as programs are run today; operator by operator; online, longest prefix first."""
+"""Naive; a pool of threads over rows, as programs are run today; the same with grammars; operator
+by operator; online, longest prefix first."""
 
 
 class PlainDesk:
@@ -93,6 +97,7 @@ class PlainDesk:
         """See `lampc.runtime.client.Client`."""
         bits = draw.bits() if sampling.temperature else 0
         call = ModelCall(CallKey("", "", "", sampling, bits), sampling, bits, ids, messages, score, node)
+        call.grammar = model.grammar
         row = (draw.row, draw.sample)
         self._open[id(call)] = deliver, row
         self._queue.append((call, row))

@@ -125,7 +125,8 @@ class _Watched(RehearsedModel):
 def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str = "") -> Result:
     """One run; `way` None is ours: session, passes and plan, `without` one pass, or without the "plan" of what is sent
     in which order. The engine is fresh and is closed here."""
-    model = _Watched(engine, "main", workload.script(engine.tokenizer))
+    kept = way is None or way.kept
+    model = _Watched(engine, "main", workload.script(engine.tokenizer), structured=kept)
     model.watch()
     with simulated_tools(workload, engine, way is not None or isinstance(engine, SimulatedEngine)) as desk:
         batches = workload.cells()

@@ -40,7 +40,7 @@ def ratios(table: Table, groups: Mapping[str, str], threads: int) -> list[dict[s
     for group in GOALS:
         families = [f for f in table if groups[f] == group]
         for kv in ("ample", "25 %"):
-            for rival in ("sequential", "pool", "by_op", "online"):
+            for rival in ("sequential", "pool", "kept pool", "by_op", "online"):
                 each = {
                     f: table[f][kv][rival].makespan / table[f][kv][OURS].makespan
                     for f in families

@@ -12,9 +12,12 @@ from __future__ import annotations
 
 import functools
 import json
+from collections.abc import Mapping
+from typing import Any
 
 from lampc.ir.adapters.grammar import json_of, listed, pattern, quoted, rule_of, value_schema
 from lampc.ir.adapters.grammar_xml import xml_rules
+from lampc.ir.adapters.lax import resolved
 from lampc.ir.adapters.registry import kind_of
 from lampc.ir.adapters.schema import is_text, options_of
 from lampc.ir.content import Field, Signature
@@ -42,6 +45,32 @@ def constrained(signature: Signature, layout: str) -> str | None:
         case "compact":
             return _lines(signature)
     return None
+
+
+@functools.lru_cache(maxsize=1024)
+def closed_outputs(signature: Signature, layout: str) -> tuple[str, ...]:
+    """Names of outputs whose grammar leaves few choices: truth values, enums, literals, or nothing at all."""
+    if kind_of(layout) not in ("chat", "json", "baml", "compact", "xml"):
+        return ()
+    return tuple(f.name for f in signature.outputs if _closed(f))
+
+
+def _closed(field: Field) -> bool:
+    if options_of(field):
+        return True
+    schema = value_schema(field)
+    return not (_free(field) or listed(field)) and _few(schema, schema.get("$defs", {}))
+
+
+def _few(schema: Mapping[str, Any], defs: Mapping[str, Any]) -> bool:
+    """Whether a schema has only few values."""
+    found = resolved(schema, defs)
+    if "enum" in found or "const" in found:
+        return True
+    choices = found.get("anyOf") or found.get("oneOf")
+    if choices:
+        return all(_few(c, defs) for c in choices)
+    return found.get("type") in ("boolean", "null")
 
 
 def _object(signature: Signature) -> str:

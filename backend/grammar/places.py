@@ -1,0 +1,135 @@
+"""The few ways on from a place in an answer that leaves little choice: a label, a truth value, one of several literals.
+
+All texts that can follow are found, up to the end of the answer or to where many things can follow, and cut into tokens
+as the tokenizer cuts them. Where they part, there are *places*: the same grammar some tokens further on, with what may
+be drawn there. Whoever computes the tokens of all places beside the first one knows what is drawn at each of them, in
+one step. A model may spell a text by other tokens, which lead to none of these places; then nothing is known of it.
+"""
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lampc.backend.errors import BackendError
+from lampc.backend.grammar.matcher import Matcher, Words
+
+MOST_TEXTS = 64
+MOST_TOKENS = 24
+"""Of all places together."""
+_OPEN = 64
+"""Where more tokens than this may follow, and none of them is the beginning of another, there is no closed set."""
+_STEPS = 512
+_KEPT = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Place:
+    """Where an answer stands after `path`, the tokens behind the first place (drawn ones, and those forced after each).
+
+    The last of them, from `begin` on, are behind the place `above` (-1: the first); `mask` is what may be drawn.
+    """
+
+    path: tuple[int, ...]
+    begin: int
+    above: int
+    mask: Words
+
+    @property
+    def count(self) -> int:
+        """Tokens that are behind the place above."""
+        return len(self.path) - self.begin
+
+
+class Places:
+    """The places that follow some beginnings of answers; those of the last ones are kept."""
+
+    def __init__(self) -> None:
+        self._found: OrderedDict[object, tuple[Place, ...]] = OrderedDict()
+
+    def after(self, grammar: str, matcher: Matcher, run: Sequence[int], stops: frozenset[int]) -> tuple[Place, ...]:
+        """The places behind the one where `matcher` stands, in an answer whose last tokens are `run`: parents first,
+        none if it leaves much choice. They are those of the first answer that ended like this, which may have begun
+        otherwise: what a place says is only true where its mask is that of the answer itself."""
+        key = grammar, tuple(run), stops
+        found = self._found.pop(key, None)
+        if found is None:
+            try:
+                found = _places(matcher.copy(), run, stops)
+            except BackendError:  # too much work for the grammar: the answer itself may still be simple
+                found = ()
+        self._found[key] = found
+        while len(self._found) > _KEPT:
+            self._found.popitem(last=False)
+        return found
+
+
+def _places(matcher: Matcher, run: Sequence[int], stops: frozenset[int]) -> tuple[Place, ...]:
+    texts = _texts(matcher)
+    if texts is None or len(texts) < 2:
+        return ()
+    vocabulary, known = matcher.vocabulary, tuple(run)
+    written = vocabulary.spelled(known)
+    cuts = [tuple(vocabulary.cut(written + text)) for text in texts]
+    ways = sorted({cut[len(known) :] for cut in cuts if cut[: len(known)] == known})
+    found: list[Place] = []
+    left = MOST_TOKENS
+    todo: deque[tuple[Matcher, list[tuple[int, ...]], tuple[int, ...], int]] = deque([(matcher, ways, (), -1)])
+    while todo:
+        here, ways, path, above = todo.popleft()
+        for token in dict.fromkeys(way[0] for way in ways if way):
+            there = here.copy()
+            if not there.take(token):
+                continue
+            more = (token, *there.forced())
+            rest = [way[len(more) :] for way in ways if way[: len(more)] == more]
+            if there.ended or there.failure or not any(rest) or len(more) > left:
+                continue
+            left -= len(more)
+            found.append(Place((*path, *more), len(path), above, there.mask(stops).copy()))
+            todo.append((there, rest, (*path, *more), len(found) - 1))
+    return tuple(found)
+
+
+def _texts(matcher: Matcher) -> list[bytes] | None:
+    """What can follow, in bytes, as far as there is little choice; None if there are too many such texts.
+
+    Each text begins with one token that may follow and is the beginning of no other one that may: so every text is
+    found once, however it could be cut into tokens.
+    """
+    vocabulary = matcher.vocabulary
+    found: list[bytes] = []
+    todo = [(matcher.copy(), b"")]
+    for _ in range(_STEPS):
+        if not todo:
+            return found
+        here, text = todo.pop()
+        text += vocabulary.spelled(here.forced())
+        if here.failure:
+            return None
+        if here.ended:
+            found.append(text)
+        else:
+            allowed = np.flatnonzero(np.unpackbits(here.mask(vocabulary.ends).view(np.uint8), bitorder="little"))
+            tokens = [token for token in allowed.tolist() if token not in vocabulary.ends]
+            first = _shortest(tokens, vocabulary.spelled) if len(tokens) <= 8 * _OPEN else {}
+            if len(tokens) < len(allowed) or not 0 < len(first) <= _OPEN:  # it may end here, or much may follow
+                found.append(text)
+            for token, spelled in first.items() if len(first) <= _OPEN else ():
+                there = here.copy()
+                if there.take(token):
+                    todo.append((there, text + spelled))
+        if len(found) + len(todo) > MOST_TEXTS:
+            return None
+    return None
+
+
+def _shortest(tokens: Sequence[int], spelled: Callable[[Sequence[int]], bytes]) -> dict[int, bytes]:
+    """Those tokens that begin with no other of them, with what they spell."""
+    made: dict[int, bytes] = {}
+    last: bytes | None = None
+    for text, token in sorted((spelled((token,)), token) for token in tokens):
+        if text and (last is None or not text.startswith(last)):
+            made[token], last = text, text
+    return made
