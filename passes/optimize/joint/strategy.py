@@ -13,17 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from lampc.ir import Assignment, DemoSet
+from lampc.ir import DemoSet
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
+from lampc.passes.optimize.combining import Combining, Texts
 from lampc.passes.optimize.demo_sets import DemoSets
-from lampc.passes.optimize.jobs import Job, Result
 from lampc.passes.optimize.joint.front import Point
 from lampc.passes.optimize.joint.search import Plan, Search
 from lampc.passes.optimize.joint.space import make_space, static_axes
 from lampc.passes.optimize.proposers.choose import chosen
 from lampc.passes.optimize.proposers.grounded import Grounded
 from lampc.passes.optimize.proposers.protocol import Drafting, Proposer, Wish
-from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem, check_count
+from lampc.passes.optimize.protocol import Demand, OptimizeError, Problem, check_count
 from lampc.passes.optimize.tpe import optuna_module
 
 LAYOUTS = ("compact", "chat", "json", "xml")
@@ -111,93 +111,38 @@ class JointSearch:
         )
 
 
-class Joint:
+class Joint(Combining[Search]):
     """A run under way: its stages one after another."""
 
     def __init__(self, options: JointSearch, problem: Problem) -> None:
-        self.options, self.problem = options, problem
+        self.options = options
         self._static = static_axes(problem, options.name, dict(options.choices), options.layouts, options.models)
-        self._proposer = options.proposes()
         fixed = set(self._static)
         self._free = [p.symbol for p in problem.tunable("demos") if f"{p.symbol}.demos" not in fixed]
         self._told = [p for p in problem.tunable("instruction") if f"{p.symbol}.instruction" not in fixed]
         demos = bool(self._free and problem.train and (options.max_bootstrapped_demos or options.max_labeled_demos))
         rng = random.Random(f"{options.seed} demos")
-        self._sets = DemoSets(problem, options.demo_sets if demos else 0, options.bootstrap(), rng)
-        self._wishes: list[Wish] = []
-        self._drafting: Drafting | None = None
-        self.search: Search | None = None
-        self._due = 0  # a stage is left when all that it asked for has been told
+        sets = DemoSets(problem, options.demo_sets if demos else 0, options.bootstrap(), rng)
+        super().__init__(problem, sets, options.proposes())
         self._step()
-
-    @property
-    def done(self) -> bool:
-        return self.search is not None and self.search.done
-
-    @property
-    def best(self) -> Assignment:
-        return self.search.best if self.search is not None else self.problem.start
-
-    @property
-    def history(self) -> list[Candidate]:
-        return self.search.history if self.search is not None else []
 
     @property
     def front(self) -> list[Point]:
         return self.search.front if self.search is not None else []
-
-    @property
-    def _stage(self) -> DemoSets | Drafting | Search:
-        return self.search or self._drafting or self._sets
-
-    def ask(self, n: int) -> list[Job]:
-        jobs = self._stage.ask(n)
-        self._due += len(jobs)
-        return jobs
-
-    def tell(self, job: Job, result: Result) -> None:
-        self._due -= 1
-        self._stage.tell(job, result)
-        self._step()
-
-    def demand(self) -> Demand:
-        if self.search is not None:
-            return self.search.demand()
-        rows, plan = self.problem.select_size, self._plan()
-        stations = max(0, (plan.trials - 1) // plan.full_steps) if plan.minibatch < rows else 0
-        fulls = (stations * plan.width + plan.finals) * rows if plan.minibatch < rows else 0
-        total = Demand(rows, rows + plan.trials * plan.minibatch + fulls)
-        if self._drafting is not None:
-            return total + Demand(calls=self._drafting.calls())
-        wishes = max(0, self.options.instructions - 1) * len(self._told)
-        return total + self._sets.demand() + Demand(calls=self._proposer.calls(self.problem, wishes))
-
-    # -- from stage to stage ------------------------------------------------------------------------
 
     def _plan(self) -> Plan:
         o = self.options
         minibatch = min(o.minibatch_size, self.problem.select_size)
         return Plan(o.trials, minibatch, o.q, o.full_steps, o.width, o.finals, o.front_steps)
 
-    def _step(self) -> None:
-        if self._drafting is None:
-            if not self._sets.done or self._due:
-                return
-            self._wishes = list(self._wish())
-            self._drafting = self._proposer.begin(self.problem, self._wishes)
-        if self.search is None and self._drafting.done and not self._due:
-            texts: dict[str, list[str]] = {}
-            for wish, text in zip(self._wishes, self._drafting.texts, strict=True):
-                texts.setdefault(wish.predictor.symbol, []).extend([text] if text else [])
-            sets = {n: [DemoSet(d) for d in self._sets.demos(n)] for n in self._free}
-            space = make_space(self.problem, self._static, texts, sets)
-            if not space.axes:
-                raise OptimizeError(
-                    f"{self.options.name}: there is one choice of everything; give `choices`, `pool` or `layouts`, or "
-                    "training rows to make demos of"
-                )
-            options = self.options
-            self.search = Search(options.name, self.problem, space, self._plan(), options.worth, options.seed)
+    def _of_trials(self) -> Demand:
+        rows, plan = self.problem.select_size, self._plan()
+        stations = max(0, (plan.trials - 1) // plan.full_steps) if plan.minibatch < rows else 0
+        fulls = (stations * plan.width + plan.finals) * rows if plan.minibatch < rows else 0
+        return Demand(rows, rows + plan.trials * plan.minibatch + fulls)
+
+    def _wished(self) -> int:
+        return max(0, self.options.instructions - 1) * len(self._told)
 
     def _wish(self) -> Iterator[Wish]:
         """Of each predictor's instructions the first is the one that it has, so none is asked for."""
@@ -206,3 +151,14 @@ class Joint:
             instruction = self.problem.instruction(self.problem.start, predictor)
             for _ in range(self.options.instructions - 1):
                 yield Wish(predictor, instruction, number=rng.randrange(10**9))
+
+    def _begin(self, texts: Texts, drafting: Drafting) -> Search:
+        sets = {n: [DemoSet(d) for d in self._sets.demos(n)] for n in self._free}
+        space = make_space(self.problem, self._static, texts, sets)
+        if not space.axes:
+            raise OptimizeError(
+                f"{self.options.name}: there is one choice of everything; give `choices`, `pool` or `layouts`, or "
+                "training rows to make demos of"
+            )
+        options = self.options
+        return Search(options.name, self.problem, space, self._plan(), options.worth, options.seed)

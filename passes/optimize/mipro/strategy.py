@@ -13,16 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from lampc.ir import Assignment, Demo, DemoSet
+from lampc.ir import Demo, DemoSet
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
+from lampc.passes.optimize.combining import Combining, Texts
 from lampc.passes.optimize.demo_sets import DemoSets
-from lampc.passes.optimize.jobs import Job, Result
 from lampc.passes.optimize.mipro.plan import Plan, make_plan
 from lampc.passes.optimize.mipro.search import Search, Variable
 from lampc.passes.optimize.proposers.choose import chosen
 from lampc.passes.optimize.proposers.grounded import TIPS, Grounded
 from lampc.passes.optimize.proposers.protocol import Drafting, Proposer, Wish
-from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem, check_count
+from lampc.passes.optimize.protocol import Demand, OptimizeError, Problem, check_count
 from lampc.passes.optimize.tpe import optuna_module
 
 logger = logging.getLogger(__name__)
@@ -123,77 +123,34 @@ class MIPROv2:
         return chosen(self.name, self.proposer, self.pool, self.base, written, self.seed)
 
 
-class Mipro:
+class Mipro(Combining[Search]):
     """A run under way: its stages one after another."""
 
     def __init__(self, options: MIPROv2, problem: Problem) -> None:
-        self.options, self.problem = options, problem
+        self.options = options
         self._rng = random.Random(options.seed)
-        self._proposer = options._proposer()
+        proposer = options._proposer()
         self.plan = options.plan(problem, self._rng)
         if not problem.train:
             raise OptimizeError(f"{options.name}: split `{problem.train_split}` has no rows to make demos of")
         self._demos_free = {p.symbol for p in problem.tunable("demos")}
         self._told = {p.symbol: p for p in problem.tunable("instruction")}
         count = self.plan.sets if self._demos_free else 0
-        self._sets = DemoSets(problem, count, options.bootstrap(), self._rng)
-        self._drafting: Drafting | None = None
-        self._wishes: list[Wish] = []
-        self._search: Search | None = None
-        self._due = 0  # a stage is left when all that it asked for has been told
+        super().__init__(problem, DemoSets(problem, count, options.bootstrap(), self._rng), proposer)
         self._step()
 
-    @property
-    def done(self) -> bool:
-        return self._search is not None and self._search.done
+    def _of_trials(self) -> Demand:
+        return self.plan.demand()
 
-    @property
-    def best(self) -> Assignment:
-        return self._search.best if self._search is not None else self.problem.start
-
-    @property
-    def history(self) -> list[Candidate]:
-        return self._search.history if self._search is not None else []
-
-    @property
-    def _stage(self) -> DemoSets | Drafting | Search:
-        return self._search or self._drafting or self._sets
-
-    def ask(self, n: int) -> list[Job]:
-        jobs = self._stage.ask(n)
-        self._due += len(jobs)
-        return jobs
-
-    def tell(self, job: Job, result: Result) -> None:
-        self._due -= 1
-        self._stage.tell(job, result)
-        self._step()
-
-    def demand(self) -> Demand:
-        if self._search is not None:
-            return self._search.demand()
-        total = self.plan.demand()
-        if self._drafting is not None:
-            return total + Demand(calls=self._drafting.calls())
-        return total + self._sets.demand() + Demand(calls=self._proposer.calls(self.problem, self._wished()))
-
-    # -- from stage to stage ------------------------------------------------------------------------
-
-    def _step(self) -> None:
-        if self._drafting is None:
-            if not self._sets.done:
-                return
-            self._wishes = list(self._wish())
-            self._drafting = self._proposer.begin(self.problem, self._wishes)
-        if self._search is None and self._drafting.done and not self._due:
-            options = self.options
-            variables = list(self._variables(self._drafting))
-            self._search = Search(
-                options.name, self.problem, self.plan, variables, options.seed, self._rng, options.q
-            )  # fmt: skip
+    def _begin(self, texts: Texts, drafting: Drafting) -> Search:
+        lacking = len(self._wishes) - sum(map(len, texts.values()))
+        if lacking:
+            why = next(iter(getattr(drafting, "errors", [])), "the proposer has no more")
+            logger.warning("%s: %d of %d proposals are missing: %s", self.options.name, lacking, len(self._wishes), why)
+        o = self.options
+        return Search(o.name, self.problem, self.plan, list(self._variables(texts)), o.seed, self._rng, o.q)
 
     def _wished(self) -> int:
-        """Instructions that will be wanted of the proposer."""
         each = min(self.plan.instructions, self.plan.sets) if self._demos_free else self.plan.instructions
         return max(0, each - 1) * len(self._told)
 
@@ -211,14 +168,7 @@ class Mipro:
                     instruction = self.problem.instruction(self.problem.start, predictor)
                     yield Wish(predictor, instruction, shown, tip=TIPS[tip], number=number)
 
-    def _variables(self, drafting: Drafting) -> Iterator[Variable]:
-        texts: dict[str, list[str]] = {}
-        for wish, text in zip(self._wishes, drafting.texts, strict=True):
-            texts.setdefault(wish.predictor.symbol, []).extend([text] if text else [])
-        lacking = len(self._wishes) - sum(map(len, texts.values()))
-        if lacking:
-            why = next(iter(getattr(drafting, "errors", [])), "the proposer has no more")
-            logger.warning("%s: %d of %d proposals are missing: %s", self.options.name, lacking, len(self._wishes), why)
+    def _variables(self, texts: Texts) -> Iterator[Variable]:
         offered = 0
         for i, predictor in enumerate(self.problem.predictors()):
             name = predictor.symbol
