@@ -37,6 +37,12 @@ class EngineCore(Stepping):
         """Whether `step` would find nothing to do and nothing to tell."""
         return not self._jobs and not self._finished and self._flight is None
 
+    @property
+    def slack(self) -> float:
+        """The share of places for running requests that is free; 0 while a request waits for one."""
+        scheduler = self._scheduler
+        return 0.0 if scheduler.waiting else max(0.0, 1.0 - len(scheduler.running) / scheduler.places)
+
     def submit(self, request: Request, on_token: Callable[[Handle, int], None] | None = None) -> Handle:
         """Queues a request. Raises QueueFull, EngineClosed, ContextTooLong, Unsupported, BadGrammar or another
         ValueError, or what a hook raises to refuse it; the engine stays usable."""

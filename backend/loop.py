@@ -70,6 +70,12 @@ class EngineLoop:
         self._live: dict[int, Ticket] = {}
         self._backlog: deque[Ticket] = deque()
 
+    @property
+    def slack(self) -> float:
+        """The share of the engine's places that is free, 0 if it has no such thing; from any thread, as of a moment
+        ago."""
+        return 0.0 if self._backlog else float(getattr(self._engine, "slack", 0.0))
+
     def submit(self, tickets: Sequence[Ticket]) -> None:
         """Hands requests over, in order; their futures tell of them. Raises EngineClosed."""
         self._order(_Submit(tickets))

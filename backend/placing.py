@@ -58,6 +58,11 @@ class Placing:
         self._suspects: deque[Job] = deque()
         self._async = False
 
+    @property
+    def places(self) -> int:
+        """How many jobs may run at a time."""
+        return self._max_running
+
     def _admit(self, plan: Plan, on_admit: Callable[[Job], None] | None, spare: int = 0) -> Iterator[Job]:
         """Admits jobs, one by one, and leaves `spare` blocks free."""
         settled = False

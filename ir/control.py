@@ -5,7 +5,7 @@ from __future__ import annotations
 from lampc.ir.attrs import Attr
 from lampc.ir.core import Op
 from lampc.ir.define import Bodies, Body, Operand, Operands, Result, Results, op
-from lampc.ir.effects import Trait
+from lampc.ir.effects import Trait, is_droppable
 from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, Maybe, Type, assignable, join
 
 
@@ -78,8 +78,13 @@ class Loop(Op):
 
 @op("prog.if", traits=[Trait.PURE])
 class If(Op):
-    """Run one of two regions; each ends in `prog.yield` of as many values as there are results."""
+    """Run one of two regions; each ends in `prog.yield` of as many values as there are results.
 
+    Regions in `ahead` (by place) may be begun before the condition is known: they have no effects, and nothing is seen
+    of one that is not taken.
+    """
+
+    ahead: tuple[int, ...] = ()
     condition: Operand
     then: Body
     orelse: Body
@@ -94,10 +99,14 @@ class If(Op):
 
 @op("prog.match", traits=[Trait.PURE])
 class Match(Op):
-    """Run the region whose case equals the value; with one region more than cases, the last is the default."""
+    """Run the region whose case equals the value; with one region more than cases, the last is the default.
+
+    `ahead` as in `prog.if`.
+    """
 
     value: Operand
     cases: tuple[Attr, ...]
+    ahead: tuple[int, ...] = ()
     arms: Bodies
     outs: Results
 
@@ -209,4 +218,17 @@ def _arms(op: Op) -> list[str]:
             found.append(f"region {i} yields {len(end.values)} values, {len(op.results)} are wanted")
         if region.args:
             found.append(f"region {i} takes no arguments")
+    return found + _begun(op)
+
+
+def _begun(op: Op) -> list[str]:
+    """What is wrong with the regions that may be begun before it is known whether they are taken."""
+    found = []
+    for i in op.ahead:  # type: ignore[attr-defined]
+        if not 0 <= i < len(op.regions):
+            found.append(f"`ahead` names region {i}, there are {len(op.regions)}")
+            continue
+        effect = next((o for o in op.regions[i].ops[:-1] if not is_droppable(o)), None)
+        if effect is not None:
+            found.append(f"region {i} may not be begun ahead: it holds {effect.op_name}, which has effects")
     return found

@@ -12,6 +12,7 @@ PASSES: dict[str, str] = {
     "dce": "lampc.passes.simplify.dce:Dce",
     "hoist": "lampc.passes.simplify.hoist:Hoist",
     "stop-votes": "lampc.passes.schedule.stop_votes:StopVotes",
+    "speculate": "lampc.passes.schedule.speculate:Speculate",
     "lower-prompts": "lampc.passes.lower.prompts:LowerPrompts",
     "lower-kv": "lampc.passes.lower.kv:LowerKv",
     "closed-sets": "lampc.passes.schedule.closed_sets:ClosedSets",
@@ -20,7 +21,7 @@ PASSES: dict[str, str] = {
 }
 """Pass classes as `module:class`, in the order in which they usually run."""
 
-STANDARD = "inline,fold,cse,dce,stop-votes,lower-prompts,lower-kv,closed-sets,share-prefix,liveness"
+STANDARD = "inline,fold,cse,dce,stop-votes,speculate,lower-prompts,lower-kv,closed-sets,share-prefix,liveness"
 """The pipeline from a frontend's module to what the executor runs."""
 
 LABELS: dict[str, str] = {

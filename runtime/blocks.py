@@ -12,9 +12,10 @@ from lampc.ir.adapters import Bound
 from lampc.runtime.client import Client, Waiting
 from lampc.runtime.compile import Executable, RegionPlan
 from lampc.runtime.modelview import ModelView
-from lampc.runtime.types import Cell, Outcome, TraceStep
+from lampc.runtime.types import Cell, Outcome, TraceStep, Usage
 
 if TYPE_CHECKING:
+    from lampc.runtime.ahead import Ahead, Bet
     from lampc.runtime.failures import RowFailure
     from lampc.runtime.retrieval.desk import RetrievalDesk
 
@@ -32,8 +33,8 @@ class ContextValue:
 
 @dataclass(slots=True, eq=False)
 class Scope:
-    """What ends together: a whole task, or one activation of a `prog.try` or one item of a vote, whose `outer` scope
-    goes on.
+    """What ends together: a whole task, or one activation of a `prog.try`, one item of a vote or one arm that was begun
+    ahead (`bet`), whose `outer` scope goes on.
 
     `pending` counts calls and inner scopes that are under way, `queued` ops that are ready. `failed` is the place of
     the `failure` that is first in program order: what stands before it is still run, so that which failure is told
@@ -53,6 +54,8 @@ class Scope:
     queued: int = 0
     calls: dict[Waiting, Callable[[], None]] = field(default_factory=dict)
     inner: list[Scope] = field(default_factory=list)
+    bet: Bet | None = None
+    bets: list[Bet] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         if self.outer is not None and self.outer.outer is not None:
@@ -63,6 +66,27 @@ class Scope:
         if self.over or (self.failed is not None and (*block.order, i) >= self.failed):
             return False
         return self.outer is None or self.outer.wants(block, i)
+
+    def open_bet(self) -> Bet | None:
+        """The arm begun ahead that this is part of, as long as nobody knows whether it is taken."""
+        scope: Scope | None = self
+        while scope is not None:
+            if scope.bet is not None and not scope.bet.taken:
+                return scope.bet
+            scope = scope.outer
+        return None
+
+    def book(self, usage: Usage) -> None:
+        """Count what a call cost."""
+        self.task.outcome.usage += usage
+        bet = self.open_bet()
+        if bet is not None:
+            bet.usage += usage
+
+    def note(self, step: tuple[tuple[int, ...], TraceStep]) -> None:
+        """Keep a step of the trace; of an arm begun ahead once it is taken."""
+        bet = self.open_bet()
+        (self.task.steps if bet is None else bet.steps).append(step)
 
     def wanted(self) -> bool:
         """Whether the scope around it still waits for it."""
@@ -111,7 +135,8 @@ class Block:
 
 @dataclass(slots=True)
 class Services:
-    """What tasks may call: models by name, the desks for LM calls and retrievals, and stores that objects brought."""
+    """What tasks may call: models by name, the desks for LM calls and retrievals, and stores that objects brought.
+    `ahead` is how branches are begun before they are decided; None if they are not."""
 
     desk: Client
     model: Callable[[str], ModelView]
@@ -119,3 +144,4 @@ class Services:
     base: Path
     seed: int
     brought: Mapping[str, Any] = field(default_factory=dict)
+    ahead: Ahead | None = None

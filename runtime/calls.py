@@ -190,6 +190,7 @@ class CallDesk:
             under_way = self._open.get(name) if cached else None
             if under_way is not None and under_way[1].maker != here:
                 under_way[1].waiting.append(waiting)
+                under_way[1].provisional &= waiting.provisional
                 waiting.call = under_way
                 if hasattr(model, "make") and not under_way[1].maker:
                     client.asked.append(under_way)
@@ -210,6 +211,7 @@ class CallDesk:
             )
             call.open, call.grammar, call.closed = open_, view.grammar, view.closed
             call.name, call.cached, call.kept = name, cached, view.cached
+            call.provisional = waiting.provisional
             call.waiting.append(waiting)
             waiting.call = self._open[name] = (model, call)
             call.site = (draw.key, draw.row, draw.sample, draw.indices[:-1]) if draw.indices else None
@@ -347,11 +349,10 @@ class CallDesk:
             self._leave(model, call)
             if answer.computed_tokens or not answer.error:
                 self._keep(model, call, answer)
-        if not answer.error and call.cached:
-            if call.kept and self.cache is not None:
-                self.cache.put(call.name, answer, _is_code(model))
-            if self.cache is None or self.store.path is not None:
-                self.store.put("call", call.name, answer.record())
+        if call.provisional:
+            call.answer = answer
+        else:
+            self._record(model, call, answer)
         usage = self._done(model, call, answer)
         if not call.waiting:  # nobody waits any more, and it was paid for
             with self._lock:
@@ -360,6 +361,15 @@ class CallDesk:
             # whoever else asked for the same call gets it for nothing
             used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage
             self._settle(waiting, answer, used, call.ids, call.messages, call.number)
+
+    def _record(self, model: Model, call: ModelCall, answer: Answer) -> None:
+        """Keep an answer for those who ask again, and for a run that goes on where this one is stopped."""
+        if answer.error or not call.cached:
+            return
+        if call.kept and self.cache is not None:
+            self.cache.put(call.name, answer, _is_code(model))
+        if self.cache is None or self.store.path is not None:
+            self.store.put("call", call.name, answer.record())
 
     def _leave(self, model: Model, call: ModelCall) -> None:
         """A call is no longer under way."""
@@ -407,7 +417,8 @@ class CallDesk:
         self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any, request: int = 0
     ) -> None:
         with self._lock:
-            waiting.call = None
+            if not waiting.provisional:
+                waiting.call = None
             self.usage += usage
             self.by_node[waiting.node] = self.by_node.get(waiting.node, Usage()) + usage
             error = {"error": answer.error} if answer.error else {}

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from lampc.ir import Draw, Sampling
 from lampc.ir.errors import LMTransportError
 from lampc.runtime.calling_off import control, guard
-from lampc.runtime.dropping import drop
+from lampc.runtime.dropping import confirm, drop
 from lampc.runtime.making import Awaiter
 from lampc.runtime.models import Answer, Model, ModelCall
 from lampc.runtime.modelview import ModelView, view_of
@@ -33,7 +33,7 @@ class Waiting:
     """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
     its text while it is written."""
 
-    __slots__ = ("call", "client", "deliver", "node", "number", "on_text", "price", "watch")
+    __slots__ = ("call", "client", "deliver", "node", "number", "on_text", "price", "provisional", "watch")
 
     def __init__(
         self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None, number: int = 0
@@ -42,6 +42,7 @@ class Waiting:
         self.number = number
         self.price: Price | None = None  # of the model that is asked
         self.call: tuple[Model, ModelCall] | None = None  # what it waits for, if that was not known at once
+        self.provisional = False  # whether nobody knows yet if the answer is needed
 
 
 class Client:
@@ -131,9 +132,11 @@ class Client:
         node: str = "",
         awaiter: Awaiter | None = None,
         cell: int = 0,
+        provisional: bool = False,
     ) -> Waiting:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
-        after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks."""
+        after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks. The answer of a
+        `provisional` call is not kept until it is confirmed."""
         if self.control is not None:
             self.control.check()
         number = next(self.desk.numbers)
@@ -152,13 +155,17 @@ class Client:
             on_text = functools.partial(self.control.on_text, node, number)
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
-        waiting.price = view.price
+        waiting.price, waiting.provisional = view.price, provisional
         self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter)
         return waiting
 
     def drop(self, waiting: Waiting) -> Usage:
         """Wait no more for a call, whose answer is not delivered any more; what it cost if nobody else waits either."""
         return drop(self.desk, waiting)
+
+    def confirm(self, waiting: Waiting) -> None:
+        """A provisional call is needed: its answer is kept."""
+        confirm(self.desk, waiting)
 
     def expect(self, future: Future[T], deliver: Callable[[Future[T]], object]) -> None:
         """Wait for work on another thread as for an answer: `deliver` is called with it, done, from `advance`."""

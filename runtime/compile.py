@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
 from lampc.ir.core import walk_values
 from lampc.ir.effects import Trait
-from lampc.ir.prog import Assert, DefModel, DefPredictor, Func
+from lampc.ir.prog import Assert, DefModel, DefPredictor, Func, If, Match
 from lampc.passes.table import STANDARD
 from lampc.runtime.interp import entry_function
 
@@ -64,13 +64,15 @@ def simplified(module: Module) -> Module:
 class RegionPlan:
     """What the executor must know of a region: for each op how many things it waits for, and who waits.
 
-    The terminator waits for every other op; ops with effects wait for the one before them.
+    The terminator waits for every other op; ops with effects wait for the one before them. `branches` have arms that
+    may be begun ahead.
     """
 
     region: Region
     waits: list[int] = field(default_factory=list)
     dependents: dict[Value, list[int]] = field(default_factory=dict)
     following: dict[int, int] = field(default_factory=dict)
+    branches: list[int] = field(default_factory=list)
 
     @staticmethod
     def of(region: Region) -> RegionPlan:
@@ -84,6 +86,8 @@ class RegionPlan:
             needs = needed(op) & local
             for value in needs:
                 plan.dependents.setdefault(value, []).append(i)
+            if isinstance(op, If | Match) and op.ahead:
+                plan.branches.append(i)
             chained = is_ordered(op)
             plan.waits.append(len(needs) + (chained and previous >= 0))
             if chained:

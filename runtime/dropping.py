@@ -1,4 +1,4 @@
-"""Calls that nobody waits for any more."""
+"""Calls that nobody waits for any more, and calls that were made before it was known whether they are needed."""
 
 from __future__ import annotations
 
@@ -38,3 +38,16 @@ def drop(desk: CallDesk, waiting: Waiting) -> Usage:
         desk.usage += used
         desk.by_node[waiting.node] = desk.by_node.get(waiting.node, Usage()) + used
         return used
+
+
+def confirm(desk: CallDesk, waiting: Waiting) -> None:
+    """A provisional call is needed after all: its answer is kept, now or when it comes."""
+    waiting.provisional = False
+    if waiting.call is None:
+        return
+    call = waiting.call[1]
+    with desk._lock:
+        call.provisional = False
+        answer, call.answer = call.answer, None
+    if answer is not None:
+        desk._record(*waiting.call, answer)

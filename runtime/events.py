@@ -72,6 +72,11 @@ KINDS: dict[str, Kind] = {
         {"node": str},
         {"row": str, "call": int, "request": int, "error": str, **_USAGE},
     ),
+    "branch": Kind(
+        "it is known whether an arm that was begun ahead is taken; `tokens` were computed and generated for it by then",
+        {"taken": bool},
+        {"row": str, "cell": int, "arm": int, "tokens": int},
+    ),
     "request.submit": Kind(
         "calls went to a model, in this order; of each, who asks and how many tokens it shares with one beside it",
         {"count": int, "model": str},

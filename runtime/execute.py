@@ -19,6 +19,7 @@ from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.lookup import Lookup
 from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool, Try
 from lampc.ir.requests import Parse, RequestOp
+from lampc.runtime.ahead import Branches, arm_of
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable, is_ordered
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
@@ -48,6 +49,7 @@ class Executor(LMCalls):
         self.ready: deque[tuple[Block, int]] = deque()
         self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
         self.live = 0
+        self.ahead = Branches(self, services.ahead) if services.ahead is not None else None
 
     def run(
         self,
@@ -86,6 +88,8 @@ class Executor(LMCalls):
                     self._step(block, i)
                 self._settle(block.scope)
             if self.live and (not waiting or self.live >= self.max_live):
+                if self.ahead is not None and self.ahead.look():
+                    continue
                 if desk.idle and any(gate.force() for gate in self._admissions.values()):
                     continue
                 if desk.idle:
@@ -131,6 +135,8 @@ class Executor(LMCalls):
 
     def _settle(self, scope: Scope) -> None:
         """End a failed scope once nothing of it is under way, so that usage is whole."""
+        if scope.bets and (scope.over or scope.failed is not None) and self.ahead is not None:
+            self.ahead.call_off(scope)
         if scope.over or scope.pending or scope.queued or (scope.failed is None and scope.wanted()):
             return
         scope.over = True
@@ -165,6 +171,8 @@ class Executor(LMCalls):
         for i, count in enumerate(plan.waits):
             if not count:
                 self._queue(block, i)
+        if self.ahead is not None and plan.branches:
+            self.ahead.enter(block)
 
     def _resolve(self, block: Block, i: int, results: Sequence[Any]) -> None:
         """Op `i` of the block has its results: wake whoever waited for them."""
@@ -192,6 +200,9 @@ class Executor(LMCalls):
     def _step(self, block: Block, i: int) -> None:
         op = block.plan.region.ops[i]
         try:
+            if isinstance(op, Tool | Py | Retrieve) and (bet := block.scope.open_bet()) is not None:
+                bet.hold(block, i)
+                return
             args = [block.get(v) for v in op.operands]
             if i == len(block.waits) - 1:
                 block.done(args)
@@ -214,13 +225,10 @@ class Executor(LMCalls):
                 self._request(block, i, op, args)
             case Parse():
                 self._parse(block, i, op, args)
-            case If():
-                self._region(block, i, op.then if args[0] else op.orelse)
-            case Match():
-                arm = op.cases.index(args[0]) if args[0] in op.cases else len(op.cases)
-                if arm >= len(op.arms):
-                    raise RowFailure(f"no case for {args[0]!r}", op)
-                self._region(block, i, op.arms[arm])
+            case If() | Match():
+                arm = arm_of(op, args[0])
+                if self.ahead is None or not self.ahead.decide(block, i, arm):
+                    self._region(block, i, op.regions[arm])
             case Map():
                 self._map(block, i, op, args[0])
             case Loop():

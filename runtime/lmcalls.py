@@ -135,7 +135,10 @@ class LMCalls:
             if scope.outer is None:
                 ask(ended)
                 return
-            waiting = ask(ended)
+            bet = scope.open_bet()
+            waiting = ask(ended, provisional=bet is not None)
+            if bet is not None:
+                bet.calls.append(waiting)
             scope.calls[waiting] = leave
 
         if gated:
@@ -146,7 +149,7 @@ class LMCalls:
     def _drop(self, scope: Scope) -> None:
         """Stop the calls of a scope that is over, and of those in it."""
         for waiting, leave in scope.calls.items():
-            scope.task.outcome.usage += self.services.desk.drop(waiting)
+            scope.book(self.services.desk.drop(waiting))
             leave()
         scope.calls.clear()
         for inner in scope.inner:
@@ -170,7 +173,14 @@ class LMCalls:
             done = functools.partial(deliver, n=n)
             block.scope.pending += 1
             cell = block.task.number
-            self.services.desk.request(context.model, Sampling(), draw, done, ids=context.ids, score=ids, cell=cell)
+            bet = block.scope.open_bet()
+            waiting = self.services.desk.request(
+                context.model, Sampling(), draw, done, ids=context.ids, score=ids, cell=cell,
+                provisional=bet is not None,
+            )  # fmt: skip
+            if bet is not None:
+                bet.calls.append(waiting)
+                block.scope.calls[waiting] = lambda: None
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
@@ -202,7 +212,7 @@ class LMCalls:
     def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
         """Book the answer to op `i`, and go on with it if it is still wanted."""
         scope = block.scope
-        scope.task.outcome.usage += usage
+        scope.book(usage)
         scope.pending -= 1
         if answer.error:
             failure = RowFailure(answer.error, block.plan.region.ops[i], "model")
@@ -227,7 +237,7 @@ class LMCalls:
     def _read(self, block: Block, i: int, op: Parse, values: list[Any], outputs: dict[str, Any], text: str) -> None:
         given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
         step = TraceStep(op.predictor.name, given, outputs, text, str(op.loc.origin() or ""))
-        block.task.steps.append(((*block.order, i), step))
+        block.scope.note(((*block.order, i), step))
         self._resolve(block, i, [outputs])
 
     def _ask_again(
@@ -244,7 +254,7 @@ class LMCalls:
         scope = block.scope
 
         def deliver(answer: Answer, usage: Usage) -> None:
-            scope.task.outcome.usage += usage
+            scope.book(usage)
             scope.pending -= 1
             try:
                 if answer.error:

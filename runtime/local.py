@@ -149,6 +149,11 @@ class LocalModel:
         return answer_of(handle.completion)
 
     @property
+    def slack(self) -> float:
+        """The share of the engine's places that is free; 0 while a call waits for one, or if it has no such thing."""
+        return 0.0 if self._backlog else float(getattr(self.engine, "slack", 0.0))
+
+    @property
     def busy(self) -> bool:
         return bool(self._pending or self._backlog)
 
@@ -181,7 +186,16 @@ def request_of(call: ModelCall, context_length: int, grammar: str | None, adapte
         logit_bias=s.logit_bias,
     )
     closed = call.closed and grammar is not None
-    return Request(call.ids, drawn, call.draw, score=call.score, grammar=grammar, adapter=adapter, closed=closed)
+    return Request(
+        call.ids,
+        drawn,
+        call.draw,
+        score=call.score,
+        grammar=grammar,
+        adapter=adapter,
+        closed=closed,
+        priority=-1 if call.provisional else 0,  # behind what is surely needed
+    )
 
 
 def answer_of(completion: Completion | None) -> Answer:

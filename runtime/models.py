@@ -105,6 +105,8 @@ class ModelCall:
     open: bool = False  # whether the temperature is left to the endpoint
     cached: bool = True  # whether equal calls are one, and journaled
     kept: bool = True  # whether the answer is kept for later runs
+    provisional: bool = False  # whether nobody knows yet if the answer is needed; it is not kept until then
+    answer: Answer | None = None  # the answer that is to be kept then
     waiting: list[Any] = field(default_factory=list)
     told: bool = False  # of a model that is Python code: whether it knows of the call
     maker: int = 0  # the same: the thread that makes the call

@@ -23,6 +23,7 @@ from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling
 from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
+from lampc.runtime.ahead import Ahead, Gamble
 from lampc.runtime.blocks import Services
 from lampc.runtime.cache import CallCache, default_cache
 from lampc.runtime.calls import CallDesk
@@ -34,6 +35,7 @@ from lampc.runtime.failures import RowFailure
 from lampc.runtime.making import Awaiter
 from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
+from lampc.runtime.odds import Odds
 from lampc.runtime.plan import prefix_bound
 from lampc.runtime.pool import KEPT, ModelPool
 from lampc.runtime.remote import text_turn, turn_of
@@ -53,7 +55,8 @@ class Session:
     `store` journals finished calls (in memory if None). `exact` asks for outputs that do not depend on
     scheduling. `cache` answers calls that any run made before (None: the one of `configure_cache`, without a store
     at least one in memory). `retrievers` are stores by the names of retrievers: they go before those that programs
-    have. `window` is how many seconds an idle engine waits for calls of other threads.
+    have. `window` is how many seconds an idle engine waits for calls of other threads. `speculate` lets runs of a
+    single row begin branches before they are decided, where that is worth it (see `lampc.runtime.ahead`).
 
     Any number of threads may use a session; what they ask for at the same time runs together. Raises the errors of
     the parts it opens, when they are first used.
@@ -75,6 +78,7 @@ class Session:
         cache: CallCache | None = None,
         window: float = 0.0,
         retrievers: Mapping[str, Any] | None = None,
+        speculate: bool | Gamble = True,
     ) -> None:
         self.base = base
         self.seed = seed
@@ -97,6 +101,8 @@ class Session:
         self.lock = threading.RLock()  # for what is made once and kept
         self._executables: dict[tuple[str, str, Assignment], Executable] = {}
         self.retrieval = RetrievalDesk(self.store, base, retrievers)
+        gamble = speculate if isinstance(speculate, Gamble) else Gamble()
+        self.ahead = Ahead(Odds(lambda: self.desk.by_node), gamble) if speculate else None
         self._views: dict[int, Session] = {}
         self._seconds = 0.0
 
@@ -162,13 +168,20 @@ class Session:
             made = {id(c.assignment): c.assignment for c in cells}
             lowered = {i: self.executable(module, name, a) for i, a in made.items()}
             with Client(self.desk) as client:
-                executor = self._executor(module, client, program)
+                ahead = self.ahead if len(cells) == 1 and not whole else None
+                executor = self._executor(module, client, program, ahead)
                 executor.whole = whole
                 return executor.run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
         finally:
             self._seconds += time.perf_counter() - started
 
-    def _executor(self, module: Module, client: Client | None = None, program: Unit | Module | None = None) -> Executor:
+    def _executor(
+        self,
+        module: Module,
+        client: Client | None = None,
+        program: Unit | Module | None = None,
+        ahead: Ahead | None = None,
+    ) -> Executor:
         services = Services(
             client or Client(self.desk),
             lambda name: self.models.get(name, module),
@@ -176,6 +189,7 @@ class Session:
             self.base,
             self.seed,
             program.retrievers if isinstance(program, Unit) else {},
+            ahead,
         )
         return Executor(services, self.max_live)
 

@@ -3,6 +3,7 @@
 from lampc.passes.schedule.closed_sets import ClosedSets
 from lampc.passes.schedule.liveness import Lifetime, LivenessPass, last_uses
 from lampc.passes.schedule.share_prefix import SharePrefix
+from lampc.passes.schedule.speculate import Speculate
 from lampc.passes.schedule.stop_votes import StopVotes
 
-__all__ = ["ClosedSets", "Lifetime", "LivenessPass", "SharePrefix", "StopVotes", "last_uses"]
+__all__ = ["ClosedSets", "Lifetime", "LivenessPass", "SharePrefix", "Speculate", "StopVotes", "last_uses"]

@@ -243,6 +243,8 @@ def _verdict(session: Session, actual: _Actual) -> str:
             f"computed {used.computed_tokens:,} prompt tokens; the prefix tree needs {actual.bound:,} ({beside})"
         )
     lines.append(f"generated {used.generated_tokens:,} tokens in {used.seconds:.1f} s")
+    if session.ahead is not None and session.ahead.tally.begun:
+        lines.append(str(session.ahead.tally))
     lines += [f"failed: {clip(failure)}" for failure in actual.failures[:3]]
     if len(actual.failures) > 3:
         lines.append(f"... and {len(actual.failures) - 3} more rows failed")

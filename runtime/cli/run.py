@@ -34,6 +34,9 @@ def run(
         typer.Option("--record", metavar="DIR", help="Record the run there, for `lampc trace` and `lampc graph`."),
     ] = None,
     batch: Batched = False,
+    speculate: Annotated[
+        bool, typer.Option(help="With --input: begin a branch before it is decided, where that is likely to save time.")
+    ] = True,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
@@ -67,7 +70,7 @@ def run(
     if keep_record is not None:
         writable(keep_record / RECORD_FILE, "--record")
     options = engine_options(backend, tensor_parallel) | ({"batch": True} if batch else {})
-    outcomes, usage = _run(loaded, rows, program, model, seed, out, options, keep_record)
+    outcomes, usage = _run(loaded, rows, program, model, seed, out, options, keep_record, speculate)
     for o in outcomes:
         refuse_objects(o, loaded)
     failed = [o.error for o in outcomes if o.error is not None]
@@ -99,6 +102,7 @@ def _run(
     out: Path | None,
     options: dict[str, Any],
     folder: Path | None,
+    speculate: bool,
 ) -> tuple[list[Outcome], Usage]:
     from lampc.ir.adapters import bind_predictors
     from lampc.runtime.cli.failure import on_interrupt
@@ -117,7 +121,9 @@ def _run(
         on_interrupt(lambda: f"{done} of {len(rows)} rows were done; with --out FILE a stopped run can go on")
     with (
         Store(_journal(out) if out is not None else None) as store,
-        Session(model=model, base=loaded.base, store=store, seed=seed, model_options=options) as session,
+        Session(
+            model=model, base=loaded.base, store=store, seed=seed, model_options=options, speculate=speculate
+        ) as session,
         Progress(session.bus) as progress,
         recorded(
             folder, session.desk, usage=lambda: session.usage, program=loaded.path.name, model=model or "", seed=seed

@@ -49,6 +49,11 @@ class LoopModel:
         self._pending: dict[int, Ticket] = {}  # by the identity of the call
         self._mutex = threading.Lock()
 
+    @property
+    def slack(self) -> float:
+        """The share of the engine's places that is free."""
+        return self._engine.loop.slack
+
     def submit(self, calls: Sequence[ModelCall]) -> None:
         for call in calls:
             self._submit(call)

@@ -22,7 +22,7 @@ OPTIONS = RunOptions(verify_each=True, round_trip=True, crash_dir=None)
 law = settings(max_examples=20, deadline=None, suppress_health_check=list(HealthCheck))
 inputs = st.fixed_dictionaries({"text": words, "items": st.lists(words, max_size=3)})
 
-SAME_CALLS = ("inline", "fold", "lower-prompts", "lower-kv", "share-prefix", "liveness")
+SAME_CALLS = ("inline", "fold", "speculate", "lower-prompts", "lower-kv", "share-prefix", "liveness")
 """Passes that leave every call; the others may make equal calls one and drop calls that nothing uses."""
 
 FIRST = {"lower-kv": "lower-prompts,", "share-prefix": "lower-prompts,lower-kv,", "liveness": "lower-prompts,lower-kv,"}
