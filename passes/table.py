@@ -11,6 +11,7 @@ PASSES: dict[str, str] = {
     "cse": "lampc.passes.simplify.cse:Cse",
     "dce": "lampc.passes.simplify.dce:Dce",
     "hoist": "lampc.passes.simplify.hoist:Hoist",
+    "layout": "lampc.passes.schedule.layout:Layout",
     "stop-votes": "lampc.passes.schedule.stop_votes:StopVotes",
     "speculate": "lampc.passes.schedule.speculate:Speculate",
     "lower-prompts": "lampc.passes.lower.prompts:LowerPrompts",

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lampc.runtime.plan import common_prefix
+from lampc.passes.schedule.block_tree import common_prefix
 
 if TYPE_CHECKING:
     from lampc.runtime.blocks import Task

@@ -100,11 +100,11 @@ class _Guesser:
         prompt = adapter(bound.layout).render(bound.signature, bound.name)
         turns = bind_prompt(prompt, bound, [inputs[f.name] for f in bound.signature.inputs], target.quote)
         text = target.render_chat(turns)
-        ids = tuple(target.tokens.encode(text)) if target.tokens is not None else tuple(_quads(text))
+        ids = tuple(target.tokens.encode(text)) if target.tokens is not None else tuple(quads(text))
         node = self.out.nodes.setdefault(bound.name, NodeEstimate(bound.name))
         node.calls += 1
         node.prompts.append(ids)
-        encode = target.tokens.encode if target.tokens is not None else _quads
+        encode = target.tokens.encode if target.tokens is not None else quads
         known = self.experience.of(bound, target.info.digest)
         values, answer = guessed(bound, encode, known, random.Random(str(ids)))
         node.generated += len(answer)
@@ -114,7 +114,8 @@ class _Guesser:
         return self.session.retriever(self.module, name).search(query, k)
 
 
-def _quads(text: str) -> list[int]:
+def quads(text: str) -> list[int]:
+    """Stands for the tokens of a model whose tokens are not known: four bytes each."""
     data = text.encode()
     return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
 
@@ -126,4 +127,4 @@ def placeholder_row(params: Record) -> Row:
     return Row("0", {n: guess(t) for n, t in params.fields})
 
 
-__all__ = ["Estimate", "NodeEstimate", "estimate", "placeholder_row"]
+__all__ = ["Estimate", "NodeEstimate", "estimate", "placeholder_row", "quads"]

@@ -12,20 +12,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from lampc.passes.schedule.block_tree import common_prefix
+
 if TYPE_CHECKING:
     from lampc.runtime.models import Model, ModelCall
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the longest common prefix, in tokens."""
-    low, high = 0, min(len(a), len(b))
-    while low < high:  # slices compare at C speed: find the first difference by halving
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low
 
 
 def prefix_bound(prompts: Iterable[Sequence[int]], written: Iterable[Sequence[int]] = ()) -> int:

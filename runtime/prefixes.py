@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
-from lampc.runtime.plan import common_prefix
+from lampc.passes.schedule.block_tree import common_prefix
 
 Prompt = tuple[int, ...] | str
 

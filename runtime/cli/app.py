@@ -18,6 +18,7 @@ from lampc.runtime.cli.export import export
 from lampc.runtime.cli.failure import guarded
 from lampc.runtime.cli.fmt import fmt
 from lampc.runtime.cli.graph import graph
+from lampc.runtime.cli.layout import layout
 from lampc.runtime.cli.opt import opt
 from lampc.runtime.cli.optimize import optimize
 from lampc.runtime.cli.print_ import print_
@@ -47,6 +48,7 @@ COMMANDS: dict[str, Callable[..., Any]] = {
     "serve": serve,
     "test": declared_tests,
     "optimize": optimize,
+    "layout": layout,
     "report": report,
     "diff": diff,
     "explain": explain,
@@ -87,6 +89,7 @@ def _lampc(
       lampc check qa.lmp                          what is wrong, and where
       lampc run qa.lmp --input question="Who?"    run it once
       lampc optimize qa.lmp                       better instructions and demos, by its own metric
+      lampc layout qa.lmp                         fewer prompt tokens by another order, tested
       lampc report out/qa                         what that tried and cost, on one page
       lampc diff qa.lmp qa.lampc                  what it changed, word by word
       lampc explain qa.lmp --analyze              where the prompt tokens go

@@ -117,7 +117,7 @@ def _varied(bound: Bound, values: dict[str, Any]) -> dict[str, Any]:
 
 
 def _count(ids: tuple[int, ...], others: list[Turns], target: Target, rows: bool) -> None:
-    from lampc.runtime.plan import common_prefix
+    from lampc.passes.schedule.block_tree import common_prefix
 
     assert target.tokens is not None
     shared = max(common_prefix(ids, tuple(target.tokens.encode(target.render_chat(o)))) for o in others)

@@ -6,8 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lampc.ir import CallKey, Sampling
+from lampc.passes.schedule.block_tree import common_prefix
 from lampc.runtime.models import ModelCall
-from lampc.runtime.plan import PrefixTree, SharedPrefixes, beside_bound, common_prefix, prefix_bound
+from lampc.runtime.plan import PrefixTree, SharedPrefixes, beside_bound, prefix_bound
 
 prompts = st.lists(st.lists(st.integers(0, 2), min_size=1, max_size=6).map(tuple), max_size=12)
 
