@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from lampc.backend.core import EngineCore
+from lampc.backend.hooks import watch
 from lampc.backend.simulated import SimulatedEngine
 from lampc.backend.steps import StepShape
 from lampc.passes.table import STANDARD
@@ -30,6 +31,7 @@ from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome
 from program_bench import tools
 from program_bench.desk import PlainDesk, Rival, WaitingExecutor
+from program_bench.offline import References, fewest
 from program_bench.waiting import SimulatedClient, SimulatedHosts
 from program_bench.workload import Workload
 
@@ -49,7 +51,8 @@ class Result:
     the run took: of a simulated one what runtime and scheduler take, which no simulated step knows of. Tokens are
     exact. `live_blocks` is the most that requests and retained prefixes held at a time, `peak_blocks` counts what was
     only cached, too. `planning` are seconds spent on order and sharing, `lowering` on passes. `bound` is the
-    prefix-tree bound of the prompts of this run. `outputs` is a digest of all outputs, `effects` one of what tools did,
+    prefix-tree bound of the prompts of this run, `offline` what the best eviction would have computed in its order
+    (`program_bench.offline`; 0 where that was not asked for). `outputs` is a digest of all outputs, `effects` one of what tools did,
     `sent` times."""
 
     family: str
@@ -71,6 +74,7 @@ class Result:
     live_blocks: int
     longest: int
     bound: int
+    offline: int
     planning: float
     lowering: float
     failed: int
@@ -122,10 +126,15 @@ class _Watched(RehearsedModel):
         return done
 
 
-def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str = "") -> Result:
+def run(
+    workload: Workload, engine: EngineCore, way: Rival | None, without: str = "", offline: bool = False
+) -> Result:
     """One run; `way` None is ours: session, passes and plan, `without` one pass, or without the "plan" of what is sent
-    in which order. The engine is fresh and is closed here."""
+    in which order. `offline`: find the offline optimum, too. The engine is fresh and is closed here."""
     kept = way is None or way.kept
+    references = References()
+    if offline:
+        watch(engine, references)
     model = _Watched(engine, "main", workload.script(engine.tokenizer), structured=kept)
     model.watch()
     with simulated_tools(workload, engine, way is not None or isinstance(engine, SimulatedEngine)) as desk:
@@ -166,6 +175,7 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str 
         live_blocks=model.live_blocks,
         longest=model.longest,
         bound=prefix_bound(model.prompts, model.written),
+        offline=fewest(references.found, stats.total_blocks * engine.info.block_size) if offline else 0,
         planning=session.desk.planning_s if session is not None else 0.0,
         lowering=ours.lowering if ours is not None else 0.0,
         failed=sum(o.error is not None for o in outcomes),
