@@ -57,7 +57,7 @@ class References:
 
 
 @dataclass(slots=True, eq=False)
-class _Span:
+class Span:
     """Tokens that the same paths have in common: `length` of them, of which the first `held` are cached. `uses` are the
     numbers of the events that pass it, the next one last; True with those that compute what is not there."""
 
@@ -74,11 +74,11 @@ class _Span:
         return self.uses[-1][0] if self.uses and self.uses[-1][1] else inf
 
 
-def _spans(paths: Iterable[Ids]) -> dict[Ids, list[_Span]]:
+def spans(paths: Iterable[Ids]) -> dict[Ids, list[Span]]:
     """The spans of each path, from the root on: the prefix tree of all, cut where paths part or end."""
     ordered = sorted(set(paths))
     cuts: dict[Ids, list[int]] = {path: [len(path)] for path in ordered}
-    out: dict[Ids, list[_Span]] = {}
+    out: dict[Ids, list[Span]] = {}
     above: list[Ids] = []
     shared = [common_prefix(a, b) for a, b in zip(ordered, ordered[1:], strict=False)]
     for i, at in enumerate(shared):  # where two part, all are cut that go through there
@@ -96,13 +96,13 @@ def _spans(paths: Iterable[Ids]) -> dict[Ids, list[_Span]]:
         cuts[path] += map(len, above)
         above.append(path)
     last: Ids = ()
-    chain: list[tuple[int, _Span]] = []
+    chain: list[tuple[int, Span]] = []
     for path in ordered:
         common = common_prefix(last, path)
         chain = [(end, span) for end, span in chain if end <= common]
         begin = chain[-1][0] if chain else 0
         for end in sorted({c for c in cuts[path] if c > begin}):
-            chain.append((end, _Span(end - begin, begin)))
+            chain.append((end, Span(end - begin, begin)))
             begin = end
         out[path] = [span for _, span in chain]
         last = path
@@ -114,17 +114,17 @@ def fewest(references: Sequence[Reference], capacity: int) -> int:
 
     Raises ValueError if what is under way at a time does not fit.
     """
-    spans = _spans(r.ids for r in references)
+    paths = spans(r.ids for r in references)
     for now in range(len(references) - 1, -1, -1):
         one = references[now]
         if one.kind != "preempted":
-            for span in spans[one.ids]:
+            for span in paths[one.ids]:
                 span.uses.append((now, one.kind == "admitted"))
-    every = list({id(s): s for path in spans.values() for s in path}.values())
+    every = list({id(s): s for path in paths.values() for s in path}.values())
     computed = used = 0
-    locked: dict[int, list[_Span]] = {}
+    locked: dict[int, list[Span]] = {}
     for now, one in enumerate(references):
-        path = spans[one.ids]
+        path = paths[one.ids]
         for span in path:
             missing = span.length - span.held
             if one.kind == "admitted":

@@ -1,0 +1,1 @@
+"""Schedules against the optimum: small programs drawn from a seed, solved exactly."""
