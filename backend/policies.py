@@ -6,7 +6,7 @@
 | `fcfs`     | who came first, whatever the priorities                                                         |
 | `deadline` | who can wait the least: deadline minus the time it will take; then those without, by priority   |
 | `prefix`   | who continues the prefix that ran last: depth-first through the tree of all prompts that wait   |
-| `warm`     | the same, but once blocks have run short: whose prompt is cached the furthest                   |
+| `warm`     | what most requests hang on, depth-first; once blocks run short: whose prompt is cached furthest |
 
 Whatever the policy, the scheduler lets at most a fixed number of later requests pass one that waits, and generation
 goes on in every step. A policy is asked for ranks: tuples, smallest first, which stay as they are while a request
@@ -148,14 +148,31 @@ class Warm(Prefix):
     """For programs whose later requests come while others wait: a prompt that goes on from one that just ended is taken
     while that is cached.
 
-    Depth-first as long as everything fits. Then of the next `LOOK` in that order and the first `LOOK` in all (those
-    that were preempted are among them) the one goes first that is cached the furthest. What nobody who waits needs may
-    be needed by who is still to come, so it is not thrown away before its time.
+    As long as everything fits, those go first from which most requests follow one another, so that the longest path
+    through a program is begun early (Graham, "Bounds on multiprocessing timing anomalies", 1969); of equal depths
+    depth-first through the tree. Then all go depth-first, so that what was begun ends: of the next `LOOK` in that order
+    and the first `LOOK` in all (those that were preempted are among them) the one goes first that is cached the
+    furthest. What nobody who waits needs may be needed by who is still to come, so it is not thrown away before its
+    time.
     """
+
+    _short = False  # whether blocks have run short
+
+    def rank(self, job: Job) -> Rank:
+        """See `Policy.rank`."""
+        return (1, not job.preempted, 0 if self._short else -job.request.depth, job.request.ids, job.handle.id)
+
+    def observe(self, step_s: float) -> bool:
+        """See `Policy.observe`."""
+        turned = self.cached is not None and not self._short
+        self._short = self._short or turned
+        return turned
 
     def next(self, waiting: Sequence[Job]) -> int:
         """See `Policy.next`."""
         at, cached = super().next(waiting), self.cached
+        if at and waiting[at].rank[2] != waiting[0].rank[2]:
+            at = 0  # the sweep through the deepest ones starts over
         if cached is None or len(waiting) == 1:
             return at
         near = ((at + i) % len(waiting) for i in range(min(LOOK, len(waiting))))

@@ -137,14 +137,15 @@ class Request:
     needed next, on any scale that grows (the number of the call in a plan, for instance), the same for all
     requests: when blocks run short, what is needed last goes first, and before it what nothing was said of, the
     least recently used first. `inf` says that they are not needed again, and they go first of all. It changes no
-    token. `logprobs` asks for ln p of each generated token under the unfiltered distribution, `top_logprobs` for as
-    many of the likeliest tokens at each of these places (it includes `logprobs`), `prompt_logprobs` for ln p of
-    each prompt token given those before it: the whole prompt is then computed, whatever of it is cached. `grammar`
-    says what the generated text may be (`lampc.backend.grammar` makes one from a JSON schema, a pattern or options):
-    tokens that it leaves no choice about are computed several at once, like a prompt; the request ends where nothing
-    may follow, and before that only where the text is whole. Only `max_tokens`, a deadline and `stop` strings cut it.
-    `closed` says that it has places where only one of a few texts can follow: where there is room in a step, their
-    tokens are computed beside each other (`lampc.backend.branches`). It changes no token either.
+    token. `depth` says how many requests follow one another from this one on, as far as is known: the policy `warm`
+    takes first what most hangs on. `logprobs` asks for ln p of each generated token under the unfiltered distribution,
+    `top_logprobs` for as many of the likeliest tokens at each of these places (it includes `logprobs`),
+    `prompt_logprobs` for ln p of each prompt token given those before it: the whole prompt is then computed, whatever
+    of it is cached. `grammar` says what the generated text may be (`lampc.backend.grammar` makes one from a JSON schema,
+    a pattern or options): tokens that it leaves no choice about are computed several at once, like a prompt; the
+    request ends where nothing may follow, and before that only where the text is whole. Only `max_tokens`, a deadline
+    and `stop` strings cut it. `closed` says that it has places where only one of a few texts can follow: where there is
+    room in a step, their tokens are computed beside each other (`lampc.backend.branches`). It changes no token either.
     """
 
     prompt: tuple[int, ...]
@@ -162,6 +163,7 @@ class Request:
     prompt_logprobs: bool = False
     top_logprobs: int = 0
     closed: bool = False
+    depth: int = 0
 
     def __post_init__(self) -> None:
         if self.parent is None and not self.prompt:
@@ -170,7 +172,7 @@ class Request:
         for name in ("prompt", "forced", "score"):
             if not isinstance(getattr(self, name), tuple):
                 raise ValueError(f"{name} is a {type(getattr(self, name)).__name__}; give a tuple of token ids")
-        for name in ("key", "priority", "top_logprobs"):
+        for name in ("key", "priority", "top_logprobs", "depth"):
             if not _is(getattr(self, name), Integral):
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give a whole number")
         for name in ("deadline", "next_use"):

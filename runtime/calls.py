@@ -165,6 +165,7 @@ class CallDesk:
         messages: tuple[tuple[str, str], ...],
         score: tuple[int, ...],
         awaiter: Awaiter | None = None,
+        depth: int = 0,
     ) -> None:
         """Take a call for a client. What is known is answered at once. `awaiter` is who awaits it, if a task does."""
         model = view.model
@@ -209,7 +210,7 @@ class CallDesk:
                 draw.row,
                 next(self._requests),
             )
-            call.open, call.grammar, call.closed = open_, view.grammar, view.closed
+            call.open, call.grammar, call.closed, call.depth = open_, view.grammar, view.closed, depth
             call.name, call.cached, call.kept = name, cached, view.cached
             call.provisional = waiting.provisional
             call.waiting.append(waiting)

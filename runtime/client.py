@@ -133,10 +133,12 @@ class Client:
         awaiter: Awaiter | None = None,
         cell: int = 0,
         provisional: bool = False,
+        depth: int = 0,
     ) -> Waiting:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
-        after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks. The answer of a
-        `provisional` call is not kept until it is confirmed."""
+        after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks, `depth` how many
+        calls follow one another from this one on. The answer of a `provisional` call is not kept until it is
+        confirmed."""
         if self.control is not None:
             self.control.check()
         number = next(self.desk.numbers)
@@ -156,7 +158,7 @@ class Client:
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
         waiting.price, waiting.provisional = view.price, provisional
-        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter)
+        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter, depth)
         return waiting
 
     def drop(self, waiting: Waiting) -> Usage:

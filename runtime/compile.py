@@ -128,5 +128,12 @@ class Executable:
         return found
 
     @functools.cached_property
+    def calls_left(self) -> Mapping[Op, int]:
+        """How many calls follow one another from each op on that makes one."""
+        from lampc.passes.schedule.critical_path import calls_left
+
+        return {op: n for f in self.module.body.ops if isinstance(f, Func) for op, n in calls_left(f).items()}
+
+    @functools.cached_property
     def predictors(self) -> Mapping[str, DefPredictor]:
         return {op.symbol: op for op in self.module.body.ops if isinstance(op, DefPredictor)}

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lampc.ir import Draw, Key, Sampling, Value
+from lampc.ir import Draw, Key, Op, Sampling, Value
 from lampc.ir.adapters import ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
@@ -89,7 +89,9 @@ class LMCalls:
         model = context.model.asking(bound.layout, bound.signature, bool(op.closed))
         block.scope.pending += 1
         draw = self._draw(block, op.key)
-        self._call(model, context.ids, (), _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope)
+        self._call(
+            model, context.ids, (), _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope, op
+        )
 
     def _call(
         self,
@@ -101,13 +103,15 @@ class LMCalls:
         deliver: Deliver,
         node: str,
         scope: Scope,
+        op: Op,
     ) -> None:
-        """Ask for an answer, once the row may hold what that takes."""
+        """Ask for the answer that `op` needs, once the row may hold what that takes."""
         desk, gate, task = self.services.desk, self._admissions.get(model.model), scope.task
         if gate is None:
             gate = self._admissions[model.model] = Admission(getattr(model.model, "kv_tokens", 0))
+        depth = task.exe.calls_left.get(op, 0)
         ask = functools.partial(
-            desk.request, model, sampling, draw, ids=ids, messages=messages, node=node, cell=task.number
+            desk.request, model, sampling, draw, ids=ids, messages=messages, node=node, cell=task.number, depth=depth
         )
         gated = bool(ids and gate.capacity)
         if not gated and scope.outer is None:  # a whole task is never stopped
@@ -191,7 +195,7 @@ class LMCalls:
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         block.scope.pending += 1
         draw = self._draw(block, op.key)
-        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope)
+        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope, op)
 
     def _send(
         self,
@@ -202,12 +206,13 @@ class LMCalls:
         deliver: Deliver,
         node: str,
         scope: Scope,
+        op: Op,
     ) -> None:
         """Ask for the answer to a conversation."""
         ids: tuple[int, ...] = ()
         if model.target.local:
             ids = self._encode(model, model.target.render_chat(turns))
-        self._call(model, ids, () if ids else tuple(turns), sampling, draw, deliver, node, scope)
+        self._call(model, ids, () if ids else tuple(turns), sampling, draw, deliver, node, scope, op)
 
     def _answered(self, block: Block, i: int, answer: Answer, usage: Usage, resume: Callable[[], None]) -> None:
         """Book the answer to op `i`, and go on with it if it is still wanted."""
@@ -273,7 +278,7 @@ class LMCalls:
         b = following.bound
         model = model_of(b.model).asking(b.layout, b.signature)
         sampling = _sampling(block, asker.sampling)
-        self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.scope)
+        self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.scope, asker)
 
 
 def _sampling(block: Block, sampling: Sampling) -> Sampling:

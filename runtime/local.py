@@ -195,6 +195,7 @@ def request_of(call: ModelCall, context_length: int, grammar: str | None, adapte
         adapter=adapter,
         closed=closed,
         priority=-1 if call.provisional else 0,  # behind what is surely needed
+        depth=-1 if call.provisional else call.depth,
     )
 
 

@@ -114,6 +114,7 @@ class ModelCall:
     closed: bool = False  # whether the grammar has places where one of a few texts must follow
     site: Any = None  # the same: what all draws of the call have in common, if there may be several
     awaiter: Any = None  # the same: the task that awaits it
+    depth: int = 0  # calls on the longest path that begins with this one
 
     @property
     def prompted(self) -> bool:

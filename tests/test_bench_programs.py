@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import json
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from program_bench.calls import calls  # noqa: E402
 from program_bench.desk import RIVALS, Rival  # noqa: E402
 from program_bench.families import FAMILIES, workload  # noqa: E402
 from program_bench.measure import Result, run, tight, without_cost  # noqa: E402
+from program_bench.offline import Reference, fewest  # noqa: E402
 from program_bench.text import Words  # noqa: E402
 from program_bench.workload import Size, Workload  # noqa: E402
 
@@ -191,3 +194,73 @@ def test_a_plan_holds_no_more_than_lets_calls_run(name: str) -> None:
     found = run(work, engine, None)
     assert (found.failed, found.outputs) == (0, ample.outputs)
     assert found.live_blocks <= found.kv_blocks < ample.peak_blocks
+
+
+def happened(draw: random.Random) -> list[Reference]:
+    """A few requests under few stems, admitted and ended in some order; one may be preempted."""
+    stems = [tuple(draw.choices(range(3), k=draw.randint(1, 3))) for _ in range(3)]
+    found: list[Reference] = []
+    running: dict[int, tuple[int, ...]] = {}
+    for number in range(6):
+        prompt = (*draw.choice(stems), *draw.choices(range(3), k=draw.randint(0, 2)), 9)
+        running[number] = prompt
+        found.append(Reference("admitted", number, prompt))
+        while running and draw.random() < 0.7:
+            ended = draw.choice(list(running))
+            prompt = running.pop(ended)
+            if draw.random() < 0.15:
+                found.append(Reference("preempted", ended, prompt))
+            else:
+                found.append(Reference("finished", ended, (*prompt, *draw.choices(range(3), k=draw.randint(0, 2)))))
+    return found
+
+
+def tried(references: list[Reference], capacity: int) -> int | None:
+    """The fewest prompt tokens of any eviction whatever, by trying all; None if what is under way does not fit."""
+    states: dict[frozenset[tuple[int, ...]], int] = {frozenset(): 0}
+    locked: dict[int, tuple[int, ...]] = {}
+    for one in references:
+        locked.pop(one.number, None)
+        needed = {one.ids[: i + 1] for i in range(len(one.ids))} if one.kind != "preempted" else set()
+        held = needed | {ids[: i + 1] for ids in locked.values() for i in range(len(ids))}
+        if len(held) > capacity:
+            return None
+        after: dict[frozenset[tuple[int, ...]], int] = {}
+        for state, cost in states.items():
+            paid = cost + (len(needed - state) if one.kind == "admitted" else 0)
+            others = sorted(state - held)
+            for kept in itertools.chain.from_iterable(
+                itertools.combinations(others, n) for n in {min(len(others), capacity - len(held))}
+            ):
+                new = frozenset(held | set(kept))
+                after[new] = min(after.get(new, paid), paid)
+        states = after
+        if one.kind == "admitted":
+            locked[one.number] = one.ids
+    return min(states.values())
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_no_eviction_computes_less_than_the_offline_optimum(seed: int) -> None:
+    draw = random.Random(seed)
+    references = happened(draw)
+    for capacity in (6, 8, 10, 100):
+        wanted = tried(references, capacity)
+        if wanted is None:
+            with pytest.raises(ValueError, match="tokens are needed at a time"):
+                fewest(references, capacity)
+        else:
+            assert fewest(references, capacity) == wanted
+    prompts = {(r.ids[: i + 1]) for r in references if r.kind == "admitted" for i in range(len(r.ids))}
+    assert fewest(references, 1000) <= len(prompts)
+
+
+@pytest.mark.parametrize("name", ["react", "reflection", "trials"])
+def test_ours_computes_no_less_than_the_offline_optimum_of_its_order(name: str) -> None:
+    work = small(name)
+    ample = run(work, simulated(), None, offline=True)
+    assert ample.offline == ample.bound
+    info = EngineInfo("simulated", tokenizer().vocab_size, 1 << 14, 6144, 16, True, "simulated")
+    engine = SimulatedEngine(tokenizer(), info, without_cost, kv_tokens=tight(work, ample, 0.25), policy="warm")
+    found = run(work, engine, None, offline=True)
+    assert found.bound <= found.offline <= found.computed_tokens

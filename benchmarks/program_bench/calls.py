@@ -36,6 +36,7 @@ class _Noting(PlainDesk):
         score: tuple[int, ...] = (),
         node: str = "",
         cell: int = 0,
+        depth: int = 0,
     ) -> None:
         """See `lampc.runtime.client.Client`."""
         tokenizer = model.model.engine.tokenizer  # type: ignore[attr-defined]

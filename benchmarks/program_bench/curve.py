@@ -25,8 +25,8 @@ def chart(table: Table) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif"',
         ' font-size="10">',
         f'<rect width="{width}" height="{height}" fill="white"/>',
-        f'<text x="{GAP}" y="18" font-size="13">prompt tokens computed, as a multiple of the prefix-tree bound, by K/V in'
-        " percent of what an ample run fills</text>",
+        f'<text x="{GAP}" y="18" font-size="13">prompt tokens computed, as a multiple of the prefix-tree bound,'
+        " by K/V in percent of what an ample run fills</text>",
     ]
     at = GAP
     for color, dash, text in keys:
@@ -41,7 +41,7 @@ def chart(table: Table) -> str:
 
 def _small(name: str, found: Mapping[str, Mapping[str, object]], x: float, y: float) -> list[str]:
     def figures(way: str, count: str) -> list[float]:
-        return [getattr(found[s][way], count) / getattr(found[s][way], "bound") for s in SHARES]
+        return [getattr(found[s][way], count) / found[s][way].bound for s in SHARES]
 
     lines = [(figures(OURS, "computed_tokens"), OWN, "")]
     lines += [(figures(way, "computed_tokens"), color, "") for way, color, _ in LINES]

@@ -93,6 +93,7 @@ class PlainDesk:
         score: tuple[int, ...] = (),
         node: str = "",
         cell: int = 0,
+        depth: int = 0,
     ) -> None:
         """See `lampc.runtime.client.Client`."""
         bits = draw.bits() if sampling.temperature else 0

@@ -52,8 +52,8 @@ class Result:
     exact. `live_blocks` is the most that requests and retained prefixes held at a time, `peak_blocks` counts what was
     only cached, too. `planning` are seconds spent on order and sharing, `lowering` on passes. `bound` is the
     prefix-tree bound of the prompts of this run, `offline` what the best eviction would have computed in its order
-    (`program_bench.offline`; 0 where that was not asked for). `outputs` is a digest of all outputs, `effects` one of what tools did,
-    `sent` times."""
+    (`program_bench.offline`; 0 where that was not asked for). `outputs` is a digest of all outputs, `effects` one of
+    what tools did, `sent` times."""
 
     family: str
     way: str
@@ -126,9 +126,7 @@ class _Watched(RehearsedModel):
         return done
 
 
-def run(
-    workload: Workload, engine: EngineCore, way: Rival | None, without: str = "", offline: bool = False
-) -> Result:
+def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str = "", offline: bool = False) -> Result:
     """One run; `way` None is ours: session, passes and plan, `without` one pass, or without the "plan" of what is sent
     in which order. `offline`: find the offline optimum, too. The engine is fresh and is closed here."""
     kept = way is None or way.kept

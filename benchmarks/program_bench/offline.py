@@ -15,6 +15,7 @@ everything fits, holds for all of them.
 from __future__ import annotations
 
 import heapq
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from math import inf
@@ -80,7 +81,7 @@ def spans(paths: Iterable[Ids]) -> dict[Ids, list[Span]]:
     cuts: dict[Ids, list[int]] = {path: [len(path)] for path in ordered}
     out: dict[Ids, list[Span]] = {}
     above: list[Ids] = []
-    shared = [common_prefix(a, b) for a, b in zip(ordered, ordered[1:], strict=False)]
+    shared = [common_prefix(a, b) for a, b in itertools.pairwise(ordered)]
     for i, at in enumerate(shared):  # where two part, all are cut that go through there
         for step, joints in ((-1, shared[:i][::-1]), (1, shared[i + 1 :])):
             j = i if step < 0 else i + 1

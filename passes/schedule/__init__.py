@@ -1,10 +1,21 @@
 """What can be shared between calls, and how long it must be kept."""
 
 from lampc.passes.schedule.closed_sets import ClosedSets
+from lampc.passes.schedule.critical_path import calls_left
 from lampc.passes.schedule.layout import Layout
 from lampc.passes.schedule.liveness import Lifetime, LivenessPass, last_uses
 from lampc.passes.schedule.share_prefix import SharePrefix
 from lampc.passes.schedule.speculate import Speculate
 from lampc.passes.schedule.stop_votes import StopVotes
 
-__all__ = ["ClosedSets", "Layout", "Lifetime", "LivenessPass", "SharePrefix", "Speculate", "StopVotes", "last_uses"]
+__all__ = [
+    "ClosedSets",
+    "Layout",
+    "Lifetime",
+    "LivenessPass",
+    "SharePrefix",
+    "Speculate",
+    "StopVotes",
+    "calls_left",
+    "last_uses",
+]

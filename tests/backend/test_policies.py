@@ -84,6 +84,24 @@ def test_prefix_sweeps_on_from_where_it_is() -> None:
     assert admitted == ["m1", "m2", "m3", "x", "a"]
 
 
+def test_warm_begins_long_paths_first_as_long_as_everything_fits() -> None:
+    wanted = [request(t, 1, depth=d) for t, d in (("b", 1), ("c", 3), ("a", 1), ("b two", 3), ("d", 2))]
+    assert order(one_by_one("warm"), wanted) == [3, 1, 4, 2, 0]
+    with pytest.raises(ValueError, match=r"depth is 1\.5; give a whole number"):
+        request("x", 1, depth=1.5)
+
+
+def test_warm_goes_depth_first_once_blocks_have_run_short() -> None:
+    engine = FakeEngine(policy="warm", max_running=1, kv_tokens=32, block_size=4, hooks=[Log()])
+    order(engine, [request("q" * 20, 4), request("r" * 20, 4)])
+    assert engine.stats().evicted_tokens
+    log = engine._hooks._hooks[0]
+    assert isinstance(log, Log)
+    log.events.clear()
+    wanted = [request(t, 1, depth=d) for t, d in (("c", 1), ("a", 1), ("b", 3), ("d", 9))]
+    assert order(engine, wanted) == [3, 1, 2, 0]
+
+
 def tree_job(seed: int) -> list[Request]:
     """Many prompts under few stems, in random order; the stems together are larger than the pool."""
     rng = random.Random(seed)

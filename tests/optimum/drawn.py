@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import functools
-import sys
+import random
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
+
+from program_bench.script import Rule, Script
+from program_bench.text import Words, generator
 
 from lampc.backend import EngineInfo, Tokenizer
 from lampc.backend.simulated import SimulatedEngine
 from lampc.backend.steps import StepShape
 from lampc.frontend.lmp import compile_lmp
+from lampc.ir.types import Type
 from lampc.runtime.cache import CallCache
 from lampc.runtime.models import Answer, ModelCall
 from lampc.runtime.pool import firefly_folder
@@ -20,11 +24,6 @@ from lampc.runtime.store import Store
 from lampc.runtime.types import Row
 from tests.optimum.exact import Call, Instance
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "benchmarks"))
-
-from program_bench.script import Rule, Script  # noqa: E402
-from program_bench.text import Words, generator  # noqa: E402
-
 STEP, ROW = 1.0, 0.01
 """Cost of a step, and of each token in it."""
 BLOCK = 4
@@ -32,8 +31,8 @@ BLOCK = 4
 
 @dataclass(frozen=True)
 class Program:
-    """`needs` are, by call site, the sites whose answers it is shown, or whose answer decides whether it is made;
-    `kinds` the signature of each; `guarded` sites are made only if the site that they name answered so."""
+    """`needs` are, by call site, the sites whose answers it is shown, or whose answer decides whether it is made.
+    Answers have `words` words each."""
 
     source: str
     needs: tuple[tuple[int, ...], ...]
@@ -47,9 +46,7 @@ def drawn(seed: int) -> Program:
     draw = generator("drawn", seed)
     text = Words.bundled().text
     sites, kinds = draw.randint(3, 6), draw.randint(1, 3)
-    needs: list[tuple[int, ...]] = [()]
-    for site in range(1, sites):
-        needs.append(tuple(sorted(draw.sample(range(site), min(site, draw.choice((0, 1, 1, 2)))))))
+    needs = [()] + [tuple(sorted(draw.sample(range(n), min(n, draw.choice((0, 1, 1, 2)))))) for n in range(1, sites)]
     branch = draw.randrange(1, sites) if draw.random() < 0.5 else -1  # made only if the first answers "yes"
     if branch > 0:
         needs[branch] = tuple(sorted({0, *needs[branch]}))
@@ -60,7 +57,7 @@ def drawn(seed: int) -> Program:
         lines.append(f'  """{told}"""\n}}')
     lines.append("module Main(context: str) -> (out: str) {")
     of = [draw.randrange(kinds) for _ in range(sites)]
-    lines += [f"  use c{site} = Predict(S{of[site]});" for site in range(sites)]
+    lines += [f"  use c{site} = Predict(S{of[site]}) @sample(max_tokens: MOST);" for site in range(sites)]
     for site in range(sites):
         seen = ", ".join([f'"{text(2, "own", seed, site)}"', *(f"v{n}" for n in needs[site])])
         call = f"let r{site} = c{site}(context: context, seen: [{seen}]);"
@@ -82,6 +79,15 @@ def tokenizer() -> Tokenizer:
 
 def cost(shape: StepShape) -> float:
     return STEP + ROW * shape.rows
+
+
+class _Even(Script):
+    """Answers of equal length."""
+
+    def _value(self, type_: Type, name: str, rule: Rule, draw: random.Random) -> Any:
+        if name == "answer":
+            return self.words.text(rule.words["answer"], draw.getrandbits(64))
+        return super()._value(type_, name, rule, draw)
 
 
 class _Noting(RehearsedModel):
@@ -107,15 +113,16 @@ class Ran:
     instance: Instance
 
 
-def ran(program: Program, budget: int, kv_tokens: int) -> Ran:
-    """A run in a session; `budget` tokens go through the model in a step."""
+def ran(program: Program, budget: int, kv_tokens: int, even: bool = True, most: int = 256) -> Ran:
+    """A run in a session; `budget` tokens go through the model in a step. Answers are of equal length, or, if not
+    `even`, of lengths that nobody knows beforehand; none has more than `most` tokens, which the engine is told."""
     info = EngineInfo("drawn", tokenizer().vocab_size, 1 << 14, 6144, BLOCK, True, "drawn")
     engine = SimulatedEngine(
         tokenizer(), info, cost, kv_tokens=kv_tokens, max_batch_tokens=budget, policy="warm", max_running=budget
     )
-    unit = compile_lmp(program.source, "drawn.lmp")
+    unit = compile_lmp(program.source.replace("MOST", str(most)), "drawn.lmp")
     rules = {f"c{i}": Rule({"answer": program.words}, {"flag": 0.5}) for i in range(len(program.needs))}
-    script = Script(program.seed, rules, unit.module, tokenizer(), Words.bundled())
+    script = (_Even if even else Script)(program.seed, rules, unit.module, tokenizer(), Words.bundled())
     model = _Noting(engine, "main", script)
     model.watch()
     with Session(model=model, store=Store(None), cache=CallCache()) as session:
@@ -126,7 +133,17 @@ def ran(program: Program, budget: int, kv_tokens: int) -> Ran:
     numbers = {(call.row, call.node): i for i, (call, _) in enumerate(model.calls)}
     calls = []
     for call, answer in model.calls:
-        after = [numbers[call.row, f"c{n}"] for n in program.needs[int(call.node[1:])] if (call.row, f"c{n}") in numbers]
-        calls.append(Call(call.ids, answer.ids, tuple(after)))
+        after = _after(
+            program, int(call.node[1:]), {n for n in range(len(program.needs)) if (call.row, f"c{n}") in numbers}
+        )
+        calls.append(Call(call.ids, answer.ids, tuple(numbers[call.row, f"c{n}"] for n in sorted(after))))
     instance = Instance(tuple(calls), budget, kv_tokens)
     return Ran(engine.clock.now, stats.steps, stats.computed_tokens, stats.peak_blocks, instance)
+
+
+def _after(program: Program, site: int, made: set[int]) -> set[int]:
+    """The sites whose calls a call waits for: where one that it needs was not made, those that decided so."""
+    found: set[int] = set()
+    for before in program.needs[site]:
+        found |= {before} if before in made else _after(program, before, made)
+    return found

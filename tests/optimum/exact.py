@@ -9,14 +9,14 @@ prompt that is there, and fills its cache token by token: what it finds is a low
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from program_bench.offline import Span, spans
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import csr_array
-
-from program_bench.offline import Span, spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +147,7 @@ class _Problem:
                 known = [(int(self.there[i, t]), -float(span.length)) for i in through[n]]
                 self._at_most([(int(self.computed[n, t]), 1.0), *known], 0)
         for path in self.paths:
-            for above, below in zip(path, path[1:], strict=False):
+            for above, below in itertools.pairwise(path):
                 for t in range(horizon):
                     parent, child = (int(self.held[above, t]), 1 / every[above].length), int(self.held[below, t])
                     self._at_most([(child, 1 / every[below].length), (parent[0], -parent[1])], 0)
