@@ -141,11 +141,12 @@ class Request:
     takes first what most hangs on. `logprobs` asks for ln p of each generated token under the unfiltered distribution,
     `top_logprobs` for as many of the likeliest tokens at each of these places (it includes `logprobs`),
     `prompt_logprobs` for ln p of each prompt token given those before it: the whole prompt is then computed, whatever
-    of it is cached. `grammar` says what the generated text may be (`lampc.backend.grammar` makes one from a JSON schema,
-    a pattern or options): tokens that it leaves no choice about are computed several at once, like a prompt; the
-    request ends where nothing may follow, and before that only where the text is whole. Only `max_tokens`, a deadline
-    and `stop` strings cut it. `closed` says that it has places where only one of a few texts can follow: where there is
-    room in a step, their tokens are computed beside each other (`lampc.backend.branches`). It changes no token either.
+    of it is cached. `grammar` says what the generated text may be (`lampc.backend.grammar` makes one from a JSON
+    schema, a pattern or options): tokens that it leaves no choice about are computed several at once, like a prompt;
+    the request ends where nothing may follow, and before that only where the text is whole. Only `max_tokens`, a
+    deadline and `stop` strings cut it. `closed` says that it has places where only one of a few texts can follow:
+    where there is room in a step, their tokens are computed beside each other (`lampc.backend.branches`). It changes no
+    token either.
     """
 
     prompt: tuple[int, ...]
