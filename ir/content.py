@@ -171,6 +171,14 @@ class Sampling:
     logit_bias: tuple[tuple[int, float], ...] = ()
 
 
+@attribute("part")
+class Part:
+    """One of the predictors that a joint one stands for: what the joint signature calls each of its fields."""
+
+    predictor: str
+    names: Obj
+
+
 @attribute("key")
 class Key:
     """Where the randomness of a call comes from: call sites from the outside in, each with its occurrence.

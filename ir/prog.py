@@ -5,7 +5,7 @@ from __future__ import annotations
 from lampc.ir.attrs import Attr, Obj, Symbol
 from lampc.ir.builtins import result_type
 from lampc.ir.content import DemoSet as Demos
-from lampc.ir.content import Field, HostRef, Kept, Key, Sampling, Signature
+from lampc.ir.content import Field, HostRef, Kept, Key, Part, Sampling, Signature
 from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return, Try, Vote, Yield
 from lampc.ir.core import Op
 from lampc.ir.define import Body, Operand, Operands, Result, op
@@ -37,7 +37,8 @@ class DefPredictor(Op):
     """A predictor `@name` and the starting values of its parameters.
 
     `layout` names an adapter (`compact`, `chat`); `frozen` lists parameters that no optimizer may change, `keep` is
-    what stays in the prompt whatever instruction and demos are chosen.
+    what stays in the prompt whatever instruction and demos are chosen. One that `joins` others has no parameters of its
+    own: its instruction and demos are made of theirs.
     """
 
     signature: Signature
@@ -47,6 +48,7 @@ class DefPredictor(Op):
     sampling: Sampling = Sampling()
     frozen: tuple[str, ...] = ()
     keep: Kept = Kept()
+    joins: tuple[Part, ...] = ()
 
 
 @op("prog.def_model", traits=[Trait.DEFINITION])

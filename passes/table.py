@@ -12,6 +12,7 @@ PASSES: dict[str, str] = {
     "dce": "lampc.passes.simplify.dce:Dce",
     "hoist": "lampc.passes.simplify.hoist:Hoist",
     "layout": "lampc.passes.schedule.layout:Layout",
+    "fuse-calls": "lampc.passes.schedule.fuse_calls:FuseCalls",
     "stop-votes": "lampc.passes.schedule.stop_votes:StopVotes",
     "speculate": "lampc.passes.schedule.speculate:Speculate",
     "lower-prompts": "lampc.passes.lower.prompts:LowerPrompts",

@@ -10,18 +10,28 @@ from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
 from lampc.ir.core import walk_values
 from lampc.ir.effects import Trait
 from lampc.ir.prog import Assert, DefModel, DefPredictor, Func, If, Match
+from lampc.passes.manager import Pipeline, RunOptions
+from lampc.passes.schedule.fuse_calls import FUSED, FuseCalls
 from lampc.passes.table import STANDARD
 from lampc.runtime.interp import entry_function
 
+ON_TRIAL = RunOptions(on_trial=True)
+"""Of passes that a candidate asks for by name: whoever made the candidate held it against rows, or is doing so."""
+
+ANY_LENGTH = 1 << 30
+"""Of joint answers that a candidate asks for: how long they may be was decided when it was made."""
+
 
 def structural(module: Module, assignment: Assignment) -> Assignment:
-    """The part of a candidate that changes the lowered program: layouts and models."""
+    """The part of a candidate that changes the lowered program: layouts, models, and which calls are fused."""
     names = {op.symbol for op in module.body.ops if isinstance(op, DefPredictor)}
     kept = {
         k: v
         for k, v in assignment.values.items()
         if k.rpartition(".")[2] in ("layout", "model") and k.rpartition(".")[0] in names
     }
+    if groups := assignment.get(FUSED):
+        kept[FUSED] = groups
     return Assignment().updated(**kept)
 
 
@@ -43,21 +53,34 @@ def lower(
     module: Module, target: Callable[[str], Target], assignment: Assignment | None = None, pipeline: str = STANDARD
 ) -> Module:
     """Run the pipeline on a copy. `target` gives the target of a model's name. The module is left as it was."""
-    from lampc.passes.manager import PassContext, Pipeline
+    from lampc.passes.manager import PassContext
 
     copy = specialise(module, assignment or Assignment())
     models = {op.model.name for op in copy.body.ops if isinstance(op, DefPredictor)}
-    Pipeline.parse(pipeline).run(copy, PassContext(targets={m: target(m) for m in models}))
+    passes_for(assignment, pipeline).run(copy, PassContext(targets={m: target(m) for m in models}), ON_TRIAL)
     return copy
 
 
-def simplified(module: Module) -> Module:
+def simplified(module: Module, assignment: Assignment | None = None) -> Module:
     """A copy after the passes that merge, drop or move calls: those that need no target."""
-    from lampc.passes.manager import PassContext, Pipeline
+    from lampc.passes.manager import PassContext
 
-    copy = module.clone()
-    Pipeline.parse(STANDARD.partition(",lower-")[0]).run(copy, PassContext(targets={}))
+    copy = specialise(module, assignment or Assignment())
+    passes_for(assignment, STANDARD.partition(",lower-")[0]).run(copy, PassContext(targets={}), ON_TRIAL)
     return copy
+
+
+def passes_for(assignment: Assignment | None, pipeline: str = STANDARD) -> Pipeline:
+    """The passes of a pipeline, with those that a candidate asks for: calls are fused once functions are inlined and
+    what is not needed is gone."""
+    made = Pipeline.parse(pipeline)
+    groups = assignment.get(FUSED) if assignment is not None else None
+    if not groups:
+        return made
+    names = [p.name for p in made.passes]
+    at = names.index("dce") + 1 if "dce" in names else 0
+    fusing = tuple(FuseCalls(tuple(group), ANY_LENGTH) for group in groups)
+    return Pipeline((*made.passes[:at], *fusing, *made.passes[at:]))
 
 
 @dataclass(slots=True)

@@ -49,7 +49,7 @@ from lampc.runtime.journal import (
 )
 from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored, told_interrupted
-from lampc.runtime.perform import Performer, Program, check_prices, label_of
+from lampc.runtime.perform import Performer, Program, check_fusing, check_prices, label_of
 from lampc.runtime.remaining import Remaining
 from lampc.runtime.saved import save
 from lampc.runtime.trials import Trial, trial_cut, trials_of
@@ -128,6 +128,7 @@ def optimize(
             return restored(known, run.table)
         for step in steps:  # what refuses to begin leaves no record
             begin(step, problem)
+        check_fusing(student, steps)
     earlier = {} if fresh else journal.earlier()
     journal.note(UNFINISHED)
     if record is not None:
@@ -248,7 +249,8 @@ class _Run:
                 for step, assignment in optimizer.ends:
                     self._score(assignment, step)
                 trade = next((s for s in reversed(strategy.steps) if isinstance(s, Trades)), None)
-                self._choose([self.problem.start, *(a for _, a in optimizer.ends)], trade)
+                stands = bool(strategy.steps) and getattr(strategy.steps[-1], "stands", False)
+                self._choose([self.problem.start, *(a for _, a in optimizer.ends)], trade, stands)
         except BudgetSpent as e:
             self.stopped = e.limit  # `best` is the best that was scored
         self.history = self._merged(optimizer.history)
@@ -256,11 +258,14 @@ class _Run:
             self._take(optimizer.best)
         self.seconds = time.monotonic() - self._started
 
-    def _choose(self, results: Sequence[Assignment], trade: Trades | None) -> None:
+    def _choose(self, results: Sequence[Assignment], trade: Trades | None, stands: bool) -> None:
         """The best of the start and what the steps gave, by the trade if there is one; the earliest of those that
-        tie."""
+        tie. What the last step gave, if that has held it against what it began with by itself."""
         if not self.splits["dev"]:
             self.best = (results[-1], None)
+            return
+        if stands:
+            self.best = (results[-1], self.scores[self.table.candidate(results[-1])])
             return
         scored = [(a, self.scores[self.table.candidate(a)]) for a in results]
         self.best = max(

@@ -67,7 +67,7 @@ def estimate(
     session: Session, module: Module, rows: Sequence[Row], entry: str | None, assignment: Assignment, base: Path
 ) -> Estimate:
     """The plan for `rows`. Prompts of endpoints, whose tokens are not known, count four bytes to a token."""
-    out, module = Estimate(len(rows)), simplified(module)
+    out, module = Estimate(len(rows)), simplified(module, assignment)
     guesser = _Guesser(session, module, out)
     for row in rows:
         try:

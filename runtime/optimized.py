@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lampc.ir import Assignment
+from lampc.ir import Assignment, thaw
+from lampc.passes.gate import GateRecord, read_record
 from lampc.passes.optimize import Candidate
 from lampc.runtime.cells import CellTable
 from lampc.runtime.journal import read_assignment, read_history
@@ -51,6 +52,12 @@ class OptimizeResult:
     table: CellTable | None = field(default=None, repr=False)
     trials: list[Trial] = field(default_factory=list, repr=False)
     proposals: int = 0
+
+    @property
+    def gates(self) -> tuple[GateRecord, ...]:
+        """What was found of changes that were held against rows, accepted or not."""
+        found = (thaw(c.facts).get("gate") for c in self.history)
+        return tuple(read_record(values) for values in found if values is not None)
 
     @property
     def wanted(self) -> int:

@@ -23,12 +23,14 @@ from lampc.passes.optimize import (
     EvaluateResult,
     FeedbackJob,
     FeedbackResult,
+    Fuse,
     Job,
     OptimizeError,
     Problem,
     Result,
     RunJob,
     RunResult,
+    Strategy,
     TracedCall,
     TrainJob,
     TrainResult,
@@ -278,6 +280,23 @@ def _trace(outcome: Outcome) -> tuple[TracedCall, ...]:
     if (t := outcome.unread) is not None and outcome.error is not None:
         calls.append(TracedCall(t.predictor, freeze(t.inputs), freeze({}), t.text, outcome.error.message))
     return tuple(calls)
+
+
+def check_fusing(program: Program, steps: Sequence[Strategy]) -> None:
+    """Raises OptimizeError if calls are to be fused by a step that is not the last, or for a model on this machine."""
+    for i, step in enumerate(steps):
+        if not isinstance(step, Fuse):
+            continue
+        if i + 1 < len(steps):
+            raise OptimizeError(f"fuse goes last: `{steps[i + 1].name}` would tune predictors that are called no more")
+        module = program.unit.module
+        for bound in bind_predictors(module).values():
+            if not step.local and program.session.target(module, bound.model).local:
+                raise OptimizeError(
+                    f"fuse: the model of `{bound.name}` is on this machine, which computes what prompts have in common "
+                    "once in any case, so little is saved by asking for several answers at a time; `local: true` does "
+                    "so nevertheless"
+                )
 
 
 def check_prices(programs: Sequence[Program]) -> None:

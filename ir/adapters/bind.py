@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
 from lampc.ir.adapters.base import ShowsDemos
+from lampc.ir.adapters.joint import joint_demos, joint_instruction
 from lampc.ir.adapters.registry import adapter
 from lampc.ir.adapters.schema import is_history
 from lampc.ir.content import NOTHING_KEPT, Assignment, DemoSet, Kept, Sampling, Signature
@@ -50,6 +51,14 @@ def bind_predictors(module: Module, assignment: Assignment | None = None) -> dic
                 chosen.get(f"{n}.layout", op.layout),
                 chosen.get(f"{n}.model", op.model.name),
                 op.keep,
+            )
+    for op in module.body.ops:
+        if isinstance(op, DefPredictor) and op.joins:
+            parts = [(part, out[part.predictor]) for part in op.joins]
+            out[op.symbol] = replace(
+                out[op.symbol],
+                instruction=joint_instruction([(p, b.signature, b.instruction) for p, b in parts]),
+                demos=joint_demos([(p, b.demos) for p, b in parts]),
             )
     return out
 

@@ -10,6 +10,7 @@ from lampc.passes.optimize.compose import Compose
 from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.demo_sets import DemoSets
 from lampc.passes.optimize.finetune import BootstrapFinetune
+from lampc.passes.optimize.fuse import Fuse
 from lampc.passes.optimize.gepa import GEPA
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
@@ -72,6 +73,7 @@ __all__ = [
     "Example",
     "FeedbackJob",
     "FeedbackResult",
+    "Fuse",
     "InferRules",
     "InstructionSearch",
     "Job",

@@ -12,6 +12,7 @@ from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
 from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.finetune import BootstrapFinetune
+from lampc.passes.optimize.fuse import Fuse
 from lampc.passes.optimize.gepa import GEPA
 from lampc.passes.optimize.infer_rules import InferRules
 from lampc.passes.optimize.instructions import InstructionSearch
@@ -33,6 +34,7 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
         BootstrapFinetune,
         BootstrapOptuna,
         COPRO,
+        Fuse,
         GEPA,
         InferRules,
         InstructionSearch,

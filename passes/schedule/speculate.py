@@ -10,6 +10,7 @@ from lampc.ir.core import Module, Op, Region, Value, walk_values
 from lampc.ir.effects import Trait, is_droppable
 from lampc.ir.prog import If, Match
 from lampc.passes.manager import PassContext
+from lampc.passes.schedule.joining import falls_back
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,8 @@ class Speculate:
     """Arms of `if` and `match` that ask a model, while another call decides whether they are taken, are told so
     (`ahead`): an executor with nothing better to do may begin them. Begun arms have no effects and need nothing of the
     answer that decides, but for the value that a case stands for.
+
+    Not the calls that a joint one falls back on: those are seldom wanted.
 
     Exact for the values: draws hang on call sites and not on when a call is made, and of an arm that is not taken
     nothing stays. (Speculative execution of branches as processors do it; for agents: Ye et al. 2025, "Speculative
@@ -29,7 +32,7 @@ class Speculate:
     def run(self, module: Module, ctx: PassContext) -> dict[str, int]:
         count = 0
         for op in module.walk():
-            if isinstance(op, If | Match) and (arms := foreseeable(op)):
+            if isinstance(op, If | Match) and not falls_back(op, module) and (arms := foreseeable(op)):
                 op.ahead = arms
                 count += len(arms)
         return {"arms": count}

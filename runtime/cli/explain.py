@@ -180,14 +180,14 @@ def _rows(loaded: Loaded, data: Path | None, split: str, most: int, entry: str) 
 def _lowered(session: Session, loaded: Loaded) -> str:
     """Say what the standard pipeline did; gives the labels of the passes that did something."""
     from lampc.ir.prog import DefPredictor
-    from lampc.passes.manager import PassContext, Pipeline, RunOptions
-    from lampc.passes.table import STANDARD
-    from lampc.runtime.compile import specialise
+    from lampc.passes.manager import PassContext, RunOptions
+    from lampc.runtime.compile import passes_for, specialise
 
     module = specialise(loaded.module, loaded.assignment)
     models = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
     ctx = PassContext(targets={n: session.target(module, n) for n in sorted(models)}, gates=loaded.gates)
-    report = Pipeline.parse(STANDARD).run(module, ctx, RunOptions(verify_each=False, crash_dir=None))
+    options = RunOptions(verify_each=False, crash_dir=None, on_trial=True)
+    report = passes_for(loaded.assignment).run(module, ctx, options)
     labels = []
     for row in report.rows:
         counted = ", ".join(f"{k} {v}" for k, v in row.counters.items() if v)

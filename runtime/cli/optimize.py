@@ -184,7 +184,7 @@ def _optimize(
     from lampc.runtime.records import Recording
     from lampc.runtime.reports.changes import compare
     from lampc.runtime.reports.told import changes_text
-    from lampc.runtime.saved import save
+    from lampc.runtime.saved import save, with_gates
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
 
@@ -221,7 +221,8 @@ def _optimize(
             kept.account(session.usage, session.usage_by_node, bound=bound)
             keep_prefixes(folder, session.desk)
     where = os.path.relpath(folder.resolve(), target.parent.resolve())
-    save(target, loaded.unit, result.assignment, {"program": loaded.path.name, "run": where, **facts(result)})
+    info = with_gates({"program": loaded.path.name, "run": where, **facts(result)}, result.gates)
+    save(target, loaded.unit, result.assignment, info)
     if result.again:
         typer.echo(f"this run finished before (in {folder}); --fresh starts over")
     typer.echo(history(result))

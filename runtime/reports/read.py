@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from lampc.ir import Assignment, CompileError
+from lampc.passes.gate import read_record as read_gate
 from lampc.runtime.journal import FOUND_FILE, read_assignment
 from lampc.runtime.records import RECORD_FILE, RecordError, RunRecord, read_record
 from lampc.runtime.reports.changes import Changes, compare
@@ -76,6 +77,8 @@ def _of_run(run: Mapping[str, Any], folder: Path) -> Report:
     judge(report)
     report.changes = _changes(run, folder)
     report.cost = _cost(run, record)
+    found = (h.get("facts", {}).get("gate") for h in run.get("history", ()))
+    report.gates = tuple(read_gate(values) for values in found if values)
     report.errors, report.failures = int(run.get("errors", 0)), tuple(run.get("failures", ()))
     return report
 
