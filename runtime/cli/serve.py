@@ -28,6 +28,10 @@ def serve(
     keys: Annotated[
         Path | None, typer.Option("--keys", metavar="FILE", help=f"API keys, one a line; also from ${KEYS}.")
     ] = None,
+    adapters: Annotated[
+        list[str],
+        typer.Option("--adapter", metavar="NAME=FOLDER", help="A LoRA adapter, which requests choose as their model."),
+    ] = [],  # noqa: B006
     embedder: Annotated[
         str | None,
         typer.Option(
@@ -69,6 +73,7 @@ def serve(
     \b
     Examples:
       lampc serve
+      lampc serve --model path/to/checkpoint --adapter law=path/to/one --adapter code=path/to/another
       lampc serve qa.lmp classify.lampc --model path/to/checkpoint --port 9000 -e dtype=bfloat16
       curl localhost:8000/programs/QA -H 'content-type: application/json' -d '{"inputs": {"question": "Who?"}}'
     """
@@ -87,6 +92,8 @@ def serve(
     if not local and not given:
         typer.echo(f"warning: {host} is reachable from elsewhere, and no key is wanted: --keys FILE", err=True)
     options = {"exact": not fast, **parsed(engine, "--engine"), **engine_options(backend, tensor_parallel)}
+    if adapters:
+        options["adapters"] = _adapters(adapters)
     with loaded_engine(model, options) as made:
         try:
             app = App(
@@ -102,7 +109,7 @@ def serve(
             server = Server(app, host=host, port=port, log_level=log)
         except (ValueError, ServerFailed) as e:
             raise CommandError(str(e)) from e
-        served = ", ".join([app.service.name, *(f"/programs/{p.name}" for p in programs)])
+        served = ", ".join([*app.service.models, *(f"/programs/{p.name}" for p in programs)])
         server.run(lambda: typer.echo(f"serving {served} at {server.url}", err=True))
 
 
@@ -112,6 +119,21 @@ def _program(file: Path) -> Program:
 
     loaded = load(file)
     return Program(loaded.unit.entry or file.stem, loaded.unit, loaded.assignment, loaded.base)
+
+
+def _adapters(pairs: list[str]) -> dict[str, str]:
+    """Folders by the names that requests have for them. Raises CommandError."""
+    from lampc.runtime.cli.failure import CommandError
+
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, given, folder = pair.partition("=")
+        if not (given and name and folder):
+            raise CommandError(f"--adapter {pair}: give NAME=FOLDER")
+        if name in found:
+            raise CommandError(f"--adapter {pair}: there are two of that name")
+        found[name] = folder
+    return found
 
 
 def _limits(given: dict[str, Any]) -> Limits:

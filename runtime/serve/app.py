@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import AsyncIterator, Callable, Iterable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -58,19 +60,12 @@ class App:
         if len(set(names)) < len(names):
             raise ValueError(f"two programs have one name, of {', '.join(names)}; serve one, or rename the other")
         cache = CallCache(entries=REMEMBERED)
-        hosted = [
-            Hosted(
-                p,
-                Session(
-                    model=LoopModel(served, self.service.name, limits.tokens),
-                    base=p.base,
-                    seed=seed,
-                    exact=served.info.exact,
-                    cache=cache,
-                ),
-            )
-            for p in programs
-        ]
+
+        def session(base: Path, adapter: str | None) -> Session:
+            model = LoopModel(served, adapter or self.service.name, limits.tokens, adapter)
+            return Session(model=model, base=base, seed=seed, exact=served.info.exact, cache=cache)
+
+        hosted = [Hosted(p, functools.partial(session, p.base)) for p in programs]
         registry = CollectorRegistry()
         registry.register(EngineCollector(served))
         self.state = SimpleNamespace(

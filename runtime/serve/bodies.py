@@ -200,9 +200,10 @@ class EmbeddingBody(Body):
 
 
 class ProgramBody(Body):
-    """`POST /programs/NAME`: `inputs` are checked against the program's types."""
+    """`POST /programs/NAME`: `inputs` are checked against the program's types; `model` may name an adapter."""
 
     inputs: dict[str, Any] = Field(default_factory=dict)
+    model: str | None = None
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     stream: bool = False
     timeout: float | None = Field(default=None, gt=0)

@@ -6,6 +6,7 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from lampc.backend.errors import BackendError, BadGrammar, Unsupported
@@ -30,18 +31,20 @@ class LoopModel:
     """See the module's text. Answers are handed over in the engine's thread; a call that nobody waits for any more is
     dropped. Prefixes are not held for calls to come: the engine's own cache keeps what was used last.
 
-    `most` is how many tokens an answer may have.
+    `most` is how many tokens an answer may have. All calls go through `adapter`, if one is named.
     """
 
     pushes = True
     structured = True
 
-    def __init__(self, engine: ServedEngine, name: str, most: int | None = None) -> None:
+    def __init__(self, engine: ServedEngine, name: str, most: int | None = None, adapter: str | None = None) -> None:
         info = engine.info
-        self._engine, self._most = engine, most
+        self._engine, self._most, self._adapter = engine, most, adapter
         self.mode = "exact" if info.exact else "fast"
         self.target: Target = LocalTarget(
-            ModelInfo(name, info.digest, info.context_length, info.kv_bytes_per_token, info.vocab_size),
+            ModelInfo(
+                name, _digest(info.digest, adapter), info.context_length, info.kv_bytes_per_token, info.vocab_size
+            ),
             engine.tokenizer,
         )
         self.on_answer: Callable[[Model, ModelCall, Answer], None] = lambda *_: None
@@ -64,7 +67,7 @@ class LoopModel:
             return
         grammar = call.grammar if call.grammar and call.grammar not in self._refused else None
         try:
-            request = request_of(call, self.target.info.context_length, grammar)
+            request = request_of(call, self.target.info.context_length, grammar, self._adapter)
             if self._most is not None and request.sampling.max_tokens > self._most:
                 request = replace(request, sampling=replace(request.sampling, max_tokens=self._most))
             teller = _Teller(call, self._engine.tokenizer) if call.listeners else None
@@ -120,6 +123,11 @@ class LoopModel:
 
     def close(self) -> None:
         self.abort()
+
+
+def _digest(engine: str, adapter: str | None) -> str:
+    """Names what answers follow from: with another adapter they are others."""
+    return engine if adapter is None else blake2b(f"{engine} {adapter}".encode(), digest_size=16).hexdigest()
 
 
 class _Teller:

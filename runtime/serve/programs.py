@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 import copy
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,24 +86,40 @@ def _object(record: Record) -> dict[str, Any]:
 
 
 class Hosted:
-    """A program and the session that runs it, whose model is the served engine."""
+    """A program and the sessions that run it: one on the served model, and one on each adapter that is asked for,
+    made by `session` when it is first needed."""
 
-    def __init__(self, program: Program, session: Session) -> None:
-        self.program, self.session = program, session
-        self._seeded: OrderedDict[int, Session] = OrderedDict()
+    def __init__(self, program: Program, session: Callable[[str | None], Session]) -> None:
+        self.program = program
+        self._make = session
+        self._made: dict[str | None, Session] = {}
+        self._seeded: OrderedDict[tuple[str | None, int], Session] = OrderedDict()
+        self.session = self.on(None)
 
-    def seeded(self, seed: int) -> Session:
-        """The session with another seed: model, caches and all else are shared."""
-        if seed == self.session.seed:
-            return self.session
-        found = self._seeded.pop(seed, None)
+    def on(self, adapter: str | None) -> Session:
+        """The session whose calls go through an adapter, or through none."""
+        if adapter not in self._made:
+            self._made[adapter] = self._make(adapter)
+        return self._made[adapter]
+
+    def seeded(self, seed: int, adapter: str | None = None) -> Session:
+        """A session with another seed: model, caches and all else are shared."""
+        session = self.on(adapter)
+        if seed == session.seed:
+            return session
+        found = self._seeded.pop((adapter, seed), None)
         if found is None:
-            found = copy.copy(self.session)
+            found = copy.copy(session)
             found.seed = seed
             if len(self._seeded) >= SEEDS:
                 self._seeded.popitem(last=False)
-        self._seeded[seed] = found
+        self._seeded[adapter, seed] = found
         return found
+
+    def close(self) -> None:
+        """Give sessions back."""
+        for session in self._made.values():
+            session.close()
 
 
 class Programs:
@@ -121,9 +137,11 @@ class Programs:
             raise Problem(404, f"there is no program {name!r}; there are {known}", code="program_not_found")
         return self.hosted[name]
 
-    def run(self, hosted: Hosted, body: ProgramBody, control: RunControl) -> asyncio.Future[Outcome]:
+    def run(
+        self, hosted: Hosted, body: ProgramBody, adapter: str | None, control: RunControl
+    ) -> asyncio.Future[Outcome]:
         """Run a program on a thread, for the loop that is running."""
-        session, program = hosted.seeded(body.seed), hosted.program
+        session, program = hosted.seeded(body.seed, adapter), hosted.program
         cell = Cell(Row("0", body.inputs), program.assignment)
 
         def work() -> Outcome:
@@ -146,7 +164,7 @@ class Programs:
     def close(self) -> None:
         """Give sessions and threads back."""
         for hosted in self.hosted.values():
-            hosted.session.close()
+            hosted.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
 
@@ -169,17 +187,18 @@ async def run_program(http: HTTPRequest) -> Response:
     hosted = programs.get(http.path_params["name"])
     body = read_body(ProgramBody, await http.body())
     hosted.program.check(body.inputs)
+    adapter = service.adapter(body.model)
     service.admit(1)
     if programs.waiting >= service.limits.programs + service.limits.queue:
         raise Problem(
             429, "too many programs are under way; try again", code="queue_full", headers={"retry-after": "1"}
         )
     if body.stream:
-        stream = _Stream(hosted, programs, service, body)
+        stream = _Stream(hosted, programs, service, body, adapter)
         return await EventStream.begun(stream.events(), stream.control.cancel)
     control = RunControl()
     try:
-        outcome = await asyncio.wait_for(programs.run(hosted, body, control), service.seconds(body.timeout))
+        outcome = await asyncio.wait_for(programs.run(hosted, body, adapter, control), service.seconds(body.timeout))
     except TimeoutError:
         raise service.late(body.timeout) from None
     finally:
@@ -201,8 +220,10 @@ class _Stream:
     """A run that tells of its answers while they are written: an event for each piece of an output field (of the whole
     text, where the layout has no marks), at last the outputs."""
 
-    def __init__(self, hosted: Hosted, programs: Programs, service: Service, body: ProgramBody) -> None:
-        self._hosted, self._programs, self._body = hosted, programs, body
+    def __init__(
+        self, hosted: Hosted, programs: Programs, service: Service, body: ProgramBody, adapter: str | None
+    ) -> None:
+        self._hosted, self._programs, self._body, self._adapter = hosted, programs, body, adapter
         program = hosted.program
         self._seconds, self._late = service.seconds(body.timeout), service.late(body.timeout)
         self._post = service.engine.post
@@ -234,7 +255,7 @@ class _Stream:
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """What happens, as it does. Raises Problem."""
-        run = self._programs.run(self._hosted, self._body, self.control)
+        run = self._programs.run(self._hosted, self._body, self._adapter, self.control)
         run.add_done_callback(lambda _: self._post(lambda: self._events.put_nowait(None)))
         try:
             async with asyncio.timeout(self._seconds):
