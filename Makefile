@@ -12,7 +12,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
 
-.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-engine bench-gpu bench-frontend bench-programs bench-regret bench-optimizers golden size clean
+.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-soak-serve bench-serve bench-engine bench-gpu bench-frontend bench-programs bench-regret bench-optimizers golden size clean
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 
@@ -65,12 +65,18 @@ fix: $(VENV)/.ready-dev ## let ruff mend what it can
 	$(PY) -m ruff format .
 
 bench: $(VENV)/.ready-dev $(VENV)/.kernels ## run the benchmarks; a line each is appended to benchmarks/results/
-	@failed=; for f in $(filter-out benchmarks/soak.py benchmarks/gpu.py benchmarks/workloads.py benchmarks/programs.py benchmarks/planning.py benchmarks/optimizers.py benchmarks/regret.py,$(wildcard benchmarks/[!_]*.py)); do \
+	@failed=; for f in $(filter-out benchmarks/soak.py benchmarks/soak_serve.py benchmarks/gpu.py benchmarks/workloads.py benchmarks/programs.py benchmarks/planning.py benchmarks/optimizers.py benchmarks/regret.py,$(wildcard benchmarks/[!_]*.py)); do \
 		echo "== $$f"; $(PY) $$f || failed="$$failed $$f"; done; \
 	if [ -n "$$failed" ]; then echo "failed, or a goal missed:$$failed"; exit 1; fi
 
 bench-soak: $(VENV)/.ready-dev $(VENV)/.kernels ## the engine under twice its capacity (ARGS="--minutes 1")
 	$(PY) benchmarks/soak.py $(ARGS)
+
+bench-soak-serve: $(VENV)/.ready-dev $(VENV)/.kernels ## the server at twice its capacity (ARGS="--minutes 1")
+	PYTHONPATH=src:benchmarks $(PY) benchmarks/soak_serve.py $(ARGS)
+
+bench-serve: $(VENV)/.ready-dev $(VENV)/.kernels ## our server beside vLLM's on this machine; a stopped run goes on (ARGS="--help")
+	PYTHONPATH=src:benchmarks $(PY) -m serve_bench --pip-args="$(PIP_ARGS)" $(ARGS)
 
 bench-engine: $(VENV)/.ready-dev ## our engine against others on this machine; a stopped run goes on (ARGS="--help")
 	PYTHONPATH=src:benchmarks $(PY) -m engine_bench --pip-args="$(PIP_ARGS)" $(ARGS)

@@ -106,11 +106,7 @@ class Runner:
 
     def usage(self) -> Usage:
         """Memory; zeros where /proc does not tell."""
-        pss = peak = 0.0
-        for pid in _tree(self._process.pid):
-            pss += _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:")
-            peak += _kilobytes(f"/proc/{pid}/status", "VmHWM:")
-        return Usage(round(pss / 1024, 1), round(peak / 1024, 1))
+        return tree_usage(self._process.pid)
 
     def cpu_seconds(self) -> float:
         """Processor time of the process and its living children."""
@@ -193,6 +189,15 @@ def isolation() -> tuple[str, ...]:
     command = (unshare, "--user", "--map-root-user", "--net", "--", sys.executable, "-c", _LOOPBACK_ONLY)
     tried = subprocess.run([*command, sys.executable, "-c", "pass"], capture_output=True, timeout=60)
     return command if tried.returncode == 0 else ()
+
+
+def tree_usage(root: int) -> Usage:
+    """Memory of a process and all below it; zeros where /proc does not tell."""
+    pss = peak = 0.0
+    for pid in _tree(root):
+        pss += _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:")
+        peak += _kilobytes(f"/proc/{pid}/status", "VmHWM:")
+    return Usage(round(pss / 1024, 1), round(peak / 1024, 1))
 
 
 def _tree(root: int) -> list[int]:

@@ -51,9 +51,14 @@ class Lines:
         self._defaults, self._model = dict(defaults), model
 
     def __iter__(self) -> Iterator[Line | BadLine]:
-        at = 0
+        return self.after((1, 0))
+
+    def after(self, place: tuple[int, int]) -> Iterator[Line | BadLine]:
+        """All from the line of a place, (number, at), on."""
+        first, at = place
         with self.path.open("rb") as file:
-            for number, raw in enumerate(file, 1):
+            file.seek(at)
+            for number, raw in enumerate(file, first):
                 if _bare(raw):
                     yield self._read(raw, number, at)
                 at += len(raw)

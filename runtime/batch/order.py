@@ -1,6 +1,7 @@
 """In which order a file is best run: lines that begin alike one after the other.
 
-So a cache far smaller than the file still finds what they share.
+So a cache far smaller than the file still finds what they share. A file of more than `MOST` lines is put in order
+part by part, so that memory does not grow with it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ from typing import Any
 
 from lampc.runtime.batch.lines import BadLine, Line
 
+MOST = 250_000
+"""Lines that are put in order together."""
 _LENGTHS = (64, 256, 1024, 4096, 16384)  # characters of a beginning that are compared
 _MOST = (1 << 63) - 1
 

@@ -8,16 +8,18 @@ lines are to be put in order or if an error in it was mended.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import stat
 import time
-from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, BinaryIO, Literal, Self
+
+from lampc.runtime.batch.column import Column
 
 _START = '{"line": '
 _MOST_LINES = 1 << 32
@@ -34,7 +36,7 @@ class Results:
 
     `retry`: lines whose result is an error, or was cut short by a timeout, count as not finished. `every` is the
     longest time in seconds between two syncs to disk. Raises BatchError if the file is not one of ours or another
-    process writes it, and OSError. It holds 8 bytes per line of an earlier run in memory, nothing per line of this one.
+    process writes it, and OSError. Per line of an earlier run it holds 8 bytes in a temporary file, nothing in memory.
     """
 
     def __init__(
@@ -48,14 +50,14 @@ class Results:
         self.path = path
         self._scratch = path.with_name(f"{path.name}.tmp")  # under the same lock
         self._retry, self._every, self._clock = retry, every, clock
-        self._known = array("Q")  # by line number: key of the last record of an earlier run, 0 for none
+        self._known = Column()  # by line number: key of the last record of an earlier run, 0 for none
         self._mended = False
         self._fd = _locked(path)
         try:
             self._scratch.unlink(missing_ok=True)  # of a process that was killed at the very end
             self._read()
         except BaseException:
-            os.close(self._fd)
+            self.close()
             raise
         self._synced = clock()
 
@@ -72,7 +74,7 @@ class Results:
 
     def finished(self, number: int, key: str) -> Literal["", "done", "failed"]:
         """Whether an earlier run finished this line, and how. Raises BatchError if another request has its place."""
-        held = self._known[number] if number < len(self._known) else 0
+        held = self._known[number]
         if not held:
             return ""
         if held & ~(_FAILED | _LATE) == _number(key):
@@ -95,7 +97,7 @@ class Results:
             data = json.dumps(whole).encode() + b"\n"
         while data:
             data = data[os.write(self._fd, data) :]
-        self._mended |= number < len(self._known) and self._known[number] != 0
+        self._mended |= self._known[number] != 0
         now = self._clock()
         if now - self._synced >= self._every:
             self.sync()
@@ -108,30 +110,30 @@ class Results:
     def clear(self) -> None:
         """Forgets everything."""
         os.ftruncate(self._fd, 0)
-        self._known, self._mended = array("Q"), False
+        self._known.close()
+        self._known, self._mended = Column(), False
 
     def finish(self, *, ordered: bool) -> None:
         """All is done: brings the lines into order if that is wanted, each once."""
         self.sync()
         if not ordered and not self._mended:
             return
-        places = array("Q")  # by line number: where its last record starts, plus 1
-        rising, last = True, 0
-        with self.path.open("rb") as file:
-            at = 0
-            for raw in file:
-                number = json.loads(raw)["line"]
-                _put(places, number, at + 1)
+        with contextlib.closing(Column()) as places, self.path.open("rb") as file:
+            rising, last = True, 0
+            for number, at, _ in _numbered(file):
+                places[number] = at + 1  # the last record of a line counts
                 rising, last = rising and number > last, number
-                at += len(raw)
             if rising and not self._mended:
                 return
+            file.seek(0)
             try:
                 with self._scratch.open("wb") as out:
-                    for place in places if ordered else sorted(places):
-                        if place:
+                    if ordered:
+                        for place in filter(None, places):
                             file.seek(place - 1)
                             out.write(file.readline())
+                    else:
+                        out.writelines(raw for number, at, raw in _numbered(file) if places[number] == at + 1)
                     out.flush()
                     os.fsync(out.fileno())
                 os.replace(self._scratch, self.path)
@@ -143,6 +145,7 @@ class Results:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
+        self._known.close()
 
     def _read(self) -> None:
         """Learns what is finished; cuts off a torn end."""
@@ -159,8 +162,8 @@ class Results:
                         f"{self.path}:{count}: not written by lampc batch, so it is left alone; give another --out"
                     )
                 number, key, flags = record
-                self._mended |= number < len(self._known) and self._known[number] != 0
-                _put(self._known, number, _number(key) | flags)
+                self._mended |= self._known[number] != 0
+                self._known[number] = _number(key) | flags
                 at += len(raw)
                 if not raw.endswith(b"\n"):
                     os.ftruncate(self._fd, at - len(raw) + len(body))
@@ -222,7 +225,9 @@ def _number(key: str) -> int:
     return int(key, 16) & ~(_FAILED | _LATE) or 1
 
 
-def _put(numbers: array[int], at: int, value: int) -> None:
-    if at >= len(numbers):
-        numbers.frombytes(bytes(numbers.itemsize * (at + 1 - len(numbers))))
-    numbers[at] = value
+def _numbered(file: BinaryIO) -> Iterator[tuple[int, int, bytes]]:
+    """(line number, where it starts, the record) of each record of ours, from the file's beginning."""
+    at = 0
+    for raw in file:
+        yield json.loads(raw)["line"], at, raw
+        at += len(raw)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lampc.runtime.batch.lines import BadLine, Line, Lines
-from lampc.runtime.batch.order import Order
+from lampc.runtime.batch.order import MOST, Order
 from lampc.runtime.batch.results import BatchError, Results
 
 if TYPE_CHECKING:
@@ -48,21 +48,43 @@ class Figures:
 @dataclass(slots=True)
 class Survey:
     """What is to be done: of `total` lines, `known` are finished, `failed` of them with an error; `order` has the
-    others."""
+    others, or the first `most` of them, and then `rest` is the place of the next."""
 
     total: int = 0
     known: int = 0
     failed: int = 0
+    most: int = MOST
     order: Order = field(default_factory=Order)
+    rest: tuple[int, int] | None = None
+
+    def add(self, line: Line | BadLine) -> bool:
+        """One more that is to be done; False if it begins the rest."""
+        if len(self.order) < self.most:
+            self.order.add(line)
+        elif self.rest is None:
+            self.rest = line.number, line.at
+        return self.rest is None
+
+    def todo(self, lines: Lines, results: Results) -> Iterator[Line | BadLine]:
+        """What is to be done, each part of it in order. Once."""
+        while True:
+            yield from lines.read(self.order.places())
+            place, self.order, self.rest = self.rest, Order(), None
+            if place is None:
+                return
+            for line in lines.after(place):
+                if not results.finished(line.number, line.key) and not self.add(line):
+                    break
 
 
-def survey(lines: Lines, results: Results, *, fresh: bool = False, strict: bool = False) -> Survey:
-    """Reads the whole input before anything is computed. `fresh`: earlier results do not count.
+def survey(lines: Lines, results: Results, *, fresh: bool = False, strict: bool = False, most: int = MOST) -> Survey:
+    """Reads the whole input before anything is computed. `fresh`: earlier results do not count. At most `most` lines
+    are put in order together.
 
     Raises BatchError if earlier results belong to another input, model or options, or, with `strict`, if a line is
     wrong.
     """
-    found = Survey()
+    found = Survey(most=most)
     last = 0
     for line in lines:
         found.total += 1
@@ -73,7 +95,7 @@ def survey(lines: Lines, results: Results, *, fresh: bool = False, strict: bool 
         found.known += state != ""
         found.failed += state == "failed"
         if not state:
-            found.order.add(line)
+            found.add(line)
     if results.last > last and not fresh:
         raise BatchError(
             f"{results.path}: holds the result of line {results.last}, but {lines.path} ends at line {last}; "

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,12 +16,17 @@ from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.backend import TokenEngine
-    from lampc.runtime.batch import Figures
+    from lampc.runtime.batch import Figures, Lines, Results
 
 
 def batch(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Requests, one JSON object a line.")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Where results go, one JSON line each.")],
+    file: Annotated[
+        Path,
+        typer.Argument(metavar="FILE", help="Requests, one JSON object a line; or a folder of such files, *.jsonl."),
+    ],
+    out: Annotated[
+        Path, typer.Option("--out", "-o", help="Where results go, one JSON line each; for a folder, another folder.")
+    ],
     model: Annotated[
         str, typer.Option("--model", help="firefly, a checkpoint folder, or the URL of an endpoint.")
     ] = "firefly",
@@ -27,8 +34,7 @@ def batch(
         list[str], typer.Option("--set", "-s", metavar="NAME=VALUE", help="An option for all lines that have none.")
     ] = [],  # noqa: B006
     engine: Annotated[
-        list[str],
-        typer.Option("--engine", "-e", metavar="NAME=VALUE", help="An option of the engine, or of an endpoint."),
+        list[str], typer.Option("--engine", "-e", metavar="NAME=VALUE", help="An option of the engine.")
     ] = [],  # noqa: B006
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws, together with the prompt.")] = 0,
     ordered: Annotated[bool, typer.Option("--ordered", help="At the end, put results in the input's order.")] = False,
@@ -39,7 +45,8 @@ def batch(
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
 ) -> None:
-    """Run every request of a JSONL file through a model on this machine, or an endpoint's offline batches.
+    """Run every request of a JSONL file, or of a folder of them, through a model on this machine, or an endpoint's
+    offline batches.
 
     Requests run together; lines that begin alike are run one after the other, and what they share is computed once.
     A result is written as soon as it is there (`line` says of which line it is): stopped at any time, even by force,
@@ -59,7 +66,8 @@ def batch(
       its start), "logprobs", "prompt_logprobs", "top_logprobs"
     Equal lines give equal results: for several answers to one prompt use "n", or a "seed" for each.
     A line that is wrong or fails gets a result with "error"; the others are not held up. Mend it in FILE and start
-    again: only what was mended is run.
+    again: only what was mended is run. Memory does not grow with the file: of a very long one 250,000 lines at a time
+    are put in order. Files of a folder are run one after the other, each into a file of its own.
 
     With the URL of an endpoint as --model (-e model=NAME if it serves several) the lines go into batches of OpenAI's
     kind, at the price that its provider has for them, done within hours. Which line is in which batch is kept beside
@@ -70,60 +78,104 @@ def batch(
       echo '{"prompt": "The cat sat on", "max_tokens": 8}' > in.jsonl
       lampc batch in.jsonl --out out.jsonl
       lampc batch in.jsonl --out out.jsonl --model path/to/checkpoint -e dtype=bfloat16 -e kv_tokens=100000
+      lampc batch requests/ --out results/
       lampc batch in.jsonl --out out.jsonl -s temperature=0.7 -s max_tokens=200 --ordered
       lampc batch in.jsonl --out out.jsonl --model https://api.openai.com/v1 -e model=NAME
     """
-    from lampc.runtime.batch import Figures, Lines, Results, run_batch, survey
-    from lampc.runtime.cli.failure import CommandError, on_interrupt
+    from lampc.runtime.batch import Lines, Results
+    from lampc.runtime.cli.batch_offline import offline
     from lampc.runtime.cli.targets import writable
-    from lampc.runtime.events import EventBus
-    from lampc.runtime.progress import Progress
 
     defaults = {"seed": seed, **parsed(settings, "--set")}
     options = parsed(engine, "--engine") | engine_options(backend, tensor_parallel)
     remote = "://" in model or model.startswith("openai/")
     _check(defaults, {} if remote else options)
+    pairs = _pairs(file, out)
+    for _, target in pairs:
+        writable(target, "--out")
+    wrong = False
+    made: TokenEngine | None = None
+    with contextlib.ExitStack() as stack:
+        for source, target in pairs:
+            if remote:
+                figures, before = offline(
+                    source, target, model, dict(options), defaults,
+                    ordered=ordered, strict=strict, retry=retry, fresh=fresh,
+                )  # fmt: skip
+                _tell(source, target, figures, before)
+                wrong |= bool(figures.failed or before)
+                continue
+            with Results(target, retry=retry) as results:  # what cannot be written is said before anything is loaded
+                made = made or stack.enter_context(loaded_engine(model, options))
+                work = _Work(source, results, fresh, strict, ordered, window)
+                wrong |= work.run(made, Lines(source, defaults, made.info.digest))
+    if wrong:
+        raise typer.Exit(1)
+
+
+def _pairs(file: Path, out: Path) -> list[tuple[Path, Path]]:
+    """(input, output) of each file. Raises CommandError."""
+    from lampc.runtime.cli.failure import CommandError
+
+    if file.is_dir():
+        if out.exists() and (not out.is_dir() or out.samefile(file)):
+            raise CommandError(f"--out {out}: give another folder, for the results of a folder's files")
+        sources = sorted(file.glob("*.jsonl"))
+        if not sources:
+            raise CommandError(f"{file}: no *.jsonl file in this folder")
+        out.mkdir(parents=True, exist_ok=True)
+        return [(source, out / source.name) for source in sources]
     if not file.is_file():
         raise CommandError(f"{file}: no such file; give a JSONL file (it is read twice, so no pipe)")
     if out.exists() and out.samefile(file):
         raise CommandError(f"--out {out} is the input: give another file")
-    writable(out, "--out")
-    if remote:
-        from lampc.runtime.cli.batch_offline import offline
+    return [(file, out)]
 
-        figures, before = offline(
-            file, out, model, options, defaults, ordered=ordered, strict=strict, retry=retry, fresh=fresh
-        )
-        _tell(file, out, figures, before)
-        if figures.failed or before:
-            raise typer.Exit(1)
-        return
-    figures = Figures()
-    with Results(out, retry=retry) as results, loaded_engine(model, options) as made, Progress(EventBus()) as progress:
-        lines = Lines(file, defaults, made.info.digest)
-        found = survey(lines, results, fresh=fresh, strict=strict)
-        kept = f"{out} keeps what is finished; the same command goes on from there"
-        on_interrupt(lambda: f"{found.known + figures.requests:,} of {found.total:,} lines were done; {kept}")
-        if fresh:
-            results.clear()
-        if found.known:
-            progress.say(f"{out}: {found.known:,} of {found.total:,} lines are finished, going on from there")
 
-        def told(now: Figures) -> None:
-            nonlocal figures
-            figures = now
-            note = f"{now.rate:,.0f} tokens/s" + (f"  {now.failed:,} failed" if now.failed else "")
-            progress.show("batch", found.known + now.requests, found.total, note)
+@dataclass(frozen=True)
+class _Work:
+    """One file of requests and its results."""
 
-        if len(found.order):
-            progress.show("batch", found.known, found.total)
-        with asked_to_stop() as stopped:
-            todo = lines.read(found.order.places())
-            figures = run_batch(made, todo, results, window=window, strict=strict, on_line=told, stopped=stopped)
-            results.finish(ordered=ordered)
-    _tell(file, out, figures, found.failed)
-    if figures.failed or found.failed:
-        raise typer.Exit(1)
+    file: Path
+    results: Results
+    fresh: bool
+    strict: bool
+    ordered: bool
+    window: int
+
+    def run(self, made: TokenEngine, lines: Lines) -> bool:
+        """Do what is left of it; whether anything of it failed."""
+        from lampc.runtime.batch import Figures, run_batch, survey
+        from lampc.runtime.cli.failure import on_interrupt
+        from lampc.runtime.events import EventBus
+        from lampc.runtime.progress import Progress
+
+        results, out, figures = self.results, self.results.path, Figures()
+        with Progress(EventBus()) as progress:
+            found = survey(lines, results, fresh=self.fresh, strict=self.strict)
+            kept = f"{out} keeps what is finished; the same command goes on from there"
+            on_interrupt(lambda: f"{found.known + figures.requests:,} of {found.total:,} lines were done; {kept}")
+            if self.fresh:
+                results.clear()
+            if found.known:
+                progress.say(f"{out}: {found.known:,} of {found.total:,} lines are finished, going on from there")
+
+            def told(now: Figures) -> None:
+                nonlocal figures
+                figures = now
+                note = f"{now.rate:,.0f} tokens/s" + (f"  {now.failed:,} failed" if now.failed else "")
+                progress.show("batch", found.known + now.requests, found.total, note)
+
+            if len(found.order):
+                progress.show("batch", found.known, found.total)
+            with asked_to_stop() as stopped:
+                todo, window = found.todo(lines, results), self.window
+                figures = run_batch(
+                    made, todo, results, window=window, strict=self.strict, on_line=told, stopped=stopped
+                )
+                results.finish(ordered=self.ordered)
+        _tell(self.file, out, figures, found.failed)
+        return bool(figures.failed or found.failed)
 
 
 def _tell(file: Path, out: Path, figures: Figures, before: int) -> None:

@@ -66,7 +66,7 @@ def offline(
         if len(found.order):
             progress.say(f"{client.base_url}: {len(found.order):,} lines for batches of {client.model}")
         with asked_to_stop() as stopped:
-            todo = lines.read(found.order.places())
+            todo = found.todo(lines, results)
             figures = run_offline(client, queue, todo, results, strict=strict, on_line=told, stopped=stopped)
             results.finish(ordered=ordered)
     if not figures.failed:

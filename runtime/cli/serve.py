@@ -91,7 +91,13 @@ def serve(
     local = host in ("127.0.0.1", "localhost", "::1")
     if not local and not given:
         typer.echo(f"warning: {host} is reachable from elsewhere, and no key is wanted: --keys FILE", err=True)
-    options = {"exact": not fast, **parsed(engine, "--engine"), **engine_options(backend, tensor_parallel)}
+    # Who waits is passed by as many as can come before its turn: else a full queue would keep urgent ones waiting.
+    options = {
+        "exact": not fast,
+        "patience": 4 * bounds.queue,
+        **parsed(engine, "--engine"),
+        **engine_options(backend, tensor_parallel),
+    }
     if adapters:
         options["adapters"] = _adapters(adapters)
     with loaded_engine(model, options) as made:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import AsyncIterator
@@ -17,7 +18,7 @@ from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import chat_logprobs
 from lampc.runtime.serve.problems import Problem
 from lampc.runtime.serve.service import Service, usage
-from lampc.runtime.serve.sse import EventStream
+from lampc.runtime.serve.sse import EventStream, Pattern
 from lampc.runtime.serve.tools import TextBeforeCalls, Toolbox, call_records
 
 
@@ -89,20 +90,25 @@ class _Answer:
         finish = _finish(completion, bool(calls))
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
-    async def events(self, generations: Generations) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, generations: Generations) -> AsyncIterator[dict[str, Any] | bytes]:
         """The answer as it is written. Raises Problem."""
         count = len(generations.tickets)
+        plain = not (self.tools or self.body.logprobs)
         texts = [TextBeforeCalls(self.tools) if self.tools else None for _ in range(count)]
         ended: dict[int, Completion] = {}
-        opened: set[int] = set()
+        patterns: dict[int, Pattern] = {}
         async for piece in generations.pieces():
             if piece.completion is not None:
                 ended[piece.index] = piece.completion
                 if piece.completion.finish == "timeout":
                     raise self.service.late(self.body.timeout)
-            if piece.index not in opened:
-                opened.add(piece.index)
-                yield self._chunk(piece.index, {"role": "assistant", "content": ""})
+            index = piece.index
+            if index not in patterns:
+                patterns[index] = Pattern(functools.partial(self._text_chunk, index))
+                yield self._chunk(index, {"role": "assistant", "content": ""})
+            if plain and piece.completion is None:
+                yield patterns[index](piece.text)
+                continue
             for event in self._events(piece, texts[piece.index]):
                 yield event
         if self.body.stream_options is not None and self.body.stream_options.include_usage:
@@ -131,6 +137,9 @@ class _Answer:
     def _chunk(self, index: int, delta: dict[str, Any], logprobs: Any = None, finish: str | None = None) -> Any:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish}
         return {**self._head("chat.completion.chunk"), "choices": [choice]}
+
+    def _text_chunk(self, index: int, text: str) -> Any:
+        return self._chunk(index, {"content": text})
 
     def _head(self, kind: str) -> dict[str, Any]:
         return {

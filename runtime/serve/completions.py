@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +18,7 @@ from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import CompletionLogprobs
 from lampc.runtime.serve.problems import Problem
 from lampc.runtime.serve.service import Service, usage
-from lampc.runtime.serve.sse import EventStream
+from lampc.runtime.serve.sse import EventStream, Pattern
 
 
 async def completions(http: HTTPRequest) -> Response:
@@ -122,15 +123,23 @@ class _Answer:
         text = given[place]
         return text if isinstance(text, str) else self.tokenizer.decode(self.prompts[place], skip_special=False)
 
-    async def events(self, generations: Generations) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, generations: Generations) -> AsyncIterator[dict[str, Any] | bytes]:
         """The answer as it is written. Raises Problem."""
         if self.body.logprobs is not None and self.body.echo:
             raise Problem(400, "echo with logprobs is not streamed; leave one of the three out", param="stream")
         forms = [CompletionLogprobs(self.tokenizer, self.counted) for _ in generations.tickets]
+        patterns: dict[int, Pattern] = {}
+        plain = self.body.logprobs is None and not self.silent
         ended: dict[int, Completion] = {}
         for index in range(len(generations.tickets) if self.body.echo else 0):
-            yield self._chunk(index, self._echo(index), None, None)
+            yield self._chunk(index, self._echo(index))
         async for piece in generations.pieces():
+            index = piece.index
+            if plain and piece.completion is None:
+                if index not in patterns:
+                    patterns[index] = Pattern(functools.partial(self._chunk, index))
+                yield patterns[index](piece.text)
+                continue
             if piece.completion is not None:
                 ended[piece.index] = piece.completion
                 if piece.completion.finish == "timeout":
@@ -150,7 +159,7 @@ class _Answer:
             finish = "length" if self.silent else _finish(piece.completion)
         return self._chunk(piece.index, "" if self.silent else piece.text, logprobs, finish)
 
-    def _chunk(self, index: int, text: str, logprobs: Any, finish: str | None) -> dict[str, Any]:
+    def _chunk(self, index: int, text: str, logprobs: Any = None, finish: str | None = None) -> dict[str, Any]:
         choice = {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
         return {**self._head(), "choices": [choice]}
 

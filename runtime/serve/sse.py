@@ -13,10 +13,15 @@ from starlette.types import Receive, Scope, Send
 from lampc.runtime.serve.problems import Problem, problem_of
 
 logger = logging.getLogger(__name__)
+_written = json.JSONEncoder(separators=(",", ":")).encode
+_text = json.JSONEncoder().encode
+_MARK = "\ufdd0"  # no character, so that no event has it
 
 
 class EventStream(Response):
-    """An answer whose body is made as it is sent. An error after its beginning is an event, `{"error": ...}`.
+    """An answer whose body is made as it is sent, of events: JSON values, or what a `Pattern` made.
+
+    An error after its beginning is an event, `{"error": ...}`.
 
     `begun` waits for the first event, so that what fails before it has a status of its own. `close` is called in the
     end, whatever happened: sent whole, failed, or nobody is there any more.
@@ -56,9 +61,22 @@ class EventStream(Response):
             self._close()
 
 
+class Pattern:
+    """Events that differ in one text alone, which most of a stream's do: what is around it is written once.
+
+    `event` makes one of a text; `pattern(text)` is what is sent of `event(text)`.
+    """
+
+    def __init__(self, event: Callable[[str], Any]) -> None:
+        self._before, self._after = f"data: {_written(event(_MARK))}\n\n".split(_text(_MARK))
+
+    def __call__(self, text: str) -> bytes:
+        return f"{self._before}{_text(text)}{self._after}".encode()
+
+
 def _chunk(event: Any) -> dict[str, Any]:
-    data = json.dumps(event, separators=(",", ":"))
-    return {"type": "http.response.body", "body": f"data: {data}\n\n".encode(), "more_body": True}
+    data = event if isinstance(event, bytes) else f"data: {_written(event)}\n\n".encode()
+    return {"type": "http.response.body", "body": data, "more_body": True}
 
 
 def _told(error: Exception) -> Problem:

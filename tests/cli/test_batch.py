@@ -184,3 +184,20 @@ def test_stopped_and_started_again_it_ends_the_same(
     for result, text, length in list(zip(found, texts, lengths))[::4]:
         expected = firefly.generate(text, max_tokens=length, **options).texts
         assert tuple(c["text"] for c in result["completions"]) == expected
+
+
+def test_a_folder_of_files_into_another(lampc: Lampc, folder: Path) -> None:
+    (folder / "in").mkdir()
+    for name, count in (("b", 2), ("a", 3)):
+        write(folder / "in" / f"{name}.jsonl", *({"prompt": f"{name} {i}", "max_tokens": 3} for i in range(count)))
+    assert lampc("batch", "in", "--out", "out").code == 0
+    texts = [(folder / "out" / f"{name}.jsonl").read_text(encoding="utf-8") for name in "ab"]
+    assert [text.count("\n") for text in texts] == [3, 2]
+    write(folder / "in" / "c.jsonl", {"prompt": "more", "max_tokens": 3}, {"prompt": 5})
+    again = lampc("batch", "in", "--out", "out")
+    assert again.code == 1
+    assert again.err.count("nothing was left to do") == 2
+    assert "c.jsonl:2: prompt is 5" in again.err
+    (folder / "empty").mkdir()
+    for source, out, said in (("empty", "x", "no *.jsonl file"), ("in", "in", "give another folder")):
+        assert said in lampc("batch", source, "--out", out).err

@@ -39,13 +39,13 @@ def batch(
     engine = engine or FakeEngine()
     own = {name: options.pop(name) for name in ("retry", "every") if name in options}
     look = {name: options[name] for name in ("strict",) if name in options}
-    look |= {name: options.pop(name) for name in ("fresh",) if name in options}
+    look |= {name: options.pop(name) for name in ("fresh", "most") if name in options}
     lines = Lines(source, options.pop("defaults", {}), engine.info.digest)
     with Results(out, **own) as results:
         found = survey(lines, results, **look)
         if look.get("fresh"):
             results.clear()
-        figures = run_batch(engine, lines.read(found.order.places()), results, **options)
+        figures = run_batch(engine, found.todo(lines, results), results, **options)
         results.finish(ordered=ordered)
     engine.check()
     return figures
@@ -255,6 +255,75 @@ def test_order_is_wrong_lines_then_priority_then_beginnings_then_the_file(tmp_pa
     assert [line.number for line in lines.read(found.order.places())] == [7, 9, 1, 2, 5, 3, 6, 4, 8]
 
 
+def test_a_long_file_is_put_in_order_part_by_part(tmp_path: Path) -> None:
+    prompts = [f"{'ab'[i % 2] * 70} {i}" for i in range(10)]
+    source = write(tmp_path / "in.jsonl", *({"prompt": p} for p in prompts), "{", *({"prompt": p} for p in prompts))
+    lines = Lines(source, {}, "m")
+    with Results(tmp_path / "out.jsonl") as results:
+        results.add(2, next(x.key for x in lines if x.number == 2), {"text": ""})
+    with Results(tmp_path / "out.jsonl") as results:
+        found = survey(lines, results, most=8)
+        assert [line.number for line in found.todo(lines, results)] == [
+            *(1, 3, 5, 7, 9, 4, 6, 8),
+            *(11, 10, 13, 15, 17, 12, 14, 16),
+            *(18, 20, 19, 21),
+        ]
+    batch(source, tmp_path / "whole.jsonl", ordered=True)
+    batch(source, tmp_path / "parts.jsonl", ordered=True, most=3)
+    assert read(tmp_path / "whole.jsonl") == read(tmp_path / "parts.jsonl")
+
+
+_SIZE = """
+import json, pathlib, resource, sys
+from lampc.backend import FakeEngine
+from lampc.runtime.batch import Lines, Results, run_batch, survey
+
+source, out, stop = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]), int(sys.argv[3])
+engine, asked = FakeEngine(prefix_cache=False), 0
+lines = Lines(source, {"max_tokens": 1}, engine.info.digest)
+
+def stopped():
+    global asked
+    asked += 1
+    return bool(stop) and asked > stop
+
+with Results(out) as results:
+    found = survey(lines, results, most=5000)
+    try:
+        run_batch(engine, found.todo(lines, results), results, stopped=stopped)
+    except KeyboardInterrupt:
+        sys.exit(3)
+    results.finish(ordered=True)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
+    """Largest resident sets in MiB: of a run, and of one that goes on where another was stopped in its middle."""
+
+    def largest(count: int, stop: int) -> int:
+        source, out = tmp_path / f"{count}.jsonl", tmp_path / f"{count}.{stop}.out"
+        with source.open("w") as file:
+            for i in range(count):
+                file.write(json.dumps({"prompt": f"{i % 100:03} {'x' * 60} {i}"}) + "\n")
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
+        command = [sys.executable, "-c", _SIZE, str(source), str(out)]
+        if stop:
+            assert subprocess.run([*command, str(stop)], env=env).returncode == 3
+        done = subprocess.run([*command, "0"], env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        with out.open() as file:
+            assert sum(json.loads(line)["line"] == i for i, line in enumerate(file, 1)) == count
+        return int(done.stdout)
+
+    for stop in (0, 1):
+        small, large = largest(20_000, stop * 60), largest(400_000, stop * 1200)
+        print(f"{small} MiB for 20,000 lines, {large} MiB for 400,000{', gone on with' if stop else ''}")
+        assert large <= small + 12
+
+
 # -- the output file ----------------------------------------------------------------------------------
 
 
@@ -449,7 +518,7 @@ engine = FakeEngine(reply)
 lines = Lines(source, {}, engine.info.digest)
 with Results(out) as results:
     found = survey(lines, results)
-    run_batch(engine, lines.read(found.order.places()), results, window=6)
+    run_batch(engine, found.todo(lines, results), results, window=6)
     results.finish(ordered=True)
 """
 
