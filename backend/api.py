@@ -96,15 +96,19 @@ class TokenEngine(Protocol):
         """Ends a request at once with finish "abort"; does nothing if it is done."""
         ...
 
-    def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
+    def retain(
+        self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
+    ) -> PrefixRef:
         """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds.
 
-        `next_use` says when it is needed next after that, see `Request`.
+        `next_use` says when it is needed next after that, see `Request`. One that `yields` is let go before a request
+        would be preempted, or could not run, for want of its blocks: those needed last first.
         """
         ...
 
-    def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
-        """Lets a retained prefix go; it stays cached while there is room. Raises ValueError if it is not held."""
+    def release(self, ref: PrefixRef, next_use: float | None = None, spent: int | None = None) -> None:
+        """Lets a retained prefix go; it stays cached while there is room. `next_use` and `spent`: see `Request`. Raises
+        ValueError if it is not held; one that yields may be released when the engine has let it go already."""
         ...
 
     def stats(self) -> EngineStats:

@@ -10,6 +10,7 @@ from lampc.backend.metrics import EngineMetrics
 from lampc.backend.pins import check_pin
 from lampc.backend.request import Handle, PrefixRef, Request, State
 from lampc.backend.stepping import Stepping
+from lampc.backend.swap_rule import SwapRule
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -105,21 +106,38 @@ class EngineCore(Stepping):
             with self._books:
                 self._finish(job, "abort")
 
-    def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
+    def retain(
+        self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
+    ) -> PrefixRef:
         """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds.
 
-        `next_use` says when it is needed next after that, see `Request`.
+        `next_use` says when it is needed next after that, see `Request`. One that `yields` is let go before a request
+        would be preempted, or could not run, for want of its blocks: those needed last first.
         """
         self._open()
         check_pin(ttl, next_use)
         with self._books:
             self._scheduler.lanes.settle()
-            return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use)
+            return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use, yields)
 
-    def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
-        """Lets a retained prefix go; it stays cached while there is room. Raises ValueError if it is not held."""
+    def release(self, ref: PrefixRef, next_use: float | None = None, spent: int | None = None) -> None:
+        """Lets a retained prefix go; it stays cached while there is room. `next_use` and `spent`: see `Request`. Raises
+        ValueError if it is not held; one that yields may be released when the engine has let it go already."""
         with self._books:
-            self._pins.remove(ref, next_use)
+            self._scheduler.lanes.settle()
+            self._pins.remove(ref, next_use, spent)
+
+    @property
+    def restore_s(self) -> float | None:
+        """Seconds that a token of context takes to come back once it was evicted: computed again, or copied back if
+        that is faster and host memory keeps it. None as long as nobody knows."""
+        rate = self._rate
+        return rate.copy_s if isinstance(rate, SwapRule) and rate.pays else rate.compute_s
+
+    @property
+    def clock_s(self) -> float:
+        """The time on the engine's clock, in seconds."""
+        return self._clock()
 
     def stats(self) -> EngineStats:
         """Counters so far."""

@@ -65,13 +65,20 @@ class Ends(Generic[E]):
         """Adds a node, or puts it where it belongs now."""
         key = (-node.next_use, node.used)
         if node.entry is None or key < node.entry:
-            self._stale += node.entry is not None
-            if self._stale > len(self._heap) // 2 + 64:
-                self._heap = [e for e in self._heap if e[0] == e[2].entry]
-                heapify(self._heap)
-                self._stale = 0
+            self.forget(node)
             node.entry = key
             heappush(self._heap, (key, next(self._ties), node))
+
+    def forget(self, node: E) -> None:
+        """Takes a node out: it is gone."""
+        if node.entry is None:
+            return
+        node.entry = None
+        self._stale += 1
+        if self._stale > len(self._heap) // 2 + 64:
+            self._heap = [e for e in self._heap if e[0] == e[2].entry]
+            heapify(self._heap)
+            self._stale = 0
 
     def pop(self) -> E | None:
         """The node whose end is missed last, which is then no longer here; None if there is none."""

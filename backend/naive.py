@@ -270,14 +270,16 @@ class NaiveEngine:
                 self._finish(job, "abort")
                 return
 
-    def retain(self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None) -> PrefixRef:
+    def retain(
+        self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
+    ) -> PrefixRef:
         """A reference that requests can grow from; nothing is kept."""
         check_pin(ttl, next_use)
-        ref = PrefixRef(next(self._refs), tuple(ids))
+        ref = PrefixRef(next(self._refs), tuple(ids), yields)
         self._held[ref.id] = ref
         return ref
 
-    def release(self, ref: PrefixRef, next_use: float | None = None) -> None:
+    def release(self, ref: PrefixRef, next_use: float | None = None, spent: int | None = None) -> None:
         """Raises ValueError if the prefix is not held."""
         if self._held.get(ref.id) is not ref:
             raise ValueError(f"prefix {ref.id} is not held; it was released, or is not of this engine")

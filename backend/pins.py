@@ -7,10 +7,11 @@ nothing.
 
 from itertools import count
 
+from lampc.backend.eviction import NEVER
 from lampc.backend.lifecycle import Deadlines
 from lampc.backend.nodes import Cursor
 from lampc.backend.radix import RadixTree
-from lampc.backend.request import PrefixRef
+from lampc.backend.request import PrefixRef, check_spent
 from lampc.backend.trie import Edge
 
 
@@ -24,15 +25,19 @@ class Pins:
         self._held: dict[int, tuple[PrefixRef, Cursor]] = {}
         self._until = Deadlines()
         self._next_use: dict[int, float] = {}
+        self._yielding: set[int] = set()
         self._open: dict[Edge, set[int]] = {}  # pins whose prefix is not all in the tree, by the edge they need
 
-    def add(self, ids: tuple[int, ...], until: float | None, next_use: float | None = None) -> PrefixRef:
-        """Holds what is there of a prefix; `until` is a time on the engine's clock. `next_use`: see `remove`.
+    def add(
+        self, ids: tuple[int, ...], until: float | None, next_use: float | None = None, yields: bool = False
+    ) -> PrefixRef:
+        """Holds what is there of a prefix; `until` is a time on the engine's clock. `next_use`: see `remove`. One that
+        `yields` may be let go by `relent`.
 
         Raises ValueError if one of them is not a number.
         """
         _check(until=until, next_use=next_use)
-        ref = PrefixRef(next(self._numbers), tuple(ids))
+        ref = PrefixRef(next(self._numbers), tuple(ids), yields)
         node, offset = self._tree.match(ref.ids)
         cursor = self._tree.hold(node, offset)
         self._held[ref.id] = (ref, cursor)
@@ -40,6 +45,8 @@ class Pins:
             self._until.add(ref.id, until)
         if next_use is not None:
             self._next_use[ref.id] = next_use
+        if yields:
+            self._yielding.add(ref.id)
         self._wait(ref.id)
         return ref
 
@@ -55,14 +62,21 @@ class Pins:
         if edge is not None:
             self._open.setdefault(edge, set()).add(number)
 
-    def remove(self, ref: PrefixRef, next_use: float | None = None) -> None:
-        """Lets a prefix go; `next_use`, by default the one given to `add`, says when it is needed next.
+    def remove(self, ref: PrefixRef, next_use: float | None = None, spent: int | None = None) -> None:
+        """Lets a prefix go; `next_use`, by default the one given to `add`, says when it is needed next, `spent` from
+        which position on it is not (see `ShrinkingTrie.release`).
 
         Raises ValueError if the prefix is not held (released before, expired, or of another engine), or if `next_use`
-        is not a number.
+        is not a number. Of one that yields and was let go before, what is left is told of both.
         """
         _check(next_use=next_use)
+        check_spent(spent)
         held = self._held.get(ref.id)
+        if ref.yields and (held is None or held[0] is not ref):
+            cursor = self._tree.hold(*self._tree.match(ref.ids))
+            self._tree.unforetell(cursor, spent)
+            self._tree.release(cursor, next_use, spent)
+            return
         if held is None or held[0] is not ref:
             raise ValueError(f"prefix {ref.id} is not held; it was released, it expired, or is not of this engine")
         edge = self._edge(ref.id)
@@ -71,8 +85,10 @@ class Pins:
             if not self._open[edge]:
                 del self._open[edge]
         foretold = self._next_use.pop(ref.id, None)
-        self._tree.release(held[1], foretold if next_use is None else next_use)
+        self._tree.unforetell(held[1], spent)
+        self._tree.release(held[1], foretold if next_use is None else next_use, spent)
         del self._held[ref.id]
+        self._yielding.discard(ref.id)
         self._until.drop(ref.id)
 
     def follow(self) -> None:
@@ -97,6 +113,14 @@ class Pins:
         """Drops what has outlived its time."""
         for number in self._until.late(now):
             self.remove(self._held[number][0])
+
+    def relent(self) -> bool:
+        """Lets the one go, of those that yield, that is needed last; False if there is none."""
+        if not self._yielding:
+            return False
+        last = max(self._yielding, key=lambda number: (self._next_use.get(number, NEVER), number))
+        self.remove(self._held[last][0])
+        return True
 
     def clear(self) -> None:
         """Drops all."""

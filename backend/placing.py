@@ -57,6 +57,9 @@ class Placing:
         self._keeps = (-1, -1)  # a job that displaces nobody, the same way
         self._suspects: deque[Job] = deque()
         self._async = False
+        self.relent: Callable[[], bool] = lambda: (
+            False
+        )  # lets a hold go that is none of a request; whether there was one
 
     @property
     def places(self) -> int:
@@ -82,6 +85,8 @@ class Placing:
                 if self.running:
                     self._refused = (job.handle.id, self.tree.releases)
                     return
+                if self.relent():
+                    continue
                 self.waiting.remove(job, admitted=False)
                 plan.starved.append((job, error))
                 self._gone(job)
@@ -133,6 +138,9 @@ class Placing:
             needed = sum(self._growth(job) for job in running)
             if needed <= tree.pool.free:
                 return
+            if self.relent():
+                tree.evict(len(running) + self._ahead())
+                continue
             victim = min(running, key=self._cost)
             if len(running) > 1:
                 self._preempt(victim, plan)

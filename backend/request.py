@@ -103,6 +103,12 @@ class Sampling:
         check_shaping(self)
 
 
+def check_spent(spent: int | None) -> None:
+    """Raises ValueError unless it is a position, or None."""
+    if spent is not None and not (_is(spent, Integral) and spent >= 0):
+        raise ValueError(f"spent is {spent!r}; give a position from 0, or None")
+
+
 def _is(value: object, kind: type) -> bool:
     return isinstance(value, kind) and not isinstance(value, bool)
 
@@ -117,10 +123,12 @@ def _is_float(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class PrefixRef:
-    """A retained prefix, as `TokenEngine.retain` hands it out; `ids` are its token ids from the very start."""
+    """A retained prefix, as `TokenEngine.retain` hands it out; `ids` are its token ids from the very start. One that
+    `yields` may be let go by the engine, see there."""
 
     id: int
     ids: tuple[int, ...]
+    yields: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,10 +144,12 @@ class Request:
     request finishes with "timeout". `next_use` says when the request's tokens, prompt and generated ones, are
     needed next, on any scale that grows (the number of the call in a plan, for instance), the same for all
     requests: when blocks run short, what is needed last goes first, and before it what nothing was said of, the
-    least recently used first. `inf` says that they are not needed again, and they go first of all. It changes no
-    token. `depth` says how many requests follow one another from this one on, as far as is known: the policy `warm`
-    takes first what most hangs on. `logprobs` asks for ln p of each generated token under the unfiltered distribution,
-    `top_logprobs` for as many of the likeliest tokens at each of these places (it includes `logprobs`),
+    least recently used first. `inf` says that they are not needed again, and they go first of all. Of tokens from
+    position `spent` on (prompt and generated ones counted together) nobody but this request needs anything once it has
+    ended: they go first, at once where blocks are short, and `next_use` is that of what stands before. `depth` says how
+    many requests follow one another from this one on, as far as is known: the policy `warm` takes first what most hangs
+    on. None of these changes a token. `logprobs` asks for ln p of each generated token under the unfiltered
+    distribution, `top_logprobs` for as many of the likeliest tokens at each of these places (it includes `logprobs`),
     `prompt_logprobs` for ln p of each prompt token given those before it: the whole prompt is then computed, whatever
     of it is cached. `grammar` says what the generated text may be (`lampc.backend.grammar` makes one from a JSON
     schema, a pattern or options): tokens that it leaves no choice about are computed several at once, like a prompt;
@@ -165,6 +175,7 @@ class Request:
     top_logprobs: int = 0
     closed: bool = False
     depth: int = 0
+    spent: int | None = None
 
     def __post_init__(self) -> None:
         if self.parent is None and not self.prompt:
@@ -180,6 +191,7 @@ class Request:
             value = getattr(self, name)
             if value is not None and not (_is(value, Real) and _is_float(value)):
                 raise ValueError(f"{name} is {value!r}; give a number, or None")
+        check_spent(self.spent)
         if not 0 <= self.key < 1 << 64:
             raise ValueError(f"key is {self.key}; give an integer in [0, 2**64)")
         if self.score and (self.forced or self.grammar is not None):

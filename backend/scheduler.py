@@ -26,14 +26,16 @@ class Scheduler(Placing):
     before others that compute theirs.
     """
 
-    def remove(self, job: Job, next_use: float | None = None) -> None:
-        """A job is over: out of its queue, and its path let go, which is needed next at `next_use`."""
+    def remove(self, job: Job, next_use: float | None = None, spent: int | None = None) -> None:
+        """A job is over: out of its queue, and its path let go, see `ShrinkingTrie.release`."""
         if job.cursor is None:
             self.waiting.remove(job, admitted=False)
             return
         self.lanes.leave(job)
         self._unrun(job)
-        self._let_go(job, next_use, self.waiting.spent(job) if next_use is None else None)
+        if next_use is None and spent is None:
+            spent = self.waiting.spent(job)
+        self._let_go(job, next_use, spent)
 
     def observe(self, step_s: float) -> None:
         """A step took this long, in seconds."""

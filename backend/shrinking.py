@@ -6,6 +6,9 @@ from lampc.backend.eviction import NEVER, UNKNOWN
 from lampc.backend.nodes import Cursor, Node
 from lampc.backend.trie import Trie
 
+TIGHT = 0.25
+"""Share of the blocks: with fewer free ones, what will not be needed again is not kept as cache."""
+
 
 class ShrinkingTrie(Trie):
     """A trie whose cursors can be let go; what they leave stays cached until room is needed."""
@@ -15,17 +18,23 @@ class ShrinkingTrie(Trie):
 
         `next_use` says when the path is needed next, on any scale that grows, the same for all who use the tree;
         NEVER is the same as `spent` from the start on.
-        `spent`: what only this path holds from this position on is not expected to be needed again.
+        `spent`: what only this path holds from this position on is not expected to be needed again, and goes at once
+        where few blocks are free: what comes next then goes on in the block in which the rest ends. With both,
+        `next_use` is that of what stands before `spent`.
         """
         self.releases += 1
         if next_use == NEVER:
             next_use, spent = None, 0
-        if next_use is not None and cursor.offset:
-            if cursor.offset < len(cursor.node.ids):
-                self._split(cursor.node, cursor.offset)
-            cursor.node.next_use = min(cursor.node.next_use, next_use)
-        elif spent is not None and cursor.node.start < spent < cursor.length and cursor.node.locks == 1:
-            self._split(cursor.node, spent - cursor.node.start)
+        kept: Node | None
+        if spent is not None and 0 < spent < cursor.length:
+            kept = self._part(cursor, spent)
+        else:
+            kept = cursor.node if cursor.length else None
+            if next_use is not None and 0 < cursor.offset < len(cursor.node.ids):
+                kept = self._split(cursor.node, cursor.offset)
+        if next_use is not None and kept is not None and spent != 0:
+            kept.next_use = min(kept.next_use, next_use)
+        short = spent is not None and self.pool.free < TIGHT * self.pool.total
         cursor.node.cursors.remove(cursor)
         self._clock += 1
         node: Node | None = cursor.node
@@ -38,13 +47,33 @@ class ShrinkingTrie(Trie):
                     node.next_use = NEVER
             node.used = self._clock
             parent = node.parent
-            self._truncate(node, max(node.needed, node.written))
+            gone = short and not node.locks and node.next_use == NEVER
+            self._truncate(node, node.needed if gone else max(node.needed, node.written))
             if last is None and node.ids:
                 last = node
             if parent is None and node.locks == 0 and node not in self._named.values():
                 self._drop(node)
             node = parent
         self._offer(last)
+
+    @staticmethod
+    def unforetell(cursor: Cursor, start: int | None) -> None:
+        """What was said of the next use of nodes that only this path holds, from a position on, holds no longer."""
+        node: Node | None = cursor.node
+        while start is not None and node is not None and node.locks == 1 and node.start >= start:
+            node.next_use = UNKNOWN
+            node = node.parent
+
+    def _part(self, cursor: Cursor, at: int) -> Node:
+        """The node of a path that holds the token before position `at`; it ends there if what follows in it is of this
+        path alone."""
+        node = cursor.node
+        while node.start >= at:
+            assert node.parent is not None
+            node = node.parent
+        if node.locks == 1 and at < node.start + len(node.ids):
+            return self._split(node, at - node.start)
+        return node
 
     def _offer(self, node: Node | None) -> None:
         """Lets eviction know of a node if it could take tokens from it. Nodes become such only when let go."""
@@ -68,6 +97,7 @@ class ShrinkingTrie(Trie):
             node.parent.next_use = min(node.parent.next_use, node.next_use)
             del node.parent.children[node.ids[0]]
             node.ids, node.slots = [], []
+            self.ends.forget(node)
             return
         del node.ids[length:]
         del node.slots[length:]

@@ -98,6 +98,8 @@ class _SimulatedRunner:
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         """See `lampc.backend.plan.Runner`."""
         tokens = self.script.tokens(plan)
+        if plan.copies is not None:
+            plan.copies.clear()
         self._clock.sleep(self._cost(self._shapes.of(plan)))
         if plan.plain:
             return [token for token in tokens if token is not None]

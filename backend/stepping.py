@@ -25,6 +25,7 @@ from lampc.backend.plan import Plan, Runner
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, State
 from lampc.backend.scheduler import Scheduler
+from lampc.backend.swap_rule import PrefillRate
 from lampc.backend.taking import Taken, take
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -74,6 +75,8 @@ class Stepping:
         self._branches = Branches(self._pool, branch_rows if getattr(type(runner), "branches", False) else 0)
         self._closed = 0  # requests that want them
         self._max_batch_tokens = max_batch_tokens
+        self._scheduler.relent = self._pins.relent
+        self._rate = PrefillRate() if host is None else host.rule
         self._max_waiting = max_waiting
         self._hooks = Hooks(hooks)
         self._clock = clock
@@ -229,8 +232,7 @@ class Stepping:
             if one.job.handle.completion is None:  # a hook or a callback may have ended it within this step
                 self._deliver(one, now)
         self._scheduler.observe(now - start)
-        if self._tree.host is not None:
-            self._tree.host.rule.computed(plan.rows - len(plan.decoding), plan.rows, now - start)
+        self._rate.computed(plan.rows - len(plan.decoding), plan.rows, now - start)
         return now
 
     def _ground(self, flight: Flight) -> None:
@@ -323,7 +325,7 @@ class Stepping:
         self._follow()
         if finish in ("stop", "length") and not job.output.certain:
             self._scheduler.lengths.add(len(job.output.tokens))
-        self._scheduler.remove(job, job.request.next_use)
+        self._scheduler.remove(job, job.request.next_use, job.request.spent)
         self._deadlines.drop(handle.id)
         handle.completion = job.complete(finish, error, self._recorder.finished(job.times, now, finish, job.cached))
         self._done += 1

@@ -9,11 +9,10 @@ contexts is left out: it makes computing dearer still.
 _LEAST = 32  # rows of a step that says something about prefill
 
 
-class SwapRule:
-    """`copy_s` and `compute_s` are seconds per token; the latter is None as long as nobody knows."""
+class PrefillRate:
+    """`compute_s` are seconds per token of a prompt; None as long as nobody knows."""
 
-    def __init__(self, copy_s: float) -> None:
-        self.copy_s = copy_s
+    def __init__(self) -> None:
         self.compute_s: float | None = None
 
     def computed(self, prompt: int, rows: int, seconds: float) -> None:
@@ -21,6 +20,14 @@ class SwapRule:
         if rows >= _LEAST and 2 * prompt > rows and seconds > 0.0:
             each = seconds / rows
             self.compute_s = each if self.compute_s is None else min(self.compute_s, each)
+
+
+class SwapRule(PrefillRate):
+    """`copy_s` are seconds per token of a copy."""
+
+    def __init__(self, copy_s: float) -> None:
+        super().__init__()
+        self.copy_s = copy_s
 
     @property
     def pays(self) -> bool:

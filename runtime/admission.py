@@ -21,6 +21,7 @@ from lampc.passes.schedule.block_tree import common_prefix
 
 if TYPE_CHECKING:
     from lampc.runtime.blocks import Task
+    from lampc.runtime.contexts import RowContexts
 
 ROOM = 0.9
 """Share of the cache that rows may fill: the rest is for what they share and for blocks that are not full."""
@@ -81,6 +82,9 @@ class Admission:
     def __init__(self, capacity: int) -> None:
         self.capacity = capacity * ROOM
         self.reuse = 0.0
+        self._planned = False
+        self._block = 0
+        self._contexts: RowContexts | None = None
         self._inside: dict[Task, _Held] = {}
         self._waiting: list[_Waiting] = []
         self._answers: dict[str, float] = {}
@@ -89,15 +93,28 @@ class Admission:
         self._last: tuple[int, ...] = ()
         self._numbers = 0
 
-    def ask(self, task: Task, node: str, ids: tuple[int, ...], go: Callable[[], object]) -> None:
+    def know(self, contexts: RowContexts, goes_on: bool) -> None:
+        """A plan knows what rows hold; `goes_on`: and that later calls go on from what one of them holds."""
+        self._contexts, self._planned = contexts, self._planned or goes_on
+        self._block = contexts.model.block_size  # a call may leave so much unused at its end
+
+    def shared(self, task: Task, ids: tuple[int, ...]) -> int:
+        """Tokens that a prompt, which is about to be asked with, has in common with one of another row."""
+        return self._recent.shared(ids, task.index)
+
+    def ask(
+        self, task: Task, node: str, ids: tuple[int, ...], go: Callable[[], object], shared: int | None = None
+    ) -> None:
         """Call `go`, which makes a call of a row, now or once there is room."""
-        shared = self._recent.shared(ids, task.index)
+        if shared is None:
+            shared = self.shared(task, ids)
         self._numbers += 1
         call = _Waiting(ids, self._numbers, shared, task, node, go)
+        self._give_up()
         held = self._inside.get(task)
         if held is None:
-            free = not self._waiting and self._used + self._more(_Held(), call) <= self.capacity
-            if free or not self._inside or self.reuse < WORTH:
+            free = not self._waiting and self._used + self._more(_Held(), call) <= self.room
+            if free or not self._inside or not self.holds:
                 self._start(call)
                 return
         elif held.running or self._may_go_on(task, held.size + self._more(held, call)):
@@ -105,11 +122,15 @@ class Admission:
             return
         else:
             self._used -= self._inside.pop(task).size
+            if self._contexts is not None:
+                self._contexts.put_back(task)
         insort(self._waiting, call)
         self._admit()
 
-    def answered(self, task: Task, node: str, ids: tuple[int, ...], answer: Sequence[int]) -> None:
-        """A call has ended."""
+    def answered(
+        self, task: Task, node: str, ids: tuple[int, ...], answer: Sequence[int], held_on: float | None = None
+    ) -> None:
+        """A call has ended. `held_on`: tokens of its own that the row holds now, where a plan knows."""
         held, known = self._inside.get(task), self._answers.get(node, 0.0)
         self._answers[node] = known + LEARN * (len(answer) - known)
         if held is None:
@@ -117,7 +138,7 @@ class Admission:
         held.running -= 1
         held.contexts = [*held.contexts[1 - CONTEXTS :], (*ids, *answer)]
         if not held.running:
-            self._resize(held, held.own * self.reuse)
+            self._resize(held, held.own * self.reuse if held_on is None else held_on)
             self._admit()
 
     def ended(self, task: Task) -> None:
@@ -136,20 +157,30 @@ class Admission:
 
     # -- inside -------------------------------------------------------------------------------------
 
+    @property
+    def holds(self) -> bool:
+        """Whether rows come back to enough of what they hold, so that others wait for the sake of it."""
+        return self._planned or self.reuse >= WORTH
+
+    @property
+    def room(self) -> float:
+        """Tokens that rows may hold of their own."""
+        return self.capacity - (self._contexts.common if self._contexts is not None else 0)
+
     def _more(self, held: _Held, call: _Waiting) -> float:
         """Tokens that a call adds to what its row holds."""
         found = max((common_prefix(c, call.ids) for c in held.contexts), default=0)
-        return len(call.ids) - max(found, call.shared) + self._answers.get(call.node, 0.0)
+        return len(call.ids) - max(found, call.shared) + self._answers.get(call.node, 0.0) + self._block
 
     def _may_go_on(self, task: Task, size: float) -> bool:
-        if self.reuse < WORTH:
+        if not self.holds:
             return True
         before = 0.0
         for other, held in self._inside.items():
             if other is task:
                 break
             before += held.size
-        return not before or before + size <= self.capacity
+        return not before or before + size <= self.room
 
     def _start(self, call: _Waiting) -> None:
         held = self._inside.setdefault(call.task, _Held())
@@ -172,12 +203,22 @@ class Admission:
         at = bisect_left(self._waiting, self._last, key=lambda w: w.ids)
         return at if at < len(self._waiting) else 0
 
+    def _give_up(self) -> None:
+        """Rows that are away for so long that their contexts are not held any more hold nothing here either."""
+        for task in self._contexts.overdue() if self._contexts is not None else ():
+            held = self._inside.get(task)
+            if held is not None and not held.running:
+                held.contexts = []
+                self._resize(held, 0.0)
+
     def _admit(self) -> None:
+        if self._waiting:
+            self._give_up()
         while self._waiting:
             at = self._next()
             first = self._waiting[at]
             inside = self._inside.get(first.task)
             more = self._more(inside or _Held(), first)
-            if self.reuse >= WORTH and inside is None and self._inside and self._used + more > self.capacity:
+            if self.holds and inside is None and self._inside and self._used + more > self.room:
                 return
             self._start(self._waiting.pop(at))

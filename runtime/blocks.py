@@ -25,10 +25,15 @@ Done = Callable[[list[Any]], None]
 
 @dataclass(frozen=True, slots=True)
 class ContextValue:
-    """A value of type `kv`: a model and the ids of a prefix."""
+    """A value of type `kv`: a model, the ids of a prefix, and how many of them there were after each op it grew by."""
 
     model: ModelView
     ids: tuple[int, ...]
+    cuts: tuple[int, ...] = (0,)
+
+    def grown(self, ids: tuple[int, ...]) -> ContextValue:
+        """With more ids behind it."""
+        return ContextValue(self.model, self.ids + ids, (*self.cuts, len(self.ids) + len(ids)))
 
 
 @dataclass(slots=True, eq=False)

@@ -22,7 +22,7 @@ from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.client import Client, OnText, Waiting
 from lampc.runtime.making import Awaiter, help_with, make, take
-from lampc.runtime.models import Answer, Model, ModelCall
+from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import SharedPrefixes
 from lampc.runtime.types import Usage
@@ -166,6 +166,7 @@ class CallDesk:
         score: tuple[int, ...],
         awaiter: Awaiter | None = None,
         depth: int = 0,
+        use: KvUse = NOT_KNOWN,
     ) -> None:
         """Take a call for a client. What is known is answered at once. `awaiter` is who awaits it, if a task does."""
         model = view.model
@@ -216,7 +217,7 @@ class CallDesk:
             call.waiting.append(waiting)
             waiting.call = self._open[name] = (model, call)
             call.site = (draw.key, draw.row, draw.sample, draw.indices[:-1]) if draw.indices else None
-            call.awaiter = awaiter
+            call.awaiter, call.use = awaiter, use
             if hasattr(model, "make"):
                 client.asked.append((model, call))
             else:

@@ -15,7 +15,7 @@ from lampc.ir.errors import LMTransportError
 from lampc.runtime.calling_off import control, guard
 from lampc.runtime.dropping import confirm, drop
 from lampc.runtime.making import Awaiter
-from lampc.runtime.models import Answer, Model, ModelCall
+from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
 from lampc.runtime.modelview import ModelView, view_of
 from lampc.runtime.types import Usage
 
@@ -134,11 +134,12 @@ class Client:
         cell: int = 0,
         provisional: bool = False,
         depth: int = 0,
+        use: KvUse = NOT_KNOWN,
     ) -> Waiting:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks, `depth` how many
-        calls follow one another from this one on. The answer of a `provisional` call is not kept until it is
-        confirmed."""
+        calls follow one another from this one on, `use` what its plan knows of the K/V. The answer of a `provisional`
+        call is not kept until it is confirmed."""
         if self.control is not None:
             self.control.check()
         number = next(self.desk.numbers)
@@ -158,7 +159,7 @@ class Client:
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
         waiting.price, waiting.provisional = view.price, provisional
-        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter, depth)
+        self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter, depth, use)
         return waiting
 
     def drop(self, waiting: Waiting) -> Usage:

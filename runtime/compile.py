@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
 from lampc.ir.core import walk_values
@@ -14,6 +15,9 @@ from lampc.passes.manager import Pipeline, RunOptions
 from lampc.passes.schedule.fuse_calls import FUSED, FuseCalls
 from lampc.passes.table import STANDARD
 from lampc.runtime.interp import entry_function
+
+if TYPE_CHECKING:
+    from lampc.passes.schedule.later_use import Stay
 
 ON_TRIAL = RunOptions(on_trial=True)
 """Of passes that a candidate asks for by name: whoever made the candidate held it against rows, or is doing so."""
@@ -156,6 +160,24 @@ class Executable:
         from lampc.passes.schedule.critical_path import calls_left
 
         return {op: n for f in self.module.body.ops if isinstance(f, Func) for op, n in calls_left(f).items()}
+
+    @functools.cached_property
+    def later(self) -> Mapping[Op, tuple[Stay, ...]]:
+        """What later calls of a row need of the context of each call."""
+        from lampc.passes.schedule.later_use import later_uses
+
+        return later_uses(self.func)
+
+    @functools.cached_property
+    def inside(self) -> Mapping[Op, tuple[Op, ...]]:
+        """The calls in each op of the function itself: none of them is made once that has ended."""
+        found = {op: tuple(o for o in op.walk() if o in self.later) for op in self.func.body.ops}
+        return {op: calls for op, calls in found.items() if calls}
+
+    @functools.cached_property
+    def ends(self) -> frozenset[Op]:
+        """Ops after which less of some context is needed."""
+        return frozenset(s.until for stays in self.later.values() for s in stays if s.until).union(self.inside)
 
     @functools.cached_property
     def predictors(self) -> Mapping[str, DefPredictor]:

@@ -61,6 +61,9 @@ class Executor(LMCalls):
             return self._run(cells, on_done)
         finally:
             self.hosts.close()
+            for contexts in self._contexts.values():
+                if contexts is not None:
+                    contexts.close()
 
     def _run(
         self, cells: Sequence[tuple[Cell, Executable]], on_done: Callable[[int, Outcome], None] | None
@@ -68,6 +71,7 @@ class Executor(LMCalls):
         outcomes = [Outcome(cell) for cell, _ in cells]
         self.on_done = on_done
         bounds: dict[tuple[int, Assignment], tuple[dict[str, Bound], str]] = {}
+        self._cells = cells
         waiting = deque(enumerate(cells))
         desk = self.services.desk
         while waiting or self.live:
@@ -147,6 +151,9 @@ class Executor(LMCalls):
         self.live -= 1
         for gate in self._admissions.values():
             gate.ended(task)
+        for contexts in self._contexts.values():
+            if contexts is not None:
+                contexts.ended(task)
         task.steps.sort(key=lambda s: s[0])
         task.outcome.trace = [step for _, step in task.steps]
         error = {"error": task.outcome.error.message} if task.outcome.error else {}
@@ -177,6 +184,8 @@ class Executor(LMCalls):
     def _resolve(self, block: Block, i: int, results: Sequence[Any]) -> None:
         """Op `i` of the block has its results: wake whoever waited for them."""
         op = block.plan.region.ops[i]
+        if self._contexts and op in block.task.exe.ends:
+            self._left(block, i)
         for value, result in zip(op.results, results, strict=True):
             block.env[value] = result
             for j in block.plan.dependents.get(value, ()):

@@ -15,14 +15,16 @@ from lampc.ir.adapters import ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.requests import Parse, RequestOp
+from lampc.passes.schedule.later_use import static_runs
 from lampc.runtime.admission import Admission
 from lampc.runtime.blocks import Block, ContextValue, Scope, Services
-from lampc.runtime.client import Deliver, Waiting
+from lampc.runtime.client import Client, Deliver, Waiting
 from lampc.runtime.compile import Executable
+from lampc.runtime.contexts import Planned, RowContexts
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
-from lampc.runtime.models import Answer
+from lampc.runtime.models import NOT_KNOWN, Answer
 from lampc.runtime.modelview import ModelView, at_temperature
-from lampc.runtime.types import TraceStep, Usage
+from lampc.runtime.types import Cell, TraceStep, Usage
 
 _TEXTS = 1 << 14
 """How many texts an executor remembers the tokens of."""
@@ -35,6 +37,8 @@ class LMCalls:
         self.services = services
         self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
         self._admissions: dict[Any, Admission] = {}
+        self._contexts: dict[Any, RowContexts | None] = {}
+        self._cells: Sequence[tuple[Cell, Executable]] = ()
 
     # -- of the executor ----------------------------------------------------------------------------
 
@@ -64,7 +68,8 @@ class LMCalls:
             ids = self._encode(context.model, text)
             if not op.inputs:
                 task.exe.statics[spot] = ids
-        return ContextValue(context.model, context.ids + ids)
+        grown: ContextValue = context.grown(ids)
+        return grown
 
     def _encode(self, model: ModelView, text: str) -> tuple[int, ...]:
         spot = (model.target.info.digest, text)
@@ -82,16 +87,34 @@ class LMCalls:
 
     def _generate(self, block: Block, i: int, op: Generate, context: ContextValue) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
-            grown = ContextValue(context.model, context.ids + answer.ids)
+            grown = context.grown(answer.ids)
             self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
 
         bound = block.task.bound[op.predictor.name]
         model = context.model.asking(bound.layout, bound.signature, bool(op.closed))
         block.scope.pending += 1
         draw = self._draw(block, op.key)
-        self._call(
-            model, context.ids, (), _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope, op
-        )
+        sampling, plan = _sampling(block, op.sampling), self._planned(block, op, context)
+        self._call(model, context.ids, (), sampling, draw, deliver, op.predictor.name, block.scope, op, plan)
+
+    def _planned(self, block: Block, op: Generate | Score, context: ContextValue) -> Planned | None:
+        """What is known of the K/V of a call, of an engine whose K/V can be planned."""
+        model = context.model.model
+        if model not in self._contexts:
+            found = RowContexts.of(model) if isinstance(self.services.desk, Client) else None
+            self._contexts[model] = found
+            if found is not None:
+                found.expect((id(exe), cell.assignment) for cell, exe in self._cells)
+        contexts, exe = self._contexts[model], block.task.exe
+        if contexts is None:
+            return None
+        return contexts.plan(block, op, exe.later.get(op, ()), static_runs(op), context)
+
+    def _left(self, block: Block, i: int) -> None:
+        """Op `i` of a block has ended, for whose sake contexts were held."""
+        for contexts in self._contexts.values():
+            if contexts is not None:
+                contexts.left(block, i)
 
     def _call(
         self,
@@ -104,24 +127,41 @@ class LMCalls:
         node: str,
         scope: Scope,
         op: Op,
+        plan: Planned | None = None,
     ) -> None:
         """Ask for the answer that `op` needs, once the row may hold what that takes."""
         desk, gate, task = self.services.desk, self._admissions.get(model.model), scope.task
+        contexts = self._contexts.get(model.model) if plan is not None else None
         if gate is None:
             gate = self._admissions[model.model] = Admission(getattr(model.model, "kv_tokens", 0))
-        depth = task.exe.calls_left.get(op, 0)
-        ask = functools.partial(
-            desk.request, model, sampling, draw, ids=ids, messages=messages, node=node, cell=task.number, depth=depth
-        )
         gated = bool(ids and gate.capacity)
+        shared = gate.shared(task, ids) if gated else 0
+        if contexts is not None and plan is not None:
+            contexts.asked(plan, shared)
+            shared = max(shared, plan.static)
+            gate.know(contexts, bool(plan.keeps))
+        depth, use = task.exe.calls_left.get(op, 0), NOT_KNOWN if plan is None else plan.use
+        ask = functools.partial(
+            desk.request,
+            model,
+            sampling,
+            draw,
+            ids=ids,
+            messages=messages,
+            node=node,
+            cell=task.number,
+            depth=depth,
+            use=use,
+        )
         if not gated and scope.outer is None:  # a whole task is never stopped
             ask(deliver)
             return
         waiting: Waiting | None = None
 
-        def leave(written: Sequence[int] = ()) -> None:
+        def leave(written: tuple[int, ...] = ()) -> None:
+            held = contexts.answered(plan, written) if contexts is not None and plan is not None else None
             if gated:
-                gate.answered(task, node, ids, written)
+                gate.answered(task, node, ids, written, held)
 
         def ended(answer: Answer, usage: Usage) -> None:
             nonlocal waiting
@@ -146,7 +186,7 @@ class LMCalls:
             scope.calls[waiting] = leave
 
         if gated:
-            gate.ask(task, node, ids, go)
+            gate.ask(task, node, ids, go, shared)
         else:
             go()
 

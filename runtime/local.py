@@ -124,11 +124,13 @@ class LocalModel:
         found = self._pending.get(handle.id)
         return found[1] if found is not None and found[0] is handle else None
 
-    def retain(self, ids: tuple[int, ...]) -> PrefixRef | None:
-        return self.engine.retain(ids)
+    def retain(
+        self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
+    ) -> PrefixRef:
+        return self.engine.retain(ids, ttl, next_use, yields)
 
-    def release(self, ref: PrefixRef) -> None:
-        self.engine.release(ref)
+    def release(self, ref: PrefixRef, next_use: float | None = None, spent: int | None = None) -> None:
+        self.engine.release(ref, next_use, spent)
 
     def abort(self) -> None:
         for handle, _ in self._pending.values():
@@ -186,6 +188,7 @@ def request_of(call: ModelCall, context_length: int, grammar: str | None, adapte
         logit_bias=s.logit_bias,
     )
     closed = call.closed and grammar is not None
+    use = call.use
     return Request(
         call.ids,
         drawn,
@@ -196,6 +199,8 @@ def request_of(call: ModelCall, context_length: int, grammar: str | None, adapte
         closed=closed,
         priority=-1 if call.provisional else 0,  # behind what is surely needed
         depth=-1 if call.provisional else call.depth,
+        next_use=use.next_use,
+        spent=use.spent,
     )
 
 

@@ -82,6 +82,18 @@ class Answer:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class KvUse:
+    """What a plan knows of the K/V of a call: from position `spent` on nobody needs it once the call has ended, and
+    what stands before that is needed next at `next_use`. None: not known. See `lampc.backend.Request`."""
+
+    spent: int | None = None
+    next_use: float | None = None
+
+
+NOT_KNOWN = KvUse()
+
+
 @dataclass(slots=True, eq=False)
 class ModelCall:
     """One call. Local: `ids` is the whole prompt. Remote: `messages`. `draw` are 64 random bits.
@@ -115,6 +127,7 @@ class ModelCall:
     site: Any = None  # the same: what all draws of the call have in common, if there may be several
     awaiter: Any = None  # the same: the task that awaits it
     depth: int = 0  # calls on the longest path that begins with this one
+    use: KvUse = NOT_KNOWN  # of an engine of ours
 
     @property
     def prompted(self) -> bool:

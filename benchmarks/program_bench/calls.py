@@ -9,6 +9,7 @@ from lampc.backend.simulated import SimulatedEngine
 from lampc.backend.tokenizer import TextTokenizer
 from lampc.ir import Draw, Sampling
 from lampc.runtime.client import Deliver
+from lampc.runtime.models import NOT_KNOWN, KvUse
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.rehearsal import RehearsedModel
 from program_bench.desk import RIVALS, PlainDesk
@@ -37,6 +38,7 @@ class _Noting(PlainDesk):
         node: str = "",
         cell: int = 0,
         depth: int = 0,
+        use: KvUse = NOT_KNOWN,
     ) -> None:
         """See `lampc.runtime.client.Client`."""
         tokenizer = model.model.engine.tokenizer  # type: ignore[attr-defined]

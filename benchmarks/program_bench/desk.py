@@ -23,7 +23,7 @@ from lampc.runtime.events import EventBus
 from lampc.runtime.execute import Executor
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.interp import host_call
-from lampc.runtime.models import ModelCall
+from lampc.runtime.models import NOT_KNOWN, KvUse, ModelCall
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.rehearsal import RehearsedModel
 from lampc.runtime.types import Usage
@@ -94,6 +94,7 @@ class PlainDesk:
         node: str = "",
         cell: int = 0,
         depth: int = 0,
+        use: KvUse = NOT_KNOWN,
     ) -> None:
         """See `lampc.runtime.client.Client`."""
         bits = draw.bits() if sampling.temperature else 0

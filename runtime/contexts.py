@@ -1,0 +1,345 @@
+"""The K/V plan of the rows of one run at one model: what each row comes back to is held until then, the rest is not.
+
+For each call the program says how far later calls of the row go on from its context
+(`lampc.passes.schedule.later_use`). So when the call ends, what stands behind that place is needed by nobody and goes
+at once where blocks are short; what stands before it is held until a later call of the row ends that goes on from
+there, or until the op has ended for whose sake it was held. What hangs on no input is held as long as rows are to come.
+
+A hold lasts as long as it is worth it: the longer a row stays away (for a tool, mostly), the longer do others go
+without its blocks. Held for t seconds, a share s of the cache costs s * t seconds of the engine; having it back costs
+the time to compute it, or to copy it back. Who waits until both are equal never pays more than twice what the best
+choice would have cost, whenever the row returns (the rule for renting or buying skis: Karlin, Manasse, Rudolph and
+Sleator, "Competitive snoopy caching", 1988). Where the pauses after a call are known to be longer than that, nothing is
+held. Holds yield before a request would have to; and what is not held stays cached as long as there is room, in the
+order in which it is needed next. Nothing here changes what is computed, only how often.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from lampc.ir.prompt import Run
+from lampc.passes.schedule.block_tree import common_prefix
+from lampc.passes.schedule.later_use import Stay, chain
+from lampc.runtime.models import NOT_KNOWN, KvUse
+
+if TYPE_CHECKING:
+    from lampc.backend import PrefixRef
+    from lampc.ir import Assignment, Op
+    from lampc.runtime.blocks import Block, ContextValue, Task
+    from lampc.runtime.local import LocalModel
+
+    Ids = tuple[int, ...]
+    End = tuple[Any, ...]
+    Spot = tuple[int, Assignment]
+
+UNKNOWN = sys.float_info.max
+"""A time that says nothing, see `lampc.backend.eviction`."""
+COMMON = 0.5
+"""Share of the cache that prefixes may hold which hang on no input."""
+LEARN = 0.2
+"""Weight of the latest pause."""
+KNOWN = 3
+"""As many pauses of a call must have been seen before they count."""
+OFTEN = 0.1
+"""Share of a call's prompts that other rows must have something of, for it to be taken that more will come."""
+
+
+@dataclass(slots=True, eq=False)
+class Planned:
+    """A call of a row. `keeps` are pairs: when this has ended, no more than so many tokens of it are needed; the first
+    ends first. `floor` tokens are needed by others, too, the first `static` of them by all rows. Of a later iteration
+    of the same loop `line` is the same."""
+
+    task: Task
+    site: Op
+    ids: Ids
+    keeps: list[tuple[End, int]]
+    static: int
+    floor: int
+    line: End
+    answer: bool
+
+    @property
+    def use(self) -> KvUse:
+        """What the engine is told when the call is made."""
+        if self.answer:
+            return NOT_KNOWN
+        return KvUse(max(self.floor, *(keep for _, keep in self.keeps)) if self.keeps else self.floor)
+
+
+@dataclass(slots=True, eq=False)
+class _Hold:
+    """A context that a row comes back to; `ref` None if it is not held, only cached. `since` when the row is away; None
+    if it is back."""
+
+    call: Planned
+    ids: Ids
+    ref: PrefixRef | None
+    since: float | None
+
+
+@dataclass(slots=True)
+class _Site:
+    """What was seen of a call of the program: how long rows stayed away after it, and how often others share more."""
+
+    pause: float = 0.0
+    pauses: int = 0
+    shared: float = 0.0
+
+
+@dataclass(slots=True)
+class _Row:
+    holds: list[_Hold] = field(default_factory=list)
+    passed: set[Op] = field(default_factory=set)
+
+
+class RowContexts:
+    """See the module's text. All methods are for the thread of the run."""
+
+    def __init__(self, model: LocalModel) -> None:
+        self.model = model
+        self._engine: Any = model.engine
+        self._rows: dict[Task, _Row] = {}
+        self._sites: dict[Op, _Site] = {}
+        self._away: dict[Task, float] = {}  # since when, the first first
+        self.common = 0  # tokens that are held for all rows
+        self._common: dict[Ids, PrefixRef] = {}
+        self._users: dict[tuple[Spot, Op], set[Ids]] = {}  # for whose sake
+        self._cells: Counter[Spot] = Counter()
+        self._passed: Counter[tuple[Spot, Op]] = Counter()  # rows that make a call no more
+
+    @staticmethod
+    def of(model: Any) -> RowContexts | None:
+        """None for a model without K/V of its own to plan: endpoints, code, engines of other kinds, adapters."""
+        engine = getattr(model, "engine", None)
+        if not hasattr(engine, "restore_s") or getattr(model, "adapter", None) is not None:
+            return None
+        return RowContexts(model)
+
+    # -- calls ----------------------------------------------------------------------------------------
+
+    def plan(self, block: Block, site: Op, stays: Sequence[Stay], statics: int, context: ContextValue) -> Planned:
+        """A call that is about to be made."""
+        grown = chain(site)
+        keeps, answer = [], False
+        for stay in stays:
+            keep = len(context.ids) if stay.answer else self._place(block, grown, stay, context)
+            answer = answer or stay.answer
+            keeps.append((_end(block, stay.until), keep))
+        around = block.plan.region.parent
+        line = (site, block.order[:-1] if around is not None and around.name == "prog.loop" else block.order)
+        static = context.cuts[statics]
+        return Planned(block.task, site, context.ids, keeps, static, static, line, answer)
+
+    def asked(self, call: Planned, others: int) -> None:
+        """A call is about to be asked; so many tokens of it are in a prompt of another row."""
+        site = self._sites.setdefault(call.site, _Site())
+        more = others > call.floor + self.model.block_size
+        site.shared += LEARN * (more - site.shared)
+        call.floor = max(call.floor, others)
+        if site.shared > OFTEN and not call.keeps:
+            call.floor = len(call.ids)
+        self._away.pop(call.task, None)
+        row = self._rows.get(call.task)
+        for hold in row.holds if row is not None else ():
+            if hold.call.line == call.line or call.ids[: len(hold.ids)] == hold.ids:
+                self._returned(hold)
+        self._hold_common(call)
+
+    def _returned(self, hold: _Hold) -> None:
+        """A row is back, and waits for its turn at most: the time limit falls."""
+        now, site = self._engine.clock_s, self._sites.setdefault(hold.call.site, _Site())
+        if hold.since is not None:
+            site.pauses += 1
+            site.pause += (LEARN if site.pauses > 1 else 1.0) * (now - hold.since - site.pause)
+            hold.since = None
+        old, hold.ref = hold.ref, self.model.retain(hold.ids, None, now, True)
+        if old is not None:
+            self.model.release(old, UNKNOWN)
+
+    def answered(self, call: Planned, written: Ids) -> float:
+        """A call has ended; how many tokens of its own its row holds now."""
+        row = self._rows.setdefault(call.task, _Row())
+        keep = max((keep for _, keep in call.keeps), default=0)
+        ids = call.ids + written if call.answer else call.ids[:keep]
+        stale = [h for h in row.holds if h.call.line == call.line or ids[: len(h.ids)] == h.ids]
+        if call.keeps:
+            row.holds.append(self._held(call, ids))
+        for hold in stale:
+            row.holds.remove(hold)
+            common = common_prefix(hold.ids, ids)
+            self._let_go(hold, None if common == len(hold.ids) else max(common, hold.call.floor))
+        self._away.pop(call.task, None)
+        if row.holds:
+            self._away[call.task] = self._engine.clock_s
+        return self._size(row)
+
+    def left(self, block: Block, i: int) -> None:
+        """An op of a row has ended for whose sake contexts may have been held."""
+        task, end = block.task, (*block.order, i)
+        row = self._rows.setdefault(task, _Row())
+        for hold in list(row.holds):
+            call = hold.call
+            if call.keeps[0][0] != end:
+                continue
+            call.keeps = [(e, k) for e, k in call.keeps if e != end]
+            row.holds.remove(hold)
+            keep = max((k for _, k in call.keeps), default=0)
+            if call.keeps and not any(h.ids[:keep] == call.ids[:keep] for h in row.holds):
+                call.answer = False
+                row.holds.append(self._held(call, call.ids[:keep]))
+            self._let_go(hold, max(keep, call.floor))
+        for site in task.exe.inside.get(block.plan.region.ops[i], ()):
+            self._pass(task, row, site)
+
+    def ended(self, task: Task) -> None:
+        """A row has ended: nobody needs what only it had."""
+        self._away.pop(task, None)
+        row = self._rows.pop(task, _Row())
+        for hold in row.holds:
+            self._let_go(hold, hold.call.floor)
+        for site in task.exe.later:
+            self._pass(task, row, site)
+
+    def put_back(self, task: Task) -> None:
+        """A row waits for others to end."""
+        self._away.pop(task, None)
+        row = self._rows.get(task)
+        for hold in row.holds if row is not None else ():
+            if hold.ref is not None:
+                self.model.release(hold.ref)
+                hold.ref = None
+
+    def overdue(self) -> list[Task]:
+        """Rows that are away for longer than their contexts are worth holding."""
+        limit, now = self._limit(), self._engine.clock_s
+        found: list[Task] = []
+        while limit is not None and self._away:
+            task, since = next(iter(self._away.items()))
+            if now - since <= limit:
+                break
+            del self._away[task]
+            found.append(task)
+        return found
+
+    def expect(self, cells: Iterable[Spot]) -> None:
+        """Rows that will come, by program and candidate."""
+        self._cells.update(cells)
+
+    def close(self) -> None:
+        """Lets everything go: the run is over, or was cut short. What is cached stays as it is."""
+        refs = [hold.ref for row in self._rows.values() for hold in row.holds]
+        for ref in [*refs, *self._common.values()]:
+            if ref is not None:
+                self.model.release(ref, UNKNOWN)
+        self._rows.clear()
+        self._away.clear()
+        self._common.clear()
+        self._users.clear()
+        self.common = 0
+
+    # -- inside ---------------------------------------------------------------------------------------
+
+    def _place(self, block: Block, grown: Sequence[Any], stay: Stay, context: ContextValue) -> int:
+        """How many tokens of a context stand before the place where a stay ends."""
+        from lampc.passes.lower.runs import run_text
+
+        at = stay.runs + len(context.cuts) - len(grown)  # a context that a region was given has grown before
+        if not stay.segments:
+            return context.cuts[at]
+        op, end = grown[stay.runs + 1], context.cuts[at + 1]
+        if not op.run.segments:
+            return end  # a template that cannot be cut: where the place is nobody knows
+        task, model = block.task, context.model
+        bound = task.bound[_owner(grown, task)]
+        rest = Run(op.run.segments[stay.segments :])
+        text = run_text(rest, bound, [block.get(v) for v in op.inputs], model.target)
+        assert model.target.tokens is not None
+        return max(end - len(model.target.tokens.encode(text)), context.cuts[at])
+
+    def _held(self, call: Planned, ids: Ids) -> _Hold:
+        now = self._engine.clock_s
+        hold = _Hold(call, ids, None, now)
+        limit = self._limit()
+        site = self._sites.get(call.site, _Site())
+        if site.pauses >= KNOWN and limit is not None and site.pause > limit:
+            return hold
+        after = now + site.pause + (limit or 0.0)
+        hold.ref = self.model.retain(ids, limit, after, True)
+        return hold
+
+    def _limit(self) -> float | None:
+        """Seconds for which a context is worth its blocks: its share of the cache times this is what it takes to have
+        it back, so its length does not matter. None as long as nobody knows."""
+        restore = self._engine.restore_s
+        return None if restore is None else restore * self.model.kv_tokens
+
+    def _let_go(self, hold: _Hold, spent: int | None) -> None:
+        """`spent`: from where on nobody needs it."""
+        if hold.ref is not None:
+            self.model.release(hold.ref, UNKNOWN, spent)
+        elif spent is not None:
+            self.model.release(self.model.retain(hold.ids), UNKNOWN, spent)
+
+    def _hold_common(self, call: Planned) -> None:
+        """Holds what hangs on no input, as long as any row may come by this call."""
+        spot = _spot(call.task)
+        user, ids = (spot, call.site), call.ids[: call.static]
+        if not ids or call.site not in call.task.exe.later or self._passed[user] >= self._cells[spot]:
+            return
+        if ids not in self._common:
+            if self.common + len(ids) > COMMON * self.model.kv_tokens:
+                return
+            self.common += len(ids)
+            self._common[ids] = self.model.retain(ids, None, 0.0, True)
+        self._users.setdefault(user, set()).add(ids)
+
+    def _pass(self, task: Task, row: _Row, site: Op) -> None:
+        """A row makes a call no more."""
+        if site in row.passed:
+            return
+        row.passed.add(site)
+        user = _spot(task), site
+        self._passed[user] += 1
+        if self._passed[user] < self._cells[user[0]]:
+            return
+        for ids in self._users.pop(user, ()):
+            if not any(ids in others for others in self._users.values()):
+                self.common -= len(ids)
+                self.model.release(self._common.pop(ids), UNKNOWN)
+
+    @staticmethod
+    def _size(row: _Row) -> float:
+        size = 0
+        last: Ids = ()
+        for ids, floor in sorted((h.ids, h.call.floor) for h in row.holds):
+            size += max(len(ids) - max(floor, common_prefix(last, ids)), 0)
+            last = ids
+        return float(size)
+
+
+def _end(block: Block, op: Op | None) -> End:
+    """This activation of an op around a call, or further down than one."""
+    walk: Block | None = block
+    while walk is not None and op is not None:
+        if op.parent is walk.plan.region:
+            return (*walk.order, walk.plan.region.ops.index(op))
+        walk = walk.parent
+    return ()
+
+
+def _spot(task: Task) -> Spot:
+    return id(task.exe), task.cell.assignment
+
+
+def _owner(grown: Sequence[Any], task: Task) -> str:
+    name = getattr(getattr(grown[0], "predictor", None), "name", None)
+    return name if name in task.bound else next(iter(task.bound))
+
+
+__all__ = ["Planned", "RowContexts"]
