@@ -8,6 +8,7 @@ one of these, so equality is structural and a digest is a hash of the text form.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -106,11 +107,17 @@ def is_declared(value: object) -> bool:
 def declared_fields(value: object) -> list[tuple[str, Attr]]:
     """(field, value) pairs of a declared attribute, those equal to their default left out."""
     out = []
-    for f in dataclasses.fields(value):  # type: ignore[arg-type]
-        v = getattr(value, f.name)
-        if f.default is dataclasses.MISSING or type(v) is not type(f.default) or v != f.default:
-            out.append((f.name, v))
+    for name, default in _fields(type(value)):
+        v = getattr(value, name)
+        if default is dataclasses.MISSING or type(v) is not type(default) or v != default:
+            out.append((name, v))
     return out
+
+
+@functools.cache
+def _fields(kind: Any) -> tuple[tuple[str, Any], ...]:
+    """Names and defaults of a declared class."""
+    return tuple((f.name, f.default) for f in dataclasses.fields(kind))
 
 
 def digest(attr: Attr) -> str:

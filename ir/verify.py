@@ -47,11 +47,12 @@ class _Verifier:
         self.module = module
         self.findings: list[Finding] = []
         self.keys: dict[object, Op] = {}
+        self.symbols: dict[str, Op] = {}
         self.misshapen: set[Op | None] = set()
         """Ops whose accessors cannot be trusted: no rule may look at them."""
 
     def run(self) -> list[Finding]:
-        symbols: dict[str, Op] = {}
+        symbols = self.symbols
         for op in self.module.body.ops:
             if Trait.DEFINITION not in op.traits and op.op_name in OPS:
                 self.say("only definitions stand at the top of a module", op)
@@ -125,7 +126,7 @@ class _Verifier:
                 fit = False
                 self.say(f"attribute `{name}` is no {_shown(declared[name])}", op)
             undeclared_default = name == "model" and value == Symbol("main")
-            if isinstance(value, Symbol) and not undeclared_default and self.module.lookup(value.name) is None:
+            if isinstance(value, Symbol) and not undeclared_default and value.name not in self.symbols:
                 self.say(f"`@{value.name}` is not defined", op)
         if fit and op.op_name == "prog.apply":
             builtin = BUILTINS.get(op.attrs["fn"])

@@ -70,7 +70,9 @@ class RunOptions:
     shown before and after the passes named in `print_before` and `print_after` (`all` for every pass), as a diff if
     `diff`; `time` shows the table of times and counters at the end. What is shown goes line by line to `show`.
     `crash_dir` is where a reproducer is written, None for nowhere. `on_trial` applies passes labelled G without a
-    record: to look at what they do, and to score it for their gate.
+    record: to look at what they do, and to score it for their gate. With `quick` nothing is printed between passes and
+    the module is verified once, at the end: for programs that are about to run. There is no reproducer then, so whoever
+    runs passes quickly and gets PassFailed runs them again on what the module was before.
     """
 
     verify_each: bool = True
@@ -81,17 +83,18 @@ class RunOptions:
     time: bool = False
     crash_dir: Path | None = Path("crash")
     on_trial: bool = False
+    quick: bool = False
     show: Callable[[str], None] = print
 
 
 @dataclass(frozen=True)
 class PassRow:
-    """What one pass did: seconds of its own, counters, whether the module's text changed."""
+    """What one pass did: seconds of its own, counters, whether the module's text changed (None: nobody looked)."""
 
     name: str
     label: str
     seconds: float
-    changed: bool
+    changed: bool | None
     counters: Mapping[str, int]
 
 
@@ -146,7 +149,9 @@ class Pipeline:
         if not options.on_trial and (closed := [d for p in self.passes if (d := _closed(p, ctx.gates))]):
             raise CompileError(closed)
         if self.checked:
-            options = replace(options, verify_each=True, round_trip=True)
+            options = replace(options, verify_each=True, round_trip=True, quick=False)
+        if options.quick:
+            return self._quickly(module, ctx, options)
         rows = []
         text = print_module(module)
         for index, item in enumerate(self.passes):
@@ -171,6 +176,22 @@ class Pipeline:
         if options.time:
             options.show(report.table())
         return report
+
+    def _quickly(self, module: Module, ctx: PassContext, options: RunOptions) -> Report:
+        rows, wrong = [], ""
+        for item in self.passes:
+            start = time.perf_counter()
+            try:
+                counters = item.run(module, ctx)
+            except CompileError:
+                raise
+            except Exception as e:
+                wrong = f"{type(e).__name__}: {e}"
+                break
+            rows.append(PassRow(item.name, item.label, time.perf_counter() - start, None, dict(counters)))
+        if wrong or (wrong := _wrong(module, "", replace(options, verify_each=True, round_trip=False))):
+            raise PassFailed(Diagnostic("L0923", f"one of the passes {self} failed: {wrong}"), None)
+        return Report(tuple(rows))
 
     def _failed(self, index: int, before: str, why: str, options: RunOptions) -> PassFailed:
         item = self.passes[index]

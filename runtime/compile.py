@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ON_TRIAL = RunOptions(on_trial=True)
 """Of passes that a candidate asks for by name: whoever made the candidate held it against rows, or is doing so."""
+QUICKLY = RunOptions(on_trial=True, quick=True)
 
 ANY_LENGTH = 1 << 30
 """Of joint answers that a candidate asks for: how long they may be was decided when it was made."""
@@ -57,11 +58,16 @@ def lower(
     module: Module, target: Callable[[str], Target], assignment: Assignment | None = None, pipeline: str = STANDARD
 ) -> Module:
     """Run the pipeline on a copy. `target` gives the target of a model's name. The module is left as it was."""
-    from lampc.passes.manager import PassContext
+    from lampc.passes.manager import PassContext, PassFailed
 
-    copy = specialise(module, assignment or Assignment())
+    copy, passes = specialise(module, assignment or Assignment()), passes_for(assignment, pipeline)
     models = {op.model.name for op in copy.body.ops if isinstance(op, DefPredictor)}
-    passes_for(assignment, pipeline).run(copy, PassContext(targets={m: target(m) for m in models}), ON_TRIAL)
+    context = PassContext(targets={m: target(m) for m in models})
+    try:
+        passes.run(copy, context, QUICKLY)
+    except PassFailed:  # which one, and from which module, is found out by looking closer
+        passes.run(specialise(module, assignment or Assignment()), context, ON_TRIAL)
+        raise
     return copy
 
 

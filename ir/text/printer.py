@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
+from json.encoder import encode_basestring as _quoted
 from typing import TYPE_CHECKING
 
 from lampc.ir.attrs import Attr, Obj, Symbol, declared_fields, is_declared
@@ -21,6 +21,8 @@ _INDENT = "  "
 
 def print_attr(attr: Attr) -> str:
     """Text form of an attribute."""
+    if type(attr) is str:  # most are
+        return _quoted(attr)
     if attr is None:
         return "none"
     if isinstance(attr, bool):
@@ -30,7 +32,7 @@ def print_attr(attr: Attr) -> str:
     if isinstance(attr, float):
         return _float(attr)
     if isinstance(attr, str):
-        return json.dumps(attr, ensure_ascii=False)
+        return _quoted(attr)
     if isinstance(attr, Symbol):
         return _symbol(attr.name)
     if isinstance(attr, Type):
@@ -38,11 +40,11 @@ def print_attr(attr: Attr) -> str:
     if isinstance(attr, tuple | list):
         return "[" + ", ".join(map(print_attr, attr)) + "]"
     if isinstance(attr, Obj | dict):
-        return "{" + ", ".join(f"{json.dumps(k, ensure_ascii=False)}: {print_attr(v)}" for k, v in attr.items()) + "}"
+        return "{" + ", ".join(f"{_quoted(k)}: {print_attr(v)}" for k, v in attr.items()) + "}"
     if is_declared(attr):
         body = ", ".join(f"{n} = {print_attr(v)}" for n, v in declared_fields(attr))
         return f"#{type(attr).attr_name}<{body}>"
-    return json.dumps(f"?{attr!r}", ensure_ascii=False)  # broken IR: shown, not raised
+    return _quoted(f"?{attr!r}")  # broken IR: shown, not raised
 
 
 def _float(value: float) -> str:
@@ -55,7 +57,7 @@ def _float(value: float) -> str:
 
 
 def _symbol(name: str) -> str:
-    return f"@{name}" if _SYMBOL.match(name) else "@" + json.dumps(name, ensure_ascii=False)
+    return f"@{name}" if _SYMBOL.match(name) else "@" + _quoted(name)
 
 
 class Namer:

@@ -73,20 +73,20 @@ def peak(region: Region, lives: dict[Value, Lifetime]) -> int:
 
 
 def _region(region: Region, out: dict[Value, Lifetime]) -> None:
+    place = {op: i for i, op in enumerate(region.ops)}
     for value in region.args:
         if value.type == KV:
-            out[value] = _lifetime(value, region)
+            out[value] = _lifetime(value, region, place)
     for op in region.ops:
         for value in op.results:
             if value.type == KV:
-                out[value] = _lifetime(value, region)
+                out[value] = _lifetime(value, region, place)
         for nested in op.regions:
             _region(nested, out)
 
 
-def _lifetime(value: Value, region: Region) -> Lifetime:
-    users = {_child_of(region, user) for user in value.users}
-    uses = [op for op in region.ops if op in users]
+def _lifetime(value: Value, region: Region, place: dict[Op, int]) -> Lifetime:
+    uses = sorted({_child_of(region, user) for user in value.users}, key=place.__getitem__)
     ends = tuple(_ends(value, uses[-1])) if uses else ()
     escapes = any(Trait.TERMINATOR in user.traits for user in value.users)
     return Lifetime(value, uses[0] if uses else None, uses[-1] if uses else None, ends, len(value.uses), escapes)

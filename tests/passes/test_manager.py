@@ -18,6 +18,8 @@ from lampc.passes.lower import LowerPrompts
 from lampc.passes.manager import PassFailed, diff
 from lampc.passes.options import options, write_pass
 from lampc.passes.simplify import Cse, Dce, Inline
+from lampc.runtime.compile import lower
+from tests.fakes import TEMPLATES, FakeTarget
 
 PROGRAM = """module @m {
   prog.func @main() {returns = !str} do (%q: str) {
@@ -254,3 +256,26 @@ def test_recursion_is_a_diagnostic_at_the_call_that_closes_the_circle() -> None:
         Pipeline.parse("inline").run(parse_module(f"module @m {{ {body} }}"))
     (found,) = caught.value.diagnostics
     assert found.line() == "x.lmp:3:1: error[L0941]: `a` calls itself through `b`, `c`"
+
+
+def test_a_quick_run_checks_the_end_and_leaves_the_rest_to_a_slow_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pipeline, "checked", False)
+    quick, slow = parse_module(PROGRAM), parse_module(PROGRAM)
+    report = Pipeline.parse("cse,dce").run(quick, PassContext(), RunOptions(quick=True))
+    assert [(r.name, r.changed) for r in report.rows] == [("cse", None), ("dce", None)]
+    Pipeline.parse("cse,dce").run(slow)
+    assert str(quick) == str(slow)
+
+    def broken(self: Dce, module: Module, ctx: PassContext) -> dict[str, int]:
+        module.body.ops[0].regions[0].ops.pop()
+        return {}
+
+    monkeypatch.setattr(Dce, "run", broken)
+    with pytest.raises(PassFailed, match="one of the passes cse,dce failed: the module does not verify"):
+        Pipeline.parse("cse,dce").run(parse_module(PROGRAM), PassContext(), RunOptions(quick=True))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(PassFailed, match="pass `dce` failed"):
+        lower(parse_module(PROGRAM), lambda _: FakeTarget(TEMPLATES["firefly"]), None, "cse,dce")
+    assert list((tmp_path / "crash").glob("0001-dce.lir"))
