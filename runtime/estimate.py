@@ -29,6 +29,17 @@ if TYPE_CHECKING:
     from lampc.runtime.types import Row
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A call of an endpoint: its parameters, inputs and prompt, and where in it the first and the last message end that
+    stand before the one to be answered."""
+
+    bound: Bound
+    values: tuple[Any, ...]
+    prompt: tuple[int, ...]
+    ends: tuple[int, ...] = ()
+
+
 @dataclass(slots=True)
 class NodeEstimate:
     """Of one predictor: calls, their prompts as token ids (those that hang on guessed answers are guesses too), and the
@@ -38,6 +49,7 @@ class NodeEstimate:
     calls: int = 0
     generated: int = 0
     prompts: list[tuple[int, ...]] = field(default_factory=list)
+    sent: list[Sent] = field(default_factory=list)
 
     @property
     def prompt_tokens(self) -> int:
@@ -104,6 +116,10 @@ class _Guesser:
         node = self.out.nodes.setdefault(bound.name, NodeEstimate(bound.name))
         node.calls += 1
         node.prompts.append(ids)
+        if target.tokens is None:
+            from lampc.runtime.endpoint_plan import sent_as
+
+            node.sent.append(sent_as(bound, [inputs[f.name] for f in bound.signature.inputs]))
         encode = target.tokens.encode if target.tokens is not None else quads
         known = self.experience.of(bound, target.info.digest)
         values, answer = guessed(bound, encode, known, random.Random(str(ids)))

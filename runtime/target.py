@@ -147,4 +147,9 @@ class RemoteTarget:
 
     def render_chat(self, turns: Sequence[tuple[str, str]]) -> str:
         """A readable form; the endpoint applies its own template."""
-        return "".join(f"[{role}]\n{content}\n\n" for role, content in turns)
+        return shown(turns)
+
+
+def shown(turns: Sequence[tuple[str, str]]) -> str:
+    """Text of a conversation with an endpoint, whose template nobody knows."""
+    return "".join(f"[{role}]\n{content}\n\n" for role, content in turns)

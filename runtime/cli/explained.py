@@ -14,7 +14,8 @@ from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
-    from lampc.runtime.estimate import Estimate
+    from lampc.runtime.endpoint_plan import EndpointPlan
+    from lampc.runtime.estimate import Estimate, NodeEstimate
     from lampc.runtime.forecast import Forecast
     from lampc.runtime.kvreads import KvReads
     from lampc.runtime.providers.prices import Price
@@ -52,6 +53,7 @@ class _Planned:
     failed: int = 0
     why: str = ""
     rows: int = 0
+    endpoints: list[tuple[EndpointPlan, int]] = field(default_factory=list)  # each with the tokens that it writes
 
 
 @dataclass
@@ -105,7 +107,25 @@ class Explained:
         if found is not None:
             return _foreseen(found)
         guessed = estimate(self.session, loaded.module, self.rows, self.entry, loaded.assignment, loaded.base)
-        return _guessed(guessed)
+        planned = _guessed(guessed)
+        planned.endpoints = self._endpoints(guessed)
+        return planned
+
+    def _endpoints(self, found: Estimate) -> list[tuple[EndpointPlan, int]]:
+        """Of each endpoint what its prompt cache would make of the prompts."""
+        from lampc.runtime.endpoint_plan import endpoint_plan
+        from lampc.runtime.providers.rules import rules_for
+
+        by_model: dict[str, list[NodeEstimate]] = {}
+        for node in found.nodes.values():
+            if node.sent:
+                by_model.setdefault(node.sent[0].bound.model, []).append(node)
+        out = []
+        for name, nodes in by_model.items():
+            client = getattr(self.session.models.get(name, self.loaded.module).model, "client", None)
+            rules = client.rules if client is not None else rules_for("")
+            out.append((endpoint_plan(nodes, rules), sum(n.generated for n in nodes)))
+        return out
 
     def _run(self) -> _Actual:
         from lampc.ir.adapters import bind_predictors
@@ -146,8 +166,13 @@ class Explained:
                 if actual.held:
                     line += f"; K/V of {actual.held:,} tokens at a time ({_bytes(actual.kv_bytes)})"
                 lines.append(line)
+        for plan, _ in planned.endpoints:
+            lines += plan.lines()
+        if actual is not None and planned.endpoints:
+            used = actual.usage
+            lines.append(f"prompt cache gave: {used.cached_tokens:,} of {_fresh(used):,} prompt tokens")
         if self.price is not None:
-            lines.append(f"price expected: {_cost(self.price, planned.usage, planned.bound)}")
+            lines.append(f"price expected: {_cost(self.price, planned)}")
             if actual is not None:
                 used = actual.usage
                 paid = self.price.cost(_fresh(used), used.generated_tokens, used.cached_tokens)
@@ -251,14 +276,24 @@ def _verdict(session: Session, actual: _Actual) -> str:
     return "\n".join(lines)
 
 
-def _cost(price: Price, used: Usage, bound: int) -> str:
-    """For nothing and for everything shared in the endpoint's own cache."""
-    plain = price.cost(_fresh(used), used.generated_tokens)
-    if price.cached is None:
-        return f"{plain:.4f}"
-    shared = max(_fresh(used) - bound, 0)
-    cached = price.cost(_fresh(used), used.generated_tokens, shared)
-    return f"{plain:.4f}, or {cached:.4f} if all shared prefixes are cached"
+def _cost(price: Price, planned: _Planned) -> str:
+    """For nothing, and for all that an endpoint's cache gives; in its batches, where it has them."""
+    used = planned.usage
+    said = [f"{price.cost(_fresh(used), used.generated_tokens):.4f}"]
+    if any(plan.rules.caches for plan, _ in planned.endpoints):
+        said.append(
+            f"{sum(plan.cost(price, written) for plan, written in planned.endpoints):.4f} with its prompt cache"
+        )
+    elif price.cached is not None:
+        shared = max(_fresh(used) - planned.bound, 0)
+        cached = price.cost(_fresh(used), used.generated_tokens, shared)
+        said.append(f"{cached:.4f} if all shared prefixes are cached")
+    rates = {plan.rules.batch_price for plan, _ in planned.endpoints}
+    if rates and max(rates) < 1:
+        hours = max(plan.rules.batch_hours for plan, _ in planned.endpoints)
+        batched = price.times(max(rates)).cost(_fresh(used), used.generated_tokens)
+        said.append(f"{batched:.4f} in offline batches (--batch, within {hours} h)")
+    return ", or ".join(said)
 
 
 def _fresh(used: Usage) -> int:
