@@ -88,6 +88,7 @@ class Job:
         self.forced = 0  # tokens that the grammar left no choice about
         if matcher is not None:
             self.output.bounded = True
+            matcher.stop_at(self.output.stop_ids)
             for i, token in enumerate(forced):
                 if not matcher.take(token):
                     raise ValueError(f"forced[{i}] is {token}, which the request's grammar does not take there")
@@ -224,7 +225,7 @@ class Job:
         """Which ids may be drawn next, see `Matcher.mask`; None if all may."""
         if self.matcher is None:
             return None
-        return self.matcher.mask(self.output.stop_ids, self.output.banned)
+        return self.matcher.mask(self.output.banned)
 
     def hear(self, tokens: list[int]) -> None:
         """Several tokens were generated, none of which ends it."""

@@ -9,6 +9,7 @@ at them.
 
 from collections.abc import Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,17 @@ from lampc.backend.radix import RadixTree
 from lampc.backend.spans import Spans
 
 Numbers = NDArray[np.int64]
+
+
+class Kinds(NamedTuple):
+    """What jobs want: only likeliest tokens if all are `plain`, only those that grammars take if all are `greedy`.
+    `constrained` are the places of those with grammars, and they; `stepped` those of them that hear of a token only if
+    their grammar has more to say to it."""
+
+    plain: bool
+    greedy: bool
+    constrained: list[tuple[int, Job]]
+    stepped: list[tuple[int, Job]]
 
 
 class Lanes:
@@ -55,13 +67,20 @@ class Lanes:
         self._seen = False  # somebody may have changed the tree
         self._paths: list[Numbers] = []
         self._size = 0
+        self._kinds: Kinds | None = None
         self.memory, self._table = np.zeros((3, 0), np.int64), np.zeros((0, 4), np.int64)
         self.make_room(16)
 
     @property
-    def plain(self) -> bool:
-        """Whether all that is wanted are the likeliest tokens."""
-        return all(lane.job.plain for lane in self._heard)
+    def kinds(self) -> Kinds:
+        """What the jobs want."""
+        if self._kinds is None:
+            jobs = self.jobs
+            constrained = [(i, job) for i, job in enumerate(jobs) if job.matcher is not None]
+            stepped = [(i, job) for i, job in constrained if job.lane not in self._heard]
+            plain, greedy = all(job.plain for job in jobs), all(job.greedy for job in jobs)
+            self._kinds = Kinds(plain, greedy, constrained, stepped)
+        return self._kinds
 
     @property
     def due(self) -> int:
@@ -156,6 +175,10 @@ class Lanes:
         if not self._stops.isdisjoint(tokens):
             ended = (job.lane for job, token in zip(self.jobs, tokens, strict=True) if token in self._stops)
             lanes.update((lane, None) for lane in ended if lane is not None and lane.first <= step)
+        for i, job in self.kinds.stepped:
+            its: Lane = job.lane  # type: ignore[assignment]  # it is here
+            if its not in lanes and its.first <= step and not job.matcher.step(tokens[i]):  # type: ignore[union-attr]
+                lanes[its] = None
         for lane in lanes:
             self._tell(lane, 1)
         return [(lane.job, drawn[lane.at]) for lane in lanes], left
@@ -221,6 +244,7 @@ class Lanes:
 
     def _changed(self) -> None:
         count = len(self.jobs)
+        self._kinds = None
         self.spans = Spans(self._table[:count], self._paths, count)
 
     # -- one lane --------------------------------------------------------------------------------------
@@ -244,7 +268,7 @@ class Lanes:
         self._reserve(lane, at, slot)
         self._new.setdefault(step, []).append(lane)
         self._over.setdefault(lane.last, []).append(lane)
-        if job.plain and output.quiet and job.handle.on_token is None:
+        if job.greedy and output.quiet and job.handle.on_token is None:
             job.handle.unsent = partial(self._unheard, lane)
             self._stops |= output.stop_ids
         else:

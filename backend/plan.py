@@ -49,13 +49,15 @@ class Plan:
     `decoding` are jobs that compute their newest token and want its logits, as `lanes` had them when the plan was made:
     row i is that of decoding[i], of position places[0, i], and stores to slot places[1, i]. They are nearly all of
     nearly every step, so that no objects are made for them unless somebody asks. The others come after them. `plain`:
-    all that is wanted are the likeliest tokens. Whoever computes the step makes the `copies` before, if there are any.
+    all that is wanted are the likeliest tokens; `greedy`: those that are the likeliest of what grammars take. Whoever
+    computes the step makes the `copies` before, if there are any.
     """
 
     lanes: Lanes
     decoding: list[Job] = field(default_factory=list)
     places: NDArray[np.int64] | None = None
     plain: bool = True
+    greedy: bool = True
     other_chunks: list[Chunk] = field(default_factory=list)
     other_wants: list[Want] = field(default_factory=list)
     rows: int = 0
@@ -102,11 +104,12 @@ class Plan:
         drawing = (want.job for want in self.other_wants if want.draws)
         return [job.matcher for job in (*self.decoding, *drawing) if job.matcher is not None]
 
-    @property
-    def greedy(self) -> bool:
-        """Whether all that is wanted are the likeliest tokens, maybe of those that grammars take."""
-        jobs = (*self.decoding, *(want.job for want in self.other_wants if want.draws))
-        return len(jobs) == len(self.decoding) + len(self.other_wants) and all(job.greedy for job in jobs)
+    def constrained(self) -> Sequence[tuple[int, Job]]:
+        """Which wants of a `greedy` plan are of jobs with grammars, and these."""
+        if not self.other_wants and self.decoding is self.lanes.jobs:
+            return self.lanes.kinds.constrained
+        jobs = (*self.decoding, *(want.job for want in self.other_wants))
+        return [(i, job) for i, job in enumerate(jobs) if job.matcher is not None]
 
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""

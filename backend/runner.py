@@ -1,6 +1,5 @@
 """Runs a plan through a model: rows in, K/V into the cache, logits out, tokens drawn."""
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -9,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lampc.backend.attention import Attention, make_attention
+from lampc.backend.constrained import Constrained
 from lampc.backend.host_tier import HostTier
 from lampc.backend.job import Drawn
 from lampc.backend.kv_cache import KVCache
@@ -16,8 +16,7 @@ from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Greedy, Model, greedy
 from lampc.backend.models.rows import Rows
 from lampc.backend.plan import Pending, Plan, Want
-from lampc.backend.request import Sampling
-from lampc.backend.sampler import Draw, draw_rows, drawn, resolve
+from lampc.backend.sampler import drawn, resolve
 from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
 from lampc.backend.staging import Arriving, gather, upload
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
 Ids = Callable[[torch.Tensor], None]
 Out = TypeVar("Out")
-_LIKELIEST = Sampling()
 
 
 class TorchRunner:
@@ -44,7 +42,7 @@ class TorchRunner:
         self._model = model
         self._adapters: Adapters | None = getattr(model, "adapters", None)
         self._greedy = greedy(model)
-        self._again = None if rows.triton else getattr(self._greedy, "logits_again", None)
+        self._constrained = Constrained(model) if device.type == "cpu" and not rows.triton else None
         self._resolve = _resolver(rows.triton)
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
@@ -69,8 +67,9 @@ class TorchRunner:
         """One step."""
         if self._transfer is not None and plan.copies is not None:
             self._transfer.run(plan.copies)
-        if not plan.plain and self._again is not None and plan.greedy:
-            return self._constrained(plan, None)
+        if plan.greedy and not plan.plain and self._constrained is not None:
+            with self._inference:
+                return self._constrained.tokens(plan, self._prepare(plan, None))
         if not plan.plain or self._greedy is None:
             return self._resolve(plan.wants, self.logits(plan)).get()
         tokens, tops = self._likeliest(self._greedy, plan, None)
@@ -84,8 +83,9 @@ class TorchRunner:
             ids = before.ids_of(plan)
         if self._transfer is not None and plan.copies is not None:
             self._transfer.run(plan.copies)
-        if not plan.plain and self._again is not None and plan.greedy:
-            return Launched(plan, HostDrawn(self._constrained(plan, ids), self._device))
+        if plan.greedy and not plan.plain and self._constrained is not None:
+            with self._inference:
+                return Launched(plan, HostDrawn(self._constrained.tokens(plan, self._prepare(plan, ids)), self._device))
         if not plan.plain or self._greedy is None:
             with self._inference:
                 return Launched(plan, self._resolve(plan.wants, self.logits(plan, ids)))
@@ -101,30 +101,6 @@ class TorchRunner:
             tokens, tops = found
             rows = len(plan.decoding)
             return tokens[:rows], tops[:rows]
-
-    def _constrained(self, plan: Plan, known: Ids | None) -> Sequence[int]:
-        """The likeliest tokens that grammars take: only where that is not the likeliest of all are logits needed."""
-        assert self._greedy is not None
-        assert self._again is not None
-        with self._inference:
-            inputs = self._prepare(plan, known)
-            ids, tops = self._greedy.likeliest(*inputs)
-            jobs = [*plan.decoding, *(want.job for want in plan.other_wants)]
-            matchers, logits_of = [job.matcher for job in jobs], tops.tolist()
-            # What is not finite may be forbidden; masks tell.
-            odd = {i for i, top in enumerate(logits_of) if matchers[i] is not None and not math.isfinite(top)}
-            tokens = drawn(ids.tolist(), [0.0 if i in odd else top for i, top in enumerate(logits_of)])
-            others = [
-                i
-                for i, matcher in enumerate(matchers)
-                if matcher is not None and (i in odd or not matcher.takes(tokens[i], jobs[i].output.stop_ids))
-            ]
-            if others:
-                logits = self._again(inputs[-1][others]).cpu().numpy()
-                draws = [Draw(_LIKELIEST, 0, 0, mask=jobs[i].mask()) for i in others]
-                for i, token in zip(others, draw_rows(logits, draws), strict=True):
-                    tokens[i] = token
-        return tokens
 
     @torch.inference_mode()
     def logits(self, plan: Plan, ids: Ids | None = None) -> torch.Tensor:

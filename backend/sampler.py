@@ -27,6 +27,7 @@ from lampc.backend.random_keys import uniform
 from lampc.backend.request import Sampling
 from lampc.backend.shaping import Edits, edit
 
+_NEVER = np.float32(-np.inf).view(np.int32)
 _BLOCK = 1 << 17  # elements of float64 held at once, one row at least
 _HEAD = 256  # a nucleus is looked for in this many likeliest tokens, then in eight times as many
 
@@ -65,7 +66,7 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
                 forbid(logits[i], d.mask)
     best = logits.argmax(axis=1)  # the first of equals; NaN counts as largest
     tops = logits[np.arange(len(best)), best]
-    _check(tops)
+    check_finite(tops)
     tokens: list[int] = best.tolist()
     random = [i for i, d in special.items() if d.sampling.temperature > 0.0]
     for part in _blocks(random, logits.shape[1]):
@@ -81,12 +82,17 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
 
 
 def forbid(logits: NDArray[np.float32], mask: NDArray[np.int32]) -> None:
-    """Sets logits [vocab] of ids whose bit in a mask is 0 to -inf."""
-    allowed = np.unpackbits(mask.view(np.uint8), count=len(logits), bitorder="little")
-    logits[allowed == 0] = -np.inf
+    """Sets logits [vocab] of ids whose bit in a mask is 0 to -inf. By their bits: a choice per value is far slower."""
+    denied = np.unpackbits(mask.view(np.uint8), count=len(logits), bitorder="little").astype(np.int32)
+    denied -= 1  # all bits, or none
+    bits = logits.view(np.int32)
+    bits &= ~denied
+    denied &= _NEVER
+    bits |= denied
 
 
-def _check(tops: NDArray[np.float32]) -> None:
+def check_finite(tops: NDArray[np.float32]) -> None:
+    """Raises BackendError if one of these largest logits is not finite."""
     finite = np.isfinite(tops)
     if not finite.all():
         raise BackendError(
@@ -162,7 +168,7 @@ def _blocks(rows: Sequence[int], vocab: int) -> list[Sequence[int]]:
 def drawn(ids: list[int], tops: list[float]) -> list[int]:
     """Of each row the likeliest token, ids [n], whose logits are tops [n]. Raises BackendError if one is not finite."""
     if not math.isfinite(sum(tops)):
-        _check(np.array(tops, np.float32))
+        check_finite(np.array(tops, np.float32))
     return ids
 
 

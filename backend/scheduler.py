@@ -139,7 +139,8 @@ class Scheduler(Placing):
     def _decode(self, plan: Plan) -> None:
         """Rows for all lanes."""
         lanes = self.lanes
-        plan.decoding, plan.rows, plan.plain = lanes.jobs, len(lanes.jobs), lanes.plain
+        plan.decoding, plan.rows = lanes.jobs, len(lanes.jobs)
+        plan.plain, plan.greedy = lanes.kinds.plain, lanes.kinds.greedy
         if plan.rows:
             plan.places = lanes.planned()
 
@@ -233,6 +234,7 @@ class Scheduler(Placing):
         draws = job.draws and start + len(rows) == len(job.ids)
         plan.other_wants.append(Want(job, start, rows, draws))
         plan.plain = plan.plain and job.plain and draws
+        plan.greedy = plan.greedy and job.greedy and draws
         job.pending = True
 
     def _ready(self, job: Job, plan: Plan) -> None:
@@ -271,6 +273,8 @@ class Scheduler(Placing):
             want.job.pending = False
         for job in plan.jobs():
             job.fast = False
+            if job.matcher is not None:
+                job.matcher.undo()
         return kept[0], kept[1]
 
 

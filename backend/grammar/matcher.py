@@ -28,16 +28,38 @@ class Matcher:
     begins again with a grammar that nobody else has used (`anew`), so that only what it needs itself counts.
     """
 
-    __slots__ = ("_anew", "_filled", "_inner", "_mask", "_taken", "_vocabulary", "failure")
+    __slots__ = (
+        "_ahead",
+        "_anew",
+        "_filled",
+        "_inner",
+        "_mask",
+        "_more",
+        "_place",
+        "_special",
+        "_stops",
+        "_taken",
+        "_vocabulary",
+        "failure",
+    )
 
     def __init__(self, inner: "LLMatcher", vocabulary: Vocabulary, anew: Callable[[], "LLMatcher"]) -> None:
         self._inner = inner
         self._vocabulary = vocabulary
+        self.stop_at(vocabulary.ends)
         self._anew: Callable[[], LLMatcher] | None = anew
         self._taken: list[int] = []
+        self._ahead = False  # it stands after a token that `take` was not called with yet
+        self._more = False  # and has more to say to that
         self._mask: Words = np.zeros(-(-vocabulary.size // 32), np.int32)
+        self._place = self._mask.__array_interface__["data"][0], self._mask.nbytes
         self._filled: Future[None] | bool = False
         self.failure = ""  # why it cannot go on
+
+    def stop_at(self, stops: frozenset[int]) -> None:
+        """These ids, whatever they spell, may stand where the answer may end, and no others."""
+        self._stops = stops
+        self._special = stops | self._vocabulary.ends
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -56,17 +78,46 @@ class Matcher:
         """Whether nothing may follow: the answer is whole."""
         return bool(self._inner.is_stopped()) and not self._inner.is_error()
 
-    def takes(self, token: int, stops: frozenset[int]) -> bool:
-        """Whether a token may be drawn here, as its bit in `mask(stops)` says."""
-        if token in stops or token in self._vocabulary.ends:
-            return bool(int(self.mask(stops)[token >> 5]) >> (token & 31) & 1)
+    def offer(self, token: int) -> bool:
+        """Whether a token may be drawn here, as its bit in `mask()` says.
+
+        If it may and ends nothing the matcher has gone on with it when this returns, before `take` or `step` is called
+        with it: all that a step asks of a grammar is asked at once. `undo` takes that back.
+        """
+        if token in self._special:
+            return bool(int(self.mask()[token >> 5]) >> (token & 31) & 1)
         if self._filled:
             self.wait()
-        valid = bool(self._inner.validate_tokens([token]))
-        return bool(self._inner.validate_tokens([token])) if self._begun_again() else valid
+        inner, one = self._inner, [token]
+        if not inner.try_consume_tokens(one):
+            if not self._begun_again() or not self._inner.try_consume_tokens(one):
+                return False
+            inner = self._inner
+        self._taken += one
+        self._ahead, self._filled = True, False
+        self._more = bool(inner.compute_ff_tokens()) or inner.is_stopped()  # which it is after errors, too
+        return True
+
+    def undo(self) -> None:
+        """Takes back what `offer` went on with, if `take` was not called since."""
+        if self._ahead:
+            self._ahead = self._filled = False
+            self._inner.rollback(1)
+            self._taken.pop()
+
+    def step(self, token: int) -> bool:
+        """Goes on with a token that was drawn here and ends nothing: whether that is all. If it is not, since the
+        answer is whole then, tokens must follow or something failed, `take` is to be called with the token."""
+        if not self._ahead and not self.offer(token):
+            return False
+        self._ahead = self._more
+        return not self._more
 
     def take(self, token: int) -> bool:
         """Goes on with a token; False if it must not stand here, and then nothing can be done any more."""
+        if self._ahead:
+            self._ahead = False
+            return True
         if self._filled:
             self.wait()
             self._filled = False
@@ -112,7 +163,7 @@ class Matcher:
 
     def fill(self) -> None:
         """Computes the next mask. Gives other threads of Python their turn meanwhile."""
-        self._inner.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+        self._inner.unsafe_compute_mask_ptr(*self._place)
 
     def wait(self) -> None:
         """Until nobody computes with it any more."""
@@ -120,10 +171,10 @@ class Matcher:
             self._filled.result()
             self._filled = True
 
-    def mask(self, stops: frozenset[int], banned: frozenset[int] = frozenset()) -> Words:
+    def mask(self, banned: frozenset[int] = frozenset()) -> Words:
         """Bit i % 32 of word i // 32 says whether token i may follow, int32 [ceil(ids / 32)].
 
-        `stops` may where the answer may end, whatever they spell; `banned` may not, unless nothing else is left.
+        Those of `stop_at` may where the answer may end; `banned` may not, unless nothing else is left.
         Raises BackendError if the grammar is too much work at this place.
         """
         if not self._filled:
@@ -134,7 +185,7 @@ class Matcher:
             self.fill()
         if self._inner.is_error():
             raise BackendError(f"the grammar failed: {self._error()}")
-        ends = self._vocabulary.ends
+        stops, ends = self._stops, self._vocabulary.ends
         if stops == ends and not banned:  # as llguidance says itself
             return self._mask
         bits = self._mask.view(np.uint32)

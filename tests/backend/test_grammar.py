@@ -192,6 +192,44 @@ def vocabularies(tiny: Path) -> list[tuple[TextTokenizer, str, str]]:
     ]
 
 
+def choices(options: list[str], answer: str) -> int:
+    """How often an answer branches off among options, none of which begins another one."""
+    left, count = options, 0
+    for i, char in enumerate(answer):
+        following = [o for o in left if o[i] == char]
+        count += len(following) < len(left)
+        left = following
+    return count
+
+
+def test_forced_text_saves_the_steps_that_the_schema_says() -> None:
+    """Where every byte is a token, that is exact: a step is drawn where the values of a closed set part, and none for
+    anything else."""
+    closed = {"kind": ["animal", "anthem", "ant", "bee"], "sure": [True, False], "n": [12, 125, 7], "one": ["only"]}
+    rng = random.Random(0)
+    answers = [json.dumps({name: rng.choice(values) for name, values in closed.items()}) for _ in range(20)]
+
+    def reply(text: str) -> str:
+        return answers[ord(text[0]) - 65][len(text) - 1 :]
+
+    engine = FakeEngine(reply)
+    properties = {name: {"enum": values} for name, values in closed.items()}
+    schema = {"type": "object", "properties": properties, "required": [*closed], "additionalProperties": False}
+    sampling = Sampling(max_tokens=200)
+    found = run(engine, [Request((65 + i,), sampling, grammar=json_schema(schema)) for i in range(20)])
+    assert [c.text for c in found] == answers
+    expected = tokens = 0
+    for done in found:
+        assert done.finish == "stop"
+        tokens += len(done.tokens)
+        for name, value in json.loads(done.text).items():
+            after = "}" if name == "one" else ","
+            expected += choices([json.dumps(v) + after for v in closed[name]], json.dumps(value) + after)
+    assert engine.stats().generated_tokens == expected
+    assert sum(c.forced_tokens for c in found) == tokens - expected
+    assert expected < tokens / 8
+
+
 def test_forced_text_has_the_ids_of_the_tokenizer(tiny: Path) -> None:
     for tokenizer, lead, line_lead in vocabularies(tiny):
         grammars = Grammars(tokenizer, tokenizer.vocab_size)
