@@ -37,7 +37,8 @@ class EngineStats:
     neighbour in the same step; `generated_tokens` tokens sampled; `forward_tokens` all rows that went through
     the model. `swapped_out_tokens` were copied to host memory when they were evicted, `swapped_in_tokens` copied back
     instead of computed; both are among the tokens that other counters count. `drains` counts steps that could not be
-    scheduled before the tokens of the one before were here, where steps are launched ahead.
+    scheduled before the tokens of the one before were here, where steps are launched ahead. `drafted_tokens` were
+    guessed by speculation and computed, `accepted_tokens` of them were what was drawn.
     """
 
     prompt_tokens: int = 0
@@ -58,6 +59,8 @@ class EngineStats:
     host_used_blocks: int = 0
     host_total_blocks: int = 0
     drains: int = 0
+    drafted_tokens: int = 0
+    accepted_tokens: int = 0
 
 
 @runtime_checkable

@@ -204,7 +204,7 @@ class _Mask:
     def __init__(self, mask: Words) -> None:
         self._mask = mask
 
-    def takes(self, token: int, stops: frozenset[int]) -> bool:
+    def offer(self, token: int) -> bool:
         """Whether a token may be drawn."""
         return bool(int(self._mask[token >> 5]) >> (token & 31) & 1)
 

@@ -11,7 +11,8 @@ from lampc.backend.job import Job
 from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Model, greedy
 from lampc.backend.plan import Plan
-from lampc.backend.sampler import check_finite, drawn, forbid
+from lampc.backend.sampler import check_finite, drawn, forbid, resolve
+from lampc.backend.speculation.verify import verify
 
 _TRIES = 8
 Inputs = tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]
@@ -21,8 +22,8 @@ class Constrained:
     """What draws in such steps: masks are made only where none of the likeliest tokens may stand there.
 
     Mostly the first may, and kernels find it without writing any logits. Where it may not, those of a few rows are
-    computed again, for which all of the head is read once more. Then for some steps, until that has cost about as much, all
-    logits are written at once.
+    computed again, for which all of the head is read once more. Then for some steps, until that has cost about as much,
+    all logits are written at once.
     """
 
     def __init__(self, model: Model) -> None:
@@ -38,10 +39,13 @@ class Constrained:
 
         Raises BackendError if none that may be drawn is finite, or a grammar fails.
         """
-        written = None
-        if self._writing or self._greedy is None:
+        written = drafted = None
+        if self._writing or self._greedy is None or plan.drafts:
             self._writing = max(0, self._writing - 1)
             written = self._model.forward(*inputs)
+            if plan.drafts:
+                at = len(written) - sum(len(draft.tokens) for draft in plan.drafts)
+                written, drafted = written[:at], written[at:].numpy()
             values, ids = written.max(1)  # the first of equals; NaN counts as largest
         else:
             ids, values = self._greedy.likeliest(*inputs)
@@ -52,18 +56,19 @@ class Constrained:
         for i, job in plan.constrained():
             if i in odd or not job.matcher.offer(tokens[i]):  # type: ignore[union-attr]  # it has one
                 denied.append((i, job))
-        if not denied:
-            return drawn(tokens, tops)
         rows = [i for i, _ in denied]
-        drawn(tokens, [top for i, top in enumerate(tops) if i not in rows])  # what is not finite may be forbidden
-        if written is None:
-            self._writing = self._hold
-            again = self._greedy.logits_again(inputs[-1] if len(rows) == len(tokens) else inputs[-1][rows])
-            logits = dict(zip(rows, again.numpy(), strict=True))
-        else:
-            logits = dict(enumerate(written.numpy()))
-        for i, job in denied:
-            tokens[i] = _likeliest(job, logits[i], tokens[i], i in odd)
+        drawn(tokens, [top for i, top in enumerate(tops) if i not in rows] if rows else tops)  # the others may be odd
+        if denied:
+            if written is None:
+                self._writing = self._hold
+                again = self._greedy.logits_again(inputs[-1] if len(rows) == len(tokens) else inputs[-1][rows])
+                logits = dict(zip(rows, again.numpy(), strict=True))
+            else:
+                logits = dict(enumerate(written.numpy()))
+            for i, job in denied:
+                tokens[i] = _likeliest(job, logits[i], tokens[i], i in odd)
+        if drafted is not None:
+            verify(plan, drafted, tokens, resolve)
         return tokens
 
 

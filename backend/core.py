@@ -62,6 +62,8 @@ class EngineCore(Stepping):
         except Exception:  # whatever a hook raises: counted, and passed on
             self._recorder.refused += 1
             raise
+        if self._scheduler.drafter is not None:
+            self._scheduler.drafter.begin(job)
         job.times.arrived = now = self._clock()
         self._scheduler.waiting.add(job)
         self._jobs[handle.id] = job
@@ -141,7 +143,7 @@ class EngineCore(Stepping):
 
     def stats(self) -> EngineStats:
         """Counters so far."""
-        host = self._tree.host
+        host, drafter = self._tree.host, self._scheduler.drafter
         return EngineStats(
             prompt_tokens=self._prompt,
             computed_tokens=self._computed,
@@ -157,6 +159,8 @@ class EngineCore(Stepping):
             used_blocks=self._pool.used,
             peak_blocks=self._pool.peak,
             total_blocks=self._pool.total,
+            drafted_tokens=0 if drafter is None else drafter.drafted,
+            accepted_tokens=0 if drafter is None else drafter.accepted,
             **({} if host is None else host.stats()),
         )
 

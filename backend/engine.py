@@ -1,6 +1,7 @@
 """The paged engine: `EngineCore` with a model behind it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 
@@ -10,6 +11,7 @@ from lampc.backend.hooks import Hook
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.runner import TorchRunner
+from lampc.backend.speculation.options import Speculation
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -39,6 +41,7 @@ class PagedEngine(EngineCore):
         hooks: Sequence[Hook] = (),
         async_scheduling: bool = False,
         branch_rows: int = 16,
+        speculative: Mapping[str, Any] | str | Speculation | None = None,
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
         runner = TorchRunner(model, rows, slots, device, dtype, int8)
@@ -59,4 +62,5 @@ class PagedEngine(EngineCore):
             hooks=hooks,
             async_scheduling=async_scheduling,
             branch_rows=branch_rows,
+            speculative=speculative,
         )

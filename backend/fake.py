@@ -11,8 +11,9 @@ from lampc.backend.api import EngineInfo
 from lampc.backend.core import EngineCore
 from lampc.backend.flight import Ready
 from lampc.backend.job import Drawn, Job
-from lampc.backend.plan import Pending, Plan
+from lampc.backend.plan import Pending, Plan, Want
 from lampc.backend.request import Handle, Request
+from lampc.backend.speculation.verify import verify
 from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer
 
 Reply = Callable[[str], str] | Sequence[str]
@@ -49,8 +50,15 @@ class _FakeRunner:
     def execute(self, plan: Plan) -> Sequence[Drawn | int]:
         if plan.copies is not None:
             plan.copies.clear()
+        drawn = self._drawn(plan.wants, plan.plain)
+        if plan.drafts:
+            logits = np.zeros(sum(len(draft.tokens) for draft in plan.drafts))
+            verify(plan, logits, drawn, lambda wants, _: self._drawn(wants, plan.plain))
+        return drawn
+
+    def _drawn(self, wants: Sequence[Want], plain: bool) -> list[Drawn | int]:
         drawn: list[Drawn | int] = []
-        for want in plan.wants:
+        for want in wants:
             job = want.job
             token: int | None = None
             if want.draws:
@@ -59,7 +67,7 @@ class _FakeRunner:
                 token = script[at] if at < len(script) else self._end(script, at, job)
                 if (mask := job.mask()) is not None:
                     token = _allowed(token, mask)
-            if plan.plain:
+            if plain:
                 assert token is not None
                 drawn.append(token)
                 continue

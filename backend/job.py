@@ -16,6 +16,7 @@ from lampc.backend.nodes import Cursor, Node
 from lampc.backend.output import Output, check_ids
 from lampc.backend.request import Completion, Finish, Handle, Request
 from lampc.backend.shaping import Shaper
+from lampc.backend.speculation.guess import Guess
 from lampc.backend.tokenizer import TextTokenizer
 
 
@@ -38,6 +39,7 @@ class Job:
         "follow",
         "forced",
         "greedy",
+        "guess",
         "handle",
         "ids",
         "lane",
@@ -133,6 +135,7 @@ class Job:
         self.stalled = 0  # steps in a row in which it wanted rows and got none
         self.promised = 0  # blocks that were left to it when it was admitted
         self.lane: Lane | None = None
+        self.guess: Guess | None = None  # where tokens are guessed
         self.pending = False  # it has no lane, and something is drawn for it by a step whose results are not here yet
 
     @property

@@ -51,7 +51,7 @@ class Lanes:
 
     def __init__(self, tree: RadixTree) -> None:
         self.jobs: list[Job] = []
-        self._tree = tree
+        self.tree = tree
         self._block = tree.pool.block_size
         self._step = 0  # how many were taken
         self._flying = 0  # how many more were planned
@@ -229,7 +229,7 @@ class Lanes:
         self._changed()
         job.lane = job.handle.unsent = None
         if lane.claimed is not None:
-            self._tree.pool.release([lane.claimed])
+            self.tree.pool.release([lane.claimed])
         if self._flying and lane.first < self._step + self._flying:
             job.pending = True
         self._heard.pop(lane, None)
@@ -241,6 +241,11 @@ class Lanes:
         if not jobs:
             for some in (self._full, self._over, self._new, self._stops):
                 some.clear()
+
+    def follow_path(self, job: Job) -> None:
+        """A job's path leads further than before."""
+        at = job.lane.at  # type: ignore[union-attr]  # it is here
+        self._paths[at], self._table[at, 3] = job.slots, job.slots_at
 
     def _changed(self) -> None:
         count = len(self.jobs)
@@ -256,7 +261,7 @@ class Lanes:
         assert cursor is not None
         if not job.draws or cursor.length != at or not left:
             return False
-        slot = self._tree.append(cursor, job.ids[at]) if known else self._tree.claim(cursor)
+        slot = self.tree.append(cursor, job.ids[at]) if known else self.tree.claim(cursor)
         if slot is None:
             return False
         self.make_room(place + 1)
@@ -268,7 +273,7 @@ class Lanes:
         self._reserve(lane, at, slot)
         self._new.setdefault(step, []).append(lane)
         self._over.setdefault(lane.last, []).append(lane)
-        if job.greedy and output.quiet and job.handle.on_token is None:
+        if job.greedy and output.quiet and job.handle.on_token is None and not (job.guess and job.guess.awake):
             job.handle.unsent = partial(self._unheard, lane)
             self._stops |= output.stop_ids
         else:
@@ -281,7 +286,7 @@ class Lanes:
         assert cursor is not None
         at = cursor.length
         known = at < len(job.ids)
-        slot = self._tree.append(cursor, job.ids[at]) if known else self._tree.claim(cursor)
+        slot = self.tree.append(cursor, job.ids[at]) if known else self.tree.claim(cursor)
         if slot is None:
             self.leave(job)
             return
@@ -321,6 +326,6 @@ class Lanes:
         job, cursor = lane.job, lane.job.cursor
         assert cursor is not None
         if lane.claimed is not None and cursor.length < len(job.ids):
-            self._tree.append(cursor, job.ids[cursor.length], lane.claimed)
+            self.tree.append(cursor, job.ids[cursor.length], lane.claimed)
             lane.claimed = None
-        self._tree.append_run(cursor, job.ids[cursor.length : int(self._positions[lane.at]) + 1])
+        self.tree.append_run(cursor, job.ids[cursor.length : int(self._positions[lane.at]) + 1])

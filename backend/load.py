@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -23,6 +23,7 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
 from lampc.backend.naive import NaiveEngine
 from lampc.backend.parallel.outline import Outline
+from lampc.backend.speculation.options import Speculation, speculation_of
 from lampc.backend.tokenizer import Tokenizer, read_json
 
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
@@ -53,6 +54,7 @@ def load_engine(
     adapters: Mapping[str, Path | str] | None = None,
     async_scheduling: bool | None = None,
     branch_rows: int | None = None,
+    speculative: Mapping[str, Any] | str | Speculation | None = None,
     tensor_parallel: int | None = None,
     rank_timeout: float = 30.0,
 ) -> TokenEngine:
@@ -84,6 +86,9 @@ def load_engine(
     `branch_rows` bounds how many rows of a step may compute ways on from places where few texts can follow, for
     requests that have some (`lampc.backend.branches`): 0 is none, the default 16, with "triton" 256. It changes no
     result. Ranks do without.
+    `speculative` guesses tokens and computes them beside the newest one, {"method": "ngram"} with the options of
+    `lampc.backend.speculation.options.Speculation`, or that name alone: fewer steps where a model copies, and the same
+    tokens. Steps are not launched ahead then; ranks do without.
     `tensor_parallel` splits the model over 1, 2, 4 or 8 ranks, which are started here or by torchrun; a rank may keep
     the others waiting for `rank_timeout` seconds. In exact mode any number of ranks, 1 included, gives the same bits;
     None, the default, computes unsplit and gives others. See `docs/tensor-parallel.md`.
@@ -107,6 +112,9 @@ def load_engine(
         raise ValueError(f"adapters is {adapters!r:.80}; give folders by name: {{'name': folder}}")
     if host_kv_tokens and (kind == "naive" or not prefix_cache):
         raise ValueError("host_kv_tokens needs kind='paged' and prefix_cache=True; leave it 0, or set these")
+    speculation = speculation_of(speculative)
+    if speculation is not None and (kind == "naive" or tensor_parallel is not None):
+        raise Unsupported("speculative is for kind='paged' and one rank; leave it out, or tensor_parallel")
     check_backend(backend, kind)
     if adapters and (backend == "triton" or tensor_parallel is not None or host_kv_tokens):
         raise Unsupported("adapters are for one rank, without Triton's kernels or K/V in host memory; leave these out")
@@ -209,6 +217,7 @@ def load_engine(
             patience=patience,
             hooks=hooks,
         )
+    ahead = kernels.triton and where.type == "cuda" and speculation is None
     return PagedEngine(
         whole,
         tokenizer,
@@ -227,8 +236,9 @@ def load_engine(
         policy=policy,
         patience=patience,
         hooks=hooks,
-        async_scheduling=kernels.triton and where.type == "cuda" if async_scheduling is None else async_scheduling,
         branch_rows=(256 if kernels.triton else 16) if branch_rows is None else branch_rows,
+        async_scheduling=ahead if async_scheduling is None else async_scheduling,
+        speculative=speculation,
     )
 
 

@@ -19,6 +19,7 @@ from lampc.backend.nodes import Cursor
 from lampc.backend.plan import Plan
 from lampc.backend.policies import make_policy
 from lampc.backend.radix import RadixTree
+from lampc.backend.speculation.drafter import Drafter
 from lampc.backend.waiting import Waiting, rank_of
 
 MAX_PREEMPTIONS = 3
@@ -57,9 +58,13 @@ class Placing:
         self._keeps = (-1, -1)  # a job that displaces nobody, the same way
         self._suspects: deque[Job] = deque()
         self._async = False
+<<<<<<< HEAD
         self.relent: Callable[[], bool] = lambda: (
             False
         )  # lets a hold go that is none of a request; whether there was one
+=======
+        self.drafter: Drafter | None = None
+>>>>>>> f3cef7e (Tokens that a request will probably write are computed beside its newest one: fewer steps where a model copies, and the same tokens)
 
     @property
     def places(self) -> int:

@@ -12,18 +12,25 @@ from lampc.backend.errors import OutOfBlocks
 from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.job import Drawn, Job
 from lampc.backend.lanes import Lanes
+from lampc.backend.speculation.drafts import Draft
 
 
 @dataclass(slots=True)
 class Chunk:
     """Positions [start, end) of a job go through the model; K/V of those from `write_from` on is stored, in `slots`
-    (that of `start` first)."""
+    (that of `start` first). Their tokens are the job's ids, unless all are guesses, `draft`."""
 
     job: Job
     start: int
     end: int
     write_from: int
     slots: list[int]
+    draft: list[int] | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        """The tokens."""
+        return self.job.ids[self.start : self.end] if self.draft is None else self.draft
 
 
 @dataclass(slots=True)
@@ -50,7 +57,7 @@ class Plan:
     row i is that of decoding[i], of position places[0, i], and stores to slot places[1, i]. They are nearly all of
     nearly every step, so that no objects are made for them unless somebody asks. The others come after them. `plain`:
     all that is wanted are the likeliest tokens; `greedy`: those that are the likeliest of what grammars take. Whoever
-    computes the step makes the `copies` before, if there are any.
+    computes the step makes the `copies` before, if there are any, and notes in `drafts` what they come to.
     """
 
     lanes: Lanes
@@ -60,6 +67,7 @@ class Plan:
     greedy: bool = True
     other_chunks: list[Chunk] = field(default_factory=list)
     other_wants: list[Want] = field(default_factory=list)
+    drafts: list[Draft] = field(default_factory=list)  # their rows are wanted after all others
     rows: int = 0
     row_of: dict[int, int] = field(default_factory=dict)  # slot -> row, where several requests may hold it
     starved: list[tuple[Job, OutOfBlocks]] = field(default_factory=list)

@@ -117,6 +117,18 @@ METRICS: tuple[Exported, ...] = (
         lambda m: m.stats.forward_tokens,
     ),
     Exported(
+        "lampc_drafted_tokens_total",
+        "counter",
+        "Tokens that were guessed and went through the model.",
+        lambda m: m.stats.drafted_tokens,
+    ),
+    Exported(
+        "lampc_accepted_tokens_total",
+        "counter",
+        "Guessed tokens that were those drawn there.",
+        lambda m: m.stats.accepted_tokens,
+    ),
+    Exported(
         "lampc_generated_tokens_per_second", "gauge", "Tokens sampled per second, lately.", lambda m: m.generated_per_s
     ),
     Exported(

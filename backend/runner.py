@@ -19,6 +19,7 @@ from lampc.backend.plan import Pending, Plan, Want
 from lampc.backend.sampler import drawn, resolve
 from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
+from lampc.backend.speculation.verify import verify, verify_likeliest
 from lampc.backend.staging import Arriving, gather, upload
 from lampc.backend.swap_rule import SwapRule
 from lampc.backend.transfer import Transfer, copy_seconds, make_transfer
@@ -71,9 +72,16 @@ class TorchRunner:
             with self._inference:
                 return self._constrained.tokens(plan, self._prepare(plan, None))
         if not plan.plain or self._greedy is None:
-            return self._resolve(plan.wants, self.logits(plan)).get()
-        tokens, tops = self._likeliest(self._greedy, plan, None)
-        return drawn(tokens.tolist(), tops.tolist())
+            logits = self.logits(plan)
+            if not plan.drafts:
+                return self._resolve(plan.wants, logits).get()
+            at = len(logits) - sum(len(draft.tokens) for draft in plan.drafts)
+            firsts = self._resolve(plan.wants, logits[:at]).get()
+            verify(plan, logits[at:], firsts, lambda wants, some: self._resolve(wants, some).get())
+            return firsts
+        ids, tops = self._likeliest(self._greedy, plan, None)
+        tokens = drawn(ids.tolist(), tops.tolist())
+        return verify_likeliest(plan, tokens) if plan.drafts else tokens
 
     def launch(self, plan: Plan, before: Pending | None) -> "Launched":
         """See `lampc.backend.plan.LaunchingRunner`. On the CPU all is computed when this returns."""
@@ -104,7 +112,8 @@ class TorchRunner:
 
     @torch.inference_mode()
     def logits(self, plan: Plan, ids: Ids | None = None) -> torch.Tensor:
-        """float32 [n, vocab]: the rows that `plan.wants` name, in their order; `ids` puts in those in flight."""
+        """float32 [n, vocab]: the rows that `plan.wants` name, in their order, then those of drafts; `ids` puts in
+        those in flight."""
         found = self._recorded("forward", self._model.forward, plan, ids)
         return self._model.forward(*self._prepare(plan, ids)) if found is None else found[: len(plan.decoding)]
 
@@ -150,7 +159,7 @@ class TorchRunner:
             job, start, end = chunk.job, chunk.start, chunk.end
             size = end - start
             spans[i] = row, start, size, job.slots_at
-            ids[row : row + size] = job.ids[start:end]
+            ids[row : row + size] = chunk.ids
             positions[row : row + size] = np.arange(start, end)
             first = max(start, chunk.write_from)
             slots[row + first - start : row + size] = job.slots[first:end]
@@ -159,6 +168,8 @@ class TorchRunner:
         paths = [*lanes.spans.slots, *(chunk.job.slots for chunk in others)]
         attend = self._attention.step(Spans(spans, paths, plan.rows), slots[:count])
         more = [r for want in plan.other_wants for r in want.rows]
+        for draft in plan.drafts:
+            more += range(draft.row, draft.row + len(draft.tokens))
         if rows + len(more) > len(wanted):  # several requests may want the same row
             wanted = inputs.want(rows + len(more))
         wanted[rows : rows + len(more)] = more

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from lampc.backend.job import Job
 from lampc.backend.placing import Placing
 from lampc.backend.plan import Chunk, Plan, Want
+from lampc.backend.speculation.drafts import drop_draft
 from lampc.backend.waiting import rank_of
 
 
@@ -60,6 +61,8 @@ class Scheduler(Placing):
         """
         plan = Plan(self.lanes, copies=self.tree.copies)
         self._async = self._forecast.ahead = ahead
+        if self.drafter is not None:
+            self.drafter.stir(self.lanes.leave)
         self._make_room(plan)
         short = bool(plan.preempted)
         if len(self.running) >= self._max_running and self.waiting and not short and not self._suspects:
@@ -91,6 +94,8 @@ class Scheduler(Placing):
                 self._emit(job, plan)
         for job in plan.partly:
             self._join(job, plan)  # one behind may have gone on from there, right to the end of this one's prompt
+        if self.drafter is not None:
+            self.drafter.draft(plan, self._budget, len(self.running))
         return plan
 
     def schedule_ahead(self, before: Plan, on_admit: Callable[[Job], None] | None = None) -> Plan | None:
@@ -265,9 +270,11 @@ class Scheduler(Placing):
             job.watermark, job.cached, job.computed = watermark, cached, computed
         if plan.decoding:
             self.lanes.take_back(plan.decoding)
+        for draft in plan.drafts:
+            drop_draft(draft, self.tree)
         slots = plan.slots + plan.brought
         for chunk in plan.other_chunks:
-            slots += chunk.slots[max(0, chunk.write_from - chunk.start) :]
+            slots += [] if chunk.draft else chunk.slots[max(0, chunk.write_from - chunk.start) :]
         self.tree.take_back(slots)
         for want in plan.other_wants:
             want.job.pending = False

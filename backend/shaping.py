@@ -80,7 +80,8 @@ class Shaper:
             return None
         s, count = self._sampling, 0
         if self.grows:
-            if self._seen < 0:  # the first time, or an interrupt came while it counted
+            # The first time, or an interrupt came while it counted, or it counted for a step that did not happen.
+            if not 0 <= self._seen <= len(output):
                 self._restart()
             seen, self._seen = self._seen, -1
             for token in output[seen:]:

@@ -4,8 +4,9 @@ Steps are run one by one, or launched ahead: then one is in flight while the nex
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from lampc.backend.api import EngineInfo
 from lampc.backend.block_pool import BlockPool
@@ -25,7 +26,12 @@ from lampc.backend.plan import Plan, Runner
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, State
 from lampc.backend.scheduler import Scheduler
+<<<<<<< HEAD
 from lampc.backend.swap_rule import PrefillRate
+=======
+from lampc.backend.speculation.drafter import Drafter
+from lampc.backend.speculation.options import Speculation, speculation_of
+>>>>>>> f3cef7e (Tokens that a request will probably write are computed beside its newest one: fewer steps where a model copies, and the same tokens)
 from lampc.backend.taking import Taken, take
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -51,6 +57,7 @@ class Stepping:
         host: HostTier | None = None,
         async_scheduling: bool = False,
         branch_rows: int = 16,
+        speculative: Mapping[str, Any] | str | Speculation | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         if max_waiting < 1:
@@ -75,8 +82,18 @@ class Stepping:
         self._branches = Branches(self._pool, branch_rows if getattr(type(runner), "branches", False) else 0)
         self._closed = 0  # requests that want them
         self._max_batch_tokens = max_batch_tokens
+<<<<<<< HEAD
         self._scheduler.relent = self._pins.relent
         self._rate = PrefillRate() if host is None else host.rule
+=======
+        speculation = speculation_of(speculative)
+        if speculation is not None:
+            if async_scheduling:
+                raise ValueError(
+                    "speculative needs the tokens of a step before the next one; set async_scheduling=False"
+                )
+            self._scheduler.drafter = Drafter(speculation, self._tree, clock)
+>>>>>>> f3cef7e (Tokens that a request will probably write are computed beside its newest one: fewer steps where a model copies, and the same tokens)
         self._max_waiting = max_waiting
         self._hooks = Hooks(hooks)
         self._clock = clock
@@ -223,6 +240,8 @@ class Stepping:
         self._account(plan, number, start, now)
         taken, generated = take(plan, drawn, ways, now, self._recorder)
         self._generated += generated
+        if plan.drafts and self._scheduler.drafter is not None:
+            self._scheduler.drafter.took(plan.drafts)
         for job in plan.prefilled:
             if job.handle.state is State.PREFILLING:
                 self._move(job, "running", State.RUNNING, now)

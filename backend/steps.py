@@ -67,13 +67,14 @@ class Shapes:
             chunks += 1
             prefill_reads += (chunk.start + 1 + chunk.end) * count // 2
         logits = len(plan.decoding) + sum(len(want.rows) for want in plan.other_wants)
+        logits += sum(len(draft.tokens) for draft in plan.drafts)
         sampled = 0 if plan.plain else logits
         return StepShape(decoding, decode_reads, distinct, prefilled, chunks, prefill_reads, logits, sampled)
 
 
 def _distinct(plan: Plan, positions: list[int]) -> int:
     """Slots on the paths of the requests that decode, each counted once."""
-    pool = plan.lanes._tree.pool
+    pool = plan.lanes.tree.pool
     seen = np.zeros(pool.total * pool.block_size, np.bool_)
     for job, at in zip(plan.decoding, positions, strict=True):
         seen[job.slots[: at + 1]] = True
@@ -130,6 +131,6 @@ class _Watched:
         rows += [(chunk.job.handle, chunk.end - chunk.start) for chunk in plan.other_chunks]
         begun = self._clock()
         drawn: Sequence[Drawn | int] = self._inner.execute(plan)
-        seconds, tree = self._clock() - begun, plan.lanes._tree
+        seconds, tree = self._clock() - begun, plan.lanes.tree
         self._tell(StepTaken(shape, seconds, tuple(rows), tree.locked_blocks * tree.pool.block_size))
         return drawn

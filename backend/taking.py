@@ -9,6 +9,7 @@ from lampc.backend.job import Drawn, Job
 from lampc.backend.lanes import Lanes
 from lampc.backend.metrics import Recorder
 from lampc.backend.plan import Plan
+from lampc.backend.speculation.drafts import Draft, drop_draft, keep_draft
 
 
 class Taken(NamedTuple):
@@ -32,8 +33,12 @@ def take(
     if rows:
         heard, others = plan.lanes.take(plan.decoding, drawn[:rows], now, recorder)
         count = rows - len(others)
+        drafts = {draft.job: draft for draft in plan.drafts}
         for job, result in heard:
             one = _taken(job, result, False, plan.lanes)
+            if job in drafts:
+                one, more = _more(drafts[job], one, now, recorder, plan.lanes)
+                count += more
             if job.output.done or job.failure or job.handle.on_token is not None:
                 taken.append(one)
     if plan.other_wants:
@@ -56,6 +61,24 @@ def take(
             job.fast = False
         taken.append(one)
     return taken, count
+
+
+def _more(draft: Draft, first: Taken, now: float, recorder: Recorder, lanes: Lanes) -> tuple[Taken, int]:
+    """What the job hears of beyond its first token of the step, since guesses were right, and how many were drawn."""
+    job, tree = draft.job, lanes.tree
+    if not draft.found:
+        drop_draft(draft, tree)
+        return first, 0
+    token, told, count = first.token, [*first.tokens], 0
+    for drawn in draft.found:
+        if job.output.done or job.failure:  # by a stop string, or the grammar
+            break
+        one = _taken(job, drawn, False, lanes)
+        recorder.token(job.times, now)
+        token, count = one.token, count + 1
+        told += one.tokens
+    keep_draft(draft, lanes, tree)
+    return Taken(job, token, told, False), count
 
 
 def _taken(job: Job, result: Drawn | int, first: bool, lanes: Lanes) -> Taken:

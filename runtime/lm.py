@@ -41,7 +41,10 @@ _CONNECTION = {
     "batch": "batch",
 }
 """Options of the connection under the names that users have for them."""
-_LOCAL = ("backend", "tensor_parallel", "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
+_LOCAL = (
+    *("backend", "tensor_parallel", "speculative", "device", "dtype"),
+    *("kv_tokens", "max_batch_tokens", "max_running", "chunk"),
+)
 
 
 class BaseLM(Replaceable):

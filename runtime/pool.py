@@ -316,7 +316,7 @@ def _spot(source: Any, options: dict[str, Any]) -> str:
 _ADAPTER = "own"
 """What an engine knows the adapter by whose folder is the model's name."""
 _STRUCTURED = "structured_outputs"
-_LOCAL_OPTIONS = ("backend", "tensor_parallel")
+_LOCAL_OPTIONS = ("backend", "tensor_parallel", "speculative")
 _ENGINE_OPTIONS = (*_LOCAL_OPTIONS, "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")
 
 

@@ -67,7 +67,7 @@ class Matcher:
         return self._vocabulary
 
     def copy(self) -> "Matcher":
-        """Another one at the same place."""
+        """Another one at the same place, whose answer ends by what ends a text."""
         self.wait()
         made = Matcher(self._inner.deep_copy(), self._vocabulary, self._anew or (lambda: self._inner.deep_copy()))
         made._anew = None  # what one meets that looks ahead is no reason to begin again
@@ -112,6 +112,38 @@ class Matcher:
             return False
         self._ahead = self._more
         return not self._more
+
+    def accepts(self, tokens: list[int]) -> int:
+        """How many of these may stand here, one after the other; nothing is gone on with."""
+        if self._filled:
+            self.wait()
+        return int(self._inner.validate_tokens(tokens))
+
+    def advance(self, token: int) -> tuple[list[int] | None, int]:
+        """Looks ahead: goes on with a token that may stand here and what it forces, which is given; None if nothing is
+        drawn after that, since the answer is whole or something fails. Also gives for how many tokens `retreat` is to
+        be called; `offer` may have gone on with the first already."""
+        if self._filled:
+            self.wait()
+            self._filled = False
+        inner = self._inner
+        taken = 0 if self._ahead else inner.try_consume_tokens([token])
+        if taken:
+            self._taken.append(token)
+        elif not self._ahead:
+            return None, 0
+        forced: list[int] = inner.compute_ff_tokens()
+        count = inner.try_consume_tokens(forced) if forced else 0
+        self._taken += forced[:count]
+        return (None if inner.is_stopped() or count < len(forced) else forced), taken + count
+
+    def retreat(self, count: int) -> None:
+        """Takes back the last so many tokens of `advance`."""
+        if self._filled:
+            self.wait()
+        self._filled = False
+        self._inner.rollback(count)  # one that failed stays as it is, and begins again when it is asked next
+        del self._taken[-count:]
 
     def take(self, token: int) -> bool:
         """Goes on with a token; False if it must not stand here, and then nothing can be done any more."""

@@ -87,7 +87,8 @@ def _places(matcher: Matcher, run: Sequence[int], stops: frozenset[int]) -> tupl
             if there.ended or there.failure or not any(rest) or len(more) > left:
                 continue
             left -= len(more)
-            found.append(Place((*path, *more), len(path), above, there.mask(stops).copy()))
+            there.stop_at(stops)
+            found.append(Place((*path, *more), len(path), above, there.mask().copy()))
             todo.append((there, rest, (*path, *more), len(found) - 1))
     return tuple(found)
 
@@ -111,7 +112,7 @@ def _texts(matcher: Matcher) -> list[bytes] | None:
         if here.ended:
             found.append(text)
         else:
-            allowed = np.flatnonzero(np.unpackbits(here.mask(vocabulary.ends).view(np.uint8), bitorder="little"))
+            allowed = np.flatnonzero(np.unpackbits(here.mask().view(np.uint8), bitorder="little"))
             tokens = [token for token in allowed.tolist() if token not in vocabulary.ends]
             first = _shortest(tokens, vocabulary.spelled) if len(tokens) <= 8 * _OPEN else {}
             if len(tokens) < len(allowed) or not 0 < len(first) <= _OPEN:  # it may end here, or much may follow

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+from lampc.runtime.cli.engines import Backend, Speculative, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.backend import TokenEngine
@@ -44,6 +44,7 @@ def batch(
     window: Annotated[int, typer.Option("--window", min=1, help="Requests held in memory at a time.")] = 256,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
+    speculative: Speculative = None,
 ) -> None:
     """Run every request of a JSONL file, or of a folder of them, through a model on this machine, or an endpoint's
     offline batches.
@@ -87,7 +88,7 @@ def batch(
     from lampc.runtime.cli.targets import writable
 
     defaults = {"seed": seed, **parsed(settings, "--set")}
-    options = parsed(engine, "--engine") | engine_options(backend, tensor_parallel)
+    options = parsed(engine, "--engine") | engine_options(backend, tensor_parallel, speculative)
     remote = "://" in model or model.startswith("openai/")
     _check(defaults, {} if remote else options)
     pairs = _pairs(file, out)

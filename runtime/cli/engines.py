@@ -46,9 +46,23 @@ Batched = Annotated[
 ]
 
 
-def engine_options(backend: BackendName | None, tensor_parallel: int | None) -> dict[str, Any]:
+Speculative = Annotated[
+    str | None,
+    typer.Option(
+        "--speculative",
+        metavar="METHOD",
+        help="Guess tokens of models on this machine and compute them together: ngram, from what stood there before. "
+        "Outputs are the same.",
+    ),
+]
+
+
+def engine_options(
+    backend: BackendName | None, tensor_parallel: int | None, speculative: str | None = None
+) -> dict[str, Any]:
     """Those that were given, as `load_engine` and `Session.model_options` take them."""
-    given = {"backend": None if backend is None else backend.value, "tensor_parallel": tensor_parallel}
+    kernels = None if backend is None else backend.value
+    given = {"backend": kernels, "tensor_parallel": tensor_parallel, "speculative": speculative}
     return {name: value for name, value in given.items() if value is not None}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lampc.runtime.cli.engines import Backend, Batched, TensorParallel, engine_options
+from lampc.runtime.cli.engines import Backend, Batched, Speculative, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
@@ -39,6 +39,7 @@ def run(
     ] = True,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
+    speculative: Speculative = None,
 ) -> None:
     """Run a program and print its outputs as JSON.
 
@@ -69,7 +70,7 @@ def run(
         writable(out, "--out")
     if keep_record is not None:
         writable(keep_record / RECORD_FILE, "--record")
-    options = engine_options(backend, tensor_parallel) | ({"batch": True} if batch else {})
+    options = engine_options(backend, tensor_parallel, speculative) | ({"batch": True} if batch else {})
     outcomes, usage = _run(loaded, rows, program, model, seed, out, options, keep_record, speculate)
     for o in outcomes:
         refuse_objects(o, loaded)

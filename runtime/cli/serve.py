@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lampc.runtime.cli.engines import Backend, TensorParallel, engine_options
+from lampc.runtime.cli.engines import Backend, Speculative, TensorParallel, engine_options
 
 if TYPE_CHECKING:
     from lampc.runtime.serve import Limits, Program
@@ -51,6 +51,7 @@ def serve(
     seed: Annotated[int, typer.Option("--seed", help="Of programs that are asked for none.")] = 0,
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
+    speculative: Speculative = None,
     log: Annotated[str, typer.Option("--log", help="critical, error, warning, info or debug.")] = "warning",
 ) -> None:
     """Serve a model on this machine, and programs that run on it, over HTTP.
@@ -96,7 +97,7 @@ def serve(
         "exact": not fast,
         "patience": 4 * bounds.queue,
         **parsed(engine, "--engine"),
-        **engine_options(backend, tensor_parallel),
+        **engine_options(backend, tensor_parallel, speculative),
     }
     if adapters:
         options["adapters"] = _adapters(adapters)

@@ -48,7 +48,7 @@ class Memory:
         self.late = False  # a failure shows when the step is waited for
         self.copied: int | None = None  # how many runs are copied before a step fails; None: all
         self.written: list[int] = []  # by the step launched last
-        self.steps = 0
+        self.steps = self.drafts = 0
         self.idle: dict[int, int] = {}  # request -> steps since it had rows
 
     def execute(self, plan: Plan) -> Any:
@@ -69,14 +69,15 @@ class Memory:
                 slot = int(chunk.job.slots[at])
                 assert slot not in wrote, "two rows of a step write the same slot"
                 wrote.append(slot)
-                self.slots[slot] = self.prefix(chunk.job, at, flying)
+                self.slots[slot] = self.prefix(chunk.job, at, flying, chunk.draft and (chunk.start, chunk.draft))
         if fail is not None and not self.late:
             self.spoil(wrote)
             raise fail
         self.written = wrote
         drawn = self.inner.execute(plan)
         for chunk in plan.chunks:
-            self.read(chunk.job, chunk.end, flying)
+            self.read(chunk.job, chunk.end, flying, chunk.draft and (chunk.start, chunk.draft))
+        self.drafts += len(plan.drafts)
         for want in plan.wants:
             self.read(want.job, want.start + len(want.rows), flying)
         self.steps += 1
@@ -112,15 +113,17 @@ class Memory:
         """Steps that fail may have written anything."""
         self.slots.update(dict.fromkeys(slots))
 
-    def prefix(self, job: Any, at: int, flying: dict[Any, int]) -> Any:
+    def prefix(self, job: Any, at: int, flying: dict[Any, int], draft: Any = None) -> Any:
         known = [*job.ids, *([flying[job]] if job in flying else [])]
+        if draft:
+            known[draft[0] :] = draft[1]
         assert at < len(known)
         return (tuple(known[: at + 1]), None if self.shared else job.handle.id)
 
-    def read(self, job: Any, end: int, flying: dict[Any, int]) -> None:
+    def read(self, job: Any, end: int, flying: dict[Any, int], draft: Any = None) -> None:
         for at in range(end):
             found = self.slots.get(int(job.slots[at]))
-            expected = self.prefix(job, at, flying)
+            expected = self.prefix(job, at, flying, draft)
             assert found == expected, f"request {job.handle.id} reads {found} at position {at}"
 
 
@@ -161,6 +164,7 @@ class EngineMachine(RuleBasedStateMachine):
         watched=st.booleans(),
         host=st.sampled_from([0, 0, 2, 5, 30]),
         ahead=st.booleans(),
+        guessed=st.sampled_from([0, 1, 5]),
     )
     def load(
         self,
@@ -172,7 +176,9 @@ class EngineMachine(RuleBasedStateMachine):
         watched: bool,
         host: int,
         ahead: bool,
+        guessed: int,
     ) -> None:
+        told = {"method": "ngram", "num_speculative_tokens": guessed, "prompt_lookup_min": 1, "adaptive": False}
         self.watched = watched
         self.passed = Passed()
         self.engine = TimedEngine(
@@ -186,7 +192,8 @@ class EngineMachine(RuleBasedStateMachine):
             chunk=chunk,
             hooks=[self.passed],
             host=HostTier(host, SIZE, SwapRule(0.0)) if host and cache else None,
-            async_scheduling=ahead,
+            async_scheduling=ahead and not guessed,
+            speculative=told if guessed else None,
         )
         self.before = 0
         if taught:
@@ -419,6 +426,7 @@ def test_a_long_life(seed: int, ahead: bool) -> None:
         watched=seed == 0,
         host=20,
         ahead=ahead,
+        guessed=0 if ahead else rng.choice([2, 5]),
     )
     for _ in range(300):
         move = rng.random()
