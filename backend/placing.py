@@ -58,13 +58,10 @@ class Placing:
         self._keeps = (-1, -1)  # a job that displaces nobody, the same way
         self._suspects: deque[Job] = deque()
         self._async = False
-<<<<<<< HEAD
         self.relent: Callable[[], bool] = lambda: (
             False
         )  # lets a hold go that is none of a request; whether there was one
-=======
         self.drafter: Drafter | None = None
->>>>>>> f3cef7e (Tokens that a request will probably write are computed beside its newest one: fewer steps where a model copies, and the same tokens)
 
     @property
     def places(self) -> int:

@@ -26,12 +26,9 @@ from lampc.backend.plan import Plan, Runner
 from lampc.backend.radix import RadixTree
 from lampc.backend.request import Finish, Handle, State
 from lampc.backend.scheduler import Scheduler
-<<<<<<< HEAD
-from lampc.backend.swap_rule import PrefillRate
-=======
 from lampc.backend.speculation.drafter import Drafter
 from lampc.backend.speculation.options import Speculation, speculation_of
->>>>>>> f3cef7e (Tokens that a request will probably write are computed beside its newest one: fewer steps where a model copies, and the same tokens)
+from lampc.backend.swap_rule import PrefillRate
 from lampc.backend.taking import Taken, take
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -82,10 +79,8 @@ class Stepping:
         self._branches = Branches(self._pool, branch_rows if getattr(type(runner), "branches", False) else 0)
         self._closed = 0  # requests that want them
         self._max_batch_tokens = max_batch_tokens
-<<<<<<< HEAD
         self._scheduler.relent = self._pins.relent
         self._rate = PrefillRate() if host is None else host.rule
-=======
         speculation = speculation_of(speculative)
         if speculation is not None:
             if async_scheduling:
@@ -93,7 +88,6 @@ class Stepping:
                     "speculative needs the tokens of a step before the next one; set async_scheduling=False"
                 )
             self._scheduler.drafter = Drafter(speculation, self._tree, clock)
->>>>>>> f3cef7e (Tokens that a request will probably write are computed beside its newest one: fewer steps where a model copies, and the same tokens)
         self._max_waiting = max_waiting
         self._hooks = Hooks(hooks)
         self._clock = clock

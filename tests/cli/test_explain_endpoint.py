@@ -61,7 +61,7 @@ def test_the_plan_tells_what_the_cache_gives_and_what_the_order_loses(lampc: Lam
         done = lampc("explain", "help.lmp", "--data", "rows.jsonl", "--analyze").out
         actual = number(r"prompt cache gave: ([\d,]+)", done)
         assert actual == pytest.approx(given, rel=0.25)
-        moved = SOURCE.replace("by the guide.\"\"\"", "by the guide.\"\"\" layout guide, question;")
+        moved = SOURCE.replace('by the guide."""', 'by the guide.""" layout guide, question;')
         (folder / "help.lmp").write_text(moved.replace("URL", server.url))
         done = lampc("explain", "help.lmp", "--data", "rows.jsonl", "--analyze").out
         assert number(r"prompt cache gave: ([\d,]+)", done) == pytest.approx(given + gain, rel=0.1)
