@@ -288,7 +288,7 @@ def stopped():
     return bool(stop) and asked > stop
 
 with Results(out) as results:
-    found = survey(lines, results, most=5000)
+    found = survey(lines, results, most=2000)
     try:
         run_batch(engine, found.todo(lines, results), results, stopped=stopped)
     except KeyboardInterrupt:
@@ -319,9 +319,9 @@ def test_memory_does_not_grow_with_the_file(tmp_path: Path) -> None:
         return int(done.stdout)
 
     for stop in (0, 1):
-        small, large = largest(20_000, stop * 60), largest(400_000, stop * 1200)
-        print(f"{small} MiB for 20,000 lines, {large} MiB for 400,000{', gone on with' if stop else ''}")
-        assert large <= small + 12
+        small, large = largest(6_000, stop * 15), largest(60_000, stop * 150)
+        print(f"{small} MiB for 6,000 lines, {large} MiB for 60,000{', gone on with' if stop else ''}")
+        assert large <= small + 6
 
 
 # -- the output file ----------------------------------------------------------------------------------

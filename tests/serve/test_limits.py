@@ -14,6 +14,7 @@ import openai
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from lampc.backend.prometheus import METRICS
 from lampc.runtime.serve import Limits, Server, front
 from tests.serve.conftest import EXAMPLES, client, example, served
 
@@ -153,6 +154,13 @@ def test_health_and_metrics(server: Server) -> None:
     assert grown("lampc_http_requests_total", method="POST", path="/v1/completions", status="200") == 1
     assert grown("lampc_http_requests_total", method="POST", path="/v1/completions", status="400") == 1
     assert httpx.get(f"{server.url}/health", trust_env=False).json()["status"] == "ok"
+
+
+def test_every_metric_of_the_engine_is_there(server: Server) -> None:
+    text = httpx.get(f"{server.url}/metrics", trust_env=False).text
+    known = {f.name for f in text_string_to_metric_families(text)}
+    assert {m.name.removesuffix("_total") for m in METRICS} <= known
+    assert len(METRICS) > 30
 
 
 def test_a_slow_reader_gets_everything(server: Server) -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -219,6 +220,24 @@ def test_tools_that_must_be_called(api: openai.OpenAI, choice: Any) -> None:
     told.append({"role": "tool", "tool_call_id": call.id, "content": "sunny"})
     after = api.chat.completions.create(model="firefly", messages=told, tools=[WEATHER], max_tokens=4)  # type: ignore[arg-type]
     assert after.choices[0].message.content is not None
+
+
+def test_texts_and_conversations_become_the_engines_tokens(server: Server, alone: Engine) -> None:
+    def asked(path: str, **body: Any) -> Any:
+        got = httpx.post(f"{server.url}{path}", json=body, trust_env=False, timeout=60)
+        assert got.status_code == 200, got.text
+        return got.json()
+
+    tokenizer, text = alone.tokenizer, "ann has 3 pens . é 中"
+    ids = asked("/tokenize", prompt=text)["tokens"]
+    assert ids == tokenizer.encode_prompt(text)
+    assert asked("/detokenize", tokens=ids) == {"prompt": tokenizer.decode(ids, skip_special=False)}
+    conversation = asked("/tokenize", messages=ASKED)
+    prompt = alone.chat(ASKED, max_tokens=1).prompt
+    assert (conversation["tokens"], conversation["count"]) == (list(prompt), len(prompt))
+    info = httpx.get(f"{server.url}/tokenizer_info", trust_env=False).json()
+    assert asked("/tokenize", prompt=info["eos_token"])["tokens"] == sorted(tokenizer.eos_ids)
+    assert info["chat_template"] == tokenizer.chat_template
 
 
 def test_what_is_wrong_is_said(api: openai.OpenAI) -> None:
