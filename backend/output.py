@@ -53,6 +53,8 @@ class TextPieces:
         """Takes a token of the output; gives text that is now sure, maybe none."""
         known = len(self._stream.text)
         self._stream.push(token)
+        if not self._stop:
+            return self._show(len(self._stream.text))
         self._free -= 1
         hit = find_stop(self._stream.text, known, self._stop) if self._free < 0 else None
         return self._show(self._sure() if hit is None else hit[0])
