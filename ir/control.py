@@ -17,10 +17,12 @@ class Map(Op):
     keyed by the index, so the result does not depend on the order. Pure itself; its body may not be.
 
     With `decides` the values are only voted over, by that field of each (`.`: themselves): those that can no longer
-    change which is the most frequent may be missing.
+    change which is the most frequent may be missing. With `streams` the items are that output of an answer, and may be
+    begun with as soon as they stand there, while the answer is still being written (pass `stream-lists`).
     """
 
     decides: str = ""
+    streams: str = ""
     items: Operand
     body: Body
     out: Result

@@ -53,12 +53,14 @@ class Extend(Op):
 @op("kv.generate", traits=[Trait.SAMPLES])
 class Generate(Op):
     """Let the model write: the grown context and the text. The values of `closed` outputs are each one of a few: where
-    answers are kept to their form, each of these is found in one step (pass `closed-sets`)."""
+    answers are kept to their form, each of these is found in one step (pass `closed-sets`). `early` says that a
+    beginning of the context is known before the rest of it, and may be computed by then (pass `early-prefill`)."""
 
     sampling: Sampling = Sampling()
     key: Key
     predictor: Symbol
     closed: tuple[str, ...] = ()
+    early: bool = False
     context: Operand
     grown: Result
     text: Result

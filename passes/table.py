@@ -18,12 +18,17 @@ PASSES: dict[str, str] = {
     "lower-prompts": "lampc.passes.lower.prompts:LowerPrompts",
     "lower-kv": "lampc.passes.lower.kv:LowerKv",
     "closed-sets": "lampc.passes.schedule.closed_sets:ClosedSets",
+    "early-prefill": "lampc.passes.schedule.early_prefill:EarlyPrefill",
+    "stream-lists": "lampc.passes.schedule.stream_lists:StreamLists",
     "share-prefix": "lampc.passes.schedule.share_prefix:SharePrefix",
     "liveness": "lampc.passes.schedule.liveness:LivenessPass",
 }
 """Pass classes as `module:class`, in the order in which they usually run."""
 
-STANDARD = "inline,fold,cse,dce,stop-votes,speculate,lower-prompts,lower-kv,closed-sets,share-prefix,liveness"
+STANDARD = (
+    "inline,fold,cse,dce,stop-votes,speculate,lower-prompts,lower-kv,closed-sets,early-prefill,stream-lists,"
+    "share-prefix,liveness"
+)
 """The pipeline from a frontend's module to what the executor runs."""
 
 LABELS: dict[str, str] = {

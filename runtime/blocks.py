@@ -138,6 +138,15 @@ class Block:
         return block.env[value]
 
 
+def is_known(block: Block | None, value: Value) -> bool:
+    """Whether a value is there, in a block or one around it."""
+    while block is not None:
+        if value in block.env:
+            return True
+        block = block.parent
+    return False
+
+
 @dataclass(slots=True)
 class Services:
     """What tasks may call: models by name, the desks for LM calls and retrievals, and stores that objects brought.

@@ -25,6 +25,7 @@ from lampc.runtime.making import Awaiter, help_with, make, take
 from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import SharedPrefixes
+from lampc.runtime.prefills import Prefills
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class CallDesk:
         self._open: dict[str, tuple[Model, ModelCall]] = {}
         self._stepped: Counter[Model] = Counter()  # calls at models that must be driven
         self._shared: dict[Model, SharedPrefixes] = {}
+        self.prefills = Prefills(self)
 
     @property
     def complete_prompts(self) -> bool:
@@ -112,8 +114,9 @@ class CallDesk:
     def abort(self) -> None:
         """Drop everything that is not finished, and let shared prefixes go."""
         with self._lock:
-            for model in {id(m): m for m, _ in self._open.values()}.values():
+            for model in {id(m): m for m in [*(m for m, _ in self._open.values()), *self._stepped]}.values():
                 model.abort()
+            self.prefills.clear()
             for shared in self._shared.values():
                 shared.close()
             self._queue, self._open = {}, {}
@@ -277,6 +280,9 @@ class CallDesk:
                 continue
             try:
                 self._drive()
+                if self.prefills.ended:  # there may be more of them
+                    self.prefills.ended = False
+                    return
             finally:
                 if not again:
                     with self._lock:
@@ -293,6 +299,7 @@ class CallDesk:
         if self.window and not self._stepped:
             self._gather()
         self._send(pushes=False)
+        self.prefills.start()
         for model in [m for m, n in self._stepped.items() if n]:
             if not self._stepped[model]:
                 continue
@@ -301,6 +308,7 @@ class CallDesk:
                 self._finished += [(model, *done) for done in model.advance()]
             finally:
                 self._stepping = False
+            self.prefills.end(model)
             self._tell()
 
     def _gather(self) -> None:
@@ -349,6 +357,7 @@ class CallDesk:
             if self._open.pop(call.name, None) is None:
                 return  # dropped meanwhile
             self._leave(model, call)
+            self.prefills.count(model, call, answer)
             if answer.computed_tokens or not answer.error:
                 self._keep(model, call, answer)
         if call.provisional:
@@ -375,12 +384,27 @@ class CallDesk:
 
     def _leave(self, model: Model, call: ModelCall) -> None:
         """A call is no longer under way."""
+        self._unstep(model)
+        if model in self._shared:
+            self._shared[model].done(call)
+
+    def _unstep(self, model: Model) -> None:
         if model in self._stepped:
             self._stepped[model] -= 1
             if not self._stepped[model]:
                 del self._stepped[model]
-        if model in self._shared:
-            self._shared[model].done(call)
+
+    def prefill(self, model: Model, ids: tuple[int, ...]) -> bool:
+        """Have a beginning of a prompt computed before it is asked for; False if its model has enough to do."""
+        with self._lock:
+            wanted = self.prefills.want(model, ids)
+            self._turn.notify_all()
+            return wanted
+
+    def forget_prefills(self) -> None:
+        """What was computed for calls that did not come is held no more."""
+        with self._lock:
+            self.prefills.forget()
 
     def _done(self, model: Model, call: ModelCall, answer: Answer) -> Usage:
         """Tell of the end of a call; what it cost."""

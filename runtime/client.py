@@ -135,11 +135,13 @@ class Client:
         provisional: bool = False,
         depth: int = 0,
         use: KvUse = NOT_KNOWN,
+        hears: OnText | None = None,
     ) -> Waiting:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks, `depth` how many
         calls follow one another from this one on, `use` what its plan knows of the K/V. The answer of a `provisional`
-        call is not kept until it is confirmed."""
+        call is not kept until it is confirmed. `hears` is given the answer's text while it is written, on whatever
+        thread does."""
         if self.control is not None:
             self.control.check()
         number = next(self.desk.numbers)
@@ -156,6 +158,8 @@ class Client:
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         if on_text is None and self.control is not None and self.control.on_text is not None:
             on_text = functools.partial(self.control.on_text, node, number)
+        if hears is not None:
+            on_text = hears if on_text is None else both(on_text, hears)
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
         waiting.price, waiting.provisional = view.price, provisional
@@ -187,6 +191,15 @@ class Client:
 
         future.add_done_callback(arrived)
 
+    def soon(self, deliver: Callable[[], object]) -> None:
+        """Have something called from `advance`; from any thread."""
+        with self.desk._lock:
+            self.open += 1
+            self.ready.append(deliver)
+            self.desk._turn.notify_all()
+        if self.wake is not None:
+            self.wake()
+
     async def afinish(self) -> None:
         """`finish`, for `await`: the loop waits for what arrives by itself, a thread works for the rest."""
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
@@ -217,6 +230,16 @@ class Client:
             deliver()
         if self.lost and not self.open:
             raise LMTransportError("the session was closed, or its calls dropped, while this call was under way")
+
+
+def both(one: OnText, other: OnText) -> OnText:
+    """Two listeners as one."""
+
+    def hear(piece: str) -> None:
+        one(piece)
+        other(piece)
+
+    return hear
 
 
 @functools.cache

@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING
 from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
 from lampc.ir.core import walk_values
 from lampc.ir.effects import Trait
-from lampc.ir.prog import Assert, DefModel, DefPredictor, Func, If, Match
+from lampc.ir.kv import Generate
+from lampc.ir.prog import Assert, DefModel, DefPredictor, FieldOf, Func, If, Map, Match
+from lampc.ir.requests import Parse
 from lampc.passes.manager import Pipeline, RunOptions
 from lampc.passes.schedule.fuse_calls import FUSED, FuseCalls
 from lampc.passes.table import STANDARD
@@ -106,10 +108,17 @@ class RegionPlan:
     dependents: dict[Value, list[int]] = field(default_factory=dict)
     following: dict[int, int] = field(default_factory=dict)
     branches: list[int] = field(default_factory=list)
+    pipes: dict[int, tuple[int, Parse, tuple[Value, ...]]] = field(default_factory=dict)
+    """By a generation whose list a map goes through: the map, what reads the answer, and what else the map needs."""
+    early: tuple[int, ...] = ()  # generations whose context may be computed in part before all of it is known
 
     @staticmethod
     def of(region: Region) -> RegionPlan:
         plan = RegionPlan(region)
+        plan.early = tuple(i for i, op in enumerate(region.ops) if isinstance(op, Generate) and op.early)
+        for i, op in enumerate(region.ops):
+            if isinstance(op, Map) and op.streams:
+                plan._pipe(i, op)
         local = {v for op in region.ops for v in op.results}
         previous = -1
         for i, op in enumerate(region.ops):
@@ -128,6 +137,14 @@ class RegionPlan:
                     plan.following[previous] = i
                 previous = i
         return plan
+
+    def _pipe(self, i: int, op: Map) -> None:
+        source = op.items.defining_op()
+        parse = source.record.defining_op() if isinstance(source, FieldOf) else None
+        generate = parse.text.defining_op() if isinstance(parse, Parse) else None
+        if isinstance(parse, Parse) and generate in self.region.ops:
+            needs = tuple(needed(op) - {op.items})
+            self.pipes[self.region.ops.index(generate)] = i, parse, needs
 
 
 def needed(op: Op) -> set[Value]:

@@ -21,13 +21,18 @@ from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.ahead import Branches, arm_of
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
+from lampc.runtime.client import OnText
 from lampc.runtime.compile import Executable, is_ordered
+from lampc.runtime.early import EarlyPrefills
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
 from lampc.runtime.hostdesk import HostDesk
 from lampc.runtime.interp import HostCall, arguments, entry_function, found, host_call, lookup_of
-from lampc.runtime.lmcalls import LMCalls
+from lampc.runtime.lmcalls import LMCalls, predictor_of
+from lampc.runtime.modelview import ModelView
 from lampc.runtime.ops import compute
+from lampc.runtime.pipes import Hearing, Pipe
 from lampc.runtime.retrieval.desk import unfound
+from lampc.runtime.streaming_fields import family
 from lampc.runtime.types import Cell, Outcome
 from lampc.runtime.votes import Ballot
 
@@ -47,6 +52,8 @@ class Executor(LMCalls):
         self.max_live, self.whole = max_live, whole
         self.hosts = HostDesk(services.desk, host)
         self.ready: deque[tuple[Block, int]] = deque()
+        self.early = EarlyPrefills(services.desk, predictor_of, self._encode)
+        self.pipes: dict[tuple[Block, int], Pipe] = {}
         self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
         self.live = 0
         self.ahead = Branches(self, services.ahead) if services.ahead is not None else None
@@ -64,6 +71,7 @@ class Executor(LMCalls):
             for contexts in self._contexts.values():
                 if contexts is not None:
                     contexts.close()
+            self.early.close()
 
     def _run(
         self, cells: Sequence[tuple[Cell, Executable]], on_done: Callable[[int, Outcome], None] | None
@@ -98,6 +106,7 @@ class Executor(LMCalls):
                     continue
                 if desk.idle:
                     raise RuntimeError("live tasks wait for nothing: a bug in the lowered program")
+                self.early.consider()
                 desk.advance()
         return outcomes
 
@@ -175,6 +184,8 @@ class Executor(LMCalls):
     ) -> None:
         plan = scope.task.exe.plan(region)
         block = Block(scope, plan, env, parent, path, indices, order, list(plan.waits), done)
+        if plan.early:
+            self.early.note(block)
         for i, count in enumerate(plan.waits):
             if not count:
                 self._queue(block, i)
@@ -194,6 +205,8 @@ class Executor(LMCalls):
         if following is not None:
             self._wake(block, following)
         self._wake(block, len(block.waits) - 1)
+        if block.plan.early:
+            self.early.note(block)
 
     def _wake(self, block: Block, i: int) -> None:
         block.waits[i] -= 1
@@ -227,6 +240,8 @@ class Executor(LMCalls):
             case Root():
                 self._resolve(block, i, [ContextValue(self.services.model(op.model.name), ())])
             case Generate():
+                if op.early:
+                    self.early.asked(block, i)
                 self._generate(block, i, op, args[0])
             case Score():
                 self._score(block, i, op, args[0])
@@ -318,6 +333,10 @@ class Executor(LMCalls):
         out: list[Any] = [None] * len(items)
         left = len(items)
         ordered = is_ordered(op)
+        pipe = self.pipes.pop((block, i), None) if self.pipes else None
+        if pipe is not None:
+            pipe.open(items)
+            return
         if not items:
             self._resolve(block, i, [[]])
             return
@@ -356,6 +375,18 @@ class Executor(LMCalls):
 
         env = dict(zip(op.body.args, [*carried, n], strict=True))
         self._enter(block.scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
+
+    def _hearing(self, block: Block, i: int, model: ModelView) -> OnText | None:
+        found = block.plan.pipes.get(i)
+        if found is None or not hasattr(model.model, "spare"):
+            return None
+        j, parse, needs = found
+        op = block.plan.region.ops[j]
+        assert isinstance(op, Map)
+        if family(parse.layout) is None:
+            return None
+        pipe = self.pipes[block, j] = Pipe(self, block, j, op, needs, model.model.spare)
+        return Hearing(self.services.desk, pipe, op.streams, parse.layout, parse.signature)
 
     # -- retrieval ------------------------------------------------------------------------------------
 

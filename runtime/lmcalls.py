@@ -18,7 +18,7 @@ from lampc.ir.requests import Parse, RequestOp
 from lampc.passes.schedule.later_use import static_runs
 from lampc.runtime.admission import Admission
 from lampc.runtime.blocks import Block, ContextValue, Scope, Services
-from lampc.runtime.client import Client, Deliver, Waiting
+from lampc.runtime.client import Client, Deliver, OnText, Waiting
 from lampc.runtime.compile import Executable
 from lampc.runtime.contexts import Planned, RowContexts
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
@@ -54,6 +54,10 @@ class LMCalls:
         """End a scope that failed once nothing of it is under way."""
         raise NotImplementedError
 
+    def _hearing(self, block: Block, i: int, model: ModelView) -> OnText | None:
+        """Who hears the answer to op `i` of the block while it is written."""
+        raise NotImplementedError
+
     # -- calls --------------------------------------------------------------------------------------
 
     def _extend(self, block: Block, op: Extend, args: list[Any]) -> ContextValue:
@@ -63,7 +67,7 @@ class LMCalls:
         spot = (id(op), task.candidate)
         ids = task.exe.statics.get(spot)
         if ids is None:
-            name = _predictor_of(op, task.exe)
+            name = predictor_of(op, task.exe)
             text = run_text(op.run, task.bound[name], args[1:], context.model.target)
             ids = self._encode(context.model, text)
             if not op.inputs:
@@ -95,7 +99,8 @@ class LMCalls:
         block.scope.pending += 1
         draw = self._draw(block, op.key)
         sampling, plan = _sampling(block, op.sampling), self._planned(block, op, context)
-        self._call(model, context.ids, (), sampling, draw, deliver, op.predictor.name, block.scope, op, plan)
+        hears, node = self._hearing(block, i, model), op.predictor.name
+        self._call(model, context.ids, (), sampling, draw, deliver, node, block.scope, op, plan, hears)
 
     def _planned(self, block: Block, op: Generate | Score, context: ContextValue) -> Planned | None:
         """What is known of the K/V of a call, of an engine whose K/V can be planned."""
@@ -128,6 +133,7 @@ class LMCalls:
         scope: Scope,
         op: Op,
         plan: Planned | None = None,
+        hears: OnText | None = None,
     ) -> None:
         """Ask for the answer that `op` needs, once the row may hold what that takes."""
         desk, gate, task = self.services.desk, self._admissions.get(model.model), scope.task
@@ -153,6 +159,8 @@ class LMCalls:
             depth=depth,
             use=use,
         )
+        if hears is not None:
+            ask = functools.partial(ask, hears=hears)
         if not gated and scope.outer is None:  # a whole task is never stopped
             ask(deliver)
             return
@@ -325,7 +333,7 @@ def _sampling(block: Block, sampling: Sampling) -> Sampling:
     return at_temperature(sampling, block.task.cell.temperature)
 
 
-def _predictor_of(op: Extend, exe: Executable) -> str:
+def predictor_of(op: Extend, exe: Executable) -> str:
     """The predictor whose prompt an extension belongs to: named by its segments, or by the root below."""
     context: Value = op.context
     while True:

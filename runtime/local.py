@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
+SLACK = 4
+"""Requests under way with which an engine is not busy."""
+
+
 class LocalModel:
     """An engine of ours.
 
@@ -50,6 +54,8 @@ class LocalModel:
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
         self.at_close: list[Callable[[], None]] = []
         self._pieces: dict[int, TextPieces] = {}
+        self._prefilling: dict[int, tuple[Handle, tuple[int, ...]]] = {}
+        self._prefilled: list[tuple[tuple[int, ...], int]] = []
         self._failed: list[tuple[ModelCall, Answer]] = []
         self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
 
@@ -97,7 +103,7 @@ class LocalModel:
     def advance(self) -> list[tuple[ModelCall, Answer]]:
         self._feed()
         out, self._failed = self._failed, []
-        if not self._pending:
+        if not (self._pending or self._prefilling):
             return out
         ended = self.engine.step()
         for i in list(self._pieces):
@@ -106,7 +112,38 @@ class LocalModel:
             found = self._pending.pop(handle.id, None)
             if found is not None:
                 out.append((found[1], answer_of(handle.completion)))
+            elif (early := self._prefilling.pop(handle.id, None)) is not None:
+                assert handle.completion is not None
+                self._prefilled.append((early[1], handle.completion.computed_tokens))
         return out
+
+    def spare(self, more: int) -> bool:
+        """Whether the engine has so little to do that it can compute what nobody asked for yet, beside `more`."""
+        return len(self._pending) + len(self._backlog) + len(self._prefilling) + more < SLACK
+
+    def prefill(self, ids: tuple[int, ...]) -> bool:
+        """Compute a prefix, and nothing after it; False if the engine does not take it."""
+        from lampc.backend import BackendError, Request
+        from lampc.backend import Sampling as EngineSampling
+
+        nothing = EngineSampling(max_tokens=1, ignore_eos=True)
+        try:
+            handle = self.engine.submit(Request(ids, nothing, adapter=self.adapter, priority=-1))
+        except (BackendError, ValueError):
+            return False
+        self._prefilling[handle.id] = (handle, ids)
+        return True
+
+    def prefilled(self) -> list[tuple[tuple[int, ...], int]]:
+        """Prefixes that are computed since the last call, and how many tokens of each went through the model."""
+        ended, self._prefilled = self._prefilled, []
+        return ended
+
+    def stop_prefills(self) -> None:
+        """Compute no more prefixes."""
+        for handle, _ in self._prefilling.values():
+            self.engine.abort(handle)
+        self._prefilling, self._prefilled = {}, []
 
     def _tell(self, i: int) -> None:
         """Give those who listen to a request the text that is new and sure."""
@@ -136,6 +173,7 @@ class LocalModel:
         for handle, _ in self._pending.values():
             self.engine.abort(handle)
         self._pending, self._pieces = {}, {}
+        self.stop_prefills()
         self._backlog.clear()
 
     def drop(self, call: ModelCall) -> Answer | None:

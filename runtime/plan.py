@@ -78,6 +78,14 @@ class _Held:
     consumers: int = 0
 
 
+@dataclass(slots=True, eq=False)
+class Early:
+    """A prefix that is computed before the call that it is for; `computed` of its tokens, once it is."""
+
+    ref: Any
+    computed: int = 0
+
+
 class SharedPrefixes:
     """Holds on to shared prefixes while a planned call still needs them: each reference counts its consumers and is
     released at the last one.
@@ -92,6 +100,7 @@ class SharedPrefixes:
         self._refs: dict[tuple[int, ...], _Held] = {}
         self._of_call: dict[int, tuple[int, ...]] = {}
         self._consumes: dict[int, _Held] = {}
+        self._early: dict[tuple[int, ...], Early] = {}
         self._capacity: int = getattr(model, "kv_tokens", 0)
         self._block: int = getattr(model, "block_size", 1)
         self._longest = 0
@@ -121,6 +130,33 @@ class SharedPrefixes:
             last = prefix
         return tree.calls
 
+    def hold(self, ids: tuple[int, ...]) -> bool:
+        """Holds a prefix that is computed for a call to come, if there is room: until that is done, or `forget`."""
+        if ids in self._early or not self._fits(len(ids) + self._block):
+            return False
+        self._early[ids] = Early(self.model.retain(ids))
+        return True
+
+    def forget(self) -> None:
+        """Calls to come will not come."""
+        for early in self._early.values():
+            self.model.release(early.ref)
+        self._early.clear()
+
+    def was_computed(self, ids: tuple[int, ...], computed: int) -> None:
+        """So many tokens of a held prefix went through the model for it."""
+        if ids in self._early:
+            self._early[ids].computed = computed
+
+    def early(self, ids: tuple[int, ...]) -> Early | None:
+        """What was computed before a call came, the most of it; it is held no more."""
+        found = max((k for k in self._early if ids[: len(k)] == k), key=len, default=None)
+        if found is None:
+            return None
+        early = self._early.pop(found)
+        self.model.release(early.ref)
+        return early
+
     def length(self, call: ModelCall) -> int:
         """How many tokens of a planned call are shared with one beside it in the order."""
         return len(self._of_call.get(id(call), ()))
@@ -139,6 +175,7 @@ class SharedPrefixes:
         """Release whatever is still held (a run that was cut short)."""
         for held in list(self._refs.values()):
             self._release(held)
+        self.forget()
         self._of_call.clear()
         self._consumes.clear()
 
@@ -148,6 +185,9 @@ class SharedPrefixes:
             most = call.sampling.max_tokens or self.model.target.info.context_length - len(call.ids)
             self._longest = max(self._longest, len(call.ids) + max(most, len(call.score)) + self._block)
         self._exact = False
+        if self._early and not self._fits(0):
+            self.forget()
+            self._exact = False
         while self._refs and not self._fits(0):
             self._release(next(reversed(self._refs.values())))
             self._exact = False
@@ -157,7 +197,8 @@ class SharedPrefixes:
         if not self._capacity:
             return True
         if self._size + more + self._longest > self._capacity and not self._exact:
-            self._size, self._exact = prefix_bound(self._refs) + len(self._refs) * self._block, True
+            held = [*self._refs, *self._early]
+            self._size, self._exact = prefix_bound(held) + len(held) * self._block, True
         if self._size + more + self._longest > self._capacity:
             return False
         self._size += more

@@ -41,7 +41,7 @@ class SimulatedClient(Client):
     def advance(self) -> None:
         """See `Client`."""
         self.tick()
-        if not self.ready and self._timers and not self.desk.driven_for(self):
+        if not self.ready and self._timers and not self.desk.driven_for(self) and not self.desk.prefills:
             self._clock.sleep(self._timers[0][0] - self._clock())
             self.tick()
         super().advance()

@@ -2,6 +2,6 @@
 
 from lampc.passes.lower.kv import LowerKv
 from lampc.passes.lower.prompts import LowerPrompts
-from lampc.passes.lower.runs import cut, run_text
+from lampc.passes.lower.runs import UNKNOWN, begun_text, cut, run_text
 
-__all__ = ["LowerKv", "LowerPrompts", "cut", "run_text"]
+__all__ = ["UNKNOWN", "LowerKv", "LowerPrompts", "begun_text", "cut", "run_text"]

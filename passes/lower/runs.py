@@ -70,15 +70,35 @@ def run_text(run: Run, bound: Bound, inputs: Sequence[Any], target: Target) -> s
     glue = target.glue
     if glue is None:
         raise ValueError("this run was cut for a chat template that wraps each turn alone; the target's does not")
-    texts = [
-        "".join(glue.wrap(role, text) for role, text in shown_turns(s, bound, inputs, target.quote))
-        if isinstance(s, Demos) or (isinstance(s, Input) and is_history(s.field))
-        else segment_text(s, bound, inputs, target.quote)
-        for s in run.segments
-    ]
+    texts = [_text(s, bound, inputs, target, glue) for s in run.segments]
     if glue.trim and len(texts) > 2:  # glue, content, glue: see `_Part.segments`
         texts[1:-1] = ["".join(texts[1:-1]).strip()]
     return "".join(texts)
+
+
+UNKNOWN: Any = object()
+"""Stands for the value of an input that is not there yet."""
+
+
+def begun_text(run: Run, bound: Bound, inputs: Sequence[Any], target: Target) -> str:
+    """What the text of a run begins with, whatever those of its `inputs` are that are `UNKNOWN`."""
+    glue = target.glue
+    if run.turns or glue is None:
+        return ""
+    texts: list[str] = []
+    for s in run.segments:
+        if isinstance(s, Input) and inputs[s.index] is UNKNOWN:
+            break
+        texts.append(_text(s, bound, inputs, target, glue))
+    if glue.trim and len(run.segments) > 2:
+        texts[1:] = ["".join(texts[1:]).strip()]
+    return "".join(texts)
+
+
+def _text(segment: Segment, bound: Bound, inputs: Sequence[Any], target: Target, glue: Glue) -> str:
+    if isinstance(segment, Demos) or (isinstance(segment, Input) and is_history(segment.field)):
+        return "".join(glue.wrap(role, text) for role, text in shown_turns(segment, bound, inputs, target.quote))
+    return segment_text(segment, bound, inputs, target.quote)
 
 
 def _cuts(turns: Sequence[Turn], glue: Glue) -> bool:

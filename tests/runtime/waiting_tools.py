@@ -63,3 +63,11 @@ def brittle(number: int) -> str:
     if number == 1:
         raise ValueError("not that one")
     return "odd" if number == 2 else "other"
+
+
+def fail_late(text: str) -> str:
+    noted.call("fail_late", text, 0.1)
+    raise ValueError("no such page")
+
+
+fail_late.__lampc_blocking__ = True  # type: ignore[attr-defined]

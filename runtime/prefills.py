@@ -1,0 +1,99 @@
+"""Beginnings of prompts that are computed before anybody asks for the whole: the desk's part.
+
+Whoever drives the engines starts and ends them; see `lampc.runtime.early` for who wants them, and why.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from lampc.runtime.plan import SharedPrefixes
+
+if TYPE_CHECKING:
+    from lampc.runtime.calls import CallDesk
+    from lampc.runtime.models import Answer, Model, ModelCall
+
+
+class Prefills:
+    """Those of a desk. All but `want` and `forget` are for the thread that drives; who calls those holds the lock."""
+
+    def __init__(self, desk: CallDesk) -> None:
+        self._desk = desk
+        self._wanted: list[tuple[Any, tuple[int, ...]]] = []
+        self._running: dict[Any, int] = {}
+        self._forget = False
+        self.ended = False  # whether some have ended since somebody looked
+
+    def __bool__(self) -> bool:
+        """Whether any is to be started, or under way."""
+        return bool(self._wanted or self._running)
+
+    def want(self, model: Model, ids: tuple[int, ...]) -> bool:
+        """Have a model compute a prefix; False if it has enough to do."""
+        desk = self._desk
+        queued = len(desk._queue.get(model, ())) + len(self._wanted)
+        if not model.spare(queued):  # type: ignore[attr-defined]  # LocalModel's
+            return False
+        self._wanted.append((model, ids))
+        desk._stepped[model] += 1
+        return True
+
+    def start(self) -> None:
+        """Hand over what is wanted."""
+        if self._forget:
+            self._drop()
+        while self._wanted:
+            model, ids = self._wanted.pop(0)
+            shared = self._desk._shared.setdefault(model, SharedPrefixes(model))
+            if shared.hold(ids) and model.prefill(ids):
+                self._running[model] = self._running.get(model, 0) + 1
+            else:
+                self._desk._unstep(model)
+                self.ended = True
+
+    def end(self, model: Any) -> None:
+        """A model has worked: some may be computed."""
+        if model not in self._running:
+            return
+        for ids, computed in model.prefilled():
+            self._desk._shared[model].was_computed(ids, computed)
+            self._less(model, 1)
+
+    def count(self, model: Model, call: ModelCall, answer: Answer) -> None:
+        """A call has ended: what was computed for it before it came was computed for it."""
+        shared = self._desk._shared.get(model)
+        early = shared.early(call.ids) if shared is not None else None
+        if early is not None:
+            computed = min(early.computed, answer.cached_tokens)
+            answer.computed_tokens += computed
+            answer.cached_tokens -= computed
+
+    def forget(self) -> None:
+        """A run is over: nothing more is asked for. Where somebody drives it is done by who does."""
+        self._forget = True
+        if not self._desk._driver:
+            self._drop()
+
+    def clear(self) -> None:
+        """All models drop all they do."""
+        self._wanted.clear()
+        self._running.clear()
+
+    def _drop(self) -> None:
+        self._forget = False
+        for model, _ in self._wanted:
+            self._desk._unstep(model)
+        self._wanted.clear()
+        for model in list(self._running):
+            model.stop_prefills()
+            self._less(model, self._running[model])
+        for shared in self._desk._shared.values():
+            shared.forget()
+
+    def _less(self, model: Any, count: int) -> None:
+        self.ended = True
+        self._running[model] -= count
+        if not self._running[model]:
+            del self._running[model]
+        for _ in range(count):
+            self._desk._unstep(model)
