@@ -14,6 +14,7 @@ from lampc.backend.errors import Unsupported
 from lampc.backend.job import Drawn, Job
 from lampc.backend.plan import Plan, Runner
 from lampc.backend.policies import POLICIES
+from lampc.backend.speculation.drafts import Draft
 from lampc.backend.steps import Shapes, StepShape
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -58,6 +59,19 @@ class Script:
             found.append(self._token(job, len(job.ids) - job.prompt_len, isinstance(job, Job)) if draws else None)
         return found
 
+    def after(self, draft: Draft) -> list[Drawn | int]:
+        """The tokens behind guesses that are right, where nothing but tokens is wanted."""
+        job, at = draft.job, draft.start - draft.job.prompt_len
+        if job.matcher is not None or job.wants_logprobs:
+            return []
+        tokens = [*self._tokens.get(job.handle.id, ())[at:], self._end]
+        found: list[Drawn | int] = []
+        for guess, token, following in zip(draft.tokens, tokens, tokens[1:], strict=False):
+            if guess != token:
+                break
+            found.append(following)
+        return found
+
     def _token(self, job: Job, place: int, last: bool = True) -> int:
         tokens = self._tokens.get(job.handle.id, ())
         if place < len(tokens):
@@ -80,6 +94,8 @@ class _ScriptedRunner:
         """See `lampc.backend.plan.Runner`."""
         tokens = self._script.tokens(plan)
         drawn: Sequence[Drawn | int] = self._inner.execute(plan)
+        for draft in plan.drafts:
+            draft.found = self._script.after(draft)
         return [
             one if token is None else token if isinstance(one, int) else Drawn(token, one.logprobs, one.top)
             for one, token in zip(drawn, tokens, strict=True)

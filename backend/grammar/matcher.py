@@ -108,10 +108,16 @@ class Matcher:
     def step(self, token: int) -> bool:
         """Goes on with a token that was drawn here and ends nothing: whether that is all. If it is not, since the
         answer is whole then, tokens must follow or something failed, `take` is to be called with the token."""
-        if not self._ahead and not self.offer(token):
+        if not self._stands_after(token) and not self.offer(token):
             return False
         self._ahead = self._more
         return not self._more
+
+    def _stands_after(self, token: int) -> bool:
+        """Whether `offer` went on with this token; if it was another one, that is taken back."""
+        if self._ahead and self._taken[-1] != token:
+            self.undo()
+        return self._ahead
 
     def accepts(self, tokens: list[int]) -> int:
         """How many of these may stand here, one after the other; nothing is gone on with."""
@@ -147,7 +153,7 @@ class Matcher:
 
     def take(self, token: int) -> bool:
         """Goes on with a token; False if it must not stand here, and then nothing can be done any more."""
-        if self._ahead:
+        if self._stands_after(token):
             self._ahead = False
             return True
         if self._filled:
