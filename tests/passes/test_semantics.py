@@ -25,7 +25,12 @@ inputs = st.fixed_dictionaries({"text": words, "items": st.lists(words, max_size
 SAME_CALLS = ("inline", "fold", "speculate", "lower-prompts", "lower-kv", "share-prefix", "liveness")
 """Passes that leave every call; the others may make equal calls one and drop calls that nothing uses."""
 
-FIRST = {"lower-kv": "lower-prompts,", "share-prefix": "lower-prompts,lower-kv,", "liveness": "lower-prompts,lower-kv,"}
+FIRST = {
+    "lower-kv": "lower-prompts,",
+    "closed-sets": "lower-prompts,lower-kv,",
+    "share-prefix": "lower-prompts,lower-kv,",
+    "liveness": "lower-prompts,lower-kv,",
+}
 
 
 def exact() -> list[str]:
