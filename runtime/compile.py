@@ -14,7 +14,7 @@ from lampc.ir.kv import Generate
 from lampc.ir.prog import Assert, DefModel, DefPredictor, FieldOf, Func, If, Map, Match
 from lampc.ir.requests import Parse
 from lampc.passes.manager import Pipeline, RunOptions
-from lampc.passes.schedule.fuse_calls import FUSED, FuseCalls
+from lampc.passes.schedule.fuse_calls import FUSED, FuseCalls, fused_in
 from lampc.passes.table import STANDARD
 from lampc.runtime.interp import entry_function
 
@@ -62,7 +62,7 @@ def lower(
     """Run the pipeline on a copy. `target` gives the target of a model's name. The module is left as it was."""
     from lampc.passes.manager import PassContext, PassFailed
 
-    copy, passes = specialise(module, assignment or Assignment()), passes_for(assignment, pipeline)
+    copy, passes = specialise(module, assignment or Assignment()), passes_for(module, assignment, pipeline)
     models = {op.model.name for op in copy.body.ops if isinstance(op, DefPredictor)}
     context = PassContext(targets={m: target(m) for m in models})
     try:
@@ -78,15 +78,15 @@ def simplified(module: Module, assignment: Assignment | None = None) -> Module:
     from lampc.passes.manager import PassContext
 
     copy = specialise(module, assignment or Assignment())
-    passes_for(assignment, STANDARD.partition(",lower-")[0]).run(copy, PassContext(targets={}), ON_TRIAL)
+    passes_for(module, assignment, STANDARD.partition(",lower-")[0]).run(copy, PassContext(targets={}), ON_TRIAL)
     return copy
 
 
-def passes_for(assignment: Assignment | None, pipeline: str = STANDARD) -> Pipeline:
-    """The passes of a pipeline, with those that a candidate asks for: calls are fused once functions are inlined and
-    what is not needed is gone."""
+def passes_for(module: Module, assignment: Assignment | None, pipeline: str = STANDARD) -> Pipeline:
+    """The passes of a pipeline, with those that a program or candidate asks for: calls are fused once functions are
+    inlined and what is not needed is gone."""
     made = Pipeline.parse(pipeline)
-    groups = assignment.get(FUSED) if assignment is not None else None
+    groups = fused_in(module, assignment)
     if not groups:
         return made
     names = [p.name for p in made.passes]

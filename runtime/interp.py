@@ -35,7 +35,7 @@ from lampc.ir.prog import (
 from lampc.ir.runner import LookupRunner
 from lampc.ir.types import mismatch
 from lampc.passes.manager import RunOptions
-from lampc.passes.schedule.fuse_calls import BEFORE, FUSED
+from lampc.passes.schedule.fuse_calls import BEFORE, fused_in
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
 from lampc.runtime.hosts import call_host, call_tool, plain
 from lampc.runtime.objects import with_objects
@@ -76,11 +76,11 @@ def interpret(
     `entry` defaults to the module's last function. `host` calls tools and Python functions in place of
     `host_call` (plans and tests do not want the real ones). Raises RowFailure, placed at the op that failed.
     """
-    if assignment is not None and assignment.get(FUSED):
+    if fused_in(module, assignment):
         from lampc.runtime.compile import passes_for
 
         module = module.clone()
-        passes_for(assignment, BEFORE).run(module, options=RunOptions(on_trial=True))
+        passes_for(module, assignment, BEFORE).run(module, options=RunOptions(on_trial=True))
     func = entry_function(module, entry)
     run = _Run(module, runner, assignment or Assignment(), seed, row, base, trace, host or host_call)
     value = run.call(func, arguments(func, inputs), (), ())

@@ -37,6 +37,8 @@ class Module:
     """
 
     _compiled: bool = False
+    _fused: tuple[tuple[str, ...], ...] = ()
+    """Groups of predictors whose calls are one, where the module is run compiled (`lampc.Fuse`)."""
     callbacks: Sequence[Any] = ()
     history: Any = CallHistory()
 

@@ -95,6 +95,8 @@ def build(
     module = IRModule()
     for op in [*context.definitions(), *context.functions]:
         module.add(op)
+    if isinstance(program, Module) and program._fused and dynamic is None:
+        module.attrs["fuse"] = program._fused
     path = getattr(getattr(function, "__code__", None), "co_filename", "")
     exact = context.exact.get(name, True)
     unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic, exact=exact)

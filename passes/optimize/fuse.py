@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from lampc.ir import Assignment, Module, Symbol, freeze
-from lampc.ir.prog import DefPredictor
+from lampc.ir.prog import DefPredictor, Func
 from lampc.passes.gate import Gate, GateRecord, judge
 from lampc.passes.manager import PassContext, Pipeline, RunOptions
 from lampc.passes.optimize.jobs import EvaluateJob, EvaluateResult, Job, Result
 from lampc.passes.optimize.protocol import Candidate, Demand, OptimizeError, Problem
 from lampc.passes.options import write_pass
-from lampc.passes.schedule.fuse_calls import BEFORE, FUSED, FuseCalls
+from lampc.passes.schedule.fuse_calls import BEFORE, FUSED, FuseCalls, fused_in
 from lampc.passes.schedule.joining import LONGEST, call_sites, groups, why_not
 
 
@@ -41,8 +41,13 @@ class Fuse:
     local: bool = False
 
     def begin(self, problem: Problem) -> Fusing:
-        if problem.start.get(FUSED):
+        if fused_in(problem.module, problem.start):
             raise OptimizeError("fuse: calls of this program are fused already; fuse the program that it was made from")
+        if not any(isinstance(op, Func) for op in problem.module.body.ops):
+            raise OptimizeError(
+                "fuse: this program runs as plain Python, so which of its calls stand beside each other is known only "
+                "when they are made; `lampc check` says what keeps it from being compiled"
+            )
         if not problem.select_size:
             raise OptimizeError(f"fuse: split `{problem.select_split}` has no rows to hold the fused calls against")
         try:

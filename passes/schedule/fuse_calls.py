@@ -9,7 +9,7 @@ from typing import ClassVar
 from lampc.ir.adapters.joint import joint_signature
 from lampc.ir.adapters.registry import ADAPTERS, ONCE
 from lampc.ir.attrs import Obj, Symbol
-from lampc.ir.content import Key, Part
+from lampc.ir.content import Assignment, Key, Part
 from lampc.ir.core import Module, Op, Region, Value
 from lampc.ir.prog import Apply, DefPredictor, FieldOf, If, Pack, Predict, Try, Yield
 from lampc.ir.rewrite import Rewriter
@@ -28,6 +28,13 @@ FUSED = "fuse"
 """The parameter of a candidate that says which predictors' calls are fused: groups of their names."""
 BEFORE = "inline,fold,cse,dce"
 """What runs before: calls of functions that stand in each other's bodies are seen side by side."""
+
+
+def fused_in(module: Module, assignment: Assignment | None = None) -> tuple[tuple[str, ...], ...]:
+    """The groups that a candidate fuses, or the module by itself (its attribute of that name)."""
+    own = module.attrs.get(FUSED)
+    found: tuple[tuple[str, ...], ...] = (own if assignment is None else assignment.get(FUSED, own)) or ()
+    return found
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,7 @@ def _lowered(session: Session, loaded: Loaded) -> str:
     models = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
     ctx = PassContext(targets={n: session.target(module, n) for n in sorted(models)}, gates=loaded.gates)
     options = RunOptions(verify_each=False, crash_dir=None, on_trial=True)
-    report = passes_for(loaded.assignment).run(module, ctx, options)
+    report = passes_for(loaded.module, loaded.assignment).run(module, ctx, options)
     labels = []
     for row in report.rows:
         counted = ", ".join(f"{k} {v}" for k, v in row.counters.items() if v)

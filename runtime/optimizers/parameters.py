@@ -12,6 +12,7 @@ from lampc.frontend.python.module import Module, members, predictor_symbols, put
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.ir import DemoSet, thaw
 from lampc.ir.modelnames import named_model
+from lampc.passes.schedule.fuse_calls import FUSED
 
 
 def changed(
@@ -25,6 +26,9 @@ def changed(
     A retriever takes another store of the session by its name. Raises OptimizeError for a parameter that the module
     does not hold: a value tuned or a retriever kept outside of it is no part of what is copied and saved.
     """
+    if parameter == FUSED:
+        made._fused = value
+        return
     symbol, _, name = parameter.rpartition(".")
     predictor = dict(predictor_symbols(made)).get(symbol)
     if predictor is not None and _of_predictor(predictor, name, value, demos):

@@ -124,6 +124,7 @@ if TYPE_CHECKING:
     from lampc.runtime.optimizers.copro import COPRO
     from lampc.runtime.optimizers.ensemble import Ensemble
     from lampc.runtime.optimizers.finetune import BootstrapFinetune
+    from lampc.runtime.optimizers.fuse import Fuse
     from lampc.runtime.optimizers.gepa import GEPA
     from lampc.runtime.optimizers.infer_rules import InferRules
     from lampc.runtime.optimizers.joint import JointSearch
@@ -205,6 +206,7 @@ _RUNTIME = {
     "optimizers.ensemble": ["Ensemble"],
     "optimizers.infer_rules": ["InferRules"],
     "optimizers.finetune": ["BootstrapFinetune"],
+    "optimizers.fuse": ["Fuse"],
     "optimizers.gepa": ["GEPA"],
     "optimizers.simba": ["SIMBA"],
     "optimizers.joint": ["JointSearch"],
@@ -325,6 +327,7 @@ __all__ = [
     "Example",
     "File",
     "FinalOutput",
+    "Fuse",
     "History",
     "Image",
     "InferRules",
