@@ -200,6 +200,19 @@ class HostRef:
     source: str = ""
 
 
+@attribute("cascade")
+class Cascade:
+    """A cheap model that a predictor asks first: `proxy` (a model's name). Its answer stands if the model gave it a
+    probability of at least `threshold` and it can be read; else the predictor's own model is asked.
+
+    `record` says what is known of it: by which test the threshold was found, on how many rows.
+    """
+
+    proxy: str
+    threshold: float
+    record: Obj = Obj()
+
+
 PARAMETERS = ("instruction", "demos", "layout", "model")
 """What may be changed of each predictor `p`: the parameters `p.instruction`, `p.demos`, ..."""
 

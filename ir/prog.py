@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from lampc.ir.attrs import Attr, Obj, Symbol
 from lampc.ir.builtins import result_type
+from lampc.ir.content import Cascade, Field, HostRef, Kept, Key, Part, Sampling, Signature
 from lampc.ir.content import DemoSet as Demos
-from lampc.ir.content import Field, HostRef, Kept, Key, Part, Sampling, Signature
 from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return, Try, Vote, Yield
 from lampc.ir.core import Op
 from lampc.ir.define import Body, Operand, Operands, Result, op
@@ -37,8 +37,8 @@ class DefPredictor(Op):
     """A predictor `@name` and the starting values of its parameters.
 
     `layout` names an adapter (`compact`, `chat`); `frozen` lists parameters that no optimizer may change, `keep` is
-    what stays in the prompt whatever instruction and demos are chosen. One that `joins` others has no parameters of its
-    own: its instruction and demos are made of theirs.
+    what stays in the prompt whatever instruction and demos are chosen, `cascade` a cheap model that is asked first. One
+    that `joins` others has no parameters of its own: its instruction and demos are made of theirs.
     """
 
     signature: Signature
@@ -49,6 +49,7 @@ class DefPredictor(Op):
     frozen: tuple[str, ...] = ()
     keep: Kept = Kept()
     joins: tuple[Part, ...] = ()
+    cascade: Cascade | None = None
 
 
 @op("prog.def_model", traits=[Trait.DEFINITION])

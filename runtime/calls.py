@@ -176,7 +176,12 @@ class CallDesk:
         if awaiter is not None:
             model = getattr(model, "awaited", None) or model
         open_ = view.open(sampling) and not draw.sample
-        prompt = _digest(ids, messages, score, view.extra + ("\nopen" if open_ else "") + view.grammar)
+        prompt = _digest(
+            ids,
+            messages,
+            score,
+            view.extra + ("\nopen" if open_ else "") + view.grammar + ("\nscored" if view.scored else ""),
+        )
         sampling = view.sampling(sampling)
         if draw.sample and sampling.temperature == 0.0:
             # passes merge equal greedy calls, so their further rollouts are one draw too, whatever the call site
@@ -215,6 +220,7 @@ class CallDesk:
                 next(self._requests),
             )
             call.open, call.grammar, call.closed, call.depth = open_, view.grammar, view.closed, depth
+            call.scored = view.scored
             call.name, call.cached, call.kept = name, cached, view.cached
             call.provisional = waiting.provisional
             call.waiting.append(waiting)

@@ -105,6 +105,9 @@ class CellTable:
         numerics = [model.target.info.digest, model.mode, model.structured]
         if model.defaults or model.extra:  # how an LM object draws
             numerics += [repr(sorted(model.defaults.items())), model.extra]
+        if bound.cascade is not None:
+            proxy = self.session.models.get(bound.cascade.proxy, self.module)
+            numerics += [proxy.target.info.digest, proxy.mode, str(bound.cascade.threshold)]
         return (bound.name, bound.instruction, bound.demos, bound.layout, *numerics)
 
     # -- running ------------------------------------------------------------------------------------
@@ -249,7 +252,8 @@ def _from_record(cell: Cell, record: dict[str, Any]) -> Outcome:
 
 
 def _step(step: TraceStep) -> list[Any]:
-    return [step.predictor, step.inputs, step.outputs, step.text, step.where]
+    kept = [step.predictor, step.inputs, step.outputs, str(step.text), step.where]
+    return kept if step.score is None else [*kept, step.score]
 
 
 __all__ = ["TRANSIENT", "UNLIMITED", "Budget", "BudgetSpent", "CellTable", "NotStored", "Spending", "spot_of"]

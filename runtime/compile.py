@@ -28,14 +28,18 @@ QUICKLY = RunOptions(on_trial=True, quick=True)
 ANY_LENGTH = 1 << 30
 """Of joint answers that a candidate asks for: how long they may be was decided when it was made."""
 
+STRUCTURAL = ("layout", "model", "cascade")
+"""Parameters of predictors that change the lowered program."""
+
 
 def structural(module: Module, assignment: Assignment) -> Assignment:
-    """The part of a candidate that changes the lowered program: layouts, models, and which calls are fused."""
+    """The part of a candidate that changes the lowered program: layouts, models, cascades, and which calls are
+    fused."""
     names = {op.symbol for op in module.body.ops if isinstance(op, DefPredictor)}
     kept = {
         k: v
         for k, v in assignment.values.items()
-        if k.rpartition(".")[2] in ("layout", "model") and k.rpartition(".")[0] in names
+        if k.rpartition(".")[2] in STRUCTURAL and k.rpartition(".")[0] in names
     }
     if groups := assignment.get(FUSED):
         kept[FUSED] = groups
@@ -49,9 +53,11 @@ def specialise(module: Module, assignment: Assignment) -> Module:
     for op in list(copy.body.ops):
         if isinstance(op, DefPredictor):
             op.layout = assignment.get(f"{op.symbol}.layout", op.layout)
+            op.cascade = assignment.get(f"{op.symbol}.cascade", op.cascade)
             model = assignment.get(f"{op.symbol}.model", op.model.name)
-            if model not in ("main", op.model.name) and copy.lookup(model) is None:
-                copy.body.ops.insert(0, DefModel.make(symbol=model, source=model))
+            for name in (model, *([op.cascade.proxy] if op.cascade is not None else ())):
+                if name not in ("main", op.model.name) and copy.lookup(name) is None:
+                    copy.body.ops.insert(0, DefModel.make(symbol=name, source=name))
             op.model = Symbol(model)
     return copy
 
@@ -63,8 +69,7 @@ def lower(
     from lampc.passes.manager import PassContext, PassFailed
 
     copy, passes = specialise(module, assignment or Assignment()), passes_for(module, assignment, pipeline)
-    models = {op.model.name for op in copy.body.ops if isinstance(op, DefPredictor)}
-    context = PassContext(targets={m: target(m) for m in models})
+    context = PassContext(targets={m: target(m) for m in models_of(copy)})
     try:
         passes.run(copy, context, QUICKLY)
     except PassFailed:  # which one, and from which module, is found out by looking closer
@@ -160,6 +165,12 @@ def is_ordered(op: Op) -> bool:
     if Trait.CALLS in op.traits and op.attrs.get("effect", "effect") == "effect":
         return True
     return any(is_ordered(o) for r in op.regions for o in r.ops)
+
+
+def models_of(module: Module) -> set[str]:
+    """Names of the models that predictors of a module ask, those of cascades too."""
+    found = [op for op in module.body.ops if isinstance(op, DefPredictor)]
+    return {op.model.name for op in found} | {op.cascade.proxy for op in found if op.cascade is not None}
 
 
 class Executable:

@@ -78,7 +78,7 @@ def distinct_calls(
     for cell, assignment in cells.items():
         if assignment not in own:
             bound = bind_predictors(module, assignment)
-            parts = {n: digest((b.instruction, b.demos, b.layout, b.model)) for n, b in bound.items()}
+            parts = {n: digest((b.instruction, b.demos, b.layout, b.model, b.cascade)) for n, b in bound.items()}
             others = {k: v for k, v in assignment.values.items() if k.rpartition(".")[0] not in bound}
             own[assignment] = {
                 n: digest((*(parts[p] for p in sorted(behind.get(n, {n}))), str(others))) for n in counts

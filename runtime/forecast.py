@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, Module
 from lampc.ir.adapters import bind_predictors
-from lampc.ir.prog import DefPredictor
 from lampc.runtime.accounts import Accounts, NodeAccount
 from lampc.runtime.blocks import Services
 from lampc.runtime.cache import CallCache
 from lampc.runtime.calibrate import cost_of
 from lampc.runtime.calls import CallDesk
+from lampc.runtime.cascades import proxy_node, proxy_of
 from lampc.runtime.client import Client
+from lampc.runtime.compile import models_of
 from lampc.runtime.estimate import guessed_host
 from lampc.runtime.events import EventBus
 from lampc.runtime.execute import Executor
@@ -79,8 +80,9 @@ def forecast(
     costs are kept). With `record` the schedule is recorded in that folder as a run is, by the clocks of the engines.
     `brought` are stores of retrievers that objects of a Python program bring, by symbol."""
     exe = session.executable(module, entry, assignment)
-    names = sorted({op.model.name for op in exe.module.body.ops if isinstance(op, DefPredictor)})
+    names = sorted(models_of(exe.module))
     bounds = bind_predictors(exe.module, assignment)
+    bounds |= {proxy_node(n): proxy_of(b) for n, b in bounds.items() if b.cascade is not None}
     experience = Experience(folder)
     models: dict[int, RehearsedModel] = {}
     views: dict[str, ModelView] = {}

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING
 
 from lampc.ir import Module, Op, Value
 from lampc.ir.kv import Extend, Generate, Root, Score
-from lampc.ir.prog import DefPredictor
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Segment, Shots
+from lampc.runtime.compile import models_of
 from lampc.runtime.local import LocalModel
 from lampc.runtime.models import ModelCall
 
@@ -84,7 +84,7 @@ class KvReads:
         from lampc.backend.errors import Unsupported
         from lampc.backend.reads import watch_reads
 
-        names = {op.model.name for op in self._exe.module.body.ops if isinstance(op, DefPredictor)}
+        names = models_of(self._exe.module)
         models = {id(m): m for m in (self._session.models.get(n, self._module).model for n in sorted(names))}
         for model in models.values():
             if isinstance(model, LocalModel):

@@ -11,13 +11,14 @@ from dataclasses import replace
 from typing import Any
 
 from lampc.ir import Draw, Key, Op, Sampling, Value
-from lampc.ir.adapters import ParseFailure, adapter, bind_prompt
+from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.requests import Parse, RequestOp
 from lampc.passes.schedule.later_use import static_runs
 from lampc.runtime.admission import Admission
 from lampc.runtime.blocks import Block, ContextValue, Scope, Services
+from lampc.runtime.cascades import Scored, proxy_node, proxy_of, score_of, stands
 from lampc.runtime.client import Client, Deliver, OnText, Waiting
 from lampc.runtime.compile import Executable
 from lampc.runtime.contexts import Planned, RowContexts
@@ -234,16 +235,40 @@ class LMCalls:
                 bet.calls.append(waiting)
                 block.scope.calls[waiting] = lambda: None
 
-    def _request(self, block: Block, i: int, op: RequestOp, args: list[Any]) -> None:
+    def _request(self, block: Block, i: int, op: RequestOp, args: list[Any], proxied: bool = True) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
             self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [answer.text]))
 
         bound = block.task.bound[op.predictor.name]
+        if proxied and bound.cascade is not None:
+            block.scope.pending += 1
+            self._ask_proxy(block, i, op, args, bound)
+            return
         model = self.services.model(bound.model).asking(bound.layout, bound.signature)
         turns = bind_prompt(op.prompt, bound, args, model.target.quote)
         block.scope.pending += 1
         draw = self._draw(block, op.key)
         self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope, op)
+
+    def _ask_proxy(self, block: Block, i: int, op: RequestOp, args: list[Any], bound: Bound) -> None:
+        """Ask the cheap model of a cascade, and if its answer does not stand the other one."""
+        asked = proxy_of(bound)
+        model = self.services.model(asked.model).asking(bound.layout, bound.signature, closed=False).scoring()
+        turns = bind_prompt(op.prompt, asked, args, model.target.quote)
+        scope = block.scope
+
+        def deliver(answer: Answer, usage: Usage) -> None:
+            scope.book(usage)
+            scope.pending -= 1
+            if scope.wants(block, i):
+                if stands(bound, answer):
+                    self._resolve(block, i, [Scored(answer.text, answer.score)])
+                else:
+                    self._request(block, i, op, args, proxied=False)
+            self._settle(scope)
+
+        draw = self._draw(block, op.key)
+        self._send(model, turns, _sampling(block, op.sampling), draw, deliver, proxy_node(bound.name), scope, op)
 
     def _send(
         self,
@@ -289,7 +314,7 @@ class LMCalls:
 
     def _read(self, block: Block, i: int, op: Parse, values: list[Any], outputs: dict[str, Any], text: str) -> None:
         given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
-        step = TraceStep(op.predictor.name, given, outputs, text, str(op.loc.origin() or ""))
+        step = TraceStep(op.predictor.name, given, outputs, text, str(op.loc.origin() or ""), score_of(text))
         block.scope.note(((*block.order, i), step))
         self._resolve(block, i, [outputs])
 

@@ -232,6 +232,7 @@ def request_of(call: ModelCall, context_length: int, grammar: str | None, adapte
         drawn,
         call.draw,
         score=call.score,
+        logprobs=call.scored,
         grammar=grammar,
         adapter=adapter,
         closed=closed,

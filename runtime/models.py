@@ -124,6 +124,7 @@ class ModelCall:
     maker: int = 0  # the same: the thread that makes the call
     grammar: str = ""
     closed: bool = False  # whether the grammar has places where one of a few texts must follow
+    scored: bool = False  # whether the answer's score is the log-probability of what was written
     site: Any = None  # the same: what all draws of the call have in common, if there may be several
     awaiter: Any = None  # the same: the task that awaits it
     depth: int = 0  # calls on the longest path that begins with this one

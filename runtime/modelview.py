@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Callable, Mapping
@@ -64,6 +65,7 @@ class ModelView:
         "lm",
         "model",
         "price",
+        "scored",
         "structured",
         "watched",
     )
@@ -81,6 +83,7 @@ class ModelView:
     ) -> None:
         self.model, self.defaults, self.extra, self.grammar = model, dict(defaults or {}), extra, grammar
         self.cached, self.lm, self.closed = cached, lm, closed
+        self.scored = False
         self.listed = price if lm is None else price_of(lm.kwargs.get("price"))
         self.price = None if self.listed is None else self.listed.times(getattr(model, "rate", 1.0))
         said = lm.kwargs.get("structured_outputs") if lm is not None else None
@@ -122,6 +125,18 @@ class ModelView:
             and "temperature" not in wanted.firm
             and not self.model.target.local
         )
+
+    def scoring(self) -> ModelView:
+        """The same view, for calls that want the probability of what is written. Raises ModelError if the model does
+        not tell."""
+        if not hasattr(self.model, "engine") and not hasattr(self.model, "slack"):
+            raise ModelError(
+                f"{self.model.target.info.name} does not tell how likely its answers are, which the proxy of a cascade "
+                "has to: take a model of this machine"
+            )
+        found = copy.copy(self)
+        found.scored = True
+        return found
 
     def asking(self, layout: str, signature: Signature, closed: bool | None = None) -> ModelView:
         """The view for calls whose answers are in a layout: with the grammar of their outputs for an engine of ours,

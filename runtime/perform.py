@@ -276,7 +276,9 @@ def _result(job: Job, outcomes: Sequence[Outcome], judged: Sequence[tuple[Judgem
 
 def _trace(outcome: Outcome) -> tuple[TracedCall, ...]:
     """Calls of a run in program order; last the one whose answer could not be read, if that ended it."""
-    calls = [TracedCall(t.predictor, freeze(t.inputs), freeze(t.outputs), t.text) for t in outcome.trace]
+    calls = [
+        TracedCall(t.predictor, freeze(t.inputs), freeze(t.outputs), str(t.text), score=t.score) for t in outcome.trace
+    ]
     if (t := outcome.unread) is not None and outcome.error is not None:
         calls.append(TracedCall(t.predictor, freeze(t.inputs), freeze({}), t.text, outcome.error.message))
     return tuple(calls)

@@ -189,7 +189,7 @@ def identity(module: Module, assignment: Assignment) -> str:
     """What candidates are equal by: the parameters in force."""
     bound = bind_predictors(module, assignment)
     others = {k: v for k, v in assignment.values.items() if k.rpartition(".")[0] not in bound}
-    own = tuple((b.name, b.instruction, b.demos, b.layout, b.model) for b in bound.values())
+    own = tuple((b.name, b.instruction, b.demos, b.layout, b.model, b.cascade) for b in bound.values())
     return digest((own, freeze(others)))
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lampc.ir import Draw, Module, Sampling
-from lampc.ir.adapters import Bound, ParseFailure
+from lampc.ir.adapters import Bound, ParseFailure, adapter
 from lampc.ir.adapters.bind import call_sampling
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.errors import LMError
+from lampc.runtime.cascades import Scored, proxy_node, proxy_of, stands
 from lampc.runtime.client import Client
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
 from lampc.runtime.remote import text_turn, turn_of
@@ -66,12 +67,46 @@ def read_calls(
             reading.error = e
             rounds.append([])
     open_ = [i for i, r in enumerate(rounds) if r]
+    asks_two = [i for i in open_ if calls[i][0].cascade is not None and not isinstance(rounds[i][0], Verbatim)]
+    if asks_two:
+        settled = _ask_proxies(session, out, calls, asks_two, awaiters, module)
+        open_ = [i for i in open_ if i not in settled]
     while open_:
         asked = [(rounds[i][-1], calls[i], len(rounds[i]) - 1, awaiters[i] if awaiters else None) for i in open_]
         answers = _ask(session, asked, module)
         more = [_settle(session, out[i], calls[i], rounds[i], *a, module) for i, a in zip(open_, answers, strict=True)]
         open_ = [i for i, go_on in zip(open_, more, strict=True) if go_on]
     return out
+
+
+def _ask_proxies(
+    session: Session,
+    out: Sequence[Reading],
+    calls: Sequence[PredictorCall],
+    places: Sequence[int],
+    awaiters: Sequence[Awaiter | None],
+    module: Module | None,
+) -> set[int]:
+    """Ask the cheap models of cascades; the places whose answers stand."""
+    answers: list[tuple[Answer, Usage] | None] = [None] * len(places)
+    with Client(session.desk) as client:
+        for n, i in enumerate(places):
+            bound, inputs, sampling, draw = calls[i]
+            asked = proxy_of(bound)
+            view = session.models.get(asked.model, module).asking(bound.layout, bound.signature, closed=False).scoring()
+            turns = first_round(asked, inputs, view.target.quote).turns
+            drawn, node = call_sampling(bound.signature, sampling), proxy_node(bound.name)
+            awaiter = awaiters[i] if awaiters else None
+            session.request(client, answers, n, view, turns, drawn, draw, node, awaiter)
+        client.finish()
+    settled = set()
+    for i, (answer, usage) in zip(places, (a for a in answers if a is not None), strict=True):
+        out[i].usage += usage
+        if stands(calls[i][0], answer):
+            out[i].text = Scored(answer.text, answer.score)
+            out[i].outputs = adapter(calls[i][0].layout).parse(calls[i][0].signature, answer.text)
+            settled.add(i)
+    return settled
 
 
 def _turns(messages: Messages, target: Target) -> list[tuple[str, str]]:

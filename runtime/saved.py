@@ -142,4 +142,5 @@ def applied(module: Module, assignment: Assignment) -> Module:
             n = op.symbol
             op.signature = op.signature.with_instruction(assignment.get(f"{n}.instruction", op.signature.instruction))
             op.demos = assignment.get(f"{n}.demos", op.demos)
+            op.cascade = assignment.get(f"{n}.cascade", op.cascade)
     return copy

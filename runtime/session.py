@@ -297,10 +297,16 @@ class Session:
         )
 
     def predict(
-        self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
+        self,
+        bound: Bound,
+        inputs: Mapping[str, Any],
+        sampling: Sampling,
+        draw: Draw,
+        module: Module | None = None,
     ) -> tuple[Mapping[str, Any], str]:
-        """One LM call and its outputs. Raises UnreadableAnswer, or RowFailure if the model fails."""
-        (found,) = read_calls(self, [(bound, inputs, sampling, draw)])
+        """One LM call and its outputs, by a model that `module` means. Raises UnreadableAnswer, or RowFailure if the
+        model fails."""
+        (found,) = read_calls(self, [(bound, inputs, sampling, draw)], module=module)
         if found.error is not None:
             raise found.error
         return found.outputs, found.text
@@ -345,7 +351,7 @@ class SessionRunner:
     def predict(
         self, bound: Bound, inputs: Mapping[str, Any], sampling: Sampling, draw: Draw
     ) -> tuple[Mapping[str, Any], str]:
-        return self.session.predict(bound, inputs, sampling, draw)
+        return self.session.predict(bound, inputs, sampling, draw, self.module)
 
     def retrieve(self, name: str, query: str, k: int) -> list[str]:
         return self.session.retriever(self.module, name).search(query, k)

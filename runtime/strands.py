@@ -22,6 +22,7 @@ from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.modelnames import model_name
 from lampc.ir.runner import Choose, NoSession, Spoken, current_runner
 from lampc.ir.settings import settings
+from lampc.runtime.cascades import score_of
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.making import Awaiter
 from lampc.runtime.modelview import at_temperature
@@ -235,7 +236,7 @@ class Strand:
             except ParseFailure as e:
                 book.unread = e, TraceStep(bound.name, dict(inputs), {}, a.text, where)
                 raise
-            self.steps.append(TraceStep(bound.name, dict(inputs), dict(outputs), a.text, where))
+            self.steps.append(TraceStep(bound.name, dict(inputs), dict(outputs), a.text, where, score_of(a.text)))
             out.append((outputs, a.text))
         return out
 

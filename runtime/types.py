@@ -96,13 +96,15 @@ class Usage:
 
 @dataclass(frozen=True, slots=True)
 class TraceStep:
-    """One LM call of a run, in program order: what went in, what came out, and the model's text."""
+    """One LM call of a run, in program order: what went in, what came out, and the model's text. `score` is the
+    log-probability of that text, in nats, if it is of the proxy of a cascade."""
 
     predictor: str
     inputs: dict[str, Any]
     outputs: dict[str, Any]
     text: str = ""
     where: str = ""
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,11 @@ ATTRIBUTES: dict[str, tuple[tuple[str, ...], str]] = {
     "name": (("signature",), '`@name("...")`: the signature\'s name, where it is no word of the language'),
     "augmented": (("demo",), "`@augmented`: this demo came out of a run, not out of the data"),
     "model": (("use",), "`@model(m)`: ask this model"),
+    "cascade": (
+        ("use",),
+        "`@cascade(small, threshold: 0.9)`: this model is asked first, and its answer stands where it gave it at least "
+        "this probability; further arguments are the record of how the threshold was found",
+    ),
     "layout": (
         ("use",),
         f"`@layout(chat)`: how prompts are written; one of {', '.join(sorted(n for n in ADAPTERS if kind_of(n) == n))}",

@@ -14,7 +14,7 @@ from lampc.frontend.lmp.format import format_lmp
 from lampc.frontend.lmp.signatures import REASONING
 from lampc.ir import CompileError, Field, Op, Sampling, Signature, Unit, prog, thaw
 from lampc.ir.adapters.arranged import parts_of
-from lampc.ir.content import PARAMETERS, DemoSet
+from lampc.ir.content import PARAMETERS, Cascade, DemoSet
 from lampc.ir.types import Record
 from lampc.ir.unit import Dataset, Metric, Optimize, Test
 
@@ -239,7 +239,7 @@ class _Emitter:
         text = f"use {name} = {maker}({signature})"
         if op.model.name != "main":
             text += f" @model({identifier(op.model.name)})"
-        text += layout_text(op.layout)
+        text += cascade_text(op.cascade) + layout_text(op.layout)
         if replace(op.sampling, firm=()) != Sampling():
             raise NotSayable(f"sampling{sampling_text(op.sampling)} of the definition of `@{op.symbol}`", op)
         return text + frozen_text(op) + ";"
@@ -324,6 +324,15 @@ def field_text(f: Field) -> str:
     if f.max_tokens:
         text += f" @max({f.max_tokens})"
     return text + (f" @constraints({literals.quote(f.constraints)})" if f.constraints else "")
+
+
+def cascade_text(cascade: Cascade | None) -> str:
+    """The cheap model that a predictor asks first, and the record of its threshold."""
+    if cascade is None:
+        return ""
+    said = {"threshold": cascade.threshold, **thaw(cascade.record)}
+    parts = [identifier(cascade.proxy), *(f"{identifier(n)}: {literals.show(v)}" for n, v in said.items())]
+    return f" @cascade({', '.join(parts)})"
 
 
 def effect_text(effect: str) -> str:

@@ -13,10 +13,10 @@ from lampc.frontend.lmp.program import Function, Predictor, Tuned
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.frontend.lmp.signatures import find_signature, with_reasoning
 from lampc.frontend.lmp.typing import resolve
-from lampc.ir import Kept, Sampling, Symbol, freeze
+from lampc.ir import Kept, Sampling, Span, Symbol, freeze
 from lampc.ir.adapters import ADAPTERS, adapter
 from lampc.ir.adapters.arranged import layout_in
-from lampc.ir.content import PARAMETERS, DemoSet
+from lampc.ir.content import PARAMETERS, Cascade, DemoSet
 from lampc.ir.prog import DefPredictor, DefTune
 from lampc.ir.types import mismatch
 
@@ -81,6 +81,7 @@ def _predictor(b: Body, stmt: ast.Use, attrs: dict[str, ast.Attribute], symbol: 
         model = _model(b, attrs["model"]) or model
     elif "main" in b.env.decls:
         _define_main(b)
+    cascade = _cascade(b, attrs["cascade"]) if "cascade" in attrs else None
     if "layout" in attrs:
         chosen = words(attrs["layout"])
         if chosen is None or len(chosen) != 1:
@@ -109,6 +110,7 @@ def _predictor(b: Body, stmt: ast.Use, attrs: dict[str, ast.Attribute], symbol: 
         model=Symbol(model),
         frozen=frozen,
         keep=Kept(before, after, DemoSet(info.kept)),
+        cascade=cascade,
         symbol=symbol,
         loc=stmt.span,
     )
@@ -141,7 +143,27 @@ def _model(b: Body, attr: ast.Attribute) -> str | None:
     if chosen is None or len(chosen) != 1:
         bad(b.report, attr)
         return None
-    path, span = chosen[0]
+    return _model_named(b, *chosen[0])
+
+
+def _cascade(b: Body, attr: ast.Attribute) -> Cascade | None:
+    """The model that is asked first; None after reporting what is wrong."""
+    args = attr.args or []
+    path = dotted(args[0].value) if args and args[0].name is None else None
+    try:
+        said = {a.name.name: constant(a.value) for a in args[1:] if a.name is not None}
+    except BadLiteral:
+        said = {}
+    whole = len(said) == len(args) - 1
+    threshold = said.pop("threshold", None)
+    if path is None or not whole or isinstance(threshold, bool) or not isinstance(threshold, int | float):
+        bad(b.report, attr)
+        return None
+    model = _model_named(b, path, args[0].span)
+    return None if model is None else Cascade(model, float(threshold), freeze(said))
+
+
+def _model_named(b: Body, path: str, span: Span) -> str | None:
     found = b.env.lookup(path, span, "model")
     if found is None:
         return None

@@ -6,7 +6,7 @@ import ast
 import inspect
 import zlib
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
 
@@ -272,7 +272,9 @@ class Context:
 
 def model_definitions(things: Iterable[Any]) -> Iterator[Op]:
     """The definitions of the models that predictors name, each once."""
-    names = dict.fromkeys(model_name(t.lm) for t in things if isinstance(t, Predict))
+    predictors = [t for t in things if isinstance(t, Predict)]
+    names = dict.fromkeys(model_name(t.lm) for t in predictors)
+    names |= dict.fromkeys(t.cascade.proxy for t in predictors if t.cascade is not None)
     for name in names:
         if name != "main":
             yield prog.DefModel.make(symbol=model_symbol(name), kind=_kind(name), source=name)
@@ -282,10 +284,13 @@ def definition(symbol: str, thing: Any) -> Op:
     """The definition of a predictor, retriever, tool or tuned value."""
     match thing:
         case Predict():
-            model = Symbol(model_symbol(model_name(thing.lm)))
+            model, cascade = Symbol(model_symbol(model_name(thing.lm))), thing.cascade
+            if cascade is not None:
+                cascade = replace(cascade, proxy=model_symbol(cascade.proxy))
             return prog.DefPredictor.make(
                 symbol=symbol, loc=thing.loc, signature=thing.ir_signature(), demos=demo_set(thing.demos),
                 layout=thing.layout_in_force(), model=model, frozen=thing.frozen, keep=thing.kept,
+                cascade=cascade,
             )  # fmt: skip
         case Retriever():
             return thing.definition(symbol)

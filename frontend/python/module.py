@@ -177,7 +177,7 @@ class Module:
         memo[id(self)] = made
         for name, value in vars(self).items():
             if name != "_calls":
-                vars(made)[name] = value if name == "lm" else _copied(value, memo)
+                vars(made)[name] = value if name in ("lm", "proxy") else _copied(value, memo)
         return made
 
     def __getstate__(self) -> dict[str, Any]:

@@ -24,7 +24,7 @@ from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import layout_for
 from lampc.ir.adapters.schema import is_history, option
-from lampc.ir.content import SPREAD
+from lampc.ir.content import SPREAD, Cascade
 from lampc.ir.modelnames import model_name, saved_model
 from lampc.ir.penalties import SAMPLING, penalties_of
 from lampc.ir.runner import runner
@@ -82,6 +82,10 @@ class Predict(Module, Parameter, Generic[A]):
     """Parameters that no optimizer changes; `lampc.freeze` sets this and `kept`."""
     kept: Kept = Kept()
     """What stands in every prompt, whatever instruction and demos are chosen."""
+    cascade: Cascade | None = None
+    """A cheap model that is asked first, by name; `lampc.Cascade(...)` finds when its answers stand."""
+    proxy: Any = None
+    """That model, if it is an object."""
 
     if TYPE_CHECKING:
 
@@ -122,6 +126,7 @@ class Predict(Module, Parameter, Generic[A]):
         self.traces: list[Any] = []
         self.train: list[Any] = []
         self.demos: list[Any] = self.demos if "demos" in self.frozen else []
+        self.cascade, self.proxy = None, None
 
     def update_config(self, **config: Any) -> None:
         self.config = {**self.config, **_checked(config)}
@@ -151,7 +156,9 @@ class Predict(Module, Parameter, Generic[A]):
         shown = demo_set(self.demos if demos is None else demos)
         name = self.symbol or chosen.name or "predict"
         layout, model, keep = self.layout_in_force(chosen), model_name(lm or self.lm), self.kept
-        return Bound(name, chosen, keep.instruction(chosen.instruction), keep.shown(shown), layout, model, keep)
+        return Bound(
+            name, chosen, keep.instruction(chosen.instruction), keep.shown(shown), layout, model, keep, self.cascade
+        )
 
     def _shown(self, demos: Any) -> list[Any]:
         """Demos as Python has them, those that are kept first."""
@@ -227,6 +234,7 @@ class Predict(Module, Parameter, Generic[A]):
             "signature": self.signature.dump_state(),
             "lm": state() if state is not None else self.lm,
             **({"frozen": frozen} if frozen else {}),
+            **({"cascade": self._cascade_state()} if self.cascade is not None else {}),
         }
 
     def load_state(self, state: Mapping[str, Any], *, allow_unsafe_lm_state: bool = False) -> Predict:
@@ -240,7 +248,18 @@ class Predict(Module, Parameter, Generic[A]):
         self.traces, self.train = list(state.get("traces", ())), list(state.get("train", ()))
         self.lm = lm
         load_frozen(self, state.get("frozen") or {})
+        self.cascade, self.proxy = None, None
+        if kept := state.get("cascade"):
+            self.proxy = saved_model(kept["proxy"], allow_unsafe_lm_state)
+            record = freeze(dict(kept.get("record", {})))
+            self.cascade = Cascade(model_name(self.proxy), float(kept["threshold"]), record)
         return self
+
+    def _cascade_state(self) -> dict[str, Any]:
+        assert self.cascade is not None
+        state = getattr(self.proxy, "dump_state", None)
+        proxy = state() if state is not None else self.cascade.proxy
+        return {"proxy": proxy, "threshold": self.cascade.threshold, "record": thaw(self.cascade.record)}
 
     def __repr__(self) -> str:
         return f"Predict({self.signature!r})"

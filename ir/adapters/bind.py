@@ -13,7 +13,7 @@ from lampc.ir.adapters.base import ShowsDemos
 from lampc.ir.adapters.joint import joint_demos, joint_instruction
 from lampc.ir.adapters.registry import adapter
 from lampc.ir.adapters.schema import is_history
-from lampc.ir.content import NOTHING_KEPT, Assignment, DemoSet, Kept, Sampling, Signature
+from lampc.ir.content import NOTHING_KEPT, Assignment, Cascade, DemoSet, Kept, Sampling, Signature
 from lampc.ir.core import Module
 from lampc.ir.prog import DefPredictor
 from lampc.ir.prompt import MANY, Demos, Guide, Input, Instruction, Output, Prompt, Segment, Shots, Text, Turn
@@ -30,9 +30,10 @@ class Bound:
     layout: str
     model: str
     keep: Kept = NOTHING_KEPT
+    cascade: Cascade | None = None
 
     def asking(self, model: str) -> Bound:
-        """The same of another model."""
+        """The same of another model, and of that alone."""
         return Bound(self.name, self.signature, self.instruction, self.demos, self.layout, model, self.keep)
 
 
@@ -51,6 +52,7 @@ def bind_predictors(module: Module, assignment: Assignment | None = None) -> dic
                 chosen.get(f"{n}.layout", op.layout),
                 chosen.get(f"{n}.model", op.model.name),
                 op.keep,
+                chosen.get(f"{n}.cascade", op.cascade),
             )
     for op in module.body.ops:
         if isinstance(op, DefPredictor) and op.joins:

@@ -27,7 +27,8 @@ explain(
 
 @dataclass(frozen=True)
 class LowerKv:
-    """Requests to local models become contexts that grow run by run; endpoints keep their requests.
+    """Requests to local models become contexts that grow run by run; endpoints keep their requests, and so
+    do predictors that two models answer.
 
     A run ends where the chat template of the target begins a turn with a special token, so it is tokenised
     alone; an extension takes only those operands that its slots use.
@@ -43,11 +44,12 @@ class LowerKv:
         if wrong := [_no_target(op) for op in requests if targets[op.predictor.name] is None]:
             raise CompileError(wrong)
         rewriter = Rewriter(self.name)
+        asks_two = {op.symbol for op in module.body.ops if isinstance(op, DefPredictor) and op.cascade is not None}
         kept = extends = 0
         for op in requests:
             target = targets[op.predictor.name]
             assert target is not None
-            if target.local:
+            if target.local and op.predictor.name not in asks_two:
                 extends += _lower(op, models.get(op.predictor.name, "main"), target, rewriter)
             else:
                 kept += 1

@@ -6,6 +6,7 @@ They are handed results of runs and never run anything themselves; `lampc.runtim
 from lampc.passes.optimize.better_together import BetterTogether
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
+from lampc.passes.optimize.cascade import Cascade
 from lampc.passes.optimize.compose import Compose
 from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.demo_sets import DemoSets
@@ -63,6 +64,7 @@ __all__ = [
     "CallJob",
     "CallResult",
     "Candidate",
+    "Cascade",
     "Compose",
     "Demand",
     "DemoSets",

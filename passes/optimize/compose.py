@@ -14,8 +14,8 @@ from lampc.passes.optimize.racing import Raced, begin
 @dataclass(frozen=True)
 class Compose:
     """`steps` in order. What a step found is passed on unless it scores lower on the select split than what the
-    step started from; with `gated` off, without rows to select on, and of a step that trades score for something, it is
-    passed on in any case."""
+    step started from; with `gated` off, without rows to select on, and of a step that trades score for something or has
+    held its result against what it began with by itself (`stands`), it is passed on in any case."""
 
     name: ClassVar[str] = "compose"
     steps: tuple[Strategy, ...] = ()
@@ -114,7 +114,12 @@ class Composed:
         self._cuts += step.cuts if isinstance(step, Raced) else []
         self.ends.append((self._options.steps[len(self.ends)].name, step.best))
         self._current = None
-        last = len(self.ends) == len(self._options.steps) or isinstance(self._options.steps[len(self.ends) - 1], Trades)
+        options = self._options.steps[len(self.ends) - 1]
+        last = (
+            len(self.ends) == len(self._options.steps)
+            or isinstance(options, Trades)
+            or getattr(options, "stands", False)
+        )
         if last or not self._options.gated or not self._problem.select_size or step.best == self._kept:
             self._pass_on(step.best)
         else:

@@ -64,7 +64,8 @@ class RunJob:
 class TracedCall:
     """One LM call of a run: the predictor's symbol, what went in and what came out.
 
-    `text` is what the model wrote, `error` why that could not be read; then there are no outputs.
+    `text` is what the model wrote, `error` why that could not be read; then there are no outputs. `score` is the
+    log-probability of the text, in nats, where the proxy of a cascade wrote it.
     """
 
     predictor: str
@@ -72,6 +73,7 @@ class TracedCall:
     outputs: Obj
     text: str = ""
     error: str = ""
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,6 +10,7 @@ from lampc.ir.unit import StepFinding
 from lampc.passes.optimize.better_together import BetterTogether
 from lampc.passes.optimize.bootstrap import BootstrapFewShot
 from lampc.passes.optimize.bootstrap_optuna import BootstrapOptuna
+from lampc.passes.optimize.cascade import Cascade
 from lampc.passes.optimize.copro import COPRO
 from lampc.passes.optimize.finetune import BootstrapFinetune
 from lampc.passes.optimize.fuse import Fuse
@@ -34,6 +35,7 @@ OPTIMIZERS: dict[str, type[Strategy]] = {
         BootstrapFinetune,
         BootstrapOptuna,
         COPRO,
+        Cascade,
         Fuse,
         GEPA,
         InferRules,

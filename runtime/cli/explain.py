@@ -179,12 +179,13 @@ def _rows(loaded: Loaded, data: Path | None, split: str, most: int, entry: str) 
 
 def _lowered(session: Session, loaded: Loaded) -> str:
     """Say what the standard pipeline did; gives the labels of the passes that did something."""
-    from lampc.ir.prog import DefPredictor
+    from lampc.ir.adapters import bind_predictors
     from lampc.passes.manager import PassContext, RunOptions
-    from lampc.runtime.compile import passes_for, specialise
+    from lampc.passes.optimize.cascade import told
+    from lampc.runtime.compile import models_of, passes_for, specialise
 
     module = specialise(loaded.module, loaded.assignment)
-    models = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
+    models = models_of(module)
     ctx = PassContext(targets={n: session.target(module, n) for n in sorted(models)}, gates=loaded.gates)
     options = RunOptions(verify_each=False, crash_dir=None, on_trial=True)
     report = passes_for(loaded.module, loaded.assignment).run(module, ctx, options)
@@ -193,6 +194,10 @@ def _lowered(session: Session, loaded: Loaded) -> str:
         counted = ", ".join(f"{k} {v}" for k, v in row.counters.items() if v)
         labels += [row.label] if counted else []
         typer.echo(f"  {row.name:<14} {row.label}  {counted or '-'}")
+    for name, bound in bind_predictors(module).items():
+        if bound.cascade is not None:
+            labels.append("G")
+            typer.echo(f"  {'cascade':<14} G  `{name}`: {told(bound.cascade)}")
     for record in ctx.gates:
         labels += ["G"] if record.accepted else []
         typer.echo(f"  {record.change:<14} G  {record}")

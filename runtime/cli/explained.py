@@ -129,14 +129,14 @@ class Explained:
 
     def _run(self) -> _Actual:
         from lampc.ir.adapters import bind_predictors
-        from lampc.ir.prog import DefPredictor
+        from lampc.runtime.compile import models_of
         from lampc.runtime.experience import remember
         from lampc.runtime.kvreads import KvReads
         from lampc.runtime.recorded import recorded
 
         session, loaded = self.session, self.loaded
         exe = session.executable(loaded.module, self.entry, loaded.assignment)
-        names = sorted({op.model.name for op in exe.module.body.ops if isinstance(op, DefPredictor)})
+        names = sorted(models_of(exe.module))
         models = [session.models.get(name, loaded.module).model for name in names]
         with (
             Accounts(session.bus, models) as accounts,

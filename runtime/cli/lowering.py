@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from lampc.ir import Module
-from lampc.ir.prog import DefPredictor
+from lampc.runtime.compile import models_of
 
 if TYPE_CHECKING:
     from lampc.passes.manager import PassContext, Pipeline
@@ -30,7 +30,7 @@ def context(loaded: Loaded, module: Module, pipeline: Pipeline, model: str | Non
     from lampc.runtime.session import Session
 
     with Session(model=model, base=loaded.base) as session:
-        names = {op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
+        names = models_of(module)
         yield PassContext(targets={n: session.target(module, n) for n in sorted(names)}, gates=loaded.gates)
 
 

@@ -75,6 +75,9 @@ def _of_predictor(predictor: Any, name: str, value: Any, demos: Any) -> bool:
             predictor.layout = value
         case "model":
             predictor.lm = None if value == "main" else named_model(str(value)) or value
+        case "cascade":
+            predictor.cascade = value
+            predictor.proxy = None if value is None else named_model(value.proxy)
         case _:
             return False
     return True

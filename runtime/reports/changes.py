@@ -77,8 +77,13 @@ def plain_value(value: Any) -> Any:
     return made if made is None or isinstance(made, bool | int | float | str | list | dict) else str(made)
 
 
+def _cascade(bound: Bound) -> str:
+    asked = bound.cascade
+    return "" if asked is None else f"`{asked.proxy}` first, its answer from p = {asked.threshold:.4g} on"
+
+
 def _predictor(a: Bound, b: Bound, prompts: bool) -> PredictorChange:
-    found = ("layout", a.layout, b.layout), ("model", a.model, b.model)
+    found = ("layout", a.layout, b.layout), ("model", a.model, b.model), ("cascade", _cascade(a), _cascade(b))
     parameters = [p for p in found if p[1] != p[2]]
     for side, other in (("inputs", a.signature), ("outputs", a.signature)):
         old, new = (", ".join(f.name for f in getattr(s, side)) for s in (other, b.signature))

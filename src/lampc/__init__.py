@@ -121,6 +121,7 @@ if TYPE_CHECKING:
     from lampc.runtime.mcp import MCPError, MCPServer
     from lampc.runtime.optimizers.better_together import BetterTogether
     from lampc.runtime.optimizers.bootstrap import BootstrapFewShot
+    from lampc.runtime.optimizers.cascade import Cascade
     from lampc.runtime.optimizers.copro import COPRO
     from lampc.runtime.optimizers.ensemble import Ensemble
     from lampc.runtime.optimizers.finetune import BootstrapFinetune
@@ -200,6 +201,7 @@ _RUNTIME = {
     "mcp": ["MCPError", "MCPServer"],
     "optimizers.better_together": ["BetterTogether"],
     "optimizers.bootstrap": ["BootstrapFewShot"],
+    "optimizers.cascade": ["Cascade"],
     "optimizers.copro": ["COPRO"],
     "optimizers.labeled": ["LabeledFewShot"],
     "optimizers.mipro": ["MIPROv2"],
@@ -305,6 +307,7 @@ __all__ = [
     "BootstrapFewShotWithRandomSearch",
     "BootstrapFinetune",
     "BootstrapRS",
+    "Cascade",
     "ChainOfThought",
     "ChatAdapter",
     "Code",

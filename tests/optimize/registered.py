@@ -112,4 +112,4 @@ def run(
 
 def names() -> list[str]:
     """Optimizers that a session runs without training anything."""
-    return sorted(set(OPTIMIZERS) - {"finetune"})
+    return sorted(set(OPTIMIZERS) - {"cascade", "finetune"})
