@@ -168,3 +168,13 @@ def test_a_wrong_order_is_an_error_of_the_program_when_it_is_lowered() -> None:
     predictor(unit.module).layout = "compact[context,question]"
     with pytest.raises(CompileError, match="the order leaves out `instruction`, `demos`"):
         Pipeline.parse("lower-prompts").run(unit.module, PassContext(FakeTarget(TEMPLATES["firefly"])))
+
+
+def test_a_joint_search_keeps_the_order_that_is_asked_for_in_every_layout() -> None:
+    from lampc.passes.optimize.joint.space import in_order
+
+    own = predictor(compile_lmp(SOURCE).module).layout
+    tried = ("compact", "chat", "two_step", "json[context,instruction,demos,question]")
+    order = "[demos,context,instruction,question]"
+    assert in_order(own, tried) == [f"compact{order}", f"chat{order}", "chat"]
+    assert in_order("compact", tried) == list(tried)

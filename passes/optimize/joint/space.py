@@ -8,6 +8,8 @@ from typing import Any, TypeAlias
 
 from lampc.ir import Assignment, DemoSet, thaw
 from lampc.ir.adapters import adapter
+from lampc.ir.adapters.arranged import base_of, like
+from lampc.ir.adapters.two_step import TwoStep
 from lampc.ir.attrs import Attr
 from lampc.ir.modelnames import named_model
 from lampc.ir.prog import DefModel, DefRetriever
@@ -73,8 +75,17 @@ def static_axes(
     for p in problem.predictors():
         for part, values in (("layout", layouts), ("model", models)):
             if values and part not in p.frozen:
-                out[f"{p.symbol}.{part}"] = list(values)
+                out[f"{p.symbol}.{part}"] = in_order(p.layout, values) if part == "layout" else list(values)
     return out | declared(problem, who, choices, tuned=False)
+
+
+def in_order(layout: str, layouts: Sequence[str]) -> list[str]:
+    """Layouts in the order of blocks that a predictor's author asks for, and its own layout without it; as they are for
+    one without such a wish."""
+    if base_of(layout) == layout:
+        return list(layouts)
+    asked = [like(layout, name) for name in layouts if base_of(name) == name and hasattr(adapter(name), "task")]
+    return [*(name for name in asked if not isinstance(adapter(base_of(name)), TwoStep)), base_of(layout)]
 
 
 def make_space(
