@@ -191,6 +191,8 @@ class ModelPool:
             )
         wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
         unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model", _STRUCTURED})
+        if "batch" in unknown:
+            raise ModelError(f"model `{name}` is on this machine: offline batches are an endpoint's; leave `batch` out")
         if unknown:
             known = ", ".join((*_ENGINE_OPTIONS, _STRUCTURED))
             raise ModelError(f"model option {unknown[0]!r} is not known; known: {known}")

@@ -38,3 +38,21 @@ def test_a_file_through_batches(lampc: Lampc, tmp_path: Path) -> None:
         assert lampc(*command, "--fresh").code == 0
         assert len(server.paid) == 10  # asked for
         assert sorted(p.name for p in tmp_path.iterdir()) == ["in.jsonl", "out.jsonl"]
+
+
+def test_programs_run_and_are_tuned_in_batches(lampc: Lampc, folder: Path) -> None:
+    with Provider(lambda messages: "tone: good", polls=1) as server:
+        done = lampc("run", "classify.lmp", "--data", "notes.csv", "--model", server.url, "--batch")
+        assert done.code == 0, done.err
+        (batch,) = server.batches.values()
+        assert batch["request_counts"]["total"] == len(set(server.paid)) == len(done.out.splitlines())
+        server.paid.clear()  # what another command asked is in no journal of the next
+        server.batches.clear()
+        tuned = lampc("optimize", "classify.lmp", "--model", server.url, "--batch", "--price", "1000,1000")
+        assert tuned.code == 0, tuned.err
+        assert len(server.paid) == len(set(server.paid))
+        assert len(server.batches) < len(server.paid) / 3
+        assert not server.requests
+    refused = lampc("run", "classify.lmp", "-i", "text=a", "--batch")
+    assert refused.code == 1
+    assert "offline batches are an endpoint's" in refused.err
