@@ -2,17 +2,22 @@
 
     python benchmarks/programs.py --tokens [--family NAME ...]     # counts alone, no model: a minute or two
     python benchmarks/programs.py [--threads 2] [--rounds 1]       # counts and seconds, on a quiet machine
+    python benchmarks/programs.py --busy --scale 0.05 --rows 0.15  # the same, tiny and on any machine; writes nothing
 
 Families, scripts and ways to run are in `docs/workloads.md`. KV is ample, and then holds a part of what an ample run
-filled. Seconds are measured on a model with random weights that two cores run, ways in turns; beside them stands what
-the simulator expects by the costs of steps that were measured at the start. Writes `benchmarks/results/programs.json`;
-goals that are not reached are printed as such, and the exit status is 1. A machine under load is refused (`--busy`
-measures nevertheless, and `--cpu` measures processor time, with tools that answer at once; both write no file).
+filled. Seconds are measured on a model with random weights that two cores run, one way after another; beside them
+stands what the simulator expects by the costs of steps that were measured at the start. Writes
+`benchmarks/results/programs.json` and the curve over KV, `programs.svg`; goals that are not reached are printed as
+such, and the exit status is 1. A run that was stopped goes on where it was (`out/bench-programs/journal.jsonl`, by
+commit and settings). After `--minutes` no family is begun any more: those that are left out are named, which is a goal
+missed. A machine under load is refused (`--busy` measures nevertheless, and `--cpu` measures processor time, with tools
+that answer at once; both write no file).
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
@@ -23,10 +28,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
-from _common import RESULTS, machine
+from _common import RESULTS, ROOT, machine
 from program_bench import curve, model, summary
 from program_bench.desk import RIVALS, Rival
 from program_bench.families import FAMILIES, workload
+from program_bench.journal import Journal
 from program_bench.measure import ABLATIONS, OURS, Result, run, tight, without_cost
 from program_bench.workload import Size, Workload
 
@@ -67,40 +73,57 @@ def computing(folder: Path, kv_tokens: int, way: Rival | None) -> EngineCore:
     return engine
 
 
-def counts(work: Workload, folder: Path) -> dict[str, dict[str, Result]]:
+def counts(work: Workload, folder: Path, journal: Journal) -> dict[str, dict[str, Result]]:
     """Tokens of every way with ample KV and with less, and of ours without each pass. Where KV is less, the offline
     optimum of our order stands beside ours."""
-    ample = {way.name if way else OURS: run(work, counting(folder, AMPLE, way), way) for way in WAYS}
+
+    def one(share: str, kv_tokens: int, way: Rival | None, without: str = "") -> Result:
+        offline = way is None and share != "ample"
+        what = f"{work.name}/{share}/{name_of(way)}/{without}"
+        return journal.result(what, lambda: run(work, counting(folder, kv_tokens, way), way, without, offline))
+
+    ample = {name_of(way): one("ample", AMPLE, way) for way in WAYS}
     for name in ABLATIONS:
-        found = run(work, counting(folder, AMPLE, None), None, without=name)
+        found = one("ample", AMPLE, None, name)
         ample[found.way] = found
     out = {"ample": ample}
     for share, part in SHARES.items():
         kv_tokens = tight(work, ample[OURS], part)
         rivals = [way for way in WAYS if way is None or way.prefix_cache]
-        out[share] = {
-            way.name if way else OURS: run(work, counting(folder, kv_tokens, way), way, offline=way is None)
-            for way in rivals
-        }
+        out[share] = {name_of(way): one(share, kv_tokens, way) for way in rivals}
     return out
 
 
 def timed(
-    work: Workload, folder: Path, counted: dict[str, dict[str, Result]], cost: StepCost, args: argparse.Namespace
+    work: Workload,
+    folder: Path,
+    counted: dict[str, dict[str, Result]],
+    cost: StepCost,
+    args: argparse.Namespace,
+    journal: Journal,
 ) -> Iterator[tuple[str, Result, float]]:
-    """Measured makespans, the median of some rounds in turns, and what was expected. Counts must be those of before."""
+    """Measured makespans, the median of some rounds, and what was expected."""
     for share, kv_tokens in (("ample", AMPLE), ("25 %", tight(work, counted["ample"][OURS], SHARES["25 %"]))):
-        ways = [way for way in WAYS if share == "ample" or way is None or way.prefix_cache]
-        taken: dict[str, list[Result]] = {}
-        for _ in range(args.rounds):
-            for way in ways:
-                found = run(work, computing(folder, kv_tokens, way), way)
-                taken.setdefault(found.way, []).append(found)
-        for way in ways:
-            name = way.name if way else OURS
-            expected = run(work, counting(folder, kv_tokens, way, cost), way)
-            median = statistics.median(r.cpu if args.cpu else r.makespan for r in taken[name])
-            yield share, replace(taken[name][0], makespan=median), expected.makespan + expected.cpu
+        for way in (way for way in WAYS if share == "ample" or way is None or way.prefix_cache):
+            taken = []
+            for i in range(args.rounds):
+                measure = functools.partial(_measured, work, folder, kv_tokens, way, None)
+                taken.append(journal.result(f"{work.name}/{share}/{name_of(way)}/timed {i}", measure))
+            simulate = functools.partial(_measured, work, folder, kv_tokens, way, cost)
+            expected = journal.result(f"{work.name}/{share}/{name_of(way)}/expected", simulate)
+            median = statistics.median(r.cpu if args.cpu else r.makespan for r in taken)
+            yield share, replace(taken[0], makespan=median), expected.makespan + expected.cpu
+
+
+def _measured(work: Workload, folder: Path, kv_tokens: int, way: Rival | None, cost: StepCost | None) -> Result:
+    """A run on the engine, or, with the cost of steps, on its simulation."""
+    engine = computing(folder, kv_tokens, way) if cost is None else counting(folder, kv_tokens, way, cost)
+    return run(work, engine, way)
+
+
+def name_of(way: Rival | None) -> str:
+    """What results call a way."""
+    return way.name if way is not None else OURS
 
 
 def show(work: Workload, counted: dict[str, dict[str, Result]]) -> None:
@@ -124,6 +147,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--minutes", type=float, default=13.5, help="after which no family is begun any more")
     parser.add_argument("--busy", action="store_true", help="measure on a machine under load; nothing is written")
     parser.add_argument("--cpu", action="store_true", help="processor time on one thread, on a machine under load")
     parser.add_argument("--out", type=Path, default=RESULTS / "programs.json")
@@ -137,15 +161,24 @@ def main() -> int:
     works = [workload(name, size) for name in args.family]
     if args.cpu:
         args.threads, works = 1, [replace(work, latency=0.0) for work in works]
+    begun = time.monotonic()
+    about = machine("torch", "numpy")
+    fresh = (
+        args.busy or args.out != parser.get_default("out") or "dirty" in about["commit"] or not about["commit"]
+    )  # else nobody knows what was measured
+    same = {k: vars(args)[k] for k in ("seed", "scale", "rows", "threads")} | {"commit": about["commit"]}
+    journal = Journal(None if fresh else ROOT / "out" / "bench-programs" / "journal.jsonl", same)
+    if len(journal):
+        print(f"goes on after {len(journal)} results of an earlier run", flush=True)
     counted = {}
     for work in works:
-        counted[work.name] = counts(work, folder)
+        counted[work.name] = counts(work, folder, journal)
         show(work, counted[work.name])
-    goals = summary.token_goals(counted)
+    goals = summary.token_goals(counted) + summary.kv_goals(counted)
     result: dict[str, Any] = {
         "benchmark": "programs",
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "machine": machine("torch", "numpy"),
+        "machine": about,
         "settings": {"seed": args.seed, "scale": args.scale, "rows": args.rows, "max_running": RUNNING, "pool": 16},
         "counts": COUNTS,
         "tokens": {
@@ -153,7 +186,7 @@ def main() -> int:
         },
     }
     if not args.tokens:
-        goals += seconds(works, folder, counted, args, result)
+        goals += seconds(works, folder, counted, args, result, journal, begun + 60 * args.minutes)
     result["ratios"] = {**result.get("ratios", {}), "tokens_over_bound": round(goals[0].figure, 4)}
     result["goals"] = [
         {"name": g.name, "figure": round(g.figure, 4), "goal": g.goal, "reached": g.reached, "about": g.about}
@@ -188,31 +221,46 @@ def seconds(
     counted: dict[str, dict[str, dict[str, Result]]],
     args: argparse.Namespace,
     result: dict[str, Any],
+    journal: Journal,
+    until: float,
 ) -> list[summary.Goal]:
-    """Measures every family, and puts seconds, ratios and errors of estimates into the result."""
+    """Measures every family, as long as there is time, and puts seconds, ratios and errors of estimates into the
+    result."""
     import torch
 
     from lampc.runtime.calibrate import calibrate
 
     torch.set_num_threads(args.threads)
-    engine = computing(folder, AMPLE, None)
-    cost = calibrate(engine, seconds=15.0, clock=time.process_time if args.cpu else time.perf_counter)
-    engine.close()
+
+    def calibrated() -> dict[str, Any]:
+        engine = computing(folder, AMPLE, None)
+        found = calibrate(engine, seconds=15.0, clock=time.process_time if args.cpu else time.perf_counter)
+        engine.close()
+        return found.record()
+
+    cost = StepCost.read(journal.value("costs", calibrated))
     print(f"\n{args.threads} threads; costs of steps fit {cost.steps} measured ones within {100 * cost.error:.1f} %")
     table: dict[str, dict[str, dict[str, Result]]] = {}
     expected: dict[str, dict[str, float]] = {}
-    for work in works:
-        for share, r, estimate in timed(work, folder, counted[work.name], cost, args):
+    left: list[str] = []
+    wrong: list[str] = []
+    for number, work in enumerate(works, 1):
+        if time.monotonic() > until:
+            left.append(work.name)
+            continue
+        print(f"{number} of {len(works)}, {(until - time.monotonic()) / 60:.1f} minutes left", flush=True)
+        for share, r, estimate in timed(work, folder, counted[work.name], cost, args, journal):
             table.setdefault(work.name, {}).setdefault(share, {})[r.way] = r
             expected.setdefault(f"{work.name}, {share}", {})[r.way] = estimate / r.makespan
             print(f"{work.name:<16} {share:<6} {r.way:<11} {r.makespan:8.3f} s, expected {estimate:8.3f} s", flush=True)
             if not work.latency and r.reuse != counted[work.name][share][r.way].reuse:
-                raise RuntimeError(
-                    f"{work.name}, {share}, {r.way}: the engine counted {r.reuse}, the simulator otherwise"
-                )
+                wrong.append(f"{work.name}, {share}, {r.way}")
+                print(f"{wrong[-1]}: the engine counted {r.reuse}, the simulator otherwise", flush=True)
+    if not table:
+        return summary.run_goals(left, wrong)
     found = summary.ratios(table, {w.name: w.group for w in works}, args.threads)
     errors = {name: ways[OURS] for name, ways in expected.items()}
-    goals = [*summary.time_goals(table, found), summary.estimate_goal(errors)]
+    goals = [*summary.time_goals(table, found), summary.estimate_goal(errors), *summary.run_goals(left, wrong)]
     result["costs"] = cost.record()
     result["seconds"] = {
         f: {kv: {w: round(r.makespan, 4) for w, r in ways.items()} for kv, ways in shares.items()}

@@ -106,8 +106,9 @@ def is_declared(value: object) -> bool:
 
 def declared_fields(value: object) -> list[tuple[str, Attr]]:
     """(field, value) pairs of a declared attribute, those equal to their default left out."""
+    kind: Any = type(value)
     out = []
-    for name, default in _fields(type(value)):
+    for name, default in _fields(kind):
         v = getattr(value, name)
         if default is dataclasses.MISSING or type(v) is not type(default) or v != default:
             out.append((name, v))

@@ -54,15 +54,20 @@ class _Recent:
 
     def shared(self, ids: tuple[int, ...], number: int) -> int:
         """Tokens that a prompt has in common with one of another row; it is added."""
-        at, most = bisect_left(self._ordered, (ids, number)), 0
-        for near in self._ordered[max(0, at - NEAR) : at + NEAR]:
-            if near[1] != number:
-                most = max(most, common_prefix(near[0], ids))
-        self._ordered.insert(at, (ids, number))
+        most = self.most(ids, number)
+        insort(self._ordered, (ids, number))
         self._queue.append((ids, number))
         if len(self._queue) > RECENT:
             old = self._queue.popleft()
             del self._ordered[bisect_left(self._ordered, old)]
+        return most
+
+    def most(self, ids: tuple[int, ...], number: int) -> int:
+        """Tokens that a prompt has in common with one of another row."""
+        at, most = bisect_left(self._ordered, (ids, number)), 0
+        for near in self._ordered[max(0, at - NEAR) : at + NEAR]:
+            if near[1] != number:
+                most = max(most, common_prefix(near[0], ids))
         return most
 
 
@@ -96,11 +101,16 @@ class Admission:
     def know(self, contexts: RowContexts, goes_on: bool) -> None:
         """A plan knows what rows hold; `goes_on`: and that later calls go on from what one of them holds."""
         self._contexts, self._planned = contexts, self._planned or goes_on
+        contexts.others = self.others
         self._block = contexts.model.block_size  # a call may leave so much unused at its end
 
     def shared(self, task: Task, ids: tuple[int, ...]) -> int:
         """Tokens that a prompt, which is about to be asked with, has in common with one of another row."""
         return self._recent.shared(ids, task.index)
+
+    def others(self, task: Task, ids: tuple[int, ...]) -> int:
+        """Tokens that a prompt has in common with one of another row, of those that were asked with until now."""
+        return self._recent.most(ids, task.index)
 
     def ask(
         self, task: Task, node: str, ids: tuple[int, ...], go: Callable[[], object], shared: int | None = None

@@ -18,20 +18,22 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir.prompt import Run
 from lampc.passes.schedule.block_tree import common_prefix
-from lampc.passes.schedule.later_use import Stay, chain
+from lampc.passes.schedule.later_use import Stay, chain, first_input
 from lampc.runtime.models import NOT_KNOWN, KvUse
 
 if TYPE_CHECKING:
     from lampc.backend import PrefixRef
     from lampc.ir import Assignment, Op
     from lampc.runtime.blocks import Block, ContextValue, Task
+    from lampc.runtime.compile import Executable
     from lampc.runtime.local import LocalModel
+    from lampc.runtime.types import Cell
 
     Ids = tuple[int, ...]
     End = tuple[Any, ...]
@@ -109,8 +111,11 @@ class RowContexts:
         self._away: dict[Task, float] = {}  # since when, the first first
         self.common = 0  # tokens that are held for all rows
         self._common: dict[Ids, PrefixRef] = {}
+        self.others: Callable[[Task, Ids], int] = lambda task, ids: 0
+        """Tokens that a prompt has in common with one of another row, which may have been asked with since."""
         self._users: dict[tuple[Spot, Op], set[Ids]] = {}  # for whose sake
         self._cells: Counter[Spot] = Counter()
+        self._values: Counter[tuple[Spot, str, int]] = Counter()  # of inputs, by name
         self._passed: Counter[tuple[Spot, Op]] = Counter()  # rows that make a call no more
 
     @staticmethod
@@ -138,7 +143,7 @@ class RowContexts:
 
     def asked(self, call: Planned, others: int) -> None:
         """A call is about to be asked; so many tokens of it are in a prompt of another row."""
-        site = self._sites.setdefault(call.site, _Site())
+        site = self._site(call)
         more = others > call.floor + self.model.block_size
         site.shared += LEARN * (more - site.shared)
         call.floor = max(call.floor, others)
@@ -165,6 +170,7 @@ class RowContexts:
     def answered(self, call: Planned, written: Ids) -> float:
         """A call has ended; how many tokens of its own its row holds now."""
         row = self._rows.setdefault(call.task, _Row())
+        call.floor = max(call.floor, self.others(call.task, call.ids))
         keep = max((keep for _, keep in call.keeps), default=0)
         ids = call.ids + written if call.answer else call.ids[:keep]
         stale = [h for h in row.holds if h.call.line == call.line or ids[: len(h.ids)] == h.ids]
@@ -227,9 +233,27 @@ class RowContexts:
             found.append(task)
         return found
 
-    def expect(self, cells: Iterable[Spot]) -> None:
-        """Rows that will come, by program and candidate."""
-        self._cells.update(cells)
+    def expect(self, cells: Sequence[tuple[Cell, Executable]]) -> None:
+        """Rows that will come, with their programs."""
+        for cell, exe in cells:
+            spot = id(exe), cell.assignment
+            self._cells[spot] += 1
+            for name, value in cell.row.inputs.items():
+                if isinstance(value, str):
+                    self._values[spot, name, hash(value)] += 1
+
+    def _site(self, call: Planned) -> _Site:
+        """What was seen of a call. Before anything was: rows share it whose programs put an input first into their
+        prompts that is equal in others."""
+        found = self._sites.get(call.site)
+        if found is None:
+            found = self._sites[call.site] = _Site()
+            value = first_input(call.site)
+            if value is not None and value in call.task.exe.func.body.args:
+                given = call.task.cell.row.inputs.get(value.hint)
+                if isinstance(given, str):
+                    found.shared = float(self._values[_spot(call.task), value.hint, hash(given)] > 1)
+        return found
 
     def close(self) -> None:
         """Lets everything go: the run is over, or was cut short. What is cached stays as it is."""
@@ -280,7 +304,9 @@ class RowContexts:
         return None if restore is None else restore * self.model.kv_tokens
 
     def _let_go(self, hold: _Hold, spent: int | None) -> None:
-        """`spent`: from where on nobody needs it."""
+        """`spent`: from where on its row does not need it."""
+        if spent is not None:
+            spent = max(spent, self.others(hold.call.task, hold.ids))
         if hold.ref is not None:
             self.model.release(hold.ref, UNKNOWN, spent)
         elif spent is not None:

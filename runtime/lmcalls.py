@@ -110,7 +110,7 @@ class LMCalls:
             found = RowContexts.of(model) if isinstance(self.services.desk, Client) else None
             self._contexts[model] = found
             if found is not None:
-                found.expect((id(exe), cell.assignment) for cell, exe in self._cells)
+                found.expect(self._cells)
         contexts, exe = self._contexts[model], block.task.exe
         if contexts is None:
             return None
@@ -147,7 +147,7 @@ class LMCalls:
             contexts.asked(plan, shared)
             shared = max(shared, plan.static)
             gate.know(contexts, bool(plan.keeps))
-        depth, use = task.exe.calls_left.get(op, 0), NOT_KNOWN if plan is None else plan.use
+        depth = task.exe.calls_left.get(op, 0)
         ask = functools.partial(
             desk.request,
             model,
@@ -158,12 +158,11 @@ class LMCalls:
             node=node,
             cell=task.number,
             depth=depth,
-            use=use,
         )
         if hears is not None:
             ask = functools.partial(ask, hears=hears)
         if not gated and scope.outer is None:  # a whole task is never stopped
-            ask(deliver)
+            ask(deliver, use=NOT_KNOWN if plan is None else plan.use)
             return
         waiting: Waiting | None = None
 
@@ -185,11 +184,15 @@ class LMCalls:
             if scope.over:  # it ended while the call waited for room
                 leave()
                 return
+            use = NOT_KNOWN
+            if plan is not None:
+                plan.floor = max(plan.floor, gate.others(task, ids) if gated else 0)
+                use = plan.use
             if scope.outer is None:
-                ask(ended)
+                ask(ended, use=use)
                 return
             bet = scope.open_bet()
-            waiting = ask(ended, provisional=bet is not None)
+            waiting = ask(ended, provisional=bet is not None, use=use)
             if bet is not None:
                 bet.calls.append(waiting)
             scope.calls[waiting] = leave

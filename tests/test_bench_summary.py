@@ -6,6 +6,7 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 
@@ -13,11 +14,12 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import programs  # noqa: E402
-from program_bench import summary  # noqa: E402
+from program_bench import curve, summary  # noqa: E402
+from program_bench.journal import Journal  # noqa: E402
 from program_bench.measure import Result  # noqa: E402
 
 BASE = Result(
-    *("rag", "ours", 2.0, 2.0, 9, 9, 1000, 505, 495, 90, 600, 30, 0, 0, 100, 60, 50, 200, 500, 0.01, 0.01, 0),
+    *("rag", "ours", 2.0, 2.0, 9, 9, 1000, 505, 495, 90, 600, 30, 0, 0, 100, 60, 50, 200, 500, 500, 0.01, 0.01, 0),
     *("a", "b", 0),
 )
 
@@ -60,6 +62,38 @@ def test_goals_that_are_missed_say_so() -> None:
     assert not any(g.reached for g in summary.token_goals(worse))
     assert summary.estimate_goal({"rag": 0.8, "chat": 1.2}).reached
     assert not summary.estimate_goal({"rag": 0.7, "chat": 1.0}).reached
+
+
+def test_the_curve_over_kv_has_goals_and_a_picture() -> None:
+    def at(ours: int, pool: int) -> dict[str, Result]:
+        return {"ours": replace(BASE, computed_tokens=ours), "pool": replace(BASE, way="pool", computed_tokens=pool)}
+
+    table = {"rag": {"100 %": at(500, 500), "50 %": at(510, 600), "25 %": at(600, 800), "10 %": at(700, 900)}}
+    over, cliff = summary.kv_goals(table)
+    assert (over.figure, over.reached) == (1.0, True)
+    assert (cliff.figure, cliff.reached) == (pytest.approx(600 / 510), True)
+    steep = {"rag": table["rag"] | {"10 %": at(950, 900)}}
+    assert not any(g.reached for g in summary.kv_goals(steep))
+    picture = ElementTree.fromstring(curve.chart(table))
+    lines = [e.get("points", "") for e in picture.iter() if e.tag.endswith("polyline")]
+    assert len(lines) == 6  # three keys, and ours, theirs and the optimum
+    assert all(len(points.split()) == 4 for points in lines[3:])
+    heights = [float(p.partition(",")[2]) for p in lines[5].split()]
+    assert heights == sorted(heights, reverse=True)  # ours, drawn last, rises as KV shrinks
+    done, wrong = summary.run_goals(["chat"], [])
+    assert (done.reached, wrong.reached) == (False, True)
+
+
+def test_a_stopped_run_goes_on_from_its_journal(tmp_path: Path) -> None:
+    path = tmp_path / "journal.jsonl"
+    first = Journal(path, {"commit": "a"})
+    assert first.result("rag/ours", lambda: BASE) == BASE
+    path.write_text(path.read_text(encoding="utf-8") + '{"settings": "cut o', encoding="utf-8")
+    again = Journal(path, {"commit": "a"})
+    assert again.result("rag/ours", lambda: pytest.fail("it was measured before")) == BASE
+    other = Journal(path, {"commit": "b"})
+    assert other.value("rag/ours", lambda: 7) == 7
+    assert len(Journal(None, {})) == 0
 
 
 def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> int:

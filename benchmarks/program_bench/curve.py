@@ -8,7 +8,6 @@ from program_bench.measure import OURS
 from program_bench.summary import Table
 
 COLUMNS, WIDTH, HEIGHT, GAP, TOP = 5, 168, 112, 26, 52
-SHARES = ("100 %", "50 %", "25 %", "10 %")
 LINES = (("pool", "#d6604d", "16 threads on the engine's own cache (least recently used)"),)
 OWN, BEST = "#2166ac", "#4d4d4d"
 LEAST_TOP = 1.1
@@ -40,20 +39,22 @@ def chart(table: Table) -> str:
 
 
 def _small(name: str, found: Mapping[str, Mapping[str, object]], x: float, y: float) -> list[str]:
+    shares = [s for s in found if s != "ample"]
+
     def figures(way: str, count: str) -> list[float]:
-        return [getattr(found[s][way], count) / found[s][way].bound for s in SHARES]
+        return [getattr(found[s][way], count) / found[s][way].bound for s in shares]
 
     lines = [(figures(OURS, "computed_tokens"), OWN, "")]
     lines += [(figures(way, "computed_tokens"), color, "") for way, color, _ in LINES]
     lines.append((figures(OURS, "offline"), BEST, "4 3"))
     top = max(LEAST_TOP, *(v for values, _, _ in lines for v in values))
-    step = WIDTH / (len(SHARES) - 1)
+    step = WIDTH / max(len(shares) - 1, 1)
     out = [f'<text x="{x}" y="{y - 8}" font-size="11">{name}</text>']
     out.append(f'<rect x="{x}" y="{y}" width="{WIDTH}" height="{HEIGHT}" fill="none" stroke="#ccc"/>')
     out.append(f'<text x="{x - 3}" y="{y + 8}" text-anchor="end">{top:.3g}</text>')
     out.append(f'<text x="{x - 3}" y="{y + HEIGHT}" text-anchor="end">1</text>')
-    for i, share in enumerate(SHARES):
-        anchor = "start" if not i else "end" if i == len(SHARES) - 1 else "middle"
+    for i, share in enumerate(shares):
+        anchor = "start" if not i else "end" if i == len(shares) - 1 else "middle"
         out.append(f'<text x="{x + i * step:.1f}" y="{y + HEIGHT + 12}" text-anchor="{anchor}">{share[:-2]}</text>')
     for values, color, dash in reversed(lines):  # ours on top
         points = [(x + i * step, y + HEIGHT * (1 - (v - 1) / (top - 1))) for i, v in enumerate(values)]

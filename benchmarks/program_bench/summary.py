@@ -16,6 +16,7 @@ GOALS = {"mixed": 1.5, "tables": 3.0, "trials": 3.0, "closed_sets": 5.0}
 MOST_OVER_BOUND = 0.02
 MOST_PLANNING = 0.02
 ESTIMATE = 0.25
+MOST_OVER_LRU, MOST_FALL = 1.05, 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +69,37 @@ def token_goals(table: Table) -> list[Goal]:
             f"prompt tokens computed above the prefix-tree bound, KV ample, worst of {len(over)} families: {worst}",
         ),
         Goal("failed rows", leaked, "0", leaked == 0, "all ways, all KV budgets"),
+    ]
+
+
+def kv_goals(table: Table) -> list[Goal]:
+    """Goals of runs with less KV: never far above what threads on the engine's own cache compute, and no cliff."""
+    rival, fall = {}, {}
+    for family, found in table.items():
+        shares = [s for s in found if s != "ample"]  # the largest first
+        ours = [found[s][OURS].computed_tokens for s in shares]
+        rival |= {f"{family}, {s}": o / found[s]["pool"].computed_tokens for s, o in zip(shares, ours, strict=True)}
+        fall |= {f"{family}, {s}": b / a for s, a, b in zip(shares[1:], ours, ours[1:], strict=False)}
+    out = []
+    for name, figures, most, about in (
+        ("kv_over_lru", rival, MOST_OVER_LRU, "prompt tokens computed over those of threads on the engine's own cache"),
+        ("kv_cliff", fall, MOST_FALL, "prompt tokens computed over those with the next larger KV"),
+    ):
+        if not figures:
+            continue
+        worst = max(figures, key=figures.__getitem__)
+        why = f"{about}, worst of {len(figures)}: {worst}"
+        out.append(Goal(name, figures[worst], f"at most {most}", figures[worst] <= most, why))
+    return out
+
+
+def run_goals(left: Sequence[str], wrong: Sequence[str]) -> list[Goal]:
+    """Whether all was measured, and counted as simulated."""
+    missing = f"for want of time: {', '.join(left) or 'none'}"
+    differs = f"engine and simulator differ: {'; '.join(wrong) or 'nowhere'}"
+    return [
+        Goal("families left out", len(left), "0", not left, missing),
+        Goal("counts not simulated", len(wrong), "0", not wrong, differs),
     ]
 
 

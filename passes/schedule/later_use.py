@@ -77,6 +77,16 @@ def static_runs(call: Op) -> int:
     return count
 
 
+def first_input(call: Op) -> Value | None:
+    """The first value in a call's context that is not the same for all rows; None if there is none."""
+    for op in chain(call)[1:]:
+        if isinstance(op, Extend) and op.inputs:
+            return next((op.inputs[s.index] for s in segments_of(op.run) if isinstance(s, Input)), op.inputs[0])
+        if isinstance(op, Generate):
+            return op.text
+    return None
+
+
 def segments_of(run: Run) -> tuple[Segment, ...]:
     """All segments of a run in order."""
     return run.segments or tuple(s for turn in run.turns for s in turn.segments)
