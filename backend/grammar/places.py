@@ -6,9 +6,10 @@ be drawn there. Whoever computes the tokens of all places beside the first one k
 one step. A model may spell a text by other tokens, which lead to none of these places; then nothing is known of it.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
 
 import numpy as np
 
@@ -21,6 +22,8 @@ MOST_TOKENS = 24
 _OPEN = 64
 """Where more tokens than this may follow, and none of them is the beginning of another, there is no closed set."""
 _STEPS = 512
+_MARK = 8
+"""Bytes that must follow, which are taken for the end of a value."""
 _KEPT = 512
 
 
@@ -66,8 +69,8 @@ class Places:
 
 
 def _places(matcher: Matcher, run: Sequence[int], stops: frozenset[int]) -> tuple[Place, ...]:
-    texts = _texts(matcher)
-    if texts is None or len(texts) < 2:
+    texts = next((found for marks in (MOST_TEXTS, 2, 1) if (found := _texts(matcher, marks)) is not None), ())
+    if len(texts) < 2:
         return ()
     vocabulary, known = matcher.vocabulary, tuple(run)
     written = vocabulary.spelled(known)
@@ -75,41 +78,61 @@ def _places(matcher: Matcher, run: Sequence[int], stops: frozenset[int]) -> tupl
     ways = sorted({cut[len(known) :] for cut in cuts if cut[: len(known)] == known})
     found: list[Place] = []
     left = MOST_TOKENS
-    todo: deque[tuple[Matcher, list[tuple[int, ...]], tuple[int, ...], int]] = deque([(matcher, ways, (), -1)])
-    while todo:
-        here, ways, path, above = todo.popleft()
-        for token in dict.fromkeys(way[0] for way in ways if way):
-            there = here.copy()
-            if not there.take(token):
-                continue
-            more = (token, *there.forced())
-            rest = [way[len(more) :] for way in ways if way[: len(more)] == more]
-            if there.ended or there.failure or not any(rest) or len(more) > left:
-                continue
-            left -= len(more)
-            there.stop_at(stops)
-            found.append(Place((*path, *more), len(path), above, there.mask().copy()))
-            todo.append((there, rest, (*path, *more), len(found) - 1))
+    near: list[_Next] = []  # a heap: the nearest place first
+    _go_on(near, matcher, ways, (), -1)
+    while near:
+        there, rest, path, begin, above = heappop(near).where
+        if len(path) - begin > left:
+            continue
+        left -= len(path) - begin
+        there.stop_at(stops)
+        found.append(Place(path, begin, above, there.mask().copy()))
+        _go_on(near, there, rest, path, len(found) - 1)
     return tuple(found)
 
 
-def _texts(matcher: Matcher) -> list[bytes] | None:
-    """What can follow, in bytes, as far as there is little choice; None if there are too many such texts.
+@dataclass(frozen=True, slots=True, order=True)
+class _Next:
+    """A place that may be taken in: after how many tokens, which of those that are as near, and what is known of it."""
+
+    tokens: int
+    number: int
+    where: "tuple[Matcher, list[tuple[int, ...]], tuple[int, ...], int, int]" = field(compare=False)
+
+
+def _go_on(near: list[_Next], here: Matcher, ways: list[tuple[int, ...]], path: tuple[int, ...], above: int) -> None:
+    """Adds the places that follow one, from which `ways` lead on."""
+    for token in dict.fromkeys(way[0] for way in ways if way):
+        there = here.copy()
+        if not there.take(token):
+            continue
+        more = (token, *there.forced())
+        rest = [way[len(more) :] for way in ways if way[: len(more)] == more]
+        if not (there.ended or there.failure) and any(rest):
+            end = (*path, *more)
+            heappush(near, _Next(len(end), len(near), (there, rest, end, len(path), above)))
+
+
+def _texts(matcher: Matcher, marks: int = MOST_TEXTS) -> list[bytes] | None:
+    """What can follow, in bytes, as far as there is little choice, or up to so many marks (longer texts that must
+    follow, such as the name of the next field); None if there are too many such texts.
 
     Each text begins with one token that may follow and is the beginning of no other one that may: so every text is
     found once, however it could be cut into tokens.
     """
     vocabulary = matcher.vocabulary
     found: list[bytes] = []
-    todo = [(matcher.copy(), b"")]
+    todo = [(matcher.copy(), b"", marks)]
     for _ in range(_STEPS):
         if not todo:
             return found
-        here, text = todo.pop()
-        text += vocabulary.spelled(here.forced())
+        here, text, left = todo.pop()
+        forced = vocabulary.spelled(here.forced())
+        left -= bool(text) and len(forced) >= _MARK
+        text += forced
         if here.failure:
             return None
-        if here.ended:
+        if here.ended or not left:
             found.append(text)
         else:
             allowed = np.flatnonzero(np.unpackbits(here.mask().view(np.uint8), bitorder="little"))
@@ -120,7 +143,7 @@ def _texts(matcher: Matcher) -> list[bytes] | None:
             for token, spelled in first.items() if len(first) <= _OPEN else ():
                 there = here.copy()
                 if there.take(token):
-                    todo.append((there, text + spelled))
+                    todo.append((there, text + spelled, left))
         if len(found) + len(todo) > MOST_TEXTS:
             return None
     return None

@@ -29,6 +29,23 @@ module Main(question: str) -> (answer: str) {{
     return Workload("few_shot", "closed_sets", source, tuple(rows), rules, size.seed, size.scale)
 
 
+def triage(size: Size) -> Workload:
+    """Messages to a help desk are sorted by labels of several words and truth values, in DSPy's own layout."""
+    teams = ("billing, refunds", "billing, invoices", "technical, login", "technical, crashes", "sales", "nobody")
+    options = " | ".join(f'"{team}"' for team in teams)
+    source = f"""signature Sort(message: str) -> (team: {options}, urgent: bool, tone: "calm" | "very calm" | "angry", known: bool) {{
+  \"\"\"{size.text(400, "triage")}\"\"\"
+}}
+module Main(message: str) -> (team: str, urgent: bool) {{
+  use sort = Predict(Sort) @layout(chat);
+  let found = sort(message: message);
+  return (team: found.team, urgent: found.urgent);
+}}
+"""  # noqa: E501
+    rows = tuple({"message": size.near(60, "message", i)} for i in range(size.count(96)))
+    return Workload("triage", "closed_sets", source, rows, {"sort": Rule()}, size.seed, size.scale)
+
+
 def system_prompt(size: Size) -> Workload:
     """A copilot's system prompt of 4-6k tokens, thousands of users with 20-200 tokens each."""
     source = f"""signature Reply(message: str) -> (reply: str) {{

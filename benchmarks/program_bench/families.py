@@ -11,6 +11,7 @@ from program_bench.workload import Family, Size, Workload
 
 FAMILIES: Mapping[str, Family] = {
     "few_shot": batches.few_shot,
+    "triage": batches.triage,
     "system_prompt": batches.system_prompt,
     "json": batches.json_extraction,
     "rag": batches.rag,
