@@ -122,6 +122,13 @@ class EngineCore(Stepping):
             self._scheduler.lanes.settle()
             return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use, yields)
 
+    def known(self, ids: tuple[int, ...], adapter: str | None = None) -> int:
+        """How many tokens of a prefix are cached, or about to be."""
+        with self._books:
+            self._scheduler.lanes.settle()
+            node, offset = self._tree.match(ids, self._tree.named_root(adapter))
+            return node.start + offset
+
     def release(self, ref: PrefixRef, next_use: float | None = None, spent: int | None = None) -> None:
         """Lets a retained prefix go; it stays cached while there is room. `next_use` and `spent`: see `Request`. Raises
         ValueError if it is not held; one that yields may be released when the engine has let it go already."""

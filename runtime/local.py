@@ -122,11 +122,14 @@ class LocalModel:
         return len(self._pending) + len(self._backlog) + len(self._prefilling) + more < SLACK
 
     def prefill(self, ids: tuple[int, ...]) -> bool:
-        """Compute a prefix, and nothing after it; False if the engine does not take it."""
+        """Compute a prefix, and nothing after it; False if there is nothing to do, or the engine does not take it."""
         from lampc.backend import BackendError, Request
         from lampc.backend import Sampling as EngineSampling
 
         nothing = EngineSampling(max_tokens=1, ignore_eos=True)
+        known = getattr(self.engine, "known", None)
+        if known is not None and known(ids, self.adapter) == len(ids):
+            return False  # even so its last token would be computed again, for what follows it
         try:
             handle = self.engine.submit(Request(ids, nothing, adapter=self.adapter, priority=-1))
         except (BackendError, ValueError):

@@ -69,7 +69,7 @@ class Places:
 
 
 def _places(matcher: Matcher, run: Sequence[int], stops: frozenset[int]) -> tuple[Place, ...]:
-    texts = next((found for marks in (MOST_TEXTS, 2, 1) if (found := _texts(matcher, marks)) is not None), ())
+    texts = _texts(matcher) or _texts(matcher, 2) or _texts(matcher, 1) or []
     if len(texts) < 2:
         return ()
     vocabulary, known = matcher.vocabulary, tuple(run)
