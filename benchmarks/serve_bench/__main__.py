@@ -51,7 +51,10 @@ def main() -> None:
     args.n = args.n or (32 if args.quick else None)
     args.repeat = args.repeat or (1 if args.quick else 2)
     args.out = args.out or (ROOT / "out" / "serve_quick.json" if args.quick else RESULTS / "serve.json")
-    result = run(args)
+    try:
+        result = run(args)
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; what was measured is kept, the same command goes on") from None
     for name, found in result["models"].items():
         print(f"{name}: " + ", ".join(f"{k} {v}" for k, v in found.items()))
     args.out.parent.mkdir(parents=True, exist_ok=True)
