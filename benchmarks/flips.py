@@ -85,6 +85,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=0.1, help="lengths of prompts, relative to the literature's")
     parser.add_argument("--backends", default="native,torch", help="what computes")
     parser.add_argument("--dtypes", default="float32,bfloat16", help="in which precision")
+    parser.add_argument("--device", help="cpu or cuda; by default what the engine takes")
     args = parser.parse_args()
     tokenizer = Tokenizer.load(firefly_folder())
     asked = prompts(args.calls, args.scale, tokenizer, 960)
@@ -95,6 +96,7 @@ def main() -> int:
         for dtype in args.dtypes.split(","):
             for temperature in (0.0, 1.0):
                 where: dict[str, Any] = {"backend": backend, "dtype": dtype}
+                where |= {"device": args.device} if args.device else {}
                 reference, _ = answers(asked, args.tokens, temperature, 1, exact=True, prefix_cache=False, **where)
                 for mode, exact in (("exact", True), ("fast", False)):
                     for at_once in (1, TOGETHER):

