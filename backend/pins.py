@@ -74,8 +74,7 @@ class Pins:
         held = self._held.get(ref.id)
         if ref.yields and (held is None or held[0] is not ref):
             cursor = self._tree.hold(*self._tree.match(ref.ids))
-            self._tree.unforetell(cursor, spent)
-            self._tree.release(cursor, next_use, spent)
+            self._tree.release(cursor, next_use, spent, sure=True)
             return
         if held is None or held[0] is not ref:
             raise ValueError(f"prefix {ref.id} is not held; it was released, it expired, or is not of this engine")
@@ -85,8 +84,7 @@ class Pins:
             if not self._open[edge]:
                 del self._open[edge]
         foretold = self._next_use.pop(ref.id, None)
-        self._tree.unforetell(held[1], spent)
-        self._tree.release(held[1], foretold if next_use is None else next_use, spent)
+        self._tree.release(held[1], foretold if next_use is None else next_use, spent, sure=True)
         del self._held[ref.id]
         self._yielding.discard(ref.id)
         self._until.drop(ref.id)

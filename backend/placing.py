@@ -240,10 +240,10 @@ class Placing:
     def _unrun(self, job: Job) -> None:
         del self.running[bisect_left(self.running, job.rank, key=rank_of)]
 
-    def _let_go(self, job: Job, next_use: float | None = None, spent: int | None = None) -> None:
+    def _let_go(self, job: Job, next_use: float | None = None, spent: int | None = None, sure: bool = False) -> None:
         assert job.cursor is not None
         self.lanes.leave(job)
-        self.tree.release(job.cursor, next_use, spent)
+        self.tree.release(job.cursor, next_use, spent, sure)
         self._gone(job)
 
     def _gone(self, job: Job) -> None:

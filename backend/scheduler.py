@@ -34,9 +34,10 @@ class Scheduler(Placing):
             return
         self.lanes.leave(job)
         self._unrun(job)
-        if next_use is None and spent is None:
+        sure = spent is not None
+        if next_use is None and not sure:
             spent = self.waiting.spent(job)
-        self._let_go(job, next_use, spent)
+        self._let_go(job, next_use, spent, sure)
 
     def observe(self, step_s: float) -> None:
         """A step took this long, in seconds."""

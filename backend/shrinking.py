@@ -13,14 +13,16 @@ TIGHT = 0.25
 class ShrinkingTrie(Trie):
     """A trie whose cursors can be let go; what they leave stays cached until room is needed."""
 
-    def release(self, cursor: Cursor, next_use: float | None = None, spent: int | None = None) -> None:
+    def release(
+        self, cursor: Cursor, next_use: float | None = None, spent: int | None = None, sure: bool = False
+    ) -> None:
         """Lets a path go. What is written stays cached; what nobody will write any more is dropped.
 
         `next_use` says when the path is needed next, on any scale that grows, the same for all who use the tree;
         NEVER is the same as `spent` from the start on.
         `spent`: what only this path holds from this position on is not expected to be needed again, and goes at once
         where few blocks are free: what comes next then goes on in the block in which the rest ends. With both,
-        `next_use` is that of what stands before `spent`.
+        `next_use` is that of what stands before `spent`. `sure`: whatever else was said of these tokens.
         """
         self.releases += 1
         if next_use == NEVER:
@@ -43,7 +45,7 @@ class ShrinkingTrie(Trie):
             node.locks -= 1
             if not node.locks:
                 self.locked_blocks -= node.blocks
-                if spent is not None and node.start >= spent and node.next_use == UNKNOWN:
+                if spent is not None and node.start >= spent and (sure or node.next_use == UNKNOWN):
                     node.next_use = NEVER
             node.used = self._clock
             parent = node.parent
@@ -55,14 +57,6 @@ class ShrinkingTrie(Trie):
                 self._drop(node)
             node = parent
         self._offer(last)
-
-    @staticmethod
-    def unforetell(cursor: Cursor, start: int | None) -> None:
-        """What was said of the next use of nodes that only this path holds, from a position on, holds no longer."""
-        node: Node | None = cursor.node
-        while start is not None and node is not None and node.locks == 1 and node.start >= start:
-            node.next_use = UNKNOWN
-            node = node.parent
 
     def _part(self, cursor: Cursor, at: int) -> Node:
         """The node of a path that holds the token before position `at`; it ends there if what follows in it is of this

@@ -182,6 +182,7 @@ def _lowered(session: Session, loaded: Loaded) -> str:
     from lampc.ir.adapters import bind_predictors
     from lampc.passes.manager import PassContext, RunOptions
     from lampc.passes.optimize.cascade import told
+    from lampc.runtime.cli.kept import kept
     from lampc.runtime.compile import models_of, passes_for, specialise
 
     module = specialise(loaded.module, loaded.assignment)
@@ -194,6 +195,8 @@ def _lowered(session: Session, loaded: Loaded) -> str:
         counted = ", ".join(f"{k} {v}" for k, v in row.counters.items() if v)
         labels += [row.label] if counted else []
         typer.echo(f"  {row.name:<14} {row.label}  {counted or '-'}")
+    for line in kept(module):
+        typer.echo(f"  {line}")
     for name, bound in bind_predictors(module).items():
         if bound.cascade is not None:
             labels.append("G")

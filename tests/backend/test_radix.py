@@ -273,11 +273,12 @@ class TreeMachine(RuleBasedStateMachine):
     @rule(
         which=st.integers(0, 99),
         next_use=st.sampled_from([None, None, 1.0, 2.0, math.inf]),
-        spent=st.sampled_from([None, 0, 2]),
+        spent=st.sampled_from([None, 0, 2, 5]),
+        sure=st.booleans(),
     )
-    def release(self, which: int, next_use: float | None, spent: int | None) -> None:
+    def release(self, which: int, next_use: float | None, spent: int | None, sure: bool) -> None:
         cursor, _ = self.open.pop(which % len(self.open))
-        self.tree.release(cursor, next_use, spent)
+        self.tree.release(cursor, next_use, spent, sure)
 
     @precondition(lambda self: self.open)
     @rule(which=st.integers(0, 99), token=st.integers(0, 2))

@@ -221,6 +221,7 @@ class EngineMachine(RuleBasedStateMachine):
         logprobs=st.sampled_from(["", "logprobs", "prompt_logprobs"]),
         wait=st.sampled_from([None, None, 3, 30]),
         next_use=st.sampled_from([None, None, 1.0, 2.0, float("inf")]),
+        spent=st.sampled_from([None, None, 0, 3, 9, 30]),
         forks=st.sampled_from([1, 1, 1, 3]),
         parent=st.booleans(),
     )
@@ -234,6 +235,7 @@ class EngineMachine(RuleBasedStateMachine):
         logprobs: str,
         wait: int | None,
         next_use: float | None,
+        spent: int | None,
         forks: int,
         parent: bool,
     ) -> None:
@@ -252,6 +254,7 @@ class EngineMachine(RuleBasedStateMachine):
                     priority=priority,
                     deadline=None if wait is None else self.engine.now + wait,
                     next_use=next_use,
+                    spent=spent,
                     parent=self.refs[0] if parent and self.refs else None,
                     **({logprobs: True} if logprobs else {}),  # type: ignore[arg-type]
                 )
@@ -306,17 +309,17 @@ class EngineMachine(RuleBasedStateMachine):
             self.engine._scheduler.lanes.tell()
             assert sent == handle.sent == job.ids[job.prompt_len + len(handle.request.forced) :][: len(sent)]
 
-    @rule(text=st.text("ab", min_size=1, max_size=8), ttl=st.sampled_from([None, None, 4.0]))
-    def retain(self, text: str, ttl: float | None) -> None:
+    @rule(text=st.text("ab", min_size=1, max_size=8), ttl=st.sampled_from([None, None, 4.0]), yields=st.booleans())
+    def retain(self, text: str, ttl: float | None, yields: bool) -> None:
         if len(self.refs) < 2:
-            ref = self.engine.retain(ids(text), ttl, next_use=3.0)
-            if ttl is None:
+            ref = self.engine.retain(ids(text), ttl, next_use=3.0, yields=yields)
+            if ttl is None or yields:  # one that yields may be released whenever it was let go
                 self.refs.append(ref)
 
     @precondition(lambda self: self.refs)
-    @rule(next_use=st.sampled_from([None, 1.0]))
-    def release(self, next_use: float | None) -> None:
-        self.engine.release(self.refs.pop(), next_use)
+    @rule(next_use=st.sampled_from([None, 1.0]), spent=st.sampled_from([None, 0, 2, 5]))
+    def release(self, next_use: float | None, spent: int | None) -> None:
+        self.engine.release(self.refs.pop(), next_use, spent)
 
     @rule()
     def reset(self) -> None:
@@ -435,16 +438,16 @@ def test_a_long_life(seed: int, ahead: bool) -> None:
             machine.go_on(rng.randrange(1000), text[:5], rng.randint(1, 9))
         elif move < 0.35:
             forks, wait = rng.choice([1, 1, 3]), rng.choice([None, None, 30])
-            kind = rng.choice(["known", "vague", "text", "free"])
-            machine.submit(text, rng.randint(1, 20), kind, "", rng.randint(0, 2), "", wait, None, forks, False)
+            kind, spent = rng.choice(["known", "vague", "text", "free"]), rng.choice([None, None, 0, 5, 20])
+            machine.submit(text, rng.randint(1, 20), kind, "", rng.randint(0, 2), "", wait, None, spent, forks, False)
         elif move < 0.85:
             machine.step(rng.randint(1, 4))
         elif move < 0.9 and machine.handles:
             machine.abort(rng.randrange(1000))
         elif move < 0.93:
-            machine.retain(text[:8], rng.choice([None, 4.0]))
+            machine.retain(text[:8], rng.choice([None, 4.0]), rng.random() < 0.5)
         elif move < 0.96 and machine.refs:
-            machine.release(None)
+            machine.release(None, rng.choice([None, 0, 3]))
         elif move < 0.98:
             machine.fail_once(rng.choice([None, 0, 1, 2]), rng.random() < 0.5, rng.random() < 0.3)
             machine.mislead()
