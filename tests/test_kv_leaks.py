@@ -1,5 +1,5 @@
-"""No block leaks and no hold is left over, however a run of a program ends: random programs on caches that are too small
-(rows are put back, requests preempted), with tools that fail, steps that fail, rows that are called off, deadlines."""
+"""No block leaks and no hold is left over, however a run of a program ends: random programs on caches that are too
+small (rows are put back, requests preempted), with tools that fail, steps that fail, runs cut short, deadlines."""
 
 from __future__ import annotations
 

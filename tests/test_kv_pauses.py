@@ -26,7 +26,7 @@ BLOCK, KV = 16, 640
 ROW_S = 0.001
 """Seconds of a row of a step: a token of a prompt is worth as much as it takes to compute it."""
 LIMIT = ROW_S * KV
-"""So long is a context worth its blocks, whatever its length: at KV / n others could have had the blocks of n tokens."""
+"""So long is a context worth its blocks, whatever its length."""
 
 SOURCE = """tool wait(seconds: str, text: str) -> str @pure = python("tests.kv_tools:wait");
 signature Act(question: str, seen: str) -> (thought: str) { \"\"\"Think about the question.\"\"\" }
