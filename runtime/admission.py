@@ -198,6 +198,7 @@ class Admission:
             found = max(common_prefix(c, call.ids) for c in held.contexts) - call.shared
             self.reuse += LEARN * (min(1.0, max(0, found) / held.own) - self.reuse)
         more = self._more(held, call)
+        held.contexts = [*held.contexts[1 - CONTEXTS :], call.ids]  # what is asked beside it shares that, too
         held.own += more
         held.running += 1
         self._resize(held, held.size + more)
