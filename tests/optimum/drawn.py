@@ -14,8 +14,11 @@ from lampc.backend import EngineInfo, Tokenizer
 from lampc.backend.simulated import SimulatedEngine
 from lampc.backend.steps import StepShape
 from lampc.frontend.lmp import compile_lmp
+from lampc.ir import Assignment
 from lampc.ir.types import Type
+from lampc.passes.table import STANDARD
 from lampc.runtime.cache import CallCache
+from lampc.runtime.compile import Executable, lower
 from lampc.runtime.models import Answer, ModelCall
 from lampc.runtime.pool import firefly_folder
 from lampc.runtime.rehearsal import RehearsedModel
@@ -27,6 +30,8 @@ from tests.optimum.exact import Call, Instance
 STEP, ROW = 1.0, 0.01
 """Cost of a step, and of each token in it."""
 BLOCK = 4
+AHEAD = ("early-prefill", "stream-lists", "speculate")
+"""Passes that begin work before all that it needs is there: not so the schedules that are solved."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +128,14 @@ def ran(program: Program, budget: int, kv_tokens: int, even: bool = True, most: 
     unit = compile_lmp(program.source.replace("MOST", str(most)), "drawn.lmp")
     rules = {f"c{i}": Rule({"answer": program.words}, {"flag": 0.5}) for i in range(len(program.needs))}
     script = (_Even if even else Script)(program.seed, rules, unit.module, tokenizer(), Words.bundled())
-    model = _Noting(engine, "main", script)
+    model = _Noting(engine, "main", script, structured=False)
     model.watch()
     with Session(model=model, store=Store(None), cache=CallCache()) as session:
+        made = session.executable(unit.module, unit.entry, Assignment())
+        spot = next(key for key, value in session._executables.items() if value is made)
+        passes = ",".join(name for name in STANDARD.split(",") if name not in AHEAD)
+        lowered = lower(unit.module, lambda _: model.target, None, passes)
+        session._executables[spot] = Executable(lowered, unit.entry)
         outcomes = session.run(unit, [Row(str(i), dict(row)) for i, row in enumerate(program.rows)])
         stats = engine.stats()
         engine.check()
