@@ -1,7 +1,8 @@
 """What a row of a draft costs over what a token that it saves is worth, from the times of an engine's steps."""
 
-_WEIGHT = 0.1
-"""Of a new time in a running mean."""
+_LESS, _MORE = 0.3, 0.1
+"""Of a new time in a running mean, if it is less or more: what else a machine does adds to times and never takes from
+them."""
 _FIRST = 0.3
 """The ratio before anything was measured."""
 _AFRESH = 64
@@ -24,8 +25,8 @@ class Cost:
             self._since = 0
             self._plain[requests] = _mean(plain, seconds)
         elif plain is not None:
-            row = (seconds - plain) / drafted
-            self._row = max(1e-9, row if self._row is None else _mean(self._row, row))
+            row = max(1e-9, (seconds - plain) / drafted)
+            self._row = min(row, plain / requests) if self._row is None else _mean(self._row, row)
 
     def due(self, requests: int) -> bool:
         """Whether a step is to be made without drafts, to know what that takes."""
@@ -41,4 +42,4 @@ class Cost:
 def _mean(before: float | None, seconds: float) -> float:
     if before is None:
         return seconds
-    return before + _WEIGHT * (min(seconds, 3.0 * before) - before)  # now and then something else takes the time
+    return before + (_LESS if seconds < before else _MORE) * (min(seconds, 2.0 * before) - before)

@@ -46,16 +46,19 @@ class Drafter:
     def draft(self, plan: Plan, budget: int, spare: int) -> None:
         """Adds drafts to a step that is planned but for that, as far as `budget` rows go."""
         jobs, adaptive, pure = plan.decoding, self._options.adaptive, not plan.other_chunks
-        self._observe()
         awake = [job for job in jobs if job.guess is not None and job.guess.awake]
-        if awake and not (adaptive and pure and self._cost.due(len(jobs))):
+        if not awake:
+            self._last = None
+            return
+        self._observe()
+        if not (adaptive and pure and self._cost.due(len(jobs))):
             ratio = self._cost.ratio(len(jobs)) if adaptive else 0.0
             for job in awake:
                 left = job.output.limit - len(job.output.tokens) - 1
                 most = min(self._options.num_speculative_tokens, left, budget - plan.rows)
                 if most > 0:
                     self._guess(job, plan, ratio, most, spare)
-        if pure and jobs:
+        if pure:
             self._last = jobs, sum(len(draft.tokens) for draft in plan.drafts), self._clock()
 
     def took(self, drafts: Sequence[Draft]) -> None:
@@ -85,7 +88,7 @@ class Drafter:
             plan.other_chunks.append(Chunk(job, draft.start, end, draft.start, draft.slots, draft.tokens))
             plan.rows += len(draft.tokens)
         elif self._options.adaptive and (not count or guess.nothing()):
-            self._asleep.setdefault(guess.sleep(self._step), []).append(job)
+            self._asleep.setdefault(guess.sleep(self._step, not count), []).append(job)
             self._changed.append(job)
 
 

@@ -8,10 +8,11 @@ _RIGHT, _TRIED = 1.0, 1.5
 """As if so many of so many guesses had been right before the first."""
 _KEPT = 0.8
 """What earlier drafts count for after another one."""
-_FRUITLESS = 24
+_FRUITLESS = 8
 """Steps in a row without a draft, after which no guess is looked for some time."""
-_SHORTEST, _LONGEST = 16, 512
-"""Steps of such a time: twice as many each time, until a draft was worth its rows."""
+_SHORTEST, _QUIET, _LONGEST = 16, 64, 512
+"""Steps of such a time: twice as many each time, until a draft was worth its rows; so many at most where there was
+nothing to guess, and where guesses were wrong."""
 
 
 class Guess:
@@ -53,11 +54,12 @@ class Guess:
         self._fruitless += 1
         return self._fruitless >= _FRUITLESS
 
-    def sleep(self, step: int) -> int:
-        """It sleeps from now on; gives the step that it wakes at."""
-        self.awake, waking = False, step + self._pause
-        self._pause = min(_LONGEST, 2 * self._pause)
-        return waking
+    def sleep(self, step: int, wrong: bool) -> int:
+        """It sleeps from now on, since guesses were wrong or there were none; gives the step that it wakes at."""
+        self.awake, self._fruitless, pause = False, 0, self._pause
+        if wrong or pause < _QUIET:
+            self._pause = min(_LONGEST, 2 * pause)
+        return step + (pause if wrong else min(pause, _QUIET))
 
     def wake(self) -> None:
         """It may guess again; what it had shown counts for little, but it has to show it soon."""

@@ -13,14 +13,14 @@ class Speculation:
     its prompt or output, what followed them is guessed to follow again.
 
     At most `num_speculative_tokens` are guessed for a request in a step. The last `prompt_lookup_max` tokens are looked
-    for, then fewer, down to `prompt_lookup_min`. Unless `adaptive` is False, no more is guessed than pays by measured
+    for, then the last `prompt_lookup_min`. Unless `adaptive` is False, no more is guessed than pays by measured
     times and by how often guesses of the request were right.
     """
 
     method: str = "ngram"
     num_speculative_tokens: int = 8
-    prompt_lookup_min: int = 2
-    prompt_lookup_max: int = 4
+    prompt_lookup_min: int = 3
+    prompt_lookup_max: int = 5
     adaptive: bool = True
 
     def __post_init__(self) -> None:
