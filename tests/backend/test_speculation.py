@@ -1,6 +1,7 @@
 """Speculation: what is written is the same with and without, no block is left, and it is only done where it pays."""
 
 import random
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from lampc.backend.request import Request, Sampling
 from lampc.backend.speculation.guess import Guess
 from lampc.backend.speculation.ngram import NgramIndex
 from tests.backend.test_grammar import requests as constrained
+from tests.backend.test_lora import ATTENTION, make
 
 ALWAYS = {"method": "ngram", "num_speculative_tokens": 5, "prompt_lookup_min": 1, "adaptive": False}
 
@@ -91,6 +93,16 @@ def test_the_same_with_and_without(tiny: Path, options: dict[str, Any]) -> None:
     assert guessing.stats().generated_tokens >= plain.stats().generated_tokens > 400
     for engine in (plain, guessing):
         engine.close()
+
+
+def test_adapters_guess_each_for_itself(tiny: Path, tmp_path: Path) -> None:
+    adapters = {name: make(tiny, tmp_path / name, ATTENTION, seed) for seed, name in enumerate(("a", "b"))}
+    rng = random.Random(5)
+    asked = [replace(r, adapter=rng.choice(["a", "b", None])) for r in requests(rng, 24)]
+    expected = results(load_engine(tiny, adapters=adapters, kv_tokens=2048), asked)
+    engine = load_engine(tiny, adapters=adapters, kv_tokens=2048, speculative=ALWAYS)
+    assert results(engine, asked) == expected
+    assert engine.stats().accepted_tokens > 20
 
 
 @pytest.mark.usefixtures("numerics")
