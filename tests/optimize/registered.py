@@ -32,8 +32,8 @@ TUNES: dict[str, tuple[str, ...]] = {
 }
 """Which of instruction, demos and layout an optimizer changes; those not listed may change instruction and demos."""
 
-UNGUIDED = ("labeled", "random")
-"""Those that look at no score: they need not find anything."""
+UNGUIDED = ("fuse", "labeled", "random")
+"""Those that look at no score, or change nothing that is planted: they need not find anything."""
 
 
 def options(name: str, task: Planted) -> dict[str, Any]:
