@@ -44,13 +44,15 @@ class Scope:
     `pending` counts calls and inner scopes that are under way, `queued` ops that are ready. `failed` is the place of
     the `failure` that is first in program order: what stands before it is still run, so that which failure is told
     does not depend on which answer came first. `over` once nothing more is run; `ended` is called if it fails, or if
-    nobody wants it any more. Of a scope that may be stopped, `calls` are those that models work on, with what is told
-    of one that is dropped, and `inner` the scopes in it.
+    nobody wants it any more. `item` is the place of one of several scopes of the op at `at`: what fails in one ends
+    those after it. Of a scope that may be stopped, `calls` are those that models work on, with what is told of one that
+    is dropped, and `inner` the scopes in it.
     """
 
     task: Task
     outer: Scope | None = None
     at: tuple[Block, int] | None = None
+    item: tuple[int, ...] = ()
     ended: Callable[[], None] | None = None
     over: bool = False
     failed: tuple[int, ...] | None = None
@@ -95,7 +97,11 @@ class Scope:
 
     def wanted(self) -> bool:
         """Whether the scope around it still waits for it."""
-        return self.outer is None or (self.at is not None and self.outer.wants(*self.at))
+        if self.outer is None:
+            return True
+        if self.at is None or (self.outer.failed is not None and self.item and self.item >= self.outer.failed):
+            return False
+        return self.outer.wants(*self.at)
 
 
 @dataclass(slots=True, eq=False)

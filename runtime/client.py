@@ -14,6 +14,7 @@ from lampc.ir import Draw, Sampling
 from lampc.ir.errors import LMTransportError
 from lampc.runtime.calling_off import control, guard
 from lampc.runtime.dropping import confirm, drop
+from lampc.runtime.held_text import HeldText
 from lampc.runtime.making import Awaiter
 from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
 from lampc.runtime.modelview import ModelView, view_of
@@ -33,7 +34,7 @@ class Waiting:
     """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
     its text while it is written."""
 
-    __slots__ = ("call", "client", "deliver", "node", "number", "on_text", "price", "provisional", "watch")
+    __slots__ = ("call", "client", "deliver", "held", "node", "number", "on_text", "price", "provisional", "watch")
 
     def __init__(
         self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None, number: int = 0
@@ -43,6 +44,7 @@ class Waiting:
         self.price: Price | None = None  # of the model that is asked
         self.call: tuple[Model, ModelCall] | None = None  # what it waits for, if that was not known at once
         self.provisional = False  # whether nobody knows yet if the answer is needed
+        self.held: HeldText | None = None  # what hears its text once that is known
 
 
 class Client:
@@ -158,11 +160,14 @@ class Client:
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         if on_text is None and self.control is not None and self.control.on_text is not None:
             on_text = functools.partial(self.control.on_text, node, number)
+        held = HeldText(on_text) if provisional and on_text is not None else None
+        if held is not None:
+            on_text = held
         if hears is not None:
             on_text = hears if on_text is None else both(on_text, hears)
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
-        waiting.price, waiting.provisional = view.price, provisional
+        waiting.price, waiting.provisional, waiting.held = view.price, provisional, held
         self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter, depth, use)
         return waiting
 

@@ -43,6 +43,8 @@ def drop(desk: CallDesk, waiting: Waiting) -> Usage:
 def confirm(desk: CallDesk, waiting: Waiting) -> None:
     """A provisional call is needed after all: its answer is kept, now or when it comes."""
     waiting.provisional = False
+    if waiting.held is not None:
+        waiting.held.release()
     if waiting.call is None:
         return
     call = waiting.call[1]

@@ -13,6 +13,7 @@ import asyncio
 import atexit
 import os
 import threading
+import time
 from collections.abc import Coroutine, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import AsyncExitStack
@@ -24,6 +25,8 @@ from lampc.frontend.python.tools.tool import Tool
 _T = TypeVar("_T")
 _KEPT = 4000
 """Characters kept of what a server's process writes to its standard error."""
+_PATIENCE = 50
+"""Hundredths of a second that are waited for them."""
 _MOST_TOOLS = 1000
 
 
@@ -176,6 +179,10 @@ class MCPServer:
         return log
 
     def _last_words(self, lines: int = 1) -> str:
+        for _ in range(_PATIENCE):  # its end may be heard of before what it said
+            if self._said:
+                break
+            time.sleep(0.01)
         said = self._said.strip().splitlines()[-lines:]
         return "; it said: " + "\n".join(said) if said else ""
 

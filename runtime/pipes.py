@@ -72,7 +72,8 @@ class Pipe:
     def _launch(self, n: int, item: Any) -> None:
         block = self.block
         outer = block.scope
-        scope = self._scopes[n] = Scope(block.task, outer, (block, self.i))
+        order = (*block.order, self.i, n)
+        scope = self._scopes[n] = Scope(block.task, outer, (block, self.i), order)
         outer.pending += 1
 
         def ended() -> None:
@@ -91,7 +92,6 @@ class Pipe:
 
         scope.ended = ended
         env = {self.op.body.args[0]: item, self.op.body.args[1]: n}
-        order = (*block.order, self.i, n)
         self.executor._enter(scope, self.op.body, env, block, block.path, (*block.indices, n), order, done)
 
     def _count(self) -> None:

@@ -156,7 +156,13 @@ def _cascade(b: Body, attr: ast.Attribute) -> Cascade | None:
         said = {}
     whole = len(said) == len(args) - 1
     threshold = said.pop("threshold", None)
-    if path is None or not whole or isinstance(threshold, bool) or not isinstance(threshold, int | float):
+    if (
+        path is None
+        or not whole
+        or isinstance(threshold, bool)
+        or not isinstance(threshold, int | float)
+        or not 0 <= threshold <= 1
+    ):
         bad(b.report, attr)
         return None
     model = _model_named(b, path, args[0].span)

@@ -28,7 +28,9 @@ def layout(
     trials: Annotated[int, typer.Option("--trials", min=1, help="Count tokens for so many candidates.")] = 1,
     demos: Annotated[int, typer.Option("--demos", min=0, help="Demos of each of these candidates.")] = 4,
     worth: Annotated[float, typer.Option("--worth", help="Least share of prompt tokens that must be saved.")] = 0.1,
-    least: Annotated[float, typer.Option("--least", help="Least lower bound of the score's change, 0 to 1.")] = -0.01,
+    least: Annotated[
+        float, typer.Option("--least", help="Least lower bound of the score's change; scores are 0 to 1.")
+    ] = -0.01,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count tokens only; test and save nothing.")] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
     backend: Backend = None,

@@ -22,6 +22,7 @@ from lampc.ir.prog import Match
 from lampc.ir.verify import verify
 from lampc.passes import PassContext, Pipeline
 from lampc.runtime.ahead import Gamble, Tally
+from lampc.runtime.calling_off import RunControl
 from lampc.runtime.experience import Experience, remember
 from lampc.runtime.models import ModelCall
 from lampc.runtime.rehearsal import RehearsedModel
@@ -127,6 +128,23 @@ def outcomes(speculate: bool | Gamble, rows: Sequence[Row] = ROWS, store: Store 
         assert engine.engine.stats().used_blocks == 0
         told = [(o.value, [(s.predictor, s.inputs, s.outputs) for s in o.trace], str(o.error or "")) for o in found]
         return told, session.ahead and session.ahead.tally, set(kept.keys("call"))
+
+
+def test_who_listens_hears_nothing_of_an_arm_that_is_not_taken() -> None:
+    heard: list[list[tuple[str, str]]] = []
+    for speculate in (False, ALWAYS):
+        heard.append([])
+        for row in ROWS:
+            told: dict[tuple[str, int], str] = {}
+
+            def hear(node: str, call: int, text: str, told: dict[tuple[str, int], str] = told) -> None:
+                told[node, call] = told.get((node, call), "") + text
+
+            with Session(model="firefly", speculate=speculate, seed=3) as session, RunControl(hear).running():
+                session.run(UNIT, [row])
+            heard[-1] += sorted((node, text) for (node, _), text in told.items())
+    assert heard[0] == heard[1]
+    assert len(heard[0]) > len(ROWS)
 
 
 def test_outcomes_traces_and_journals_are_those_without() -> None:

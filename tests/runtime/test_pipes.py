@@ -19,6 +19,7 @@ from program_bench.workload import Size, Workload  # noqa: E402
 from lampc.backend import load_engine  # noqa: E402
 from lampc.frontend.lmp import compile_lmp  # noqa: E402
 from lampc.ir.prog import Map  # noqa: E402
+from lampc.passes.schedule.stream_lists import StreamLists  # noqa: E402
 from lampc.runtime import pipes  # noqa: E402
 from lampc.runtime.compile import lower  # noqa: E402
 from lampc.runtime.pool import firefly_folder  # noqa: E402
@@ -118,6 +119,35 @@ def test_firefly_in_a_session_gives_the_same_values_and_traces(monkeypatch: pyte
             engine.reset_cache()
             assert engine.stats().used_blocks == 0
     assert found[0] == found[1]
+
+
+FAILING = """signature Parts(text: str) -> (parts: list[str]) { \"\"\"List the words of the text.\"\"\" }
+signature Say(text: str) -> (answer: str) { \"\"\"Write the text again.\"\"\" }
+module Go(text: str) -> (steps: list[str]) {
+  use parts = Predict(Parts) @sample(temperature: 0.9, max_tokens: 60);
+  use more = ChainOfThought(Say) @sample(temperature: 1.2, max_tokens: 24);
+  let p = parts(text: text);
+  let steps = map x in p.parts { let k = more(text: x); yield k.answer; };
+  return (steps: steps);
+}
+"""
+
+
+def test_an_item_that_fails_while_others_are_answered_ends_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    unit = compile_lmp(FAILING, "failing.lmp")
+    texts = ("cup in red the . is", "is in please red", "where in", "? uma uma ? broken", "my uma cora cora")
+    found = []
+    for without in (False, True):
+        if without:
+            monkeypatch.setattr(StreamLists, "run", lambda self, module, ctx: {})
+        for seed in range(4):
+            engine: Any = load_engine(firefly_folder(), kv_tokens=1 << 14)
+            with Session(model=engine, seed=seed) as session:
+                outcomes = session.run(unit, [Row("0", {"text": text}) for text in texts])
+                engine.check()
+                found.append([(o.value, str(o.error)) for o in outcomes])
+    assert found[:4] == found[4:]
+    assert {value is None for told in found for value, _ in told} == {True, False}
 
 
 def test_what_may_not_be_begun_early_is_not_marked() -> None:
