@@ -323,8 +323,10 @@ def test_ctrl_c_comes_between_steps(tmp_path: Path) -> None:
 
     share._model.forward = interrupted  # type: ignore[method-assign]
     handle = engine.submit(asked)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background ignores it
     with pytest.raises(KeyboardInterrupt):
         engine.step()
+    signal.signal(signal.SIGINT, before)
     engine.run()
     assert handle.completion is not None
     assert answers([handle.completion]) == expected
