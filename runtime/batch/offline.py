@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir.errors import LMError, is_retryable_lm_error
 from lampc.runtime.batch.lines import BadLine, Line
-from lampc.runtime.batch.results import BatchError, Results
-from lampc.runtime.batch.run import Figures
+from lampc.runtime.batch.results import Results
+from lampc.runtime.batch.writing import Figures, Writing
 from lampc.runtime.batches import BatchQueue
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def run_offline(
     return _Offline(client, queue, results, strict, on_line, stopped).run(lines)
 
 
-class _Offline:
+class _Offline(Writing):
     def __init__(
         self,
         client: OpenAIClient,
@@ -76,10 +76,8 @@ class _Offline:
         on_line: Callable[[Figures], None] | None,
         stopped: Callable[[], bool],
     ) -> None:
-        self.client, self.queue, self.results = client, queue, results
-        self.strict, self.on_line, self.stopped = strict, on_line, stopped
-        self.figures = Figures()
-        self.started = time.monotonic()
+        super().__init__(results, strict, on_line)
+        self.client, self.queue, self.stopped = client, queue, stopped
         self.waiting: dict[str, list[Line]] = {}
 
     def run(self, lines: Iterable[Line | BadLine]) -> Figures:
@@ -121,22 +119,6 @@ class _Offline:
         self.figures.computed_tokens += answer.prompt_tokens - answer.cached_tokens
         self.figures.generated_tokens += answer.completion_tokens
         self._write(line, record)
-
-    def _fail(self, line: Line | BadLine, message: str) -> None:
-        if self.strict:
-            raise BatchError(f"line {line.number}: {message} (--strict stops at the first such line)")
-        self.figures.failed += 1
-        if len(self.figures.errors) < 10:
-            self.figures.errors.append((line.number, message))
-        self._write(line, {"error": message})
-
-    def _write(self, line: Line | BadLine, record: dict[str, Any]) -> None:
-        named = {} if line.id is None else {"id": line.id}
-        self.results.add(line.number, line.key, {**named, **record})
-        self.figures.requests += 1
-        self.figures.seconds = time.monotonic() - self.started
-        if self.on_line is not None:
-            self.on_line(self.figures)
 
 
 __all__ = ["body_of", "run_offline"]

@@ -11,38 +11,10 @@ from typing import TYPE_CHECKING, Any
 from lampc.runtime.batch.lines import BadLine, Line, Lines
 from lampc.runtime.batch.order import MOST, Order
 from lampc.runtime.batch.results import BatchError, Results
+from lampc.runtime.batch.writing import Figures, Writing
 
 if TYPE_CHECKING:
     from lampc.backend import Completion, Handle, Request, TokenEngine
-
-
-@dataclass(slots=True)
-class Figures:
-    """What the work came to so far: `requests` lines finished, `failed` of them with an error."""
-
-    requests: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    computed_tokens: int = 0
-    generated_tokens: int = 0
-    seconds: float = 0.0
-    errors: list[tuple[int, str]] = field(default_factory=list)
-    """Line numbers and messages of the first that went wrong."""
-
-    @property
-    def rate(self) -> float:
-        """Generated tokens per second."""
-        return self.generated_tokens / self.seconds if self.seconds > 0 else 0.0
-
-    def __str__(self) -> str:
-        if not self.requests:
-            return "nothing was left to do"
-        text = f"{self.requests:,} requests, {self.failed:,} failed"
-        if self.prompt_tokens:
-            reused = 100 * (1 - self.computed_tokens / self.prompt_tokens)
-            text += f"; prompt tokens: {self.prompt_tokens:,} asked, {self.computed_tokens:,} computed"
-            text += f" ({reused:.1f} % reused)"
-        return f"{text}; {self.generated_tokens:,} generated in {self.seconds:.1f} s, {self.rate:,.0f} tokens/s"
 
 
 @dataclass(slots=True)
@@ -134,7 +106,7 @@ def run_batch(
     return _Batch(engine, iter(lines), results, window, strict, on_line, stopped).run()
 
 
-class _Batch:
+class _Batch(Writing):
     def __init__(
         self,
         engine: TokenEngine,
@@ -147,13 +119,11 @@ class _Batch:
     ) -> None:
         from lampc.backend.prompts import Prompts
 
-        self.engine, self.lines, self.results, self.window, self.strict = engine, lines, results, window, strict
-        self.on_line, self.stopped = on_line, stopped
+        super().__init__(results, strict, on_line)
+        self.engine, self.lines, self.window, self.stopped = engine, lines, window, stopped
         self.prompts = Prompts(engine.tokenizer)
-        self.figures = Figures()
         self.pending: deque[tuple[_Work, int, Request]] = deque()  # of the line read last, not submitted yet
         self.running: dict[int, tuple[_Work, int]] = {}
-        self.started = time.monotonic()
 
     def run(self) -> Figures:
         try:
@@ -226,22 +196,6 @@ class _Batch:
             self._fail(work.line, failed)
         else:
             self._write(work.line, _record(work.line.want.best(completions)))
-
-    def _fail(self, line: Line | BadLine, message: str) -> None:
-        if self.strict:
-            raise BatchError(f"line {line.number}: {message} (--strict stops at the first such line)")
-        self.figures.failed += 1
-        if len(self.figures.errors) < 10:
-            self.figures.errors.append((line.number, message))
-        self._write(line, {"error": message})
-
-    def _write(self, line: Line | BadLine, record: dict[str, Any]) -> None:
-        named = {} if line.id is None else {"id": line.id}
-        self.results.add(line.number, line.key, {**named, **record})
-        self.figures.requests += 1
-        self.figures.seconds = time.monotonic() - self.started
-        if self.on_line is not None:
-            self.on_line(self.figures)
 
 
 def _refusals() -> tuple[type[Exception], ...]:
