@@ -15,51 +15,23 @@ import argparse
 import json
 import sys
 import time
-from dataclasses import replace
 from typing import Any
 
 from _common import RESULTS, machine
+from program_bench.arranged import arranged, found, under_trials
 from program_bench.families import FAMILIES, workload
-from program_bench.measure import run, simulated_tools
+from program_bench.measure import run
 from program_bench.workload import Size, Workload
 from workloads import AMPLE, engine
-
-from lampc.ir import Assignment
-from lampc.runtime.arrange import Arrangement, arrange, calls_of, candidates
-from lampc.runtime.rehearsal import RehearsedModel
-from lampc.runtime.session import Session
 
 TRIALS = ("rag", "trials", "snippets", "judge")
 """Families that are also counted under an optimizer's candidates."""
 
 
-def found(work: Workload) -> Arrangement:
-    """The layouts for a workload's own rows and candidates."""
-    made = engine()
-    model = RehearsedModel(made, "main", work.script(made.tokenizer))
-    with simulated_tools(work, made, True), Session(model=model, seed=work.seed) as session:
-        cells = [cell for batch in work.cells() for cell in batch]
-        steps = calls_of(session.run_cells(work.unit, cells))
-        return arrange(session, work.unit.module, steps, list(dict.fromkeys(c.assignment for c in cells)))
-
-
-def under_trials(work: Workload, trials: int) -> Workload:
-    """The workload's rows under as many candidates, each with an instruction of its own."""
-    changes = candidates(work.unit.module, {}, Assignment(), trials, 0, work.seed)
-    made = [{k: v for k, v in a.values.items() if k.endswith(".instruction")} for a in changes]
-    return replace(work, name=f"{work.name}, {trials} trials", trials=tuple(made), picked=())
-
-
-def arranged(work: Workload, layouts: dict[str, str]) -> Workload:
-    """The same workload in other layouts."""
-    moved = {f"{name}.layout": layout for name, layout in layouts.items()}
-    return replace(work, trials=tuple({**trial, **moved} for trial in work.trials))
-
-
 def measured(work: Workload, kv: int) -> dict[str, Any]:
     """Counts before and after. Raises SystemExit if the program makes another number of calls."""
     begun = time.perf_counter()
-    best = found(work)
+    best = found(work, engine())
     seconds = time.perf_counter() - begun
     before = run(work, engine(kv), None)
     after = run(arranged(work, best.layouts), engine(kv), None) if best.layouts else before

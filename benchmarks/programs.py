@@ -23,17 +23,20 @@ import os
 import statistics
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import workloads
 from _common import RESULTS, ROOT, machine
 from program_bench import curve, model, summary
+from program_bench.arranged import LEAST_SAVING, arranged
+from program_bench.arranged import found as best_layouts
 from program_bench.desk import RIVALS, Rival
 from program_bench.families import FAMILIES, workload
 from program_bench.journal import Journal
-from program_bench.measure import ABLATIONS, OURS, Result, run, tight, without_cost
+from program_bench.measure import ABLATIONS, ARRANGED, OURS, Result, run, tight, without_cost
 from program_bench.workload import Size, Workload
 
 from lampc.backend import EngineInfo, Tokenizer, load_engine
@@ -73,16 +76,23 @@ def computing(folder: Path, kv_tokens: int, way: Rival | None) -> EngineCore:
     return engine
 
 
-def counts(work: Workload, folder: Path, journal: Journal) -> dict[str, dict[str, Result]]:
-    """Tokens of every way with ample KV and with less, and of ours without each pass. Where KV is less, the offline
-    optimum of our order stands beside ours."""
+def counts(work: Workload, moved: Workload | None, folder: Path, journal: Journal) -> dict[str, dict[str, Result]]:
+    """Tokens of every way with ample KV and with less, of ours without each pass, and of ours in other layouts
+    (`moved`). Where KV is less, the offline optimum of our order stands beside ours."""
 
     def one(share: str, kv_tokens: int, way: Rival | None, without: str = "") -> Result:
         offline = way is None and share != "ample"
         what = f"{work.name}/{share}/{name_of(way)}/{without}"
         return journal.result(what, lambda: run(work, counting(folder, kv_tokens, way), way, without, offline))
 
-    ample = {name_of(way): one("ample", AMPLE, way) for way in WAYS}
+    def other(share: str, kv_tokens: int) -> dict[str, Result]:
+        if moved is None:
+            return {}
+        what = f"{work.name}/{share}/{ARRANGED}/"
+        made = journal.result(what, lambda: run(moved, counting(folder, kv_tokens, None), None))
+        return {ARRANGED: replace(made, way=ARRANGED)}
+
+    ample = {name_of(way): one("ample", AMPLE, way) for way in WAYS} | other("ample", AMPLE)
     for name in ABLATIONS:
         found = one("ample", AMPLE, None, name)
         ample[found.way] = found
@@ -90,12 +100,20 @@ def counts(work: Workload, folder: Path, journal: Journal) -> dict[str, dict[str
     for share, part in SHARES.items():
         kv_tokens = tight(work, ample[OURS], part)
         rivals = [way for way in WAYS if way is None or way.prefix_cache]
-        out[share] = {name_of(way): one(share, kv_tokens, way) for way in rivals}
+        out[share] = {name_of(way): one(share, kv_tokens, way) for way in rivals} | other(share, kv_tokens)
     return out
+
+
+def in_layouts(work: Workload, journal: Journal) -> Workload | None:
+    """The workload in the layouts that `lampc layout` finds, where they save enough."""
+    engine = workloads.engine()
+    best = journal.value(f"{work.name}/layouts", lambda: asdict(best_layouts(work, engine)))
+    return arranged(work, best["layouts"]) if best["tokens"] <= (1 - LEAST_SAVING) * best["as_is"] else None
 
 
 def timed(
     work: Workload,
+    moved: Workload | None,
     folder: Path,
     counted: dict[str, dict[str, Result]],
     cost: StepCost,
@@ -104,15 +122,18 @@ def timed(
 ) -> Iterator[tuple[str, Result, float]]:
     """Measured makespans, the median of some rounds, and what was expected."""
     for share, kv_tokens in (("ample", AMPLE), ("25 %", tight(work, counted["ample"][OURS], SHARES["25 %"]))):
-        for way in (way for way in WAYS if share == "ample" or way is None or way.prefix_cache):
+        ways = [(name_of(way), work, way) for way in WAYS if share == "ample" or way is None or way.prefix_cache]
+        if moved is not None:
+            ways.append((ARRANGED, moved, None))
+        for name, which, way in ways:
             taken = []
             for i in range(args.rounds):
-                measure = functools.partial(_measured, work, folder, kv_tokens, way, None)
-                taken.append(journal.result(f"{work.name}/{share}/{name_of(way)}/timed {i}", measure))
-            simulate = functools.partial(_measured, work, folder, kv_tokens, way, cost)
-            expected = journal.result(f"{work.name}/{share}/{name_of(way)}/expected", simulate)
+                measure = functools.partial(_measured, which, folder, kv_tokens, way, None)
+                taken.append(journal.result(f"{work.name}/{share}/{name}/timed {i}", measure))
+            simulate = functools.partial(_measured, which, folder, kv_tokens, way, cost)
+            expected = journal.result(f"{work.name}/{share}/{name}/expected", simulate)
             median = statistics.median(r.cpu if args.cpu else r.makespan for r in taken)
-            yield share, replace(taken[0], makespan=median), expected.makespan + expected.cpu
+            yield share, replace(taken[0], makespan=median, way=name), expected.makespan + expected.cpu
 
 
 def _measured(work: Workload, folder: Path, kv_tokens: int, way: Rival | None, cost: StepCost | None) -> Result:
@@ -171,8 +192,9 @@ def main() -> int:
     if len(journal):
         print(f"goes on after {len(journal)} results of an earlier run", flush=True)
     counted = {}
+    moved = {work.name: in_layouts(work, journal) for work in works}
     for work in works:
-        counted[work.name] = counts(work, folder, journal)
+        counted[work.name] = counts(work, moved[work.name], folder, journal)
         show(work, counted[work.name])
     goals = summary.token_goals(counted) + summary.kv_goals(counted)
     result: dict[str, Any] = {
@@ -186,7 +208,7 @@ def main() -> int:
         },
     }
     if not args.tokens:
-        goals += seconds(works, folder, counted, args, result, journal, begun + 60 * args.minutes)
+        goals += seconds(works, moved, folder, counted, args, result, journal, begun + 60 * args.minutes)
     result["ratios"] = {**result.get("ratios", {}), "tokens_over_bound": round(goals[0].figure, 4)}
     result["goals"] = [
         {"name": g.name, "figure": round(g.figure, 4), "goal": g.goal, "reached": g.reached, "about": g.about}
@@ -217,6 +239,7 @@ def lines(result: dict[str, Any]) -> str:
 
 def seconds(
     works: list[Workload],
+    moved: Mapping[str, Workload | None],
     folder: Path,
     counted: dict[str, dict[str, dict[str, Result]]],
     args: argparse.Namespace,
@@ -249,10 +272,10 @@ def seconds(
             left.append(work.name)
             continue
         print(f"{number} of {len(works)}, {(until - time.monotonic()) / 60:.1f} minutes left", flush=True)
-        for share, r, estimate in timed(work, folder, counted[work.name], cost, args, journal):
+        for share, r, estimate in timed(work, moved[work.name], folder, counted[work.name], cost, args, journal):
             table.setdefault(work.name, {}).setdefault(share, {})[r.way] = r
             expected.setdefault(f"{work.name}, {share}", {})[r.way] = estimate / r.makespan
-            print(f"{work.name:<16} {share:<6} {r.way:<11} {r.makespan:8.3f} s, expected {estimate:8.3f} s", flush=True)
+            print(f"{work.name:<16} {share:<6} {r.way:<14} {r.makespan:8.3f} s, expected {estimate:8.3f} s", flush=True)
             if not work.latency and r.reuse != counted[work.name][share][r.way].reuse:
                 wrong.append(f"{work.name}, {share}, {r.way}")
                 print(f"{wrong[-1]}: the engine counted {r.reuse}, the simulator otherwise", flush=True)
@@ -266,6 +289,7 @@ def seconds(
         f: {kv: {w: round(r.makespan, 4) for w, r in ways.items()} for kv, ways in shares.items()}
         for f, shares in table.items()
     }
+    result["floors"] = {f: round(summary.floor(shares["ample"][OURS], cost), 4) for f, shares in table.items()}
     result["expected_over_measured"] = {n: {w: round(e, 3) for w, e in ways.items()} for n, ways in expected.items()}
     result["ratios"] = {group: [r for r in found if r["group"] == group] for group in summary.GOALS}
     result["ratios"]["planning_share"] = next(round(g.figure, 4) for g in goals if g.name == "planning_share")

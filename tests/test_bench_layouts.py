@@ -19,7 +19,7 @@ SMALL = Size(scale=0.05, rows=0.2)
 def test_a_table_is_computed_as_the_solver_says_and_does_the_same() -> None:
     work = workload("table_filter", SMALL)
     row = layouts.measured(work, layouts.AMPLE)
-    best = layouts.found(work)
+    best = layouts.found(work, layouts.engine())
     assert row["computed"] == best.as_is
     assert row["computed_arranged"] == row["bound_arranged"] == best.tokens
     assert row["same_outputs"] is True

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 PLAIN = "inline,lower-prompts,lower-kv"
 """What every program needs to run; no pass that saves work."""
 OURS = "ours"
+ARRANGED = "ours, arranged"
+"""Ours in the layouts that `lampc layout` finds: gated, where every other way and pass is exact."""
 ABLATIONS = (*(name for name in STANDARD.split(",") if name not in PLAIN.split(",")), "plan")
 """What ours can be run without, one at a time."""
 

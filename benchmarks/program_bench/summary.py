@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from program_bench.measure import OURS, Result
+from lampc.backend.steps import StepShape
+from lampc.runtime.costs import KNOTS, StepCost
+from program_bench.measure import ARRANGED, OURS, Result
 
 Table = Mapping[str, Mapping[str, Mapping[str, Result]]]
 """Results by family, share of KV (`ample`, `25 %`) and way."""
@@ -36,28 +39,42 @@ class Goal:
 
 
 def ratios(table: Table, groups: Mapping[str, str], threads: int) -> list[dict[str, Any]]:
-    """Makespan of every rival over that of ours: by family, and geometric means by group."""
+    """Makespan of every rival over that of ours: by family, and geometric means by group. Where a layout is worth it
+    in a group, once more with it (`ours` is `ours, arranged`; families that it is not worth to count as they are)."""
     out = []
     for group in GOALS:
         families = [f for f in table if groups[f] == group]
-        for kv in ("ample", "25 %"):
+        ways = [OURS, ARRANGED] if any(ARRANGED in table[f].get("ample", {}) for f in families) else [OURS]
+        for ours, kv in itertools.product(ways, ("ample", "25 %")):
             for rival in ("sequential", "pool", "kept pool", "by_op", "online"):
                 each = {
-                    f: table[f][kv][rival].makespan / table[f][kv][OURS].makespan
+                    f: table[f][kv][rival].makespan / table[f][kv].get(ours, table[f][kv][OURS]).makespan
                     for f in families
                     if rival in table[f].get(kv, {})
                 }
                 if each:
                     mean = math.exp(sum(map(math.log, each.values())) / len(each))
                     families_of = {f: round(r, 3) for f, r in each.items()}
-                    about = {"threads": threads, "kv": kv, "families": families_of}
+                    about = {"threads": threads, "kv": kv, "ours": ours, "families": families_of}
                     out.append({"group": group, "against": rival, "ratio": round(mean, 3), **about})
     return out
 
 
+def floor(result: Result, cost: StepCost) -> float:
+    """Seconds that no order of these calls goes below: every token that must go through the model goes once, at the
+    price of a row in the step in which it is cheapest; no read of K/V, no host, no row that waits for another."""
+    rows = result.bound + result.forward_tokens - result.computed_tokens
+    return rows * min(cost(StepShape(prefilled=most, chunks=1)) / most for most in KNOTS[1:])
+
+
 def token_goals(table: Table) -> list[Goal]:
     """Goals that hang on no clock."""
-    over = {f: found["ample"][OURS].computed_tokens / found["ample"][OURS].bound - 1 for f, found in table.items()}
+    over = {
+        f if way == OURS else f"{f}, arranged": found["ample"][way].computed_tokens / found["ample"][way].bound - 1
+        for f, found in table.items()
+        for way in (OURS, ARRANGED)
+        if way in found["ample"]
+    }
     worst = max(over, key=over.__getitem__)
     leaked = sum(r.failed for found in table.values() for ways in found.values() for r in ways.values())
     return [
@@ -66,7 +83,7 @@ def token_goals(table: Table) -> list[Goal]:
             over[worst],
             f"at most {MOST_OVER_BOUND}",
             over[worst] <= MOST_OVER_BOUND,
-            f"prompt tokens computed above the prefix-tree bound, KV ample, worst of {len(over)} families: {worst}",
+            f"prompt tokens computed above the prefix-tree bound, KV ample, worst of {len(over)}: {worst}",
         ),
         Goal("failed rows", leaked, "0", leaked == 0, "all ways, all KV budgets"),
     ]
@@ -106,12 +123,15 @@ def run_goals(left: Sequence[str], wrong: Sequence[str]) -> list[Goal]:
 def time_goals(table: Table, found: Sequence[Mapping[str, Any]]) -> list[Goal]:
     """Goals of speed, and what planning costs."""
     out = []
-    for one in found:
-        if one["against"] == "pool":
-            goal = GOALS[one["group"]]
-            name = f"{one['group']}, {one['kv']} KV, over pool"
-            about = f"{one['threads']} threads; geometric mean of {', '.join(one['families'])}"
-            out.append(Goal(name, one["ratio"], f"at least {goal}", one["ratio"] >= goal, about))
+    exact = {(one["group"], one["kv"]): one for one in found if one["against"] == "pool" and one["ours"] == OURS}
+    moved = {(one["group"], one["kv"]): one for one in found if one["against"] == "pool" and one["ours"] == ARRANGED}
+    for (group, kv), as_is in exact.items():
+        one = moved.get((group, kv), as_is)
+        about = f"{one['threads']} threads; geometric mean of {', '.join(one['families'])}"
+        if one is not as_is:
+            about += f"; in the layouts that `lampc layout` finds, {as_is['ratio']} as written"
+        goal = GOALS[group]
+        out.append(Goal(f"{group}, {kv} KV, over pool", one["ratio"], f"at least {goal}", one["ratio"] >= goal, about))
     shares = {
         f: (w["ample"][OURS].planning + w["ample"][OURS].lowering) / w["ample"][OURS].makespan for f, w in table.items()
     }
