@@ -298,7 +298,7 @@ def configure_cache(
     runner = find_runner()
     session = getattr(runner, "_root", None)
     if session is not None and getattr(runner, "options", {}).get("cache") is None:
-        session.desk.cache = made
+        session.desk.books.cache = made
     return made
 
 
@@ -314,7 +314,7 @@ def default_cache(memory: bool = True) -> CallCache | None:
 def cache_in_force() -> CallCache:
     """The cache that the next call asks: `lampc.cache`. Of a session that keeps nothing, one that stays empty."""
     session = getattr(find_runner(), "_root", None)
-    found: CallCache | None = session.desk.cache if session is not None else default_cache()
+    found: CallCache | None = session.desk.books.cache if session is not None else default_cache()
     return found if found is not None else CallCache(entries=0)
 
 

@@ -16,10 +16,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from lampc.ir import CallKey, Draw, Key, Sampling
-from lampc.runtime.awaited import AwaitedModel
+from lampc.runtime.books import Books
 from lampc.runtime.client import Client, OnText, Waiting
 from lampc.runtime.making import Awaiter, help_with, make, take
 from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
@@ -37,27 +37,13 @@ ROLLOUT_TEMPERATURE = 1.0
 """Temperature of the second and later rollouts of a greedy call: equal draws would be of no use."""
 
 
-class Computed(NamedTuple):
-    """A call that a model worked on: its prompt (text for an endpoint), what was `written` after it, and how many
-    tokens of the prompt were `computed` and `cached`."""
-
-    prompt: tuple[int, ...] | str
-    written: tuple[int, ...]
-    node: str
-    row: str
-    model: Model
-    asked: int  # prompt tokens
-    computed: int
-    cached: int
-
-
 class CallDesk:
     """Takes calls, answers each once. Equal calls (same `CallKey`) are computed once and journaled.
 
     A call is finished when it is in the store: a run killed later will find it there. `window` is how many seconds
     calls of other threads are waited for before an idle engine is given work; `batches` counts how many calls went to
-    models together. `computed` has the calls that models worked on, as long as their prompts have fewer tokens together
-    than `record_prompts`; those of endpoints only while somebody hears details of the bus.
+    models together. `books` has what was spent, and the calls that models worked on as long as their prompts have fewer
+    tokens together than `record_prompts`.
     """
 
     def __init__(
@@ -69,17 +55,14 @@ class CallDesk:
         record_prompts: int = 4_000_000,
         window: float = 0.0,
     ) -> None:
-        self.store, self.bus, self.cache = store, bus, cache
+        self.store, self.bus = store, bus
         self.window = window
-        self.usage = Usage()
-        self.by_node: dict[str, Usage] = {}
-        self.computed: list[Computed] = []
+        self.books = Books(store, bus, cache, record_prompts)
         self.numbers = count(1)  # of whoever asks, for events
         self.batches: Counter[int] = Counter()
         self.planning_s = 0.0  # seconds spent on the order of calls and on what they share
         self._requests = count(1)
         self._heard: dict[Draw, OnText] = {}
-        self._room = record_prompts
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
         self._dropped = 0  # how often everything was dropped
@@ -91,21 +74,6 @@ class CallDesk:
         self._stepped: Counter[Model] = Counter()  # calls at models that must be driven
         self._shared: dict[Model, SharedPrefixes] = {}
         self.prefills = Prefills(self)
-
-    @property
-    def complete_prompts(self) -> bool:
-        """Whether `computed` holds every prompt of token ids, so that the bound can be given."""
-        return self._room >= 0
-
-    @property
-    def prompts(self) -> list[tuple[int, ...]]:
-        """Token ids of every computed prompt."""
-        return [c.prompt for c in self.computed if isinstance(c.prompt, tuple)]
-
-    @property
-    def written(self) -> list[tuple[int, ...]]:
-        """What models wrote after each of them."""
-        return [c.written for c in self.computed if isinstance(c.prompt, tuple)]
 
     @property
     def idle(self) -> bool:
@@ -191,7 +159,7 @@ class CallDesk:
         name = key.digest()
         # a journal that was asked for holds all calls of models that may be cached, so that a run can be resumed
         cached = view.cached or (self.store.path is not None and view.lm is not None and view.lm.cache)
-        known = self._known(name, view) if cached else None
+        known = self.books.known(name, view) if cached else None
         if known is not None:
             self._settle(waiting, known, Usage.stored(known.prompt_tokens, known.generated_tokens), ids, messages)
             return
@@ -231,14 +199,6 @@ class CallDesk:
                 client.asked.append((model, call))
             else:
                 self._queue.setdefault(model, []).append(call)
-
-    def _known(self, name: str, view: ModelView) -> Answer | None:
-        if view.cached and self.cache is not None:
-            found = self.cache.get(name, _is_code(view.model))  # what code it is no other process knows
-            if found is not None:
-                return found
-        record = self.store.get("call", name)
-        return Answer.from_record(record) if record is not None else None
 
     def _waiting_for(self, client: Client) -> int:
         """How many answers a client waits for."""
@@ -365,28 +325,19 @@ class CallDesk:
             self._leave(model, call)
             self.prefills.count(model, call, answer)
             if answer.computed_tokens or not answer.error:
-                self._keep(model, call, answer)
+                self.books.worked(model, call, answer)
         if call.provisional:
             call.answer = answer
         else:
-            self._record(model, call, answer)
-        usage = self._done(model, call, answer)
+            self.books.keep(model, call, answer)
+        usage = self.books.spent(model, call, answer)
         if not call.waiting:  # nobody waits any more, and it was paid for
             with self._lock:
-                self.usage += usage
+                self.books.usage += usage
         for i, waiting in enumerate(call.waiting):
             # whoever else asked for the same call gets it for nothing
             used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage
             self._settle(waiting, answer, used, call.ids, call.messages, call.number)
-
-    def _record(self, model: Model, call: ModelCall, answer: Answer) -> None:
-        """Keep an answer for those who ask again, and for a run that goes on where this one is stopped."""
-        if answer.error or not call.cached:
-            return
-        if call.kept and self.cache is not None:
-            self.cache.put(call.name, answer, _is_code(model))
-        if self.cache is None or self.store.path is not None:
-            self.store.put("call", call.name, answer.record())
 
     def _leave(self, model: Model, call: ModelCall) -> None:
         """A call is no longer under way."""
@@ -412,47 +363,13 @@ class CallDesk:
         with self._lock:
             self.prefills.forget()
 
-    def _done(self, model: Model, call: ModelCall, answer: Answer) -> Usage:
-        """Tell of the end of a call; what it cost."""
-        self.bus.emit(
-            "request.done",
-            node=call.node,
-            finish=answer.finish,
-            generated=answer.generated_tokens,
-            prompt=answer.prompt_tokens,
-            computed=answer.computed_tokens,
-            cached=answer.cached_tokens,
-            model=model.target.info.name,
-            request=call.number,
-        )
-        return Usage(
-            1,
-            0,
-            answer.prompt_tokens,
-            answer.computed_tokens,
-            answer.cached_tokens,
-            answer.generated_tokens,
-            forced_tokens=answer.forced_tokens,
-            cost=_cost(call, answer),
-        )
-
-    def _keep(self, model: Model, call: ModelCall, answer: Answer) -> None:
-        prompt: tuple[int, ...] | str = call.ids
-        if not prompt and self.bus.detailed:
-            prompt = "".join(f"{role}\n{content}\n\n" for role, content in call.messages)
-        self._room -= len(call.ids) + len(answer.ids) + (len(prompt) // 4 if isinstance(prompt, str) else 0)
-        if self._room >= 0 and prompt:
-            counts = answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens
-            self.computed.append(Computed(prompt, answer.ids, call.node, call.row, model, *counts))
-
     def _settle(
         self, waiting: Waiting, answer: Answer, usage: Usage, ids: Any, messages: Any, request: int = 0
     ) -> None:
         with self._lock:
             if not waiting.provisional:
                 waiting.call = None
-            self.usage += usage
-            self.by_node[waiting.node] = self.by_node.get(waiting.node, Usage()) + usage
+            self.books.book(waiting.node, usage)
             error = {"error": answer.error} if answer.error else {}
             self.bus.emit("node.end", node=waiting.node, call=waiting.number, request=request, **error)
             if waiting.watch is not None:
@@ -464,19 +381,9 @@ class CallDesk:
                 waiting.client.wake()
 
 
-def _cost(call: ModelCall, answer: Answer) -> float:
-    price = call.waiting[0].price if call.waiting else None
-    return 0.0 if price is None else price.cost(answer.prompt_tokens, answer.generated_tokens, answer.cached_tokens)
-
-
 def _pushes(model: Model) -> bool:
     """Whether answers of a model arrive by themselves."""
     return getattr(model, "pushes", False)
-
-
-def _is_code(model: Model) -> bool:
-    """Whether it is Python code of this process, whose answers another one must not find."""
-    return hasattr(model, "make") or isinstance(model, AwaitedModel)
 
 
 def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int], extra: str) -> str:
@@ -485,4 +392,4 @@ def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: It
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
-__all__ = ["CallDesk", "Computed"]
+__all__ = ["CallDesk"]

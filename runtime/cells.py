@@ -160,10 +160,10 @@ class CellTable:
             yield
             return
         desk, spending = self.session.desk, self.spending
-        before, booked = desk.usage, spending.usage
+        before, booked = desk.books.usage, spending.usage
 
         def under_way() -> Usage:
-            return desk.usage - before - (spending.usage - booked)
+            return desk.books.usage - before - (spending.usage - booked)
 
         with guarded(lambda: spending.check(under_way())):
             try:

@@ -19,8 +19,9 @@ from lampc.ir import Key, Sampling
 from lampc.ir.adapters import Bound
 from lampc.ir.runner import Choose, Spoken
 from lampc.runtime.eager import SessionCompleter
+from lampc.runtime.eager_calls import EagerAnswer, EagerCall, awaiting_in, calls_of
 from lampc.runtime.making import inside
-from lampc.runtime.strands import Book, EagerAnswer, EagerCall, Strand, Threads, Weaver, awaiting_in, calls_of
+from lampc.runtime.strands import Book, Strand, Threads, Weaver
 
 if TYPE_CHECKING:
     from lampc.ir.lookup import Hit, Lookup

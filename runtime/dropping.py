@@ -34,9 +34,8 @@ def drop(desk: CallDesk, waiting: Waiting) -> Usage:
         answer = model.drop(call)  # type: ignore[attr-defined]
         if answer is None:
             return Usage()
-        used = desk._done(model, call, answer)
-        desk.usage += used
-        desk.by_node[waiting.node] = desk.by_node.get(waiting.node, Usage()) + used
+        used = desk.books.spent(model, call, answer)
+        desk.books.book(waiting.node, used)
         return used
 
 
@@ -52,4 +51,4 @@ def confirm(desk: CallDesk, waiting: Waiting) -> None:
         call.provisional = False
         answer, call.answer = call.answer, None
     if answer is not None:
-        desk._record(*waiting.call, answer)
+        desk.books.keep(*waiting.call, answer)

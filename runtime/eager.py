@@ -19,12 +19,13 @@ from lampc.ir.adapters import ParseFailure
 from lampc.ir.errors import LMError
 from lampc.ir.settings import settings
 from lampc.ir.unit import Unit
+from lampc.runtime.eager_calls import Completer, EagerAnswer, EagerCall
 from lampc.runtime.failures import RowFailure, unwritable_output
 from lampc.runtime.hosts import described, plain
 from lampc.runtime.places import user_line
 from lampc.runtime.retrieval.protocol import RetrieverError
 from lampc.runtime.rounds import read_calls
-from lampc.runtime.strands import Book, Completer, EagerAnswer, EagerCall, Strand, Weaver
+from lampc.runtime.strands import Book, Strand, Weaver
 from lampc.runtime.tool_journal import ToolJournal
 from lampc.runtime.types import Cell, Outcome, Returned, RowError
 

@@ -112,9 +112,9 @@ def forecast(
         outcomes = executor.run([(Cell(row, assignment), exe) for row in rows])
     out.host = time.process_time() - begun
     out.seconds, out.held, out.kv_bytes, out.steps = accounts.seconds, accounts.held, accounts.kv_bytes, accounts.steps
-    out.usage = desk.usage
-    out.bound = prefix_bound(desk.prompts, desk.written) if desk.complete_prompts else 0
-    for name, used in desk.by_node.items():
+    out.usage = desk.books.usage
+    out.bound = prefix_bound(desk.books.prompts, desk.books.written) if desk.books.complete_prompts else 0
+    for name, used in desk.books.by_node.items():
         out.nodes[name] = accounts.node(name, used)
         out.bounds[name] = prefix_bound(prompts.get(name, ()))
     failed = [o for o in outcomes if o.error is not None]

@@ -16,6 +16,7 @@ from lampc.ir.penalties import SAMPLING, penalties_of, told_penalties
 from lampc.ir.settings import settings
 from lampc.runtime.answers import counts, shown
 from lampc.runtime.history import CallEntry, History, print_entries, said
+from lampc.runtime.lmoptions import CONNECTION, LOCAL, NOT_SENT
 from lampc.runtime.lmstate import ADDRESSES, CLASS, DSPY_LM, saved_class
 from lampc.runtime.replaced import IN_CALL, IN_FORWARD, Replaceable, completion, drawing
 from lampc.runtime.routes import route
@@ -27,24 +28,6 @@ if TYPE_CHECKING:
     from lampc.runtime.types import Usage
 
 logger = logging.getLogger(__name__)
-
-_CONNECTION = {
-    "api_key": "api_key",
-    "timeout": "timeout",
-    "headers": "headers",
-    "extra_headers": "headers",
-    "max_concurrency": "max_concurrency",
-    "requests_per_minute": "requests_per_minute",
-    "rpm": "requests_per_minute",
-    "tokens_per_minute": "tokens_per_minute",
-    "tpm": "tokens_per_minute",
-    "batch": "batch",
-}
-"""Options of the connection under the names that users have for them."""
-_LOCAL = (
-    *("backend", "tensor_parallel", "speculative", "device", "dtype"),
-    *("kv_tokens", "max_batch_tokens", "max_running", "chunk"),
-)
 
 
 class BaseLM(Replaceable):
@@ -282,27 +265,12 @@ class BaseLM(Replaceable):
 
     def further(self) -> dict[str, Any]:
         """Options that go to an endpoint with every call."""
-        own = {*SAMPLING, *_CONNECTION, *_LOCAL, *_NOT_SENT}
+        own = {*SAMPLING, *CONNECTION, *LOCAL, *NOT_SENT}
         return {k: v for k, v in self.kwargs.items() if k not in own and v is not None}
 
 
 def _failed(entry: CallEntry | dict[str, Any]) -> bool:
     return isinstance(entry, CallEntry) and bool(entry.answer.error)
-
-
-_NOT_SENT = (
-    "structured_outputs",
-    "n",
-    "rollout_id",
-    "max_completion_tokens",
-    "price",
-    "api_base",
-    "base_url",
-    "max_retries",
-    "finetuning_model",
-    "launch_kwargs",
-    "train_kwargs",
-)
 
 
 class LM(BaseLM):
@@ -367,8 +335,8 @@ class LM(BaseLM):
         base = self.kwargs.get("api_base") or self.kwargs.get("base_url")
         url, name = route(self.model, base, self.engine)
         if not url:
-            return name, {k: v for k, v in self.kwargs.items() if k in _LOCAL and v is not None}
-        options = {_CONNECTION[k]: v for k, v in self.kwargs.items() if k in _CONNECTION and v is not None}
+            return name, {k: v for k, v in self.kwargs.items() if k in LOCAL and v is not None}
+        options = {CONNECTION[k]: v for k, v in self.kwargs.items() if k in CONNECTION and v is not None}
         options["max_retries"] = self.num_retries
         if self.prompt_cache is not None:
             options["prompt_cache"] = self.prompt_cache

@@ -21,7 +21,8 @@ from lampc.runtime.prefixes import PrefixCall, PrefixNode, Prompt, fold, grow, n
 from lampc.runtime.records import RecordError
 
 if TYPE_CHECKING:
-    from lampc.runtime.calls import CallDesk, Computed
+    from lampc.runtime.books import Computed
+    from lampc.runtime.calls import CallDesk
     from lampc.runtime.models import Model
 
 SCHEMA = "lampc.prefixes/1"
@@ -43,7 +44,7 @@ class PrefixPicture:
 def trees(desk: CallDesk) -> list[PrefixPicture]:
     """The trees of what models computed for a desk, in the order in which the models were first asked."""
     by_model: dict[int, list[Computed]] = {}
-    for call in desk.computed:
+    for call in desk.books.computed:
         by_model.setdefault(id(call.model), []).append(call)
     return [_tree(calls) for calls in by_model.values()]
 
@@ -83,7 +84,7 @@ def keep_prefixes(folder: Path, desk: CallDesk) -> Path | None:
         return None
     path = folder / PREFIXES_FILE
     scratch = path.with_name(f".{PREFIXES_FILE}.{os.getpid()}")
-    data = {"schema": SCHEMA, "complete": desk.complete_prompts, "trees": [_data(t) for t in made]}
+    data = {"schema": SCHEMA, "complete": desk.books.complete_prompts, "trees": [_data(t) for t in made]}
     try:
         scratch.write_text(json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n", "utf-8", "replace")
         os.replace(scratch, path)

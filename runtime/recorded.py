@@ -37,6 +37,6 @@ def recorded(
         try:
             yield kept
         finally:
-            bound = prefix_bound(desk.prompts, desk.written) if desk.complete_prompts else None
-            kept.account(desk.usage if usage is None else usage(), desk.by_node, bound=bound)
+            bound = prefix_bound(desk.books.prompts, desk.books.written) if desk.books.complete_prompts else None
+            kept.account(desk.books.usage if usage is None else usage(), desk.books.by_node, bound=bound)
             keep_prefixes(folder, desk)

@@ -102,7 +102,7 @@ class Session:
         self._executables: dict[tuple[str, str, Assignment], Executable] = {}
         self.retrieval = RetrievalDesk(self.store, base, retrievers)
         gamble = speculate if isinstance(speculate, Gamble) else Gamble()
-        self.ahead = Ahead(Odds(lambda: self.desk.by_node), gamble) if speculate else None
+        self.ahead = Ahead(Odds(lambda: self.desk.books.by_node), gamble) if speculate else None
         self._views: dict[int, Session] = {}
         self._seconds = 0.0
 
@@ -320,16 +320,18 @@ class Session:
     @property
     def usage(self) -> Usage:
         """All calls so far, and the seconds spent in `run_cells`."""
-        return replace(self.desk.usage, seconds=self._seconds)
+        return replace(self.desk.books.usage, seconds=self._seconds)
 
     @property
     def usage_by_node(self) -> Mapping[str, Usage]:
         """Usage of each predictor."""
-        return dict(self.desk.by_node)
+        return dict(self.desk.books.by_node)
 
     def bound(self) -> int | None:
         """Prompt tokens that the prefix tree of all prompts computed here needs; None if too many to keep."""
-        return prefix_bound(self.desk.prompts, self.desk.written) if self.desk.complete_prompts else None
+        return (
+            prefix_bound(self.desk.books.prompts, self.desk.books.written) if self.desk.books.complete_prompts else None
+        )
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[list[Usage]]:

@@ -69,7 +69,7 @@ def ran(pause: float, rows: int = 12, kv: int = KV, host: int = 0) -> Ran:
         ours = _Ours(work, model, "", desk)
         outcomes = ours.run([cell for batch in work.cells() for cell in batch])
         assert not [o.error for o in outcomes if o.error is not None]
-        calls = [c for c in ours.session.desk.computed if c.row == "0"]
+        calls = [c for c in ours.session.desk.books.computed if c.row == "0"]
         core.check()
         assert not core._pins.cursors(), "what a run held is let go"
         ours.session.close()

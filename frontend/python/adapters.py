@@ -17,7 +17,7 @@ from typing import Any, ClassVar
 
 from lampc.frontend.python.adapter_parts import demos_of, history_of, messages_of, system_of
 from lampc.frontend.python.callbacks import active, telling
-from lampc.frontend.python.predict import demo_set
+from lampc.frontend.python.given import demo_set
 from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.values.plain import plain, plain_in_text
 from lampc.ir import Demo, DemoSet, freeze

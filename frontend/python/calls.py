@@ -16,10 +16,12 @@ from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
 from lampc.frontend.python.entry import graph_of, overridden
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.exprs import Expressions
+from lampc.frontend.python.given import as_given, check_inputs, demo_set
 from lampc.frontend.python.liveness import MUTATORS, shared
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.modules.parallel import Parallel
-from lampc.frontend.python.predict import ChainOfThought, Predict, as_given, check_inputs, demo_set, sampling_of
+from lampc.frontend.python.options import sampling_of
+from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import parameters_of, source_of

@@ -15,9 +15,10 @@ from lampc.frontend.python.base import FunctionState
 from lampc.frontend.python.codes import Untraceable
 from lampc.frontend.python.declare import Tune, params_of, returns_of
 from lampc.frontend.python.entry import forward_of, inputs_of
+from lampc.frontend.python.given import demo_set
 from lampc.frontend.python.liveness import shared, walk_block
 from lampc.frontend.python.module import Module, members, predictor_symbols
-from lampc.frontend.python.predict import ChainOfThought, Predict, demo_set
+from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import Source, parameters_of, source_of

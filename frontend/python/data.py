@@ -12,8 +12,8 @@ from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.codes import Untraceable, wrong
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import Visible, here
-from lampc.frontend.python.predict import serials
 from lampc.frontend.python.program import Program
+from lampc.frontend.python.serials import serials
 from lampc.frontend.python.source import source_of
 from lampc.ir import STR, Field
 from lampc.ir.builtins import BUILTINS

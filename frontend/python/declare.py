@@ -10,7 +10,7 @@ from typing import Any
 from lampc.frontend.python.annotations import BadType, to_type
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import here
-from lampc.frontend.python.predict import serials
+from lampc.frontend.python.serials import serials
 from lampc.ir import Field
 from lampc.ir.runner import current_runner
 from lampc.ir.types import ANY, Type, type_of

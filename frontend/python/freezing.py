@@ -7,8 +7,8 @@ from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lampc.frontend.python.example import Example
+from lampc.frontend.python.given import demo_set
 from lampc.frontend.python.module import Module
-from lampc.frontend.python.predict import demo_set
 from lampc.ir import Kept, thaw
 from lampc.ir.content import PARAMETERS
 

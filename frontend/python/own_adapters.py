@@ -10,9 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lampc.frontend.python.fields import InputField
+from lampc.frontend.python.given import demo_set
 from lampc.frontend.python.modules.hints import NAME as HINT_NAME
 from lampc.frontend.python.modules.hints import TEXT as HINT_TEXT
-from lampc.frontend.python.predict import call_key, demo_set, drawn, sampling_of
+from lampc.frontend.python.options import call_key, sampling_of
+from lampc.frontend.python.predict import drawn
 from lampc.frontend.python.signature import ensure_signature
 from lampc.frontend.python.types.history import History
 from lampc.frontend.python.values.plain import plain

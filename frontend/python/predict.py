@@ -2,53 +2,30 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from lampc.frontend.python.calllog import CallRecord, held_weakly, remember
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
+from lampc.frontend.python.given import as_given, check_inputs, demo_set
 from lampc.frontend.python.module import Module, Parameter
 from lampc.frontend.python.modules.hints import hinted
+from lampc.frontend.python.options import call_key, checked_options, sampling_of
 from lampc.frontend.python.ordering import asked_order, in_asked_order
+from lampc.frontend.python.serials import serials
 from lampc.frontend.python.signature import ensure_signature
-from lampc.frontend.python.values.plain import known_plain, plain
-from lampc.ir import Demo, DemoSet, Kept, Key, Sampling, Span, freeze, thaw
+from lampc.frontend.python.values.plain import known_plain
+from lampc.ir import Kept, Key, Sampling, Span, freeze, thaw
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import layout_for
-from lampc.ir.adapters.schema import is_history, option
-from lampc.ir.content import SPREAD, Cascade
+from lampc.ir.content import Cascade
 from lampc.ir.modelnames import model_name, saved_model
-from lampc.ir.penalties import SAMPLING, penalties_of
 from lampc.ir.runner import runner
 from lampc.ir.settings import settings
-
-logger = logging.getLogger(__name__)
-
-serials = itertools.count()
-"""Numbers declarations in the order in which they are made."""
-
-_UNSAID = Sampling()
-_OTHER = ("n", "rollout_id", "max_completion_tokens", "num_generations", "cache")
-_OF_MODELS = (
-    "model",
-    "api_base",
-    "base_url",
-    "api_key",
-    "headers",
-    "extra_headers",
-    "timeout",
-    "num_retries",
-    "messages",
-)
-
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -113,7 +90,7 @@ class Predict(Module, Parameter, Generic[A]):
         self.signature = ensure_signature(signature)
         self.layout = layout if template is None else layout_of(template, self.signature.ir())
         self.symbol = symbol
-        self.config = _checked(config)
+        self.config = checked_options(config)
         self.serial = next(serials)
         self.loc: Span = here()
         if asked_order(self.signature)[1]:
@@ -129,7 +106,7 @@ class Predict(Module, Parameter, Generic[A]):
         self.cascade, self.proxy = None, None
 
     def update_config(self, **config: Any) -> None:
-        self.config = {**self.config, **_checked(config)}
+        self.config = {**self.config, **checked_options(config)}
 
     def get_config(self) -> dict[str, Any]:
         return self.config
@@ -169,7 +146,7 @@ class Predict(Module, Parameter, Generic[A]):
     def forward(self, **inputs: Any) -> A:
         """One call, or `n` of them: then attributes give the first, `.completions` all."""
         here = settings.view()
-        config = {**here["sampling"], **self.config, **_checked(inputs.pop("config", None) or {})}
+        config = {**here["sampling"], **self.config, **checked_options(inputs.pop("config", None) or {})}
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         demos, lm = inputs.pop("demos", None), inputs.pop("lm", None)
         bound = self.bound(signature, demos, lm)
@@ -318,12 +295,6 @@ def drawn(
         raise
 
 
-def call_key(name: str, config: Mapping[str, Any]) -> Key:
-    """The call site that draws come from; `rollout_id` makes another one of it."""
-    rollout = config.get("rollout_id")
-    return Key((name,) if rollout is None else (f"{name}@{rollout}",))
-
-
 def layout_of(template: Any, signature: IRSignature) -> str:
     """The layout that a template of the user's own makes. Raises CompileError, ValueError."""
     from lampc.ir.templates import Template
@@ -331,90 +302,3 @@ def layout_of(template: Any, signature: IRSignature) -> str:
     made = Template.of(template)
     made.check(signature)
     return made.layout()
-
-
-def sampling_of(config: Mapping[str, Any]) -> tuple[int, Sampling]:
-    """(number of samples, how to draw them). More than one sample needs a temperature: at 0.15 or less it is 0.7."""
-    if not config:
-        return 1, _UNSAID
-    n = int(config.get("n") or config.get("num_generations") or 1)
-    options = {k: v for k, v in config.items() if k in SAMPLING and v is not None}
-    if config.get("max_completion_tokens"):
-        options.setdefault("max_tokens", config["max_completion_tokens"])
-    if "stop" in options:
-        options["stop"] = (options["stop"],) if isinstance(options["stop"], str) else tuple(options["stop"])
-    options.update(penalties_of(options))
-    more = {k: v for k, v in config.items() if k not in SAMPLING and k not in _OTHER and v is not None}
-    if more:
-        options["extra"] = json.dumps(_checked(more), sort_keys=True, default=option)
-    said = tuple(k for k, v in options.items() if v == getattr(_UNSAID, k))
-    sampling = Sampling(**options, firm=said)
-    if n > 1 and sampling.temperature <= 0.15:
-        sampling = replace(sampling, temperature=0.7, firm=said if "temperature" in options else (*said, SPREAD))
-    if "temperature" in options:
-        sampling = replace(sampling, temperature=float(sampling.temperature))
-    return n, sampling
-
-
-def demo_set(demos: Any) -> DemoSet:
-    """Examples, dicts or demos as the IR has them."""
-    if isinstance(demos, DemoSet):
-        return demos
-    out = []
-    for d in demos:
-        values = d.toDict() if isinstance(d, Example) else dict(d)
-        augmented = bool(values.pop("augmented", False))
-        kept = {k: plain(v) for k, v in values.items() if not k.startswith("dspy_")}
-        out.append(Demo(freeze(kept), augmented))
-    return DemoSet(tuple(out))
-
-
-def check_inputs(signature: IRSignature, name: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    """The inputs in the order of the signature; what may be null and is not given is null, a conversation that is not
-    given is the one of the settings, or none.
-
-    What the signature does not have is left out, with a warning in the log: rows carry more columns than are asked
-    for. Raises TypeError, naming what is missing.
-    """
-    names = [f.name for f in signature.inputs]
-    for f in signature.inputs:
-        if f.name not in given and is_history(f):
-            talk = settings.get("conversation")
-            given = {**given, f.name: plain(talk) if talk is not None else {"messages": []}}
-    missing = [f.name for f in signature.inputs if f.name not in given and not f.optional()]
-    extra = [n for n in given if n not in names]
-    if missing:
-        raise TypeError(input_trouble(name, names, missing, extra))
-    if extra:
-        logger.warning("%s", input_trouble(name, names, [], extra))
-    return {f.name: given[f.name] if f.name in given else f.absent() for f in signature.inputs}
-
-
-def as_given(signature: IRSignature, given: Mapping[str, Any]) -> IRSignature:
-    """The signature of a call: inputs that may be null and are not given have no place in the message."""
-    if all(f.name in given or f.default or is_history(f) for f in signature.inputs):
-        return signature
-    told = (replace(f, given=f.name in given or bool(f.default) or is_history(f)) for f in signature.inputs)
-    return replace(signature, inputs=tuple(told))
-
-
-def input_trouble(name: str, names: list[str], missing: list[str], extra: list[str]) -> str:
-    """What is wrong with the inputs of a call, in one line."""
-    parts = []
-    if missing:
-        parts.append(f"lacks {', '.join(f'`{n}`' for n in missing)}")
-    if extra:
-        parts.append(f"does not take {', '.join(f'`{n}`' for n in extra)}")
-    return f"`{name}` {' and '.join(parts)}; its inputs are {', '.join(names)}"
-
-
-def _checked(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a predictor. Raises TypeError for what belongs to a model, and for an own option misspelt."""
-    for name in config:
-        if name in SAMPLING or name in _OTHER:
-            continue
-        if name in _OF_MODELS:
-            raise TypeError(f"`{name}` is no option of a predictor: give it to the LM")
-        if near := get_close_matches(name, SAMPLING + _OTHER, 1, 0.9):
-            raise TypeError(f"a predictor has no option `{name}`; did you mean `{near[0]}`?")
-    return dict(config)

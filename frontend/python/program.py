@@ -8,7 +8,7 @@ from typing import Any
 
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import here
-from lampc.frontend.python.predict import serials
+from lampc.frontend.python.serials import serials
 
 MAX_ITERATIONS = 1000
 """How often a `while` or a loop over a list may go round unless the program says otherwise."""

@@ -9,7 +9,7 @@ from lampc.frontend.python.collect import declared
 from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Parameter
-from lampc.frontend.python.predict import serials
+from lampc.frontend.python.serials import serials
 from lampc.ir.lookup import Hit, Lookup, as_hit, several
 from lampc.ir.prog import DefRetriever
 from lampc.ir.runner import DefinedRetrieval, LookupRunner, find_runner, runner

@@ -13,7 +13,8 @@ from lampc.frontend.python.entry import forward_of, overridden
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.frames import here
 from lampc.frontend.python.module import Module
-from lampc.frontend.python.predict import ChainOfThought, Predict, sampling_of
+from lampc.frontend.python.options import sampling_of
+from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.rounds import Rounds

@@ -45,7 +45,7 @@ def test_a_compiled_call_sends_the_turns_of_its_history(layout: str) -> None:
     with Session(model="firefly") as session:
         session.run(unit, ROWS)
         model = session.models.get("main")
-        sent = list(session.desk.prompts)
+        sent = list(session.desk.books.prompts)
     assert model.target.tokens is not None
     for row in ROWS:
         turns = bind_prompt(prompt, bound, [row.inputs["history"], row.inputs["question"]], model.target.quote)

@@ -13,7 +13,7 @@ import pydantic
 import pytest
 
 import lampc
-from lampc.frontend.python.predict import sampling_of
+from lampc.frontend.python.options import sampling_of
 from lampc.frontend.python.tracing import trace
 from lampc.ir import parse_module
 from lampc.ir.runner import set_default_runner

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 import lampc
+from lampc.frontend.python.given import demo_set
 from lampc.frontend.python.module import predictor_symbols
-from lampc.frontend.python.predict import demo_set, sampling_of
+from lampc.frontend.python.options import sampling_of
 from lampc.ir import Sampling
 
 

@@ -88,14 +88,15 @@ def core(request: pytest.FixtureRequest) -> Iterator[EngineCore]:
 
 def nothing_twice(session: Session, computed: Computed, calls: int, most: int = 0) -> list[Any]:
     """What was computed is each distinct prefix of the prompts once, and so the bound. Gives the calls."""
-    made = session.desk.computed
+    books = session.desk.books
+    made = books.computed
     assert len(made) == calls
     assert computed.twice == 0
     distinct, times = computed.prompt_tokens([c.prompt for c in made])  # type: ignore[misc]
     assert times == distinct
     # the bound takes all that was written to be there; the last token before a length stop is not
     cut = sum(len(c.written) == most for c in made)
-    assert 0 <= sum(c.computed for c in made) - prefix_bound(session.desk.prompts, session.desk.written) <= cut
+    assert 0 <= sum(c.computed for c in made) - prefix_bound(books.prompts, books.written) <= cut
     assert sum(c.asked for c in made) > 2 * distinct
     return made
 

@@ -57,8 +57,8 @@ def test_a_metric_that_raises_loses_nothing() -> None:
         with pytest.raises(MetricError, match="row 14"):
             evaluate(session, unit(), DEV, build_metric(brittle), strict=True)
         calls = reply.calls
-        assert session.desk.cache is not None
-        assert len(session.desk.cache) == calls == len(DEV)
+        assert session.desk.books.cache is not None
+        assert len(session.desk.books.cache) == calls == len(DEV)
         evaluate(session, unit(), DEV, metric())
         assert reply.calls == calls  # everything had been kept
 

@@ -139,7 +139,7 @@ def test_a_prompt_that_goes_on_from_an_answer_is_not_cheaper_than_the_bound() ->
         exe = Executable(program, None)
         cells = [(Cell(Row(t, {"text": t})), exe) for t in ("really?", "surely?")]
         assert all(o.error is None for o in session._executor(program).run(cells))
-        assert session.usage.computed_tokens == session.bound() < prefix_bound(session.desk.prompts)
+        assert session.usage.computed_tokens == session.bound() < prefix_bound(session.desk.books.prompts)
 
 
 def test_options_are_scored_under_one_context() -> None:

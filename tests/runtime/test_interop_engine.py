@@ -30,8 +30,8 @@ def firefly() -> Iterator[DspyEngine]:
 @pytest.fixture
 def engine(firefly: DspyEngine) -> DspyEngine:
     firefly.session.desk.batches.clear()
-    assert firefly.session.desk.cache is not None
-    firefly.session.desk.cache.clear()
+    assert firefly.session.desk.books.cache is not None
+    firefly.session.desk.books.cache.clear()
     firefly._seen.clear()
     return firefly
 
@@ -62,8 +62,8 @@ def test_an_untouched_program_on_threads_is_fused_and_answers_as_one_by_one(engi
         alone = [program(**e.inputs()).toDict() for e in examples]
         assert engine.batches == {1: 48}
         engine.session.desk.batches.clear()
-        assert engine.session.desk.cache is not None
-        engine.session.desk.cache.clear()
+        assert engine.session.desk.books.cache is not None
+        engine.session.desk.books.cache.clear()
         engine._seen.clear()
         together = [p.toDict() for p in program.batch(examples, num_threads=24, disable_progress_bar=True)]
     assert together == alone
@@ -87,8 +87,8 @@ def test_predictors_on_threads(engine: DspyEngine) -> None:
 
     alone = [ask(w) for w in WORDS]
     engine.session.desk.batches.clear()
-    assert engine.session.desk.cache is not None
-    engine.session.desk.cache.clear()
+    assert engine.session.desk.books.cache is not None
+    engine.session.desk.books.cache.clear()
     with ThreadPoolExecutor(24) as pool:
         assert list(pool.map(ask, WORDS)) == alone
     assert max(engine.batches) >= 4

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Literal, TypeVar, get_args, overload
 from lampc.frontend.python.callbacks import active, telling
 from lampc.frontend.python.collect import declared
 from lampc.frontend.python.frames import here
-from lampc.frontend.python.predict import serials
+from lampc.frontend.python.serials import serials
 from lampc.ir.runner import ToolRunner, find_runner
 from lampc.ir.types import ANY
 from lampc.ir.types import Type as IRType

@@ -1,0 +1,8 @@
+"""Numbers of declarations."""
+
+from __future__ import annotations
+
+import itertools
+
+serials = itertools.count()
+"""Numbers declarations in the order in which they are made."""
