@@ -141,6 +141,7 @@ class Admission:
         self, task: Task, node: str, ids: tuple[int, ...], answer: Sequence[int], held_on: float | None = None
     ) -> None:
         """A call has ended. `held_on`: tokens of its own that the row holds now, where a plan knows."""
+        self._give_up()
         held, known = self._inside.get(task), self._answers.get(node, 0.0)
         self._answers[node] = known + LEARN * (len(answer) - known)
         if held is None:

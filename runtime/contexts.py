@@ -5,12 +5,12 @@ For each call the program says how far later calls of the row go on from its con
 at once where blocks are short; what stands before it is held until a later call of the row ends that goes on from
 there, or until the op has ended for whose sake it was held. What hangs on no input is held as long as rows are to come.
 
-A hold lasts as long as it is worth it: the longer a row stays away (for a tool, mostly), the longer do others go
-without its blocks. Held for t seconds, a share s of the cache costs s * t seconds of the engine; having it back costs
+A row that has calls at the model keeps what it holds: what is held hangs on no clock then. One that has none is away
+(for a tool, mostly), and the longer it stays away, the longer do others go without its blocks. Held for t seconds, a share s of the cache costs s * t seconds of the engine; having it back costs
 the time to compute it, or to copy it back. Who waits until both are equal never pays more than twice what the best
 choice would have cost, whenever the row returns (the rule for renting or buying skis: Karlin, Manasse, Rudolph and
 Sleator, "Competitive snoopy caching", 1988). Where the pauses after a call are known to be longer than that, nothing is
-held. Holds yield before a request would have to; and what is not held stays cached as long as there is room, in the
+held. Holds yield before a request would have to, those of rows that were let in last first; and what is not held stays cached as long as there is room, in the
 order in which it is needed next. Nothing here changes what is computed, only how often.
 """
 
@@ -20,6 +20,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir.prompt import Run
@@ -76,13 +77,11 @@ class Planned:
 
 @dataclass(slots=True, eq=False)
 class _Hold:
-    """A context that a row comes back to; `ref` None if it is not held, only cached. `since` when the row is away; None
-    if it is back."""
+    """A context that a row comes back to; `ref` None if it is not held, only cached."""
 
     call: Planned
     ids: Ids
     ref: PrefixRef | None
-    since: float | None
 
 
 @dataclass(slots=True)
@@ -96,8 +95,15 @@ class _Site:
 
 @dataclass(slots=True)
 class _Row:
+    """`number` in the order in which rows were let in; `calls` that are asked for and not answered; `last` that was
+    answered. `loose` if none of its contexts is held."""
+
+    number: int
     holds: list[_Hold] = field(default_factory=list)
     passed: set[Op] = field(default_factory=set)
+    calls: int = 0
+    last: Op | None = None
+    loose: bool = False
 
 
 class RowContexts:
@@ -108,7 +114,8 @@ class RowContexts:
         self._engine: Any = model.engine
         self._rows: dict[Task, _Row] = {}
         self._sites: dict[Op, _Site] = {}
-        self._away: dict[Task, float] = {}  # since when, the first first
+        self._numbers = count(1)
+        self._away: dict[Task, float] = {}  # rows without a call at the model, since when, the first first
         self.common = 0  # tokens that are held for all rows
         self._common: dict[Ids, PrefixRef] = {}
         self.others: Callable[[Task, Ids], int] = lambda task, ids: 0
@@ -149,46 +156,48 @@ class RowContexts:
         call.floor = max(call.floor, others)
         if site.shared > OFTEN and not call.keeps:
             call.floor = len(call.ids)
-        self._away.pop(call.task, None)
-        row = self._rows.get(call.task)
-        for hold in row.holds if row is not None else ():
-            if hold.call.line == call.line or call.ids[: len(hold.ids)] == hold.ids:
-                self._returned(hold)
+        row = self._row(call.task)
+        row.calls += 1
+        since = self._away.pop(call.task, None)
+        if since is not None and row.last is not None:
+            seen = self._sites.setdefault(row.last, _Site())
+            seen.pauses += 1
+            seen.pause += (LEARN if seen.pauses > 1 else 1.0) * (self._engine.clock_s - since - seen.pause)
         self._hold_common(call)
 
-    def _returned(self, hold: _Hold) -> None:
-        """A row is back, and waits for its turn at most: the time limit falls."""
-        now, site = self._engine.clock_s, self._sites.setdefault(hold.call.site, _Site())
-        if hold.since is not None:
-            site.pauses += 1
-            site.pause += (LEARN if site.pauses > 1 else 1.0) * (now - hold.since - site.pause)
-            hold.since = None
-        old, hold.ref = hold.ref, self.model.retain(hold.ids, None, now, True)
-        if old is not None:
-            self.model.release(old, UNKNOWN)
+    def let_in(self, task: Task) -> None:
+        """A call of a row goes to the model: what is left of its contexts is held again."""
+        row = self._rows.get(task)
+        if row is not None and row.loose:
+            row.number, row.loose = next(self._numbers), False
+            for hold in row.holds:
+                hold.ref = self.model.retain(hold.ids, None, row.number, True)
 
     def answered(self, call: Planned, written: Ids) -> float:
         """A call has ended; how many tokens of its own its row holds now."""
-        row = self._rows.setdefault(call.task, _Row())
+        row = self._row(call.task)
         call.floor = max(call.floor, self.others(call.task, call.ids))
         keep = max((keep for _, keep in call.keeps), default=0)
         ids = call.ids + written if call.answer else call.ids[:keep]
         stale = [h for h in row.holds if h.call.line == call.line or ids[: len(h.ids)] == h.ids]
         if call.keeps:
-            row.holds.append(self._held(call, ids))
+            row.holds.append(self._held(row, call, ids))
         for hold in stale:
             row.holds.remove(hold)
             common = common_prefix(hold.ids, ids)
             self._let_go(hold, None if common == len(hold.ids) else max(common, hold.call.floor))
-        self._away.pop(call.task, None)
-        if row.holds:
+        row.calls, row.last = max(row.calls - 1, 0), call.site
+        if row.holds and not row.calls:
             self._away[call.task] = self._engine.clock_s
+            site, limit = self._sites.get(call.site, _Site()), self._limit()
+            if site.pauses >= KNOWN and limit is not None and site.pause > limit:
+                self._loosen(row)
         return self._size(row)
 
     def left(self, block: Block, i: int) -> None:
         """An op of a row has ended for whose sake contexts may have been held."""
         task, end = block.task, (*block.order, i)
-        row = self._rows.setdefault(task, _Row())
+        row = self._row(task)
         for hold in list(row.holds):
             call = hold.call
             if call.keeps[0][0] != end:
@@ -198,7 +207,7 @@ class RowContexts:
             keep = max((k for _, k in call.keeps), default=0)
             if call.keeps and not any(h.ids[:keep] == call.ids[:keep] for h in row.holds):
                 call.answer = False
-                row.holds.append(self._held(call, call.ids[:keep]))
+                row.holds.append(self._held(row, call, call.ids[:keep]))
             self._let_go(hold, max(keep, call.floor))
         for site in task.exe.inside.get(block.plan.region.ops[i], ()):
             self._pass(task, row, site)
@@ -206,7 +215,7 @@ class RowContexts:
     def ended(self, task: Task) -> None:
         """A row has ended: nobody needs what only it had."""
         self._away.pop(task, None)
-        row = self._rows.pop(task, _Row())
+        row = self._rows.pop(task, _Row(0))
         for hold in row.holds:
             self._let_go(hold, hold.call.floor)
         for site in task.exe.later:
@@ -216,13 +225,11 @@ class RowContexts:
         """A row waits for others to end."""
         self._away.pop(task, None)
         row = self._rows.get(task)
-        for hold in row.holds if row is not None else ():
-            if hold.ref is not None:
-                self.model.release(hold.ref)
-                hold.ref = None
+        if row is not None:
+            self._loosen(row)
 
     def overdue(self) -> list[Task]:
-        """Rows that are away for longer than their contexts are worth holding."""
+        """Rows that are away for longer than their contexts are worth holding, which is done with now."""
         limit, now = self._limit(), self._engine.clock_s
         found: list[Task] = []
         while limit is not None and self._away:
@@ -230,6 +237,7 @@ class RowContexts:
             if now - since <= limit:
                 break
             del self._away[task]
+            self._loosen(self._rows[task])
             found.append(task)
         return found
 
@@ -286,16 +294,22 @@ class RowContexts:
         assert model.target.tokens is not None
         return max(end - len(model.target.tokens.encode(text)), context.cuts[at])
 
-    def _held(self, call: Planned, ids: Ids) -> _Hold:
-        now = self._engine.clock_s
-        hold = _Hold(call, ids, None, now)
-        limit = self._limit()
-        site = self._sites.get(call.site, _Site())
-        if site.pauses >= KNOWN and limit is not None and site.pause > limit:
-            return hold
-        after = now + site.pause + (limit or 0.0)
-        hold.ref = self.model.retain(ids, limit, after, True)
-        return hold
+    def _row(self, task: Task) -> _Row:
+        row = self._rows.get(task)
+        if row is None:
+            row = self._rows[task] = _Row(next(self._numbers))
+        return row
+
+    def _held(self, row: _Row, call: Planned, ids: Ids) -> _Hold:
+        return _Hold(call, ids, None if row.loose else self.model.retain(ids, None, row.number, True))
+
+    def _loosen(self, row: _Row) -> None:
+        """What a row comes back to stays cached as long as there is room."""
+        row.loose = True
+        for hold in row.holds:
+            if hold.ref is not None:
+                self.model.release(hold.ref)
+                hold.ref = None
 
     def _limit(self) -> float | None:
         """Seconds for which a context is worth its blocks: its share of the cache times this is what it takes to have

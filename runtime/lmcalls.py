@@ -186,6 +186,8 @@ class LMCalls:
                 return
             use = NOT_KNOWN
             if plan is not None:
+                if contexts is not None:
+                    contexts.let_in(task)
                 plan.floor = max(plan.floor, gate.others(task, ids) if gated else 0)
                 use = plan.use
             if scope.outer is None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import random
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ from program_bench.workload import Size, Workload  # noqa: E402
 from lampc.backend import EngineInfo, shrinking  # noqa: E402
 from lampc.backend.plan import Plan  # noqa: E402
 from lampc.backend.simulated import SimulatedEngine  # noqa: E402
+from lampc.backend.steps import StepShape  # noqa: E402
 from lampc.runtime.contexts import RowContexts  # noqa: E402
 from tests.test_bench_programs import tokenizer  # noqa: E402
 
@@ -31,9 +32,11 @@ BLOCK = 16
 Prefix = tuple[int, ...]
 
 
-def engine(kv_tokens: int = 1 << 16, **options: Any) -> SimulatedEngine:
+def engine(
+    kv_tokens: int = 1 << 16, cost: Callable[[StepShape], float] = without_cost, **options: Any
+) -> SimulatedEngine:
     info = EngineInfo("simulated", tokenizer().vocab_size, 1 << 14, 6144, BLOCK, True, "simulated")
-    return SimulatedEngine(tokenizer(), info, without_cost, kv_tokens=kv_tokens, policy="warm", **options)
+    return SimulatedEngine(tokenizer(), info, cost, kv_tokens=kv_tokens, policy="warm", **options)
 
 
 @dataclass
@@ -222,3 +225,15 @@ def test_where_the_cache_is_small_less_is_computed_than_without(
     plain = run(work, engine(kv_tokens), None)
     assert planned.outputs == plain.outputs == ample.outputs
     assert planned.computed_tokens < plain.computed_tokens
+
+
+@pytest.mark.parametrize("name", ["tree_of_thought", "coding", "debate", "reflection"])
+def test_what_is_computed_hangs_on_no_clock_where_there_is_no_tool(name: str) -> None:
+    work = workload(name, Size(0, 0.1, 0.5))
+    kv_tokens = tight(work, run(work, engine(), None), 0.25)
+    draw = random.Random(name)
+
+    def uneven(shape: StepShape) -> float:
+        return (0.004 + 0.0005 * shape.rows) * draw.uniform(0.5, 3.0)
+
+    assert run(work, engine(kv_tokens, cost=uneven), None).reuse == run(work, engine(kv_tokens), None).reuse
