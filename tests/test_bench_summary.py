@@ -14,9 +14,11 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import programs  # noqa: E402
-from program_bench import curve, summary  # noqa: E402
+from program_bench import curve, device, summary  # noqa: E402
 from program_bench.journal import Journal  # noqa: E402
 from program_bench.measure import Result  # noqa: E402
+
+from lampc.runtime.costs import KNOTS, StepCost  # noqa: E402
 
 BASE = Result(
     *("rag", "ours", 2.0, 2.0, 9, 9, 1000, 505, 495, 90, 600, 30, 0, 0, 100, 60, 50, 200, 500, 500, 0.01, 0.01, 0),
@@ -46,6 +48,37 @@ def test_ratios_are_geometric_means_with_what_they_hang_on() -> None:
     assert found["mixed", "ample", "sequential"]["families"] == {"rag": 10.0, "chat": 2.0}
     assert found["closed_sets", "ample", "pool"]["threads"] == 2
     assert ("trials", "ample", "pool") not in found
+
+
+def test_layouts_count_where_they_are_worth_it() -> None:
+    table = {f: dict(found) for f, found in TABLE.items()}
+    table["rag"]["ample"] = table["rag"]["ample"] | {
+        "ours, arranged": replace(BASE, way="ours, arranged", makespan=0.5)
+    }
+    found = summary.ratios(table, GROUPS, 2)
+    by = {(r["group"], r["kv"], r["ours"]): r for r in found if r["against"] == "pool"}
+    assert by["mixed", "ample", "ours"]["ratio"] == pytest.approx(1.0)
+    assert by["mixed", "ample", "ours, arranged"]["families"] == {"rag": 8.0, "chat": 0.5}
+    assert ("closed_sets", "ample", "ours, arranged") not in by
+    goals = {g.name: g for g in summary.time_goals(table, found)}
+    assert goals["mixed, ample KV, over pool"].figure == pytest.approx(2.0)
+    assert "1.0 as written" in goals["mixed, ample KV, over pool"].about
+    seconds = {"rag": {"ours": 2.0, "pool": 4.0, "ours, arranged": 1.0}, "chat": {"ours": 1.0, "pool": 1.0}}
+    assert summary.simulated(seconds, GROUPS)["mixed"] == pytest.approx(2.0)
+
+
+def test_the_floor_is_every_token_once_in_the_cheapest_step() -> None:
+    cost = StepCost(0.0, (0.01, *(0.001 for _ in KNOTS[2:])), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+    rows = BASE.bound + BASE.forward_tokens - BASE.computed_tokens
+    most = KNOTS[-1]
+    assert summary.floor(BASE, cost) == pytest.approx(rows * (0.01 + 0.001 * (most - 1)) / most)
+
+
+def test_the_costs_of_an_accelerator_come_from_what_was_measured() -> None:
+    record = json.loads(programs.DEVICE.read_text(encoding="utf-8"))
+    cost = device.cost(programs.DEVICE)
+    for requests, found in record["llama_8b"]["exact"].items():
+        assert cost.decode(int(requests), 100) == pytest.approx(found["seconds"])
 
 
 def test_goals_that_are_missed_say_so() -> None:

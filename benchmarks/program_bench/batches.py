@@ -250,6 +250,18 @@ module Main(context: str, question: str) -> (answer: str) {{
     )
 
 
+def instructions(size: Size) -> Workload:
+    """An optimizer that tries instructions alone (COPRO, GEPA, MIPROv2 without demos) for answers over retrieved
+    passages: twelve of them, each on half of the rows."""
+    asked = rag(size)
+    draw = generator("instructions", size.seed)
+    rows = asked.rows[: size.count(24)]
+    candidates = tuple({"read.instruction": size.text(180, "instruction", "read", i)} for i in range(12))
+    picked = tuple(tuple(sorted(draw.sample(range(len(rows)), max(2, len(rows) // 2)))) for _ in candidates)
+    rules = {"read": Rule({"": size.n(60)})}
+    return Workload("instructions", "trials", asked.source, rows, rules, size.seed, size.scale, candidates, picked)
+
+
 def vote(size: Size) -> Workload:
     """Self-consistency: eight samples of a chain of thought, the most frequent answer counts."""
     source = f"""signature Solve(problem: str) -> (answer: "a" | "b" | "c" | "d" | "e") {{

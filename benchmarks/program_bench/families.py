@@ -19,6 +19,7 @@ FAMILIES: Mapping[str, Family] = {
     "table_project": batches.table_project,
     "snippets": batches.snippets,
     "trials": batches.trials,
+    "instructions": batches.instructions,
     "vote": batches.vote,
     "chat": flows.chat,
     "tree_of_thought": flows.tree_of_thought,
