@@ -6,12 +6,13 @@ at once where blocks are short; what stands before it is held until a later call
 there, or until the op has ended for whose sake it was held. What hangs on no input is held as long as rows are to come.
 
 A row that has calls at the model keeps what it holds: what is held hangs on no clock then. One that has none is away
-(for a tool, mostly), and the longer it stays away, the longer do others go without its blocks. Held for t seconds, a share s of the cache costs s * t seconds of the engine; having it back costs
-the time to compute it, or to copy it back. Who waits until both are equal never pays more than twice what the best
-choice would have cost, whenever the row returns (the rule for renting or buying skis: Karlin, Manasse, Rudolph and
-Sleator, "Competitive snoopy caching", 1988). Where the pauses after a call are known to be longer than that, nothing is
-held. Holds yield before a request would have to, those of rows that were let in last first; and what is not held stays cached as long as there is room, in the
-order in which it is needed next. Nothing here changes what is computed, only how often.
+(for a tool, mostly), and the longer it stays away, the longer do others go without its blocks. Held for t seconds, a
+share s of the cache costs s * t seconds of the engine; having it back costs the time to compute it, or to copy it
+back. Who waits until both are equal never pays more than twice what the best choice would have cost, whenever the row
+returns (the rule for renting or buying skis: Karlin, Manasse, Rudolph and Sleator, "Competitive snoopy caching",
+1988). Where the pauses after a call are known to be longer than that, nothing is held. Holds yield before a request
+would have to, those of rows that were let in last first; and what is not held stays cached as long as there is room,
+in the order in which it is needed next. Nothing here changes what is computed, only how often.
 """
 
 from __future__ import annotations
