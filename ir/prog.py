@@ -216,6 +216,26 @@ class Predict(Op):
         ]
 
 
+@op("prog.continue", traits=[Trait.SAMPLES])
+class Continue(Predict):
+    """Ask a model to fill further outputs where an earlier call of it ended: its prompt, what it wrote, and then the
+    task and the inputs of this call, as one more message. `after` is the answer of the earlier call."""
+
+    predictor: Symbol
+    signature: Signature
+    sampling: Sampling = Sampling()
+    key: Key
+    after: Operand
+    inputs: Operands
+    out: Result
+
+    def check(self) -> list[str]:
+        found = super().check()
+        if not isinstance(self.after.defining_op(), Predict):
+            found.append("the first operand is the answer of a call")
+        return found
+
+
 @op("prog.call", traits=[Trait.CALLS])
 class Call(Op):
     """Call a function of this module. Its effect is taken to be any until the call is inlined."""

@@ -30,6 +30,25 @@ class RequestOp(Op):
         return [f"slot {i} has no operand" for i in sorted(slots) if i >= len(self.inputs)]
 
 
+@op("prompt.follow", traits=[Trait.SAMPLES])
+class Follow(RequestOp):
+    """Go on with the conversation of an earlier request: what was sent there, the text `after` that the model wrote,
+    and the turns of this prompt."""
+
+    predictor: Symbol
+    prompt: Prompt
+    sampling: Sampling = Sampling()
+    key: Key
+    after: Operand
+    inputs: Operands
+    text: Result
+
+
+def followed(op: RequestOp) -> bool:
+    """Whether another request goes on with the conversation of this one."""
+    return any(isinstance(u, Follow) and u.after is op.text for u in op.text.users)
+
+
 @op("prompt.parse", traits=[Trait.PURE])
 class Parse(Op):
     """Read the outputs of a signature back from text, by the adapter's parser. Fails the row if it cannot.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,18 @@ class ContextValue:
     def grown(self, ids: tuple[int, ...]) -> ContextValue:
         """With more ids behind it."""
         return ContextValue(self.model, self.ids + ids, (*self.cuts, len(self.ids) + len(ids)))
+
+
+class Said(str):
+    """Text that a model wrote, with the conversation that it ends."""
+
+    __slots__ = ("turns",)
+    turns: tuple[tuple[str, str], ...]
+
+    def __new__(cls, text: str, asked: Sequence[tuple[str, str]]) -> Said:
+        made = super().__new__(cls, text)
+        made.turns = (*asked, ("assistant", text))
+        return made
 
 
 @dataclass(slots=True, eq=False)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir.prompt import Run
+from lampc.ir.prompt import Demos, Instruction, Run, Shots
 from lampc.passes.schedule.block_tree import common_prefix
 from lampc.passes.schedule.later_use import Stay, chain, first_input
 from lampc.runtime.models import NOT_KNOWN, KvUse
@@ -289,7 +289,7 @@ class RowContexts:
         if not op.run.segments:
             return end  # a template that cannot be cut: where the place is nobody knows
         task, model = block.task, context.model
-        bound = task.bound[_owner(grown, task)]
+        bound = task.bound[_owner(grown, op.run, task)]
         rest = Run(op.run.segments[stay.segments :])
         text = run_text(rest, bound, [block.get(v) for v in op.inputs], model.target)
         assert model.target.tokens is not None
@@ -378,8 +378,9 @@ def _spot(task: Task) -> Spot:
     return id(task.exe), task.cell.assignment
 
 
-def _owner(grown: Sequence[Any], task: Task) -> str:
-    name = getattr(getattr(grown[0], "predictor", None), "name", None)
+def _owner(grown: Sequence[Any], run: Run, task: Task) -> str:
+    own = next((s.predictor for s in run.segments if isinstance(s, Instruction | Demos | Shots)), None)
+    name = own or getattr(getattr(grown[0], "predictor", None), "name", None)
     return name if name in task.bound else next(iter(task.bound))
 
 

@@ -7,15 +7,19 @@ is held against it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value
-from lampc.ir.adapters import Bound, ParseFailure, bind_predictors
+from lampc.ir.adapters import Bound, ParseFailure, bind_predictors, bind_prompt
+from lampc.ir.adapters.bind import prompt_of
+from lampc.ir.adapters.registry import asked_once
 from lampc.ir.lookup import Hit, Lookup, as_hit, as_record
 from lampc.ir.prog import (
     Assert,
     Call,
+    Continue,
     DefRetriever,
     DefTool,
     Func,
@@ -34,6 +38,7 @@ from lampc.ir.prog import (
 )
 from lampc.ir.runner import LookupRunner
 from lampc.ir.types import mismatch
+from lampc.passes.lower.continuing import in_conversation
 from lampc.passes.manager import RunOptions
 from lampc.passes.schedule.fuse_calls import BEFORE, fused_in
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
@@ -131,6 +136,7 @@ class _Run:
         self.module, self.runner, self.assignment, self.host = module, runner, assignment, host
         self.seed, self.row, self.base, self.trace = seed, row, base, trace
         self.bound = bind_predictors(module, assignment)
+        self.said: dict[Value, tuple[tuple[str, str], ...]] = {}  # by calls that others go on from
 
     def call(self, func: Func, args: Sequence[Any], path: tuple[str, ...], indices: tuple[int, ...]) -> Any:
         env: dict[Value, Any] = dict(zip(func.body.args, args, strict=True))
@@ -191,6 +197,11 @@ class _Run:
         if self.runner is None:
             raise RowFailure("this program calls a model, and none was given")
         bound = self.bound[op.predictor.name]
+        talks = in_conversation(op)
+        if talks:
+            bound = replace(bound, layout=asked_once(bound.layout))
+        if isinstance(op, Continue):
+            bound, args = replace(bound, after=self.said[op.after]), args[1:]
         inputs = {f.name: v for f, v in zip(op.signature.inputs, args, strict=True)}
         draw = Draw(self.seed, Key(path + op.key.path), indices, self.row)
         try:
@@ -199,6 +210,9 @@ class _Run:
             raise
         except ParseFailure as e:
             raise UnreadableAnswer(bound, bound.layout, e, inputs) from e
+        if talks:
+            asked = bind_prompt(prompt_of(bound), bound, list(inputs.values()))
+            self.said[op.result] = (*asked, ("assistant", text))
         if self.trace is not None:
             self.trace.append(TraceStep(bound.name, inputs, dict(outputs), text, str(op.loc.origin() or "")))
         return dict(outputs)

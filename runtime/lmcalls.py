@@ -14,10 +14,11 @@ from lampc.ir import Draw, Key, Op, Sampling, Value
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
-from lampc.ir.requests import Parse, RequestOp
-from lampc.passes.schedule.later_use import static_runs
+from lampc.ir.prompt import Demos, Instruction, Shots
+from lampc.ir.requests import Follow, Parse, RequestOp, followed
+from lampc.passes.schedule.later_use import segments_of, static_runs
 from lampc.runtime.admission import Admission
-from lampc.runtime.blocks import Block, ContextValue, Scope, Services
+from lampc.runtime.blocks import Block, ContextValue, Said, Scope, Services
 from lampc.runtime.cascades import Scored, proxy_node, proxy_of, score_of, stands
 from lampc.runtime.client import Client, Deliver, OnText, Waiting
 from lampc.runtime.compile import Executable
@@ -242,7 +243,8 @@ class LMCalls:
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any], proxied: bool = True) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
-            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [answer.text]))
+            text = Said(answer.text, turns) if followed(op) else answer.text
+            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [text]))
 
         bound = block.task.bound[op.predictor.name]
         if proxied and bound.cascade is not None:
@@ -250,7 +252,8 @@ class LMCalls:
             self._ask_proxy(block, i, op, args, bound)
             return
         model = self.services.model(bound.model).asking(bound.layout, bound.signature)
-        turns = bind_prompt(op.prompt, bound, args, model.target.quote)
+        before, args = (args[0].turns, args[1:]) if isinstance(op, Follow) else ((), args)
+        turns = [*before, *bind_prompt(op.prompt, bound, args, model.target.quote)]
         block.scope.pending += 1
         draw = self._draw(block, op.key)
         self._send(model, turns, _sampling(block, op.sampling), draw, deliver, op.predictor.name, block.scope, op)
@@ -365,6 +368,9 @@ def _sampling(block: Block, sampling: Sampling) -> Sampling:
 
 def predictor_of(op: Extend, exe: Executable) -> str:
     """The predictor whose prompt an extension belongs to: named by its segments, or by the root below."""
+    own = next((s.predictor for s in segments_of(op.run) if isinstance(s, Instruction | Demos | Shots)), "")
+    if own:
+        return own
     context: Value = op.context
     while True:
         below = context.defining_op()

@@ -34,6 +34,11 @@ ATTRIBUTES: dict[str, tuple[tuple[str, ...], str]] = {
         ("use", "call"),
         "`@sample(n: 5, temperature: 0.7)`: how tokens are drawn; with `n`, a list of so many answers",
     ),
+    "continue": (
+        ("call",),
+        "`@continue(d)`: the call goes on where the one that gave `d` ended: behind its prompt and what the model "
+        "wrote stands this one's task, with its inputs",
+    ),
     "frozen": (
         ("use", "demo", "layout"),
         f"`@frozen(instruction)`: no optimizer changes this; of {', '.join(PARAMETERS)}, or all. "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from lampc.frontend.lmp import ast
 from lampc.frontend.lmp.attributes import allowed, dotted, sampling
 from lampc.frontend.lmp.body import Body
+from lampc.frontend.lmp.continuing import continued
 from lampc.frontend.lmp.definitions import effect, host
 from lampc.frontend.lmp.env import FUNCTIONS, MAKERS, Env, kind_of
 from lampc.frontend.lmp.exprs import applied, evaluate
@@ -15,7 +16,7 @@ from lampc.frontend.lmp.signatures import fields_of
 from lampc.frontend.lmp.typing import resolve
 from lampc.frontend.lmp.values import Lit, Val, type_of_val
 from lampc.ir import INT, STR, Field, Region, Sampling, Symbol, Value
-from lampc.ir.prog import Argmax, Map, Predict, Py, Retrieve, Tool, Vote, Yield
+from lampc.ir.prog import Argmax, Continue, Map, Predict, Py, Retrieve, Tool, Vote, Yield
 from lampc.ir.prog import Call as CallOp
 
 
@@ -30,7 +31,9 @@ def call(b: Body, expr: ast.Call) -> Val:
         target.used = True
         attrs = allowed(expr.attrs, "call", b.report)
         if isinstance(target, Predictor):
-            return predict(b, expr, target, attrs.get("sample"))
+            return predict(b, expr, target, attrs)
+        if "continue" in attrs:
+            b.report.error("L0205", "`@continue` belongs to the call of a predictor", attrs["continue"].span)
         return call_module(b, expr, target)
     for attr in allowed(expr.attrs, "call", b.report).values():
         b.report.error("L0205", f"`@{attr.name}` belongs to the call of a predictor", attr.span)
@@ -116,27 +119,31 @@ def operands(b: Body, expr: ast.Call, vals: list[Val] | None) -> list[Value] | N
     return None if vals is None else b.values(vals, [expr.span] * len(vals))
 
 
-def predict(b: Body, expr: ast.Call, target: Predictor, sample: ast.Attribute | None) -> Val:
-    """A predictor's call; with `@sample(n: ...)`, a list of that many answers."""
+def predict(b: Body, expr: ast.Call, target: Predictor, attrs: dict[str, ast.Attribute]) -> Val:
+    """A predictor's call; with `@sample(n: ...)`, a list of answers; with `@continue`, where another ended."""
     what = f"`{_name(expr)}`"
     vals = named(b, expr, list(target.signature.inputs), what)
-    drawn, n = sampling(sample, target.sampling, b.report)
+    drawn, n = sampling(attrs.get("sample"), target.sampling, b.report)
     inputs = operands(b, expr, vals)
-    if inputs is None:
+    after = continued(b, attrs["continue"], target) if "continue" in attrs else None
+    if inputs is None or ("continue" in attrs and after is None):
         return None
     n = n or target.samples
     if not n:
-        return _predict(b, expr, target, inputs, drawn)
+        return _predict(b, expr, target, inputs, drawn, after)
     items = b.constant(list(range(n)), expr.span, Lit([0]).type)
     region = Region([("", INT), ("", INT)])
     with b.inside(region):
-        result = _predict(b, expr, target, inputs, drawn)
+        result = _predict(b, expr, target, inputs, drawn, after)
         b.emit(Yield.make(result), expr.span)
     return b.emit(Map.make(items, regions=[region]), expr.span).result
 
 
-def _predict(b: Body, expr: ast.Call, target: Predictor, inputs: list[Value], drawn: Sampling) -> Value:
-    op = Predict.make(
+def _predict(
+    b: Body, expr: ast.Call, target: Predictor, inputs: list[Value], drawn: Sampling, after: Value | None
+) -> Value:
+    op = (Predict if after is None else Continue).make(
+        *([] if after is None else [after]),
         *inputs,
         predictor=Symbol(target.symbol),
         signature=target.signature,

@@ -120,6 +120,10 @@ CODES = {
     "`layout context, instruction, question;` orders the blocks of a prompt: `instruction`, `demos` and the inputs by "
     "name, each once; the last one is not `demos`. Instruction and demos that are not named stand in front, inputs "
     "behind. The layout `two_step` has one order only.",
+    "L0419": "a call that cannot go on where another ended\n"
+    "`@continue(d)` names the answer of one call of the same module, given by `let d = ask(...);` where it has surely "
+    "run: not a list of answers, not what a branch or another module gave. Both calls ask the same model, without a "
+    "cascade.",
     # -- control flow
     "L0501": "a module that returns nothing, or a declaration in a block\n"
     "A module ends with `return (...)`. `use` and `tune` stand at its top, not in blocks.",

@@ -231,8 +231,12 @@ class _Lines:
     def predict(self, op: prog.Predict) -> None:
         self.key(op, op.predictor.name)
         names = [f.name for f in op.signature.inputs]
+        if isinstance(op, prog.Continue) and any(p.value is op.after for p in self.pending):
+            self.flush()  # it is said by name
         text = self.use(op, op.predictor.name) + record_text(names, self.texts(op.inputs))
         drawn = sampling_text(op.sampling)
+        if isinstance(op, prog.Continue):
+            drawn += f" @continue({self.w.name(op.after)})"
         self.give(op, text + drawn, 9 if drawn else 10)
 
     def host(self, op: prog.Py) -> None:

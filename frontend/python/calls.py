@@ -11,6 +11,7 @@ from typing import Any
 
 from lampc.frontend.python import lowered, methods
 from lampc.frontend.python.annotations import BadType, to_type
+from lampc.frontend.python.continuing import take_after
 from lampc.frontend.python.data import MetricFunction, exact_match, f1, normalize
 from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
 from lampc.frontend.python.entry import graph_of, overridden
@@ -136,6 +137,9 @@ class Calls(Expressions):
         own = {n: kwargs.pop(n) for n in ("signature", "demos", "config", "lm") if n in kwargs}
         if not is_static(own) or "signature" in own or "demos" in own or "lm" in own:
             raise self.stop("L0712", node, "a call that replaces its predictor's signature, demos or model")
+        after = take_after(kwargs, predictor.signature.input_fields)
+        if after is not None and not self.answer_of_call(after):
+            raise self.stop("L0712", node, "`after=` takes what one call of a predictor gave, in the same function")
         config = {**settings.sampling, **self.drawing, **predictor.config, **(own.get("config") or {})}
         signature = predictor.ir_signature()
         try:
@@ -161,14 +165,22 @@ class Calls(Expressions):
         signature = as_given(signature, kwargs)
         key = self.state.key(symbol)
         more: dict[str, Any] = {"predictor": Symbol(symbol), "signature": signature, "sampling": sampling, "key": key}
+        kind = prog.Predict
+        if after is not None:
+            kind, inputs = prog.Continue, [after.value, *inputs]
         if n == 1:
-            return Traced(self.emit(prog.Predict, *inputs, node=node, **more).result)
+            return Traced(self.emit(kind, *inputs, node=node, **more).result)
         numbers = self.const(list(range(n)), node)
         body = Region([("", INT), ("", INT)])
         with self.inside(body):
-            one = self.emit(prog.Predict, *inputs, node=node, **more)
+            one = self.emit(kind, *inputs, node=node, **more)
             self.emit(prog.Yield, one.result, node=node)
         return Completions(self.emit(prog.Map, numbers, node=node, regions=[body]).result)
+
+    @staticmethod
+    def answer_of_call(value: Any) -> bool:
+        """Whether a value is what one call of a predictor gave."""
+        return isinstance(value, Traced) and isinstance(value.value.defining_op(), prog.Predict)
 
     def nested(self, callee: Any, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
         """`prog.call` of another module or program."""

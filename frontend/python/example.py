@@ -192,6 +192,8 @@ class Prediction(Example):
 
     _completions: Completions | None = None
     _lm_usage: dict[str, Any] | None = None
+    _call: Any = None
+    """The call that gave it, for one that goes on from there."""
 
     @classmethod
     def from_completions(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from lampc.frontend.python.calllog import CallRecord, held_weakly, remember
+from lampc.frontend.python.continuing import said_before, take_after
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
@@ -21,7 +22,7 @@ from lampc.frontend.python.values.plain import known_plain
 from lampc.ir import Kept, Key, Sampling, Span, freeze, thaw
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure
-from lampc.ir.adapters.registry import layout_for
+from lampc.ir.adapters.registry import asked_once, layout_for
 from lampc.ir.content import Cascade
 from lampc.ir.modelnames import model_name, saved_model
 from lampc.ir.runner import runner
@@ -50,6 +51,9 @@ class Predict(Module, Parameter, Generic[A]):
     settings), or `template` is a prompt in Jinja2 (a text, chat messages, or `lampc.Template`), which is translated:
     CompileError says line and column of what cannot be. Calls take the inputs by name, and `signature= demos= config=
     lm=` for that call only.
+
+    With `after=d`, where `d` is what a predictor gave, a call goes on where that one ended: behind its prompt and what
+    the model wrote stands this one's task, with its inputs.
 
     With `n` the answers are drawn as forks of one prompt, together. Their temperature is 0.7 unless one above 0.15
     is asked for. Calls that differ in `rollout_id` alone are different draws.
@@ -150,6 +154,8 @@ class Predict(Module, Parameter, Generic[A]):
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         demos, lm = inputs.pop("demos", None), inputs.pop("lm", None)
         bound = self.bound(signature, demos, lm)
+        if (after := take_after(inputs, signature.input_fields)) is not None:
+            bound = replace(bound, after=said_before(after, bound.name), layout=asked_once(bound.layout))
         values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
         if len(inputs) < len(values):
             bound = replace(bound, signature=as_given(bound.signature, inputs))
@@ -157,6 +163,10 @@ class Predict(Module, Parameter, Generic[A]):
         n, sampling = sampling_of(config)
         ask: Any = runner(f"predictor `{bound.name}`")
         own = bool(getattr(here["adapter"], "changed", "")) and not self.layout
+        if own and bound.after:
+            raise TypeError(
+                f"`{bound.name}`: after= needs an adapter of lampc's own, not {type(here['adapter']).__name__}"
+            )
         if own:
             from lampc.frontend.python.own_adapters import Own
 
@@ -175,9 +185,11 @@ class Predict(Module, Parameter, Generic[A]):
                 found = drawn(ask, bound, values, sampling, key, n, signature)
                 ended([text for _, text in found])
         texts = tuple(text for _, text in found)
-        remember(CallRecord(bound, values, texts, ask.sent if own else (), held_weakly(lm or self.lm or here["lm"])))
+        call = CallRecord(bound, values, texts, ask.sent if own else (), held_weakly(lm or self.lm or here["lm"]))
+        remember(call)
         completions = [outputs if own else signature.lift(outputs) for outputs, _ in found]
         made = Prediction.from_completions(completions, signature)
+        made._call = call
         if (trace := here["trace"]) is not None:
             given = {k: v for k, v in values.items() if k in inputs or k not in signature.input_fields}
             trace.append((self, {**inputs, **given}, made))

@@ -5,6 +5,7 @@ Interpreter, eager mode, executor and providers all get their text here, so they
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -31,10 +32,12 @@ class Bound:
     model: str
     keep: Kept = NOTHING_KEPT
     cascade: Cascade | None = None
+    after: tuple[tuple[str, str], ...] = ()
+    """The conversation that a call of it goes on with: (role, text) of each turn, not quoted."""
 
     def asking(self, model: str) -> Bound:
         """The same of another model, and of that alone."""
-        return Bound(self.name, self.signature, self.instruction, self.demos, self.layout, model, self.keep)
+        return replace(self, model=model, cascade=None)
 
 
 def bind_predictors(module: Module, assignment: Assignment | None = None) -> dict[str, Bound]:
@@ -130,7 +133,24 @@ def bind_prompt(prompt: Prompt, bound: Bound, inputs: Sequence[Any], quote: Quot
 
     Whoever turns it into the tokens of a model passes that target's `quote`.
     """
+    if bound.after:
+        before = [(role, quote(text)) for role, text in bound.after]
+        return before + bind_turns(following(prompt).turns, bound, inputs, quote)
     return bind_turns(prompt.turns, bound, inputs, quote)
+
+
+@functools.lru_cache(maxsize=256)
+def following(prompt: Prompt) -> Prompt:
+    """A prompt as it stands behind an earlier answer: what the system's message says opens the user's message, as chat
+    templates have but one system's message, at the front."""
+    task = [s for t in prompt.turns if t.role == "system" for s in t.segments]
+    turns = [t for t in prompt.turns if t.role != "system"]
+    at = max((i for i, t in enumerate(turns) if t.role == "user"), default=None)
+    if at is None:
+        turns.insert(len(turns) - 1, Turn("user", tuple(task)))
+    elif task:
+        turns[at] = Turn("user", (*task, Text("\n\n"), *turns[at].segments))
+    return Prompt(tuple(turns))
 
 
 def bind_turns(

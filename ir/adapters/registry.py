@@ -71,6 +71,15 @@ def _in_order(name: str) -> Adapter:
     return arranged(how, name, blocks)
 
 
+def asked_once(name: str) -> str:
+    """The layout whose texts `name` has, which does not ask again for what cannot be read. Raises ValueError for one
+    that always asks twice."""
+    if isinstance(adapter(name), TwoStep):
+        raise ValueError(f"the layout `{name}` asks twice")
+    once = base_of(name).removesuffix(ONCE) + ONCE
+    return like(name, once) if once in ADAPTERS else name
+
+
 def kind_of(name: str) -> str:
     """The layout whose texts `name` has. Raises ValueError."""
     return base_of(adapter(name).name).partition(":")[0].removesuffix(ONCE).removesuffix(STRICT)

@@ -9,12 +9,14 @@ from typing import ClassVar
 
 from lampc.ir.adapters import ADAPTERS, adapter
 from lampc.ir.adapters.arranged import base_of, misplaced, parts_of
-from lampc.ir.adapters.bind import call_sampling
+from lampc.ir.adapters.bind import call_sampling, following
+from lampc.ir.adapters.registry import asked_once
 from lampc.ir.core import Module, Op
 from lampc.ir.diag import CompileError, Diagnostic, Label, explain
-from lampc.ir.prog import DefPredictor, Predict
-from lampc.ir.requests import Parse, RequestOp
+from lampc.ir.prog import Continue, DefPredictor, Predict
+from lampc.ir.requests import Follow, Parse, RequestOp
 from lampc.ir.rewrite import Rewriter
+from lampc.passes.lower.continuing import apart, in_conversation
 from lampc.passes.manager import PassContext
 
 explain(
@@ -42,7 +44,7 @@ class LowerPrompts:
         defined = {op.symbol: op.layout for op in module.body.ops if isinstance(op, DefPredictor)}
         layouts = {**defined, **dict(self.layouts)}
         calls = [op for op in module.walk() if isinstance(op, Predict)]
-        wrong = [d for op in calls if (d := _unknown(op, defined, layouts))]
+        wrong = [d for op in calls if (d := _unknown(op, defined, layouts) or apart(op, module, layouts))]
         if wrong:
             raise CompileError(wrong)
         rewriter = Rewriter(self.name)
@@ -53,10 +55,17 @@ class LowerPrompts:
 
 def _lower(op: Predict, layout: str, rewriter: Rewriter) -> None:
     hint = op.result.hint
-    request = RequestOp.make(
-        *op.inputs,
+    if in_conversation(op):
+        layout = asked_once(layout)
+    prompt, kind, inputs = adapter(layout).render(op.signature, op.predictor.name), RequestOp, op.inputs
+    if isinstance(op, Continue):
+        before = op.after.defining_op()
+        assert isinstance(before, Parse)  # calls are lowered in program order
+        prompt, kind, inputs = following(prompt), Follow, [before.text, *inputs]
+    request = kind.make(
+        *inputs,
         predictor=op.predictor,
-        prompt=adapter(layout).render(op.signature, op.predictor.name),
+        prompt=prompt,
         sampling=call_sampling(op.signature, op.sampling),
         key=op.key,
         loc=op.loc,

@@ -13,22 +13,24 @@ from typing import Any
 from lampc.ir.adapters import Bound, segment_text
 from lampc.ir.adapters.bind import bind_turns, shown_turns
 from lampc.ir.adapters.schema import is_history
-from lampc.ir.prompt import MANY, Demos, Input, Output, Prompt, Run, Segment, Text, Turn
+from lampc.ir.prompt import MANY, Demos, Input, Output, Prompt, Run, Segment, Text
 from lampc.ir.protocols import Glue, Target
 
 
-def cut(prompt: Prompt, glue: Glue | None) -> tuple[Run, ...]:
+def cut(prompt: Prompt, glue: Glue | None, behind: bool = False) -> tuple[Run, ...]:
     """The runs of a prompt under a chat template.
 
     One run for each turn, the demos together in one, and the history; the first also holds what opens the conversation,
     the last what asks for the answer. A template that cannot be cut into turns gives a single run of the whole prompt.
+    With `behind` they stand behind an answer, whose turn the first of them ends.
     """
     turns = [t for t in prompt.turns if not any(isinstance(s, Output) for s in t.segments)]
-    if glue is None or not _cuts(turns, glue):
+    if glue is None or not cuts(prompt, glue):
         return (Run(turns=prompt.turns),)
-    parts = [_Part(glue.begin)] if turns and turns[0].role in MANY else []
+    opening = dict(glue.after)["assistant"] if behind else glue.begin
+    parts = [_Part(opening)] if turns and turns[0].role in MANY else []
     for turn in turns:
-        begin = glue.begin if not parts else ""
+        begin = opening if not parts else ""
         if turn.role in MANY:
             parts.append(_Part("", turn.segments, many=True))
         else:
@@ -101,8 +103,9 @@ def _text(segment: Segment, bound: Bound, inputs: Sequence[Any], target: Target,
     return segment_text(segment, bound, inputs, target.quote)
 
 
-def _cuts(turns: Sequence[Turn], glue: Glue) -> bool:
+def cuts(prompt: Prompt, glue: Glue) -> bool:
     """Whether the template's turns can be told apart for this prompt."""
+    turns = [t for t in prompt.turns if not any(isinstance(s, Output) for s in t.segments)]
     roles = {r for t in turns for r in (("user", "assistant") if t.role in MANY else (t.role,))}
     return all(map(glue.knows, roles)) and (glue.hard or not glue.trim)
 

@@ -11,6 +11,7 @@ from lampc.ir.core import Module, Op, Region, Value
 from lampc.ir.effects import is_droppable
 from lampc.ir.prog import Apply, DefPredictor, FieldOf, If, Predict, Try
 from lampc.ir.types import ListOf, MapOf, Record, Type
+from lampc.passes.lower.continuing import in_conversation
 
 LONGEST = 2048
 """Tokens that one call may write, where its parts say how long their answers are."""
@@ -20,7 +21,7 @@ def call_sites(module: Module) -> Iterator[list[Predict]]:
     """Calls that stand beside each other, region by region; not those that a joint call falls back on."""
     for op in module.walk():
         for region in op.regions:
-            calls = [o for o in region.ops if isinstance(o, Predict)]
+            calls = [o for o in region.ops if isinstance(o, Predict) and not in_conversation(o)]
             if len(calls) > 1 and not falls_back(op, module):
                 yield calls
 

@@ -43,7 +43,7 @@ def inputs_of(name: str) -> list[dict[str, Any]]:
         case "04_table":
             rows = column("04_rows.csv", "row", 5)
             return [{"rows": rows[:3]}, {"rows": rows[2:]}, {"rows": []}]
-        case "06_trade":
+        case "06_trade" | "07_continue":
             return [{"text": t} for t in column("01_tickets.csv", "text", 7)[4:]]
         case "05_branch_loop":
             return [{"text": t} for t in column("05_requests.csv", "text", 4)]

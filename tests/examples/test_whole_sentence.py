@@ -49,6 +49,7 @@ def tables(name: str) -> tuple[Rows, Rows]:
         "04_table": "04_rows.csv",
         "05_branch_loop": "05_requests.csv",
         "06_trade": "01_tickets.csv",
+        "07_continue": "01_tickets.csv",
     }[name]
     train, dev = read(file, "train", 9), read(file, "dev", 9)
     if name == "02_reason":
@@ -56,7 +57,7 @@ def tables(name: str) -> tuple[Rows, Rows]:
     if name == "04_table":
         row = [{"rows": [r["row"] for r in train[i : i + 3]], "common": train[i]["group"]} for i in (0, 3, 6)]
         return row[:1], [one | {"split": "train" if i < 2 else "dev"} for i, one in enumerate(row)]
-    kept = {"01_classify": "text", "05_branch_loop": "text", "06_trade": "text"}.get(name, "question")
+    kept = "text" if name in ("01_classify", "05_branch_loop", "06_trade", "07_continue") else "question"
     return [{kept: r[kept]} for r in train[:2]], train[:8] + dev[:4]
 
 

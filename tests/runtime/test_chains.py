@@ -21,6 +21,7 @@ import lampc
 from lampc.backend import EngineInfo, Tokenizer, load_engine
 from lampc.backend.core import EngineCore
 from lampc.backend.simulated import SimulatedEngine
+from lampc.frontend.lmp import compile_lmp
 from lampc.ir import check, parse_module
 from lampc.ir.runner import find_runner, set_default_runner
 from lampc.ir.settings import settings
@@ -231,3 +232,41 @@ def test_reasoning_that_the_next_call_goes_on_from(kind: str) -> None:
             whole = before.prompt + before.written
             assert after.prompt[: len(whole)] == whole
             assert after.computed - (len(after.prompt) - len(whole)) == (len(before.written) == 9)
+
+
+def going_on(steps: int) -> str:
+    """A program of calls each of which goes on where the one before ended."""
+    lines = ["let c0 = first(topic: topic);"]
+    lines += [f'let c{i} = further(aim: "{text(i)}") @continue(c{i - 1});' for i in range(1, steps)]
+    fields = ", ".join(f"c{i}: str" for i in range(steps))
+    given = ", ".join(f"c{i}: c{i}.said" for i in range(steps))
+    return f"""
+    signature First(topic: str) -> (said: str @max(4)) {{ "Say something." }}
+    signature Further(aim: str) -> (said: str @max(4)) {{ "Say more." }}
+    module Talk(topic: str) -> ({fields}) {{
+      use first = Predict(First) @sample(temperature: 1.0);
+      use further = Predict(Further) @sample(temperature: 1.0);
+      {" ".join(lines)}
+      return ({given});
+    }}
+    """.replace('{ "', '{ """').replace('." }', '.""" }')
+
+
+@pytest.mark.parametrize("kind", ["firefly", "simulated"])
+def test_calls_that_go_on_where_others_ended(kind: str) -> None:
+    """`@continue`: the prompt of each is that of the one before, the tokens that were drawn for it, and a turn more."""
+    unit = compile_lmp(going_on(STEPS), "talk.lmp")
+    core = engine(kind)
+    computed = Computed(core)
+    with Session(model=core) as session:
+        row = session.run(unit, [Row("0", {"topic": "tea"})])[0]
+        assert row.error is None, row.error
+        made = nothing_twice(session, computed, STEPS, most=20)
+        for before, after in itertools.pairwise(made):
+            whole = before.prompt + before.written
+            assert after.prompt[: len(whole)] == whole
+            last = len(before.written) == 20  # of an answer that was cut short, the last token was not read yet
+            assert after.computed == len(after.prompt) - len(whole) + last
+            turn = core.tokenizer.decode(after.prompt[len(whole) :], skip_special=False)
+            assert turn.startswith("<|end|><|user|> Say more.")
+            assert turn.endswith("<|end|><|assistant|>")

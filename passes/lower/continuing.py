@@ -1,0 +1,48 @@
+"""Calls that go on where earlier ones ended (`prog.continue`): which do, and what keeps them from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lampc.ir.adapters.registry import asked_once
+from lampc.ir.core import Module, Op
+from lampc.ir.diag import Diagnostic, Label, explain
+from lampc.ir.prog import Continue, DefPredictor, Predict
+
+explain(
+    {
+        "L0933": "a call cannot go on where another ended\nThe model that has the context of an earlier call goes on "
+        "from it: both calls ask the same model, without a cascade, in layouts that ask once.",
+    }
+)
+
+
+def in_conversation(op: Op) -> bool:
+    """Whether a call goes on from another one's context, or another one from its."""
+    return isinstance(op, Continue) or any(isinstance(u, Continue) and u.after is op.result for u in op.result.users)
+
+
+def apart(op: Predict, module: Module, layouts: Mapping[str, str]) -> Diagnostic | None:
+    """Why a call cannot go on from the one that it names."""
+    before = op.after.defining_op() if isinstance(op, Continue) else None
+    if not isinstance(before, Predict):
+        return None
+    names = before.predictor.name, op.predictor.name
+    first, second = map(module.lookup, names)
+    if not (isinstance(first, DefPredictor) and isinstance(second, DefPredictor)):
+        return None
+    if first.model != second.model:
+        return finding(op, f"`{names[0]}` asks `@{first.model.name}`, and `{names[1]}` asks `@{second.model.name}`")
+    if two := next((d.symbol for d in (first, second) if d.cascade is not None), ""):
+        return finding(op, f"two models may answer `{two}`, which has a cascade")
+    for name in names:
+        try:
+            asked_once(layouts[name])
+        except ValueError as e:
+            return finding(op, f"`{name}`: {e}")
+    return None
+
+
+def finding(op: Op, why: str) -> Diagnostic:
+    span = op.loc.origin()
+    return Diagnostic("L0933", f"a call cannot go on where another ended: {why}", Label(span) if span else None)

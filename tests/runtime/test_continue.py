@@ -1,0 +1,231 @@
+"""Calls that go on where others ended (`@continue(d)`, `after=d`): what is sent, in every mode, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import lampc
+from lampc.frontend.lmp import compile_lmp, emit_lmp
+from lampc.frontend.python.tracing import trace
+from lampc.ir import Assignment, CompileError, parse_module
+from lampc.passes.schedule.joining import groups
+from lampc.runtime.interp import interpret
+from lampc.runtime.pool import firefly_folder
+from lampc.runtime.scripted import DummyLM
+from lampc.runtime.session import Session
+from lampc.runtime.store import Store
+from lampc.runtime.types import Row
+
+DRAFT = '''
+signature Draft(message: str) -> (reply: str @max(6)) { """Reply kindly.""" }
+signature Score(aim: str) -> (score: str @max(6)) { """Score the reply.""" }
+'''
+DESK = """
+module Desk(message: str) -> (reply: str, score: str, again: str) {
+  use draft = Predict(Draft)%(layout)s;
+  use score = Predict(Score)%(layout)s @sample(temperature: %(temperature)s);
+  let d = draft(message: message);
+  let s = score(aim: "kindness") @continue(d);
+  let t = score(aim: "length") @continue(s);
+  return (reply: d.reply, score: s.score, again: t.score);
+}
+"""
+MESSAGES = ["good day", "where is the pen ?", "the bill is wrong"]
+
+
+def desk(layout: str = "", temperature: float = 0.0) -> Any:
+    named = f" @layout({layout})" if layout else ""
+    return compile_lmp(DRAFT + DESK % {"layout": named, "temperature": temperature}, "desk.lmp")
+
+
+class Desk(lampc.Module):
+    """The same in Python."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draft = lampc.Predict(lampc.Signature("message -> reply", "Reply kindly."))
+        self.score = lampc.Predict(lampc.Signature("aim -> score", "Score the reply."))
+
+    def forward(self, message: str) -> Any:
+        d = self.draft(message=message)
+        s = self.score(aim="kindness", after=d)
+        t = self.score(aim="length", after=s)
+        return lampc.Prediction(reply=d.reply, score=s.score, again=t.score)
+
+
+def test_text_and_source_say_the_same() -> None:
+    unit = desk(temperature=0.7)
+    assert str(unit.module).count("prog.continue(") == 2
+    assert str(parse_module(str(unit.module))) == str(unit.module)
+    assert str(compile_lmp(emit_lmp(unit), "desk.lmp").module) == str(unit.module)
+
+
+@pytest.mark.parametrize("layout", ["", "chat"])
+def test_every_mode_gives_the_same_tokens(layout: str, tmp_path: Path) -> None:
+    """Together, alone, resumed, and by the interpreter, which sends the conversation as text."""
+    unit, rows = desk(layout, 0.8), [Row(str(i), {"message": m}) for i, m in enumerate(MESSAGES)]
+
+    def texts(outcomes: Any) -> list[list[str]]:
+        return [[s.text for s in o.trace] if o.error is None else [o.error.message] for o in outcomes]
+
+    with Store(tmp_path / "run") as store, Session(model="firefly", store=store) as session:
+        together = texts(session.run(unit, rows))
+    with Store(tmp_path / "run") as store, Session(model="firefly", store=store) as session:
+        assert texts(session.run(unit, rows)) == together
+        assert session.usage.calls == session.usage.stored_calls
+    with Session(model="firefly") as session:
+        assert [texts(session.run(unit, [r]))[0] for r in rows] == together
+    with Session(model="firefly") as session:
+        found = []
+        for r in rows:
+            steps: list[Any] = []
+            try:
+                interpret(unit.module, r.inputs, runner=session.runner(unit), row=r.id, trace=steps)
+                found.append([s.text for s in steps])
+            except Exception as e:
+                found.append([str(e)])
+    assert [len(f) for f in found] == [len(t) for t in together]
+    assert found == together
+
+
+def answer(messages: list[dict[str, str]]) -> dict[str, str]:
+    said = sum(m["role"] == "assistant" for m in messages)
+    return {"reply": "hello"} if not said else {"score": str(said)}
+
+
+CONVERSATION = [
+    ("system", "Reply kindly."),
+    ("user", "good day"),
+    ("assistant", "hello"),
+    ("user", "kindness"),
+    ("assistant", "1"),
+    ("user", "length"),
+]
+
+
+def sent(lm: DummyLM) -> None:
+    """Each prompt is the one before, the answer to it, and a message with the task and the inputs."""
+    first, second, third = lm.prompts[:3]
+    assert second[: len(first)] == first
+    assert third[: len(second)] == second
+    assert [m["role"] for m in third] == [role for role, _ in CONVERSATION]
+    assert all(text in m["content"] for (_, text), m in zip(CONVERSATION, third, strict=True))
+    assert "Score the reply." in second[-1]["content"]
+
+
+@pytest.mark.parametrize("way", ["lmp", "graph", "plain", "interpreter"])
+def test_what_an_endpoint_is_sent(way: str) -> None:
+    lm = DummyLM(answer)
+    inputs = {"message": "good day"}
+    if way == "plain":
+        with lampc.context(lm=lm):
+            found: Any = dict(Desk()(**inputs))
+    else:
+        with Session(model=lm) as session:
+            with lampc.context(layout="chat"):
+                unit = desk("chat") if way != "graph" else trace(Desk())
+            if way == "interpreter":
+                found = interpret(unit.module, inputs, runner=session.runner(unit))
+            else:
+                found = session.run(unit, [Row("0", inputs)])[0].value
+    assert found == {"reply": "hello", "score": "1", "again": "2"}
+    sent(lm)
+
+
+def test_a_template_that_cannot_be_cut(tmp_path: Path) -> None:
+    """Both calls are sent as whole conversations then."""
+    folder = tmp_path / "numbered"
+    shutil.copytree(firefly_folder(), folder)
+    config = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    turn = "'<|' + message['role'] + '|>' + loop.index | string + ' ' + message['content'] + '<|end|>'"
+    config["chat_template"] = f"{{% for message in messages %}}{{{{ {turn} }}}}{{% endfor %}}<|assistant|>"
+    (folder / "tokenizer_config.json").write_text(json.dumps(config), encoding="utf-8")
+    unit, inputs = desk(), {"message": "good day"}
+    with Session(model=str(folder)) as session:
+        target = session.models.get("main").target
+        assert target.glue is None
+        session.run(unit, [Row("0", inputs)])
+        together = session.desk.books.prompts
+        assert target.tokens is not None
+        assert "6 Score the reply" in target.tokens.decode(list(together[2]))
+    with Session(model=str(folder)) as session:
+        interpret(unit.module, inputs, runner=session.runner(unit), row="0")
+        assert session.desk.books.prompts == together
+
+
+def test_one_context_grows_into_several() -> None:
+    """Within a map, each item goes on from the same answer; with `n`, each draw does."""
+    source = (
+        DRAFT
+        + """
+    module Many(message: str, aims: list[str]) -> (scores: list[str], drawn: list[str]) {
+      use draft = Predict(Draft);
+      use score = Predict(Score);
+      let d = draft(message: message);
+      let s = map a in aims { yield score(aim: a) @continue(d); };
+      let t = score(aim: "length") @sample(n: 3, temperature: 1.0) @continue(d);
+      return (scores: s.score, drawn: t.score);
+    }
+    """
+    )
+    unit = compile_lmp(source, "many.lmp")
+    assert str(compile_lmp(emit_lmp(unit), "many.lmp").module) == str(unit.module)
+    with Session(model="firefly") as session:
+        session.run(unit, [Row("0", {"message": "good day", "aims": ["kindness", "length"]})])
+        first, *others = session.desk.books.computed
+    assert len(others) == 5
+    whole = first.prompt + first.written
+    assert all(c.prompt[: len(whole)] == whole for c in others)
+    assert all(c.cached >= len(first.prompt) for c in others)
+
+
+def test_calls_in_one_context_are_not_fused() -> None:
+    unit = compile_lmp(
+        DRAFT.replace("aim", "message")
+        + """
+        module Both(message: str) -> (reply: str, score: str) {
+          use draft = Predict(Draft);
+          use score = Predict(Score);
+          let d = draft(message: message);
+          let s = score(message: message) @continue(d);
+          return (reply: d.reply, score: s.score);
+        }
+        """,
+        "both.lmp",
+    )
+    assert groups(unit.module) == []
+
+
+def test_a_candidate_may_not_part_them() -> None:
+    """Layouts that ask twice, and another model for one of both, are told with the place of the call."""
+    with Session(model="firefly") as session, pytest.raises(CompileError, match=r"L0933.*asks twice") as told:
+        session.run(desk("two_step"), [Row("0", {"message": "x"})])
+    assert "desk.lmp" in str(told.value)
+    unit = desk()
+    unit.module.body.ops.insert(0, compile_lmp('model other = engine("firefly");', "m.lmp").module.body.ops[0])
+    with Session(model="firefly") as session, pytest.raises(CompileError, match="asks `@other`"):
+        session.run(unit, [Row("0", {"message": "x"})], assignment=Assignment({"score.model": "other"}))
+
+
+def test_python_says_what_it_cannot_go_on_from() -> None:
+    class Wrong(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.ask = lampc.Predict("q -> a")
+
+        def forward(self, q: str) -> Any:
+            return self.ask(q=q, after=q)
+
+    with lampc.context(lm=DummyLM(lambda messages: {"a": "x"})):
+        with pytest.raises(TypeError, match="what a predictor gave, not str"):
+            Wrong()(q="x")
+        ask = lampc.Predict("q -> a")
+        with pytest.raises(TypeError, match="one answer, not 2"):
+            ask(q="x", after=ask(q="y", config={"n": 2}))
+        taken = lampc.Predict("q, after -> a")
+        assert taken(q="x", after="an input of that name").a == "x"
