@@ -35,6 +35,7 @@ from typing import Any
 
 import numpy as np
 from _common import ROOT, append, machine
+from _soak import soak_options
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -228,14 +229,8 @@ def capacity(engine: TokenEngine, seconds: float, seed: int) -> float:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="of the loaded phase; the others take half as long")
-    parser.add_argument("--high", type=float, default=0.2, help="share of requests with priority")
-    parser.add_argument("--queue", type=int, default=256, help="requests that may wait")
-    parser.add_argument("--running", type=int, default=4, help="requests that run at a time")
-    parser.add_argument("--batch-tokens", type=int, default=64, help="tokens per step")
+    parser = soak_options(__doc__, 256, "requests that may wait")
     parser.add_argument("--patience", type=int, default=1024, help="later ones that may pass one that waits")
-    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     seconds = 60.0 * args.minutes
 

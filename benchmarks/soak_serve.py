@@ -35,6 +35,7 @@ from urllib.request import ProxyHandler, build_opener
 
 import numpy as np
 from _common import ROOT, append, machine
+from _soak import soak_options
 
 sys.path.insert(0, str(ROOT / "src"))
 
@@ -177,14 +178,8 @@ def under_way(url: str) -> int:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=10.0, help="of the loaded phase; the others take half as long")
-    parser.add_argument("--high", type=float, default=0.2, help="share of requests with priority")
-    parser.add_argument("--queue", type=int, default=128, help="generations under way; urgent ones find a quarter more")
-    parser.add_argument("--running", type=int, default=4, help="requests that run at a time")
-    parser.add_argument("--batch-tokens", type=int, default=64, help="tokens per step")
+    parser = soak_options(__doc__, 128, "generations under way; urgent ones find a quarter more")
     parser.add_argument("--threads", type=int, default=1, help="of the server's engine")
-    parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
     seconds = 60.0 * args.minutes
     options = {"kv_tokens": 16384, "max_running": args.running, "max_batch_tokens": args.batch_tokens}

@@ -36,6 +36,10 @@ class Gate:
                 f"got level={self.level}, draws={self.draws}, rows={self.rows}, least={self.least}"
             )
 
+    def lacks(self, rows: int) -> str:
+        """Why so many rows decide nothing; empty if they may."""
+        return "" if rows >= self.rows else f"{rows} rows are too few to tell, {self.rows} are needed"
+
 
 @dataclass(frozen=True, slots=True)
 class GateRecord:
@@ -92,11 +96,11 @@ def judge(before: Sequence[float], after: Sequence[float], *, change: str, gate:
     means = resampled_means(differences, gate.draws, gate.seed)
     tail = 1 - gate.level
     low, bound, high = (float(q) for q in np.quantile(means, [tail / 2, tail, 1 - tail / 2]))
-    few = n < gate.rows
+    few = gate.lacks(n)
     accepted = not few and bound >= gate.least - 1e-12  # sums in another order may differ in the last bits
     share = f"{100 * gate.level:g} %"
     if few:
-        why = f"{n} rows are too few to tell, {gate.rows} are needed"
+        why = few
     else:
         sign = ">=" if accepted else "<"
         why = f"the one-sided {share} lower bound {100 * bound:+.2f} pp {sign} {100 * gate.least:+.2f} pp"

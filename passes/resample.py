@@ -37,3 +37,21 @@ def resampled_means(values: Sequence[float] | Floats, draws: int, seed: int) -> 
     step = max(1, _AT_ONCE // n)
     parts = [data[rng.integers(0, n, (min(step, draws - at), n))].mean(axis=1) for at in range(0, draws, step)]
     return np.concatenate(parts)
+
+
+def resampled_group_means(groups: Sequence[Sequence[float]], draws: int, seed: int) -> Floats:
+    """`draws` means of group means, where both the groups and the values within each drawn group are drawn with
+    replacement: float64 of shape (draws,). Raises ValueError for no groups, or one without values."""
+    import numpy as np
+
+    count = len(groups)
+    if not count:
+        raise ValueError("an interval needs at least one value")
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, count, (draws, count))
+    seeds = rng.integers(0, 2**63, (count, count)).tolist()
+    means = np.zeros(draws)
+    for place in range(count):  # a group drawn twice has its values drawn anew
+        of_each = np.stack([resampled_means(g, draws, seeds[place][i]) for i, g in enumerate(groups)])
+        means += np.take_along_axis(of_each, drawn[None, :, place], axis=0)[0] / count
+    return means

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.models import Answer, Model, ModelCall
+from lampc.runtime.plan import prefix_bound, prefix_shares
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
@@ -55,6 +56,24 @@ class Books:
     def written(self) -> list[tuple[int, ...]]:
         """What models wrote after each of them."""
         return [c.written for c in self.computed if isinstance(c.prompt, tuple)]
+
+    def bounds(self) -> dict[str, int] | None:
+        """How many prompt tokens the prefix tree of all calls needs, by predictor: what several have in common counts
+        at one of them. None if there were too many to keep."""
+        if not self.complete_prompts:
+            return None
+        nodes: dict[tuple[int, ...], str] = {}
+        for call in self.computed:
+            if isinstance(call.prompt, tuple):
+                nodes.setdefault(call.prompt, call.node)
+        found = dict.fromkeys(self.by_node, 0)
+        for prompt, share in prefix_shares(self.prompts, self.written).items():
+            found[nodes[prompt]] = found.get(nodes[prompt], 0) + share
+        return found
+
+    def bound(self) -> int | None:
+        """The same of all."""
+        return prefix_bound(self.prompts, self.written) if self.complete_prompts else None
 
     def known(self, name: str, view: ModelView) -> Answer | None:
         """The answer of a call that was asked before, by its name."""

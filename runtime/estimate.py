@@ -22,7 +22,7 @@ from lampc.runtime.experience import Experience
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.guesses import guess, guessed
 from lampc.runtime.interp import interpret
-from lampc.runtime.plan import prefix_bound
+from lampc.runtime.plan import prefix_shares
 
 if TYPE_CHECKING:
     from lampc.runtime.session import Session
@@ -55,11 +55,6 @@ class NodeEstimate:
     def prompt_tokens(self) -> int:
         return sum(map(len, self.prompts))
 
-    @property
-    def bound(self) -> int:
-        """Fewest prompt tokens that this predictor's prompts need, shared among themselves."""
-        return prefix_bound(self.prompts)
-
 
 @dataclass(slots=True)
 class Estimate:
@@ -70,9 +65,17 @@ class Estimate:
     failed: int = 0
     why: str = ""
 
-    @property
-    def bound(self) -> int:
-        return prefix_bound(p for n in self.nodes.values() for p in n.prompts)
+    def bounds(self) -> dict[str, int]:
+        """Prompt tokens that the prefix tree of all calls needs, by predictor: what several have in common counts at
+        one of them."""
+        owners: dict[tuple[int, ...], str] = {}
+        for node in self.nodes.values():
+            for prompt in node.prompts:
+                owners.setdefault(prompt, node.name)
+        found = dict.fromkeys(self.nodes, 0)
+        for prompt, share in prefix_shares(owners).items():
+            found[owners[prompt]] += share
+        return found
 
 
 def estimate(

@@ -30,7 +30,6 @@ from lampc.runtime.experience import Experience
 from lampc.runtime.guesses import Guesses
 from lampc.runtime.local import LocalModel
 from lampc.runtime.modelview import ModelView
-from lampc.runtime.plan import prefix_bound
 from lampc.runtime.recorded import recorded
 from lampc.runtime.rehearsal import RehearsedModel
 from lampc.runtime.steps import tell_steps
@@ -86,15 +85,10 @@ def forecast(
     experience = Experience(folder)
     models: dict[int, RehearsedModel] = {}
     views: dict[str, ModelView] = {}
-    prompts: dict[str, list[tuple[int, ...]]] = {}
-
-    def heard(calls: Sequence[ModelCall]) -> None:
-        for call in calls:
-            prompts.setdefault(call.node, []).append(call.ids)
 
     for name in names:
         view = session.models.get(name, module)
-        made = models.get(id(view.model)) or _rehearsed(view.model, bounds, experience, folder, heard)
+        made = models.get(id(view.model)) or _rehearsed(view.model, bounds, experience, folder)
         if made is None:
             return None
         models[id(view.model)] = made
@@ -113,10 +107,10 @@ def forecast(
     out.host = time.process_time() - begun
     out.seconds, out.held, out.kv_bytes, out.steps = accounts.seconds, accounts.held, accounts.kv_bytes, accounts.steps
     out.usage = desk.books.usage
-    out.bound = prefix_bound(desk.books.prompts, desk.books.written) if desk.books.complete_prompts else 0
+    out.bounds = desk.books.bounds() or {}
+    out.bound = sum(out.bounds.values())
     for name, used in desk.books.by_node.items():
         out.nodes[name] = accounts.node(name, used)
-        out.bounds[name] = prefix_bound(prompts.get(name, ()))
     failed = [o for o in outcomes if o.error is not None]
     out.failed, out.why = len(failed), str(failed[0].error) if failed else ""
     for made in models.values():
@@ -125,7 +119,7 @@ def forecast(
 
 
 def _rehearsed(
-    model: Any, bounds: Mapping[str, Bound], experience: Experience, folder: Path | None, heard: Heard
+    model: Any, bounds: Mapping[str, Bound], experience: Experience, folder: Path | None
 ) -> RehearsedModel | None:
     from lampc.backend.errors import Unsupported
     from lampc.backend.simulated import SimulatedEngine
@@ -136,6 +130,6 @@ def _rehearsed(
     try:
         engine = SimulatedEngine.like(model.engine, cost_of(model.engine, folder))
         guesses = Guesses(bounds, engine.tokenizer.encode, lambda bound: experience.of(bound, info.digest))
-        return RehearsedModel(engine, info.name, guesses, heard, model.structured)
+        return RehearsedModel(engine, info.name, guesses, structured=model.structured)
     except Unsupported:
         return None

@@ -24,24 +24,32 @@ def prefix_bound(prompts: Iterable[Sequence[int]], written: Iterable[Sequence[in
     `written[i]` is what the model wrote after prompt i. A prompt that goes on from there finds these tokens computed
     already, so they do not count.
     """
+    return sum(prefix_shares(prompts, written).values())
+
+
+def prefix_shares(
+    prompts: Iterable[Sequence[int]], written: Iterable[Sequence[int]] = ()
+) -> dict[tuple[int, ...], int]:
+    """The same, by distinct prompt: what several have in common counts at the first of them in the order of their
+    ids."""
     after: dict[tuple[int, ...], list[tuple[int, ...]]] = {}
     for prompt, answer in itertools.zip_longest(map(tuple, prompts), map(tuple, written), fillvalue=()):
         after.setdefault(prompt, []).append(answer)
-    total = 0
+    shares: dict[tuple[int, ...], int] = {}
     last: tuple[int, ...] = ()
     above: list[tuple[int, ...]] = []  # the prompts that are prefixes of this one
     for prompt in sorted(after):
         first, last = common_prefix(last, prompt), prompt
         while above and prompt[: len(above[-1])] != above[-1]:
             above.pop()
-        total += len(prompt) - first
-        known = first
+        share, known = len(prompt) - first, first
         for start in above:
             end = len(start) + max(common_prefix(prompt[len(start) :], answer) for answer in after[start])
-            total -= max(end - max(known, len(start)), 0)
+            share -= max(end - max(known, len(start)), 0)
             known = max(known, end)
         above.append(prompt)
-    return total
+        shares[prompt] = share
+    return shares
 
 
 def beside_bound(computed: int, bound: int) -> str:

@@ -7,7 +7,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lampc.runtime.plan import prefix_bound
 from lampc.runtime.prefix_record import keep_prefixes
 from lampc.runtime.records import Recording, RunRecord
 
@@ -37,6 +36,6 @@ def recorded(
         try:
             yield kept
         finally:
-            bound = prefix_bound(desk.books.prompts, desk.books.written) if desk.books.complete_prompts else None
+            bound = desk.books.bound()
             kept.account(desk.books.usage if usage is None else usage(), desk.books.by_node, bound=bound)
             keep_prefixes(folder, desk)

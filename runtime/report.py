@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-import random
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lampc.passes.resample import resampled_group_means, resampled_means
+
+if TYPE_CHECKING:
+    from lampc.passes.resample import Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,11 +76,8 @@ class Interval:
 
 def bootstrap_interval(values: Sequence[float], *, draws: int = 4000, seed: int = 0) -> Interval:
     """Mean of `values` and its percentile bootstrap interval. Raises ValueError for no values."""
-    if not values:
-        raise ValueError("an interval needs at least one value")
-    rng, n = random.Random(seed), len(values)
-    means = sorted(sum(rng.choices(values, k=n)) / n for _ in range(draws))
-    return Interval(sum(values) / n, means[int(0.025 * draws)], means[int(0.975 * draws) - 1])
+    means = resampled_means(values, draws, seed)
+    return _interval(sum(values) / len(values), means)
 
 
 def paired_interval(
@@ -91,10 +93,11 @@ def paired_interval(
         raise ValueError("both sides need the same seeds and the same rows, at least one of each")
     gains = [[a - b for a, b in zip(x, y, strict=True)] for x, y in zip(after, before, strict=True)]
     mean = sum(sum(g) / len(g) for g in gains) / len(gains)
-    rng = random.Random(seed)
-    means = []
-    for _ in range(draws):
-        drawn = rng.choices(gains, k=len(gains))
-        means.append(sum(sum(rng.choices(g, k=len(g))) / len(g) for g in drawn) / len(drawn))
-    means.sort()
-    return Interval(mean, means[int(0.025 * draws)], means[int(0.975 * draws) - 1])
+    return _interval(mean, resampled_group_means(gains, draws, seed))
+
+
+def _interval(mean: float, means: Floats) -> Interval:
+    import numpy as np
+
+    low, high = np.quantile(means, [0.025, 0.975])
+    return Interval(mean, float(low), float(high))

@@ -36,7 +36,6 @@ from lampc.runtime.making import Awaiter
 from lampc.runtime.models import Answer
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.odds import Odds
-from lampc.runtime.plan import prefix_bound
 from lampc.runtime.pool import KEPT, ModelPool
 from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.retrieval.desk import RetrievalDesk, unfound
@@ -329,9 +328,7 @@ class Session:
 
     def bound(self) -> int | None:
         """Prompt tokens that the prefix tree of all prompts computed here needs; None if too many to keep."""
-        return (
-            prefix_bound(self.desk.books.prompts, self.desk.books.written) if self.desk.books.complete_prompts else None
-        )
+        return self.desk.books.bound()
 
     @contextlib.contextmanager
     def measured(self) -> Iterator[list[Usage]]:

@@ -32,9 +32,13 @@ class _Actual:
     seconds: float
     held: int
     kv_bytes: int
-    bound: int | None
+    bounds: dict[str, int] | None
     reads: KvReads
     failures: list[str]
+
+    @property
+    def bound(self) -> int | None:
+        return None if self.bounds is None else sum(self.bounds.values())
 
 
 @dataclass
@@ -44,7 +48,6 @@ class _Planned:
     nodes: dict[str, NodeAccount]
     bounds: dict[str, int]
     usage: Usage
-    bound: int
     timed: bool
     seconds: float = 0.0
     host: float = 0.0
@@ -54,6 +57,10 @@ class _Planned:
     why: str = ""
     rows: int = 0
     endpoints: list[tuple[EndpointPlan, int]] = field(default_factory=list)  # each with the tokens that it writes
+
+    @property
+    def bound(self) -> int:
+        return sum(self.bounds.values())
 
 
 @dataclass
@@ -79,11 +86,8 @@ class Explained:
                 f"{planned.failed} of {planned.rows} rows could not be followed with guessed answers: {planned.why}"
             )
         parts.append(self._estimates(planned, actual))
-        if actual is None:
-            parts.append(
-                "bound: tokens to compute if each shared prefix is computed once; --analyze puts the actuals beside"
-            )
-        else:
+        parts.insert(1, _legend(analyze))
+        if actual is not None:
             parts.append(_verdict(self.session, actual))
             if actual.reads.models:
                 parts.append(kv_table(actual.reads))
@@ -147,8 +151,8 @@ class Explained:
         remember(session, bind_predictors(exe.module, loaded.assignment), outcomes)
         nodes = {name: accounts.node(name, used) for name, used in session.usage_by_node.items()}
         failures = [str(o.error) for o in outcomes if o.error is not None]
-        used, bound = session.usage, session.bound()
-        return _Actual(nodes, used, used.seconds, accounts.held, accounts.kv_bytes, bound, reads, failures)
+        used, bounds = session.usage, session.desk.books.bounds()
+        return _Actual(nodes, used, used.seconds, accounts.held, accounts.kv_bytes, bounds, reads, failures)
 
     def _estimates(self, planned: _Planned, actual: _Actual | None) -> str:
         """What is foreseen of the whole, and how near that was."""
@@ -185,7 +189,6 @@ def _foreseen(found: Forecast) -> _Planned:
         found.nodes,
         found.bounds,
         found.usage,
-        found.bound,
         True,
         found.seconds,
         found.host,
@@ -203,59 +206,73 @@ def _guessed(found: Estimate) -> _Planned:
         for n in found.nodes.values()
     }
     total = sum((n.usage for n in nodes.values()), Usage())
-    bounds = {n.name: n.bound for n in found.nodes.values()}
-    return _Planned(nodes, bounds, total, found.bound, False, failed=found.failed, why=found.why, rows=found.rows)
+    return _Planned(nodes, found.bounds(), total, False, failed=found.failed, why=found.why, rows=found.rows)
 
 
 def _lines(planned: _Planned, actual: _Actual | None, labels: str) -> list[list[str]]:
     """Head, a line for each predictor, and the total."""
     both = actual is not None
-    head = ["node", "calls", *(["act"] if both else []), "rows", "prompt tok", *(["act"] if both else [])]
-    head += ["computed", *(["act"] if both else []), "reused", "decode", *(["act"] if both else [])]
-    head += ["wall", *(["act", "est/act"] if both else []), "bound", "label"]
-    out = [head]
+    act = ["act"] if both else []
+    head = ["node", "calls", *act, "rows", *act, "prompt tok", *act, "computed", *act, "reused", *act, "decode", *act]
+    out = [[*head, "wall", *act, *(["est/act"] if both else []), "bound", *act, "label"]]
     names = [*planned.nodes, *(n for n in (actual.nodes if actual else ()) if n not in planned.nodes)]
     for name in names:
-        found = None if actual is None else actual.nodes.get(name, NodeAccount())
-        out.append(
-            [
-                name,
-                *_cells(planned.nodes.get(name, NodeAccount()), found, planned.timed, planned.bounds.get(name), labels),
-            ]
-        )
-    whole = NodeAccount(planned.usage, planned.rows, planned.seconds)
+        expected = planned.nodes.get(name, NodeAccount()), planned.bounds.get(name, 0)
+        found = None
+        if actual is not None:
+            bound = None if actual.bounds is None else actual.bounds.get(name, 0)
+            found = actual.nodes.get(name, NodeAccount()), bound
+        out.append([name, *_cells(*expected, found, planned.timed, labels)])
+    whole = NodeAccount(planned.usage, planned.rows, planned.seconds), planned.bound
     ran = None
-    bound: int | None = planned.bound
     if actual is not None:
         rows = max((n.rows for n in actual.nodes.values()), default=0)
-        ran = NodeAccount(actual.usage, rows, sum(n.seconds for n in actual.nodes.values()))
-        bound = actual.bound
-    out.append(["total", *_cells(whole, ran, planned.timed, bound, labels)])
+        ran = NodeAccount(actual.usage, rows, sum(n.seconds for n in actual.nodes.values())), actual.bound
+    out.append(["total", *_cells(*whole, ran, planned.timed, labels)])
     return out
 
 
 def _cells(
-    planned: NodeAccount, actual: NodeAccount | None, timed: bool, bound: int | None, labels: str
+    planned: NodeAccount, bound: int, actual: tuple[NodeAccount, int | None] | None, timed: bool, labels: str
 ) -> Sequence[str]:
-    used = planned.usage
-    act = actual.usage if actual is not None else None
-    best = act or used
-    known = timed or act is not None
-    cells = [f"{used.calls:,}"]
-    cells += [f"{act.calls:,}"] if act else []
-    cells += [f"{(actual or planned).rows:,}" if known else "-", f"{used.prompt_tokens:,}"]
-    cells += [f"{act.prompt_tokens:,}"] if act else []
-    cells += [f"{used.computed_tokens:,}" if timed else "-"]
-    cells += [f"{act.computed_tokens:,}"] if act else []
-    cells += [_share(best.cached_tokens + best.stored_tokens, best.prompt_tokens) if known else "-"]
-    cells += [f"{used.generated_tokens:,}"]
-    cells += [f"{act.generated_tokens:,}"] if act else []
-    cells += [f"{planned.seconds:.2f} s" if timed else "-"]
-    if actual is not None:
-        cells += [f"{actual.seconds:.2f} s" if actual.seconds else "-"]
-        cells += [f"{planned.seconds / actual.seconds:.2f}" if timed and actual.seconds else "-"]
-    joined = f" joined: {best.stored_calls}" if best.stored_calls else ""
-    return [*cells, f"{bound:,}" if bound is not None else "?", f"{labels or '-'}{joined}"]
+    """What was expected in each column, and beside it the actual figure of the same."""
+    expected = [text if timed or known else "-" for text, known in _figures(planned, bound)]
+    if actual is None:
+        stored = planned.usage.stored_calls
+        cells = expected
+    else:
+        stored = actual[0].usage.stored_calls
+        found = [text for text, _ in _figures(*actual)]
+        cells = [cell for pair in zip(expected, found, strict=True) for cell in pair]
+        seconds = actual[0].seconds
+        cells.insert(-2, f"{planned.seconds / seconds:.2f}" if timed and seconds else "-")
+    return [*cells, f"{labels or '-'}{f' joined: {stored}' if stored else ''}"]
+
+
+def _figures(account: NodeAccount, bound: int | None) -> list[tuple[str, bool]]:
+    """The columns of one side: the text, and whether it is known of a plan without costs of steps."""
+    used = account.usage
+    return [
+        (f"{used.calls:,}", True),
+        (f"{account.rows:,}", False),
+        (f"{used.prompt_tokens:,}", True),
+        (f"{used.computed_tokens:,}", False),
+        (_share(used.cached_tokens + used.stored_tokens, used.prompt_tokens), False),
+        (f"{used.generated_tokens:,}", True),
+        (f"{account.seconds:.2f} s" if account.seconds else "-", False),
+        (f"{bound:,}" if bound is not None else "?", True),
+    ]
+
+
+def _legend(analyze: bool) -> str:
+    """What the columns are."""
+    lines = [
+        "computed: prompt tokens that go through the model; reused: the share that does not; decode: tokens written;",
+        "wall: share of the engines' steps; bound: prompt tokens that one prefix tree of all calls needs (what several",
+        "predictors have in common counts at one of them), so the least that can be computed in all",
+    ]
+    beside = "act: what it was in the run; est/act: of wall" if analyze else "expected figures; --analyze runs the rows"
+    return "\n".join([*lines, beside])
 
 
 def _verdict(session: Session, actual: _Actual) -> str:

@@ -42,7 +42,8 @@ def layout(
     tables greedily), blocks that several predictors have in common in front of all of them. If that saves enough
     prompt tokens, both forms are scored on the select rows, and the new order is kept only if the one-sided 95 %
     lower bound of the score's change is at least --least. The choice is saved as parameters of the program, with the
-    record of the test. Predictors whose layout is frozen stay as they are.
+    record of the test. Predictors whose layout is frozen stay as they are. Where there are too few select rows for the
+    test, nothing is run.
 
     With --trials the tokens are those of an optimizer's run, whose candidates have other instructions and demos.
 
@@ -66,8 +67,14 @@ def layout(
     target = save or Path("out") / f"{file.stem}.layout.lampc"
     if target.suffix != ".lampc":
         raise CommandError(f"{target}: a program with chosen parameters is saved as .lampc: give a name that ends so")
+    gate = Gate(least=least, seed=seed)
     if not dry_run:
         writable(target, "--save" if save else "the program,")
+        if lacks := gate.lacks(len(task.select)):
+            raise CommandError(
+                f"{task.names[1]}: {lacks}, so no new order could be kept\n"
+                "give it more rows, or count tokens alone with --dry-run"
+            )
     options = engine_options(backend, tensor_parallel)
     with Session(model=model, base=loaded.base, seed=seed, model_options=options) as session:
         found = _found(session, task, sample, trials, demos, seed)
@@ -75,7 +82,7 @@ def layout(
         if not found.layouts or found.saving <= worth:
             typer.echo(f"kept as written: a new order has to save more than {100 * worth:g} % of the prompt tokens")
         elif not dry_run:
-            _decide(session, loaded, task, found, Gate(least=least, seed=seed), target)
+            _decide(session, loaded, task, found, gate, target)
 
 
 def _found(session: Session, task: Task, sample: int, trials: int, demos: int, seed: int) -> Arrangement:

@@ -190,9 +190,16 @@ def test_explain_foresees_and_compares(lampc: Lampc, folder: Path, costs: Path) 
     assert "prefix tree needs" in result.out
     assert "est/act" in result.out
     ask = next(line.split() for line in result.out.splitlines() if line.startswith("ask "))
-    calls, act, rows, prompt, prompt_act, computed, computed_act = ask[1:8]
-    assert (calls, prompt, computed) == (act, prompt_act, computed_act)
-    assert rows == "6"
+    head = next(line.split() for line in result.out.splitlines() if line.startswith("node "))
+    columns = ("calls", "rows", "prompt", "computed", "reused", "decode")
+    assert [h for h in head if h != "tok"][1:13] == [h for c in columns for h in (c, "act")]
+    assert ask[1:11:2] == ask[2:12:2], "each estimate stands before the actual figure of the same column"
+    assert ask[3] == "6"
+    assert head[-3:] == ["bound", "act", "label"]
+    total = next(line.split() for line in result.out.splitlines() if line.startswith("total "))
+    assert ask[-3:-1] == total[-3:-1]
+    assert f"the prefix tree needs {total[-2]} " in result.out
+    assert "act: what it was in the run" in result.out
     assert (costs / "costs" / "answers.json").is_file()
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from lampc.ir.adapters import bind_predictors
 from lampc.runtime.saved import load_saved
+from lampc.runtime.session import Session
 
 PEOPLE = ["ann", "bob", "cora", "dina", "emil", "fred", "gina", "hugo", "ivan", "jane", "karl", "lena"]
 CITIES = ["oslo", "rome", "paris", "madrid", "berlin", "sofia", "lima", "dublin", "hanoi", "tokyo", "cairo", "vienna"]
@@ -119,3 +120,23 @@ def test_bad_requests_say_why(folder: Path, lampc: Callable[..., Any]) -> None:
     assert done.code == 1
     assert "nosuch" in done.err
     assert lampc("layout", folder / "none.lmp").code == 1
+
+
+def test_too_few_rows_are_refused_before_anything_is_run(
+    folder: Path, lampc: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran: list[int] = []
+    run = Session.run_cells
+
+    def counted(self: Session, program: Any, cells: Any, *more: Any, **options: Any) -> Any:
+        ran.append(len(cells))
+        return run(self, program, cells, *more, **options)
+
+    monkeypatch.setattr(Session, "run_cells", counted)
+    program, saved = write(folder, shared_documents(40), QUESTION_FIRST), folder / "qa.lampc"
+    done = lampc("layout", program, "--save", saved, "--sample", "4")
+    assert done.code == 1
+    assert "rows.dev: 16 rows are too few to tell, 20 are needed" in done.err
+    assert (ran, saved.exists()) == ([], False)
+    assert lampc("layout", program, "--sample", "4", "--dry-run").code == 0
+    assert ran == [4]

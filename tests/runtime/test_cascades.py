@@ -191,7 +191,6 @@ def test_a_proxy_that_guesses_is_not_taken(unit: Unit) -> None:
     with Session() as session:
         result = calibrated(unit, session, proxy="wild")
     assert not cascades(result.assignment)
-    print(result.history[-1].note)
     assert "no cascade of `sort`" in result.history[-1].note
 
 

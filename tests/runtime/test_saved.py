@@ -139,6 +139,11 @@ def test_intervals() -> None:
     assert gain.mean == 0.5
     assert 0.0 <= gain.low < 0.5 < gain.high <= 1.0
     assert paired_interval([[0.2, 0.4]], [[0.3, 0.5]]).low == pytest.approx(0.1)
+    zero = [[0.0] * 40] * 4
+    apart = paired_interval(zero, [[0.0] * 40, [0.0] * 40, [1.0] * 40, [1.0] * 40])
+    assert (apart.low, apart.high) == (0.0, 1.0), "seeds that differ are drawn anew, too"
+    rows = paired_interval(zero, [[0.0, 1.0] * 20] * 4)
+    assert 0.5 - rows.low == pytest.approx(1.96 * 0.5 / 160**0.5, rel=0.15), "as wide as 160 rows make it"
     with pytest.raises(ValueError, match="the same rows"):
         paired_interval([[1.0]], [[1.0, 2.0]])
     with pytest.raises(ValueError, match="at least one"):
