@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.job import Drawn, Job, Lane
 from lampc.backend.metrics import Recorder
 from lampc.backend.radix import RadixTree
@@ -24,13 +25,13 @@ Numbers = NDArray[np.int64]
 
 class Kinds(NamedTuple):
     """What jobs want: only likeliest tokens if all are `plain`, only those that grammars take if all are `greedy`.
-    `constrained` are the places of those with grammars, and they; `stepped` those of them that hear of a token only if
-    their grammar has more to say to it."""
+    `constrained` are the places of those with grammars, they, and these; `stepped` those of them that hear of a token
+    only if their grammar has more to say to it."""
 
     plain: bool
     greedy: bool
-    constrained: list[tuple[int, Job]]
-    stepped: list[tuple[int, Job]]
+    constrained: list[tuple[int, Job, Matcher]]
+    stepped: list[tuple[int, Job, Matcher]]
 
 
 class Lanes:
@@ -76,8 +77,8 @@ class Lanes:
         """What the jobs want."""
         if self._kinds is None:
             jobs = self.jobs
-            constrained = [(i, job) for i, job in enumerate(jobs) if job.matcher is not None]
-            stepped = [(i, job) for i, job in constrained if job.lane not in self._heard]
+            constrained = [(i, job, job.matcher) for i, job in enumerate(jobs) if job.matcher is not None]
+            stepped = [its for its in constrained if its[1].lane not in self._heard]
             plain, greedy = all(job.plain for job in jobs), all(job.greedy for job in jobs)
             self._kinds = Kinds(plain, greedy, constrained, stepped)
         return self._kinds
@@ -175,9 +176,10 @@ class Lanes:
         if not self._stops.isdisjoint(tokens):
             ended = (job.lane for job, token in zip(self.jobs, tokens, strict=True) if token in self._stops)
             lanes.update((lane, None) for lane in ended if lane is not None and lane.first <= step)
-        for i, job in self.kinds.stepped:
+        some = bool(lanes) or jobs is not self.jobs  # are told anyway, or have no token in this step
+        for i, job, matcher in self.kinds.stepped:
             its: Lane = job.lane  # type: ignore[assignment]  # it is here
-            if its not in lanes and its.first <= step and not job.matcher.step(tokens[i]):  # type: ignore[union-attr]
+            if not (some and (its in lanes or its.first > step)) and not matcher.step(tokens[i]):
                 lanes[its] = None
         for lane in lanes:
             self._tell(lane, 1)

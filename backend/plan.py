@@ -112,12 +112,12 @@ class Plan:
         drawing = (want.job for want in self.other_wants if want.draws)
         return [job.matcher for job in (*self.decoding, *drawing) if job.matcher is not None]
 
-    def constrained(self) -> Sequence[tuple[int, Job]]:
-        """Which wants of a `greedy` plan are of jobs with grammars, and these."""
+    def constrained(self) -> Sequence[tuple[int, Job, Matcher]]:
+        """Which wants of a `greedy` plan are of jobs with grammars, they, and these."""
         if not self.other_wants and self.decoding is self.lanes.jobs:
             return self.lanes.kinds.constrained
         jobs = (*self.decoding, *(want.job for want in self.other_wants))
-        return [(i, job) for i, job in enumerate(jobs) if job.matcher is not None]
+        return [(i, job, job.matcher) for i, job in enumerate(jobs) if job.matcher is not None]
 
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""

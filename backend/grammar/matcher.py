@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 Words = NDArray[np.int32]
+_NONE = -1  # no token
 
 
 class Matcher:
@@ -49,7 +50,7 @@ class Matcher:
         self.stop_at(vocabulary.ends)
         self._anew: Callable[[], LLMatcher] | None = anew
         self._taken: list[int] = []
-        self._ahead = False  # it stands after a token that `take` was not called with yet
+        self._ahead = _NONE  # it stands after this token, which `take` was not called with yet
         self._more = False  # and has more to say to that
         self._mask: Words = np.zeros(-(-vocabulary.size // 32), np.int32)
         self._place = self._mask.__array_interface__["data"][0], self._mask.nbytes
@@ -59,7 +60,8 @@ class Matcher:
     def stop_at(self, stops: frozenset[int]) -> None:
         """These ids, whatever they spell, may stand where the answer may end, and no others."""
         self._stops = stops
-        self._special = stops | self._vocabulary.ends
+        ends = self._vocabulary.ends
+        self._special = ends if stops <= ends else stops | ends  # one set for all where it can be
 
     @property
     def vocabulary(self) -> Vocabulary:
@@ -94,30 +96,34 @@ class Matcher:
                 return False
             inner = self._inner
         self._taken += one
-        self._ahead, self._filled = True, False
+        self._ahead, self._filled = token, False
         self._more = bool(inner.compute_ff_tokens()) or inner.is_stopped()  # which it is after errors, too
         return True
 
     def undo(self) -> None:
         """Takes back what `offer` went on with, if `take` was not called since."""
-        if self._ahead:
-            self._ahead = self._filled = False
+        if self._ahead != _NONE:
+            self._ahead, self._filled = _NONE, False
             self._inner.rollback(1)
             self._taken.pop()
 
     def step(self, token: int) -> bool:
         """Goes on with a token that was drawn here and ends nothing: whether that is all. If it is not, since the
         answer is whole then, tokens must follow or something failed, `take` is to be called with the token."""
-        if not self._stands_after(token) and not self.offer(token):
+        if self._ahead != token:
+            self.undo()
+            if not self.offer(token):
+                return False
+        if self._more:
             return False
-        self._ahead = self._more
-        return not self._more
+        self._ahead = _NONE
+        return True
 
     def _stands_after(self, token: int) -> bool:
         """Whether `offer` went on with this token; if it was another one, that is taken back."""
-        if self._ahead and self._taken[-1] != token:
+        if self._ahead != token:
             self.undo()
-        return self._ahead
+        return self._ahead != _NONE
 
     def accepts(self, tokens: list[int]) -> int:
         """How many of these may stand here, one after the other; nothing is gone on with."""
@@ -133,10 +139,10 @@ class Matcher:
             self.wait()
             self._filled = False
         inner = self._inner
-        taken = 0 if self._ahead else inner.try_consume_tokens([token])
+        taken = 0 if self._ahead != _NONE else inner.try_consume_tokens([token])
         if taken:
             self._taken.append(token)
-        elif not self._ahead:
+        elif self._ahead == _NONE:
             return None, 0
         forced: list[int] = inner.compute_ff_tokens()
         count = inner.try_consume_tokens(forced) if forced else 0
@@ -154,7 +160,7 @@ class Matcher:
     def take(self, token: int) -> bool:
         """Goes on with a token; False if it must not stand here, and then nothing can be done any more."""
         if self._stands_after(token):
-            self._ahead = False
+            self._ahead = _NONE
             return True
         if self._filled:
             self.wait()

@@ -132,8 +132,13 @@ class _TritonPass:
 
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
+        return self.likeliest_and_logits(rows)[:2]
+
+    def likeliest_and_logits(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same, and the logits, float32 [n, vocab]."""
+        logits = self.logits(rows)
         with launching(self.x):
-            return likeliest(self.logits(rows))
+            return *likeliest(logits), logits
 
     def _normed(self, weight: torch.Tensor | None) -> torch.Tensor:
         eps, added, self.added = self.of.config.norm_eps, self.added, True

@@ -48,6 +48,10 @@ class Pass(Protocol):
         """
         ...
 
+    def likeliest_and_logits(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same, and what `logits` gives; nobody else writes to that before the next pass."""
+        ...
+
 
 class Decoder:
     """Weights and forward pass; see `lampc.backend.models.registry.Model`. Subclasses read their config."""
@@ -59,7 +63,6 @@ class Decoder:
         self.windows = c.windows
         self.scores = Scores(c.score_divisor or c.head_dim, c.score_cap)
         self.adapters = source.adapters
-        self._last: Pass | None = None
         self._compute = _layers(c, read_weights(c, source), source)
 
     @classmethod
@@ -80,13 +83,13 @@ class Decoder:
         self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids [n] and logits [n] of the likeliest; see `lampc.backend.models.registry.Greedy`."""
-        self._last = self._run(ids, positions, attend)
-        return self._last.likeliest(rows)
+        return self._run(ids, positions, attend).likeliest(rows)
 
-    def logits_again(self, rows: torch.Tensor) -> torch.Tensor:
-        """Logits [n, vocab], float32, of rows of the pass that `likeliest` was called for last."""
-        assert self._last is not None, "no pass was made yet"
-        return self._last.logits(rows)
+    def likeliest_and_logits(
+        self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend, rows: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """What `likeliest` and `forward` give, of one pass; the next one may overwrite the logits."""
+        return self._run(ids, positions, attend).likeliest_and_logits(rows)
 
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> Pass:
         run = self._compute.start(ids, positions)

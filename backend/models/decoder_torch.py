@@ -129,9 +129,13 @@ class _TorchPass:
 
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
+        return self.likeliest_and_logits(rows)[:2]
+
+    def likeliest_and_logits(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same, and the logits, float32 [n, vocab]."""
         logits = self.logits(rows)
         ids = torch.from_numpy(logits.cpu().numpy().argmax(1)).to(logits.device)  # torch's need not be the first
-        return ids, logits.gather(1, ids.unsqueeze(1)).squeeze(1)
+        return ids, logits.gather(1, ids.unsqueeze(1)).squeeze(1), logits
 
 
 def _plain(product: Feed, targets: Sequence[Target], width: int) -> Feed:

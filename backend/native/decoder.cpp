@@ -262,9 +262,9 @@ struct Best {
 };
 
 // Of rows `wanted` [count] the largest logit and its index, the first of equals; NaN if there is one. The logits
-// themselves are never written. `best` [threads, count] is room to work in.
+// themselves [count, head.n] are written if there is room for them. `best` [threads, count] is room to work in.
 API void decoder_likeliest(const Shape* s, const Pass* at, const float* norm, const Matrix* head, const int64_t* wanted,
-                           int64_t count, void* normed, Best* best, float* top, int64_t* ids) {
+                           int64_t count, void* normed, Best* best, float* top, int64_t* ids, float* logits) {
     const Best none = {all(-INFINITY), i32x16{} + INT32_MAX};
     for (int64_t i = 0; i < at->threads * count; i++) best[i] = none;
 #pragma omp parallel num_threads(at->threads) if (at->threads > 1)
@@ -275,6 +275,7 @@ API void decoder_likeliest(const Shape* s, const Pass* at, const float* norm, co
             Best found = mine[m];
             by_vector(*head, p, sums, [&](int64_t n, f32x16 y, int64_t real) {
                 if (s->logit_cap > 0) y = soft_cap(y, s->logit_cap);
+                if (logits) put(logits + m * head->n + n, y, real);
                 if (real < 16) y = pick(lanes < (int32_t)real, y, all(-INFINITY));
                 i32x16 place = lanes + (int32_t)n;
                 // A thread's panels may come in any order, so that equals are told apart by their place.

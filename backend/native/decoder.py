@@ -130,13 +130,14 @@ class NativeLayers:
         self._buffers: dict[str, torch.Tensor] = {}
         self._last = torch.empty(0)
         self._best = torch.empty(0, dtype=torch.int32)
+        self._room = self._written = torch.empty(0, dtype=torch.float32)
         at = (POINTER, POINTER, POINTER)
         self._c_embed = library.function("decoder_embed", *at, POINTER)
         self._c_queries = library.function("decoder_queries", *at)
         self._c_rest = library.function("decoder_rest", *at, POINTER)
         head = (*at, POINTER, POINTER, SIZE, POINTER)
         self._c_logits = library.function("decoder_logits", *head, POINTER)
-        self._c_likeliest = library.function("decoder_likeliest", *head, POINTER, POINTER, POINTER)
+        self._c_likeliest = library.function("decoder_likeliest", *head, POINTER, POINTER, POINTER, POINTER)
         self._refs = [byref(layer) for layer in self._layers]
         self._shape_ref, self._pass_ref = byref(self._shape), byref(self._pass)
 
@@ -247,12 +248,23 @@ class NativeLayers:
 
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Of rows [n] the id of the largest logit, int64 [n], and that logit, float32 [n]."""
+        return self._likeliest(rows, None)
+
+    def likeliest_and_logits(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """The same, and the logits, float32 [n, vocab], which the next call overwrites."""
+        if (count := len(rows)) != len(self._written):
+            if count > len(self._room):
+                self._room = torch.empty(count, self._head.shape[0], dtype=torch.float32)
+            self._written = self._room[:count]
+        return *self._likeliest(rows, self._room.data_ptr()), self._written
+
+    def _likeliest(self, rows: torch.Tensor, logits: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         count = len(rows)
         ids, top = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.float32)
         if (room := count * self._pass.threads * _BEST) > len(self._best):
             self._best = torch.empty(room, dtype=torch.int32)
         head = self._head_of(rows := rows.contiguous())
-        self._c_likeliest(*head, self._best.data_ptr(), top.data_ptr(), ids.data_ptr())
+        self._c_likeliest(*head, self._best.data_ptr(), top.data_ptr(), ids.data_ptr(), logits)
         return ids, top
 
     def _head_of(self, rows: torch.Tensor) -> tuple[object, ...]:

@@ -75,6 +75,8 @@ def _decoder(library: Library) -> bool:
         ids, top = run.likeliest(torch.arange(9))
         if not torch.equal(top, found[1].amax(1)) or not torch.equal(ids, found[1].argmax(1)):
             return False
+        if not torch.equal(run.likeliest_and_logits(torch.arange(9))[2], found[1]):
+            return False
         if not torch.allclose(found[0], found[1], rtol=close, atol=close) or not _sums(library, run, layer, close):
             return False
     return True

@@ -234,6 +234,8 @@ def test_the_likeliest_is_the_first_of_the_largest_logits(
                 ids, top = run.likeliest(rows)
                 assert ids.tolist() == logits.numpy().argmax(1).tolist()
                 assert torch.equal(top, logits.amax(1))
+                for mine, same in zip(run.likeliest_and_logits(rows), (ids, top, logits), strict=True):
+                    assert torch.equal(mine, same)
     finally:
         torch.set_num_threads(before)
 
