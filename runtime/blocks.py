@@ -11,6 +11,7 @@ from lampc.ir import Value
 from lampc.ir.adapters import Bound
 from lampc.runtime.client import Client, Waiting
 from lampc.runtime.compile import Executable, RegionPlan
+from lampc.runtime.held_text import HeldText
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.types import Cell, Outcome, TraceStep, Usage
 
@@ -58,13 +59,15 @@ class Scope:
     does not depend on which answer came first. `over` once nothing more is run; `ended` is called if it fails, or if
     nobody wants it any more. `item` is the place of one of several scopes of the op at `at`: what fails in one ends
     those after it. Of a scope that may be stopped, `calls` are those that models work on, with what is told of one that
-    is dropped, and `inner` the scopes in it.
+    is dropped, and `inner` the scopes in it. As long as nobody knows whether the item is there at all, `unheard` has
+    what listeners are not told yet of its calls.
     """
 
     task: Task
     outer: Scope | None = None
     at: tuple[Block, int] | None = None
     item: tuple[int, ...] = ()
+    unheard: list[HeldText] | None = None
     ended: Callable[[], None] | None = None
     over: bool = False
     failed: tuple[int, ...] | None = None
@@ -94,6 +97,15 @@ class Scope:
                 return scope.bet
             scope = scope.outer
         return None
+
+    def holding(self) -> list[HeldText] | None:
+        """Where text of calls is held back, if it is: by the outermost item around that nobody is sure of."""
+        scope: Scope | None = self
+        found = None
+        while scope is not None:
+            found = scope.unheard if scope.unheard is not None else found
+            scope = scope.outer
+        return found
 
     def book(self, usage: Usage) -> None:
         """Count what a call cost."""

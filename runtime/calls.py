@@ -61,7 +61,7 @@ class CallDesk:
         self.numbers = count(1)  # of whoever asks, for events
         self.batches: Counter[int] = Counter()
         self.planning_s = 0.0  # seconds spent on the order of calls and on what they share
-        self._requests = count(1)
+        self.requests = count(1)  # numbers of them, for events
         self._heard: dict[Draw, OnText] = {}
         self._lock = threading.RLock()
         self._turn = threading.Condition(self._lock)
@@ -185,7 +185,7 @@ class CallDesk:
                 waiting.node,
                 view.extra,
                 draw.row,
-                next(self._requests),
+                next(self.requests),
             )
             call.open, call.grammar, call.closed, call.depth = open_, view.grammar, view.closed, depth
             call.scored = view.scored
@@ -351,10 +351,11 @@ class CallDesk:
             if not self._stepped[model]:
                 del self._stepped[model]
 
-    def prefill(self, model: Model, ids: tuple[int, ...]) -> bool:
-        """Have a beginning of a prompt computed before it is asked for; False if its model has enough to do."""
+    def prefill(self, model: Model, ids: tuple[int, ...], node: str) -> bool:
+        """Have a beginning of a predictor's prompt computed before it is asked for; False if its model has enough to
+        do."""
         with self._lock:
-            wanted = self.prefills.want(model, ids)
+            wanted = self.prefills.want(model, ids, node)
             self._turn.notify_all()
             return wanted
 

@@ -138,12 +138,13 @@ class Client:
         depth: int = 0,
         use: KvUse = NOT_KNOWN,
         hears: OnText | None = None,
+        unheard: list[HeldText] | None = None,
     ) -> Waiting:
         """Ask for a completion of `ids` (local) or `messages` (endpoint), or for the probability of `score`
         after `ids`; `deliver` is called from `advance`. `cell` is what events call the row that asks, `depth` how many
         calls follow one another from this one on, `use` what its plan knows of the K/V. The answer of a `provisional`
-        call is not kept until it is confirmed. `hears` is given the answer's text while it is written, on whatever
-        thread does."""
+        call is not kept until it is confirmed. Who listens to `node` is told nothing before what is put into `unheard`
+        is released. `hears` is given the answer's text while it is written, on whatever thread does."""
         if self.control is not None:
             self.control.check()
         number = next(self.desk.numbers)
@@ -160,6 +161,9 @@ class Client:
         on_text = self.desk._heard.get(draw) if self.desk._heard else None
         if on_text is None and self.control is not None and self.control.on_text is not None:
             on_text = functools.partial(self.control.on_text, node, number)
+        if unheard is not None and on_text is not None:
+            on_text = HeldText(on_text)
+            unheard.append(on_text)
         held = HeldText(on_text) if provisional and on_text is not None else None
         if held is not None:
             on_text = held

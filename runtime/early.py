@@ -61,7 +61,7 @@ class EarlyPrefills:
             block, i = next(iter(self._waiting))
             if block.waits[i] and not block.scope.over:
                 found = self._begun(block, i)
-                if found is not None and not self._send(*found):
+                if found is not None and not self._send(*found, _node(block, i)):
                     return  # it is looked at again later
             del self._waiting[block, i]
 
@@ -70,10 +70,10 @@ class EarlyPrefills:
         if self._sent:
             self._client.desk.forget_prefills()
 
-    def _send(self, view: ModelView, ids: tuple[int, ...]) -> bool:
+    def _send(self, view: ModelView, ids: tuple[int, ...], node: str) -> bool:
         if len(ids) < LEAST or ids in self._sent:
             return True
-        if not self._client.desk.prefill(view.model, ids):
+        if not self._client.desk.prefill(view.model, ids, node):
             self._busy = view.model
             return False
         self._sent.add(ids)
@@ -108,6 +108,12 @@ class EarlyPrefills:
         for more in _MORE:
             count = min(count, common_prefix(ids, self._encode(view, text + more)))
         return ids[:count]
+
+
+def _node(block: Block, i: int) -> str:
+    op = block.plan.region.ops[i]
+    assert isinstance(op, Generate)
+    return op.predictor.name
 
 
 def _known(block: Block, value: Value) -> Any:

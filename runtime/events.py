@@ -100,6 +100,17 @@ KINDS: dict[str, Kind] = {
             "request": int,
         },
     ),
+    "prefill.start": Kind(
+        "a beginning of a prompt is computed before it is asked for, as a request of its own",
+        {"request": int, "model": str, "tokens": int},
+        {"node": str},
+    ),
+    "prefill.end": Kind(
+        "it is computed, or was stopped; so many of its tokens went through the model",
+        {"request": int, "computed": int},
+        {"stopped": bool},
+    ),
+    "prefill.use": Kind("the call that it was for found it: request `by`", {"request": int, "by": int}),
     "step": Kind(
         "an engine ran one batch",
         {"tokens": int},
@@ -144,7 +155,7 @@ def problems(event: Event) -> list[str]:
 
 
 Subscriber = Callable[[Event], None]
-DETAILS = ("step", "request.submit", "request.move")
+DETAILS = ("step", "request.submit", "request.move", "prefill.start", "prefill.end", "prefill.use")
 """Kinds that are many and that few want to keep."""
 
 

@@ -162,6 +162,8 @@ class LMCalls:
         )
         if hears is not None:
             ask = functools.partial(ask, hears=hears)
+        if (unheard := scope.holding()) is not None:
+            ask = functools.partial(ask, unheard=unheard)
         if not gated and scope.outer is None:  # a whole task is never stopped
             ask(deliver, use=NOT_KNOWN if plan is None else plan.use)
             return

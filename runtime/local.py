@@ -54,7 +54,7 @@ class LocalModel:
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
         self.at_close: list[Callable[[], None]] = []
         self._pieces: dict[int, TextPieces] = {}
-        self._prefilling: dict[int, tuple[Handle, tuple[int, ...]]] = {}
+        self._prefilling: dict[int, tuple[Handle, tuple[int, ...], int]] = {}
         self._prefilled: list[tuple[tuple[int, ...], int]] = []
         self._failed: list[tuple[ModelCall, Answer]] = []
         self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
@@ -121,8 +121,9 @@ class LocalModel:
         """Whether the engine has so little to do that it can compute what nobody asked for yet, beside `more`."""
         return len(self._pending) + len(self._backlog) + len(self._prefilling) + more < SLACK
 
-    def prefill(self, ids: tuple[int, ...]) -> bool:
-        """Compute a prefix, and nothing after it; False if there is nothing to do, or the engine does not take it."""
+    def prefill(self, ids: tuple[int, ...], number: int = 0) -> bool:
+        """Compute a prefix, and nothing after it; False if there is nothing to do, or the engine does not take it.
+        `number` is what events call the request."""
         from lampc.backend import BackendError, Request
         from lampc.backend import Sampling as EngineSampling
 
@@ -134,7 +135,7 @@ class LocalModel:
             handle = self.engine.submit(Request(ids, nothing, adapter=self.adapter, priority=-1))
         except (BackendError, ValueError):
             return False
-        self._prefilling[handle.id] = (handle, ids)
+        self._prefilling[handle.id] = (handle, ids, number)
         return True
 
     def prefilled(self) -> list[tuple[tuple[int, ...], int]]:
@@ -144,7 +145,7 @@ class LocalModel:
 
     def stop_prefills(self) -> None:
         """Compute no more prefixes."""
-        for handle, _ in self._prefilling.values():
+        for handle, *_ in self._prefilling.values():
             self.engine.abort(handle)
         self._prefilling, self._prefilled = {}, []
 
@@ -163,6 +164,14 @@ class LocalModel:
         """The call that a request of the engine is of, as long as it is under way."""
         found = self._pending.get(handle.id)
         return found[1] if found is not None and found[0] is handle else None
+
+    def number_of(self, handle: Handle) -> int:
+        """What events call a request of the engine; 0 if it is of somebody else."""
+        call = self.call_of(handle)
+        if call is not None:
+            return call.number
+        early = self._prefilling.get(handle.id)
+        return early[2] if early is not None and early[0] is handle else 0
 
     def retain(
         self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False

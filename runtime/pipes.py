@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from lampc.runtime.client import Client
     from lampc.runtime.execute import Executor
     from lampc.runtime.failures import RowFailure
+    from lampc.runtime.held_text import HeldText
 
 
 ROOM = 28
@@ -31,7 +32,7 @@ class Pipe:
     that its region uses, `spare` is that of the model (`lampc.runtime.local.LocalModel.spare`).
 
     Each item has a scope of its own. What fails in one counts once the item is known to be there; one that is not is
-    dropped, and what it did is no part of the row's trace.
+    dropped: what it did is no part of the row's trace, and who listens to answers hears nothing of it.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Pipe:
             if self._full:  # from here on items wait for the list
                 return
             self.begun.append(item)
-            self._launch(len(self.begun) - 1, item)
+            self._launch(len(self.begun) - 1, item, [])
 
     def open(self, items: Sequence[Any]) -> None:
         """The list is whole."""
@@ -64,16 +65,18 @@ class Pipe:
         for n, begun in enumerate(self.begun):
             if n >= len(items) or type(items[n]) is not type(begun) or items[n] != begun:
                 self._drop(n)
+            else:
+                self._confirm(n)
         for n, item in enumerate(items):
             if n not in self._scopes:
                 self._launch(n, item)
         self._count()
 
-    def _launch(self, n: int, item: Any) -> None:
+    def _launch(self, n: int, item: Any, unheard: list[HeldText] | None = None) -> None:
         block = self.block
         outer = block.scope
         order = (*block.order, self.i, n)
-        scope = self._scopes[n] = Scope(block.task, outer, (block, self.i), order)
+        scope = self._scopes[n] = Scope(block.task, outer, (block, self.i), order, unheard)
         outer.pending += 1
 
         def ended() -> None:
@@ -104,6 +107,17 @@ class Pipe:
             outs = [self._out[n] for n in range(len(items))]
             self._items, self.begun = None, []
             self.executor._resolve(self.block, self.i, [[v for v, *keep in outs if not keep or keep[0]]])
+
+    def _confirm(self, n: int) -> None:
+        """An item is there: who listens hears what was written for it."""
+        scope = self._scopes[n]
+        held, scope.unheard = scope.unheard or [], None
+        around = scope.holding()
+        for text in held:
+            if around is None:
+                text.release()
+        if around is not None:  # a list within an item that nobody is sure of yet
+            around += held
 
     def _drop(self, n: int) -> None:
         scope = self._scopes.pop(n)

@@ -88,9 +88,11 @@ class _Held:
 
 @dataclass(slots=True, eq=False)
 class Early:
-    """A prefix that is computed before the call that it is for; `computed` of its tokens, once it is."""
+    """A prefix that is computed before the call that it is for; `computed` of its tokens, once it is.
+    `number` is what events call the request."""
 
     ref: Any
+    number: int = 0
     computed: int = 0
 
 
@@ -138,11 +140,11 @@ class SharedPrefixes:
             last = prefix
         return tree.calls
 
-    def hold(self, ids: tuple[int, ...]) -> bool:
+    def hold(self, ids: tuple[int, ...], number: int = 0) -> bool:
         """Holds a prefix that is computed for a call to come, if there is room: until that is done, or `forget`."""
         if ids in self._early or not self._fits(len(ids) + self._block):
             return False
-        self._early[ids] = Early(self.model.retain(ids))
+        self._early[ids] = Early(self.model.retain(ids), number)
         return True
 
     def forget(self) -> None:

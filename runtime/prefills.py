@@ -19,7 +19,8 @@ class Prefills:
 
     def __init__(self, desk: CallDesk) -> None:
         self._desk = desk
-        self._wanted: list[tuple[Any, tuple[int, ...]]] = []
+        self._wanted: list[tuple[Any, tuple[int, ...], str]] = []
+        self._numbers: dict[tuple[Any, tuple[int, ...]], int] = {}  # of those under way
         self._running: dict[Any, int] = {}
         self._forget = False
         self.ended = False  # whether some have ended since somebody looked
@@ -28,13 +29,13 @@ class Prefills:
         """Whether any is to be started, or under way."""
         return bool(self._wanted or self._running)
 
-    def want(self, model: Model, ids: tuple[int, ...]) -> bool:
-        """Have a model compute a prefix; False if it has enough to do."""
+    def want(self, model: Model, ids: tuple[int, ...], node: str) -> bool:
+        """Have a model compute the beginning of a predictor's prompt; False if it has enough to do."""
         desk = self._desk
         queued = len(desk._queue.get(model, ())) + len(self._wanted)
         if not model.spare(queued):  # type: ignore[attr-defined]  # LocalModel's
             return False
-        self._wanted.append((model, ids))
+        self._wanted.append((model, ids, node))
         desk._stepped[model] += 1
         return True
 
@@ -43,10 +44,14 @@ class Prefills:
         if self._forget:
             self._drop()
         while self._wanted:
-            model, ids = self._wanted.pop(0)
+            model, ids, node = self._wanted.pop(0)
             shared = self._desk._shared.setdefault(model, SharedPrefixes(model))
-            if shared.hold(ids) and model.prefill(ids):
+            number = next(self._desk.requests)
+            if shared.hold(ids, number) and model.prefill(ids, number):
                 self._running[model] = self._running.get(model, 0) + 1
+                self._numbers[model, ids] = number
+                told = {"request": number, "node": node, "tokens": len(ids)}
+                self._desk.bus.emit("prefill.start", model=model.target.info.name, **told)
             else:
                 self._desk._unstep(model)
                 self.ended = True
@@ -57,6 +62,7 @@ class Prefills:
             return
         for ids, computed in model.prefilled():
             self._desk._shared[model].was_computed(ids, computed)
+            self._desk.bus.emit("prefill.end", request=self._numbers.pop((model, ids), 0), computed=computed)
             self._less(model, 1)
 
     def count(self, model: Model, call: ModelCall, answer: Answer) -> None:
@@ -64,6 +70,7 @@ class Prefills:
         shared = self._desk._shared.get(model)
         early = shared.early(call.ids) if shared is not None else None
         if early is not None:
+            self._desk.bus.emit("prefill.use", request=early.number, by=call.number)
             computed = min(early.computed, answer.cached_tokens)
             answer.computed_tokens += computed
             answer.cached_tokens -= computed
@@ -78,17 +85,24 @@ class Prefills:
         """All models drop all they do."""
         self._wanted.clear()
         self._running.clear()
+        self._stopped()
 
     def _drop(self) -> None:
         self._forget = False
-        for model, _ in self._wanted:
+        for model, *_ in self._wanted:
             self._desk._unstep(model)
         self._wanted.clear()
         for model in list(self._running):
             model.stop_prefills()
             self._less(model, self._running[model])
+        self._stopped()
         for shared in self._desk._shared.values():
             shared.forget()
+
+    def _stopped(self) -> None:
+        for number in self._numbers.values():
+            self._desk.bus.emit("prefill.end", request=number, computed=0, stopped=True)
+        self._numbers.clear()
 
     def _less(self, model: Any, count: int) -> None:
         self.ended = True

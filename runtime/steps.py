@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from lampc.backend import Handle, Request
+    from lampc.backend import Request
     from lampc.backend.hooks import Event
     from lampc.runtime.events import EventBus
     from lampc.runtime.local import LocalModel
@@ -64,7 +64,7 @@ class _Teller:
                     "cached": event.cached,
                     "total_blocks": self._blocks,
                     "model": self._model.target.info.name,
-                    "requests": [number for h in event.handles if (number := self._number(h))],
+                    "requests": [number for h in event.handles if (number := self._model.number_of(h))],
                 }
             bus.emit(
                 "step",
@@ -74,14 +74,9 @@ class _Teller:
                 used_blocks=event.used_blocks,
                 **told,
             )
-        elif bus.detailed and event.kind in _MOVES and (number := self._number(event.handle)):
+        elif bus.detailed and event.kind in _MOVES and (number := self._model.number_of(event.handle)):
             bus.emit("request.move", request=number, to=event.kind, ago=self._ago(event))
 
     def _ago(self, event: Event) -> float:
         """Seconds since it happened: hooks hear of a step when it is over."""
         return round(self._clock() - event.time, 7)
-
-    def _number(self, handle: Handle) -> int:
-        """What events call the request, 0 if it is of somebody else."""
-        call = self._model.call_of(handle)
-        return call.number if call is not None else 0

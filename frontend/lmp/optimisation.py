@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from lampc.frontend.lmp import ast
-from lampc.frontend.lmp.attributes import constant
+from lampc.frontend.lmp import ast, literals
+from lampc.frontend.lmp.attributes import constant, dotted
 from lampc.frontend.lmp.data import METRICS, SPLITS, dataset, root
 from lampc.frontend.lmp.env import Env, kind_of, text_of
 from lampc.frontend.lmp.literals import BadLiteral
@@ -87,7 +87,9 @@ def _constant(env: Env, expr: ast.Expr, code: str) -> Any:
     try:
         return constant(expr)
     except BadLiteral as e:
-        env.report.error(code, str(e), expr.span)
+        name = dotted(expr)
+        help = f"what is named is written as a text: {literals.quote(name)}" if name is not None else ""
+        env.report.error(code, str(e), expr.span, help=help)
         return _NONE
 
 
@@ -109,6 +111,8 @@ def _step(env: Env, maker: ast.Maker, check: StepCheck | None) -> tuple[str, tup
             given[arg.name.name] = value
             _mention(env, value)
     for finding in check(name, given) if check is not None else ():
+        if finding.option in args and finding.option not in given:
+            continue  # it was told already what is wrong with it
         arg_ = args.get(finding.option)
         at = maker.name.span if arg_ is None else arg_.value.span if finding.kind == "value" else arg_.span
         if finding.kind == "option" and arg_ is not None and arg_.name is not None:

@@ -103,7 +103,7 @@ def _read(name: str, args: Mapping[str, Any]) -> tuple[type[Strategy] | None, di
         except Misfit as e:
             found.append(StepFinding("value", f"{name}: `{key}` is {e.wanted}, got {_shown(value)}", e.help, key))
     found += [
-        StepFinding("optimizer", f"{name} needs its option `{option.name}`: {said(option.type)}")
+        StepFinding("optimizer", f"{name} needs its option `{option.name}`: {said(option.type)}", "", option.name)
         for option in known.values()
         if option.required and option.name not in args
     ]

@@ -203,7 +203,8 @@ def _lowered(session: Session, loaded: Loaded) -> str:
             typer.echo(f"  {'cascade':<14} G  `{name}`: {told(bound.cascade)}")
     for record in ctx.gates:
         labels += ["G"] if record.accepted else []
-        typer.echo(f"  {record.change:<14} G  {record}")
+        why = "" if record.accepted else f": {record.why}"
+        typer.echo(f"  {record.change:<14} G  {record}{why}")
     typer.echo("")
     return "".join(dict.fromkeys(labels))
 

@@ -1,7 +1,8 @@
 """A run as a trace in Chrome's JSON trace event format, which Perfetto (ui.perfetto.dev, `trace_processor`) opens.
 
 Processes are the run, the program (rows with the calls of their predictors) and each model (what was sent to it,
-requests, steps of its engine, counters). Flow arrows lead from a call to the request that answered it, from there to
+requests, steps of its engine, counters). What is computed of a prompt before it is asked for has slices of its own,
+with an arrow to the request that found it. Flow arrows lead from a call to the request that answered it, from there to
 the step that began with its prompt and to the one that finished it. Two slices of a track never overlap without one
 being inside of the other.
 """
@@ -13,12 +14,14 @@ import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from lampc.runtime.pictures.timeline import Call, Request, Span, Step, Timeline
+from lampc.runtime.pictures.timeline import Call, Prefill, Request, Span, Step, Timeline
 
 RUN, PROGRAM, MODELS = 1, 2, 3
 """Numbers of processes: of the run, the program, the first model."""
 STEPS, REQUESTS = 1, 10
 """Tracks of a model: its steps, the first of its requests."""
+_EARLY = 50_000
+"""The first track of what is computed before it is asked for."""
 _BESIDE = 100_000
 """The first of further tracks."""
 
@@ -124,10 +127,30 @@ class _Maker:
         for track, request in _lanes(requests, REQUESTS):
             self._name(process, track, f"requests {track - REQUESTS + 1}")
             self._request(process, track, request)
+        early = [p for p in self.run.prefills.values() if p.model == model]
+        for track, prefill in _lanes(early, _EARLY):
+            self._name(process, track, f"begun early {track - _EARLY + 1}")
+            self._slice(process, track, prefill, "prefill", args={**prefill.args, "used": bool(prefill.by)})
+            self._phases(process, track, prefill)
+            self._found(process, track, prefill)
+
+    def _found(self, process: int, track: int, prefill: Prefill) -> None:
+        """What was begun early -> the request that found it."""
+        if prefill.by not in self.places:
+            return
+        home, lane, end = self.places[prefill.by]
+        at = max(self.run.requests[prefill.by].begin, prefill.begin)
+        if at < end:
+            arrow: Entry = {"cat": "early", "name": "begun early", "id": prefill.number}
+            self.out.append({"ph": "s", **arrow, "pid": process, "tid": track, "ts": prefill.begin})
+            self.out.append({"ph": "f", **arrow, "pid": home, "tid": lane, "ts": at, "bp": "e"})
 
     def _request(self, process: int, track: int, request: Request) -> None:
         self.places[request.number] = process, track, _end(request)
         self._slice(process, track, request, "request")
+        self._phases(process, track, request)
+
+    def _phases(self, process: int, track: int, request: Request) -> None:
         for name, begin, end in request.phases():
             self._slice(process, track, Span(name, begin, min(end, _end(request))), "phase")
 

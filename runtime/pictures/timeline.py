@@ -65,6 +65,13 @@ class Request(Span):
 
 
 @dataclass(slots=True)
+class Prefill(Request):
+    """A beginning of a prompt, computed before it was asked for; `by` is the request that found it (0: none)."""
+
+    by: int = 0
+
+
+@dataclass(slots=True)
 class Step(Span):
     """A batch through an engine, and the numbers of the requests in it. `args` are its counts."""
 
@@ -83,6 +90,7 @@ class Timeline:
     rows: list[Row] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     requests: dict[int, Request] = field(default_factory=dict)
+    prefills: dict[int, Prefill] = field(default_factory=dict)
     plans: list[tuple[str, Span]] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)
 
@@ -121,6 +129,9 @@ class _Reader:
             "request.submit": self._submit,
             "request.move": self._move,
             "request.done": self._done,
+            "prefill.start": self._prefill,
+            "prefill.end": self._prefill_end,
+            "prefill.use": self._prefill_use,
             "step": self._step,
         }
         for event in self.events:
@@ -129,7 +140,8 @@ class _Reader:
             if event.kind in handlers:
                 handlers[event.kind](event, at)
         out = self.out
-        for span in (*out.runs, *out.jobs, *out.rows, *out.calls, *out.requests.values(), *(s for _, s in out.plans)):
+        asked = (*out.requests.values(), *out.prefills.values(), *(s for _, s in out.plans))
+        for span in (*out.runs, *out.jobs, *out.rows, *out.calls, *asked):
             if span.open:
                 span.end = out.end
                 span.args["unfinished"] = True
@@ -204,7 +216,8 @@ class _Reader:
             self.out.plans.append((model, plan))
 
     def _move(self, event: Event, at: int) -> None:
-        request = self.out.requests.get(int(event.data["request"]))
+        number = int(event.data["request"])
+        request = self.out.requests.get(number) or self.out.prefills.get(number)
         if request is not None:
             request.moves.append((at, str(event.data["to"])))
 
@@ -222,6 +235,23 @@ class _Reader:
             if not plan.args["open"]:
                 del plan.args["open"]
                 plan.close(at)
+
+    def _prefill(self, event: Event, at: int) -> None:
+        data, number = event.data, int(event.data["request"])
+        made = Prefill(str(data.get("node") or "call"), at, args={"request": number, "tokens": data["tokens"]})
+        made.number, made.model = number, str(data["model"])
+        self.out.prefills[number] = made
+
+    def _prefill_end(self, event: Event, at: int) -> None:
+        made = self.out.prefills.get(int(event.data["request"]))
+        if made is not None:
+            made.args |= _some(event.data, "computed", "stopped")
+            made.close(at)
+
+    def _prefill_use(self, event: Event, at: int) -> None:
+        made = self.out.prefills.get(int(event.data["request"]))
+        if made is not None:
+            made.by = int(event.data["by"])
 
     def _step(self, event: Event, at: int) -> None:
         data = event.data

@@ -72,15 +72,19 @@ def rows(n: int) -> list[Row]:
     return [Row(str(i), {"note": f"note number {i % 7} about cup {i}"}) for i in range(n)]
 
 
-def record(folder: Path, n: int, source: str = SOURCE, **options: Any) -> SimulatedEngine:
-    """Run the program on `n` rows and record that in a folder, by the engine's clock; gives the engine."""
+def record(
+    folder: Path, n: int, source: str = SOURCE, early: bool = False, given: list[Row] | None = None, **options: Any
+) -> SimulatedEngine:
+    """Run the program on `n` rows and record that in a folder, by the engine's clock; gives the engine. Nothing is
+    computed before it is asked for unless `early`."""
     made = engine(**options)
     unit = compile_lmp(source)
     model = RehearsedModel(made, "main", Said(unit, made.tokenizer))  # type: ignore[arg-type]
-    model.spare = lambda more: False  # type: ignore[method-assign]  # pictures show calls; what is begun before is none
+    if not early:
+        model.spare = lambda more: False  # type: ignore[method-assign]
     bus = EventBus(clock=made.clock)
     with Session(model=model, bus=bus) as session, Recording(folder, "scripted", bus, details=True) as kept:
-        outcomes = session.run(unit, rows(n))
+        outcomes = session.run(unit, given or rows(n))
         assert [o.value for o in outcomes] == [{"tone": "bad"}] * n
         kept.rows = n
         kept.account(session.usage, session.usage_by_node, bound=session.bound())

@@ -22,6 +22,7 @@ from lampc.runtime.prefix_record import read_prefixes
 from lampc.runtime.recorded import recorded
 from lampc.runtime.records import Recording
 from lampc.runtime.session import Session
+from lampc.runtime.types import Row
 from tests.pictures.scripted import SOURCE, record
 from tests.pictures.scripted import rows as notes
 from tests.runtime.loopback import Loopback
@@ -65,17 +66,18 @@ def check(found: list[Entry]) -> None:
                 around.pop()
             assert not around or e["ts"] + e["dur"] <= around[-1], e
             around.append(e["ts"] + e["dur"])
-    flows: dict[int, list[Entry]] = defaultdict(list)
+    flows: dict[tuple[str, int], list[Entry]] = defaultdict(list)
     for e in found:
         if e["ph"] in "stf":
-            flows[e["id"]].append(e)
+            flows[e["cat"], e["id"]].append(e)
             inside = [s for s in tracks[e["pid"], e["tid"]] if s["ts"] <= e["ts"] < s["ts"] + s["dur"]]
             assert inside, e
-            wanted = "call" if e["ph"] == "s" else "step" if e["tid"] == STEPS else "request"
+            begins = "call" if e["cat"] == "flow" else "prefill"
+            wanted = begins if e["ph"] == "s" else "step" if e["tid"] == STEPS else "request"
             assert wanted in {s["cat"] for s in inside}
-    for arrow in flows.values():
+    for (kind, _), arrow in flows.items():
         assert "".join(e["ph"] for e in arrow) in ("sf", "stf", "sttf")
-        assert arrow[0]["pid"] == PROGRAM
+        assert (arrow[0]["pid"] == PROGRAM) == (kind == "flow")
         assert arrow[-1]["bp"] == "e"
 
 
@@ -118,6 +120,30 @@ def test_the_trace_counts_what_the_engine_counts(n: int, tmp_path: Path) -> None
     assert all(e["tid"] == STEPS for e in found if e["ph"] == "f"), "and each ends in a step"
     assert {p["name"] for p in slices(found, "phase")} >= {"prefill", "decode"}
     assert sum(p["args"]["calls"] for p in slices(found, "plan")) == stats.requests
+
+
+def test_what_is_begun_early_leads_to_the_request_that_finds_it(tmp_path: Path) -> None:
+    """The prompt of the second call is begun while the first is waited for: a request of its own, with steps."""
+    long = " ".join(f"cup {i} of tea" for i in range(40))
+    given = [Row(str(i), {"note": f"note {i}: {long}"}) for i in range(2)]
+    engine = record(tmp_path, 2, early=True, given=given)
+    run, found = traced(tmp_path)
+    early, stats = slices(found, "prefill"), engine.stats()
+    assert len(early) == stats.requests - 4 > 0
+    assert all(e["args"]["used"] and e["args"]["computed"] > 0 for e in early)
+    assert sum(e["args"]["computed"] for e in (*early, *slices(found, "request"))) > stats.computed_tokens, (
+        "what was computed early is counted at the calls, too"
+    )
+    assert sum(r["args"]["computed"] for r in slices(found, "request")) == stats.computed_tokens
+    arrows = [e for e in found if e["ph"] in "sf" and e["cat"] == "early"]
+    assert len(arrows) == 2 * len(early)
+    finders = {r["args"]["request"]: r for r in slices(found, "request")}
+    for number, prefill in run.prefills.items():
+        assert finders[prefill.by]["name"] == prefill.name == "judge"
+        assert any(number in step.requests for step in run.steps)
+        assert prefill.phases()
+    names = [e["args"]["name"] for e in found if e["name"] == "thread_name"]
+    assert "begun early 1" in names
 
 
 def test_calls_of_an_endpoint_have_requests_and_no_steps(tmp_path: Path) -> None:

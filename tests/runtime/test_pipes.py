@@ -21,6 +21,7 @@ from lampc.frontend.lmp import compile_lmp  # noqa: E402
 from lampc.ir.prog import Map  # noqa: E402
 from lampc.passes.schedule.stream_lists import StreamLists  # noqa: E402
 from lampc.runtime import pipes  # noqa: E402
+from lampc.runtime.calling_off import RunControl  # noqa: E402
 from lampc.runtime.compile import lower  # noqa: E402
 from lampc.runtime.pool import firefly_folder  # noqa: E402
 from lampc.runtime.session import Session  # noqa: E402
@@ -131,11 +132,37 @@ module Go(text: str) -> (steps: list[str]) {
   return (steps: steps);
 }
 """
+TEXTS = ("cup in red the . is", "is in please red", "where in", "? uma uma ? broken", "my uma cora cora")
+
+
+def test_who_listens_hears_nothing_of_items_that_are_dropped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second item is begun as another one than the list has: listeners hear of the real ones alone."""
+    inner, begun = ItemPieces.push, list[Any]()
+
+    def push(self: ItemPieces, piece: str) -> list[Any]:
+        items = inner(self, piece)
+        begun.extend(items)
+        first = len(begun) - len(items)
+        return [f"no {item}" if n % 2 else item for n, item in enumerate(items, first)] if heard else []
+
+    monkeypatch.setattr(ItemPieces, "push", push)
+    heard: list[list[tuple[str, str]]] = []
+    for _ in range(2):
+        told: dict[tuple[str, int], str] = {}
+
+        def hear(node: str, call: int, text: str, told: dict[tuple[str, int], str] = told) -> None:
+            told[node, call] = told.get((node, call), "") + text
+
+        begun.clear()
+        with RunControl(hear).running():
+            assert simulated(outline())[0].failed == 0
+        heard.append(sorted((node, text) for (node, _), text in told.items()))
+    assert len(begun) > 6
+    assert heard[0] == heard[1]
 
 
 def test_an_item_that_fails_while_others_are_answered_ends_its_row_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     unit = compile_lmp(FAILING, "failing.lmp")
-    texts = ("cup in red the . is", "is in please red", "where in", "? uma uma ? broken", "my uma cora cora")
     found = []
     for without in (False, True):
         if without:
@@ -143,7 +170,7 @@ def test_an_item_that_fails_while_others_are_answered_ends_its_row_alone(monkeyp
         for seed in range(4):
             engine: Any = load_engine(firefly_folder(), kv_tokens=1 << 14)
             with Session(model=engine, seed=seed) as session:
-                outcomes = session.run(unit, [Row("0", {"text": text}) for text in texts])
+                outcomes = session.run(unit, [Row("0", {"text": text}) for text in TEXTS])
                 engine.check()
                 found.append([(o.value, str(o.error)) for o in outcomes])
     assert found[:4] == found[4:]
