@@ -20,6 +20,7 @@ from lampc.ir.content import Demo, DemoSet
 from lampc.ir.prog import DefPredictor
 from lampc.ir.prompt import Demos
 from lampc.ir.protocols import Target
+from lampc.passes.lower.continuing import conversing
 from lampc.passes.schedule.block_tree import Blocks
 from lampc.passes.schedule.orders import Sample, row_orders, solve
 from lampc.runtime.estimate import quads
@@ -95,6 +96,7 @@ def arrange(
     if not any(steps.values()):
         raise ValueError("the program made no call on the sample, so there is nothing to arrange")
     frozen = {op.symbol for op in module.body.ops if isinstance(op, DefPredictor) and "layout" in op.frozen}
+    frozen |= conversing(module)  # what stands before their prompts is not counted here
     bound_by_trial = [bind_predictors(module, a) for a in trials]
     bounds = {n: b for n, b in bound_by_trial[0].items() if steps.get(n)}
     cells = {

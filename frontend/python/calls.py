@@ -17,7 +17,7 @@ from lampc.frontend.python.declare import Tune, argmax, returns_of, vote
 from lampc.frontend.python.entry import graph_of, overridden
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.exprs import Expressions
-from lampc.frontend.python.given import as_given, check_inputs, demo_set
+from lampc.frontend.python.given import as_given, check_inputs
 from lampc.frontend.python.liveness import MUTATORS, shared
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.modules.parallel import Parallel
@@ -25,13 +25,25 @@ from lampc.frontend.python.options import sampling_of
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
-from lampc.frontend.python.source import parameters_of, source_of
+from lampc.frontend.python.source import open_ended, parameters_of, source_of
 from lampc.frontend.python.tools.tool import Tool, effect_of
-from lampc.frontend.python.traced import Completions, Exit, Frame, Local, Traced, WithIndex, as_json, is_static, same
-from lampc.ir import CompileError, HostRef, Key, Region, Symbol, prog
+from lampc.frontend.python.traced import (
+    Completions,
+    Exit,
+    Frame,
+    Local,
+    Traced,
+    WithIndex,
+    answers,
+    as_json,
+    holds_records,
+    is_static,
+    same,
+)
+from lampc.ir import CompileError, HostRef, Region, Symbol, prog
 from lampc.ir.hostref import host_ref
 from lampc.ir.settings import settings
-from lampc.ir.types import ANY, INT, STR, ListOf, Record, Type, assignable, mismatch, spelled
+from lampc.ir.types import ANY, INT, STR, Type, assignable, mismatch, spelled
 
 _PURE_MODULES = frozenset(
     {"math", "cmath", "json", "re", "string", "textwrap", "difflib", "statistics", "unicodedata", "operator", "html"}
@@ -138,7 +150,7 @@ class Calls(Expressions):
         if not is_static(own) or "signature" in own or "demos" in own or "lm" in own:
             raise self.stop("L0712", node, "a call that replaces its predictor's signature, demos or model")
         after = take_after(kwargs, predictor.signature.input_fields)
-        if after is not None and not self.answer_of_call(after):
+        if after is not None and not answers(after):
             raise self.stop("L0712", node, "`after=` takes what one call of a predictor gave, in the same function")
         config = {**settings.sampling, **self.drawing, **predictor.config, **(own.get("config") or {})}
         signature = predictor.ir_signature()
@@ -176,11 +188,6 @@ class Calls(Expressions):
             one = self.emit(kind, *inputs, node=node, **more)
             self.emit(prog.Yield, one.result, node=node)
         return Completions(self.emit(prog.Map, numbers, node=node, regions=[body]).result)
-
-    @staticmethod
-    def answer_of_call(value: Any) -> bool:
-        """Whether a value is what one call of a predictor gave."""
-        return isinstance(value, Traced) and isinstance(value.value.defining_op(), prog.Predict)
 
     def nested(self, callee: Any, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
         """`prog.call` of another module or program."""
@@ -255,7 +262,7 @@ class Calls(Expressions):
             return self._now(function, args, kwargs, node)
         if isinstance(function, types.MethodType):
             return self._method(function, args, kwargs, node)
-        if isinstance(function, types.FunctionType) and (self.context.asks(function) or _records([args, kwargs])):
+        if isinstance(function, types.FunctionType) and (self.context.asks(function) or holds_records([args, kwargs])):
             return self.inline(function, args, kwargs, node)
         if _hashable(function) and function in _NO_JSON:
             raise self.stop("L0713", node, f"what `{function.__name__}` gives is no value of a graph")
@@ -378,26 +385,8 @@ class Calls(Expressions):
             return ANY
 
 
-def open_ended(function: Any) -> bool:
-    """Whether a function takes arguments of any name or number."""
-    kinds = [p.kind for p in parameters_of(function).parameters.values()]
-    return inspect.Parameter.VAR_KEYWORD in kinds or inspect.Parameter.VAR_POSITIONAL in kinds
-
-
 def _all_static(args: list[Any], kwargs: dict[str, Any]) -> bool:
     return is_static(args) and is_static(kwargs)
-
-
-def _records(value: Any) -> bool:
-    """Whether records of the program are among the arguments: a Python function would want their attributes. Those
-    that stand for objects of a class become them on the way."""
-    if isinstance(value, Completions):
-        return True
-    if isinstance(value, list | tuple | dict):
-        return any(map(_records, value.values() if isinstance(value, dict) else value))
-    t = value.type if isinstance(value, Traced) else None
-    item = t.item if isinstance(t, ListOf) else t
-    return isinstance(item, Record) and not item.host
 
 
 def _hashable(value: Any) -> bool:
@@ -408,4 +397,4 @@ def _hashable(value: Any) -> bool:
     return isinstance(value, type | types.BuiltinFunctionType | types.FunctionType) or value in vars(builtins).values()
 
 
-__all__ = ["Calls", "Key", "demo_set"]
+__all__ = ["Calls"]

@@ -55,6 +55,12 @@ def source_of(function: Callable[..., Any]) -> Source:
     return Source(node, code.co_filename, inner.__qualname__, outer_names(inner), inner)
 
 
+def open_ended(function: Any) -> bool:
+    """Whether a function takes arguments of any name or number."""
+    kinds = [p.kind for p in parameters_of(function).parameters.values()]
+    return inspect.Parameter.VAR_KEYWORD in kinds or inspect.Parameter.VAR_POSITIONAL in kinds
+
+
 def parameters_of(function: Callable[..., Any]) -> inspect.Signature:
     """What the function itself takes: a decorator's wrapper has the parameters of what it wraps only by name."""
     return inspect.signature(function, follow_wrapped=False)

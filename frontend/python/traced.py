@@ -9,7 +9,8 @@ from typing import Any
 
 from lampc.frontend.python.source import Source
 from lampc.ir import Span, Value, freeze
-from lampc.ir.types import Type
+from lampc.ir.prog import Predict
+from lampc.ir.types import ListOf, Record, Type
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,3 +132,20 @@ class Exit:
     broke: Any = False
     value: Any = None
     dead: bool = False
+
+
+def holds_records(value: Any) -> bool:
+    """Whether records of the program are among the arguments: a Python function would want their attributes. Those
+    that stand for objects of a class become them on the way."""
+    if isinstance(value, Completions):
+        return True
+    if isinstance(value, list | tuple | dict):
+        return any(map(holds_records, value.values() if isinstance(value, dict) else value))
+    t = value.type if isinstance(value, Traced) else None
+    item = t.item if isinstance(t, ListOf) else t
+    return isinstance(item, Record) and not item.host
+
+
+def answers(value: Any) -> bool:
+    """Whether a value is what one call of a predictor gave."""
+    return isinstance(value, Traced) and isinstance(value.value.defining_op(), Predict)

@@ -22,6 +22,11 @@ def in_conversation(op: Op) -> bool:
     return isinstance(op, Continue) or any(isinstance(u, Continue) and u.after is op.result for u in op.result.users)
 
 
+def conversing(module: Module) -> set[str]:
+    """Predictors of such calls: one of them alone cannot ask another model, and their prompts are not all there is."""
+    return {op.predictor.name for op in module.walk() if isinstance(op, Predict) and in_conversation(op)}
+
+
 def apart(op: Predict, module: Module, layouts: Mapping[str, str]) -> Diagnostic | None:
     """Why a call cannot go on from the one that it names."""
     before = op.after.defining_op() if isinstance(op, Continue) else None

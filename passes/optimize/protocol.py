@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 from lampc.ir import Assignment, Demo, DemoSet, Module, Obj, Signature, freeze
 from lampc.ir.modelnames import named_model
 from lampc.ir.prog import Call, DefPredictor, Func, Predict
+from lampc.passes.lower.continuing import conversing
 from lampc.passes.optimize.jobs import Job, Result
 
 _NONE = Obj()
@@ -79,8 +80,10 @@ class Problem:
         return [op for name, op in found.items() if name in used]
 
     def tunable(self, parameter: str) -> list[DefPredictor]:
-        """Predictors of which `parameter` (`instruction`, `demos`, ...) may be changed."""
-        return [p for p in self.predictors() if parameter not in p.frozen]
+        """Predictors of which `parameter` (`instruction`, `demos`, ...) may be changed. Those whose calls go on from
+        each other keep their model: one alone cannot have another."""
+        held = conversing(self.module) if parameter == "model" else ()
+        return [p for p in self.predictors() if parameter not in p.frozen and p.symbol not in held]
 
     def select_rows(self) -> tuple[int, ...]:
         return tuple(range(self.select_size))

@@ -140,6 +140,8 @@ class Writer:
     def _call(self, op: Op) -> str:
         args = [self._expr(v) for v in op.operands]
         match op:
+            case prog.Continue():
+                raise self._stop(op, f"`{op.predictor.name}`, which goes on where another call ended")
             case prog.Predict():
                 given = ", ".join(f'"{f.name}": {a}' for f, a in zip(op.signature.inputs, args, strict=True))
                 told = options_of(self.bound[op.predictor.name], op.sampling, self.lm)

@@ -11,7 +11,9 @@ from lampc.ir.text.printer import print_attr
 
 _GROUPS = {
     "prog.predict": "model",
+    "prog.continue": "model",
     "prompt.request": "model",
+    "prompt.follow": "model",
     "kv.generate": "model",
     "kv.score": "model",
     "kv.root": "context",
@@ -62,7 +64,10 @@ def _label(op: Op) -> tuple[str, str]:
         case "prog.predict":
             s = a["signature"]
             return a["predictor"].name, f"{_names(s.inputs)} -> {_names(s.outputs)}{_drawn(op)}"
-        case "prompt.request" | "kv.generate" | "kv.root":
+        case "prog.continue":
+            s = a["signature"]
+            return a["predictor"].name, f"goes on: {_names(s.inputs)} -> {_names(s.outputs)}{_drawn(op)}"
+        case "prompt.request" | "prompt.follow" | "kv.generate" | "kv.root":
             return f"{short} {a['predictor'].name}", _drawn(op).strip()
         case "prompt.parse":
             return f"parse {a['predictor'].name}", f"-> {_names(a['signature'].outputs)}"

@@ -13,6 +13,7 @@ import lampc
 from lampc.frontend.lmp import compile_lmp, emit_lmp
 from lampc.frontend.python.tracing import trace
 from lampc.ir import Assignment, CompileError, parse_module
+from lampc.passes.optimize import Problem
 from lampc.passes.schedule.joining import groups
 from lampc.runtime.interp import interpret
 from lampc.runtime.pool import firefly_folder
@@ -210,6 +211,13 @@ def test_a_candidate_may_not_part_them() -> None:
     unit.module.body.ops.insert(0, compile_lmp('model other = engine("firefly");', "m.lmp").module.body.ops[0])
     with Session(model="firefly") as session, pytest.raises(CompileError, match="asks `@other`"):
         session.run(unit, [Row("0", {"message": "x"})], assignment=Assignment({"score.model": "other"}))
+
+
+def test_one_of_them_keeps_its_model_and_layout() -> None:
+    unit = desk()
+    problem = Problem(unit.module, (), 0)
+    assert [p.symbol for p in problem.tunable("instruction")] == ["draft", "score"]
+    assert problem.tunable("model") == []
 
 
 def test_python_says_what_it_cannot_go_on_from() -> None:
