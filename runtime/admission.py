@@ -17,7 +17,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lampc.passes.schedule.block_tree import common_prefix
+from lampc.passes.schedule.block_tree import common_prefix, tree_size
+from lampc.runtime.paths import Paths
 
 if TYPE_CHECKING:
     from lampc.runtime.blocks import Task
@@ -31,6 +32,8 @@ LEARN = 0.2
 """Weight of the latest observation."""
 RECENT, NEAR = 512, 3
 """How many prompts are kept to compare with, and how many neighbours on each side are looked at."""
+LOOK = 8
+"""How many of those that wait are compared, on each side of the last that was let in."""
 CONTEXTS = 8
 """How many of its latest contexts are looked at for what a row goes on from."""
 
@@ -73,12 +76,14 @@ class _Recent:
 
 @dataclass(slots=True)
 class _Held:
-    """What a row holds: calls under way, tokens of its own so far, what counts of these, its latest contexts."""
+    """What a row has: prompts of calls under way, tokens that their answers are expected to take, and tokens of its own
+    so far. `last` are its latest contexts, of which `held` is taken to be held where no plan knows."""
 
-    running: int = 0
+    running: list[tuple[int, ...]] = field(default_factory=list)
+    answers: float = 0.0
     own: float = 0.0
-    size: float = 0.0
-    contexts: list[tuple[int, ...]] = field(default_factory=list)
+    last: list[tuple[int, ...]] = field(default_factory=list)
+    held: tuple[int, ...] = ()
 
 
 class Admission:
@@ -92,17 +97,23 @@ class Admission:
         self._contexts: RowContexts | None = None
         self._inside: dict[Task, _Held] = {}
         self._waiting: list[_Waiting] = []
+        self._waits: dict[Task, list[_Waiting]] = {}  # the same by row
         self._answers: dict[str, float] = {}
         self._recent = _Recent()
-        self._used = 0.0
+        self._paths = Paths()  # prompts of calls under way, and what is held
+        self._expected = 0.0  # tokens that answers to calls under way are expected to take
         self._last: tuple[int, ...] = ()
         self._numbers = 0
 
     def know(self, contexts: RowContexts, goes_on: bool) -> None:
         """A plan knows what rows hold; `goes_on`: and that later calls go on from what one of them holds."""
-        self._contexts, self._planned = contexts, self._planned or goes_on
-        contexts.others = self.others
-        self._block = contexts.model.block_size  # a call may leave so much unused at its end
+        self._planned = self._planned or goes_on
+        if self._contexts is not contexts:
+            for ids in self._paths:
+                contexts.paths.add(ids)
+            self._contexts, self._paths = contexts, contexts.paths
+            contexts.others = self.others
+            self._block = contexts.model.block_size  # a call may leave so much unused at its end
 
     def shared(self, task: Task, ids: tuple[int, ...]) -> int:
         """Tokens that a prompt, which is about to be asked with, has in common with one of another row."""
@@ -123,47 +134,46 @@ class Admission:
         self._give_up()
         held = self._inside.get(task)
         if held is None:
-            free = not self._waiting and self._used + self._more(_Held(), call) <= self.room
-            if free or not self._inside or not self.holds:
+            if not self._inside or not self.holds or (not self._waiting and self._fits(call)):
                 self._start(call)
                 return
-        elif held.running or self._may_go_on(task, held.size + self._more(held, call)):
+        elif held.running or not self.holds or self._may_go_on(call):
             self._start(call)
             return
         else:
-            self._used -= self._inside.pop(task).size
-            if self._contexts is not None:
-                self._contexts.put_back(task)
-        insort(self._waiting, call)
+            self._put_back(task)
+        self._wait(call)
         self._admit()
 
-    def answered(
-        self, task: Task, node: str, ids: tuple[int, ...], answer: Sequence[int], held_on: float | None = None
-    ) -> None:
-        """A call has ended. `held_on`: tokens of its own that the row holds now, where a plan knows."""
+    def answered(self, task: Task, node: str, ids: tuple[int, ...], answer: Sequence[int]) -> None:
+        """A call has ended."""
         self._give_up()
         held, known = self._inside.get(task), self._answers.get(node, 0.0)
         self._answers[node] = known + LEARN * (len(answer) - known)
-        if held is None:
+        if held is None or ids not in held.running:
             return
-        held.running -= 1
-        held.contexts = [*held.contexts[1 - CONTEXTS :], (*ids, *answer)]
+        each = held.answers / len(held.running)
+        held.answers -= each
+        self._expected -= each
+        held.running.remove(ids)
+        self._paths.remove(ids)
+        held.last = [*held.last[1 - CONTEXTS :], (*ids, *answer)]
         if not held.running:
-            self._resize(held, held.own * self.reuse if held_on is None else held_on)
+            if self._contexts is None and self.holds:
+                self._hold(held, held.last[-1])
             self._admit()
 
     def ended(self, task: Task) -> None:
         """A row has ended."""
-        held = self._inside.pop(task, None)
-        if held is not None:
-            self._used -= held.size
+        if task in self._inside:
+            self._leave(self._inside.pop(task))
             self._admit()
 
     def force(self) -> bool:
         """Let in what waits first, room or not; False if nothing waits."""
         if not self._waiting:
             return False
-        self._start(self._waiting.pop(self._next()))
+        self._start(self._take(self._waiting[self._next()]))
         return True
 
     # -- inside -------------------------------------------------------------------------------------
@@ -174,63 +184,122 @@ class Admission:
         return self._planned or self.reuse >= WORTH
 
     @property
-    def room(self) -> float:
-        """Tokens that rows may hold of their own."""
-        return self.capacity - (self._contexts.common if self._contexts is not None else 0)
+    def _used(self) -> float:
+        """Tokens that rows take, or will when the calls that are under way end."""
+        return self._paths.tokens + self._expected
 
-    def _more(self, held: _Held, call: _Waiting) -> float:
-        """Tokens that a call adds to what its row holds."""
-        found = max((common_prefix(c, call.ids) for c in held.contexts), default=0)
-        return len(call.ids) - max(found, call.shared) + self._answers.get(call.node, 0.0) + self._block
+    def _answer(self, call: _Waiting) -> float:
+        """Tokens that a call is expected to take beyond its prompt."""
+        return self._answers.get(call.node, 0.0) + self._block
 
-    def _may_go_on(self, task: Task, size: float) -> bool:
-        if not self.holds:
+    def _fits(self, call: _Waiting) -> bool:
+        return self._used + self._paths.more(call.ids) + self._answer(call) <= self.capacity
+
+    def _may_go_on(self, call: _Waiting) -> bool:
+        """Whether a call fits of a row that was let in: rows that were let in later, and have no calls under way, are
+        put back for it, and those that have some do not count."""
+        if self._contexts is not None and not self._contexts.holds(call.task):
+            return not self._waiting and self._fits(call)
+        if self._fits(call):
             return True
-        before = 0.0
-        for other, held in self._inside.items():
-            if other is task:
-                break
-            before += held.size
-        return not before or before + size <= self.room
+        rows = list(self._inside)
+        at = rows.index(call.task)
+        for task in reversed(rows[at + 1 :]):
+            if self._fits(call):
+                return True
+            if not self._inside[task].running:
+                self._put_back(task)
+        if not at or self._fits(call):
+            return True
+        before = [self._inside[task] for task in rows[: at + 1]]
+        paths = [call.ids, *(ids for held in before for ids in (*held.running, held.held))]
+        if self._contexts is not None:
+            paths += [ids for task in rows[: at + 1] for ids in self._contexts.holds(task)]
+        return tree_size(paths) + sum(held.answers for held in before) + self._answer(call) <= self.capacity
+
+    def _put_back(self, task: Task) -> None:
+        """A row that has no calls under way waits for others to end."""
+        self._leave(self._inside.pop(task))
+        if self._contexts is not None:
+            self._contexts.put_back(task)
+
+    def _leave(self, held: _Held) -> None:
+        for ids in held.running:
+            self._paths.remove(ids)
+        self._expected -= held.answers
+        self._hold(held, ())
+
+    def _hold(self, held: _Held, ids: tuple[int, ...]) -> None:
+        """What a row is taken to hold between its calls."""
+        if held.held:
+            self._paths.remove(held.held)
+        if ids:
+            self._paths.add(ids)
+        held.held = ids
 
     def _start(self, call: _Waiting) -> None:
         held = self._inside.setdefault(call.task, _Held())
-        if held.contexts and held.own:
-            found = max(common_prefix(c, call.ids) for c in held.contexts) - call.shared
+        if held.last and held.own:
+            found = max(common_prefix(c, call.ids) for c in held.last) - call.shared
             self.reuse += LEARN * (min(1.0, max(0, found) / held.own) - self.reuse)
-        more = self._more(held, call)
-        held.contexts = [*held.contexts[1 - CONTEXTS :], call.ids]  # what is asked beside it shares that, too
-        held.own += more
-        held.running += 1
-        self._resize(held, held.size + more)
+        found = max((common_prefix(c, call.ids) for c in held.last), default=0)
+        held.own += len(call.ids) - max(found, call.shared) + self._answer(call)
+        held.last = [*held.last[1 - CONTEXTS :], call.ids]  # what is asked beside it shares that, too
+        held.answers += self._answer(call)
+        self._expected += self._answer(call)
+        held.running.append(call.ids)
+        self._paths.add(call.ids)
+        self._hold(held, ())
         self._last = call.ids
         call.go()
 
-    def _resize(self, held: _Held, size: float) -> None:
-        self._used += size - held.size
-        held.size = size
-
     def _next(self) -> int:
-        """The place of the next prompt depth-first."""
-        at = bisect_left(self._waiting, self._last, key=lambda w: w.ids)
-        return at if at < len(self._waiting) else 0
+        """The place of the prompt that is cached the furthest, of those near the last in depth-first order."""
+        at, count = bisect_left(self._waiting, self._last, key=lambda w: w.ids), len(self._waiting)
+        near = dict.fromkeys([(at + i) % count for i in (*range(LOOK), *range(-1, -LOOK - 1, -1))])
+        return max(near, key=lambda i: self._known(self._waiting[i].ids))
+
+    def _known(self, ids: tuple[int, ...]) -> int:
+        return self._contexts.cached(ids) if self._contexts is not None else 0
 
     def _give_up(self) -> None:
         """Rows that are away for so long that their contexts are not held any more hold nothing here either."""
         for task in self._contexts.overdue() if self._contexts is not None else ():
             held = self._inside.get(task)
             if held is not None and not held.running:
-                held.contexts = []
-                self._resize(held, 0.0)
+                held.last = []
 
     def _admit(self) -> None:
         if self._waiting:
             self._give_up()
         while self._waiting:
-            at = self._next()
-            first = self._waiting[at]
-            inside = self._inside.get(first.task)
-            more = self._more(inside or _Held(), first)
-            if self.holds and inside is None and self._inside and self._used + more > self.room:
-                return
-            self._start(self._waiting.pop(at))
+            first = None
+            if not self._full or not self._inside:
+                first = self._waiting[self._next()]
+            if first is None or not self._may_start(first):
+                inside = next((task for task in self._inside if task in self._waits), None)
+                if inside is None:
+                    return
+                first = self._waits[inside][0]  # a row that is in does not wait for others
+            self._start(self._take(first))
+
+    @property
+    def _full(self) -> bool:
+        """Whether no row can be let in, whatever its prompt."""
+        return self.holds and self._used + self._block > self.capacity
+
+    def _may_start(self, call: _Waiting) -> bool:
+        return not self.holds or not self._inside or call.task in self._inside or self._fits(call)
+
+    def _wait(self, call: _Waiting) -> None:
+        insort(self._waiting, call)
+        insort(self._waits.setdefault(call.task, []), call)
+
+    def _take(self, call: _Waiting) -> _Waiting:
+        """A call waits no more."""
+        del self._waiting[bisect_left(self._waiting, call)]
+        mine = self._waits[call.task]
+        mine.remove(call)
+        if not mine:
+            del self._waits[call.task]
+        return call

@@ -28,6 +28,7 @@ from lampc.ir.prompt import Demos, Instruction, Run, Shots
 from lampc.passes.schedule.block_tree import common_prefix
 from lampc.passes.schedule.later_use import Stay, chain, first_input
 from lampc.runtime.models import NOT_KNOWN, KvUse
+from lampc.runtime.paths import Paths
 
 if TYPE_CHECKING:
     from lampc.backend import PrefixRef
@@ -117,8 +118,9 @@ class RowContexts:
         self._sites: dict[Op, _Site] = {}
         self._numbers = count(1)
         self._away: dict[Task, float] = {}  # rows without a call at the model, since when, the first first
-        self.common = 0  # tokens that are held for all rows
-        self._common: dict[Ids, PrefixRef] = {}
+        self.paths = Paths()  # all that is held
+        self._common: dict[Ids, PrefixRef] = {}  # what is held for all rows
+        self._static = Paths()
         self.others: Callable[[Task, Ids], int] = lambda task, ids: 0
         """Tokens that a prompt has in common with one of another row, which may have been asked with since."""
         self._users: dict[tuple[Spot, Op], set[Ids]] = {}  # for whose sake
@@ -172,10 +174,10 @@ class RowContexts:
         if row is not None and row.loose:
             row.number, row.loose = next(self._numbers), False
             for hold in row.holds:
-                hold.ref = self.model.retain(hold.ids, None, row.number, True)
+                hold.ref = self._retain(hold.ids, row.number)
 
-    def answered(self, call: Planned, written: Ids) -> float:
-        """A call has ended; how many tokens of its own its row holds now."""
+    def answered(self, call: Planned, written: Ids) -> None:
+        """A call has ended."""
         row = self._row(call.task)
         call.floor = max(call.floor, self.others(call.task, call.ids))
         keep = max((keep for _, keep in call.keeps), default=0)
@@ -193,7 +195,6 @@ class RowContexts:
             site, limit = self._sites.get(call.site, _Site()), self._limit()
             if site.pauses >= KNOWN and limit is not None and site.pause > limit:
                 self._loosen(row)
-        return self._size(row)
 
     def left(self, block: Block, i: int) -> None:
         """An op of a row has ended for whose sake contexts may have been held."""
@@ -221,6 +222,16 @@ class RowContexts:
             self._let_go(hold, hold.call.floor)
         for site in task.exe.later:
             self._pass(task, row, site)
+
+    def holds(self, task: Task) -> list[Ids]:
+        """What a row holds."""
+        row = self._rows.get(task)
+        return [hold.ids for hold in row.holds if hold.ref is not None] if row is not None else []
+
+    def cached(self, ids: Ids) -> int:
+        """How many tokens of a prompt are cached."""
+        known: int = self._engine.known(ids)
+        return known
 
     def put_back(self, task: Task) -> None:
         """A row waits for others to end."""
@@ -274,7 +285,6 @@ class RowContexts:
         self._away.clear()
         self._common.clear()
         self._users.clear()
-        self.common = 0
 
     # -- inside ---------------------------------------------------------------------------------------
 
@@ -302,13 +312,18 @@ class RowContexts:
         return row
 
     def _held(self, row: _Row, call: Planned, ids: Ids) -> _Hold:
-        return _Hold(call, ids, None if row.loose else self.model.retain(ids, None, row.number, True))
+        return _Hold(call, ids, None if row.loose else self._retain(ids, row.number))
+
+    def _retain(self, ids: Ids, number: int) -> PrefixRef:
+        self.paths.add(ids)
+        return self.model.retain(ids, None, number, True)
 
     def _loosen(self, row: _Row) -> None:
         """What a row comes back to stays cached as long as there is room."""
         row.loose = True
         for hold in row.holds:
             if hold.ref is not None:
+                self.paths.remove(hold.ids)
                 self.model.release(hold.ref)
                 hold.ref = None
 
@@ -323,6 +338,7 @@ class RowContexts:
         if spent is not None:
             spent = max(spent, self.others(hold.call.task, hold.ids))
         if hold.ref is not None:
+            self.paths.remove(hold.ids)
             self.model.release(hold.ref, UNKNOWN, spent)
         elif spent is not None:
             self.model.release(self.model.retain(hold.ids), UNKNOWN, spent)
@@ -334,10 +350,10 @@ class RowContexts:
         if not ids or call.site not in call.task.exe.later or self._passed[user] >= self._cells[spot]:
             return
         if ids not in self._common:
-            if self.common + len(ids) > COMMON * self.model.kv_tokens:
+            if self._static.tokens + self._static.more(ids) > COMMON * self.model.kv_tokens:
                 return
-            self.common += len(ids)
-            self._common[ids] = self.model.retain(ids, None, 0.0, True)
+            self._static.add(ids)
+            self._common[ids] = self._retain(ids, 0)
         self._users.setdefault(user, set()).add(ids)
 
     def _pass(self, task: Task, row: _Row, site: Op) -> None:
@@ -351,17 +367,9 @@ class RowContexts:
             return
         for ids in self._users.pop(user, ()):
             if not any(ids in others for others in self._users.values()):
-                self.common -= len(ids)
+                self._static.remove(ids)
+                self.paths.remove(ids)
                 self.model.release(self._common.pop(ids), UNKNOWN)
-
-    @staticmethod
-    def _size(row: _Row) -> float:
-        size = 0
-        last: Ids = ()
-        for ids, floor in sorted((h.ids, h.call.floor) for h in row.holds):
-            size += max(len(ids) - max(floor, common_prefix(last, ids)), 0)
-            last = ids
-        return float(size)
 
 
 def _end(block: Block, op: Op | None) -> End:

@@ -170,9 +170,10 @@ class LMCalls:
         waiting: Waiting | None = None
 
         def leave(written: tuple[int, ...] = ()) -> None:
-            held = contexts.answered(plan, written) if contexts is not None and plan is not None else None
+            if contexts is not None and plan is not None:
+                contexts.answered(plan, written)
             if gated:
-                gate.answered(task, node, ids, written, held)
+                gate.answered(task, node, ids, written)
 
         def ended(answer: Answer, usage: Usage) -> None:
             nonlocal waiting

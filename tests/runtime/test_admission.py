@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from lampc.backend import FakeEngine
+from lampc.passes.schedule.block_tree import tree_size
 from lampc.runtime import admission
 from lampc.runtime.admission import Admission
 from lampc.runtime.blocks import Task
@@ -57,7 +58,9 @@ class Rows:
                 self.ask(i, (*ids, *answer, 7, 8))
             else:
                 self.gate.ended(self.tasks[i])
-            assert self.gate._used == pytest.approx(sum(h.size for h in self.gate._inside.values()), abs=1e-6)
+            inside = self.gate._inside.values()
+            size = tree_size(ids for held in inside for ids in (*held.running, held.held))
+            assert self.gate._used == pytest.approx(size + sum(held.answers for held in inside), abs=1e-6)
 
 
 @pytest.mark.parametrize("seed", range(8))
