@@ -1,12 +1,14 @@
 """Which rows of a run may hold K/V now: as many as the cache has room for, those that share most beside each other.
 
 An engine with too little K/V for all rows drops contexts that their rows come back to, and computes them again. So
-rows are let in one after another until what they hold fills the cache, and a row goes on as long as it and those that
-were let in before it fit; else it is put back. What waits is let in depth-first through the prefix tree: the next
-prompt in lexicographic order after the last that was let in.
+rows are let in one after another until what all of them hold fills the cache, each token counted once, and a row goes
+on as long as it and those that were let in before it fit: for it later ones are put back, else it is. A row that holds
+nothing loses nothing by that, so it waits as a new one does. Of what waits the prompt is next that is cached the
+furthest, of those near the last in depth-first order.
 
-What a row holds between its calls counts as far as later calls of rows went on from earlier ones; that is learned while
-the run goes on, as is how long answers are. Nothing here changes what is computed, only when.
+What a row holds between its calls is known from the K/V plan; without one, its latest context counts if later calls of
+rows went on from earlier ones, which is learned while the run goes on, as is how long answers are. Nothing here changes
+what is computed, only when.
 """
 
 from __future__ import annotations
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from lampc.runtime.contexts import RowContexts
 
 ROOM = 0.9
-"""Share of the cache that rows may fill: the rest is for what they share and for blocks that are not full."""
+"""Share of the cache that rows may fill: the rest is for blocks that are not full, and answers longer than others."""
 WORTH = 0.3
 """Share of what rows hold that later calls must go on from, so that rows wait for the sake of it."""
 LEARN = 0.2
@@ -198,7 +200,7 @@ class Admission:
     def _may_go_on(self, call: _Waiting) -> bool:
         """Whether a call fits of a row that was let in: rows that were let in later, and have no calls under way, are
         put back for it, and those that have some do not count."""
-        if self._contexts is not None and not self._contexts.holds(call.task):
+        if self._contexts is not None and not self._contexts.holds(call.task):  # it is as one that comes
             return not self._waiting and self._fits(call)
         if self._fits(call):
             return True
@@ -256,7 +258,7 @@ class Admission:
     def _next(self) -> int:
         """The place of the prompt that is cached the furthest, of those near the last in depth-first order."""
         at, count = bisect_left(self._waiting, self._last, key=lambda w: w.ids), len(self._waiting)
-        near = dict.fromkeys([(at + i) % count for i in (*range(LOOK), *range(-1, -LOOK - 1, -1))])
+        near: list[int] = [(at + i) % count for i in (*range(LOOK), *range(-1, -LOOK - 1, -1))]
         return max(near, key=lambda i: self._known(self._waiting[i].ids))
 
     def _known(self, ids: tuple[int, ...]) -> int:

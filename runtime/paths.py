@@ -33,7 +33,7 @@ class Paths:
     def remove(self, ids: Ids) -> None:
         """A path that was added is over."""
         at = bisect_left(self._ordered, ids)
-        assert at < len(self._ordered) and self._ordered[at] == ids, "a path is removed that is not there"
+        assert self._ordered[at : at + 1] == [ids], "a path is removed that is not there"
         del self._ordered[at]
         self.tokens -= len(ids) - self._shared(ids, at)
 
