@@ -6,7 +6,7 @@ import statistics
 
 import pytest
 
-from tests.optimum.drawn import ROW, STEP, drawn, ran
+from tests.optimum.drawn import BLOCK, ROW, STEP, drawn, ran
 from tests.optimum.exact import Call, Instance, least_cost
 
 AMPLE = 1 << 14
@@ -24,6 +24,31 @@ def over_best(seed: int, budget: int, seconds: float = 10.0) -> float:
 @pytest.mark.parametrize("seed", [1, 7, 28, 40, 42, 54])
 def test_a_schedule_is_near_the_optimum(seed: int) -> None:
     assert over_best(seed, budget=64) <= WITHIN
+
+
+def over_best_of_small(seed: int) -> float:
+    """The same with K/V for 60 % of the blocks that an ample run fills. The engine is told how long answers are at
+    most, since the optimum knows it."""
+    program = drawn(seed)
+    ample = ran(program, 64, AMPLE, most=24)
+    blocks, most = int(0.6 * ample.peak), 1 + max(len(c.answer) for c in ample.instance.calls)
+    found = ran(program, 64, blocks * BLOCK, most=most)
+    best = least_cost(found.instance, found.steps, STEP, ROW, 20, ample=False)
+    assert best.least <= found.seconds + 1e-6, "a schedule that there is costs less than the optimum"
+    return found.seconds / best.least
+
+
+@pytest.mark.parametrize("seed", [2, 12, 13, 14, 36, 42])
+def test_a_schedule_is_near_the_optimum_where_the_cache_is_small(seed: int) -> None:
+    assert over_best_of_small(seed) <= WITHIN
+
+
+@pytest.mark.slow
+def test_small_schedules_where_the_cache_is_small() -> None:
+    """All of the first ones that have at most nine calls, and whose optimum is found."""
+    found = [over_best_of_small(seed) for seed in (2, 9, 12, 13, 14, 17, 26, 27, 28, 30, 32, 36, 41, 42, 54)]
+    assert statistics.median(found) <= WITHIN
+    assert max(found) <= 1.35  # blocks that are not full, which the optimum has none of
 
 
 @pytest.mark.slow
