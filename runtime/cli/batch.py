@@ -94,6 +94,9 @@ def batch(
     pairs = _pairs(file, out)
     for _, target in pairs:
         writable(target, "--out")
+    for source, _ in pairs:
+        if _blank(source):
+            typer.echo(f"warning: {source} holds no requests; each line is one, as JSON", err=True)
     wrong = False
     made: TokenEngine | None = None
     with contextlib.ExitStack() as stack:
@@ -131,6 +134,12 @@ def _pairs(file: Path, out: Path) -> list[tuple[Path, Path]]:
     if out.exists() and out.samefile(file):
         raise CommandError(f"--out {out} is the input: give another file")
     return [(file, out)]
+
+
+def _blank(file: Path) -> bool:
+    """Whether there is nothing but white space in it. Reads up to the first other byte."""
+    with file.open("rb") as source:
+        return all(part.isspace() for part in iter(lambda: source.read(1 << 16), b""))
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,8 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic_core import PydanticCustomError
 
 from lampc.runtime.serve.problems import Problem
 
@@ -47,7 +48,7 @@ class Generating(Body):
     n: Count | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    stop: str | list[str] | None = None
+    stop: str | list[Annotated[str, Field(min_length=1)]] | None = None
     seed: Seed | None = None
     user: str | None = None
     presence_penalty: Penalty | None = None
@@ -64,6 +65,13 @@ class Generating(Body):
     priority: Annotated[int, Field(ge=-1000, le=1000)] = 0
     timeout: float | None = Field(default=None, gt=0)
     structured_outputs: Structured | None = None
+
+    @field_validator("stop", mode="before")
+    @classmethod
+    def _says_something(cls, stop: Any) -> Any:
+        if isinstance(stop, list) and "" in stop:
+            raise PydanticCustomError("empty_stop", "a text of no characters stands everywhere; leave it out")
+        return stop
 
 
 class CompletionBody(Generating):

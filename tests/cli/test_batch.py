@@ -198,6 +198,11 @@ def test_a_folder_of_files_into_another(lampc: Lampc, folder: Path) -> None:
     assert again.code == 1
     assert again.err.count("nothing was left to do") == 2
     assert "c.jsonl:2: prompt is 5" in again.err
+    (folder / "in" / "d.jsonl").write_bytes(b" \n\n")
+    nothing = lampc("batch", "in/d.jsonl", "--out", "out/d.jsonl")
+    assert nothing.code == 0  # as of a share of work that came out empty
+    assert "warning: in/d.jsonl holds no requests" in nothing.err
+    assert (folder / "out" / "d.jsonl").read_bytes() == b""
     (folder / "empty").mkdir()
     for source, out, said in (("empty", "x", "no *.jsonl file"), ("in", "in", "give another folder")):
         assert said in lampc("batch", source, "--out", out).err

@@ -44,6 +44,17 @@ def test_only_this_machine_is_answered_without_keys(server: Server) -> None:
     assert asked("localhost") == asked(f"127.0.0.1:{server.port}") == asked("[::1]:80") == 200
 
 
+def test_an_empty_stop_text_is_refused_by_name(server: Server) -> None:
+    for path, asked in (
+        ("completions", {"prompt": "x"}),
+        ("chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+    ):
+        error = post(server, f"/v1/{path}", {**asked, "stop": ["a", ""]}).json()["error"]
+        assert (error["code"], error["param"]) == ("invalid_value", "stop")
+        assert error["message"] == "stop: a text of no characters stands everywhere; leave it out"
+        assert post(server, f"/v1/{path}", {**asked, "stop": ["a"], "max_tokens": 1}).status_code == 200
+
+
 def test_bodies_are_bounded_and_json() -> None:
     with served(limits=Limits(body=1000, choices=8, tokens=5)) as server:
         for stream in (False, True):  # with and without a content-length
