@@ -73,9 +73,9 @@ class Branches:
                 rows_there = rows_of[_at(want, places)] = []
                 slots = self._chunks(plan, want, places, slots, rows_there)
             for place, row in zip(places, rows_there, strict=True):
-                branch = Branch(want.job, place)
+                branch = Branch(want.job.owner, place)
                 grown.branches.append(branch)
-                plan.other_wants.append(Want(branch, len(branch.ids) - 1, [row], True))  # type: ignore[arg-type]
+                plan.other_wants.append(Want(branch, len(branch.ids) - 1, [row], True))
         plan.plain = False
 
     @staticmethod
@@ -85,11 +85,11 @@ class Branches:
         for place in places:
             above = made[place.above].slots if place.above >= 0 else want.job.slots[: len(want.job.ids)]
             mine, slots = slots[: place.count], slots[place.count :]
-            made.append(branch := Branch(want.job, place))
+            made.append(branch := Branch(want.job.owner, place))
             branch.use(np.concatenate([above, np.array(mine, np.int64)]))
             end = len(branch.ids)
             begin = end - place.count
-            plan.other_chunks.append(Chunk(branch, begin, end, begin, mine))  # type: ignore[arg-type]
+            plan.other_chunks.append(Chunk(branch, begin, end, begin, mine))
             plan.rows += place.count
             rows.append(plan.rows - 1)
         return slots
@@ -119,7 +119,7 @@ class Branches:
         self.slots = [slot for slot in self.slots if slot not in gone]
 
     def _after(self, want: Want) -> tuple[Place, ...]:
-        job = want.job
+        job = want.job.owner
         sampling = job.request.sampling  # penalties hang on the tokens before, logprobs need a row for each of them
         if job.matcher is None or job.wants_logprobs or job.shaper is not None or sampling.min_tokens:
             return ()
@@ -151,7 +151,7 @@ def walk(job: Job, known: int, ways: Ways) -> int:
     while here and not (job.output.done or job.failure):
         way = here.get(tuple(job.ids[known:]))
         try:
-            if way is None or not np.array_equal(way[0], job.mask()):  # type: ignore[arg-type]
+            if way is None or (mask := job.mask()) is None or not np.array_equal(way[0], mask):
                 return count
         except BackendError:
             return count
@@ -172,11 +172,11 @@ class _Grown:
 
 
 class Branch:
-    """What samplers and runners see of a job: the same request, some tokens further on."""
+    """A `Drawing`: the same request, some tokens further on."""
 
-    pending = fast = False
     shaper = None
-    wants_logprobs = plain = False
+    follow: tuple[int, ...] = ()
+    wants_logprobs = False
     draws = True
 
     def __init__(self, owner: Job, place: Place) -> None:
@@ -199,7 +199,7 @@ class Branch:
 
 
 class _Mask:
-    """What a matcher says at one place."""
+    """A `Grammar`: what a matcher says at one place."""
 
     def __init__(self, mask: Words) -> None:
         self._mask = mask

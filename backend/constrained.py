@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lampc.backend.job import Job
+from lampc.backend.drawing import Drawing
 from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Model, greedy
 from lampc.backend.plan import Plan
@@ -61,7 +61,7 @@ class Constrained:
         return tokens
 
 
-def _likeliest(job: Job, row: NDArray[np.float32], token: int, odd: bool) -> int:
+def _likeliest(job: Drawing, row: NDArray[np.float32], token: int, odd: bool) -> int:
     """The likeliest token of logits [vocab], which are changed, that the job's grammar takes.
 
     `token`, the likeliest of all, it does not take, unless that is `odd`. Mostly one of the next few is it: to ask for

@@ -59,7 +59,7 @@ class _FakeRunner:
     def _drawn(self, wants: Sequence[Want], plain: bool) -> list[Drawn | int]:
         drawn: list[Drawn | int] = []
         for want in wants:
-            job = want.job
+            job = want.job.owner
             token: int | None = None
             if want.draws:
                 script, at = self._script(job), want.index

@@ -139,6 +139,11 @@ class Job:
         self.pending = False  # it has no lane, and something is drawn for it by a step whose results are not here yet
 
     @property
+    def owner(self) -> "Job":
+        """See `lampc.backend.drawing.Drawing`."""
+        return self
+
+    @property
     def next_logits(self) -> int:
         """The first position whose logits are still needed."""
         if self.wants_logprobs:

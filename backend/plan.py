@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lampc.backend.copies import Copies
+from lampc.backend.drawing import Drawing, Grammar
 from lampc.backend.errors import OutOfBlocks
-from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.job import Drawn, Job
 from lampc.backend.lanes import Lanes
 from lampc.backend.speculation.drafts import Draft
@@ -20,7 +20,7 @@ class Chunk:
     """Positions [start, end) of a job go through the model; K/V of those from `write_from` on is stored, in `slots`
     (that of `start` first). Their tokens are the job's ids, unless all are guesses, `draft`."""
 
-    job: Job
+    job: Drawing
     start: int
     end: int
     write_from: int
@@ -38,7 +38,7 @@ class Want:
     """A job needs the logits of some rows of the step; `rows[i]` belongs to its position `start + i`. From the last of
     them its next token is drawn, if `draws`."""
 
-    job: Job
+    job: Drawing
     start: int
     rows: list[int]
     draws: bool
@@ -107,12 +107,12 @@ class Plan:
         at = enumerate(self.positions)
         return [Want(job, n, [i], True) for job, (i, n) in zip(self.decoding, at, strict=True)] + self.other_wants
 
-    def matchers(self) -> list[Matcher]:
+    def matchers(self) -> list[Grammar]:
         """The grammars of jobs that draw a token in the step."""
         drawing = (want.job for want in self.other_wants if want.draws)
         return [job.matcher for job in (*self.decoding, *drawing) if job.matcher is not None]
 
-    def constrained(self) -> Sequence[tuple[int, Job, Matcher]]:
+    def constrained(self) -> Sequence[tuple[int, Drawing, Grammar]]:
         """Which wants of a `greedy` plan are of jobs with grammars, they, and these."""
         if not self.other_wants and self.decoding is self.lanes.jobs:
             return self.lanes.kinds.constrained
@@ -121,7 +121,7 @@ class Plan:
 
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""
-        others = (x.job for part in (self.other_chunks, self.other_wants) for x in part)
+        others = (x.job.owner for part in (self.other_chunks, self.other_wants) for x in part)
         return list({id(job): job for job in (*self.decoding, *others)}.values())
 
     def sources(self, before: "Plan") -> NDArray[np.int64]:
@@ -130,7 +130,7 @@ class Plan:
         count = len(self.decoding)
         if self.decoding is before.decoding:
             return np.arange(count)
-        drawn = {job: i for i, job in enumerate(before.decoding)}
+        drawn: dict[Drawing, int] = {job: i for i, job in enumerate(before.decoding)}
         drawn.update((want.job, i) for i, want in enumerate(before.other_wants, len(before.decoding)) if want.draws)
         return np.fromiter((drawn.get(job, -1) for job in self.decoding), np.int64, count)
 

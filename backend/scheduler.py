@@ -130,7 +130,7 @@ class Scheduler(Placing):
         for _ in self._admit(plan, on_admit, needed):
             pass
         lanes.advance()
-        drawn = (want.job for want in before.other_wants if want.draws)
+        drawn = (want.job for want in before.other_wants if want.draws and isinstance(want.job, Job))
         lanes.join(joining, [job for job in drawn if job.pending and job.fast and not job.synchronous])
         self._decode(plan)
         self._run(slow, plan)
@@ -278,7 +278,7 @@ class Scheduler(Placing):
             slots += [] if chunk.draft else chunk.slots[max(0, chunk.write_from - chunk.start) :]
         self.tree.take_back(slots)
         for want in plan.other_wants:
-            want.job.pending = False
+            want.job.owner.pending = False
         for job in plan.jobs():
             job.fast = False
             if job.matcher is not None:

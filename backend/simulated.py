@@ -10,6 +10,7 @@ from typing import Any
 
 from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.core import EngineCore
+from lampc.backend.drawing import Drawing
 from lampc.backend.errors import Unsupported
 from lampc.backend.job import Drawn, Job
 from lampc.backend.plan import Plan, Runner
@@ -72,7 +73,7 @@ class Script:
             found.append(following)
         return found
 
-    def _token(self, job: Job, place: int, last: bool = True) -> int:
+    def _token(self, job: Drawing, place: int, last: bool = True) -> int:
         tokens = self._tokens.get(job.handle.id, ())
         if place < len(tokens):
             return tokens[place]

@@ -42,7 +42,7 @@ def take(
             if job.output.done or job.failure or job.handle.on_token is not None:
                 taken.append(one)
     if plan.other_wants:
-        others += zip((want.job for want in plan.other_wants), drawn[rows:], strict=True)
+        others += zip((want.job.owner for want in plan.other_wants), drawn[rows:], strict=True)
     for job, result in others:
         if job.handle.completion is not None:  # it ended while the step was in flight
             continue

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from lampc.backend.grammar.matcher import Matcher
+from lampc.backend.drawing import Grammar
 
 SMALL = 1 << 18
 """Requests times ids of a step whose masks are not worth a thread: they cost less than waking it."""
@@ -16,7 +16,7 @@ class Masks:
         self._small = small
         self._thread: ThreadPoolExecutor | None = None
 
-    def begin(self, matchers: Sequence[Matcher], size: int) -> None:
+    def begin(self, matchers: Sequence[Grammar], size: int) -> None:
         """Lets the masks of matchers over `size` ids be computed; whoever asks one for its mask waits for it.
 
         What is little work is left to be done then.
@@ -38,6 +38,6 @@ class Masks:
             self._thread = None
 
 
-def _fill(matchers: Sequence[Matcher]) -> None:
+def _fill(matchers: Sequence[Grammar]) -> None:
     for matcher in matchers:
         matcher.fill()
