@@ -201,10 +201,11 @@ class Lanes:
         self._ids, self._positions, self._slots = rows
         self._changed()
 
-    def tell(self) -> None:
-        """All jobs hear of all their tokens."""
-        for job in self.jobs:
-            self._tell(job.lane)  # type: ignore[arg-type]
+    def tell(self, jobs: Sequence[Job] | None = None) -> None:
+        """All jobs, or those of these that are here, hear of all their tokens."""
+        for job in self.jobs if jobs is None else jobs:
+            if job.lane is not None:
+                self._tell(job.lane)
 
     def settle(self) -> None:
         """All jobs, and the tree, hear of all tokens, because somebody is about to look at them or change them."""

@@ -63,7 +63,7 @@ class Scheduler(Placing):
         plan = Plan(self.lanes, copies=self.tree.copies)
         self._async = self._forecast.ahead = ahead
         if self.drafter is not None:
-            self.drafter.stir(self.lanes.leave)
+            self.drafter.stir(self.lanes)
         self._make_room(plan)
         short = bool(plan.preempted)
         if len(self.running) >= self._max_running and self.waiting and not short and not self._suspects:

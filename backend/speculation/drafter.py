@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from lampc.backend.job import Job
+from lampc.backend.lanes import Lanes
 from lampc.backend.plan import Chunk, Plan
 from lampc.backend.radix import RadixTree
 from lampc.backend.speculation.cost import Cost
@@ -22,7 +23,9 @@ class Drafter:
         self._clock = clock
         self._cost = Cost()
         self._step = 0
-        self._asleep: dict[int, list[Job]] = {}  # by the step that they wake at
+        self._jobs: list[Job] = []  # who decoded in the last step
+        self._awake: list[Job] = []  # and of these whoever may be guessed for
+        self._asleep: dict[int, list[Job]] = {}  # by the step at which they may wake
         self._changed: list[Job] = []  # fell asleep in the last step
         self._last: tuple[list[Job], int, float] | None = None  # who decoded in it, guessed tokens, when it began
 
@@ -31,29 +34,34 @@ class Drafter:
         if not job.request.score:
             job.guess = Guess(NgramIndex(self._options.prompt_lookup_min, self._options.prompt_lookup_max))
 
-    def stir(self, leave: Callable[[Job], None]) -> None:
-        """A step is about to be planned: those that wake or fell asleep `leave` their lanes, and come back as what they
+    def stir(self, lanes: Lanes) -> None:
+        """A step is about to be planned: those that wake or fell asleep leave their lanes, and come back as what they
         are now, since only those awake need to hear of every token."""
         self._step += 1
         for job in self._asleep.pop(self._step, ()):
             if job.handle.completion is None and job.guess is not None:
-                job.guess.wake()
-                leave(job)
-        for job in self._changed:
-            leave(job)
-        self._changed = []
+                lanes.tell((job,))
+                if job.guess.wakes(job.ids):
+                    lanes.leave(job)
+                else:
+                    self._asleep.setdefault(job.guess.sleep(self._step), []).append(job)
+        if self._changed:
+            for job in self._changed:
+                lanes.leave(job)
+            self._changed = []
 
     def draft(self, plan: Plan, budget: int, spare: int) -> None:
         """Adds drafts to a step that is planned but for that, as far as `budget` rows go."""
         jobs, adaptive, pure = plan.decoding, self._options.adaptive, not plan.other_chunks
-        awake = [job for job in jobs if job.guess is not None and job.guess.awake]
-        if not awake:
+        if jobs is not self._jobs:  # never changed in place, and whoever wakes or falls asleep leaves
+            self._jobs, self._awake = jobs, [job for job in jobs if job.guess is not None and job.guess.awake]
+        if not self._awake:
             self._last = None
             return
         self._observe()
         if not (adaptive and pure and self._cost.due(len(jobs))):
             ratio = self._cost.ratio(len(jobs)) if adaptive else 0.0
-            for job in awake:
+            for job in self._awake:
                 left = job.output.limit - len(job.output.tokens) - 1
                 most = min(self._options.num_speculative_tokens, left, budget - plan.rows)
                 if most > 0:

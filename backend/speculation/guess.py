@@ -1,6 +1,7 @@
 """What one request has shown of how well its tokens can be guessed."""
 
 import math
+from collections.abc import Sequence
 
 from lampc.backend.speculation.ngram import NgramIndex
 
@@ -12,7 +13,9 @@ _FRUITLESS = 8
 """Steps in a row without a draft, after which no guess is looked for some time."""
 _SHORTEST, _QUIET, _LONGEST = 16, 64, 512
 """Steps of such a time: twice as many each time, until a draft was worth its rows; so many at most where there was
-nothing to guess, and where guesses were wrong."""
+nothing to guess, and where guesses were wrong or cost too much."""
+_WORTH = 16
+"""One in so many tokens of such a time must have been there to be guessed, for guesses to be looked for again."""
 
 
 class Guess:
@@ -26,7 +29,7 @@ class Guess:
         self._right, self._tried = _RIGHT, _TRIED
         self._pause = _SHORTEST
         self._fruitless = 0
-        self._trial = False  # the next draft is to show how things are
+        self._trial = False  # the next draft is to show what rows cost now
 
     @property
     def chance(self) -> float:
@@ -54,16 +57,20 @@ class Guess:
         self._fruitless += 1
         return self._fruitless >= _FRUITLESS
 
-    def sleep(self, step: int, wrong: bool) -> int:
-        """It sleeps from now on, since guesses were wrong or there were none; gives the step that it wakes at."""
+    def sleep(self, step: int, wrong: bool = False) -> int:
+        """It sleeps from now on, since guesses did not pay or there were none; gives the step at which `wakes` is to be
+        asked."""
         self.awake, self._fruitless, pause = False, 0, self._pause
         if wrong or pause < _QUIET:
             self._pause = min(_LONGEST, 2 * pause)
         return step + (pause if wrong else min(pause, _QUIET))
 
-    def wake(self) -> None:
-        """It may guess again; what it had shown counts for little, but it has to show it soon."""
-        self.awake = self._trial = True
-        self._right = _RIGHT + 0.1 * (self._right - _RIGHT)
-        self._tried = _TRIED + 0.1 * (self._tried - _TRIED)
+    def wakes(self, ids: Sequence[int]) -> bool:
+        """Whether it may guess again: whether enough of what was written while it slept, which `ids` now show, was
+        there to be guessed."""
+        before = self.index.upto
+        tried, right = self.index.replay(ids)
+        self._tried, self._right = _TRIED + tried, _RIGHT + right
+        self.awake = self._trial = _WORTH * right >= len(ids) - before
         self._fruitless = _FRUITLESS // 2
+        return self.awake

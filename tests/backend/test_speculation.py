@@ -194,11 +194,23 @@ def test_drafts_are_as_long_as_pays() -> None:
     pauses = []
     for _ in range(8):
         pauses.append(guess.sleep(0, wrong=True))
-        guess.wake()
+        assert guess.wakes([1, 2, 3] * 9)
     assert pauses == [16, 32, 64, 128, 256, 512, 512, 512]
     assert guess.length(0.99, 8) == 2  # to see how things are
     quiet = Guess(NgramIndex(2, 4))
     assert [quiet.sleep(0, wrong=False) for _ in range(5)] == [16, 32, 64, 64, 64]
+    assert not quiet.wakes(list(range(40))), "nothing could have been guessed"
+    assert not quiet.wakes([*range(78), 10, 11, 12]), "one of so many"
+    assert quiet.wakes([*range(78), 10, 11, 12, 13, 14, 15, 16])
+
+
+@given(ids=st.lists(st.integers(0, 3), max_size=60), least=st.integers(1, 3), more=st.integers(0, 3))
+def test_a_replay_counts_the_guesses_that_there_would_have_been(ids: list[int], least: int, more: int) -> None:
+    index, twin = NgramIndex(least, least + more), NgramIndex(least, least + more)
+    guesses = [twin.propose(ids[:at], 1) for at in range(len(ids))]
+    right = sum(guess == [token] for guess, token in zip(guesses, ids, strict=True))
+    assert index.replay(ids) == (sum(map(bool, guesses)), right)
+    assert index.propose(ids, 3) == twin.propose(ids, 3)
 
 
 class Timed(FakeEngine):
