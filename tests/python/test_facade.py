@@ -72,7 +72,7 @@ def _without_places(things: Any) -> list[str]:
 
 def test_examples_are_all_there() -> None:
     assert [p.stem for p in EXAMPLES] == [p.stem for p in sorted((ROOT / "examples").glob("[0-9]*.lmp"))]
-    assert len(EXAMPLES) == 6
+    assert len(EXAMPLES) == 7
 
 
 def load(tmp_path: Path, text: str, name: str = "sample.py") -> Any:
