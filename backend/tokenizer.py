@@ -266,17 +266,23 @@ class Tokenizer:
         return self._template.render(messages, add_generation_prompt, tools)
 
     def compositional(self) -> bool:
-        """Tries joints at every special token on texts that expose prefix spaces, strips and merges."""
+        """Tries joints at every special token on texts that expose prefix spaces, strips and merges: each pair of them
+        around it, all pairs one after another in one text (an Eulerian circuit), and each at the ends of a text."""
         pieces = ("a", " a", "a ", "\n", " \n x", "Hello, world", "  two", "é中", "1234", "")
+        apart = [self.encode(piece) for piece in pieces]
+        count = len(pieces)
+        circuit = [i for a in range(count) for b in range(a, count) for i in ((a, b) if a < b else (a,))]
+        orders = [[*circuit, 0], *([i, i] for i in range(count))]
         for special in sorted(self._special):
             middle = self.encode(special)
             if len(middle) != 1:
                 return False
-            for left in pieces:
-                for right in pieces:
-                    apart = self.encode(left) + middle + self.encode(right)
-                    if apart != self.encode(left + special + right):
-                        return False
+            for first, *rest in orders:
+                ids = list(apart[first])
+                for i in rest:
+                    ids += middle + apart[i]
+                if ids != self.encode(special.join(pieces[i] for i in (first, *rest))):
+                    return False
         return True
 
 

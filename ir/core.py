@@ -159,8 +159,7 @@ class Op:
             region.drop()
         self.drop_operands()
         if self.parent is not None:
-            self.parent.ops.remove(self)
-            self.parent = None
+            self.parent.remove(self)
 
     def parent_op(self) -> Op | None:
         return self.parent.parent if self.parent else None
@@ -200,9 +199,10 @@ class Op:
 class Region:
     """One block: typed arguments and ops. The last op is a terminator (except in a module)."""
 
-    __slots__ = ("args", "ops", "parent")
+    __slots__ = ("_near", "args", "ops", "parent")
 
     def __init__(self, args: Iterable[tuple[str, Type]] = (), parent: Op | None = None) -> None:
+        self._near = 0
         self.args: list[Value] = [Value(t, self, i, hint) for i, (hint, t) in enumerate(args)]
         self.ops: list[Op] = []
         self.parent = parent
@@ -224,9 +224,33 @@ class Region:
     def terminator(self) -> Op | None:
         return self.ops[-1] if self.ops and Trait.TERMINATOR in self.ops[-1].traits else None
 
+    def index(self, op: Op) -> int:
+        """The place of an op. It is looked for around the place that was asked for last, so that who goes through a
+        region in either direction, changing it, takes linear time. Raises ValueError if the op is not in the region."""
+        ops, count = self.ops, len(self.ops)
+        above = min(self._near, count)
+        below = above - 1
+        while above < count or below >= 0:
+            if above < count and ops[above] is op:
+                self._near = above
+                return above
+            if below >= 0 and ops[below] is op:
+                self._near = below
+                return below
+            above, below = above + 1, below - 1
+        raise ValueError(f"{op!r} is not in this region")
+
+    def remove(self, op: Op) -> None:
+        """Take an op out, which keeps its operands. Raises ValueError if it is not in the region."""
+        del self.ops[self.index(op)]
+        op.parent = None
+
     def walk(self) -> Iterator[Op]:
         for op in list(self.ops):
-            yield from op.walk()
+            if op.regions:
+                yield from op.walk()
+            else:
+                yield op
 
     def drop(self) -> None:
         """Remove all ops (last first), so that their uses of outer values end."""

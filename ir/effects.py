@@ -18,6 +18,8 @@ class Trait(Enum):
     TERMINATOR = "terminator"
     DEFINITION = "definition"  # module-level, named by a symbol
 
+    __hash__ = object.__hash__  # members are single objects; passes ask for traits of every op many times
+
 
 EFFECTS = ("pure", "unordered", "effect")
 """Values of the `effect` attribute of `CALLS` ops: no effect; effects in any order; effects in order."""

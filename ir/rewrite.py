@@ -78,7 +78,7 @@ class Rewriter:
     def insert_before(self, anchor: Op, op: Op) -> Op:
         """Put `op` in front of `anchor`, in its region."""
         assert anchor.parent is not None
-        return self.insert(anchor.parent, anchor.parent.ops.index(anchor), op)
+        return self.insert(anchor.parent, anchor.parent.index(anchor), op)
 
     def insert(self, region: Region, index: int, op: Op) -> Op:
         self.events["inserted"] += 1
@@ -133,9 +133,9 @@ class Rewriter:
     def move_before(self, op: Op, anchor: Op) -> None:
         """Take `op` out of its place and put it in front of `anchor`."""
         assert op.parent is not None
-        op.parent.ops.remove(op)
+        op.parent.remove(op)
         assert anchor.parent is not None
-        anchor.parent.insert(anchor.parent.ops.index(anchor), op)
+        anchor.parent.insert(anchor.parent.index(anchor), op)
         self.events["moved"] += 1
 
     def set_attr(self, op: Op, name: str, value: Any) -> None:

@@ -48,6 +48,7 @@ class _Verifier:
         self.findings: list[Finding] = []
         self.keys: dict[object, Op] = {}
         self.symbols: dict[str, Op] = {}
+        self.declared: dict[str, dict[str, Any]] = {}  # types of attributes by op and name
         self.misshapen: set[Op | None] = set()
         """Ops whose accessors cannot be trusted: no rule may look at them."""
 
@@ -117,7 +118,10 @@ class _Verifier:
 
     def attributes(self, op: Op) -> bool:
         """Names and types of attributes; gives whether all are of their types."""
-        declared = {name: hint for name, hint, _ in SPECS[op.op_name].attributes}
+        declared = self.declared.get(op.op_name)
+        if declared is None:
+            declared = {name: hint for name, hint, _ in SPECS[op.op_name].attributes}
+            self.declared[op.op_name] = declared
         fit = True
         for name, value in op.attrs.items():
             if name not in declared:
@@ -157,7 +161,7 @@ class _Verifier:
 
 def _fits(value: Any, hint: Any) -> bool:
     """Whether an attribute is of its declared type."""
-    if hint is Any:
+    if hint is Any or type(value) is hint:
         return True
     if get_origin(hint) is tuple:
         return isinstance(value, tuple) and all(_fits(v, get_args(hint)[0]) for v in value)
@@ -167,4 +171,6 @@ def _fits(value: Any, hint: Any) -> bool:
 
 
 def _shown(hint: Any) -> str:
-    return f"list of {_shown(get_args(hint)[0])}" if get_origin(hint) is tuple else str(hint.__name__)
+    if get_origin(hint) is tuple:
+        return f"list of {_shown(get_args(hint)[0])}"
+    return str(getattr(hint, "__name__", hint))  # a union has no name

@@ -140,7 +140,8 @@ class Session:
         assignment: Assignment | None = None,
     ) -> list[Outcome]:
         """Run a program on rows under one candidate."""
-        return self.run_cells(program, [Cell(r, assignment or Assignment()) for r in rows], entry=entry)
+        candidate = assignment or Assignment()
+        return self.run_cells(program, [Cell(r, candidate) for r in rows], entry=entry)
 
     def run_cells(
         self,
@@ -164,13 +165,12 @@ class Session:
                 return run_eager(self, program, cells, on_done)
             module = program.module if isinstance(program, Unit) else program
             name = entry or (program.entry if isinstance(program, Unit) else None)
-            made = {id(c.assignment): c.assignment for c in cells}
-            lowered = {i: self.executable(module, name, a) for i, a in made.items()}
+            lowered = self.executables(module, name, cells)
             with Client(self.desk) as client:
                 ahead = self.ahead if len(cells) == 1 and not whole else None
                 executor = self._executor(module, client, program, ahead)
                 executor.whole = whole
-                return executor.run([(c, lowered[id(c.assignment)]) for c in cells], on_done)
+                return executor.run(list(zip(cells, lowered, strict=True)), on_done)
         finally:
             self._seconds += time.perf_counter() - started
 
@@ -192,10 +192,28 @@ class Session:
         )
         return Executor(services, self.max_live)
 
+    def executables(self, module: Module, entry: str | None, cells: Sequence[Cell]) -> list[Executable]:
+        """The lowered program of each cell. Candidates and module are looked at once, however many cells there are."""
+        if not cells:
+            return []
+        digest = module.digest()
+        made: dict[Assignment, Executable] = {}
+        by_object: dict[int, Executable] = {}  # many cells hold the same one
+        for cell in cells:
+            candidate = cell.assignment
+            if id(candidate) not in by_object:
+                if candidate not in made:
+                    made[candidate] = self._executable(module, digest, entry, candidate)
+                by_object[id(candidate)] = made[candidate]
+        return [by_object[id(cell.assignment)] for cell in cells]
+
     def executable(self, module: Module, entry: str | None, assignment: Assignment | None = None) -> Executable:
         """The lowered program for the structural part of a candidate (layouts, models), made once."""
-        shape = structural(module, assignment or Assignment())
-        spot = (module.digest(), entry or "", shape)
+        return self._executable(module, module.digest(), entry, assignment or Assignment())
+
+    def _executable(self, module: Module, digest: str, entry: str | None, assignment: Assignment) -> Executable:
+        shape = structural(module, assignment)
+        spot = (digest, entry or "", shape)
         with self.lock:
             if spot not in self._executables:
                 lowered = lower(module, lambda name: self.target(module, name), shape)

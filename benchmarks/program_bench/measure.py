@@ -208,11 +208,11 @@ class _Ours:
             self.session.desk._shared[model] = _NoPlan(model)
         begun = time.perf_counter()
         module, entry = workload.unit.module, workload.unit.entry
-        for cells in workload.cells():
-            made = self.session.executable(module, entry, cells[0].assignment)
+        first = [cells[0] for cells in workload.cells()]
+        for cell, made in zip(first, self.session.executables(module, entry, first), strict=True):
             if without and without != "plan":
                 passes = ",".join(name for name in STANDARD.split(",") if name != without)
-                lowered = lower(module, lambda _: model.target, structural(module, cells[0].assignment), passes)
+                lowered = lower(module, lambda _: model.target, structural(module, cell.assignment), passes)
                 spot = next(key for key, value in self.session._executables.items() if value is made)
                 self.session._executables[spot] = Executable(lowered, entry)
         self.lowering = time.perf_counter() - begun
@@ -222,12 +222,12 @@ class _Ours:
         if not isinstance(self.model.engine, SimulatedEngine):
             return self.session.run_cells(self.workload.unit, cells)
         unit, session = self.workload.unit, self.session
-        lowered = {c.assignment: session.executable(unit.module, unit.entry, c.assignment) for c in cells}
+        lowered = session.executables(unit.module, unit.entry, cells)
         with SimulatedClient(session.desk, self.model.engine.clock) as client:
             self.model.tick = client.tick
             executor = session._executor(unit.module, client, unit)
             executor.hosts = SimulatedHosts(client, self.tools)
-            return executor.run([(c, lowered[c.assignment]) for c in cells])
+            return executor.run(list(zip(cells, lowered, strict=True)))
 
 
 def plain_executor(

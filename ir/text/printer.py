@@ -60,19 +60,49 @@ def _symbol(name: str) -> str:
     return f"@{name}" if _SYMBOL.match(name) else "@" + _quoted(name)
 
 
+class Texts:
+    """Texts of content that many ops of a module have in common (signatures, prompts, types), each made once.
+
+    By identity, so it must not outlive what it has texts of.
+    """
+
+    def __init__(self) -> None:
+        self._made: dict[int, str] = {}
+
+    def attr(self, attr: Attr) -> str:
+        """`print_attr`."""
+        if type(attr) is str or not is_declared(attr):
+            return print_attr(attr)
+        found = self._made.get(id(attr))
+        if found is None:
+            found = self._made[id(attr)] = print_attr(attr)
+        return found
+
+    def type(self, type: Type) -> str:
+        """`str`."""
+        found = self._made.get(id(type))
+        if found is None:
+            found = self._made[id(type)] = str(type)
+        return found
+
+
 class Namer:
     """Gives each value a name: its hint made unique, or a number."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Texts | None = None) -> None:
+        self.texts = texts or Texts()
         self._names: dict[Value, str] = {}
         self._taken: set[str] = set()
         self._last: dict[str, int] = {}  # the last number behind each hint
         self._next = 0
 
     def name(self, value: Value) -> str:
-        if value in self._names:
-            return self._names[value]
-        hint = re.sub(r"[^A-Za-z0-9_]", "_", value.hint)
+        known = self._names.get(value)
+        if known is not None:
+            return known
+        hint = value.hint
+        if not _IDENT.match(hint):
+            hint = re.sub(r"[^A-Za-z0-9_]", "_", hint)
         if not _IDENT.match(hint):
             name = str(self._next)
             self._next += 1
@@ -91,23 +121,23 @@ def print_op(op: Op, *, namer: Namer | None = None, indent: int = 0, locs: bool 
     """Text form of an op and all it contains."""
     namer = namer or Namer()
     pad = _INDENT * indent
-    operands = ", ".join("%" + namer.name(v) for v in op.operands)
-    results = ", ".join("%" + namer.name(v) for v in op.results)
+    operands = ", ".join(["%" + namer.name(v) for v in op.operands])
+    results = ", ".join(["%" + namer.name(v) for v in op.results])
     symbol = " " + _symbol(op.symbol) if op.symbol else ""
     line = f"{pad}{results + ' = ' if results else ''}{op.op_name}{symbol}({operands})"
     if op.attrs:
-        line += " {" + ", ".join(f"{k} = {print_attr(v)}" for k, v in sorted(op.attrs.items())) + "}"
+        line += " {" + ", ".join([f"{k} = {namer.texts.attr(v)}" for k, v in sorted(op.attrs.items())]) + "}"
     for region in op.regions:
         line += " " + _region(region, namer, indent, locs)
-    line += " : (" + ", ".join(str(v.type) for v in op.results) + ")"
+    line += " : (" + ", ".join([namer.texts.type(v.type) for v in op.results]) + ")"
     if locs and op.loc != UNKNOWN:
         line += f" loc({_loc(op.loc)})"
     return line
 
 
 def _region(region: Region, namer: Namer, indent: int, locs: bool) -> str:
-    args = ", ".join(f"%{namer.name(a)}: {a.type}" for a in region.args)
-    ops = "".join(print_op(o, namer=namer, indent=indent + 1, locs=locs) + "\n" for o in region.ops)
+    args = ", ".join(f"%{namer.name(a)}: {namer.texts.type(a.type)}" for a in region.args)
+    ops = "".join([print_op(o, namer=namer, indent=indent + 1, locs=locs) + "\n" for o in region.ops])
     return f"do ({args}) {{\n{ops}{_INDENT * indent}}}"
 
 
@@ -126,5 +156,6 @@ def print_module(module: Module, *, locs: bool = False) -> str:
     attrs = ""
     if module.attrs:
         attrs = " {" + ", ".join(f"{k} = {print_attr(v)}" for k, v in sorted(module.attrs.items())) + "}"
-    ops = "".join(print_op(op, indent=1, locs=locs) + "\n" for op in module.body.ops)
+    texts = Texts()
+    ops = "".join(print_op(op, namer=Namer(texts), indent=1, locs=locs) + "\n" for op in module.body.ops)
     return f"module {_symbol(module.name)}{attrs} {{\n{ops}}}\n"

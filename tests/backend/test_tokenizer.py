@@ -72,6 +72,30 @@ def test_compositional(tmp_path: Path) -> None:
     assert not Tokenizer.load(tmp_path).compositional()
 
 
+def joints_one_by_one(tokenizer: TextTokenizer) -> bool:
+    """What `compositional` says, each joint in a text of its own."""
+    pieces = ("a", " a", "a ", "\n", " \n x", "Hello, world", "  two", "é中", "1234", "")
+    encode = tokenizer.encode
+    return all(
+        len(encode(special)) == 1 and encode(a) + encode(special) + encode(b) == encode(a + special + b)
+        for special in tokenizer.special_tokens
+        for a in pieces
+        for b in pieces
+    )
+
+
+@pytest.mark.parametrize("change", ["", "lstrip", "rstrip", "single_word", "normalized"])
+@pytest.mark.parametrize("kind", [(300, False), (400, True)], ids=["plain", "prefix-space"])
+def test_compositional_as_joint_by_joint(tmp_path: Path, change: str, kind: tuple[int, bool]) -> None:
+    save_tokenizer(tmp_path, train_tokenizer(*kind))
+    data = json.loads((tmp_path / "tokenizer.json").read_text())
+    if change:
+        data["added_tokens"][-1][change] = True
+    (tmp_path / "tokenizer.json").write_text(json.dumps(data))
+    tokenizer = Tokenizer.load(tmp_path)
+    assert tokenizer.compositional() == joints_one_by_one(tokenizer)
+
+
 def test_digest_follows_behaviour(tmp_path: Path) -> None:
     save_tokenizer(tmp_path, train_tokenizer())
     first = Tokenizer.load(tmp_path).digest

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from lampc.ir import (
     STR,
@@ -23,7 +24,8 @@ from lampc.ir import (
     print_op,
     verify,
 )
-from lampc.ir.prog import DefTune
+from lampc.ir.content import Signature
+from lampc.ir.prog import DefPredictor, DefTune
 from lampc.ir.text.printer import Namer
 from lampc.ir.types import ANY
 from tests.content import attributes
@@ -125,6 +127,32 @@ def test_the_verifier_finds_everything_that_is_wrong() -> None:
         "result 0 is str, but int follows",
     ):
         assert any(part in message for message in found), (part, found)
+
+
+def test_an_attribute_that_may_be_one_of_several_is_named() -> None:
+    made = DefPredictor.make(symbol="p", signature=Signature((), ()), cascade="cheap")
+    module = Module("m")
+    module.add(made)
+    assert [f.message for f in verify(module) if "cascade" in f.message] == [
+        "attribute `cascade` is no lampc.ir.content.Cascade | None"
+    ]
+
+
+@given(st.lists(st.integers(0, 39)))
+def test_the_place_of_an_op_is_found_wherever_was_looked_before(asked: list[int]) -> None:
+    region = Region()
+    ops = [region.append(DefTune.make(symbol=f"t{i}", type=STR, default="")) for i in range(40)]
+    for i in asked:
+        if ops[i].parent is region:
+            assert region.index(ops[i]) == region.ops.index(ops[i])
+        if i % 3 == 0 and ops[i].parent is region:
+            region.remove(ops[i])
+            with pytest.raises(ValueError, match="not in this region"):
+                region.index(ops[i])
+        elif i % 3 == 1 and ops[i].parent is region:
+            made = DefTune.make(symbol="new", type=STR, default="")
+            region.insert(region.index(ops[i]), made)
+            assert region.ops[region.index(ops[i]) - 1] is made
 
 
 @pytest.mark.parametrize(
