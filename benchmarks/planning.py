@@ -2,7 +2,8 @@
 
     python benchmarks/planning.py [--rows 1000 10000 100000] [--calls 10] [--run 1000 3000 10000] [--sites 100]
 
-First a program of 100 calls, each another one of its text: the passes, and the order of its calls, in processor time.
+First a program of 100 calls, each another one of its text: the passes and analyses, and the order of its calls, in
+processor time.
 Then the plan alone: all calls of all rows at once are put in order, their shared prefixes retained and let go.
 Then whole runs of a program with so many calls a row, one after another, on a model that answers at once: executor,
 call desk, plan and store; bytes are then those of its answers and traces, too. Growth is near-linear if the time of a
@@ -113,14 +114,16 @@ def sites(count: int) -> str:
 
 
 def program(count: int) -> dict[str, float]:
-    """Processor milliseconds, best of five: of the passes, and of the order in which its calls go."""
+    """Processor milliseconds, best of five: of the passes and analyses, and of the order in which its calls go."""
     unit = compile_lmp(sites(count), "sites.lmp")
     passes, order = [], []
     for _ in range(5):
         with Session(model=Instant()) as session:
             gc.collect()
             begun = time.process_time()
-            session.executable(unit.module, unit.entry, Assignment())
+            made = session.executable(unit.module, unit.entry, Assignment())
+            made.plan(made.func.body)
+            assert made.ends and made.calls_left  # the analyses that a run makes of its program
             passes.append(time.process_time() - begun)
             (outcome,) = session.run(unit, [Row("0", {"text": "a b c"})])
             assert outcome.error is None

@@ -245,7 +245,7 @@ class CallDesk:
                 make(self, *own)
                 continue
             try:
-                self._drive()
+                self._drive(client)
                 if self.prefills.ended:  # there may be more of them
                     self.prefills.ended = False
                     return
@@ -260,22 +260,29 @@ class CallDesk:
         while self._finished:
             self._answered(*self._finished.popleft())
 
-    def _drive(self) -> None:
+    def _drive(self, client: Client) -> None:
+        """Let models work until there is something to tell, to send, or for the client to do."""
         self._tell()
         if self.window and not self._stepped:
             self._gather()
         self._send(pushes=False)
         self.prefills.start()
-        for model in [m for m, n in self._stepped.items() if n]:
-            if not self._stepped[model]:
-                continue
-            self._stepping = True
-            try:
-                self._finished += [(model, *done) for done in model.advance()]
-            finally:
-                self._stepping = False
-            self.prefills.end(model)
-            self._tell()
+        prefills, told = self.prefills, False
+        while self._stepped and not told:
+            for model in list(self._stepped):
+                if not self._stepped[model]:
+                    continue
+                self._stepping = True
+                try:
+                    self._finished += [(model, *done) for done in model.advance()]
+                finally:
+                    self._stepping = False
+                prefills.end(model)
+                if self._finished:
+                    told = True
+                    self._tell()
+            if self._queue or prefills.due or client.ready or not client.open or client.dropped != self._dropped:
+                return
 
     def _gather(self) -> None:
         """Wait a moment for calls of other threads, as long as more of them come."""

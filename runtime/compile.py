@@ -181,6 +181,7 @@ class Executable:
         self.func: Func = entry_function(module, entry)
         self.statics: dict[tuple[int, str], tuple[int, ...]] = {}
         self._plans: dict[int, RegionPlan] = {}
+        self._contexts: dict[Op, tuple[tuple[Op | Value, ...], int]] = {}
 
     def plan(self, region: Region) -> RegionPlan:
         found = self._plans.get(id(region))
@@ -201,6 +202,15 @@ class Executable:
         from lampc.passes.schedule.later_use import later_uses
 
         return later_uses(self.func)
+
+    def context(self, call: Op) -> tuple[tuple[Op | Value, ...], int]:
+        """What a call's context grows by, and how many runs at its front hang on no input."""
+        found = self._contexts.get(call)
+        if found is None:
+            from lampc.passes.schedule.later_use import chain, static_runs
+
+            found = self._contexts[call] = chain(call), static_runs(call)
+        return found
 
     @functools.cached_property
     def inside(self) -> Mapping[Op, tuple[Op, ...]]:

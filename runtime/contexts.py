@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir.prompt import Demos, Instruction, Run, Shots
 from lampc.passes.schedule.block_tree import common_prefix
-from lampc.passes.schedule.later_use import Stay, chain, first_input
+from lampc.passes.schedule.later_use import Stay, first_input
 from lampc.runtime.models import NOT_KNOWN, KvUse
 from lampc.runtime.paths import Paths
 
@@ -138,9 +138,9 @@ class RowContexts:
 
     # -- calls ----------------------------------------------------------------------------------------
 
-    def plan(self, block: Block, site: Op, stays: Sequence[Stay], statics: int, context: ContextValue) -> Planned:
+    def plan(self, block: Block, site: Op, stays: Sequence[Stay], context: ContextValue) -> Planned:
         """A call that is about to be made."""
-        grown = chain(site)
+        grown, statics = block.task.exe.context(site)
         keeps, answer = [], False
         for stay in stays:
             keep = len(context.ids) if stay.answer else self._place(block, grown, stay, context)
@@ -377,7 +377,7 @@ def _end(block: Block, op: Op | None) -> End:
     walk: Block | None = block
     while walk is not None and op is not None:
         if op.parent is walk.plan.region:
-            return (*walk.order, walk.plan.region.ops.index(op))
+            return (*walk.order, walk.plan.region.index(op))
         walk = walk.parent
     return ()
 

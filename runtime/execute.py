@@ -51,6 +51,7 @@ class Executor(LMCalls):
         super().__init__(services)
         self.max_live, self.whole = max_live, whole
         self.hosts = HostDesk(services.desk, host)
+        self.hosts.beside = lambda: self.live > 1
         self.ready: deque[tuple[Block, int]] = deque()
         self.early = EarlyPrefills(services.desk, predictor_of, self._encode)
         self.pipes: dict[tuple[Block, int], Pipe] = {}

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextvars
+import threading
+import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,25 +16,30 @@ from lampc.ir import Module
 from lampc.ir.prog import DefTool, Py, Tool
 from lampc.runtime.hosts import HostError, resolve
 from lampc.runtime.interp import HostCall, host_call
-from lampc.runtime.making import Pace
+from lampc.runtime.making import SECONDS, Pace
 
 if TYPE_CHECKING:
     from lampc.runtime.client import Client
 
 THREADS = 64
 """Most calls that wait at a time, of all rows."""
+LOOKS = 2
+"""A call waits if it was found asleep so many times in a row: once, it could be for the interpreter of who looks."""
 
 
 class HostDesk:
     """Makes the calls of one run. `call` is what makes one; it may raise RowFailure.
 
     Code that computes is called at once, as threads would gain nothing. A tool declared to block is called on a thread,
-    and so is code whose first calls were seen to wait. The calls of a row that have effects are never handed in before
-    the one ahead of them is done, so their order in a row holds on threads too.
+    and so is code whose first calls were seen to wait. A tool of which that is not known is tried on a thread where
+    other rows are under way (`beside`): if it has not ended after a moment, in which it did not compute, the run goes
+    on without it. The calls of a row that have effects are never handed in before the one ahead of them is done, so
+    their order in a row holds on threads too.
     """
 
     def __init__(self, client: Client, call: HostCall = host_call) -> None:
         self.client, self.call = client, call
+        self.beside: Callable[[], bool] = lambda: False
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._blocking: dict[str, bool] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -44,12 +51,14 @@ class HostDesk:
         name = _target(op, module)
         if name not in self._blocking:
             self._blocking[name] = self.call is host_call and _declared(name, base)
-        if not self._blocking[name] and not self._paces[name].waits:
+        pace = self._paces[name]
+        known = self._blocking[name] or pace.waits
+        if not known and not (_SEES_THREADS and isinstance(op, Tool) and pace.due and self.beside()):
             return False
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lampc-tool")
-        context = contextvars.copy_context()
-        self.client.expect(self._pool.submit(context.run, self.call, op, args, module, base), deliver)
+        call = partial(contextvars.copy_context().run, self.call, op, args, module, base)
+        self.client.expect(self._pool.submit(call) if known else _tried(self._pool, call, pace), deliver)
         return True
 
     def now(self, op: Tool | Py, args: Sequence[Any], module: Module, base: Path) -> Any:
@@ -61,6 +70,47 @@ class HostDesk:
         if self._pool is not None:
             self._pool.shutdown(wait=False, cancel_futures=True)
             self._pool = None
+
+
+_SEES_THREADS = hasattr(time, "pthread_getcpuclockid")
+"""Whether a thread can be told how long another one has computed: not on every system."""
+
+
+def _tried(pool: ThreadPoolExecutor, call: Callable[[], Any], pace: Pace) -> Future[Any]:
+    """A call on a thread of the pool, which has ended, or waits for something else than the processor, or for a thread.
+
+    The caller stands still for that long, so that code that computes has the interpreter to itself.
+    """
+    begun: list[tuple[int, int, float]] = []
+
+    def timed() -> Any:
+        begun.append((threading.get_ident(), threading.get_native_id(), time.thread_time()))
+        return call()
+
+    future = pool.submit(timed)
+    last, still = 0.0, 0
+    while not wait([future], SECONDS).done:
+        if not begun:
+            return future  # all threads are taken: nothing is learned from that
+        thread, number, computed = begun[0]
+        computed = time.clock_gettime(time.pthread_getcpuclockid(thread)) - computed
+        still = still + 1 if computed - last < SECONDS / 2 and _sleeps(number) else 0
+        if still == LOOKS:
+            pace.waited()
+            return future
+        last = computed
+    pace.computed()
+    return future
+
+
+def _sleeps(number: int) -> bool:
+    """Whether a thread, by the system's number, would not run if it could: on a busy machine many wait for their turn.
+    True where the system does not tell."""
+    try:
+        with open(f"/proc/self/task/{number}/stat", encoding="ascii", errors="replace") as file:
+            return file.read().rpartition(")")[2].split()[0] != "R"
+    except (OSError, IndexError):
+        return True
 
 
 def _target(op: Tool | Py, module: Module) -> str:

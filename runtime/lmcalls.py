@@ -16,7 +16,7 @@ from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.prompt import Demos, Instruction, Shots
 from lampc.ir.requests import Follow, Parse, RequestOp, followed
-from lampc.passes.schedule.later_use import segments_of, static_runs
+from lampc.passes.schedule.common_contexts import segments_of
 from lampc.runtime.admission import Admission
 from lampc.runtime.blocks import Block, ContextValue, Said, Scope, Services
 from lampc.runtime.cascades import Scored, proxy_node, proxy_of, score_of, stands
@@ -115,7 +115,7 @@ class LMCalls:
         contexts, exe = self._contexts[model], block.task.exe
         if contexts is None:
             return None
-        return contexts.plan(block, op, exe.later.get(op, ()), static_runs(op), context)
+        return contexts.plan(block, op, exe.later.get(op, ()), context)
 
     def _left(self, block: Block, i: int) -> None:
         """Op `i` of a block has ended, for whose sake contexts were held."""

@@ -66,6 +66,19 @@ class Pace:
     def waits(self) -> bool:
         return self._waited >= CALLS
 
+    @property
+    def due(self) -> bool:
+        """Whether the next call is to be timed."""
+        return self._calls < TIMED or self._calls % TIMED == TIMED - 1 or bool(self._waited)
+
+    def waited(self) -> None:
+        """A call was seen to wait where that took nobody's time: one is enough."""
+        self._calls, self._waited = self._calls + 1, CALLS
+
+    def computed(self) -> None:
+        """A call was seen to compute, or took no time."""
+        self._calls, self._waited = self._calls + 1, 0
+
     def run(self, code: Callable[[], T]) -> T:
         """A call of a model's code."""
         token = inside.set(True)
@@ -76,8 +89,9 @@ class Pace:
 
     def timed(self, code: Callable[[], T]) -> T:
         """A call of the code. Where it has not waited yet, only some of its calls are timed."""
+        due = self.due
         self._calls += 1
-        if self._calls > TIMED and self._calls % TIMED and not self._waited:
+        if not due:
             return code()
         wall, computing = time.perf_counter(), time.thread_time()
         try:

@@ -29,6 +29,11 @@ class Prefills:
         """Whether any is to be started, or under way."""
         return bool(self._wanted or self._running)
 
+    @property
+    def due(self) -> bool:
+        """Whether some are to be started or dropped, or have ended."""
+        return bool(self._wanted or self._forget or self.ended)
+
     def want(self, model: Model, ids: tuple[int, ...], node: str) -> bool:
         """Have a model compute the beginning of a predictor's prompt; False if it has enough to do."""
         desk = self._desk

@@ -27,7 +27,13 @@ from lampc.backend import EngineInfo, FakeEngine, Request, Tokenizer, Unsupporte
 from lampc.backend.core import EngineCore  # noqa: E402
 from lampc.backend.simulated import SimulatedEngine, play  # noqa: E402
 from lampc.backend.steps import StepShape  # noqa: E402
+from lampc.ir import ModelInfo  # noqa: E402
+from lampc.ir.kv import Generate, Score  # noqa: E402
+from lampc.ir.prog import Func  # noqa: E402
+from lampc.passes.schedule.later_use import _stays, chain, later_uses  # noqa: E402
+from lampc.runtime.compile import lower  # noqa: E402
 from lampc.runtime.pool import firefly_folder  # noqa: E402
+from tests.fakes import TEMPLATES, FakeTarget  # noqa: E402
 
 WAYS = (None, *RIVALS)
 QUICK = ("few_shot", "vote", "react", "reflection", "table_project")
@@ -264,3 +270,13 @@ def test_ours_computes_no_less_than_the_offline_optimum_of_its_order(name: str) 
     engine = SimulatedEngine(tokenizer(), info, without_cost, kv_tokens=tight(work, ample, 0.25), policy="warm")
     found = run(work, engine, None, offline=True)
     assert found.bound <= found.offline <= found.computed_tokens
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_what_later_calls_need_is_found_as_by_comparing_all_pairs(name: str) -> None:
+    target = FakeTarget(TEMPLATES["firefly"], info=ModelInfo("fake", "fake", 4096))
+    module = lower(workload(name, Size(rows=0.1)).unit.module, lambda _: target)
+    for func in (op for op in module.body.ops if isinstance(op, Func)):
+        calls = [op for op in func.walk() if isinstance(op, Generate | Score)]
+        chains = {op: chain(op) for op in calls}
+        assert later_uses(func) == {op: _stays(op, chains, func, None) for op in calls}

@@ -15,8 +15,9 @@ from enum import IntEnum
 from lampc.ir.core import Op, Region, Value
 from lampc.ir.kv import Extend, Generate, Root, Score
 from lampc.ir.prog import Apply, Call, Loop, Map, Predict, Retrieve, Tool
-from lampc.ir.prompt import Input, Run, Segment
+from lampc.ir.prompt import Input
 from lampc.ir.requests import Parse, RequestOp
+from lampc.passes.schedule.common_contexts import CommonContexts, segments_of
 
 ASKS = (Generate, Score, Parse, RequestOp, Predict, Call, Retrieve, Tool)
 """Ops whose results are new each time."""
@@ -51,7 +52,8 @@ def later_uses(func: Op) -> dict[Op, tuple[Stay, ...]]:
     each later one needs less. Empty where no call goes on from it."""
     calls: list[Op] = [op for region in func.regions for op in _walk(region) if isinstance(op, Generate | Score)]
     chains = {op: chain(op) for op in calls}
-    return {op: _stays(op, chains, func) for op in calls}
+    common = CommonContexts(func, chains)
+    return {op: _stays(op, chains, func, common) for op in calls}
 
 
 def chain(call: Op) -> tuple[Op | Value, ...]:
@@ -87,25 +89,27 @@ def first_input(call: Op) -> Value | None:
     return None
 
 
-def segments_of(run: Run) -> tuple[Segment, ...]:
-    """All segments of a run in order."""
-    return run.segments or tuple(s for turn in run.turns for s in turn.segments)
-
-
 # -- inside -------------------------------------------------------------------------------------------------
 
 
-def _stays(call: Op, chains: dict[Op, tuple[Op | Value, ...]], func: Op) -> tuple[Stay, ...]:
+def _stays(
+    call: Op, chains: dict[Op, tuple[Op | Value, ...]], func: Op, common: CommonContexts | None
+) -> tuple[Stay, ...]:
+    """Without `common` all pairs of calls are compared."""
     found: list[Stay] = []
     inner: Op = call
+    bodies, pairs = _bodies(chains[call]), common is None
     while inner is not func:
         region = inner.parent
         assert region is not None
-        after = region.ops[region.ops.index(inner) + 1 :]
-        for op in after:
-            for later in [op, *(o for r in op.regions for o in _walk(r))]:
-                if later in chains:
-                    _add(found, op, _common(chains[call], chains[later], call, None))
+        pairs = pairs or any(r in bodies for r in inner.regions)
+        if common is not None and not pairs:
+            found += reversed([Stay(*stay) for stay in common.after(call, inner)])
+        else:
+            for op in region.ops[region.index(inner) + 1 :]:
+                for later in [op, *(o for r in op.regions for o in _walk(r))]:
+                    if later in chains:
+                        _add(found, op, _common(chains[call], chains[later], call, None))
         around = region.parent
         assert around is not None
         if isinstance(around, Loop | Map):
@@ -118,6 +122,13 @@ def _stays(call: Op, chains: dict[Op, tuple[Op | Value, ...]], func: Op) -> tupl
         if not best or stay.place > best[-1].place:
             best.append(stay)
     return tuple(reversed(best))
+
+
+def _bodies(ours: Sequence[Op | Value]) -> list[Region]:
+    """Loops' bodies whose arguments a context has: after such a loop its results are what the arguments were."""
+    inputs = [v for op in ours if isinstance(op, Extend) for v in op.inputs]
+    owners = {id(v.owner): v.owner for v in inputs if isinstance(v.owner, Region)}
+    return [r for r in owners.values() if isinstance(r.parent, Loop)]
 
 
 def _has_inputs(call: Op, stay: Stay) -> bool:

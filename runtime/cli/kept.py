@@ -6,7 +6,8 @@ from lampc.ir import Module, Op
 from lampc.ir.kv import Extend, Generate
 from lampc.ir.prog import Func
 from lampc.ir.prompt import Input
-from lampc.passes.schedule.later_use import Stay, chain, later_uses, segments_of
+from lampc.passes.schedule.common_contexts import segments_of
+from lampc.passes.schedule.later_use import Stay, chain, later_uses
 
 
 def kept(module: Module) -> list[str]:

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import HealthCheck, given, settings
 
 from lampc.frontend.lmp import compile_lmp
-from lampc.ir import ModelInfo, Op
-from lampc.ir.kv import Extend, Generate
+from lampc.ir import ModelInfo, Module, Op
+from lampc.ir.kv import Extend, Generate, Score
 from lampc.ir.prog import Func
 from lampc.ir.prompt import Input
-from lampc.passes.schedule.later_use import chain, later_uses, segments_of
+from lampc.passes.schedule.common_contexts import segments_of
+from lampc.passes.schedule.later_use import _stays, _walk, chain, later_uses
 from lampc.runtime.compile import lower
 from tests.fakes import TEMPLATES, FakeTarget
+from tests.strategies import modules
 
 HEAD = """signature Say(a: str, said: list[str], b: str) -> (text: str) { \"\"\"Say it.\"\"\" }
 signature Judge(a: str, text: str) -> (good: bool) { \"\"\"Judge it.\"\"\" }
@@ -137,3 +140,12 @@ def test_every_template_has_its_places(name: str) -> None:
     func = next(op for op in module.body.ops if isinstance(op, Func))
     first, *_ = [s for call, s in later_uses(func).items()]
     assert len(first) == 1
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(modules("kv"))
+def test_going_down_contexts_finds_what_comparing_all_pairs_does(module: Module) -> None:
+    for func in (op for op in module.body.ops if isinstance(op, Func)):
+        calls = [op for op in _walk(func.body) if isinstance(op, Generate | Score)]
+        chains = {op: chain(op) for op in calls}
+        assert later_uses(func) == {op: _stays(op, chains, func, None) for op in calls}

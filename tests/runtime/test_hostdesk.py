@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from lampc.backend import FakeEngine
+from lampc.frontend.lmp import compile_lmp
 from lampc.ir import Module
 from lampc.runtime.interp import interpret
 from lampc.runtime.session import Session
@@ -63,6 +64,37 @@ def test_a_tool_that_says_so_is_on_a_thread_from_the_first_call(noted: waiting_t
         session.run(program("declared"), rows(3))
     assert len(noted.calls) == 3
     assert threading.get_ident() not in noted.threads
+
+
+TOOL = """
+tool ask(text: str) -> str = python("tests.runtime.waiting_tools:{name}");
+signature S(text: str) -> (label: str) {{ }}
+module Main(text: str) -> (label: str) {{ use p = Predict(S); return p(text: ask(text: text)); }}
+"""
+
+
+def test_a_tool_that_waits_never_stops_the_other_rows(noted: waiting_tools.Noted) -> None:
+    with Session(model=FakeEngine()) as session:
+        outcomes = session.run(compile_lmp(TOOL.format(name="look"), "look.lmp"), rows(24))
+    assert all(o.error is None for o in outcomes)
+    assert noted.most > 4
+    assert threading.get_ident() not in noted.threads
+
+
+def test_a_tool_that_computes_is_tried_on_a_thread_and_goes_on_in_order(noted: waiting_tools.Noted) -> None:
+    for name in ("count", "reckon"):
+        noted.calls.clear()
+        with Session(model=FakeEngine()) as session:
+            session.run(compile_lmp(TOOL.format(name=name), "tool.lmp"), rows(24))
+        assert noted.calls == [(name, f"t{i}") for i in range(24)]
+        assert threading.get_ident() in noted.threads
+    assert noted.most == 1
+
+
+def test_a_tool_of_a_single_row_is_called_on_its_thread(noted: waiting_tools.Noted) -> None:
+    with Session(model=FakeEngine()) as session:
+        session.run(compile_lmp(TOOL.format(name="count"), "tool.lmp"), rows(1))
+    assert noted.threads == {threading.get_ident()}
 
 
 def test_effects_keep_their_order_within_a_row(noted: waiting_tools.Noted) -> None:
