@@ -50,7 +50,7 @@ class CommonContexts:
         anything in common with the call, then the last one that has more, and so on. Each as the op of that region in
         which it stands, with the runs, the segments after them, and whether the call's answer is common, too."""
         region = inner.parent
-        assert region is not None and region.ops
+        assert region is not None
         first, end = self._ends[inner], self._ends[region.ops[-1]]
         path, depth = self._paths[self._place[call]], 0
         while depth < len(path) and first < end:
