@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lampc.passes.schedule.block_tree import common_prefix, tree_size
+from lampc.passes.schedule.block_tree import common_prefix, packed, packed_prefix, tree_size
 from lampc.runtime.paths import Paths
 
 if TYPE_CHECKING:
@@ -51,17 +51,18 @@ class _Waiting:
 
 
 class _Recent:
-    """The latest prompts, in order, with the number of who asked."""
+    """The latest prompts, in order and packed, with the number of who asked."""
 
     def __init__(self) -> None:
-        self._ordered: list[tuple[tuple[int, ...], int]] = []
-        self._queue: deque[tuple[tuple[int, ...], int]] = deque()
+        self._ordered: list[tuple[bytes, int]] = []
+        self._queue: deque[tuple[bytes, int]] = deque()
 
     def shared(self, ids: tuple[int, ...], number: int) -> int:
         """Tokens that a prompt has in common with one of another row; it is added."""
-        most = self.most(ids, number)
-        insort(self._ordered, (ids, number))
-        self._queue.append((ids, number))
+        spot = packed(ids), number
+        most = self._most(*spot)
+        insort(self._ordered, spot)
+        self._queue.append(spot)
         if len(self._queue) > RECENT:
             old = self._queue.popleft()
             del self._ordered[bisect_left(self._ordered, old)]
@@ -69,10 +70,16 @@ class _Recent:
 
     def most(self, ids: tuple[int, ...], number: int) -> int:
         """Tokens that a prompt has in common with one of another row."""
+        return self._most(packed(ids), number)
+
+    def _most(self, ids: bytes, number: int) -> int:
+        """Of those on one side of it in the order the nearest has most in common with it."""
         at, most = bisect_left(self._ordered, (ids, number)), 0
-        for near in self._ordered[max(0, at - NEAR) : at + NEAR]:
-            if near[1] != number:
-                most = max(most, common_prefix(near[0], ids))
+        for side in (range(at - 1, max(0, at - NEAR) - 1, -1), range(at, min(at + NEAR, len(self._ordered)))):
+            for near, other in map(self._ordered.__getitem__, side):
+                if other != number:
+                    most = max(most, packed_prefix(near, ids))
+                    break
         return most
 
 

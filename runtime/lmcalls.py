@@ -38,6 +38,7 @@ class LMCalls:
     def __init__(self, services: Services) -> None:
         self.services = services
         self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._owners: dict[Extend, str] = {}  # `predictor_of`
         self._admissions: dict[Any, Admission] = {}
         self._contexts: dict[Any, RowContexts | None] = {}
         self._cells: Sequence[tuple[Cell, Executable]] = ()
@@ -69,7 +70,9 @@ class LMCalls:
         spot = (id(op), task.candidate)
         ids = task.exe.statics.get(spot)
         if ids is None:
-            name = predictor_of(op, task.exe)
+            name = self._owners.get(op)
+            if name is None:
+                name = self._owners[op] = predictor_of(op, task.exe)
             text = run_text(op.run, task.bound[name], args[1:], context.model.target)
             ids = self._encode(context.model, text)
             if not op.inputs:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
+from bisect import bisect_left
 from collections.abc import Iterator
 
-from lampc.passes.schedule.block_tree import common_prefix
+from lampc.passes.schedule.block_tree import packed, packed_prefix, unpacked
 
 Ids = tuple[int, ...]
 
@@ -16,30 +16,34 @@ class Paths:
 
     def __init__(self) -> None:
         self.tokens = 0
-        self._ordered: list[Ids] = []
+        self._ordered: list[bytes] = []  # packed
 
     def __iter__(self) -> Iterator[Ids]:
-        return iter(self._ordered)
+        return map(unpacked, self._ordered)
 
     def more(self, ids: Ids) -> int:
         """How many tokens a path would add."""
-        return len(ids) - self._shared(ids, bisect_left(self._ordered, ids))
+        path = packed(ids)
+        return len(ids) - self._shared(path, bisect_left(self._ordered, path))
 
     def add(self, ids: Ids) -> None:
         """One more path."""
-        self.tokens += self.more(ids)
-        insort(self._ordered, ids)
+        path = packed(ids)
+        at = bisect_left(self._ordered, path)
+        self.tokens += len(ids) - self._shared(path, at)
+        self._ordered.insert(at, path)
 
     def remove(self, ids: Ids) -> None:
         """A path that was added is over."""
-        at = bisect_left(self._ordered, ids)
-        assert self._ordered[at : at + 1] == [ids], "a path is removed that is not there"
+        path = packed(ids)
+        at = bisect_left(self._ordered, path)
+        assert self._ordered[at : at + 1] == [path], "a path is removed that is not there"
         del self._ordered[at]
-        self.tokens -= len(ids) - self._shared(ids, at)
+        self.tokens -= len(ids) - self._shared(path, at)
 
-    def _shared(self, ids: Ids, at: int) -> int:
+    def _shared(self, path: bytes, at: int) -> int:
         """What a path has in common with the ones before and at a place in the order."""
-        return max((common_prefix(ids, near) for near in self._ordered[max(at - 1, 0) : at + 1]), default=0)
+        return max((packed_prefix(path, near) for near in self._ordered[max(at - 1, 0) : at + 1]), default=0)
 
 
 __all__ = ["Paths"]

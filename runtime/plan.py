@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from lampc.passes.schedule.block_tree import common_prefix
+from lampc.passes.schedule.block_tree import common_prefix, packed, packed_prefix
 
 if TYPE_CHECKING:
     from lampc.runtime.models import Model, ModelCall
@@ -71,8 +71,11 @@ class PrefixTree:
 
     @staticmethod
     def of(calls: Iterable[ModelCall]) -> PrefixTree:
-        ordered = sorted(calls, key=lambda c: c.ids)
-        joints = [common_prefix(a.ids, b.ids) for a, b in itertools.pairwise(ordered)]
+        given = list(calls)
+        keys = [packed(call.ids) for call in given]
+        order = sorted(range(len(given)), key=keys.__getitem__)
+        ordered = [given[i] for i in order]
+        joints = [packed_prefix(keys[i], keys[j]) for i, j in itertools.pairwise(order)]
         padded = [0, *joints, 0]
         return PrefixTree(ordered, [max(padded[i], padded[i + 1]) for i in range(len(ordered))], padded[: len(ordered)])
 

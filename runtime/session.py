@@ -197,15 +197,9 @@ class Session:
         if not cells:
             return []
         digest = module.digest()
-        made: dict[Assignment, Executable] = {}
-        by_object: dict[int, Executable] = {}  # many cells hold the same one
-        for cell in cells:
-            candidate = cell.assignment
-            if id(candidate) not in by_object:
-                if candidate not in made:
-                    made[candidate] = self._executable(module, digest, entry, candidate)
-                by_object[id(candidate)] = made[candidate]
-        return [by_object[id(cell.assignment)] for cell in cells]
+        candidates = {id(cell.assignment): cell.assignment for cell in cells}
+        made = {i: self._executable(module, digest, entry, a) for i, a in candidates.items()}
+        return [made[id(cell.assignment)] for cell in cells]
 
     def executable(self, module: Module, entry: str | None, assignment: Assignment | None = None) -> Executable:
         """The lowered program for the structural part of a candidate (layouts, models), made once."""

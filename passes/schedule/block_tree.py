@@ -6,7 +6,12 @@ many orders of the same blocks. Two blocks that differ share the tokens that the
 
 from __future__ import annotations
 
+import sys
+from array import array
 from collections.abc import Iterable, Sequence
+
+WIDTH = array("I").itemsize
+"""Bytes of a packed id."""
 
 
 def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
@@ -19,6 +24,20 @@ def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
         else:
             high = middle - 1
     return low
+
+
+def packed(ids: Sequence[int]) -> bytes:
+    """Ids (each from 0 to 2**32 - 1) as bytes, `WIDTH` for each. They compare as sequences of ids do, many times as
+    fast."""
+    made = array("I", ids)
+    if sys.byteorder == "little":
+        made.byteswap()
+    return made.tobytes()
+
+
+def packed_prefix(a: bytes, b: bytes) -> int:
+    """`common_prefix` of what was packed, in tokens."""
+    return common_prefix(a, b) // WIDTH
 
 
 def tree_size(prompts: Iterable[Sequence[int]]) -> int:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lampc.ir import CallKey, Sampling
-from lampc.passes.schedule.block_tree import common_prefix
+from lampc.passes.schedule.block_tree import common_prefix, packed, packed_prefix
 from lampc.runtime.models import ModelCall
 from lampc.runtime.plan import PrefixTree, SharedPrefixes, beside_bound, prefix_bound
 
@@ -95,3 +95,12 @@ def test_what_is_held_leaves_room_for_the_longest_call(some: list[tuple[int, ...
         for done in ordered:
             shared.done(done)
         assert model.held == []
+
+
+@given(st.lists(st.lists(st.integers(0, 2**32 - 1), max_size=12)), st.lists(st.integers(0, 3), max_size=6))
+def test_packed_ids_compare_as_ids_do(some: list[list[int]], more: list[int]) -> None:
+    sequences = [tuple(s) for s in [*some, more, [*more, 300], [*more, 2**31]]]
+    assert sorted(sequences) == sorted(sequences, key=packed)
+    for a in sequences:
+        for b in sequences:
+            assert packed_prefix(packed(a), packed(b)) == common_prefix(a, b)
