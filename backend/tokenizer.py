@@ -166,6 +166,7 @@ class Tokenizer:
         from tokenizers import Tokenizer as Fast
 
         self._fast = Fast.from_str(source)
+        self._ids: dict[int, int] = {}
         self._fast.no_truncation()  # files may ask to cut and to pad, as whoever saved them last did
         self._fast.no_padding()
         added = self._fast.get_added_tokens_decoder()
@@ -243,8 +244,10 @@ class Tokenizer:
         return self._digest
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text; adds no special tokens, but recognises them in the text."""
-        return list(self._fast.encode(text, add_special_tokens=False).ids)
+        """Ids of a text; adds no special tokens, but recognises them in the text. Equal ids are one object: prompts
+        have many, and are kept, compared and hashed."""
+        one = self._ids.setdefault
+        return [one(i, i) for i in self._fast.encode(text, add_special_tokens=False).ids]
 
     def encode_prompt(self, text: str) -> list[int]:
         """Ids of a text with the special tokens that tokenizer.json's post-processor adds, as a bos token."""

@@ -70,9 +70,10 @@ class RunOptions:
     shown before and after the passes named in `print_before` and `print_after` (`all` for every pass), as a diff if
     `diff`; `time` shows the table of times and counters at the end. What is shown goes line by line to `show`.
     `crash_dir` is where a reproducer is written, None for nowhere. `on_trial` applies passes labelled G without a
-    record: to look at what they do, and to score it for their gate. With `quick` nothing is printed between passes and
-    the module is verified once, at the end: for programs that are about to run. There is no reproducer then, so whoever
-    runs passes quickly and gets PassFailed runs them again on what the module was before.
+    record: to look at what they do, and to score it for their gate. With `quick` nothing is printed between passes,
+    those that only count (`only_counts`) are left out, and the module is verified once, at the end: for programs that
+    are about to run. There is no reproducer then, so whoever runs passes quickly and gets PassFailed runs them again on
+    what the module was before.
     """
 
     verify_each: bool = True
@@ -180,6 +181,8 @@ class Pipeline:
     def _quickly(self, module: Module, ctx: PassContext, options: RunOptions) -> Report:
         rows, wrong = [], ""
         for item in self.passes:
+            if getattr(item, "only_counts", False):
+                continue
             start = time.perf_counter()
             try:
                 counters = item.run(module, ctx)

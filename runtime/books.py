@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
+from lampc.passes.schedule.block_tree import packed, unpacked
 from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.models import Answer, Model, ModelCall
 from lampc.runtime.plan import prefix_bound, prefix_shares
@@ -16,11 +18,12 @@ if TYPE_CHECKING:
     from lampc.runtime.store import Store
 
 
-class Computed(NamedTuple):
+@dataclass(slots=True, eq=False)
+class Computed:
     """A call that a model worked on: its prompt (text for an endpoint), what was `written` after it, and how many
-    tokens of the prompt were `computed` and `cached`."""
+    tokens of the prompt were `computed` and `cached`. Ids are kept packed: a run may have a million of these."""
 
-    prompt: tuple[int, ...] | str
+    kept: bytes | str
     written: tuple[int, ...]
     node: str
     row: str
@@ -28,6 +31,10 @@ class Computed(NamedTuple):
     asked: int  # prompt tokens
     computed: int
     cached: int
+
+    @property
+    def prompt(self) -> tuple[int, ...] | str:
+        return unpacked(self.kept) if isinstance(self.kept, bytes) else self.kept
 
 
 class Books:
@@ -50,12 +57,12 @@ class Books:
     @property
     def prompts(self) -> list[tuple[int, ...]]:
         """Token ids of every computed prompt."""
-        return [c.prompt for c in self.computed if isinstance(c.prompt, tuple)]
+        return [unpacked(c.kept) for c in self.computed if isinstance(c.kept, bytes)]
 
     @property
     def written(self) -> list[tuple[int, ...]]:
         """What models wrote after each of them."""
-        return [c.written for c in self.computed if isinstance(c.prompt, tuple)]
+        return [c.written for c in self.computed if isinstance(c.kept, bytes)]
 
     def bounds(self) -> dict[str, int] | None:
         """How many prompt tokens the prefix tree of all calls needs, by predictor: what several have in common counts
@@ -101,7 +108,8 @@ class Books:
         self._room -= len(call.ids) + len(answer.ids) + (len(prompt) // 4 if isinstance(prompt, str) else 0)
         if self._room >= 0 and prompt:
             counts = answer.prompt_tokens, answer.computed_tokens, answer.cached_tokens
-            self.computed.append(Computed(prompt, answer.ids, call.node, call.row, model, *counts))
+            kept = packed(prompt) if isinstance(prompt, tuple) else prompt
+            self.computed.append(Computed(kept, answer.ids, call.node, call.row, model, *counts))
 
     def spent(self, model: Model, call: ModelCall, answer: Answer) -> Usage:
         """Tell of the end of a call; what it cost, which is not booked yet."""

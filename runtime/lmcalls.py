@@ -39,6 +39,7 @@ class LMCalls:
         self.services = services
         self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
         self._owners: dict[Extend, str] = {}  # `predictor_of`
+        self._places: dict[Parse, str] = {}  # in the user's source
         self._admissions: dict[Any, Admission] = {}
         self._contexts: dict[Any, RowContexts | None] = {}
         self._cells: Sequence[tuple[Cell, Executable]] = ()
@@ -318,17 +319,20 @@ class LMCalls:
 
     def _parse(self, block: Block, i: int, op: Parse, args: list[Any]) -> None:
         text, *values = args
-        bound = replace(block.task.bound[op.predictor.name], signature=op.signature, layout=op.layout)
         try:
             self._read(block, i, op, values, adapter(op.layout).parse(op.signature, text), text)
         except ParseFailure as e:
+            bound = replace(block.task.bound[op.predictor.name], signature=op.signature, layout=op.layout)
             inputs = dict(zip((f.name for f in op.signature.inputs), values, strict=False))
             quote = self.services.model(bound.model).target.quote
             self._ask_again(block, i, op, values, [first_round(bound, inputs, quote)], e)
 
     def _read(self, block: Block, i: int, op: Parse, values: list[Any], outputs: dict[str, Any], text: str) -> None:
         given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
-        step = TraceStep(op.predictor.name, given, outputs, text, str(op.loc.origin() or ""), score_of(text))
+        where = self._places.get(op)
+        if where is None:
+            where = self._places[op] = str(op.loc.origin() or "")
+        step = TraceStep(op.predictor.name, given, outputs, text, where, score_of(text))
         block.scope.note(((*block.order, i), step))
         self._resolve(block, i, [outputs])
 

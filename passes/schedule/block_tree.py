@@ -35,6 +35,14 @@ def packed(ids: Sequence[int]) -> bytes:
     return made.tobytes()
 
 
+def unpacked(ids: bytes) -> tuple[int, ...]:
+    """The ids that were packed."""
+    made = array("I", ids)
+    if sys.byteorder == "little":
+        made.byteswap()
+    return tuple(made)
+
+
 def packed_prefix(a: bytes, b: bytes) -> int:
     """`common_prefix` of what was packed, in tokens."""
     return common_prefix(a, b) // WIDTH

@@ -45,6 +45,7 @@ class LivenessPass:
 
     name: ClassVar[str] = "liveness"
     label: ClassVar[str] = "E"
+    only_counts: ClassVar[bool] = True
 
     def run(self, module: Module, ctx: PassContext) -> dict[str, int]:
         found = [last_uses(op) for op in module.body.ops if isinstance(op, Func)]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lampc.ir import CallKey, Sampling
-from lampc.passes.schedule.block_tree import common_prefix, packed, packed_prefix
+from lampc.passes.schedule.block_tree import common_prefix, packed, packed_prefix, unpacked
 from lampc.runtime.models import ModelCall
 from lampc.runtime.plan import PrefixTree, SharedPrefixes, beside_bound, prefix_bound
 
@@ -102,5 +102,6 @@ def test_packed_ids_compare_as_ids_do(some: list[list[int]], more: list[int]) ->
     sequences = [tuple(s) for s in [*some, more, [*more, 300], [*more, 2**31]]]
     assert sorted(sequences) == sorted(sequences, key=packed)
     for a in sequences:
+        assert unpacked(packed(a)) == a
         for b in sequences:
             assert packed_prefix(packed(a), packed(b)) == common_prefix(a, b)
