@@ -36,28 +36,32 @@ class Cse:
 
 def merge(region: Region, rewriter: Rewriter, wanted: tuple[type[Op], ...] = (Op,)) -> int:
     """Merge equal ops of the classes `wanted` in a region and those nested in it; gives the LM calls saved."""
-    return _merge(region, {}, {}, rewriter, wanted)
+    return _merge(region, {}, {}, set(), rewriter, wanted)
 
 
 def _merge(
     region: Region,
     seen: dict[Hashable, Op],
     first: dict[Hashable, Op],
+    numbered: set[Op],
     rewriter: Rewriter,
     wanted: tuple[type[Op], ...],
 ) -> int:
-    """`seen` has ops by number, `first` by name and operands: most ops are alone there, and need no number."""
-    seen, first = dict(seen), dict(first)
+    """`seen` has ops by number, `first` by name and operands: most ops are alone there, and need no number; those of
+    them that have one are `numbered`."""
+    seen, first, numbered = dict(seen), dict(first), set(numbered)
     calls = 0
     for op in list(region.ops):
         for nested in op.regions:
-            calls += _merge(nested, seen, first, rewriter, wanted)
+            calls += _merge(nested, seen, first, numbered, rewriter, wanted)
         if not isinstance(op, wanted) or not op.results or Trait.TERMINATOR in op.traits:
             continue
         earliest = first.setdefault((op.op_name, *op.operands), op)
         if earliest is op:
             continue
-        seen.setdefault(number(earliest), earliest)
+        if earliest not in numbered:
+            numbered.add(earliest)
+            seen.setdefault(number(earliest), earliest)
         key = number(op)
         kept = seen.setdefault(key, op)
         if kept is op:
