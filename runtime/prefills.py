@@ -52,7 +52,7 @@ class Prefills:
             model, ids, node = self._wanted.pop(0)
             shared = self._desk._shared.setdefault(model, SharedPrefixes(model))
             number = next(self._desk.requests)
-            if shared.hold(ids, number) and model.prefill(ids, number):
+            if not self._asked(model, ids) and shared.hold(ids, number) and model.prefill(ids, number):
                 self._running[model] = self._running.get(model, 0) + 1
                 self._numbers[model, ids] = number
                 told = {"request": number, "node": node, "tokens": len(ids)}
@@ -60,6 +60,11 @@ class Prefills:
             else:
                 self._desk._unstep(model)
                 self.ended = True
+
+    def _asked(self, model: Any, ids: tuple[int, ...]) -> bool:
+        """Whether a call has come meanwhile that computes a prefix itself."""
+        with self._desk._lock:
+            return any(m is model and c.ids[: len(ids)] == ids for m, c in self._desk._open.values())
 
     def end(self, model: Any) -> None:
         """A model has worked: some may be computed."""

@@ -75,7 +75,7 @@ module Main(text: str) -> (label: str) {{ use p = Predict(S); return p(text: ask
 
 def test_a_tool_that_waits_never_stops_the_other_rows(noted: waiting_tools.Noted) -> None:
     with Session(model=FakeEngine()) as session:
-        outcomes = session.run(compile_lmp(TOOL.format(name="look"), "look.lmp"), rows(24))
+        outcomes = session.run(compile_lmp(TOOL.format(name="linger"), "tool.lmp"), rows(12))
     assert all(o.error is None for o in outcomes)
     assert noted.most > 4
     assert threading.get_ident() not in noted.threads

@@ -44,6 +44,11 @@ def count(text: str) -> str:
     return noted.call("count", text, 0.0)
 
 
+def linger(text: str) -> str:
+    """Waits for so long that it is seen on the busiest machine."""
+    return noted.call("linger", text, 0.3)
+
+
 def reckon(text: str) -> str:
     """Computes for longer than it may take to see that a call waits."""
     until = time.thread_time() + 0.012
