@@ -104,8 +104,10 @@ def test_an_engine_computes_the_same() -> None:
         engine: Any = load_engine(firefly_folder(), kv_tokens=1 << 13, policy="warm")
         found.append(run(work, engine, None, without))  # which checks that no block is left
     assert found[0].outputs == found[1].outputs
-    assert found[0].computed_tokens == found[1].computed_tokens
-    assert found[0].requests > found[1].requests
+    early = found[0].requests - found[1].requests
+    assert early > 0
+    # A request whose prompt is known whole by the time it comes computes the last token again.
+    assert 0 <= found[0].computed_tokens - found[1].computed_tokens <= early
 
 
 def test_nothing_is_held_for_rows_that_fail() -> None:
