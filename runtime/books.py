@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from lampc.passes.schedule.block_tree import packed, unpacked
 from lampc.runtime.awaited import AwaitedModel
 from lampc.runtime.models import Answer, Model, ModelCall
-from lampc.runtime.plan import prefix_bound, prefix_shares
+from lampc.runtime.plan import prefix_shares
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
@@ -65,22 +65,28 @@ class Books:
         return [c.written for c in self.computed if isinstance(c.kept, bytes)]
 
     def bounds(self) -> dict[str, int] | None:
-        """How many prompt tokens the prefix tree of all calls needs, by predictor: what several have in common counts
-        at one of them. None if there were too many to keep."""
+        """How many prompt tokens the prefix trees of all calls need, one tree for each model, by predictor: what
+        several have in common counts at one of them. None if there were too many to keep."""
         if not self.complete_prompts:
             return None
-        nodes: dict[tuple[int, ...], str] = {}
-        for call in self.computed:
-            if isinstance(call.prompt, tuple):
-                nodes.setdefault(call.prompt, call.node)
         found = dict.fromkeys(self.by_node, 0)
-        for prompt, share in prefix_shares(self.prompts, self.written).items():
-            found[nodes[prompt]] = found.get(nodes[prompt], 0) + share
+        by_model: dict[int, list[Computed]] = {}
+        for call in self.computed:
+            if isinstance(call.kept, bytes):
+                by_model.setdefault(id(call.model), []).append(call)
+        for calls in by_model.values():
+            prompts = [unpacked(call.kept) for call in calls if isinstance(call.kept, bytes)]
+            nodes: dict[tuple[int, ...], str] = {}
+            for prompt, call in zip(prompts, calls, strict=True):
+                nodes.setdefault(prompt, call.node)
+            for prompt, share in prefix_shares(prompts, [call.written for call in calls]).items():
+                found[nodes[prompt]] = found.get(nodes[prompt], 0) + share
         return found
 
     def bound(self) -> int | None:
         """The same of all."""
-        return prefix_bound(self.prompts, self.written) if self.complete_prompts else None
+        found = self.bounds()
+        return None if found is None else sum(found.values())
 
     def known(self, name: str, view: ModelView) -> Answer | None:
         """The answer of a call that was asked before, by its name."""

@@ -46,6 +46,7 @@ class NodeEstimate:
     tokens of the answers."""
 
     name: str
+    model: str = ""
     calls: int = 0
     generated: int = 0
     prompts: list[tuple[int, ...]] = field(default_factory=list)
@@ -66,15 +67,16 @@ class Estimate:
     why: str = ""
 
     def bounds(self) -> dict[str, int]:
-        """Prompt tokens that the prefix tree of all calls needs, by predictor: what several have in common counts at
-        one of them."""
-        owners: dict[tuple[int, ...], str] = {}
-        for node in self.nodes.values():
-            for prompt in node.prompts:
-                owners.setdefault(prompt, node.name)
+        """Prompt tokens that the prefix trees of all calls need, one tree for each model, by predictor: what several
+        have in common counts at one of them."""
         found = dict.fromkeys(self.nodes, 0)
-        for prompt, share in prefix_shares(owners).items():
-            found[owners[prompt]] += share
+        for model in {node.model for node in self.nodes.values()}:
+            owners: dict[tuple[int, ...], str] = {}
+            for node in self.nodes.values():
+                for prompt in node.prompts if node.model == model else ():
+                    owners.setdefault(prompt, node.name)
+            for prompt, share in prefix_shares(owners).items():
+                found[owners[prompt]] += share
         return found
 
 
@@ -116,7 +118,7 @@ class _Guesser:
         turns = bind_prompt(prompt, bound, [inputs[f.name] for f in bound.signature.inputs], target.quote)
         text = target.render_chat(turns)
         ids = tuple(target.tokens.encode(text)) if target.tokens is not None else tuple(quads(text))
-        node = self.out.nodes.setdefault(bound.name, NodeEstimate(bound.name))
+        node = self.out.nodes.setdefault(bound.name, NodeEstimate(bound.name, bound.model))
         node.calls += 1
         node.prompts.append(ids)
         if target.tokens is None:

@@ -19,6 +19,7 @@ from lampc.ir.types import Choice, Scalar
 from lampc.runtime.cache import default_folder
 
 if TYPE_CHECKING:
+    from lampc.ir import Module
     from lampc.ir.adapters import Bound
     from lampc.runtime.session import Session
     from lampc.runtime.types import Outcome
@@ -99,9 +100,17 @@ class Experience:
 
 
 def remember(
-    session: Session, bounds: Mapping[str, Bound], outcomes: Iterable[Outcome], folder: Path | None = None
+    session: Session,
+    module: Module,
+    bounds: Mapping[str, Bound],
+    outcomes: Iterable[Outcome],
+    folder: Path | None = None,
 ) -> None:
-    """Keep what a session's calls answered; what a cache gave was counted when it was computed."""
+    """Keep what a session's calls of a program answered; what a cache gave was counted when it was computed."""
+
+    def met(bound: Bound) -> Known:
+        return experience.meet(bound, session.models.get(bound.model, module).target.info.digest)
+
     experience = Experience(folder)
     fresh = set()
     for node, used in session.usage_by_node.items():
@@ -109,14 +118,13 @@ def remember(
         if bound is None or not count:
             continue
         fresh.add(node)
-        known = experience.meet(bound, session.models.get(bound.model).target.info.digest)
+        known = met(bound)
         known.calls += count
         known.tokens += used.generated_tokens
     for outcome in outcomes:
         for step in outcome.trace:
             if step.predictor in fresh:
-                bound = bounds[step.predictor]
-                experience.meet(bound, session.models.get(bound.model).target.info.digest).see(bound, step.outputs)
+                met(bounds[step.predictor]).see(bounds[step.predictor], step.outputs)
     if fresh:
         experience.save()
 

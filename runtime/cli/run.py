@@ -139,7 +139,7 @@ def _run(
 
         cells = [Cell(r, loaded.assignment) for r in rows]
         outcomes = session.run_cells(loaded.unit, cells, program, finished)
-        remember(session, bind_predictors(loaded.module, loaded.assignment), outcomes)
+        remember(session, loaded.module, bind_predictors(loaded.module, loaded.assignment), outcomes)
         if kept is not None:
             kept.rows, kept.errors = len(rows), sum(o.error is not None for o in outcomes)
         return outcomes, session.usage

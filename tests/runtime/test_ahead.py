@@ -258,7 +258,7 @@ def test_what_is_unlikely_dear_or_in_the_way_is_not_begun() -> None:
 def test_what_earlier_runs_met_counts(tmp_path: Path) -> None:
     with Session(model="firefly", seed=3) as session:
         found = session.run(UNIT, ROWS)
-        remember(session, bind_predictors(UNIT.module), found, tmp_path)
+        remember(session, UNIT.module, bind_predictors(UNIT.module), found, tmp_path)
     met = Counter(s.outputs["route"] for o in found for s in o.trace if "route" in s.outputs)
     with Session(model="firefly", speculate=Gamble(price=0.0), seed=3) as session:
         assert session.ahead is not None

@@ -80,7 +80,7 @@ def test_a_forecast_asks_no_model_and_counts_as_the_run_does(session: Session, u
     assert 0 < planned.held <= 1 << 14
     assert planned.kv_bytes == planned.held * session.target(unit.module).info.kv_bytes_per_token
     assert planned.bound <= planned.usage.computed_tokens
-    remember(session, bind_predictors(exe.module), outcomes, tmp_path)
+    remember(session, exe.module, bind_predictors(exe.module), outcomes, tmp_path)
     again = foreseen(session, unit, tmp_path)
     total = used["note"].generated_tokens
     assert again.nodes["note"].usage.generated_tokens == pytest.approx(total, rel=0.4)
