@@ -11,9 +11,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from lampc.frontend.python.continuing import is_answer
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.predict import ChainOfThought, Predict
+from lampc.frontend.python.source import open_ended
 from lampc.frontend.python.tracing import defaults_of, host_entry, runnable
 from lampc.ir import MEDIA, Diagnostic, Field, Unit
 from lampc.ir.hostvalues import host_class, hosts_of, lifted
@@ -151,7 +153,7 @@ def suited(unit: Unit, program: Any, rows: Sequence[Row]) -> Unit:
     if not isinstance(func, Func):
         return unit
     for row in rows:
-        if why := _unfit(func, row):
+        if why := _unfit(func, row) or _goes_on(func, program, row):
             return _plainly(unit, program, why)
     if isinstance(program, Predict | ChainOfThought):
         return unit
@@ -176,6 +178,17 @@ def _unfit(func: Func, row: Row) -> str:
         if arg.type != ANY and (why := mismatch(plain(row.inputs[arg.hint]), arg.type)):
             return f"input `{arg.hint}` of row {row.id}: {why}"
     return ""
+
+
+def _goes_on(func: Func, program: Any, row: Row) -> str:
+    """Whether a row says by `after` which answer from outside the call goes on from, which no graph holds; "" if not.
+    A module is given it if its `forward` takes arguments of any name."""
+    after = row.inputs.get("after")
+    if after is None or not isinstance(program, Module) or any(a.hint == "after" for a in func.body.args):
+        return ""
+    asks = isinstance(program, Predict | ChainOfThought)
+    taken = asks or (is_answer(after) and open_ended(type(program).forward))
+    return f"row {row.id} goes on from an answer (after=)" if taken else ""
 
 
 def asked_whole(unit: Unit, program: Module) -> Unit:

@@ -68,6 +68,13 @@ class CallRecord(Mapping[str, Any]):
             "model_type": getattr(lm, "model_type", "chat"),
         }  # fmt: skip
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: the LM is none of it."""
+        return {**{k: v for k, v in vars(self).items() if k != "entry"}, "asked": None}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> CallRecord:
+        return self  # what was said does not change
+
     def __getitem__(self, name: str) -> Any:
         return self.entry[name]
 

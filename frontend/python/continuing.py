@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lampc.frontend.python.calllog import CallRecord
+from lampc.frontend.python.example import Prediction
 
 
 def take_after(inputs: dict[str, Any], signature_inputs: Mapping[str, Any]) -> Any:
@@ -18,10 +19,19 @@ def said_before(after: Any, name: str) -> tuple[tuple[str, str], ...]:
     predictor, or several of them, and for messages that are no text."""
     record = getattr(after, "_call", None)
     if not isinstance(record, CallRecord):
-        raise TypeError(f"`{name}`: after= takes what a predictor gave, not {type(after).__name__}")
+        what = f"not {type(after).__name__}"
+        if isinstance(after, Prediction):
+            what = "and this prediction does not know its call: give what the call of one predictor returned, not one "
+            what += "of several completions, a copy with other values, a result of batch() or one made by hand"
+        raise TypeError(f"`{name}`: after= takes what a predictor gave, {what}")
     if len(record.outputs) != 1:
         raise TypeError(f"`{name}`: after= takes one answer, not {len(record.outputs)}")
     turns = [(str(m["role"]), m["content"]) for m in record.messages]
     if any(not isinstance(text, str) for _, text in turns):
         raise TypeError(f"`{name}`: after= cannot go on from messages that are no text")
     return (*turns, ("assistant", record.outputs[0]))
+
+
+def is_answer(value: Any) -> bool:
+    """Whether a value knows the call of a predictor that gave it."""
+    return isinstance(getattr(value, "_call", None), CallRecord)

@@ -193,7 +193,7 @@ class Prediction(Example):
     _completions: Completions | None = None
     _lm_usage: dict[str, Any] | None = None
     _call: Any = None
-    """The call that gave it, for one that goes on from there."""
+    """The call that gave it, for one that goes on from there. Pickles and copies have it too, changed copies not."""
 
     @classmethod
     def from_completions(
@@ -212,6 +212,13 @@ class Prediction(Example):
     def completions(self) -> Completions | None:
         """All answers, if it was made of completions."""
         return self._completions
+
+    def copy(self, **values: Any) -> Self:
+        """A copy, with some values changed: then it is no longer what a model wrote."""
+        made = super().copy(**values)
+        if not values and self._call is not None:
+            made._call = self._call
+        return made
 
     def get_lm_usage(self) -> dict[str, Any] | None:
         """Tokens by model, where usage is tracked."""

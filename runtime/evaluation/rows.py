@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from lampc.frontend.python.continuing import is_answer
 from lampc.frontend.python.data import MetricFunction
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
@@ -51,7 +52,8 @@ def called_on(program: Any, examples: Sequence[Example]) -> tuple[Unit, list[Row
         wanted = takes if example._input_keys is None else example._input_keys
         if wanted is None:
             raise ValueError(f"example {i} does not say which names are inputs: example.with_inputs('question')")
-        inputs.append({k: v for k, v in example.items() if k in wanted})
+        unsaid = example._input_keys is None
+        inputs.append({k: v for k, v in example.items() if k in wanted or (unsaid and k == "after" and is_answer(v))})
     try:
         unit, rows = called(program, inputs)
     except TypeError:
