@@ -42,7 +42,8 @@ class Arrangement:
 
     Tokens are of the sample under all candidates: `asked` of all prompts, `as_is` and `tokens` those of their prefix
     trees, before and after. `rowwise` is what the tree would have if each row had an order of its own (GGR), where that
-    is less: no layout does this.
+    is less: no layout does this. Predictors in `apart` call within a conversation (`prog.continue`): they keep their
+    order, and no prompt of theirs is counted, as what stands before it is not known here.
     """
 
     layouts: dict[str, str]
@@ -53,6 +54,7 @@ class Arrangement:
     as_is: int
     tokens: int
     rowwise: int
+    apart: tuple[str, ...] = ()
 
     @property
     def saving(self) -> float:
@@ -96,9 +98,9 @@ def arrange(
     if not any(steps.values()):
         raise ValueError("the program made no call on the sample, so there is nothing to arrange")
     frozen = {op.symbol for op in module.body.ops if isinstance(op, DefPredictor) and "layout" in op.frozen}
-    frozen |= conversing(module)  # what stands before their prompts is not counted here
+    talking = conversing(module)
     bound_by_trial = [bind_predictors(module, a) for a in trials]
-    bounds = {n: b for n, b in bound_by_trial[0].items() if steps.get(n)}
+    bounds = {n: b for n, b in bound_by_trial[0].items() if steps.get(n) and n not in talking}
     cells = {
         name: [(b[name], s) for b in bound_by_trial for s in steps[name][: max(8, MOST_CALLS // len(trials))]]
         for name in bounds
@@ -120,7 +122,8 @@ def arrange(
     if tokens >= as_is:  # block by block it looked better than it is
         found, before, tokens = {}, {}, as_is
     calls = sum(map(len, steps.values()))
-    return Arrangement(found, before, calls, len(trials), asked, as_is, tokens, min(tokens, as_is - apart))
+    aside = tuple(n for n in bound_by_trial[0] if n in talking)
+    return Arrangement(found, before, calls, len(trials), asked, as_is, tokens, min(tokens, as_is - apart), aside)
 
 
 def blocks_of(bound: Bound) -> tuple[str, ...]:

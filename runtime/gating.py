@@ -26,7 +26,7 @@ class Form:
     entry: str | None = None
 
     def score(self, session: Session, rows: Sequence[Row], metric: RowMetric, label: str) -> Evaluation:
-        """Its scores on rows, equal calls of an earlier form not made again. Raises MetricError, ValueError."""
+        """Its scores on rows, equal calls of an earlier run not made again. Raises MetricError, ValueError."""
         return evaluate(
             session, self.program, rows, metric, self.assignment, entry=self.entry, strict=True, label=label
         )
@@ -41,11 +41,14 @@ def judge_forms(
     *,
     change: str,
     gate: Gate | None = None,
+    cold: bool = False,
 ) -> tuple[GateRecord, Evaluation, Evaluation]:
     """Run both forms on held-out rows and judge the change; gives the record, and what each form scored.
 
-    A row that fails scores 0 on its side. Raises MetricError, ValueError for no rows, and the session's errors.
+    A row that fails scores 0 on its side. `cold` forms find nothing of earlier runs (`Session.cold`), so that
+    their usage can be compared; else calls that both make are made once. Raises MetricError, ValueError for no rows,
+    and the session's errors.
     """
-    first = before.score(session, rows, metric, "as written")
-    second = after.score(session, rows, metric, "changed")
+    first = before.score(session.cold() if cold else session, rows, metric, "as written")
+    second = after.score(session.cold() if cold else session, rows, metric, "changed")
     return judge(first.scores, second.scores, change=change, gate=gate), first, second

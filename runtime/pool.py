@@ -283,6 +283,13 @@ class ModelPool:
             'object, lampc.LM("provider/name")'
         )
 
+    def drop_prefixes(self) -> None:
+        """Empty the prefix caches of models on this machine, but for what is held."""
+        with self._shared.mutex:
+            for model in self._shared.models.values():
+                if isinstance(model, LocalModel):
+                    model.engine.reset_cache()
+
     def close(self) -> None:
         with self._shared.mutex:
             models, self._shared.models = self._shared.models, {}

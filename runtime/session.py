@@ -129,6 +129,16 @@ class Session:
                 self._views[id(model)] = found
             return found
 
+    def cold(self) -> Session:
+        """This session as if nothing had run: its models with empty prefix caches, a journal and accounts of its own,
+        no cache of calls. What this one holds on to is not dropped; it must be idle."""
+        made = copy.copy(self)
+        made.models.drop_prefixes()
+        made.store = Store(None)
+        made.desk = CallDesk(made.store, self.bus, window=self.desk.window)
+        made.ahead, made._views, made._seconds = None, {}, 0.0
+        return made
+
     # -- running ------------------------------------------------------------------------------------
 
     def run(

@@ -42,8 +42,9 @@ def layout(
     tables greedily), blocks that several predictors have in common in front of all of them. If that saves enough
     prompt tokens, both forms are scored on the select rows, and the new order is kept only if the one-sided 95 %
     lower bound of the score's change is at least --least. The choice is saved as parameters of the program, with the
-    record of the test. Predictors whose layout is frozen stay as they are. Where there are too few select rows for the
-    test, nothing is run.
+    record of the test. Predictors whose layout is frozen stay as they are, and so do those of calls that go on from
+    each other (@continue), whose prompts are not counted. Where there are too few select rows for the test, nothing is
+    run.
 
     With --trials the tokens are those of an optimizer's run, whose candidates have other instructions and demos.
 
@@ -79,7 +80,9 @@ def layout(
     with Session(model=model, base=loaded.base, seed=seed, model_options=options) as session:
         found = _found(session, task, sample, trials, demos, seed)
         typer.echo(told(found, task, min(sample, len(task.train))))
-        if not found.layouts or found.saving <= worth:
+        if not found.asked:
+            typer.echo("kept as written: there are no other calls to arrange")
+        elif not found.layouts or found.saving <= worth:
             typer.echo(f"kept as written: a new order has to save more than {100 * worth:g} % of the prompt tokens")
         elif not dry_run:
             _decide(session, loaded, task, found, gate, target)
@@ -105,6 +108,10 @@ def told(found: Arrangement, task: Task, rows: int) -> str:
     lines = [f"{task.program or task.unit.entry}: {found.calls} calls on {rows} rows of {task.names[0]}{many}"]
     for name, layout in found.layouts.items():
         lines += [f"  {name}: {found.before[name]}", f"  {' ' * len(name)}  {layout}"]
+    if found.apart:
+        lines.append(f"  {', '.join(found.apart)}: in a conversation (@continue), so not moved, and not counted below")
+    if not found.asked:
+        return "\n".join(lines)
     change = (
         f"{found.as_is:,} -> {found.tokens:,} ({-100 * found.saving:+.1f} %)" if found.layouts else f"{found.as_is:,}"
     )
@@ -124,10 +131,13 @@ def _decide(session: Session, loaded: Loaded, task: Task, found: Arrangement, ga
     moved = task.start.updated(**{f"{name}.layout": layout for name, layout in found.layouts.items()})
     change = write_pass(Layout(tuple(found.layouts.items())))
     before, after = (Form(task.unit, a, task.program) for a in (task.start, moved))
-    record, first, second = judge_forms(session, before, after, task.select, task.metric, change=change, gate=gate)
+    record, first, second = judge_forms(
+        session, before, after, task.select, task.metric, change=change, gate=gate, cold=True
+    )
+    computed = f"{first.usage.computed_tokens:,} -> {second.usage.computed_tokens:,}"
     typer.echo(
         f"{task.metric.name} on {len(task.select)} rows of {task.names[1]}: {first.score:.1f} -> {second.score:.1f}; "
-        f"prompt tokens computed there: {first.usage.computed_tokens:,} -> {second.usage.computed_tokens:,}"
+        f"prompt tokens computed there, each from empty caches: {computed}"
     )
     typer.echo(f"{record}\n  {record.why}")
     if not record.accepted:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lampc.frontend.lmp import compile_lmp
 from lampc.ir.adapters import bind_predictors
 from lampc.runtime.saved import load_saved
 from lampc.runtime.session import Session
+from lampc.runtime.types import Row
 
 PEOPLE = ["ann", "bob", "cora", "dina", "emil", "fred", "gina", "hugo", "ivan", "jane", "karl", "lena"]
 CITIES = ["oslo", "rome", "paris", "madrid", "berlin", "sofia", "lima", "dublin", "hanoi", "tokyo", "cairo", "vienna"]
@@ -76,6 +79,16 @@ def test_documents_that_come_back_move_to_the_front(folder: Path, lampc: Callabl
     assert record.accepted
     assert record.bound > 0.1, "firefly knows this order better"
     assert str(record) in done.out
+    computed = re.search(r"computed there, each from empty caches: ([\d,]+) -> ([\d,]+)", done.out)
+    assert computed is not None
+    before, after = (int(n.replace(",", "")) for n in computed.groups())
+    assert after < before
+    for form, tokens in ((compile_lmp(program.read_text()), before), (found, after)):
+        data = [json.loads(line) for line in (folder / "rows.jsonl").read_text().splitlines()[24:]]
+        asked = [Row(str(i + 1), {n: d[n] for n in ("question", "context")}) for i, d in enumerate(data)]
+        with Session() as session:
+            session.run(form.module, asked, assignment=getattr(form, "assignment", None))
+            assert session.usage.computed_tokens == tokens, "what a session computes that ran nothing before"
     assert bind_predictors(found.module, found.assignment)["read"].layout.endswith(
         "[instruction,demos,context,question]"
     )
@@ -110,6 +123,38 @@ def test_what_is_frozen_or_saves_little_stays(folder: Path, lampc: Callable[...,
     done = lampc("layout", program, "--sample", "12", "--dry-run", "--trials", "8", "--demos", "0")
     assert "12 calls on 12 rows of rows.train under 8 candidates" in done.out
     assert "compact[demos,context,question,instruction]" in done.out, "instructions change, rows come back"
+
+
+CONTINUED = """
+signature Again(question: str, context: list[str]) -> (sure: str @max(4)) { "Are you sure?" }
+"""
+
+
+def test_calls_of_a_conversation_stay_and_are_not_counted(folder: Path, lampc: Callable[..., Any]) -> None:
+    program = write(folder, shared_documents(), QUESTION_FIRST)
+    plain = lampc("layout", program, "--sample", "24", "--dry-run")
+    text = PROGRAM.replace("INPUTS", QUESTION_FIRST).replace("ATTRS", "")
+    both = CONTINUED + text.replace("use read", "use again = Predict(Again);\n  use read")
+    behind = "  let more = again(question: question, context: context) @continue({});\n  return (answer: more.sure);\n"
+    program.write_text(both.replace("  return (answer: found.answer);\n", behind.format("found")))
+    done = lampc("layout", program, "--sample", "24", "--dry-run")
+    assert done.code == 0, done.err
+    assert "again, read: in a conversation (@continue), so not moved, and not counted below" in done.out
+    assert "kept as written: there are no other calls to arrange" in done.out
+    assert "prompt tokens" not in done.out
+
+    asked = "  use once = Predict(Answer);\n  let first = once(question: question, context: context);\n"
+    program.write_text(
+        both.replace("  return (answer: found.answer);\n", asked + behind.format("found")).replace(
+            "(answer: more.sure)", "(answer: first.answer)"
+        )
+    )
+    done = lampc("layout", program, "--sample", "24", "--dry-run")
+    assert done.code == 0, done.err
+    counted = next(line for line in plain.out.splitlines() if line.startswith("prompt tokens"))
+    assert "again, read: in a conversation" in done.out
+    assert "once: compact" in done.out
+    assert counted in done.out, "those of the call that stands alone"
 
 
 def test_bad_requests_say_why(folder: Path, lampc: Callable[..., Any]) -> None:

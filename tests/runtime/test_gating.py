@@ -41,6 +41,19 @@ def test_forms_that_do_not_differ_pass_and_calls_are_not_made_twice() -> None:
         assert moved.delta == pytest.approx(sum(changed.scores) / 24 - sum(before.scores) / 24)
 
 
+def test_cold_forms_find_nothing_of_earlier_runs() -> None:
+    unit = compile_lmp(PROGRAM)
+    metric = build_metric("exact_match", unit, Path("."))
+    with Session() as session:
+        whole = session.run(unit, ROWS)
+        record, before, after = judge_forms(session, Form(unit), Form(unit), ROWS, metric, change="nothing", cold=True)
+        assert record.delta == 0.0
+        assert before.usage.stored_calls == after.usage.stored_calls == 0
+        assert before.usage.computed_tokens == after.usage.computed_tokens == session.usage.computed_tokens > 0
+        assert [o.value for o in session.run(unit, ROWS)] == [o.value for o in whole]
+        assert session.usage.stored_calls == len(ROWS), "the session itself knows its calls still"
+
+
 def test_the_record_is_kept_and_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     unit, path = compile_lmp(PROGRAM), tmp_path / "p.lampc"
     record = judge([1.0] * 30, [1.0] * 29 + [0.0], change="layout of sort")
