@@ -28,7 +28,8 @@ def render(
     """Show exactly what a predictor sends.
 
     That is: the messages, their token count, and which prefix other rows share with them. Inputs that are
-    not given stand as {name}.
+    not given stand as {name}. Of a call that goes on from another one (@continue) it is what stands behind that
+    call's prompt and answer.
 
     \b
     Examples:
@@ -39,7 +40,7 @@ def render(
     from lampc.ir.adapters import bind_predictors
     from lampc.runtime.cli.failure import CommandError
     from lampc.runtime.cli.sources import load
-    from lampc.runtime.reports.rendered import messages
+    from lampc.runtime.reports.rendered import added, continued, messages
     from lampc.runtime.session import Session
 
     loaded = load(file)
@@ -51,11 +52,24 @@ def render(
     if row is not None and inputs:
         raise CommandError("give --input or --row, not both")
     values, others = _row(loaded, chosen, row, data) if row is not None else (_given(chosen, inputs), [])
+    before, alone = continued(loaded.module, predictor)
+    if tokens and not alone:
+        raise CommandError(
+            f"--tokens: `{predictor}` goes on from {' or '.join(before)}, so its token ids hang on the prompt and the "
+            "answer of that call; leave --tokens out"
+        )
     with Session(model=model, base=loaded.base) as session:
         target = session.target(loaded.module, chosen.model)
+        if before:
+            also = "also " if alone else ""
+            typer.echo(f"--- {also}goes on from {' or '.join(before)}: behind its prompt and the model's answer stands")
+            _show(added(chosen, values, target.quote))
+        if not alone:
+            return
+        if before:
+            typer.echo("--- where it goes on from no other call")
         turns = messages(chosen, values, target.quote)
-        for role, text in turns:
-            typer.echo(f"--- {role}\n{text}")
+        _show(turns)
         if not target.local or target.tokens is None:
             typer.echo(f"--- sent to {target.info.name} as messages; its tokens are not known here", err=True)
             return
@@ -65,6 +79,11 @@ def render(
         )
         if tokens:
             _list(ids, target)
+
+
+def _show(turns: Turns) -> None:
+    for role, text in turns:
+        typer.echo(f"--- {role}\n{text}")
 
 
 def _given(bound: Bound, texts: list[str]) -> dict[str, Any]:
@@ -100,7 +119,11 @@ def _row(loaded: Loaded, bound: Bound, number: int, data: Path | None) -> tuple[
     known = [{**r.inputs, **r.labels} for r in rows]
     missing = [n for n in names if n not in known[0]]
     if missing:
-        raise CommandError(f"input `{missing[0]}` of `{bound.name}` is no column of the data; give --input instead")
+        by_hand = " ".join(f"--input {n}=..." for n in names)
+        raise CommandError(
+            f"--row {number}: input `{missing[0]}` of `{bound.name}` is no column of the data (columns: "
+            f"{', '.join(known[0])}), so no row gives it; give inputs by hand in place of --row: {by_hand}"
+        )
     values = {int(r.id): {n: v[n] for n in names} for r, v in zip(rows, known, strict=True)}
     if number not in values:
         raise CommandError(f"--row {number}: the data have rows 1 to {max(values)}")

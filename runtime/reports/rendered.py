@@ -6,8 +6,11 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from lampc.ir import Module
 from lampc.ir.adapters import Bound, adapter, bind_prompt
-from lampc.ir.adapters.bind import Quote, verbatim
+from lampc.ir.adapters.bind import Quote, bind_turns, following, verbatim
+from lampc.ir.adapters.registry import asked_once
+from lampc.ir.prog import Continue, Predict
 from lampc.ir.prompt import Input, Prompt, Text
 from lampc.ir.templates.template import SLOT, template_layout
 
@@ -21,9 +24,31 @@ def unknown_inputs(bound: Bound) -> dict[str, Any]:
 
 def messages(bound: Bound, values: Mapping[str, Any], quote: Quote = verbatim) -> Turns:
     """The conversation of a call, without the turn that the model writes."""
+    return bind_prompt(_prompt(bound, values), bound, [values[f.name] for f in bound.signature.inputs], quote)
+
+
+def added(bound: Bound, values: Mapping[str, Any], quote: Quote = verbatim) -> Turns:
+    """The turns that a call adds which goes on where another ended, without the one that the model writes."""
+    bound = replace(bound, layout=asked_once(bound.layout))
+    turns = following(_prompt(bound, values)).turns
+    return bind_turns(turns, bound, [values[f.name] for f in bound.signature.inputs], quote)
+
+
+def continued(module: Module, predictor: str) -> tuple[list[str], bool]:
+    """Which calls those of a predictor go on from, as `name` (place), and whether there are others that go on from
+    none; a predictor that is never called counts as one."""
+    calls = [op for op in module.walk() if isinstance(op, Predict) and op.predictor.name == predictor]
+    found: dict[str, None] = {}
+    for op in calls:
+        if isinstance(op, Continue) and isinstance(before := op.after.defining_op(), Predict):
+            place = before.loc.origin()
+            found[f"`{before.predictor.name}`" + (f" ({place})" if place is not None else "")] = None
+    return list(found), not calls or not all(isinstance(op, Continue) for op in calls)
+
+
+def _prompt(bound: Bound, values: Mapping[str, Any]) -> Prompt:
     prompt = adapter(bound.layout).render(bound.signature, bound.name)
-    unknown = {f.name for f in bound.signature.inputs if values[f.name] == "{" + f.name + "}"}
-    return bind_prompt(_with_pieces(prompt, unknown), bound, [values[f.name] for f in bound.signature.inputs], quote)
+    return _with_pieces(prompt, {f.name for f in bound.signature.inputs if values[f.name] == "{" + f.name + "}"})
 
 
 def _with_pieces(prompt: Prompt, unknown: set[str]) -> Prompt:

@@ -15,6 +15,7 @@ from lampc.frontend.python.tracing import trace
 from lampc.ir import Assignment, CompileError, parse_module
 from lampc.passes.optimize import Problem
 from lampc.passes.schedule.joining import groups
+from lampc.runtime.cli import main
 from lampc.runtime.interp import interpret
 from lampc.runtime.pool import firefly_folder
 from lampc.runtime.scripted import DummyLM
@@ -136,6 +137,41 @@ def test_what_an_endpoint_is_sent(way: str) -> None:
                 found = session.run(unit, [Row("0", inputs)])[0].value
     assert found == {"reply": "hello", "score": "1", "again": "2"}
     sent(lm)
+
+
+@pytest.mark.parametrize("layout", ["", "chat"])
+def test_render_shows_the_turn_that_is_added(layout: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    named, path, lm = f" @layout({layout})" if layout else "", tmp_path / "desk.lmp", DummyLM(answer)
+    path.write_text(DRAFT + DESK % {"layout": named, "temperature": 0.0})
+    with Session(model=lm) as session:
+        session.run(desk(layout), [Row("0", {"message": "good day"})])
+    assert main(["render", str(path), "score", "-i", "aim=kindness"]) == 0
+    shown = capsys.readouterr()
+    head, _, turn = shown.out.partition("\n")
+    assert head.startswith("--- goes on from `draft` (")
+    assert " or `score` (" in head
+    assert turn == f"--- user\n{lm.prompts[1][-1]['content']}\n", "to the letter"
+    assert "prompt tokens" not in shown.err
+    assert main(["render", str(path), "score", "--tokens"]) == 1
+    assert "its token ids hang on the prompt and the answer of that call" in capsys.readouterr().err
+    assert main(["render", str(path), "draft", "-i", "message=good day"]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == "".join(f"--- {m['role']}\n{m['content']}\n" for m in lm.prompts[0])
+    assert "prompt tokens for" in shown.err
+
+    text = path.read_text().replace("return (reply", 'let u = score(aim: "tone");\n  return (reply')
+    path.write_text(text.replace("again: t.score", "again: u.score"))
+    assert main(["render", str(path), "score", "-i", "aim=kindness"]) == 0
+    out = capsys.readouterr().out
+    assert out.startswith("--- also goes on from `draft` (")
+    alone = out.partition("--- where it goes on from no other call\n")[2]
+    assert alone.startswith("--- system\n")
+
+    (tmp_path / "rows.csv").write_text("message,mood\ngood day,fine\n")
+    assert main(["render", str(path), "score", "--row", "1", "--data", str(tmp_path / "rows.csv")]) == 1
+    said = capsys.readouterr().err
+    assert "--row 1: input `aim` of `score` is no column of the data (columns: message" in said
+    assert "give inputs by hand in place of --row: --input aim=..." in said
 
 
 def test_a_template_that_cannot_be_cut(tmp_path: Path) -> None:
