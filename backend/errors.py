@@ -55,7 +55,7 @@ class OutOfBlocks(BackendError):
         self.available = available
         super().__init__(
             f"{needed} KV blocks are needed but only {available} can be had; "
-            "load the engine with a larger kv_tokens, or release retained prefixes"
+            "load the engine with a larger kv_tokens, ask for less at a time, or release prefixes that you retain"
         )
 
 

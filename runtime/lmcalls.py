@@ -168,8 +168,8 @@ class LMCalls:
             ask = functools.partial(ask, hears=hears)
         if (unheard := scope.holding()) is not None:
             ask = functools.partial(ask, unheard=unheard)
-        if not gated and scope.outer is None:  # a whole task is never stopped
-            ask(deliver, use=NOT_KNOWN if plan is None else plan.use)
+        if not gated and plan is None and scope.outer is None:  # a whole task is never stopped
+            ask(deliver, use=NOT_KNOWN)
             return
         waiting: Waiting | None = None
 

@@ -64,7 +64,8 @@ def batch(
       "max_tokens" (64), "temperature" (0: greedy), "top_k", "top_p", "min_p", "presence_penalty", "frequency_penalty",
       "repetition_penalty", "logit_bias", "allowed_ids", "bad_words", "seed", "n", "best_of", "stop", "stop_ids",
       "min_tokens", "ignore_eos", "forced" (how the answer begins), "priority" (higher first), "timeout" (seconds from
-      its start), "logprobs", "prompt_logprobs", "top_logprobs"
+      its start), "logprobs", "prompt_logprobs", "top_logprobs", "bad_ids", "adapter" (one that the engine loaded), and
+      one of "choice", "regex", "json_schema", "grammar", to which the answer is kept
     Equal lines give equal results: for several answers to one prompt use "n", or a "seed" for each.
     A line that is wrong or fails gets a result with "error"; the others are not held up. Mend it in FILE and start
     again: only what was mended is run. Memory does not grow with the file: of a very long one 250,000 lines at a time
