@@ -122,8 +122,8 @@ CODES = {
     "behind. The layout `two_step` has one order only.",
     "L0419": "a call that cannot go on where another ended\n"
     "`@continue(d)` names the answer of one call of the same module, given by `let d = ask(...);` where it has surely "
-    "run: not a list of answers, not what a branch or another module gave. Both calls ask the same model, without a "
-    "cascade.",
+    "run: not a list of answers, not what a branch, a loop or another module gave. Both calls ask the same model, "
+    "without a cascade, in layouts that ask once (not `two_step`).",
     # -- control flow
     "L0501": "a module that returns nothing, or a declaration in a block\n"
     "A module ends with `return (...)`. `use` and `tune` stand at its top, not in blocks.",

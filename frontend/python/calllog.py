@@ -29,13 +29,15 @@ callers: ContextVar[tuple[Module, ...]] = ContextVar("lampc_callers", default=()
 @dataclass(eq=False)
 class CallRecord(Mapping[str, Any]):
     """One call of a predictor: its parameters, inputs, and the texts that came back. As a mapping it is the entry that
-    DSPy keeps of a call: that of the LM's history, if it is still there. `asked` gives the LM, which may be gone."""
+    DSPy keeps of a call: that of the LM's history, if it is still there. `asked` gives the LM, which may be gone,
+    `model` says its model."""
 
     bound: Bound
     inputs: Mapping[str, Any]
     outputs: tuple[str, ...]
     sent: tuple[Mapping[str, Any], ...] = ()
     asked: Callable[[], Any] | None = None
+    model: str = ""
     time: float = field(default_factory=time.time)
 
     @property
@@ -61,7 +63,7 @@ class CallRecord(Mapping[str, Any]):
             ):
                 return {**found, "messages": sent, "outputs": list(self.outputs)}
         when = datetime.fromtimestamp(self.time, UTC).isoformat()
-        model = getattr(lm, "model", self.bound.model)
+        model = getattr(lm, "model", self.model or self.bound.model)
         return {
             "prompt": None, "messages": sent, "kwargs": {}, "response": None, "outputs": list(self.outputs),
             "usage": {}, "cost": None, "timestamp": when, "uuid": "", "model": model, "response_model": model,

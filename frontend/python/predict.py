@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, cast, overload
 
 from lampc.frontend.python.calllog import CallRecord, held_weakly, remember
-from lampc.frontend.python.continuing import said_before, take_after
+from lampc.frontend.python.continuing import gone_on, model_of, take_after
 from lampc.frontend.python.example import Example, Prediction
 from lampc.frontend.python.fields import OutputField
 from lampc.frontend.python.frames import here
@@ -22,7 +22,7 @@ from lampc.frontend.python.values.plain import known_plain
 from lampc.ir import Kept, Key, Sampling, Span, freeze, thaw
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import Bound, ParseFailure
-from lampc.ir.adapters.registry import asked_once, layout_for
+from lampc.ir.adapters.registry import layout_for
 from lampc.ir.content import Cascade
 from lampc.ir.modelnames import model_name, saved_model
 from lampc.ir.runner import runner
@@ -154,8 +154,9 @@ class Predict(Module, Parameter, Generic[A]):
         signature = ensure_signature(inputs.pop("signature", None)) or self.signature
         demos, lm = inputs.pop("demos", None), inputs.pop("lm", None)
         bound = self.bound(signature, demos, lm)
+        asked = lm or self.lm or here["lm"]
         if (after := take_after(inputs, signature.input_fields)) is not None:
-            bound = replace(bound, after=said_before(after, bound.name), layout=asked_once(bound.layout))
+            bound = gone_on(bound, after, asked)
         values = check_inputs(bound.signature, bound.name, signature.lower(inputs))
         if len(inputs) < len(values):
             bound = replace(bound, signature=as_given(bound.signature, inputs))
@@ -185,7 +186,7 @@ class Predict(Module, Parameter, Generic[A]):
                 found = drawn(ask, bound, values, sampling, key, n, signature)
                 ended([text for _, text in found])
         texts = tuple(text for _, text in found)
-        call = CallRecord(bound, values, texts, ask.sent if own else (), held_weakly(lm or self.lm or here["lm"]))
+        call = CallRecord(bound, values, texts, ask.sent if own else (), held_weakly(asked), model_of(asked))
         remember(call)
         completions = [outputs if own else signature.lift(outputs) for outputs, _ in found]
         made = Prediction.from_completions(completions, signature)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from lampc.ir.adapters.registry import asked_once
 from lampc.ir.core import Module, Op
@@ -46,6 +47,28 @@ def apart(op: Predict, module: Module, layouts: Mapping[str, str]) -> Diagnostic
         except ValueError as e:
             return finding(op, f"`{name}`: {e}")
     return None
+
+
+def parted(module: Module) -> list[Diagnostic]:
+    """What keeps calls of a program, with the layouts that it says, from going on from those that they name."""
+    layouts = {op.symbol: op.layout for op in module.body.ops if isinstance(op, DefPredictor)}
+    calls = (op for op in module.walk() if isinstance(op, Continue) and op.predictor.name in layouts)
+    return [d for op in calls if (d := apart(op, module, layouts))]
+
+
+def parts(module: Module, parameter: str, value: Any) -> str:
+    """Why a choice for one predictor parts its calls from those that they go on from; "" if it does not."""
+    symbol, _, part = parameter.rpartition(".")
+    op = module.lookup(symbol) if part in ("layout", "model") and symbol in conversing(module) else None
+    if not isinstance(op, DefPredictor) or value == (op.layout if part == "layout" else op.model.name):
+        return ""
+    if part == "model":
+        return f"`{parameter}` cannot be `{value}`: calls that go on from each other ask the same model"
+    try:
+        asked_once(str(value))
+    except ValueError as e:
+        return f"`{parameter}` cannot be `{value}`: calls go on from each other there, and {e}"
+    return ""
 
 
 def finding(op: Op, why: str) -> Diagnostic:

@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from lampc.ir import Module, freeze, thaw
 from lampc.ir.prog import DefPredictor, DefRetriever, DefTune
+from lampc.passes.lower.continuing import parts
 from lampc.passes.optimize.coordinate import CoordinateSearch
 from lampc.passes.optimize.protocol import OptimizeError, Problem
 from lampc.passes.optimize.racing import OFF
@@ -57,6 +58,8 @@ def declared(problem: Problem, who: str, choices: Any, tuned: bool = True) -> di
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise OptimizeError(f"{who}: the choices of `{name}` are a list, not {values!r}")
         out[name] = [freeze(v) for v in values]
+    if wrong := next((w for n, values in out.items() for v in values if (w := parts(problem.module, n, v))), ""):
+        raise OptimizeError(f"{who}: {wrong}")
     return out
 
 

@@ -62,11 +62,12 @@ def check(
 def _findings(loaded: Loaded) -> list[Diagnostic]:
     """Warnings, why the program is dynamic, and what the verifier finds."""
     from lampc.ir import Diagnostic, verify
+    from lampc.passes.lower.continuing import parted
 
     out = [w for w in loaded.unit.warnings if isinstance(w, Diagnostic)]
     if loaded.unit.dynamic is not None:
         out.append(loaded.unit.dynamic)
-    return out + [f.diagnostic() for f in verify(loaded.module)]
+    return out + ([f.diagnostic() for f in verify(loaded.module)] or parted(loaded.module))
 
 
 def _say(loaded: Loaded, found: list[Diagnostic]) -> None:

@@ -63,6 +63,21 @@ def test_predictions_that_know_no_call_are_told() -> None:
                 score(aim="kindness", after=wrong)
 
 
+def test_only_the_model_that_answered_goes_on() -> None:
+    """The same words as a compiled program's error L0933."""
+    draft, score = lampc.Predict(Draft), lampc.Predict(Score)
+    with lampc.context(lm=lampc.LM("firefly")):
+        d = draft(message="good day")
+        kept = pickle.loads(pickle.dumps(d))
+        for after in (d, kept):
+            with pytest.raises(ValueError, match="where another ended: `Draft` asks `firefly`, and `Score` asks `x`"):
+                score(aim="kindness", after=after, lm=lampc.LM("x"))
+    with lampc.context(lm=DummyLM(counted)), pytest.raises(ValueError, match="where another ended: `Draft` asks"):
+        score(aim="kindness", after=d)
+    with lampc.context(lm=DummyLM(counted)), pytest.raises(ValueError, match="`Score`: the layout `two_step` asks"):
+        lampc.Predict(Score, layout="two_step")(aim="kindness", after=draft(message="good day"))
+
+
 class Handing(lampc.Module):
     """Hands over whatever it is given."""
 

@@ -8,14 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 import lampc
 from lampc.frontend.lmp import compile_lmp, emit_lmp
 from lampc.frontend.python.tracing import trace
 from lampc.ir import Assignment, CompileError, parse_module
-from lampc.passes.optimize import Problem
+from lampc.passes.lower.continuing import parted
+from lampc.passes.optimize import JointSearch, OptimizeError, ParameterSearch, Problem
+from lampc.passes.optimize.joint.space import static_axes
 from lampc.passes.schedule.joining import groups
 from lampc.runtime.cli import main
+from lampc.runtime.cli.app import app
 from lampc.runtime.interp import interpret
 from lampc.runtime.pool import firefly_folder
 from lampc.runtime.scripted import DummyLM
@@ -240,10 +244,10 @@ def test_calls_in_one_context_are_not_fused() -> None:
 
 def test_a_candidate_may_not_part_them() -> None:
     """Layouts that ask twice, and another model for one of both, are told with the place of the call."""
+    unit, two = desk(), Assignment({"score.layout": "two_step"})
     with Session(model="firefly") as session, pytest.raises(CompileError, match=r"L0933.*asks twice") as told:
-        session.run(desk("two_step"), [Row("0", {"message": "x"})])
+        session.run(unit, [Row("0", {"message": "x"})], assignment=two)
     assert "desk.lmp" in str(told.value)
-    unit = desk()
     unit.module.body.ops.insert(0, compile_lmp('model other = engine("firefly");', "m.lmp").module.body.ops[0])
     with Session(model="firefly") as session, pytest.raises(CompileError, match="asks `@other`"):
         session.run(unit, [Row("0", {"message": "x"})], assignment=Assignment({"score.model": "other"}))
@@ -254,6 +258,40 @@ def test_one_of_them_keeps_its_model_and_layout() -> None:
     problem = Problem(unit.module, (), 0)
     assert [p.symbol for p in problem.tunable("instruction")] == ["draft", "score"]
     assert problem.tunable("model") == []
+
+
+def test_no_optimizer_chooses_what_parts_them() -> None:
+    problem = Problem(desk().module, (), 2)
+    axes = static_axes(problem, "joint", {"score.layout": ["chat", "json"]}, ["chat", "two_step"], ["main"])
+    assert axes == {"score.layout": ["chat", "json"]}
+    for search in (ParameterSearch, JointSearch):
+        with pytest.raises(OptimizeError, match=r"`score.layout` cannot be `two_step`.*asks twice"):
+            search(choices={"score.layout": ["chat", "two_step"]}).begin(problem)
+        with pytest.raises(OptimizeError, match=r"`draft.model` cannot be `other`: .* the same model"):
+            search(choices={"draft.model": ["main", "other"]}).begin(problem)
+
+
+class Twice(lampc.Module):
+    """Its second call asks twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.draft = lampc.Predict("message -> reply")
+        self.score = lampc.Predict("aim -> score", layout="two_step")
+
+    def forward(self, message: str) -> Any:
+        return self.score(aim="kindness", after=self.draft(message=message))
+
+
+def test_a_program_that_parts_them_does_not_check(tmp_path: Path) -> None:
+    assert [d.code for d in parted(trace(Twice()).module)] == ["L0933"]
+    assert parted(trace(Desk()).module) == []
+    file = tmp_path / "twice.py"
+    text = f"from {__name__} import Twice\nprogram = Twice()\n"
+    file.write_text(text, encoding="utf-8")
+    found = CliRunner().invoke(app, ["check", str(file)])
+    assert found.exit_code == 1, found.output
+    assert "L0933" in found.output
 
 
 def test_python_says_what_it_cannot_go_on_from() -> None:

@@ -13,6 +13,7 @@ from lampc.ir.adapters.two_step import TwoStep
 from lampc.ir.attrs import Attr
 from lampc.ir.modelnames import named_model
 from lampc.ir.prog import DefModel, DefRetriever
+from lampc.passes.lower.continuing import conversing
 from lampc.passes.optimize.parameters import declared, parameters
 from lampc.passes.optimize.protocol import OptimizeError, Problem
 
@@ -60,8 +61,8 @@ def static_axes(
     problem: Problem, who: str, choices: Mapping[str, Any], layouts: Sequence[str], models: Sequence[str]
 ) -> dict[str, list[Attr]]:
     """Choices that are known before anything runs, by parameter: tuned values and numbers of passages, `layouts` and
-    `models` for every predictor, and what `choices` says of a parameter, which goes before all of these. Raises
-    OptimizeError."""
+    `models` for every predictor whose calls do not go on from each other, and what `choices` says of a parameter, which
+    goes before all of these. Raises OptimizeError."""
     out = declared(problem, who, {})
     for op in problem.module.body.ops:
         if isinstance(op, DefRetriever):
@@ -72,9 +73,10 @@ def static_axes(
     for name in models:
         if name not in known and named_model(name) is None:
             raise OptimizeError(f"{who}: there is no model `{name}`; the program has {', '.join(known)}")
+    held = conversing(problem.module)  # calls of one conversation keep their models, and layouts that go together
     for p in problem.predictors():
         for part, values in (("layout", layouts), ("model", models)):
-            if values and part not in p.frozen:
+            if values and part not in p.frozen and p.symbol not in held:
                 out[f"{p.symbol}.{part}"] = in_order(p.layout, values) if part == "layout" else list(values)
     return out | declared(problem, who, choices, tuned=False)
 
