@@ -100,6 +100,13 @@ def test_our_way_computes_the_bound_where_everything_fits() -> None:
         assert found.computed_tokens == found.bound < found.prompt_tokens
 
 
+def test_a_pass_is_left_out_under_every_candidate() -> None:
+    work = small("trials")
+    whole, without = run(work, simulated(), None), run(work, simulated(), None, "share-prefix")
+    assert without.way == "ours without share-prefix"
+    assert (without.outputs, without.calls) == (whole.outputs, whole.calls)
+
+
 def test_a_workload_is_the_same_from_its_file(tmp_path: Path) -> None:
     for name in ("react", "trials"):
         made = small(name)

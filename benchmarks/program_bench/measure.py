@@ -20,7 +20,7 @@ from lampc.passes.table import STANDARD
 from lampc.runtime.blocks import Services
 from lampc.runtime.cache import CallCache
 from lampc.runtime.client import Client
-from lampc.runtime.compile import Executable, lower, structural
+from lampc.runtime.compile import Executable, lower
 from lampc.runtime.models import ModelCall
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.plan import SharedPrefixes, prefix_bound
@@ -209,12 +209,12 @@ class _Ours:
         begun = time.perf_counter()
         module, entry = workload.unit.module, workload.unit.entry
         first = [cells[0] for cells in workload.cells()]
-        for cell, made in zip(first, self.session.executables(module, entry, first), strict=True):
-            if without and without != "plan":
-                passes = ",".join(name for name in STANDARD.split(",") if name != without)
-                lowered = lower(module, lambda _: model.target, structural(module, cell.assignment), passes)
-                spot = next(key for key, value in self.session._executables.items() if value is made)
-                self.session._executables[spot] = Executable(lowered, entry)
+        self.session.executables(module, entry, first)
+        if without and without != "plan":
+            passes = ",".join(name for name in STANDARD.split(",") if name != without)
+            made = self.session._executables
+            for spot in made:  # by digest, entry, and structural part of a candidate
+                made[spot] = Executable(lower(module, lambda _: model.target, spot[2], passes), entry)
         self.lowering = time.perf_counter() - begun
 
     def run(self, cells: Sequence[Cell]) -> list[Outcome]:
