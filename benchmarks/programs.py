@@ -30,7 +30,7 @@ from typing import Any, Literal
 
 import workloads
 from _common import RESULTS, ROOT, machine
-from program_bench import curve, device, model, summary
+from program_bench import curve, model, summary
 from program_bench.arranged import LEAST_SAVING, arranged
 from program_bench.arranged import found as best_layouts
 from program_bench.desk import RIVALS, Rival
@@ -48,7 +48,6 @@ AMPLE = 1 << 17
 SHARES = {"100 %": 1.0, "50 %": 0.5, "25 %": 0.25, "10 %": 0.1}
 WAYS: tuple[Rival | None, ...] = (None, *RIVALS)
 RUNNING = 64
-DEVICE = RESULTS / "gpu-nvidia-h200.json"
 POLICY: Literal["warm"] = "warm"
 """Who goes first in the engines of sessions; the rivals' engines have the default."""
 COUNTS = (
@@ -110,22 +109,6 @@ def in_layouts(work: Workload, journal: Journal) -> Workload | None:
     engine = workloads.engine()
     best = journal.value(f"{work.name}/layouts", lambda: asdict(best_layouts(work, engine)))
     return arranged(work, best["layouts"]) if best["tokens"] <= (1 - LEAST_SAVING) * best["as_is"] else None
-
-
-def elsewhere(
-    works: Mapping[str, tuple[Workload, Workload | None]], folder: Path, journal: Journal
-) -> dict[str, dict[str, float]]:
-    """Simulated makespans on an accelerator, KV ample, without the host's own time: ours, arranged, and the pool."""
-    cost = device.cost(DEVICE)
-    out: dict[str, dict[str, float]] = {}
-    for name, (work, moved) in works.items():
-        ways = [(OURS, work, None), *((way.name, work, way) for way in RIVALS if way.name == "pool")]
-        ways += [(ARRANGED, moved, None)] if moved is not None else []
-        for label, which, way in ways:
-            simulate = functools.partial(_measured, which, folder, AMPLE, way, cost)
-            found = journal.result(f"{name}/{label}/{DEVICE.stem}", simulate)
-            out.setdefault(name, {})[label] = round(found.makespan, 4)
-    return out
 
 
 def timed(
@@ -224,9 +207,6 @@ def main() -> int:
             f: {kv: {w: tokens(r) for w, r in ways.items()} for kv, ways in m.items()} for f, m in counted.items()
         },
     }
-    result["simulated"] = {DEVICE.stem: elsewhere({w.name: (w, moved[w.name]) for w in works}, folder, journal)}
-    for group, ratio in summary.simulated(result["simulated"][DEVICE.stem], {w.name: w.group for w in works}).items():
-        print(f"{group:<12} pool over ours by the costs of {DEVICE.stem}, simulated: {ratio:.2f}")
     if not args.tokens:
         goals += seconds(works, moved, folder, counted, args, result, journal, begun + 60 * args.minutes)
     result["ratios"] = {**result.get("ratios", {}), "tokens_over_bound": round(goals[0].figure, 4)}
@@ -249,7 +229,7 @@ def lines(result: dict[str, Any]) -> str:
     """JSON with a line for each part, and for each family of a part."""
     parts = []
     for name, value in result.items():
-        if name in ("tokens", "seconds", "simulated", "expected_over_measured"):
+        if name in ("tokens", "seconds", "expected_over_measured"):
             inner = ",\n".join(f"  {json.dumps(key)}: {json.dumps(part)}" for key, part in value.items())
             parts.append(f" {json.dumps(name)}: {{\n{inner}\n }}")
         else:

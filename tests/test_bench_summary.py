@@ -14,7 +14,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import programs  # noqa: E402
-from program_bench import curve, device, summary  # noqa: E402
+from program_bench import curve, summary  # noqa: E402
 from program_bench.journal import Journal  # noqa: E402
 from program_bench.measure import Result  # noqa: E402
 
@@ -63,8 +63,6 @@ def test_layouts_count_where_they_are_worth_it() -> None:
     goals = {g.name: g for g in summary.time_goals(table, found)}
     assert goals["mixed, ample KV, over pool"].figure == pytest.approx(2.0)
     assert "1.0 as written" in goals["mixed, ample KV, over pool"].about
-    seconds = {"rag": {"ours": 2.0, "pool": 4.0, "ours, arranged": 1.0}, "chat": {"ours": 1.0, "pool": 1.0}}
-    assert summary.simulated(seconds, GROUPS)["mixed"] == pytest.approx(2.0)
 
 
 def test_the_floor_is_every_token_once_in_the_cheapest_step() -> None:
@@ -72,13 +70,6 @@ def test_the_floor_is_every_token_once_in_the_cheapest_step() -> None:
     rows = BASE.bound + BASE.forward_tokens - BASE.computed_tokens
     most = KNOTS[-1]
     assert summary.floor(BASE, cost) == pytest.approx(rows * (0.01 + 0.001 * (most - 1)) / most)
-
-
-def test_the_costs_of_an_accelerator_come_from_what_was_measured() -> None:
-    record = json.loads(programs.DEVICE.read_text(encoding="utf-8"))
-    cost = device.cost(programs.DEVICE)
-    for requests, found in record["llama_8b"]["exact"].items():
-        assert cost.decode(int(requests), 100) == pytest.approx(found["seconds"])
 
 
 def test_goals_that_are_missed_say_so() -> None:

@@ -60,14 +60,6 @@ def ratios(table: Table, groups: Mapping[str, str], threads: int) -> list[dict[s
     return out
 
 
-def simulated(seconds: Mapping[str, Mapping[str, float]], groups: Mapping[str, str]) -> dict[str, float]:
-    """The pool's simulated makespans over ours (arranged where that is worth it), geometric means by group."""
-    logs: dict[str, list[float]] = {}
-    for family, ways in seconds.items():
-        logs.setdefault(groups[family], []).append(math.log(ways["pool"] / ways.get(ARRANGED, ways[OURS])))
-    return {group: math.exp(sum(found) / len(found)) for group, found in logs.items()}
-
-
 def floor(result: Result, cost: StepCost) -> float:
     """Seconds that no order of these calls goes below: every token that must go through the model goes once, at the
     price of a row in the step in which it is cheapest; no read of K/V, no host, no row that waits for another."""
