@@ -19,6 +19,9 @@ class Ready:
         """What it gave."""
         return self.results
 
+    def replace(self, tokens: Sequence[int | None]) -> None:
+        """Nothing goes on from what was drawn: other tokens change nothing."""
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:

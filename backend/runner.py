@@ -250,6 +250,23 @@ class Likeliest:
         return drawn(tokens.tolist(), tops.tolist())
 
 
+class Told:
+    """Tokens that somebody else has chosen, of all wants; 0 where he has none."""
+
+    def __init__(self, tokens: Sequence[int | None], device: torch.device) -> None:
+        self.places: NDArray[np.int64] | None = None
+        self._found, self._device = [token or 0 for token in tokens], device
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        """int64 [wants], on the device."""
+        return upload(np.array(self._found, np.int64), self._device)
+
+    def get(self) -> Sequence[int]:
+        """They are here."""
+        return self._found
+
+
 class Launched:
     """See `lampc.backend.plan.Pending`."""
 
@@ -259,6 +276,10 @@ class Launched:
         self.plan = plan
         self.drawn = resolved.get
         self._resolved = resolved
+
+    def replace(self, tokens: Sequence[int | None]) -> None:
+        """The step after this one goes on from these tokens; what was drawn here is told to the host as ever."""
+        self._resolved = Told(tokens, self._resolved.tokens.device)
 
     def ids_of(self, plan: Plan) -> Ids | None:
         """What puts the tokens drawn here into the ids of the plan after this one; None if that needs none of them."""

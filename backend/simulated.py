@@ -97,10 +97,43 @@ class _ScriptedRunner:
         drawn: Sequence[Drawn | int] = self._inner.execute(plan)
         for draft in plan.drafts:
             draft.found = self._script.after(draft)
-        return [
-            one if token is None else token if isinstance(one, int) else Drawn(token, one.logprobs, one.top)
-            for one, token in zip(drawn, tokens, strict=True)
-        ]
+        return _instead(tokens, drawn)
+
+
+class _ScriptedLauncher(_ScriptedRunner):
+    """The same of a runner that launches steps ahead: the step after one goes on from the script's tokens."""
+
+    def launch(self, plan: Plan, before: "_Scripted | None") -> "_Scripted":
+        """See `lampc.backend.plan.LaunchingRunner`."""
+        tokens = self._script.tokens(plan)
+        launched = self._inner.launch(plan, None if before is None else before.launched)
+        launched.replace(tokens)
+        return _Scripted(launched, tokens)
+
+
+class _Scripted:
+    """A step that was launched, and the tokens that the script has for it: see `lampc.backend.plan.Pending`."""
+
+    def __init__(self, launched: Any, tokens: list[int | None]) -> None:
+        self.launched, self._tokens = launched, tokens
+
+    @property
+    def plan(self) -> Plan:
+        """What it computes."""
+        plan: Plan = self.launched.plan
+        return plan
+
+    def drawn(self) -> Sequence[Drawn | int]:
+        """Waits for the step."""
+        return _instead(self._tokens, self.launched.drawn())
+
+
+def _instead(tokens: list[int | None], drawn: Sequence[Drawn | int]) -> list[Drawn | int]:
+    """The script's tokens, where it has any, in the place of what was drawn."""
+    return [
+        one if token is None else token if isinstance(one, int) else Drawn(token, one.logprobs, one.top)
+        for one, token in zip(drawn, tokens, strict=True)
+    ]
 
 
 class _SimulatedRunner:
@@ -183,5 +216,6 @@ def play(engine: TokenEngine) -> Script:
     if not isinstance(engine, EngineCore) or runner is None:
         raise Unsupported(f"this {type(engine).__name__} cannot follow a script")
     script = Script(engine.tokenizer)
-    engine._runner = _ScriptedRunner(runner, script)
+    ahead = hasattr(type(runner), "launch")
+    engine._runner = _ScriptedLauncher(runner, script) if ahead else _ScriptedRunner(runner, script)
     return script

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT / "src"), str(ROOT / "benchmarks")]
 import torch  # noqa: E402
 import triton  # noqa: E402
 from _common import RESULTS, machine  # noqa: E402
-from gpu_bench import attention, checks, models, swap, timing  # noqa: E402
+from gpu_bench import attention, checks, models, products, swap, timing  # noqa: E402
 
 from lampc.backend.kernels.paged import digest, interpreted  # noqa: E402
 from lampc.backend.native.build import NoKernels  # noqa: E402
@@ -82,6 +82,10 @@ class Run:
         """Goal: 0.6 of the product rate at 8k tokens."""
         return attention.prefill(self.bench(128 if self.small else 1 << 14), 48 if self.small else 8192)
 
+    def exact_products(self) -> dict[str, Any]:
+        """Goal: within 1.5 times torch's own, which looks at no bits, for any number of rows."""
+        return products.products(self.device, self.dtype, [1, 32, 128, 512, 2048], self.rates, self.small)
+
     def qwen3_06b(self) -> dict[str, Any]:
         """Goal: 0.5 of the copy rate at batch 1."""
         return self._model(models.TINY if self.small else models.QWEN3_06B, [1], True)
@@ -90,7 +94,7 @@ class Run:
         """Goals: 0.8 of the copy rate at batch 1 and 32; exact mode under 1.1 times fast mode; busy over 0.95."""
         config, batches = (models.TINY, [2]) if self.small else (models.LLAMA_8B, [1, 32])
         exact, fast = (self._model(config, batches, mode) for mode in (True, False))
-        price = {batch: exact[batch]["seconds"] / fast[batch]["seconds"] for batch in exact}
+        price = {what: exact[what]["seconds"] / fast[what]["seconds"] for what in exact}
         return {"exact": exact, "fast": fast, "exact_over_fast": price}
 
     def _model(self, config: dict[str, Any], batches: list[int], exact: bool) -> dict[str, Any]:
@@ -101,6 +105,10 @@ class Run:
             one = models.steps(made, batch, context, count)
             read = size + batch * (context + count // 2) * models.kv_bytes(config, self.dtype)
             found[str(batch)] = {**one, "bytes": read, "share_of_copy": read / self.rates[0] / one["seconds"]}
+        length = 48 if self.small else 4096
+        flops = length * size // self.dtype.itemsize * 2
+        took = models.prompt(made, length)
+        found["prompt"] = {"seconds": took, "tokens": length, "share_of_product_rate": flops / self.rates[1] / took}
         made.close()
         return found
 
@@ -114,6 +122,7 @@ _SECTIONS: dict[str, Callable[[Run], dict[str, Any]]] = {
     "decode_attention": Run.decode_attention,
     "shared_prefix": Run.shared_prefix,
     "prefill_attention": Run.prefill_attention,
+    "exact_products": Run.exact_products,
     "qwen3_06b": Run.qwen3_06b,
     "llama_8b": Run.llama_8b,
 }

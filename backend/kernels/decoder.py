@@ -1,7 +1,7 @@
 """A decoder's layers by the kernels of this folder: norms with the residual, rotation with the writing of K/V, gates.
 
-Large products stay with torch; those with weights of eight bits are `int8_gemv`'s, those of experts `grouped`'s. Beside
-them a layer is four launches and attention: norm, rotation, norm, gate.
+Large products are torch's, in exact mode `linear`'s; those with weights of eight bits are `int8_gemv`'s, those of experts
+`grouped`'s. Beside them a layer is four launches and attention: norm, rotation, norm, gate.
 """
 
 from collections.abc import Callable
@@ -15,6 +15,7 @@ from lampc.backend.kernels.checks import aligned
 from lampc.backend.kernels.experts import GroupedExperts
 from lampc.backend.kernels.gated import gated
 from lampc.backend.kernels.int8_gemv import Int8Weight, int8_gemv
+from lampc.backend.kernels.linear import product_of
 from lampc.backend.kernels.norm import rms_norm
 from lampc.backend.kernels.paged import Attending, launching
 from lampc.backend.kernels.rope_write import Rotation
@@ -160,7 +161,9 @@ def _feed(c: "DecoderConfig", layer: "LayerWeights", rows: Rows) -> Feed:
 
 def _product(projection: Projection, rows: Rows) -> Product:
     weight, bias = projection
-    if not rows.int8 or weight.shape[1] < _LEAST:
+    if not rows.int8:
+        return product_of(weight, bias, rows)
+    if weight.shape[1] < _LEAST:
         return Linear(weight, bias, rows)
     codes, scales = encode(weight)
     kept = Int8Weight(aligned(codes), aligned(scales.unsqueeze(1)), bias)

@@ -8,10 +8,11 @@ import torch
 from lampc.backend.int8 import encode
 from lampc.backend.kernels.gated import gated
 from lampc.backend.kernels.grouped import Groups, Weights, add_chosen, grouped
+from lampc.backend.kernels.linear import product_of
 from lampc.backend.kernels.paged import interpreted
 from lampc.backend.kernels.routing import route, sort_pairs
 from lampc.backend.models.experts import ExpertWeights
-from lampc.backend.models.layers import Activation, Linear
+from lampc.backend.models.layers import Activation
 from lampc.backend.models.rows import Rows
 
 
@@ -21,7 +22,7 @@ class GroupedExperts:
     def __init__(self, weights: ExpertWeights, rows: Rows, activation: Activation = "silu") -> None:
         self._activation: Activation = activation
         self._mixture, self._exact = weights.mixture, rows.exact
-        self._router = Linear(weights.router, None, rows, rounded=False)
+        self._router = product_of(weights.router, None, rows)
         like, inner = weights.router, weights.mixture.intermediate
         count, hidden = like.shape
         self._gate_up = _room(count, 2 * inner, hidden, like, rows.int8)

@@ -13,6 +13,7 @@ from gpu_bench.attention import Heads, spans_of
 from lampc.backend.attention import TorchAttention
 from lampc.backend.kernels.gated import gated, gated_torch
 from lampc.backend.kernels.int8_gemv import int8_gemv, int8_gemv_torch, quantize
+from lampc.backend.kernels.linear import agreeing, linear, linear_torch
 from lampc.backend.kernels.norm import rms_norm, rms_norm_torch
 from lampc.backend.kernels.paged import TritonAttention
 from lampc.backend.kernels.rope_write import LayerCache, Rotation, rope_write, rope_write_torch
@@ -31,7 +32,8 @@ def kernels(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     """By kernel, whether it agrees with its twin."""
     torch.manual_seed(0)
     checks = {"norm": _norm, "gated": _gated, "rope_write": _rope, "int8_gemv": _int8, "sampling": _sampling}
-    return {name: check(device, dtype) for name, check in checks.items()} | _attention(device, dtype)
+    found = {name: check(device, dtype) for name, check in checks.items()}
+    return found | _linear(device, torch.float16 if device.type == "cpu" else dtype) | _attention(device, dtype)
 
 
 def _agree(ours: torch.Tensor, twin: torch.Tensor) -> bool:
@@ -69,6 +71,19 @@ def _rope(device: torch.device, dtype: torch.dtype) -> bool:
 def _int8(device: torch.device, dtype: torch.dtype) -> bool:
     x, weight = _noise(device, dtype, 3, 512), quantize(_noise(device, torch.float32, 96, 512) / 16)
     return _agree(int8_gemv(x, weight), int8_gemv_torch(x, weight))
+
+
+def _linear(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
+    """Against torch's; rows alone against all together, and every tile against the first."""
+    weight, bias = _noise(device, dtype, 160, 320) / 18, _noise(device, dtype, 160)
+    x, tiles = _noise(device, dtype, 150, 320), agreeing(device, dtype)
+    whole = linear(x, weight, bias, tiles[0])
+    alone = torch.cat([linear(row.clone(), weight, bias, tiles[0]) for row in x[:9].split(1)])
+    return {
+        "linear": _agree(whole, linear_torch(x, weight, bias)),
+        "linear, alone": torch.equal(whole[:9], alone),
+        "linear, tiles": all(torch.equal(whole, linear(x, weight, bias, tile)) for tile in tiles),
+    }
 
 
 def _sampling(device: torch.device, dtype: torch.dtype) -> bool:

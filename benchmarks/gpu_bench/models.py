@@ -93,11 +93,12 @@ def engine(
     exact: bool,
     kv_tokens: int,
     host_kv_tokens: int = 0,
+    by_triton: bool = True,
 ) -> Any:
-    """An engine on Triton's kernels, and the bytes of weights that a decode step reads."""
+    """An engine on Triton's kernels, or on torch alone, and the bytes of weights that a decode step reads."""
     path = Path("random")
     fields = Fields(config, path)
-    rows = Rows(exact, triton=True)
+    rows = Rows(exact, triton=by_triton)
     weights: Any = RandomWeights()
     with torch.inference_mode():
         model = resolve(config, path).load(Checkpoint(fields, weights, device, dtype, rows, kv_tokens))
@@ -125,7 +126,8 @@ def engine(
         async_scheduling=True,
     )
     # Without a GPU steps are not recorded; here they are computed over the memory of recorded ones all the same.
-    made._runner.graphs = made._runner.graphs or record_steps(made._runner._attention)
+    if by_triton:
+        made._runner.graphs = made._runner.graphs or record_steps(made._runner._attention)
     return made, (weights.values - embedding) * dtype.itemsize
 
 
@@ -142,6 +144,19 @@ def steps(made: Any, batch: int, context: int, count: int) -> dict[str, Any]:
     if count >= 8:  # not where it only has to run
         found["seconds_one_by_one"] = _decode(made, batch, context, count, ahead=False)["seconds"]
     return found
+
+
+def prompt(made: Any, length: int) -> float:
+    """Wall seconds from a prompt of so many tokens, none of them cached, to the first token: the least of three."""
+    found = []
+    for i in range(4):
+        made.reset_cache()
+        ids = tuple((11 * j + i + 1) % made.info.vocab_size for j in range(length))
+        begun = time.perf_counter()
+        made.submit(Request(ids, Sampling(max_tokens=1, ignore_eos=True)))
+        made.run()
+        found.append(time.perf_counter() - begun)
+    return min(found[1:])
 
 
 def _decode(made: Any, batch: int, context: int, count: int, ahead: bool) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from lampc.backend.fake import FakeEngine
 from lampc.backend.load import load_engine
 from lampc.backend.plan import Pending, Plan
 from lampc.backend.request import Completion, Handle, Request, Sampling, State
+from lampc.backend.simulated import play
 from lampc.backend.steps import watch_steps
 from lampc.runtime.pool import firefly_folder
 from tests.backend.engines import LIVE, TIGHT, TimedEngine, bring, ids, request, teach, vague
@@ -430,3 +431,29 @@ def test_watching_begins_at_any_moment_and_changes_no_token(block: int) -> None:
 
     wanted = answered(-1)
     assert [begin for begin in range(40) if answered(begin) != wanted] == []
+
+
+@pytest.mark.parametrize("logprobs", [False, True], ids=["plain", "logprobs"])
+def test_the_next_step_goes_on_from_what_a_script_says(logprobs: bool) -> None:
+    """What it computes is seen in log-probabilities, and, as K/V in the cache, in those of who goes on from there."""
+    found = []
+    for launched in (False, True):
+        engine = load_engine(firefly_folder(), kv_tokens=1 << 11, async_scheduling=launched)
+        script = play(engine)
+        prompts = [tuple((31 * i + 7 * j) % 2000 + 20 for j in range(20 + 7 * i)) for i in range(5)]
+        handles = [engine.submit(Request(p, Sampling(max_tokens=60), logprobs=logprobs)) for p in prompts]
+        said = [list(range(30 + i, 45 + 4 * i)) for i in range(5)]
+        for handle, tokens in zip(handles, said, strict=True):
+            script.add(handle.id, tokens)
+        done = [h.completion for h in (engine.run(), handles)[1] if h.completion is not None]
+        assert [list(c.tokens[: len(s)]) for c, s in zip(done, said, strict=True)] == said
+        assert [c.finish for c in done] == ["stop"] * 5
+        more = [
+            engine.submit(Request((*p, *s), Sampling(max_tokens=1), logprobs=True))
+            for p, s in zip(prompts, said, strict=True)
+        ]
+        engine.run()
+        assert engine.stats().cached_tokens > sum(map(len, prompts))
+        found.append([(h.completion.tokens, h.completion.logprobs) for h in (*handles, *more) if h.completion])
+        empty(engine)
+    assert found[0] == found[1]
