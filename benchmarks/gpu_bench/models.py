@@ -100,8 +100,9 @@ def engine(
     fields = Fields(config, path)
     rows = Rows(exact, triton=by_triton)
     weights: Any = RandomWeights()
+    context = min(kv_tokens, config["max_position_embeddings"])
     with torch.inference_mode():
-        model = resolve(config, path).load(Checkpoint(fields, weights, device, dtype, rows, kv_tokens))
+        model = resolve(config, path).load(Checkpoint(fields, weights, device, dtype, rows, context))
     embedding = 0 if config.get("tie_word_embeddings") else config["vocab_size"] * config["hidden_size"]
     info = EngineInfo(
         name="random",
