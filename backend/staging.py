@@ -11,16 +11,14 @@ from numpy.typing import NDArray
 
 def upload(values: NDArray[np.generic], device: torch.device) -> torch.Tensor:
     """The values on the device; on the CPU they are the same memory."""
-    here = torch.from_numpy(values)
     if device.type != "cuda":
-        return here.to(device)
-    return _pinned(here).to(device, non_blocking=True)
+        return torch.from_numpy(values).to(device)
+    return _pinned(values).to(device, non_blocking=True)
 
 
 def fill(there: torch.Tensor, values: NDArray[np.generic]) -> None:
     """Copies values into a tensor, in the order of its stream."""
-    here = torch.from_numpy(values)
-    there.copy_(_pinned(here) if there.is_cuda else here, non_blocking=True)
+    there.copy_(_pinned(values) if there.is_cuda else torch.from_numpy(values), non_blocking=True)
 
 
 class Arriving:
@@ -55,5 +53,7 @@ def gather(ids: torch.Tensor, sources: NDArray[np.int64], drawn: torch.Tensor) -
     mine.copy_(torch.where(index < 0, mine, found))
 
 
-def _pinned(here: torch.Tensor) -> torch.Tensor:
-    return torch.empty(here.shape, dtype=here.dtype, pin_memory=True).copy_(here)
+def _pinned(values: NDArray[np.generic]) -> torch.Tensor:
+    here = torch.empty(values.shape, dtype=torch.from_numpy(values).dtype, pin_memory=True)
+    here.numpy()[...] = values  # torch would wake all its threads to copy a table
+    return here

@@ -1,7 +1,7 @@
 """A decoder's layers by the kernels of this folder: norms with the residual, rotation with the writing of K/V, gates.
 
-Large products are torch's, in exact mode `linear`'s; those with weights of eight bits are `int8_gemv`'s, those of experts
-`grouped`'s. Beside them a layer is four launches and attention: norm, rotation, norm, gate.
+Large products are those of torch, in exact mode of `linear.py`; those with weights of eight bits are `int8_gemv.py`'s,
+those of experts `grouped.py`'s. Beside them a layer is four launches and attention: norm, rotation, norm, gate.
 """
 
 from collections.abc import Callable

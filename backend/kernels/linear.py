@@ -10,7 +10,7 @@ That tiles agree is nothing that Triton promises: they are held against the firs
 and those that differ are never used.
 """
 
-from functools import cache
+from functools import cache, lru_cache
 from typing import NamedTuple
 
 import torch
@@ -42,9 +42,9 @@ class Tile(NamedTuple):
 
 
 TILES = (
-    Tile(64, 32, 4, 5),
-    Tile(64, 16, 4, 6),
-    Tile(64, 64, 4, 4),
+    Tile(64, 32, 4, 8),
+    Tile(64, 16, 4, 8),
+    Tile(64, 64, 4, 6),
     Tile(128, 128, 8, 3),
 )
 """The first defines a row's bits. 64 rows are what the matrix units of compute capability 9.0 take at once."""
@@ -107,8 +107,8 @@ class ExactLinear:
         self._tiles = agreeing(weight.device, weight.dtype)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
-        rows, outputs = len(x), len(self._weight)
-        return linear(x.contiguous(), self._weight, self._bias, chosen(rows, outputs, self._tiles))
+        tile = chosen(x.shape[0], self._weight.shape[0], self._tiles)
+        return linear(x.contiguous(), self._weight, self._bias, tile)
 
 
 def product_of(weight: torch.Tensor, bias: torch.Tensor | None, rows: Rows) -> ExactLinear | Linear:
@@ -119,6 +119,7 @@ def product_of(weight: torch.Tensor, bias: torch.Tensor | None, rows: Rows) -> E
     return Linear(weight, bias, rows, rounded=False)
 
 
+@lru_cache(maxsize=1 << 14)
 def chosen(rows: int, outputs: int, tiles: tuple[Tile, ...]) -> Tile:
     """Of these tiles the largest that still keeps a device busy, else the smallest; none much larger than `rows`."""
     fitting = [tile for tile in tiles if tile.rows <= max(64, rows)]

@@ -26,13 +26,18 @@ class Device:
         self.kv_tokens, self.tokenizer = kv, Tokenizer.load(firefly_folder())
         made, self.weight_bytes = models.engine(config, device, dtype, exact, kv, by_triton=device.type == "cuda")
         self.runner = made._runner
+        self._grammars: Any = None
         self.info = EngineInfo("programs", config["vocab_size"], 1 << 15, 6144, 16, exact, "programs")
 
     def engine(self, kv_tokens: int, way: Rival | None) -> EngineCore:
         """One that nobody has used. Steps are launched ahead."""
         assert kv_tokens <= self.kv_tokens
         options = self._options(kv_tokens, way)
-        return EngineCore(self.runner, self.tokenizer, self.info, async_scheduling=True, **options)
+        made = EngineCore(self.runner, self.tokenizer, self.info, async_scheduling=True, **options)
+        self._grammars = made._grammars = (
+            self._grammars or made._grammars
+        )  # what they know of tokens belongs to a model
+        return made
 
     def simulated(self, kv_tokens: int, way: Rival | None, cost: StepCost) -> SimulatedEngine:
         """One that computes nothing, and schedules as that does."""
