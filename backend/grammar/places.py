@@ -135,7 +135,11 @@ def _texts(matcher: Matcher, marks: int = MOST_TEXTS) -> list[bytes] | None:
         if here.ended or not left:
             found.append(text)
         else:
-            allowed = np.flatnonzero(np.unpackbits(here.mask().view(np.uint8), bitorder="little"))
+            mask = here.mask()
+            few = int(np.bitwise_count(mask.view(np.uint32)).sum()) <= 8 * _OPEN + len(
+                vocabulary.ends
+            )  # else it is not even unpacked
+            allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")) if few else mask[:0]
             tokens = [token for token in allowed.tolist() if token not in vocabulary.ends]
             first = _shortest(tokens, vocabulary.spelled) if len(tokens) <= 8 * _OPEN else {}
             if len(tokens) < len(allowed) or not 0 < len(first) <= _OPEN:  # it may end here, or much may follow
