@@ -44,6 +44,9 @@ class _Missing:
     def __repr__(self) -> str:
         return "MISSING"
 
+    def __reduce__(self) -> str:
+        return "MISSING"  # copies and pickles are this very object
+
 
 _NO_LIMITS = Obj()
 MISSING: Any = _Missing()

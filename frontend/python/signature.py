@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copyreg
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -350,6 +351,15 @@ def _is_classvar(annotation: Any) -> bool:
     if isinstance(annotation, str):
         return annotation.replace("typing.", "").startswith("ClassVar")
     return annotation is ClassVar or get_origin(annotation) is ClassVar
+
+
+def _reduced(signature: SignatureMeta) -> str | tuple[Any, ...]:
+    from lampc.frontend.python.pickled import reduced
+
+    return reduced(signature)
+
+
+copyreg.pickle(SignatureMeta, _reduced)  # pickle asks a class for no `__reduce__`
 
 
 def _set(made: SignatureMeta, name: str, value: Any) -> None:
