@@ -11,8 +11,10 @@ from types import FrameType, TracebackType
 from typing import Self
 
 import uvicorn
+from uvicorn.config import LOG_LEVELS
 
 from lampc.runtime.serve.app import App
+from lampc.runtime.serve.logs import give_handlers
 
 
 class ServerFailed(Exception):
@@ -24,18 +26,24 @@ class Server:
 
     `run` serves until SIGTERM or SIGINT: then nothing new is taken, what is under way has the app's `drain` seconds to
     end, the rest is cancelled, and the engine is closed. A second signal does not wait. As a context manager it serves
-    from a thread, and ends so. Raises ServerFailed for an address that cannot be had.
+    from a thread, and ends so. Raises ServerFailed for an address that cannot be had, and ValueError for a log level
+    that there is not.
     """
 
     def __init__(self, app: App, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning") -> None:
         self.app = app
         limits = app.service.limits
+        if log_level not in LOG_LEVELS:
+            raise ValueError(f"log level {log_level!r}: there are {', '.join(LOG_LEVELS)}")
+        access = log_level in ("info", "debug", "trace")
+        give_handlers(access)
         config = uvicorn.Config(
             app,
             host=host,
             port=port,
+            log_config=None,  # see `logs`
             log_level=log_level,
-            access_log=log_level in ("info", "debug", "trace"),
+            access_log=access,
             limit_concurrency=limits.connections,
             timeout_graceful_shutdown=max(1, round(limits.drain)),
             server_header=False,

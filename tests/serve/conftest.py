@@ -27,10 +27,10 @@ def example(name: str) -> Program:
 
 
 @contextlib.contextmanager
-def served(*programs: Program, **options: Any) -> Iterator[Server]:
+def served(*programs: Program, log_level: str = "warning", **options: Any) -> Iterator[Server]:
     """A server of firefly, with options of `App`; nothing of it is left when it ends."""
     engine = load_engine(firefly_folder(), kv_tokens=20_000)
-    with Server(App(engine, found=programs, **options), port=0) as server:
+    with Server(App(engine, found=programs, **options), port=0, log_level=log_level) as server:
         yield server
         left_nothing(server)
 

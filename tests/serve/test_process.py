@@ -85,6 +85,7 @@ def test_draining_has_an_end(tmp_path: Path) -> None:
         (["--embedder", "json"], "MODULE:FUNCTION"),
         (["--embedder", str(ROOT)], "config.json: no such file"),
         (["nothing.lmp"], "nothing.lmp"),
+        (["--log", "loud"], "log level 'loud': there are critical, error"),
         (["--host", "256.1.1.1", "--port", "0"], "cannot be listened on"),
     ],
 )
