@@ -12,7 +12,7 @@ SUITABLE = import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info
 PYTHON = $(shell for p in python3 python3.13 python3.12 python3.11 python; do \
 	if $$p -c '$(SUITABLE)' >/dev/null 2>&1; then echo $$p; exit; fi; done; echo python3)
 
-.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-soak-serve bench-serve bench-engine bench-gpu bench-frontend bench-programs bench-regret bench-optimizers golden size clean
+.PHONY: help setup setup-dev demo test test-slow check fix bench bench-soak bench-soak-serve bench-serve bench-engine bench-gpu bench-frontend bench-programs bench-programs-gpu bench-regret bench-optimizers golden size clean
 .DEFAULT_GOAL = help
 .NOTPARALLEL:
 
@@ -89,6 +89,9 @@ bench-frontend: $(VENV)/.ready-dev ## what the framework costs beside DSPy; writ
 
 bench-programs: $(VENV)/.ready-dev $(VENV)/.kernels ## whole programs: ours against today's ways to run them; docs/workloads.md (ARGS="--tokens")
 	$(PY) benchmarks/programs.py $(ARGS)
+
+bench-programs-gpu: ## the same on a GPU, at a shape of 8 B parameters, four times the rows; eight minutes
+	$(PY) benchmarks/programs_gpu.py $(ARGS)
 
 bench-regret: $(VENV)/.ready-dev ## how near optimizers come to a planted optimum, over budget; benchmarks/results/regret.svg
 	$(PY) benchmarks/regret.py $(ARGS)

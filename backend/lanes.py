@@ -66,6 +66,7 @@ class Lanes:
         self._heard: dict[Lane, None] = {}  # those whose job must hear of every token
         self._stops: set[int] = set()  # ids that end any of the others, or did; whoever draws one hears of it
         self._seen = False  # somebody may have changed the tree
+        self._behind = False  # jobs, or the tree, may not have heard of all tokens
         self._paths: list[Numbers] = []
         self._size = 0
         self._kinds: Kinds | None = None
@@ -98,7 +99,7 @@ class Lanes:
     def advance(self) -> None:
         """Gives each newest token its slot; a job for which that is not so simple leaves, and so does one whose last
         token is in flight."""
-        step = self._step + self._flying
+        step, self._behind = self._step + self._flying, True
         if self._seen:
             self._seen = False
             for job in self.jobs:
@@ -117,6 +118,7 @@ class Lanes:
     def join(self, jobs: Sequence[Job], ahead: Sequence[Job] = ()) -> None:
         """Takes in jobs that can go this way: those whose newest token is all that is missing in the tree, and those
         `ahead` whose newest token is in flight, all before it in the tree."""
+        self._behind = True
         seated = list(self.jobs)
         for known, some in ((True, jobs), (False, ahead)):
             for job in some:
@@ -147,7 +149,7 @@ class Lanes:
         Gives those, with what was drawn, that must hear of it now: they may be over, or hear of every token; their
         times are recorded. Then those that have left since, of which nothing is.
         """
-        at, step = self._step % self._kept, self._step
+        at, step, self._behind = self._step % self._kept, self._step, True
         tokens: Sequence[int] = drawn  # type: ignore[assignment]  # either all are numbers or none
         if not isinstance(drawn[0], int):
             tokens = [one.token for one in drawn]  # type: ignore[union-attr, misc]  # all of them draw
@@ -209,8 +211,10 @@ class Lanes:
 
     def settle(self) -> None:
         """All jobs, and the tree, hear of all tokens, because somebody is about to look at them or change them."""
-        for job in self.jobs:
-            self._settle(job.lane)  # type: ignore[arg-type]
+        if self._behind:
+            for job in self.jobs:
+                self._settle(job.lane)  # type: ignore[arg-type]  # it is here
+            self._behind = False
         self._seen = True
 
     def leave(self, job: Job) -> None:

@@ -14,6 +14,7 @@ BENCHMARKS = Path(__file__).resolve().parent.parent / "benchmarks"
 sys.path.insert(0, str(BENCHMARKS))
 
 import programs  # noqa: E402
+import programs_gpu  # noqa: E402
 from program_bench import curve, summary  # noqa: E402
 from program_bench.journal import Journal  # noqa: E402
 from program_bench.measure import Result  # noqa: E402
@@ -120,6 +121,9 @@ def test_a_stopped_run_goes_on_from_its_journal(tmp_path: Path) -> None:
     assert len(Journal(None, {})) == 0
 
 
+WAYS_ON_GPU = ("ours", "pool", "by_op", "online", "ours, arranged")
+
+
 def bench(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *arguments: str) -> int:
     monkeypatch.setenv("LAMPC_BENCH_CACHE", str(tmp_path / "cache"))
     small = ("--family", "judge", "--scale", "0.05", "--rows", "0.15", "--out", str(tmp_path / "programs.json"))
@@ -162,3 +166,31 @@ def test_a_machine_under_load_is_refused(
     with pytest.raises(SystemExit):
         bench(monkeypatch, tmp_path)
     assert "the load is 7.0" in capsys.readouterr().err
+
+
+def test_what_is_timed_on_a_gpu_runs_without_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """At a tiny shape, by torch: families in both budgets and all ways, other layouts where they are worth it."""
+    monkeypatch.setattr(programs_gpu, "ROOT", tmp_path)
+    out = tmp_path / "gpu.json"
+    small = ("--small", "--family", "judge", "--scale", "0.05", "--rows", "0.2", "--kv", "16384", "--out", str(out))
+    monkeypatch.setattr(sys, "argv", ["programs_gpu.py", *small])
+    assert programs_gpu.main() == 1  # speeds of nothing reach no goal
+    found = json.loads(out.read_text())
+    assert set(found["seconds"]["judge"]["ample"]) == {*WAYS_ON_GPU, "sequential"}
+    assert set(found["seconds"]["judge"]["25 %"]) == {"ours", "pool", "ours, arranged"}
+    assert found["tokens_over_bound"]["judge"] <= 0.02
+    assert found["left_out"] == []
+    assert (tmp_path / "out" / "bench-programs" / "layouts.json").is_file()
+    assert "judge" in capsys.readouterr().out
+
+
+def test_without_a_gpu_there_are_no_figures_of_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(programs_gpu.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(sys, "argv", ["programs_gpu.py", "--out", str(tmp_path / "gpu.json")])
+    with pytest.raises(SystemExit):
+        programs_gpu.main()
+    assert "torch sees no GPU" in capsys.readouterr().err

@@ -99,7 +99,7 @@ class NativeAttention:
         for window, plan in self._plans_at.items():
             self._plan(table, count, order, window or 0, self._shape_at, plan)
         if self._results.slots is not slots or self._results.queries != spans.queries:
-            if len(self._out) < rows:
+            if self._out.shape[0] < rows:
                 self._out = torch.empty(rows, self._heads, self._cache.head_dim, dtype=self._cache.dtype)
             self._results = _Results(self._out[:rows], slots, spans.queries)
         out, to, result = self._results.rows, self._results.slots_at, self._results.rows_at

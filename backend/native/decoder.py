@@ -128,6 +128,7 @@ class NativeLayers:
         inner = c.intermediate if self._mixture is None else self._mixture.chosen * self._mixture.intermediate
         self._work = c.hidden * (attention + 3 * inner)  # multiplications of a row in a layer
         self._buffers: dict[str, torch.Tensor] = {}
+        self._rows = 0  # that they have room for
         self._last = torch.empty(0)
         self._best = torch.empty(0, dtype=torch.int32)
         self._room = self._written = torch.empty(0, dtype=torch.float32)
@@ -201,15 +202,16 @@ class NativeLayers:
 
     def _make_room(self, rows: int) -> None:
         """Buffers for at least so many rows. Padding in them is never written, and stays zero."""
-        if not self._buffers or rows > len(self._buffers["x"]):
+        if rows > self._rows:
+            self._rows = -(-rows // 64) * 64
             for name, width in self._widths.items():
-                self._buffers[name] = torch.zeros(-(-rows // 64) * 64, width, dtype=_TYPES.get(name, self._dtype))
+                self._buffers[name] = torch.zeros(self._rows, width, dtype=_TYPES.get(name, self._dtype))
                 of = self._pass.pairs if name in _PAIRS else self._pass
                 setattr(of, name, self._buffers[name].data_ptr())
 
     def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "NativeLayers":
         """Begins a pass of ids and positions [M]."""
-        rows = len(ids)
+        rows = ids.shape[0]  # `len` of a tensor takes longer
         self._make_room(rows)
         ids, self._positions = ids.contiguous(), positions.contiguous()
         self._pass.rows, self._pass.threads = rows, team(rows * self._work)
@@ -252,16 +254,16 @@ class NativeLayers:
 
     def likeliest_and_logits(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """The same, and the logits, float32 [n, vocab], which the next call overwrites."""
-        if (count := len(rows)) != len(self._written):
-            if count > len(self._room):
+        if (count := rows.shape[0]) != self._written.shape[0]:
+            if count > self._room.shape[0]:
                 self._room = torch.empty(count, self._head.shape[0], dtype=torch.float32)
             self._written = self._room[:count]
         return *self._likeliest(rows, self._room.data_ptr()), self._written
 
     def _likeliest(self, rows: torch.Tensor, logits: int | None) -> tuple[torch.Tensor, torch.Tensor]:
-        count = len(rows)
+        count = rows.shape[0]
         ids, top = torch.empty(count, dtype=torch.int64), torch.empty(count, dtype=torch.float32)
-        if (room := count * self._pass.threads * _BEST) > len(self._best):
+        if (room := count * self._pass.threads * _BEST) > self._best.shape[0]:
             self._best = torch.empty(room, dtype=torch.int32)
         head = self._head_of(rows := rows.contiguous())
         self._c_likeliest(*head, self._best.data_ptr(), top.data_ptr(), ids.data_ptr(), logits)
@@ -269,8 +271,8 @@ class NativeLayers:
 
     def _head_of(self, rows: torch.Tensor) -> tuple[object, ...]:
         """The arguments that all functions of the head begin with."""
-        count = len(rows)
-        if count > len(self._last):
+        count = rows.shape[0]
+        if count > self._last.shape[0]:
             self._last = torch.zeros(count, self._widths["normed"], dtype=self._dtype)
         head = byref(self._head.c)
         return self._shape_ref, self._pass_ref, self._norm, head, rows.data_ptr(), count, self._last.data_ptr()
