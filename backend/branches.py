@@ -12,7 +12,7 @@ The K/V of these rows is not kept: an answer that ends needs it no more, and one
 together with what its grammar forces next.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -20,11 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lampc.backend.block_pool import BlockPool
+from lampc.backend.drawing import Drawing
 from lampc.backend.errors import BackendError
 from lampc.backend.grammar.matcher import Words
 from lampc.backend.grammar.places import Place, Places
 from lampc.backend.job import Drawn, Job
 from lampc.backend.plan import Chunk, Plan, Want
+from lampc.backend.request import State
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -54,8 +56,9 @@ class Branches:
         room = min(self.rows, limit - plan.rows, self._pool.free * self._pool.block_size)
         wanted: list[tuple[Want, tuple[Place, ...]]] = []
         sizes: dict[_At, int] = {}  # samples of one prompt stand at the same slot: they have their rows in common
+        led = {chunk.job for chunk in plan.other_chunks if chunk.end - chunk.start > 1}
         for want in plan.other_wants if room > 0 else ():
-            places = self._after(want) if want.draws and want.job.request.closed else ()
+            places = self._after(want) if want.draws and want.job.request.closed and _begins(want, led) else ()
             rows = sum(place.count for place in places)
             at = _at(want, places)
             if places and (at in sizes or sum(sizes.values()) + rows <= room):
@@ -127,6 +130,12 @@ class Branches:
         run = job.output.tokens[-_RUN:]
         found = self._places.after(job.request.grammar or "", job.matcher, run, job.output.stop_ids)
         return found if room > max((len(place.path) for place in found), default=0) else ()
+
+
+def _begins(want: Want, led: Collection[Drawing]) -> bool:
+    """Whether something may begin here: where an answer is first drawn from, or behind several tokens that its grammar
+    led to. In the midst of a text there is no use in looking, and each look costs what a mask does."""
+    return want.job in led or want.job.owner.handle.state is State.PREFILLING
 
 
 _At = tuple[int, tuple[Place, ...]]

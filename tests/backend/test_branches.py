@@ -154,6 +154,39 @@ def test_one_step_for_an_answer_that_is_spelled_as_usual(options: tuple[str, ...
     engine.close()
 
 
+@pytest.mark.parametrize("ahead", [False, True])
+def test_in_the_midst_of_a_text_nobody_looks_for_places(ahead: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where each row is a want of its own, as in steps launched ahead, too: only where something begins."""
+    from lampc.backend.simulated import play
+
+    engine = load_engine(firefly_folder(), branch_rows=64, kv_tokens=2048, async_scheduling=ahead)
+    script, vocabulary = play(engine), Grammars(engine.tokenizer, engine.info.vocab_size).vocabulary
+    looks: list[tuple[int, ...]] = []
+    inner = Places.after
+
+    def after(self: Places, grammar: str, matcher: Any, run: Any, stops: Any) -> Any:
+        looks.append(tuple(run))
+        return inner(self, grammar, matcher, run, stops)
+
+    monkeypatch.setattr(Places, "after", after)
+    end = r'"\n\n[[ ## label ## ]]\n" ("good" | "very bad") "\n\n[[ ## completed ## ]]"'
+    grammar = r'start: "[[ ## reason ## ]]\n" /[a-z ]{40,400}/ ' + end
+    said = "it is of many things and of more " * 4
+    text = f"[[ ## reason ## ]]\n{said}\n\n[[ ## label ## ]]\nvery bad\n\n[[ ## completed ## ]]"
+    tokens = vocabulary.cut(text.encode())
+    handle = engine.submit(Request((30, 31, 32), Sampling(1.0, max_tokens=200), grammar=grammar, closed=True))
+    script.add(handle.id, tokens)
+    free = engine.submit(Request((40, 41, 42), Sampling(1.0, max_tokens=100)))  # the other is then no lane of its own
+    script.add(free.id, range(50, 140))
+    engine.run()
+    assert handle.completion is not None
+    assert handle.completion.text.endswith("very bad\n\n[[ ## completed ## ]]"), handle.completion
+    assert len(tokens) > 40
+    assert 1 < len(looks) < 6
+    engine.check()
+    engine.close()
+
+
 def test_what_could_be_wrong_about_a_place_is_seen(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Places of another grammar lead nowhere: a mask that is not the answer's own counts for nothing."""
     naive, engine = load_engine(tiny, kind="naive"), load_engine(tiny, branch_rows=256)
