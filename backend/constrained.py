@@ -45,11 +45,12 @@ class Constrained:
             ids, values = ids[:wanted], values[:wanted]
         tokens: list[int] = ids.tolist()
         tops: list[float] = values.tolist()
-        odd: list[int] = []
-        if not math.isfinite(sum(tops)):
+        if math.isfinite(sum(tops)):
+            odd: list[int] = []
+            denied = [(i, job) for i, job, matcher in plan.constrained() if not matcher.offer(tokens[i])]
+        else:  # of those with a grammar another token may do
             odd = [i for i, top in enumerate(tops) if not math.isfinite(top)]
-        denied = [(i, job) for i, job, matcher in plan.constrained() if i in odd or not matcher.offer(tokens[i])]
-        if odd:  # of those with a grammar another token may do
+            denied = [(i, job) for i, job, matcher in plan.constrained() if i in odd or not matcher.offer(tokens[i])]
             theirs = {i for i, _ in denied}
             check_finite(np.array([top for i, top in enumerate(tops) if i not in theirs], np.float32))
         if denied:

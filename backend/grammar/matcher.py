@@ -90,12 +90,12 @@ class Matcher:
             return bool(int(self.mask()[token >> 5]) >> (token & 31) & 1)
         if self._filled:
             self.wait()
-        inner, one = self._inner, [token]
-        if not inner.try_consume_tokens(one):
-            if not self._begun_again() or not self._inner.try_consume_tokens(one):
+        inner = self._inner
+        if not inner.try_consume_tokens([token]):
+            if not self._begun_again() or not self._inner.try_consume_tokens([token]):
                 return False
             inner = self._inner
-        self._taken += one
+        self._taken.append(token)
         self._ahead, self._filled = token, False
         self._more = bool(inner.compute_ff_tokens()) or inner.is_stopped()  # which it is after errors, too
         return True
