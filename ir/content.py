@@ -38,9 +38,9 @@ class Shape:
 @attribute("field")
 class Field:
     """One typed field of a signature. `desc` and `constraints` are prose for the prompt, `limits` the constraints
-    that values are held to (`ge = 0`, see `lampc.ir.limits`); `max_tokens` bounds what is generated for an output
-    (0: the call's own bound). `default` holds what an output is that the model left out: one value or none. An input
-    that is not `given` in a call is described, and stands not in its message.
+    that values are held to (`ge = 0`, see `lampc.ir.limits`); `max_tokens` bounds the tokens of an output's value
+    (0: the call's own bound; see `lampc.ir.adapters.lengths`). `default` holds what an output is that the model left
+    out: one value or none. An input that is not `given` in a call is described, and stands not in its message.
     """
 
     name: str

@@ -11,7 +11,7 @@ from lampc.ir.adapters.values import unwritable
 from lampc.runtime.types import RowError, TraceStep
 
 if TYPE_CHECKING:
-    from lampc.ir import Op
+    from lampc.ir import Op, Signature
 
 
 class RowFailure(Exception):
@@ -40,7 +40,7 @@ class UnreadableAnswer(RowFailure, ParseFailure):
     def __init__(
         self, bound: Bound, layout: str, failure: ParseFailure, inputs: Mapping[str, Any], op: Op | None = None
     ) -> None:
-        message = f"{bound.name}: {failure}; the model wrote {failure.text[:200]!r}"
+        message = f"{bound.name}: {failure}; the model wrote {failure.text[:200]!r}{_bounded(bound.signature)}"
         ParseFailure.__init__(self, message, failure.text, failure.partial, adapter_name=adapter_name(layout))
         self.signature, self.predictor = bound.signature, bound.name
         self.message, self.op, self.kind = message, op, "parse"
@@ -50,6 +50,12 @@ class UnreadableAnswer(RowFailure, ParseFailure):
         """The call as a step of a trace, without outputs."""
         span = self.op.loc.origin() if self.op is not None else None
         return TraceStep(self.predictor, self.inputs, {}, self.text, str(span or ""))
+
+
+def _bounded(signature: Signature) -> str:
+    """Where an answer may have been cut."""
+    said = ", ".join(f"`{f.name}` {f.max_tokens}" for f in signature.outputs if f.max_tokens)
+    return f" (an answer is cut at the bounds of its outputs, in tokens: {said})" if said else ""
 
 
 def unwritable_output(value: Mapping[str, Any], *, objects: bool = False) -> str | None:

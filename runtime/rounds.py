@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from lampc.ir import Draw, Module, Sampling
 from lampc.ir.adapters import Bound, ParseFailure, adapter
-from lampc.ir.adapters.bind import call_sampling
+from lampc.ir.adapters.lengths import call_sampling
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.errors import LMError
 from lampc.runtime.cascades import Scored, proxy_node, proxy_of, stands
@@ -95,7 +95,8 @@ def _ask_proxies(
             asked = proxy_of(bound)
             view = session.models.get(asked.model, module).asking(bound.layout, bound.signature, closed=False).scoring()
             turns = first_round(asked, inputs, view.target.quote).turns
-            drawn, node = call_sampling(bound.signature, sampling), proxy_node(bound.name)
+            target = session.models.get(bound.model, module).target
+            drawn, node = call_sampling(bound.signature, bound.layout, sampling, target), proxy_node(bound.name)
             awaiter = awaiters[i] if awaiters else None
             session.request(client, answers, n, view, turns, drawn, draw, node, awaiter)
         client.finish()
@@ -122,7 +123,8 @@ def _ask(
     with Client(session.desk) as client:
         for i, (round_, (bound, _, sampling, draw), n, awaiter) in enumerate(asked):
             model = session.models.get(round_.bound.model, module).asking(round_.bound.layout, round_.bound.signature)
-            drawn = call_sampling(bound.signature, sampling)
+            target = session.models.get(bound.model, module).target
+            drawn = call_sampling(bound.signature, bound.layout, sampling, target)
             session.request(client, answers, i, model, round_.turns, drawn, again(draw, n), bound.name, awaiter)
         client.finish()
     return [a for a in answers if a is not None]

@@ -253,7 +253,7 @@ class Session:
                 prompt = adapter(bound.layout).render(bound.signature, bound.name)
                 values = [inputs.get(f.name) for f in bound.signature.inputs]
                 turns = bind_prompt(prompt, bound, values, model.target.quote)
-                drawn = call_sampling(bound.signature, sampling)
+                drawn = call_sampling(bound.signature, bound.layout, sampling, model.target)
                 self.request(client, answers, i, model, turns, drawn, draw, bound.name)
             client.finish()
         return [a for a in answers if a is not None]

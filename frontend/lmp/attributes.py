@@ -16,7 +16,7 @@ from lampc.ir.penalties import PENALTIES, SAMPLING, penalties_of
 SAMPLE = ("n", *SAMPLING)
 
 ATTRIBUTES: dict[str, tuple[tuple[str, ...], str]] = {
-    "max": (("field",), "`@max(24)`: at most so many tokens are generated for this output"),
+    "max": (("field",), "`@max(24)`: at most so many tokens are generated for the value of this output"),
     "constraints": (("field",), '`@constraints("...")`: what the value must keep to, told to the model'),
     "name": (("signature",), '`@name("...")`: the signature\'s name, where it is no word of the language'),
     "augmented": (("demo",), "`@augmented`: this demo came out of a run, not out of the data"),

@@ -50,7 +50,7 @@ def fields_of(env: Env, params: list[ast.Param], where: str = "parameter") -> li
             continue
         made = Field(p.name.name, resolve(env, p.type))
         if "max" in attrs:
-            made = replace(made, max_tokens=one(attrs["max"], int, env.report) or 0)
+            made = replace(made, max_tokens=_bound(env, attrs["max"]))
         if "constraints" in attrs:
             made = replace(made, constraints=one(attrs["constraints"], str, env.report) or "")
         out[made.name] = made
@@ -67,6 +67,10 @@ def _resolve(env: Env, decl: ast.SignatureDecl) -> SignatureInfo:
     attrs = allowed(decl.attrs, "signature", report)
     inputs = fields_of(env, decl.inputs, "field")
     outputs = fields_of(env, decl.outputs, "field")
+    for attr in (a for p in decl.inputs for a in p.attrs if a.name == "max"):
+        report.warn(
+            "L0409", "`@max` says nothing of an input", attr.span, help="bound an output: it is what is generated"
+        )
     if not outputs:
         report.error("L0408", f"signature `{decl.name.name}` has no output", decl.name.span, help="name what it gives")
     for f in [f for f in outputs if any(i.name == f.name for i in inputs)]:
@@ -133,13 +137,21 @@ def _describe(env: Env, part: ast.FieldDoc, inputs: list[Field], outputs: list[F
                     env.report.error("L0406", f"field `{f.name}` is described twice", part.name.span)
                 group[i] = replace(f, desc=text_of(part.desc, env.report))
                 if "max" in attrs:
-                    group[i] = replace(group[i], max_tokens=one(attrs["max"], int, env.report) or 0)
+                    group[i] = replace(group[i], max_tokens=_bound(env, attrs["max"]))
                 if "constraints" in attrs:
                     group[i] = replace(group[i], constraints=one(attrs["constraints"], str, env.report) or "")
                 return
     names = [f.name for f in (*inputs, *outputs)]
     help = suggest(part.name.name, names) or f"its fields are {listed(names)}"
     env.report.error("L0406", f"the signature has no field `{part.name.name}`", part.name.span, help=help)
+
+
+def _bound(env: Env, attr: ast.Attribute) -> int:
+    """The tokens that `@max` leaves an output, 0 after reporting."""
+    most: int | None = one(attr, int, env.report)
+    if most is not None and most < 1:
+        env.report.error("L0409", "`@max` leaves an output one token or more", attr.span, help="write `@max(24)`")
+    return max(most or 0, 0)
 
 
 def _demo(env: Env, part: ast.DemoDecl, fields: list[Field]) -> Demo | None:

@@ -134,7 +134,7 @@ class FieldInfo:
         return f"annotation={said} required={self.is_required()}{default} json_schema_extra={extra}"
 
     def updated(self, **changes: Any) -> FieldInfo:
-        """A copy with options changed, under the names that `InputField` takes. Raises TypeError."""
+        """A copy with options changed, under the names that `InputField` takes. Raises TypeError, ValueError."""
         return replace(self, **_options(changes))
 
 
@@ -143,7 +143,8 @@ def InputField(**options: Any) -> Any:
 
     Options: `desc`, `default`, `default_factory`, `max_tokens` (outputs), and the constraints `gt ge lt le min_length
     max_length multiple_of allow_inf_nan`, which become prose in the prompt and are checked in answers, as `pattern`
-    is, which is not shown. `prefix`, `format` and `parser` have no effect, as in DSPy. Raises TypeError for others.
+    is, which is not shown. `prefix`, `format` and `parser` have no effect, as in DSPy. Raises TypeError for others,
+    ValueError for a bound that is none.
     """
     return FieldInfo("input", **_options(options))
 
@@ -160,7 +161,11 @@ def _options(options: dict[str, Any]) -> dict[str, Any]:
         if name in ("desc", "description"):
             if name == "desc" or "desc" not in options:
                 out["description"] = None if value is None else str(value)
-        elif name in ("max_tokens", "default_factory"):
+        elif name == "max_tokens":
+            if type(value) is not int or value < 0:
+                raise ValueError(f"max_tokens is how many tokens an output may have (0: no bound), not {value!r}")
+            out[name] = value
+        elif name == "default_factory":
             out[name] = value
         elif name == "default":
             out["default"] = MISSING if value is ... else value

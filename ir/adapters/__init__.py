@@ -8,11 +8,11 @@ from lampc.ir.adapters.bind import (
     Bound,
     bind_predictors,
     bind_prompt,
-    call_sampling,
     demo_turns,
     parse_answer,
     segment_text,
 )
+from lampc.ir.adapters.lengths import call_sampling
 from lampc.ir.adapters.registry import ADAPTERS, adapter
 
 __all__ = [

@@ -82,3 +82,12 @@ class ShowsDemos(Protocol):
     """An adapter that also writes all demos as text inside of a turn."""
 
     def demos(self, demos: tuple[Demo, ...]) -> str: ...
+
+
+@runtime_checkable
+class ReadsAs(Protocol):
+    """An adapter whose answers another one reads."""
+
+    def reads_as(self, signature: Signature) -> str:
+        """The layout of its answers; "" where the whole answer is the one output."""
+        ...

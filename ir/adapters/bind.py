@@ -14,7 +14,7 @@ from lampc.ir.adapters.base import ShowsDemos
 from lampc.ir.adapters.joint import joint_demos, joint_instruction
 from lampc.ir.adapters.registry import adapter
 from lampc.ir.adapters.schema import is_history
-from lampc.ir.content import NOTHING_KEPT, Assignment, Cascade, DemoSet, Kept, Sampling, Signature
+from lampc.ir.content import NOTHING_KEPT, Assignment, Cascade, DemoSet, Kept, Signature
 from lampc.ir.core import Module
 from lampc.ir.prog import DefPredictor
 from lampc.ir.prompt import MANY, Demos, Guide, Input, Instruction, Output, Prompt, Segment, Shots, Text, Turn
@@ -75,21 +75,6 @@ Quote = Callable[[str], str]
 def verbatim(text: str) -> str:
     """Text as it is: for endpoints, which know themselves what is data."""
     return text
-
-
-MARKER_TOKENS = 16
-"""Room for a field's name and marker, where the length of an answer is bounded field by field."""
-
-
-def call_sampling(signature: Signature, sampling: Sampling) -> Sampling:
-    """The sampling of one call: bounds of its output fields, if any field has one, make up `max_tokens`.
-
-    A field without a bound of its own may take all of the call's `max_tokens`.
-    """
-    bounds = [f.max_tokens for f in signature.outputs]
-    if not any(bounds):
-        return sampling
-    return replace(sampling, max_tokens=sum((b or sampling.max_tokens) + MARKER_TOKENS for b in bounds))
 
 
 def segment_text(segment: Segment, bound: Bound, inputs: Sequence[Any], quote: Quote = verbatim) -> str:

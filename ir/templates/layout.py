@@ -86,7 +86,10 @@ class TemplateLayout:
         """Outputs by name. Raises ParseFailure."""
         from lampc.ir.adapters.registry import adapter
 
-        (first, *more) = signature.outputs
-        if not self.template.reads and not more and first.type == STR:
-            return {first.name: text.strip()}
-        return adapter(self.template.reads or "chat").parse(signature, text)
+        reader = self.reads_as(signature)
+        return adapter(reader).parse(signature, text) if reader else {signature.outputs[0].name: text.strip()}
+
+    def reads_as(self, signature: Signature) -> str:
+        """The layout of the answers; "" where the whole answer is the one output."""
+        whole = len(signature.outputs) == 1 and signature.outputs[0].type == STR
+        return self.template.reads or ("" if whole else "chat")

@@ -9,11 +9,13 @@ from typing import ClassVar
 
 from lampc.ir.adapters import ADAPTERS, adapter
 from lampc.ir.adapters.arranged import base_of, misplaced, parts_of
-from lampc.ir.adapters.bind import call_sampling, following
+from lampc.ir.adapters.bind import following
+from lampc.ir.adapters.lengths import call_sampling
 from lampc.ir.adapters.registry import asked_once
 from lampc.ir.core import Module, Op
 from lampc.ir.diag import CompileError, Diagnostic, Label, explain
 from lampc.ir.prog import Continue, DefPredictor, Predict
+from lampc.ir.protocols import Target
 from lampc.ir.requests import Follow, Parse, RequestOp
 from lampc.ir.rewrite import Rewriter
 from lampc.passes.lower.continuing import apart, in_conversation
@@ -47,13 +49,15 @@ class LowerPrompts:
         wrong = [d for op in calls if (d := _unknown(op, defined, layouts) or apart(op, module, layouts))]
         if wrong:
             raise CompileError(wrong)
+        models = {op.symbol: op.model.name for op in module.body.ops if isinstance(op, DefPredictor)}
         rewriter = Rewriter(self.name)
         for op in calls:
-            _lower(op, layouts[op.predictor.name], rewriter)
+            name = op.predictor.name
+            _lower(op, layouts[name], ctx.target_of(models[name]), rewriter)
         return {"requests": len(calls)}
 
 
-def _lower(op: Predict, layout: str, rewriter: Rewriter) -> None:
+def _lower(op: Predict, layout: str, target: Target | None, rewriter: Rewriter) -> None:
     hint = op.result.hint
     if in_conversation(op):
         layout = asked_once(layout)
@@ -66,7 +70,7 @@ def _lower(op: Predict, layout: str, rewriter: Rewriter) -> None:
         *inputs,
         predictor=op.predictor,
         prompt=prompt,
-        sampling=call_sampling(op.signature, op.sampling),
+        sampling=call_sampling(op.signature, layout, op.sampling, target),
         key=op.key,
         loc=op.loc,
         hint=f"{hint}_text" if hint else "text",

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Sampling, thaw
 from lampc.ir.adapters import Bound, adapter
-from lampc.ir.adapters.bind import call_sampling, segment_text, shown_turns
+from lampc.ir.adapters.bind import segment_text, shown_turns
 from lampc.ir.adapters.lax import resolved
+from lampc.ir.adapters.lengths import call_sampling
 from lampc.ir.adapters.registry import STRICT
 from lampc.ir.adapters.schema import is_history, is_text, json_schema, option
 from lampc.ir.content import Field
@@ -76,7 +77,7 @@ def options_of(bound: Bound, sampling: Sampling, lm: BaseLM | None = None) -> di
         defaults = {"max_tokens": 0, **lm.defaults()}
         left = not sampling.temperature and "temperature" not in {*defaults, *sampling.firm}
         sampling = with_defaults(sampling, defaults)
-    s = call_sampling(bound.signature, sampling)
+    s = call_sampling(bound.signature, bound.layout, sampling)
     if lm is None or not left:
         out["temperature"] = s.temperature
     if s.max_tokens:

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lampc.ir import CompileError, Glue, Key, Module, Op, Region, Signature, Span, Symbol, check
-from lampc.ir.adapters import ADAPTERS, adapter, bind_predictors, bind_prompt, call_sampling
-from lampc.ir.content import DemoSet, Field, Sampling
+from lampc.ir.adapters import ADAPTERS, adapter, bind_predictors, bind_prompt
+from lampc.ir.content import DemoSet, Field
 from lampc.ir.kv import Extend
 from lampc.ir.prog import DefModel, DefPredictor, Func, Predict, Return
 from lampc.ir.prompt import Demos, Input, Run
@@ -160,15 +160,3 @@ def test_what_cannot_be_lowered_is_a_diagnostic_at_the_call() -> None:
     calls[0].attrs["predictor"] = Symbol("q")
     with pytest.raises(CompileError, match="predictor `q` is not defined"):
         Pipeline.parse("lower-prompts").run(module, PassContext(), OPTIONS)
-
-
-def test_bounds_of_fields_make_up_the_bound_of_a_call() -> None:
-    free, short = Field("a", STR), Field("b", STR, max_tokens=4)
-    sampling = Sampling(temperature=0.5, max_tokens=10)
-    assert call_sampling(Signature((), (free,)), sampling) == sampling
-    bounded = call_sampling(Signature((), (short,)), sampling)
-    both = call_sampling(Signature((), (short, free)), sampling)
-    assert bounded.max_tokens < both.max_tokens
-    assert bounded.max_tokens >= 4
-    assert both.max_tokens >= 14
-    assert both.temperature == 0.5

@@ -66,7 +66,7 @@ class FakeModel:
         """For `prog.predict`: the prompt is rendered, bound and wrapped as the eager path does."""
         prompt = adapter(bound.layout).render(bound.signature, bound.name)
         text = self.target.render_chat(bind_prompt(prompt, bound, list(inputs.values()), self.target.quote))
-        said = self.answer(bound, text, call_sampling(bound.signature, sampling), draw)
+        said = self.answer(bound, text, call_sampling(bound.signature, bound.layout, sampling, self.target), draw)
         return adapter(bound.layout).parse(bound.signature, said), said
 
     def retrieve(self, name: str, query: str, k: int) -> list[str]:
