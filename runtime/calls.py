@@ -1,8 +1,8 @@
 """The path of one LM call: is it known, is it under way, else to the model; then to disk and to whoever waits.
 
-One desk serves a session from any number of threads. Whoever waits for an answer of an engine drives the engine for
-all who wait, so calls of different threads are run together; answers of endpoints arrive by themselves. Calls of models
-that are Python code are made by who asked for them, in its own thread: such code may ask other models meanwhile.
+One desk serves a session from any number of threads. Engines are driven by who waits (`lampc.runtime.driving`);
+answers of endpoints arrive by themselves. Calls of models that are Python code are made by who asked for them, in its
+own thread: such code may ask other models meanwhile.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
-import time
-from collections import Counter, deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import count
@@ -21,11 +19,10 @@ from typing import TYPE_CHECKING, Any
 from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.books import Books
 from lampc.runtime.client import Client, OnText, Waiting
-from lampc.runtime.making import Awaiter, help_with, make, take
+from lampc.runtime.driving import Driving
+from lampc.runtime.making import Awaiter
 from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
 from lampc.runtime.modelview import ModelView
-from lampc.runtime.plan import SharedPrefixes
-from lampc.runtime.prefills import Prefills
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
@@ -37,13 +34,11 @@ ROLLOUT_TEMPERATURE = 1.0
 """Temperature of the second and later rollouts of a greedy call: equal draws would be of no use."""
 
 
-class CallDesk:
+class CallDesk(Driving):
     """Takes calls, answers each once. Equal calls (same `CallKey`) are computed once and journaled.
 
-    A call is finished when it is in the store: a run killed later will find it there. `window` is how many seconds
-    calls of other threads are waited for before an idle engine is given work; `batches` counts how many calls went to
-    models together. `books` has what was spent, and the calls that models worked on as long as their prompts have fewer
-    tokens together than `record_prompts`.
+    A call is finished when it is in the store: a run killed later will find it there. `books` has what was spent, and
+    the calls that models worked on as long as their prompts have fewer tokens together than `record_prompts`.
     """
 
     def __init__(
@@ -55,25 +50,11 @@ class CallDesk:
         record_prompts: int = 4_000_000,
         window: float = 0.0,
     ) -> None:
-        self.store, self.bus = store, bus
-        self.window = window
+        super().__init__(bus, window)
+        self.store = store
         self.books = Books(store, bus, cache, record_prompts)
         self.numbers = count(1)  # of whoever asks, for events
-        self.batches: Counter[int] = Counter()
-        self.planning_s = 0.0  # seconds spent on the order of calls and on what they share
-        self.requests = count(1)  # numbers of them, for events
         self._heard: dict[Draw, OnText] = {}
-        self._lock = threading.RLock()
-        self._turn = threading.Condition(self._lock)
-        self._dropped = 0  # how often everything was dropped
-        self._driver = 0  # the thread that drives the engines just now
-        self._stepping = False  # whether one of them works
-        self._finished: deque[tuple[Model, ModelCall, Answer]] = deque()  # answers that nobody was told of yet
-        self._queue: dict[Model, list[ModelCall]] = {}
-        self._open: dict[str, tuple[Model, ModelCall]] = {}
-        self._stepped: Counter[Model] = Counter()  # calls at models that must be driven
-        self._shared: dict[Model, SharedPrefixes] = {}
-        self.prefills = Prefills(self)
 
     @property
     def idle(self) -> bool:
@@ -200,129 +181,6 @@ class CallDesk:
             else:
                 self._queue.setdefault(model, []).append(call)
 
-    def _waiting_for(self, client: Client) -> int:
-        """How many answers a client waits for."""
-        return sum(w.client is client for _, call in self._open.values() for w in call.waiting)
-
-    def driven_for(self, client: Client) -> bool:
-        """Whether a client waits for a model that must be driven."""
-        with self._lock:
-            return any(not _pushes(m) and any(w.client is client for w in c.waiting) for m, c in self._open.values())
-
-    # -- waiting --------------------------------------------------------------------------------------
-
-    def serve(self, client: Client) -> None:
-        """Work, or wait for others who do, until the client has an answer or nothing more to wait for."""
-        self._send(pushes=True)
-        while True:
-            guarded = client.guard is not None
-            if client.guard is not None and (client.own or client.asked) and not client.ready:
-                client.guard()
-            with self._lock:
-                if client.dropped != self._dropped:
-                    left = len(client.ready) + client.outside + self._waiting_for(client)
-                    client.lost, client.open, client.dropped = client.open > left, left, self._dropped
-                # with a budget what is answered goes on first, so that it is known what was spent
-                own = None if guarded and client.ready else take(self, client)
-                if own is None:
-                    if client.ready or not client.open:
-                        return
-                    again = self._driver == threading.get_ident()  # code that is told of an answer asks in its turn
-                    stuck = again and self._stepping
-                    if stuck and self.driven_for(client):
-                        raise RuntimeError("an engine is at work: who hears text of an answer cannot ask models then")
-                    if (
-                        stuck
-                        or (self._driver and not again)
-                        or not (self._stepped or any(not _pushes(m) for m in self._queue))
-                    ):
-                        self._turn.wait()
-                        continue
-                    self._driver = threading.get_ident()
-            if own is not None:
-                if client.own and own[0].waits:
-                    help_with(self, client)
-                make(self, *own)
-                continue
-            try:
-                self._drive(client)
-                if self.prefills.ended:  # there may be more of them
-                    self.prefills.ended = False
-                    return
-            finally:
-                if not again:
-                    with self._lock:
-                        self._driver = 0
-                        self._turn.notify_all()
-
-    def _tell(self) -> None:
-        """Tell of finished calls: one by one, as who is told may ask and so come by here again."""
-        while self._finished:
-            self._answered(*self._finished.popleft())
-
-    def _drive(self, client: Client) -> None:
-        """Let models work until there is something to tell, to send, or for the client to do."""
-        self._tell()
-        if self.window and not self._stepped:
-            self._gather()
-        self._send(pushes=False)
-        self.prefills.start()
-        prefills, told = self.prefills, False
-        while self._stepped and not told:
-            for model in list(self._stepped):
-                if not self._stepped[model]:
-                    continue
-                self._stepping = True
-                try:
-                    self._finished += [(model, *done) for done in model.advance()]
-                finally:
-                    self._stepping = False
-                prefills.end(model)
-                if self._finished:
-                    told = True
-                    self._tell()
-            if self._queue or prefills.due or client.ready or not client.open or client.dropped != self._dropped:
-                return
-
-    def _gather(self) -> None:
-        """Wait a moment for calls of other threads, as long as more of them come."""
-        known = -1
-        while (waiting := sum(map(len, self._queue.values()))) > known:
-            known = waiting
-            time.sleep(self.window)
-
-    def _send(self, pushes: bool) -> None:
-        """Hand queued calls to models: to those that answer by themselves, or to those that are driven."""
-        if not self._queue:
-            return
-        with self._lock:
-            going = {m: calls for m, calls in self._queue.items() if _pushes(m) == pushes}
-            for model, calls in going.items():
-                del self._queue[model]
-                if not pushes:
-                    self._stepped[model] += len(calls)
-        for model, calls in going.items():
-            if model.target.local and not pushes:
-                begun = time.perf_counter()
-                calls = self._shared.setdefault(model, SharedPrefixes(model)).plan(calls)
-                self.planning_s += time.perf_counter() - begun
-            if pushes:
-                model.on_answer = self._answered  # type: ignore[attr-defined]
-            self.batches[len(calls)] += 1
-            self._submitted(model, calls)
-            model.submit(calls)
-
-    def _submitted(self, model: Model, calls: Sequence[ModelCall]) -> None:
-        details = {}
-        if self.bus.detailed:
-            shared = self._shared.get(model)
-            details = {
-                "requests": [c.number for c in calls],
-                "nodes": [c.node for c in calls],
-                "shared": [shared.length(c) if shared is not None else 0 for c in calls],
-            }
-        self.bus.emit("request.submit", count=len(calls), model=model.target.info.name, **details)
-
     # -- answers --------------------------------------------------------------------------------------
 
     def _answered(self, model: Model, call: ModelCall, answer: Answer) -> None:
@@ -345,18 +203,6 @@ class CallDesk:
             # whoever else asked for the same call gets it for nothing
             used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage
             self._settle(waiting, answer, used, call.ids, call.messages, call.number)
-
-    def _leave(self, model: Model, call: ModelCall) -> None:
-        """A call is no longer under way."""
-        self._unstep(model)
-        if model in self._shared:
-            self._shared[model].done(call)
-
-    def _unstep(self, model: Model) -> None:
-        if model in self._stepped:
-            self._stepped[model] -= 1
-            if not self._stepped[model]:
-                del self._stepped[model]
 
     def prefill(self, model: Model, ids: tuple[int, ...], node: str) -> bool:
         """Have a beginning of a predictor's prompt computed before it is asked for; False if its model has enough to
@@ -387,11 +233,6 @@ class CallDesk:
                 self._turn.notify_all()
             if waiting.client.wake is not None:
                 waiting.client.wake()
-
-
-def _pushes(model: Model) -> bool:
-    """Whether answers of a model arrive by themselves."""
-    return getattr(model, "pushes", False)
 
 
 def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int], extra: str) -> str:

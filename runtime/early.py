@@ -7,7 +7,10 @@ follows. Where a model is busy, or its K/V is needed, nothing of this is done.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+import threading
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Value
@@ -64,6 +67,31 @@ class EarlyPrefills:
                 if found is not None and not self._send(*found, _node(block, i)):
                     return  # it is looked at again later
             del self._waiting[block, i]
+
+    @contextlib.contextmanager
+    def meanwhile(self) -> Iterator[None]:
+        """Code of the user runs in here, which may wait: beginnings are computed on a thread beside it."""
+        self.consider()
+        desk, over, failed = self._client.desk, threading.Event(), list[BaseException]()
+        if not desk.prefills:
+            yield
+            return
+
+        def drive() -> None:
+            try:
+                desk.drive_until(over)
+            except BaseException as e:
+                failed.append(e)
+
+        beside = threading.Thread(target=contextvars.copy_context().run, args=(drive,), name="lampc-early", daemon=True)
+        beside.start()
+        try:
+            yield
+        finally:
+            over.set()
+            beside.join()
+        if failed:
+            raise failed[0]
 
     def close(self) -> None:
         """What was computed for generations that were not asked for is held no more."""

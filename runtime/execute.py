@@ -10,36 +10,30 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
 from typing import Any
 
 from lampc.ir import Assignment, Op, Region, Value, digest
 from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.kv import Extend, Generate, Root, Score
-from lampc.ir.lookup import Lookup
 from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool, Try
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.ahead import Branches, arm_of
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
-from lampc.runtime.client import OnText
-from lampc.runtime.compile import Executable, is_ordered
+from lampc.runtime.compile import Executable
 from lampc.runtime.early import EarlyPrefills
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
+from lampc.runtime.hostcalls import HostCalls
 from lampc.runtime.hostdesk import HostDesk
-from lampc.runtime.interp import HostCall, arguments, entry_function, found, host_call, lookup_of
-from lampc.runtime.lmcalls import LMCalls, predictor_of
-from lampc.runtime.modelview import ModelView
+from lampc.runtime.interp import HostCall, arguments, entry_function, host_call
+from lampc.runtime.lmcalls import predictor_of
 from lampc.runtime.ops import compute
-from lampc.runtime.pipes import Hearing, Pipe
-from lampc.runtime.retrieval.desk import unfound
-from lampc.runtime.streaming_fields import family
+from lampc.runtime.regions import Regions
 from lampc.runtime.types import Cell, Outcome
-from lampc.runtime.votes import Ballot
 
 _NUMBERS = itertools.count(1)  # of cells, for events
 
 
-class Executor(LMCalls):
+class Executor(HostCalls, Regions):
     """Runs cells; `max_live` bounds how many are under way at a time, `host` calls tools and Python functions.
 
     `whole` runs leave nothing out, so that their traces hang on no schedule.
@@ -54,8 +48,9 @@ class Executor(LMCalls):
         self.hosts.beside = lambda: self.live > 1
         self.ready: deque[tuple[Block, int]] = deque()
         self.early = EarlyPrefills(services.desk, predictor_of, self._encode)
-        self.pipes: dict[tuple[Block, int], Pipe] = {}
-        self.lookups: list[tuple[Block, int, Retrieve, Lookup]] = []
+        self.pipes = {}
+        self.lookups = []
+        self.kept_back = deque()
         self.live = 0
         self.ahead = Branches(self, services.ahead) if services.ahead is not None else None
 
@@ -91,9 +86,8 @@ class Executor(LMCalls):
                     bounds[spot] = (bind_predictors(exe.module, cell.assignment), digest(cell.assignment))
                 bound, candidate = bounds[spot]
                 self._start(Task(index, cell, exe, bound, candidate, outcomes[index]))
-            while self.ready or self.lookups:
+            while self.ready or self._outside():
                 if not self.ready:
-                    self._look_up()
                     continue
                 block, i = self.ready.popleft()
                 block.scope.queued -= 1
@@ -267,10 +261,7 @@ class Executor(LMCalls):
                 done: Done = lambda out: self._resolve(block, i, out)  # noqa: E731
                 self._enter(block.scope, func.body, env, None, path, block.indices, (*block.order, i), done)
             case Retrieve():
-                task, brought = block.task, self.services.brought
-                ask = lookup_of(op, args, task.exe.module, task.cell.assignment, brought)
-                block.scope.pending += 1
-                self.lookups.append((block, i, op, ask))
+                self._retrieve(block, i, op, args)
             case Tool() | Py():
                 self._host(block, i, op, args)
             case Assert():
@@ -283,123 +274,3 @@ class Executor(LMCalls):
                 except TypeError as e:
                     raise RowFailure(f"{op.op_name} cannot be executed: {e}", op) from None
                 self._resolve(block, i, [result])
-
-    def _host(self, block: Block, i: int, op: Tool | Py, args: list[Any]) -> None:
-        scope, call = block.scope, (op, args, block.task.exe.module, self.services.base)
-
-        def ended(future: Future[Any]) -> None:
-            scope.pending -= 1
-            try:
-                value = future.result()
-                if scope.wants(block, i):
-                    self._resolve(block, i, [value])
-            except RowFailure as e:
-                self._fail(scope, (*block.order, i), e.at(op))
-            self._settle(scope)
-
-        if self.hosts.ask(*call, ended):
-            scope.pending += 1
-        else:
-            self._resolve(block, i, [self.hosts.now(*call)])
-
-    def _region(self, block: Block, i: int, region: Region) -> None:
-        def done(out: list[Any]) -> None:
-            self._resolve(block, i, out)
-
-        self._enter(block.scope, region, {}, block, block.path, block.indices, (*block.order, i), done)
-
-    def _try(self, block: Block, i: int, op: Try) -> None:
-        outer = block.scope
-        scope = Scope(block.task, outer, (block, i))
-        outer.pending += 1
-
-        def ended() -> None:
-            outer.pending -= 1
-            if outer.wants(block, i):
-                message = scope.failure.message if scope.failure is not None else ""
-                self._resolve(block, i, [*([None] * (len(op.outs) - 1)), message])
-            self._settle(outer)
-
-        def done(out: list[Any]) -> None:
-            scope.over = True
-            outer.pending -= 1
-            if outer.wants(block, i):
-                self._resolve(block, i, [*out, None])
-            self._settle(outer)
-
-        scope.ended = ended
-        self._enter(scope, op.body, {}, block, block.path, block.indices, (*block.order, i), done)
-
-    def _map(self, block: Block, i: int, op: Map, items: Sequence[Any]) -> None:
-        out: list[Any] = [None] * len(items)
-        left = len(items)
-        ordered = is_ordered(op)
-        pipe = self.pipes.pop((block, i), None) if self.pipes else None
-        if pipe is not None:
-            pipe.open(items)
-            return
-        if not items:
-            self._resolve(block, i, [[]])
-            return
-        if op.decides:
-            Ballot(self, block, i, op, items).open()
-            return
-
-        def launch(n: int) -> None:
-            def done(values: list[Any]) -> None:
-                nonlocal left
-                out[n] = values
-                left -= 1
-                if not left:
-                    self._resolve(block, i, [[v for v, *keep in out if not keep or keep[0]]])
-                elif ordered:
-                    launch(n + 1)
-
-            self._item(block.scope, block, i, op, items, n, done)
-
-        for n in range(1 if ordered else len(items)):
-            launch(n)
-
-    def _item(self, scope: Scope, block: Block, i: int, op: Map, items: Sequence[Any], n: int, done: Done) -> None:
-        env = {op.body.args[0]: items[n], op.body.args[1]: n}
-        self._enter(scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
-
-    def _iterate(self, block: Block, i: int, op: Loop, carried: list[Any], n: int) -> None:
-        count = len(op.init)
-
-        def done(values: list[Any]) -> None:
-            stop, *rest = values
-            if stop or n + 1 >= op.max:
-                self._resolve(block, i, rest)
-            else:
-                self._iterate(block, i, op, rest[:count], n + 1)
-
-        env = dict(zip(op.body.args, [*carried, n], strict=True))
-        self._enter(block.scope, op.body, env, block, block.path, (*block.indices, n), (*block.order, i, n), done)
-
-    def _hearing(self, block: Block, i: int, model: ModelView) -> OnText | None:
-        found = block.plan.pipes.get(i)
-        if found is None or not hasattr(model.model, "spare"):
-            return None
-        j, parse, needs = found
-        op = block.plan.region.ops[j]
-        assert isinstance(op, Map)
-        if family(parse.layout) is None:
-            return None
-        pipe = self.pipes[block, j] = Pipe(self, block, j, op, needs, model.model.spare)
-        return Hearing(self.services.desk, pipe, op.streams, parse.layout, parse.signature)
-
-    # -- retrieval ------------------------------------------------------------------------------------
-
-    def _look_up(self) -> None:
-        """Search for all rows that wait for passages, together: only then is there nothing else to go on with."""
-        asked, self.lookups = self.lookups, []
-        answers = self.services.retrieval.answer([ask for *_, ask in asked])
-        for (block, i, op, _), hits in zip(asked, answers, strict=True):
-            scope = block.scope
-            scope.pending -= 1
-            if isinstance(hits, Exception):
-                self._fail(scope, (*block.order, i), unfound(hits, op))
-            elif scope.wants(block, i):
-                self._resolve(block, i, [found(op, hits)])
-            self._settle(scope)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -33,8 +35,8 @@ class HostDesk:
     Code that computes is called at once, as threads would gain nothing. A tool declared to block is called on a thread,
     and so is code whose first calls were seen to wait. A tool of which that is not known is tried on a thread where
     other rows are under way (`beside`): if it has not ended after a moment, in which it did not compute, the run goes
-    on without it. The calls of a row that have effects are never handed in before the one ahead of them is done, so
-    their order in a row holds on threads too.
+    on without it. Where a single row runs it stays on the thread of the run. The calls of a row that have effects are
+    never handed in before the one ahead of them is done, so their order in a row holds on threads too.
     """
 
     def __init__(self, client: Client, call: HostCall = host_call) -> None:
@@ -61,9 +63,18 @@ class HostDesk:
         self.client.expect(self._pool.submit(call) if known else _tried(self._pool, call, pace), deliver)
         return True
 
-    def now(self, op: Tool | Py, args: Sequence[Any], module: Module, base: Path) -> Any:
-        """A call, made at once. Raises RowFailure."""
-        return self._paces[_target(op, module)].timed(partial(self.call, op, args, module, base))
+    def now(
+        self,
+        op: Tool | Py,
+        args: Sequence[Any],
+        module: Module,
+        base: Path,
+        meanwhile: Callable[[], AbstractContextManager[object]] = contextlib.nullcontext,
+    ) -> Any:
+        """A call, made at once; within `meanwhile` where it may turn out to wait. Raises RowFailure."""
+        pace = self._paces[_target(op, module)]
+        with meanwhile() if pace.due else contextlib.nullcontext():
+            return pace.timed(partial(self.call, op, args, module, base))
 
     def close(self) -> None:
         """Calls that have not begun are dropped; those under way are not waited for."""

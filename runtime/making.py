@@ -19,8 +19,8 @@ from lampc.ir.runner import current_runner
 from lampc.ir.settings import settings
 
 if TYPE_CHECKING:
-    from lampc.runtime.calls import CallDesk
     from lampc.runtime.client import Client
+    from lampc.runtime.driving import Driving
     from lampc.runtime.models import ModelCall, PythonModel
 
 T = TypeVar("T")
@@ -101,7 +101,7 @@ class Pace:
             self._waited = self._waited + 1 if wall > SECONDS and computing < wall / 2 else 0
 
 
-def take(desk: CallDesk, client: Client) -> tuple[PythonModel, list[ModelCall]] | None:
+def take(desk: Driving, client: Client) -> tuple[PythonModel, list[ModelCall]] | None:
     """The next call of the client that it is to make itself, if nobody makes it yet, with its other draws."""
     if client.asked:
         told: dict[PythonModel, list[ModelCall]] = {}
@@ -128,12 +128,12 @@ def take(desk: CallDesk, client: Client) -> tuple[PythonModel, list[ModelCall]] 
     return None
 
 
-def _unmade(desk: CallDesk, call: ModelCall) -> bool:
+def _unmade(desk: Driving, call: ModelCall) -> bool:
     """Whether a call is open and nobody makes it yet."""
     return not call.maker and call.name in desk._open and desk._open[call.name][1] is call
 
 
-def make(desk: CallDesk, model: PythonModel, calls: list[ModelCall]) -> None:
+def make(desk: Driving, model: PythonModel, calls: list[ModelCall]) -> None:
     """Makes calls that were taken: draws of one. Raises what no call can catch, and they are to be made again."""
     try:
         answers = model.make_draws(calls)
@@ -149,7 +149,7 @@ def make(desk: CallDesk, model: PythonModel, calls: list[ModelCall]) -> None:
         desk._answered(model, call, answer)
 
 
-def help_with(desk: CallDesk, client: Client) -> None:
+def help_with(desk: Driving, client: Client) -> None:
     """Threads that make further calls of a client, as many as `num_threads` of the settings allows beside this one."""
     with desk._lock:
         wanted = min(int(settings.num_threads or 1) - 1, len(client.own)) - client.helpers
@@ -159,7 +159,7 @@ def help_with(desk: CallDesk, client: Client) -> None:
         threading.Thread(target=context.run, args=(_help, desk, client), name="lampc-model", daemon=True).start()
 
 
-def _help(desk: CallDesk, client: Client) -> None:
+def _help(desk: Driving, client: Client) -> None:
     while True:
         with desk._lock:
             own = take(desk, client)

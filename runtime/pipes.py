@@ -18,9 +18,9 @@ from lampc.runtime.streaming_items import ItemPieces
 if TYPE_CHECKING:
     from lampc.ir import Signature
     from lampc.runtime.client import Client
-    from lampc.runtime.execute import Executor
     from lampc.runtime.failures import RowFailure
     from lampc.runtime.held_text import HeldText
+    from lampc.runtime.regions import Regions
 
 
 ROOM = 28
@@ -36,7 +36,7 @@ class Pipe:
     """
 
     def __init__(
-        self, executor: Executor, block: Block, i: int, op: Map, needs: Sequence[Any], spare: Callable[[int], bool]
+        self, executor: Regions, block: Block, i: int, op: Map, needs: Sequence[Any], spare: Callable[[int], bool]
     ) -> None:
         self.executor, self.block, self.i, self.op = executor, block, i, op
         self._needs, self._spare, self._full = needs, spare, False

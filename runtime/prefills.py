@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 from lampc.runtime.plan import SharedPrefixes
 
 if TYPE_CHECKING:
-    from lampc.runtime.calls import CallDesk
+    from lampc.runtime.driving import Driving
     from lampc.runtime.models import Answer, Model, ModelCall
 
 
 class Prefills:
     """Those of a desk. All but `want` and `forget` are for the thread that drives; who calls those holds the lock."""
 
-    def __init__(self, desk: CallDesk) -> None:
+    def __init__(self, desk: Driving) -> None:
         self._desk = desk
         self._wanted: list[tuple[Any, tuple[int, ...], str]] = []
         self._numbers: dict[tuple[Any, tuple[int, ...]], int] = {}  # of those under way

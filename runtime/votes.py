@@ -12,7 +12,7 @@ from lampc.runtime.failures import RowFailure
 from lampc.runtime.ops import field
 
 if TYPE_CHECKING:
-    from lampc.runtime.execute import Executor
+    from lampc.runtime.regions import Regions
 
 
 class Ballot:
@@ -23,7 +23,7 @@ class Ballot:
     not).
     """
 
-    def __init__(self, executor: Executor, block: Block, i: int, op: Map, items: Sequence[Any]) -> None:
+    def __init__(self, executor: Regions, block: Block, i: int, op: Map, items: Sequence[Any]) -> None:
         self.executor, self.block, self.i, self.op, self.items = executor, block, i, op, items
         self.scopes: list[Scope] = []
         self.out: dict[int, Any] = {}

@@ -39,8 +39,8 @@ type Route = "maths" | "chat" | "post";
 type Mood = "calm" | "angry";
 type Hue = "red" | "green";
 signature Triage(text: str) -> (mood: Mood, hue: Hue, route: Route) {{ \"\"\"Route the message.\"\"\" }}
-signature Answer(text: str, route: str) -> (reply: str @max(8)) {{ \"\"\"Answer the message.\"\"\" }}
-signature Talk(text: str) -> (reply: str @max(8)) {{ \"\"\"Talk to the customer.\"\"\" }}
+signature Answer(text: str, route: str) -> (reply: str @max(22)) {{ \"\"\"Answer the message.\"\"\" }}
+signature Talk(text: str) -> (reply: str @max(22)) {{ \"\"\"Talk to the customer.\"\"\" }}
 module Desk(text: str) -> (reply: str) {{
   use triage = Predict(Triage) @sample(temperature: 2.0);
   use answer = Predict(Answer);

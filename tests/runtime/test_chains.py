@@ -23,6 +23,7 @@ from lampc.backend.core import EngineCore
 from lampc.backend.simulated import SimulatedEngine
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir import check, parse_module
+from lampc.ir.kv import Generate
 from lampc.ir.runner import find_runner, set_default_runner
 from lampc.ir.settings import settings
 from lampc.passes.schedule.block_tree import common_prefix
@@ -261,11 +262,13 @@ def test_calls_that_go_on_where_others_ended(kind: str) -> None:
     with Session(model=core) as session:
         row = session.run(unit, [Row("0", {"topic": "tea"})])[0]
         assert row.error is None, row.error
-        made = nothing_twice(session, computed, STEPS, most=20)
+        lowered = session.executable(unit.module, "Talk").module
+        (most,) = {op.sampling.max_tokens for op in lowered.walk() if isinstance(op, Generate)}
+        made = nothing_twice(session, computed, STEPS, most=most)
         for before, after in itertools.pairwise(made):
             whole = before.prompt + before.written
             assert after.prompt[: len(whole)] == whole
-            last = len(before.written) == 20  # of an answer that was cut short, the last token was not read yet
+            last = len(before.written) == most  # of an answer that was cut short, the last token was not read yet
             assert after.computed == len(after.prompt) - len(whole) + last
             turn = core.tokenizer.decode(after.prompt[len(whole) :], skip_special=False)
             assert turn.startswith("<|end|><|user|> Say more.")
