@@ -146,7 +146,7 @@ class Placing:
             victim = min(running, key=self._cost)
             if len(running) > 1:
                 self._preempt(victim, plan)
-            elif len(victim.ids) < tree.pool.total * tree.pool.block_size and not self._settled(victim):
+            elif len(victim.ids) <= tree.pool.total * tree.pool.block_size and not self._settled(victim):
                 # Where paths parted blocks are not full: nobody is on them now, so it is placed anew, without gaps.
                 self._preempt(victim, plan)
                 tree.evict(tree.pool.total)
