@@ -19,6 +19,9 @@ _AT_ONCE = 4_000_000
 _KINDS = 64
 """Up to this many different values, how often each is drawn is drawn instead of every row."""
 
+_FEW = 16
+"""Up to this many groups, their number squared costs nothing: they are drawn as all published intervals were."""
+
 
 def resampled_means(values: Sequence[float] | Floats, draws: int, seed: int) -> Floats:
     """`draws` means of as many values as there are, drawn with replacement: float64 of shape (draws,).
@@ -41,15 +44,33 @@ def resampled_means(values: Sequence[float] | Floats, draws: int, seed: int) -> 
 
 def resampled_group_means(groups: Sequence[Sequence[float]], draws: int, seed: int) -> Floats:
     """`draws` means of group means, where both the groups and the values within each drawn group are drawn with
-    replacement: float64 of shape (draws,). Raises ValueError for no groups, or one without values."""
+    replacement: float64 of shape (draws,). Takes time in proportion to the values of all groups.
+
+    Raises ValueError for no groups, or one without values.
+    """
     import numpy as np
 
     count = len(groups)
-    if not count:
+    if not count or not all(len(g) for g in groups):
         raise ValueError("an interval needs at least one value")
     rng = np.random.default_rng(seed)
     drawn = rng.integers(0, count, (draws, count))
-    seeds = rng.integers(0, 2**63, (count, count)).tolist()
+    if count <= _FEW:
+        return _from_all(groups, drawn, rng.integers(0, 2**63, (count, count)).tolist())
+    order = np.argsort(drawn, axis=None, kind="stable")  # where each group was drawn, one group after the other
+    times = np.bincount(drawn.ravel(), minlength=count).tolist()
+    seeds = rng.integers(0, 2**63, count).tolist()
+    means = np.empty(drawn.size)
+    found = [resampled_means(g, n, s) for g, n, s in zip(groups, times, seeds, strict=True) if n]
+    means[order] = np.concatenate(found)
+    return np.asarray(means.reshape(drawn.shape).mean(axis=1), dtype=np.float64)
+
+
+def _from_all(groups: Sequence[Sequence[float]], drawn: Any, seeds: list[list[int]]) -> Floats:
+    """The same with means of every group for every place, of which those drawn are taken."""
+    import numpy as np
+
+    draws, count = drawn.shape
     means = np.zeros(draws)
     for place in range(count):  # a group drawn twice has its values drawn anew
         of_each = np.stack([resampled_means(g, draws, seeds[place][i]) for i, g in enumerate(groups)])

@@ -14,6 +14,8 @@ Everything is loaded when it is first used.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from lampc._names import HOMES, MODULES
+
 if TYPE_CHECKING:
     from lampc import (
         adapters,
@@ -149,136 +151,17 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_PYTHON = {
-    "adapters": ["Adapter", "BAMLAdapter", "ChatAdapter", "JSONAdapter", "TwoStepAdapter", "XMLAdapter"],
-    "awaiting": ["asyncify", "syncify"],
-    "calllog": ["inspect_history"],
-    "conversation": ["Conversation", "conversing"],
-    "data": ["dataset", "exact_match", "f1", "metric", "normalize", "optimize"],
-    "declare": ["argmax", "tune", "vote"],
-    "example": ["Completions", "Example", "Prediction"],
-    "fields": ["InputField", "OutputField", "infer_prefix"],
-    "load": ["load_python"],
-    "logs": ["disable_litellm_logging", "disable_logging", "enable_litellm_logging", "enable_logging"],
-    "module": ["Module"],
-    "modules.best_of_n": ["BestOfN"],
-    "modules.code_act": ["CodeAct"],
-    "modules.code_repl": ["SandboxSerializable"],
-    "modules.code_rlm": ["RLM"],
-    "modules.code_thought": ["ProgramOfThought"],
-    "freezing": ["freeze"],
-    "ordering": ["layout"],
-    "modules.comparison": ["MultiChainComparison"],
-    "modules.knn": ["KNN"],
-    "modules.majority": ["majority"],
-    "modules.parallel": ["Parallel"],
-    "modules.react": ["ReAct"],
-    "modules.react_v2": ["ReActV2"],
-    "modules.refine": ["Refine"],
-    "predict": ["ChainOfThought", "Predict"],
-    "program": ["program"],
-    "retrieval": ["Retrieve", "retriever"],
-    "signature": ["Signature", "SignatureMeta", "ensure_signature", "make_signature"],
-    "tools.calls": ["ToolCallResults", "ToolCalls"],
-    "tools.interpreter": ["CodeExecutionError", "CodeInterpreter", "CodeInterpreterError", "FinalOutput"],
-    "tools.tool": ["Tool", "pure", "tool", "unordered"],
-    "tracing": ["trace"],
-    "types.audio": ["Audio"],
-    "types.base": ["Type"],
-    "types.code": ["Code"],
-    "types.file": ["File"],
-    "types.history": ["History"],
-    "types.image": ["Image"],
-    "types.reasoning": ["Reasoning"],
-}
-_RUNTIME = {
-    "cache": ["configure_cache"],
-    "configure": ["configure", "context", "load_settings"],
-    "evaluation.evaluate": ["Evaluate"],
-    "interop.engine": ["DspyEngine"],
-    "interop.modules": ["from_dspy"],
-    "lm": ["LM", "BaseLM"],
-    "mcp": ["MCPError", "MCPServer"],
-    "optimizers.better_together": ["BetterTogether"],
-    "optimizers.bootstrap": ["BootstrapFewShot"],
-    "optimizers.cascade": ["Cascade"],
-    "optimizers.copro": ["COPRO"],
-    "optimizers.labeled": ["LabeledFewShot"],
-    "optimizers.mipro": ["MIPROv2"],
-    "optimizers.ensemble": ["Ensemble"],
-    "optimizers.infer_rules": ["InferRules"],
-    "optimizers.finetune": ["BootstrapFinetune"],
-    "optimizers.fuse": ["Fuse"],
-    "optimizers.gepa": ["GEPA"],
-    "optimizers.simba": ["SIMBA"],
-    "optimizers.joint": ["JointSearch"],
-    "optimizers.knn": ["KNNFewShot"],
-    "optimizers.optuna_search": ["BootstrapFewShotWithOptuna"],
-    "optimizers.random_search": ["BootstrapFewShotWithRandomSearch", "BootstrapRS"],
-    "optimizers.traces": ["bootstrap_trace_data"],
-    "retrieval.colbert": ["ColBERTv2"],
-    "retrieval.embedder": ["Embedder"],
-    "retrieval.embeddings": ["Embeddings", "EmbeddingsWithScores"],
-    "sandbox.limits": ["SandboxLimits"],
-    "sandbox.local": ["LocalInterpreter"],
-    "sandbox.monty": ["PythonInterpreter"],
-    "session": ["Session"],
-    "streaming": ["streamify"],
-}
-_IR = {
-    "errors": [
-        "ContextWindowExceededError",
-        "DSPyError",
-        "LMAuthError",
-        "LMBillingError",
-        "LMCollectionLimitError",
-        "LMConfigurationError",
-        "LMError",
-        "LMInvalidRequestError",
-        "LMLockTimeoutError",
-        "LMNotConfiguredError",
-        "LMProviderError",
-        "LMRateLimitError",
-        "LMServerError",
-        "LMStreamAssemblyError",
-        "LMTimeoutError",
-        "LMTransportError",
-        "LMUnexpectedError",
-        "LMUnsupportedFeatureError",
-        "LMUnsupportedModelError",
-        "is_retryable_lm_error",
-    ],
-    "settings": ["settings"],
-    "templates.template": ["Template"],
-    "usage": ["UsageTracker", "track_usage"],
-}
-_HOMES = {n: (f"lampc.frontend.python.{m}", n) for m, names in _PYTHON.items() for n in names}
-_HOMES |= {n: (f"lampc.runtime.{m}", n) for m, names in _RUNTIME.items() for n in names}
-_HOMES |= {n: (f"lampc.ir.{m}", n) for m, names in _IR.items() for n in names}
-_HOMES |= {
-    "BaseModule": ("lampc.frontend.python.module", "Module"),
-    "OldInputField": ("lampc.frontend.python.fields", "InputField"),
-    "OldOutputField": ("lampc.frontend.python.fields", "OutputField"),
-    "OptimizeError": ("lampc.passes.optimize.protocol", "OptimizeError"),
-    "AdapterParseError": ("lampc.ir.adapters.base", "ParseFailure"),
-    "CompileError": ("lampc.ir.diag", "CompileError"),
-    "resolve_interpreter_factory": ("lampc.frontend.python.tools.interpreter", "interpreter_factory"),
-    "test": ("lampc.frontend.python.data", "case"),
-}
-_MODULES = frozenset(["adapters", "clients", "datasets", "dsp", "evaluate", "experimental", "predict"])
-_MODULES |= frozenset(["primitives", "propose", "retrievers", "signatures", "streaming", "teleprompt", "utils"])
-
 
 def __getattr__(name: str) -> Any:
-    if name in _MODULES:
+    if name in MODULES:
         return import_module(f"lampc.{name}")
     if name == "cache":  # another one after `configure`
         from lampc.runtime.cache import cache_in_force
 
         return cache_in_force()
-    if name not in _HOMES:
+    if name not in HOMES:
         raise AttributeError(f"lampc has no `{name}`")
-    home, own = _HOMES[name]
+    home, own = HOMES[name]
     value = globals()[name] = getattr(import_module(home), own)
     return value
 
