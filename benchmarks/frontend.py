@@ -56,7 +56,7 @@ def measure(lib: Any, instant: Any, over_http: Any, threads: tuple[int | None, .
     out["build_predictor"] = cpu(lambda: lib.Predict(f"question, a{next(names)}: int -> answer, b: list[str]"), 200)
     out["build_predictor_again"] = cpu(lambda: lib.Predict("question -> answer"), 200)
 
-    class Program(lib.Module):  # type: ignore[misc, name-defined]
+    class Program(lib.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.ask = lib.Predict("question -> answer")

@@ -59,7 +59,7 @@ def compare(folder: Path, dtype: str, args: argparse.Namespace) -> dict[str, flo
     def decode(engine: TokenEngine) -> float:
         run(engine, [Request(ids, Sampling(max_tokens=1, ignore_eos=True)) for ids in prompts])  # prompts are cached
         work = [Request(ids, greedy) for ids in prompts]
-        return args.requests * args.new / seconds(lambda: run(engine, work))
+        return float(args.requests * args.new / seconds(lambda: run(engine, work)))
 
     speeds = in_turns({"full": lambda: decode(full), "int8": lambda: decode(int8)}, args.rounds)
     out = {

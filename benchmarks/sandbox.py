@@ -233,6 +233,9 @@ def table(rows: list[dict[str, Any]]) -> str:
     def row(name: str, show: Callable[[dict[str, Any]], str]) -> str:
         return f"| {name} | {' | '.join(show(r) for r in rows)} |"
 
+    def of(group: str, name: str, form: str = "{}") -> Callable[[dict[str, Any]], str]:
+        return lambda r: form.format(r[group][name])
+
     lines = [
         row("", lambda r: r["title"]),
         "|---|" + "---|" * len(rows),
@@ -240,12 +243,12 @@ def table(rows: list[dict[str, Any]]) -> str:
         row("reaches outside", lambda r: ", ".join(r["reached"]) or "nothing"),
         row("start, ms", lambda r: f"{r['start_ms']:.0f}"),
         row("execute `1 + 1`, ms", lambda r: f"{r['execute_ms']:.2f}"),
-        *(row(f"{n}, ms", lambda r, n=n: f"{r['speed_ms'][n]:.0f}") for n in SPEED),
+        *(row(f"{n}, ms", of("speed_ms", n, "{:.0f}")) for n in SPEED),
         row("memory, MiB", lambda r: f"{r['resident_mib']:.0f}"),
         row("installed, MiB", lambda r: f"{r['installed_mib']:.0f}" if r["installed_mib"] else "-"),
         row("language", lambda r: r["language"]),
         row("modules", lambda r: r["modules"]),
-        *(row(f"bounds {b}", lambda r, b=b: r["bounds"][b]) for b in ("time", "memory", "output")),
+        *(row(f"bounds {b}", of("bounds", b)) for b in ("time", "memory", "output")),
     ]
     return "\n".join(lines)
 

@@ -56,12 +56,12 @@ def main() -> int:
                 print(f"{name:8} {requests:3} requests  {state:12} {told}", flush=True)
                 row = {"model": name, "requests": requests, "state": state, "plain_ms": plain, "kept_ms": kept}
                 result["cost"].append({**row, "percent": percent, "mean_percent": mean})
-        for form, told in saved(engine).items():
-            tokens, steps, expected = told["tokens"], told["steps"], told["expected"]
+        for form, found in saved(engine).items():
+            tokens, steps, expected = found["tokens"], found["steps"], found["expected"]
             shares = {"saved": 100 * (1 - steps / tokens), "expected_saved": 100 * (1 - expected / tokens)}
             said = " % saved, ".join(f"{share:.0f}" for share in shares.values())
             print(f"{name:8} {form:10} {tokens:5} tokens in {steps:4} steps: {said} % expected")
-            result["saved"].append({"model": name, "form": form, **told, **shares})
+            result["saved"].append({"model": name, "form": form, **found, **shares})
         engine.close()
     result["goal_percent"], result["worst_percent"] = GOAL, worst
     append("structured", result)

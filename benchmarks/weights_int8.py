@@ -54,11 +54,13 @@ class Grouped(Rows):
         super().__init__(exact=False)
         self._group = group
 
-    def layer(self, weight: torch.Tensor, bias: torch.Tensor | None) -> Any:
+    def layer(self, weight: torch.Tensor, bias: torch.Tensor | None, rounded: bool = True) -> Any:
+        if not rounded:
+            return super().layer(weight, bias, False)
         n, k = weight.shape
         groups = pad(weight, (0, -k % self._group)).view(n, -1, self._group)
-        rounded = decode(*encode(groups)).view(n, -1)[:, :k].to(weight.dtype)
-        return super().layer(rounded.contiguous(), bias)
+        kept = decode(*encode(groups)).view(n, -1)[:, :k].to(weight.dtype)
+        return super().layer(kept.contiguous(), bias)
 
 
 def load(folder: Path, dtype: torch.dtype, rows: Rows) -> Model:

@@ -78,7 +78,7 @@ def _linear(device: torch.device, dtype: torch.dtype) -> dict[str, Any]:
     weight, bias = _noise(device, dtype, 160, 320) / 18, _noise(device, dtype, 160)
     x, tiles = _noise(device, dtype, 150, 320), agreeing(device, dtype)
     whole = linear(x, weight, bias, tiles[0])
-    alone = torch.cat([linear(row.clone(), weight, bias, tiles[0]) for row in x[:9].split(1)])
+    alone = torch.cat([linear(row.clone(), weight, bias, tiles[0]) for row in torch.split(x[:9], 1)])
     return {
         "linear": _agree(whole, linear_torch(x, weight, bias)),
         "linear, alone": torch.equal(whole[:9], alone),

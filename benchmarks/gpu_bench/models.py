@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -13,7 +12,6 @@ import torch
 from gpu_bench.timing import seconds
 from lampc.backend.api import EngineInfo
 from lampc.backend.engine import PagedEngine
-from lampc.backend.fake import ByteTokenizer
 from lampc.backend.kv_cache import bytes_per_token
 from lampc.backend.models.checkpoint import Checkpoint
 from lampc.backend.models.fields import Fields
@@ -21,6 +19,7 @@ from lampc.backend.models.registry import resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.request import Request, Sampling
 from lampc.backend.runner import record_steps
+from lampc.backend.tokenizer import ByteTokenizer
 
 LLAMA_8B: dict[str, Any] = {
     "architectures": ["LlamaForCausalLM"],
@@ -82,7 +81,7 @@ class RandomWeights:
 class Unread(ByteTokenizer):
     """The text of random tokens is nothing to anybody."""
 
-    def decode(self, ids: Sequence[int]) -> str:
+    def decode(self, ids: list[int] | tuple[int, ...], skip_special: bool = True) -> str:
         return ""
 
 

@@ -51,7 +51,7 @@ def _ours(x: torch.Tensor, tile: Tile, weight: torch.Tensor) -> torch.Tensor:
 
 
 def _in_tiles(x: torch.Tensor, weight: torch.Tensor) -> list[torch.Tensor]:
-    return [functional.linear(part, weight) for part in x.split(TILE)]
+    return [functional.linear(part, weight) for part in torch.split(x, TILE)]
 
 
 def _time(work: Callable[[torch.Tensor], Any], weights: Sequence[torch.Tensor]) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from typing import Any
 
 import torch
@@ -60,8 +61,7 @@ def _rates(cache: KVCache, blocks: int) -> dict[str, Any]:
     size = blocks * _SIZE * cache.key_bytes(cache.layers)
     transfer = make_transfer(cache, blocks, _SIZE, triton=True)
     out, back = (
-        seconds(lambda inward=inward: transfer.run(_copies(inward, blocks, 0)), cache.device, repeat=3)
-        for inward in (False, True)
+        seconds(partial(transfer.run, _copies(inward, blocks, 0)), cache.device, repeat=3) for inward in (False, True)
     )
     block = HostMemory(cache, blocks, _SIZE).block(0)[0]
     here = torch.empty_like(block, device=cache.device)

@@ -18,7 +18,7 @@ def seconds(work: Callable[[], Any], device: torch.device, repeat: int = 10) -> 
     found = []
     for _ in range(1 + (_ROUNDS if device.type == "cuda" else 1)):
         if device.type == "cuda":
-            begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+            begun, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
             begun.record()
             for _ in range(repeat):
                 work()
@@ -29,7 +29,7 @@ def seconds(work: Callable[[], Any], device: torch.device, repeat: int = 10) -> 
             begun_s = time.perf_counter()
             work()
             found.append(time.perf_counter() - begun_s)
-    return median(found[1:])
+    return float(median(found[1:]))
 
 
 def copy_rate(device: torch.device, size: int) -> float:

@@ -65,7 +65,7 @@ class Script:
 def proposer(d: Any, script: Script) -> Any:
     """The scripted model for library `d`."""
 
-    class Proposer(d.BaseLM):  # type: ignore[misc, name-defined]
+    class Proposer(d.BaseLM):  # type: ignore[misc]
         def copy(self, **kwargs: Any) -> Any:  # other draws of the same script
             return self
 

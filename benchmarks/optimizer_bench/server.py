@@ -23,8 +23,8 @@ class ServerProcess:
         )
         self.url = self._line()["url"]
 
-    def reset(self) -> dict[str, int]:
-        """Empty its caches, as if it had just been started; what it has counted so far."""
+    def reset(self) -> Any:
+        """Empty its caches, as if it had just been started; what it has counted so far, whole numbers by name."""
         assert self._process.stdin is not None
         self._process.stdin.write("\n")
         self._process.stdin.flush()

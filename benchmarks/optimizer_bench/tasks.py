@@ -145,13 +145,13 @@ def _drawn(row: Callable[[Random], dict[str, str]], seed: int) -> tuple[Rows, Ro
 
 
 def _looker(d: Any) -> Any:
-    class Look(d.Signature):  # type: ignore[misc, name-defined]
+    class Look(d.Signature):  # type: ignore[misc]
         """Complete the task."""
 
         text: str = d.InputField()
         word: str = d.OutputField()
 
-    class Looker(d.Module):  # type: ignore[misc, name-defined]
+    class Looker(d.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.look = d.Predict(Look)
@@ -163,13 +163,13 @@ def _looker(d: Any) -> Any:
 
 
 def _labeller(d: Any) -> Any:
-    class Label(d.Signature):  # type: ignore[misc, name-defined]
+    class Label(d.Signature):  # type: ignore[misc]
         """Label the word."""
 
         word: str = d.InputField()
         label: Kind = d.OutputField()
 
-    class Labeller(d.Module):  # type: ignore[misc, name-defined]
+    class Labeller(d.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.name = d.Predict(Label)
@@ -181,19 +181,19 @@ def _labeller(d: Any) -> Any:
 
 
 def _desk(d: Any) -> Any:
-    class Find(d.Signature):  # type: ignore[misc, name-defined]
+    class Find(d.Signature):  # type: ignore[misc]
         """Complete the task."""
 
         text: str = d.InputField()
         thing: str = d.OutputField()
 
-    class Route(d.Signature):  # type: ignore[misc, name-defined]
+    class Route(d.Signature):  # type: ignore[misc]
         """Choose a team."""
 
         thing: str = d.InputField()
         team: Team = d.OutputField()
 
-    class Desk(d.Module):  # type: ignore[misc, name-defined]
+    class Desk(d.Module):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__()
             self.find = d.Predict(Find)

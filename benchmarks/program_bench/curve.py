@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from program_bench.measure import OURS
 from program_bench.summary import Table
@@ -38,7 +39,7 @@ def chart(table: Table) -> str:
     return "\n".join([*out, "</svg>"]) + "\n"
 
 
-def _small(name: str, found: Mapping[str, Mapping[str, object]], x: float, y: float) -> list[str]:
+def _small(name: str, found: Mapping[str, Mapping[str, Any]], x: float, y: float) -> list[str]:
     shares = [s for s in found if s != "ample"]
 
     def figures(way: str, count: str) -> list[float]:

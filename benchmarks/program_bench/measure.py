@@ -223,7 +223,8 @@ class _Ours:
             return self.session.run_cells(self.workload.unit, cells)
         unit, session = self.workload.unit, self.session
         lowered = session.executables(unit.module, unit.entry, cells)
-        with SimulatedClient(session.desk, self.model.engine.clock) as client:
+        client = SimulatedClient(session.desk, self.model.engine.clock)
+        with client:
             self.model.tick = client.tick
             executor = session._executor(unit.module, client, unit)
             executor.hosts = SimulatedHosts(client, self.tools)

@@ -23,7 +23,7 @@ from typing import Literal
 
 from lampc.backend.hooks import Event, RequestEvent
 from lampc.backend.request import Request
-from lampc.runtime.plan import common_prefix
+from lampc.passes.schedule.block_tree import common_prefix
 
 Ids = tuple[int, ...]
 Kind = Literal["admitted", "preempted", "finished"]

@@ -91,7 +91,7 @@ def token_goals(table: Table) -> list[Goal]:
 
 def kv_goals(table: Table) -> list[Goal]:
     """Goals of runs with less KV: never far above what threads on the engine's own cache compute, and no cliff."""
-    rival, fall = {}, {}
+    rival, fall = dict[str, float](), dict[str, float]()
     for family, found in table.items():
         shares = [s for s in found if s != "ample"]  # the largest first
         ours = [found[s][OURS].computed_tokens for s in shares]

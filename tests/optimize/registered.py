@@ -38,7 +38,7 @@ UNGUIDED = ("fuse", "labeled", "random")
 
 def options(name: str, task: Planted) -> dict[str, Any]:
     """What an optimizer must be told of a task, beside its defaults."""
-    return {
+    known: dict[str, dict[str, Any]] = {
         "better_together": {
             "strategy": "bootstrap -> instructions -> bootstrap",
             "options": {"instructions": {"pool": task.pool()}},
@@ -46,7 +46,8 @@ def options(name: str, task: Planted) -> dict[str, Any]:
         "instructions": {"pool": task.pool()},
         "joint": {"pool": task.pool(), "instructions": len(task.pool()) + 1, "layouts": LAYOUTS},
         "parameters": {"choices": {f"{p}.layout": list(LAYOUTS) for p in task.names}},
-    }.get(name, {})
+    }
+    return known.get(name, {})
 
 
 def strategy(name: str, task: Planted, seed: int = 0) -> Strategy:

@@ -41,7 +41,7 @@ class Machine:
         x = torch.randn(rows, inputs).to(self._dtype)
         weight = torch.randn(outputs, inputs).to(self._dtype)
         best = _best(lambda: torch.nn.functional.linear(x, weight), seconds)
-        if self._dtype is torch.bfloat16 and torch.backends.mkldnn.is_available():
+        if self._dtype is torch.bfloat16 and torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
             packed = torch.ops.mkldnn._reorder_linear_weight(weight, None)
             linear = torch.ops.mkldnn._linear_pointwise.default
             best = min(best, _best(lambda: linear(x, packed, None, "none", [], None), seconds))

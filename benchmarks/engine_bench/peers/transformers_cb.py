@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from _harness import Item, Spec, serve, warm_up
 from transformers import AutoModelForCausalLM, ContinuousBatchingConfig, GenerationConfig
@@ -16,9 +18,9 @@ class ContinuousBatching:
 
     def __init__(self, spec: Spec) -> None:
         torch.set_num_threads(spec.threads)
-        self._model = AutoModelForCausalLM.from_pretrained(
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
             spec.folder, dtype=getattr(torch, spec.dtype), attn_implementation="sdpa", local_files_only=True
-        ).eval()
+        ).eval()  # type: ignore[no-untyped-call]
         blocks = spec.requests * -(-spec.longest // PAGE) + 8
         self._config = ContinuousBatchingConfig(
             page_size=PAGE, num_blocks=blocks, max_batch_tokens=spec.options.get("max_batch_tokens", 512)
@@ -30,7 +32,9 @@ class ContinuousBatching:
     def _start(self) -> ContinuousBatchingManager:
         if self._manager is None:
             self._manager = self._model.init_continuous_batching(
-                generation_config=GenerationConfig(max_new_tokens=64, do_sample=False, eos_token_id=-1, pad_token_id=0),
+                generation_config=GenerationConfig(  # type: ignore[no-untyped-call]
+                    max_new_tokens=64, do_sample=False, eos_token_id=-1, pad_token_id=0
+                ),
                 continuous_batching_config=self._config,
             )
             self._manager.start()

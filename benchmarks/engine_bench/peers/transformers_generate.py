@@ -16,9 +16,9 @@ class Generate:
 
     def __init__(self, spec: Spec) -> None:
         torch.set_num_threads(spec.threads)
-        self._model = AutoModelForCausalLM.from_pretrained(
+        self._model: Any = AutoModelForCausalLM.from_pretrained(
             spec.folder, dtype=getattr(torch, spec.dtype), attn_implementation="sdpa", local_files_only=True
-        ).eval()
+        ).eval()  # type: ignore[no-untyped-call]
         warm_up(self, self._model.config.vocab_size)
 
     @torch.inference_mode()
