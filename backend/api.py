@@ -100,12 +100,18 @@ class TokenEngine(Protocol):
         ...
 
     def retain(
-        self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
+        self,
+        ids: tuple[int, ...],
+        ttl: float | None = None,
+        next_use: float | None = None,
+        yields: bool = False,
+        adapter: str | None = None,
     ) -> PrefixRef:
         """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds.
 
         `next_use` says when it is needed next after that, see `Request`. One that `yields` is let go before a request
-        would be preempted, or could not run, for want of its blocks: those needed last first.
+        would be preempted, or could not run, for want of its blocks: those needed last first. It is the prefix of
+        requests with an `adapter`, or of those without one.
         """
         ...
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.audit import audit
 from lampc.backend.errors import BackendError, QueueFull
-from lampc.backend.job import Job, check_request
+from lampc.backend.job import Job, check_adapter, check_request
 from lampc.backend.metrics import EngineMetrics
 from lampc.backend.pins import check_pin
 from lampc.backend.request import Handle, PrefixRef, Request, State
@@ -109,18 +109,25 @@ class EngineCore(Stepping):
                 self._finish(job, "abort")
 
     def retain(
-        self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
+        self,
+        ids: tuple[int, ...],
+        ttl: float | None = None,
+        next_use: float | None = None,
+        yields: bool = False,
+        adapter: str | None = None,
     ) -> PrefixRef:
         """Keeps whatever of this prefix is or becomes cached, until released or for `ttl` seconds.
 
         `next_use` says when it is needed next after that, see `Request`. One that `yields` is let go before a request
-        would be preempted, or could not run, for want of its blocks: those needed last first.
+        would be preempted, or could not run, for want of its blocks: those needed last first. It is the prefix of
+        requests with an `adapter`, or of those without one. Raises Unsupported for an adapter that is not loaded.
         """
         self._open()
         check_pin(ttl, next_use)
+        check_adapter(adapter, self._info)
         with self._books:
             self._scheduler.lanes.settle()
-            return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use, yields)
+            return self._pins.add(ids, None if ttl is None else self._clock() + ttl, next_use, yields, adapter)
 
     def known(self, ids: tuple[int, ...], adapter: str | None = None) -> int:
         """How many tokens of a prefix are cached, or about to be."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import torch
 
+from lampc.backend.adapting import Adapting
 from lampc.backend.api import EngineInfo
 from lampc.backend.core import EngineCore
 from lampc.backend.hooks import Hook
@@ -15,7 +16,7 @@ from lampc.backend.speculation.options import Speculation
 from lampc.backend.tokenizer import TextTokenizer
 
 
-class PagedEngine(EngineCore):
+class PagedEngine(EngineCore, Adapting):
     """Continuous batching over a paged, prefix-shared KV cache of at least `kv_tokens` tokens; K/V of `host_kv_tokens`
     more waits in host memory."""
 
@@ -45,6 +46,7 @@ class PagedEngine(EngineCore):
     ) -> None:
         slots = max(1, -(-kv_tokens // info.block_size)) * info.block_size
         runner = TorchRunner(model, rows, slots, device, dtype, int8)
+        self.adapt(None, (info.digest,))
         size = info.block_size
         super().__init__(
             runner,
@@ -64,3 +66,11 @@ class PagedEngine(EngineCore):
             branch_rows=branch_rows,
             speculative=speculative,
         )
+
+    def _named(self) -> set[str | None]:
+        return {job.request.adapter for job in self._jobs.values()}
+
+    def _forget(self, name: str) -> None:
+        with self._books:
+            self._scheduler.lanes.settle()
+            self._tree.drop_named(name)

@@ -318,9 +318,7 @@ class Drawn:
 
 def check_request(request: Request, info: EngineInfo) -> None:
     """Raises Unsupported, ContextTooLong or ValueError if an engine cannot run this request."""
-    if request.adapter is not None and request.adapter not in info.adapters:
-        loaded = ", ".join(map(repr, info.adapters)) or "none, since the engine was loaded without `adapters`"
-        raise Unsupported(f"Request.adapter is {request.adapter!r}; loaded: {loaded}")
+    check_adapter(request.adapter, info)
     prompt = request.ids
     check_ids(prompt, info.vocab_size, "prompt")
     check_ids(request.forced, info.vocab_size, "forced")
@@ -337,6 +335,13 @@ def check_request(request: Request, info: EngineInfo) -> None:
     asked = len(prompt) + max(1, len(request.forced), len(request.score))
     if asked > info.context_length:
         raise ContextTooLong(asked, info.context_length)
+
+
+def check_adapter(adapter: str | None, info: EngineInfo) -> None:
+    """Raises Unsupported if an engine has no adapter of that name."""
+    if adapter is not None and adapter not in info.adapters:
+        loaded = ", ".join(map(repr, info.adapters)) or "none, since the engine was loaded without `adapters`"
+        raise Unsupported(f"Request.adapter is {adapter!r}; loaded: {loaded}")
 
 
 class Ids:

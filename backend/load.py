@@ -1,16 +1,16 @@
 """From a checkpoint folder to an engine."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
+from lampc.backend.adapting import digest_of
 from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.engine import PagedEngine
-from lampc.backend.errors import CheckpointError, Unsupported
+from lampc.backend.errors import BackendError, CheckpointError, Unsupported
 from lampc.backend.hooks import Hook
 from lampc.backend.kernel_choice import Backend, check_backend, choose_kernels, usual_device
 from lampc.backend.kv_cache import bytes_per_token
@@ -78,8 +78,8 @@ def load_engine(
     the weights of linear layers, the output projection among them, with a scale per output (`lampc.backend.int8`);
     embeddings, norms and biases stay as they are, and so does what is computed with.
     `adapters` are LoRA adapters by name, each in a folder as PEFT saves it (`lampc.backend.models.lora`): a request
-    may name one. Layers are then computed by torch, or torch with native products; Triton's kernels, several ranks and
-    K/V in host memory do without adapters.
+    may name one. More can be loaded later (`lampc.backend.adapting`). Rows with an adapter go through layers product by
+    product, the others as if there were none; Triton's kernels, several ranks and K/V in host memory do without.
     `async_scheduling` launches each step before the tokens of the one before it have reached the host, which hides what
     the host does behind what the device computes; by default where "triton" runs on a GPU. It changes no result; what
     ends by a token (a stop id, not `max_tokens`) costs a row that nobody hears of. Ranks do without.
@@ -141,11 +141,12 @@ def load_engine(
     rows = Rows(exact, native=kernels.native, int8=weight_dtype == "int8", triton=kernels.triton)
     model: Model | Outline
     if tensor_parallel is None:
-        lora = Adapters(adapters, where, number, rows) if adapters else None
+        taking = not rows.triton and not host_kv_tokens
+        lora = Adapters(where, number, rows) if taking else None
         model = whole = model_class.load(Checkpoint(fields, weights, where, number, rows, context_length, lora))
         check_model(model)
-        if lora is not None and getattr(model, "adapters", None) is not lora:
-            raise Unsupported(f"{path}: models of this architecture take no adapters; leave `adapters` out")
+        if getattr(model, "adapters", None) is not lora:
+            lora = None
         weights.check_all_read()
     else:
         model = team.outline(tensor_parallel, model_class, fields, context_length)
@@ -169,8 +170,6 @@ def load_engine(
     )
     if tensor_parallel is not None:
         more = (*more, team.numerics(tensor_parallel, exact))
-    elif lora is not None:
-        more = (*more, lora.digest)
     info = EngineInfo(
         name=folder.resolve().name,
         vocab_size=model.vocab_size,
@@ -178,11 +177,10 @@ def load_engine(
         kv_bytes_per_token=per_token,
         block_size=block_size,
         exact=exact,
-        digest=hashlib.sha256("\0".join((*parts, *more)).encode()).hexdigest()[:32],
-        adapters=tuple(sorted(adapters or ())),
+        digest=digest_of((*parts, *more)),
     )
     if kind == "naive":
-        return NaiveEngine(whole, tokenizer, info, rows, int8=int8, hooks=hooks)
+        return _with(adapters, NaiveEngine(whole, tokenizer, info, rows, int8=int8, hooks=hooks), lora, (*parts, *more))
     if kv_tokens is None:
         free = torch.cuda.mem_get_info(where)[0] if where.type == "cuda" else available_bytes()
         kv_tokens = default_kv_tokens(free, per_token, model.context_length, max_running)
@@ -218,7 +216,7 @@ def load_engine(
             hooks=hooks,
         )
     ahead = kernels.triton and where.type == "cuda" and speculation is None
-    return PagedEngine(
+    engine = PagedEngine(
         whole,
         tokenizer,
         info,
@@ -240,6 +238,24 @@ def load_engine(
         async_scheduling=ahead if async_scheduling is None else async_scheduling,
         speculative=speculation,
     )
+    return _with(adapters, engine, lora, (*parts, *more))
+
+
+Made = TypeVar("Made", NaiveEngine, PagedEngine)
+
+
+def _with(
+    adapters: Mapping[str, Path | str] | None, engine: Made, own: Adapters | None, parts: tuple[str, ...]
+) -> Made:
+    """The engine with adapters."""
+    engine.adapt(own, parts)
+    try:
+        for name, folder in (adapters or {}).items():
+            engine.add_adapter(name, folder)
+    except BackendError:
+        engine.close()
+        raise
+    return engine
 
 
 def _numerics() -> tuple[str, str, str]:

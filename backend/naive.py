@@ -11,12 +11,13 @@ from itertools import count
 import numpy as np
 import torch
 
+from lampc.backend.adapting import Adapting
 from lampc.backend.api import EngineInfo, EngineStats
 from lampc.backend.errors import BackendError, EngineClosed
 from lampc.backend.grammar.compiled import Grammars
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent
 from lampc.backend.int8 import decode, encode
-from lampc.backend.job import Ids, Job, check_request
+from lampc.backend.job import Ids, Job, check_adapter, check_request
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.lifecycle import Deadlines, move
 from lampc.backend.metrics import EngineMetrics, Recorder
@@ -75,7 +76,7 @@ def dense_attention(
     return out.reshape(length, heads, dim).to(q.dtype)
 
 
-class NaiveEngine:
+class NaiveEngine(Adapting):
     """See `lampc.backend.api.TokenEngine`; `retain` holds nothing, since nothing is cached, and any number waits."""
 
     def __init__(
@@ -91,6 +92,7 @@ class NaiveEngine:
     ) -> None:
         self._model = model
         self._scores = scores_of(model, model.head_dim)
+        self.adapt(None, (info.digest,))
         self._tokenizer = tokenizer
         self._info = info
         self._rows = rows
@@ -126,8 +128,7 @@ class NaiveEngine:
 
     def submit(self, request: Request, on_token: Callable[[Handle, int], None] | None = None) -> Handle:
         """Queues a request. Raises EngineClosed, ContextTooLong, Unsupported or ValueError, or what a hook raises."""
-        if self._closed:
-            raise EngineClosed("this engine is closed; load another one")
+        self._open()
         try:
             request = self._hooks.rewrite(request)
             check_request(request, self._info)
@@ -144,6 +145,13 @@ class NaiveEngine:
             self._deadlines.add(handle.id, request.deadline)
         self._tell("submitted", handle, None)
         return handle
+
+    def _open(self) -> None:
+        if self._closed:
+            raise EngineClosed("this engine is closed; load another one")
+
+    def _named(self) -> set[str | None]:
+        return {job.request.adapter for job in self._queue}
 
     def step(self) -> list[Handle]:
         """All tokens so far of the first request through the model; one token more."""
@@ -178,8 +186,8 @@ class NaiveEngine:
     def _advance(self, job: Job) -> None:
         first, begin = job.next_logits, self._clock()
         rows = list(range(first, len(job.ids)))
-        if (adapters := getattr(self._model, "adapters", None)) is not None:
-            adapters.use({} if job.request.adapter is None else {job.request.adapter: range(len(job.ids))})
+        if self._adapters:
+            self._adapters.use({} if job.request.adapter is None else {job.request.adapter: range(len(job.ids))})
         drawn = resolve([Want(job, first, rows, job.draws)], self.logits(job.ids, rows).numpy())[0]
         now = self._clock()
         prefilling = job.handle.state is State.PREFILLING
@@ -271,11 +279,17 @@ class NaiveEngine:
                 return
 
     def retain(
-        self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
+        self,
+        ids: tuple[int, ...],
+        ttl: float | None = None,
+        next_use: float | None = None,
+        yields: bool = False,
+        adapter: str | None = None,
     ) -> PrefixRef:
         """A reference that requests can grow from; nothing is kept."""
         check_pin(ttl, next_use)
-        ref = PrefixRef(next(self._refs), tuple(ids), yields)
+        check_adapter(adapter, self._info)
+        ref = PrefixRef(next(self._refs), tuple(ids), yields, adapter)
         self._held[ref.id] = ref
         return ref
 

@@ -29,16 +29,21 @@ class Pins:
         self._open: dict[Edge, set[int]] = {}  # pins whose prefix is not all in the tree, by the edge they need
 
     def add(
-        self, ids: tuple[int, ...], until: float | None, next_use: float | None = None, yields: bool = False
+        self,
+        ids: tuple[int, ...],
+        until: float | None,
+        next_use: float | None = None,
+        yields: bool = False,
+        adapter: str | None = None,
     ) -> PrefixRef:
-        """Holds what is there of a prefix; `until` is a time on the engine's clock. `next_use`: see `remove`. One that
-        `yields` may be let go by `relent`.
+        """Holds what is there of a prefix, as computed with an adapter or without one; `until` is a time on the
+        engine's clock. `next_use`: see `remove`. One that `yields` may be let go by `relent`.
 
         Raises ValueError if one of them is not a number.
         """
         _check(until=until, next_use=next_use)
-        ref = PrefixRef(next(self._numbers), tuple(ids), yields)
-        node, offset = self._tree.match(ref.ids)
+        ref = PrefixRef(next(self._numbers), tuple(ids), yields, adapter)
+        node, offset = self._tree.match(ref.ids, self._tree.named_root(adapter))
         cursor = self._tree.hold(node, offset)
         self._held[ref.id] = (ref, cursor)
         if until is not None:
@@ -73,7 +78,7 @@ class Pins:
         check_spent(spent)
         held = self._held.get(ref.id)
         if ref.yields and (held is None or held[0] is not ref):
-            cursor = self._tree.hold(*self._tree.match(ref.ids))
+            cursor = self._tree.hold(*self._tree.match(ref.ids, self._tree.named_root(ref.adapter)))
             self._tree.release(cursor, next_use, spent, sure=True)
             return
         if held is None or held[0] is not ref:

@@ -124,11 +124,12 @@ def _is_float(value: Any) -> bool:
 @dataclass(frozen=True, slots=True)
 class PrefixRef:
     """A retained prefix, as `TokenEngine.retain` hands it out; `ids` are its token ids from the very start. One that
-    `yields` may be let go by the engine, see there."""
+    `yields` may be let go by the engine, see there. What is held was computed with `adapter`, or without one."""
 
     id: int
     ids: tuple[int, ...]
     yields: bool = False
+    adapter: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -131,7 +131,7 @@ class TorchRunner:
         return inputs
 
     def _inputs_of(self, plan: Plan) -> tuple[torch.Tensor, torch.Tensor, Attend, torch.Tensor]:
-        if self._adapters is not None:
+        if self._adapters:
             self._adapters.use(_places(plan))
         if plan.other_wants or plan.other_chunks:
             return self._mixed(plan)

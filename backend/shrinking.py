@@ -100,9 +100,16 @@ class ShrinkingTrie(Trie):
     def _drop(self, root: Node) -> None:
         for node in self.below(root):
             if node is not root:
+                self.ends.forget(node)
                 self.pool.release(node.slots)
                 node.ids, node.slots = [], []
         self._roots.discard(root)
+
+    def drop_named(self, name: str) -> None:
+        """Gives back all that was computed with an adapter; what somebody holds of it goes when it is let go."""
+        root = self._named.pop(name, None)
+        if root is not None and not root.locks:
+            self._drop(root)
 
     def take_back(self, slots: Iterable[int]) -> None:
         """Tokens with these slots were marked written and are not, after a failed step; nor is what lies behind them.

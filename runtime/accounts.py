@@ -41,7 +41,7 @@ class Accounts:
         self.held = 0
         self.kv_bytes = 0
         self._bus = bus
-        self._models = [m for m in {id(m): m for m in models}.values() if isinstance(m, LocalModel)]
+        self._models = list({m.seats: m for m in models if isinstance(m, LocalModel)}.values())  # one of each engine
         self._rows: dict[str, set[str]] = {}
         self._spent: dict[str, float] = {}
         self._open = ExitStack()

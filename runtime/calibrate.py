@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.runtime.cache import default_folder
 from lampc.runtime.costs import StepCost, fit
+from lampc.runtime.local import digest_of
 
 if TYPE_CHECKING:
     from lampc.backend import TokenEngine
@@ -48,7 +49,14 @@ def key(engine: TokenEngine) -> str:
     from lampc.backend.simulated import settings
 
     told = settings(engine) if isinstance(engine, EngineCore) else {}
-    parts = [FORMAT, engine.info.digest, _threads(), processor(), told.get("max_batch_tokens"), told.get("max_running")]
+    parts = [
+        FORMAT,
+        digest_of(engine, None),
+        _threads(),
+        processor(),
+        told.get("max_batch_tokens"),
+        told.get("max_running"),
+    ]
     return hashlib.blake2b(json.dumps(parts).encode(), digest_size=16).hexdigest()
 
 

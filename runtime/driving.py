@@ -11,7 +11,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from lampc.runtime.making import help_with, make, take
-from lampc.runtime.plan import SharedPrefixes
+from lampc.runtime.plan import Plans
 from lampc.runtime.prefills import Prefills
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Driving:
         self._queue: dict[Model, list[ModelCall]] = {}
         self._open: dict[str, tuple[Model, ModelCall]] = {}
         self._stepped: Counter[Model] = Counter()  # calls at models that must be driven
-        self._shared: dict[Model, SharedPrefixes] = {}
+        self._shared = Plans()
         self.prefills = Prefills(self)
 
     @abstractmethod
@@ -177,7 +177,7 @@ class Driving:
         for model, calls in going.items():
             if model.target.local and not pushes:
                 begun = time.perf_counter()
-                calls = self._shared.setdefault(model, SharedPrefixes(model)).plan(calls)
+                calls = self._shared[model].plan(calls)
                 self.planning_s += time.perf_counter() - begun
             if pushes:
                 model.on_answer = self._answered  # type: ignore[attr-defined]

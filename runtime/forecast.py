@@ -32,6 +32,7 @@ from lampc.runtime.local import LocalModel
 from lampc.runtime.modelview import ModelView
 from lampc.runtime.recorded import recorded
 from lampc.runtime.rehearsal import RehearsedModel
+from lampc.runtime.seats import Seats
 from lampc.runtime.steps import tell_steps
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Usage
@@ -84,19 +85,20 @@ def forecast(
     bounds |= {proxy_node(n): proxy_of(b) for n, b in bounds.items() if b.cascade is not None}
     experience = Experience(folder)
     models: dict[int, RehearsedModel] = {}
+    seats: dict[Seats, Seats] = {}  # of engines, and of those that stand for them
     views: dict[str, ModelView] = {}
 
     for name in names:
         view = session.models.get(name, module)
-        made = models.get(id(view.model)) or _rehearsed(view.model, bounds, experience, folder)
+        made = models.get(id(view.model)) or _rehearsed(view.model, seats, bounds, experience, folder)
         if made is None:
             return None
         models[id(view.model)] = made
         views[name] = ModelView(made, view.defaults)
-    clocks = [getattr(made.engine, "clock", time.monotonic) for made in models.values()]
+    clocks = [getattr(made.engine, "clock", time.monotonic) for made in seats.values()]
     bus = EventBus(clock=lambda: sum(clock() for clock in clocks))  # engines work one after another
     desk = CallDesk(Store(None), bus, CallCache())
-    for made in models.values() if record is not None else ():
+    for made in {m.seats: m for m in models.values()}.values() if record is not None else ():
         tell_steps(made, bus)
     begun = time.process_time()
     out = Forecast(len(rows))
@@ -119,7 +121,7 @@ def forecast(
 
 
 def _rehearsed(
-    model: Any, bounds: Mapping[str, Bound], experience: Experience, folder: Path | None
+    model: Any, seats: dict[Seats, Seats], bounds: Mapping[str, Bound], experience: Experience, folder: Path | None
 ) -> RehearsedModel | None:
     from lampc.backend.errors import Unsupported
     from lampc.backend.simulated import SimulatedEngine
@@ -128,8 +130,12 @@ def _rehearsed(
         return None
     info = model.target.info
     try:
-        engine = SimulatedEngine.like(model.engine, cost_of(model.engine, folder))
-        guesses = Guesses(bounds, engine.tokenizer.encode, lambda bound: experience.of(bound, info.digest))
-        return RehearsedModel(engine, info.name, guesses, structured=model.structured)
+        if model.seats not in seats:
+            seats[model.seats] = Seats(SimulatedEngine.like(model.engine, cost_of(model.engine, folder)))
+        its = seats[model.seats]
+        guesses = Guesses(bounds, its.engine.tokenizer.encode, lambda bound: experience.of(bound, info.digest))
+        return RehearsedModel(
+            its.engine, info.name, guesses, structured=model.structured, adapter=model.adapter, seats=its
+        )
     except Unsupported:
         return None

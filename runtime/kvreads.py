@@ -85,14 +85,13 @@ class KvReads:
         from lampc.backend.reads import watch_reads
 
         names = models_of(self._exe.module)
-        models = {id(m): m for m in (self._session.models.get(n, self._module).model for n in sorted(names))}
-        for model in models.values():
-            if isinstance(model, LocalModel):
-                try:
-                    self._watching.callback(watch_reads(model.engine, functools.partial(self._told, model)))
-                    self.models += 1
-                except Unsupported:
-                    continue  # an engine that keeps no K/V in pages
+        models = [self._session.models.get(n, self._module).model for n in sorted(names)]
+        for model in {m.seats: m for m in models if isinstance(m, LocalModel)}.values():  # one of each engine
+            try:
+                self._watching.callback(watch_reads(model.engine, functools.partial(self._told, model)))
+                self.models += 1
+            except Unsupported:
+                continue  # an engine that keeps no K/V in pages
         return self
 
     def __exit__(self, *_: object) -> None:

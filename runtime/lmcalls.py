@@ -142,10 +142,12 @@ class LMCalls:
         hears: OnText | None = None,
     ) -> None:
         """Ask for the answer that `op` needs, once the row may hold what that takes."""
-        desk, gate, task = self.services.desk, self._admissions.get(model.model), scope.task
+        desk, task = self.services.desk, scope.task
+        cache = getattr(model.model, "seats", model.model)  # models that share one share its room
+        gate = self._admissions.get(cache)
         contexts = self._contexts.get(model.model) if plan is not None else None
         if gate is None:
-            gate = self._admissions[model.model] = Admission(getattr(model.model, "kv_tokens", 0))
+            gate = self._admissions[cache] = Admission(getattr(model.model, "kv_tokens", 0))
         gated = bool(ids and gate.capacity)
         shared = gate.shared(task, ids) if gated else 0
         if contexts is not None and plan is not None:

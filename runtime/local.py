@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lampc.ir import ModelInfo
 from lampc.runtime.models import Answer, ModelCall, failed
+from lampc.runtime.seats import Seats
 from lampc.runtime.target import LocalTarget
 
 if TYPE_CHECKING:
@@ -29,14 +31,21 @@ class LocalModel:
 
     `structured`: whether answers are kept to what their layout reads, unless an `LM` says otherwise. By default they
     are, but for an engine whose replies are scripted, and where a grammar cannot be kept (the log says why); if it is
-    True, such a call fails. All calls go through `adapter`, if one is named. `folder`, `adapter_folder` and `source`
-    are set by whoever loaded the engine: where its weights lie, and what the model is called without the adapter.
+    True, such a call fails. All calls go through `adapter`, if one is named; models that differ in it alone may share
+    the engine (`seats`). `folder`, `adapter_folder` and `source` are set by whoever loaded the engine: where its
+    weights lie, and what the model is called without the adapter.
     """
 
     def __init__(
-        self, engine: TokenEngine, name: str, structured: bool | None = None, adapter: str | None = None
+        self,
+        engine: TokenEngine,
+        name: str,
+        structured: bool | None = None,
+        adapter: str | None = None,
+        seats: Seats | None = None,
     ) -> None:
         info = engine.info
+        digest = digest_of(engine, adapter)
         self.adapter = adapter
         self.folder: Path | None = None
         self.adapter_folder: Path | None = None
@@ -46,18 +55,19 @@ class LocalModel:
         self.mode = "exact" if info.exact else "fast"
         self.structured = structured if structured is not None else not getattr(engine, "scripted", False)
         self.target: Target = LocalTarget(
-            ModelInfo(name, info.digest, info.context_length, info.kv_bytes_per_token, info.vocab_size),
+            ModelInfo(name, digest, info.context_length, info.kv_bytes_per_token, info.vocab_size),
             engine.tokenizer,
         )
         self._firm = structured is True
         self._refused: set[str] = set()  # grammars that the engine does not take
         self._pending: dict[int, tuple[Handle, ModelCall]] = {}
-        self.at_close: list[Callable[[], None]] = []
         self._pieces: dict[int, TextPieces] = {}
         self._prefilling: dict[int, tuple[Handle, tuple[int, ...], int]] = {}
         self._prefilled: list[tuple[tuple[int, ...], int]] = []
         self._failed: list[tuple[ModelCall, Answer]] = []
         self._backlog: deque[ModelCall] = deque()  # calls beyond what the engine queues
+        self.seats = seats or Seats(engine)
+        self.seats.take(self)
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
         self._backlog += calls
@@ -105,7 +115,7 @@ class LocalModel:
         out, self._failed = self._failed, []
         if not (self._pending or self._prefilling):
             return out
-        ended = self.engine.step()
+        ended = self.seats.step(self)
         for i in list(self._pieces):
             self._tell(i)
         for handle in ended:
@@ -119,7 +129,7 @@ class LocalModel:
 
     def spare(self, more: int) -> bool:
         """Whether the engine has so little to do that it can compute what nobody asked for yet, beside `more`."""
-        return len(self._pending) + len(self._backlog) + len(self._prefilling) + more < SLACK
+        return sum(len(m._pending) + len(m._backlog) + len(m._prefilling) for m in self.seats.models) + more < SLACK
 
     def prefill(self, ids: tuple[int, ...], number: int = 0) -> bool:
         """Compute a prefix, and nothing after it; False if there is nothing to do, or the engine does not take it.
@@ -160,23 +170,35 @@ class LocalModel:
         for listener in call.listeners if text else ():
             listener(text)
 
+    def has(self, handle: Handle) -> bool:
+        """Whether a request of the engine is of this model, and under way."""
+        return self._call(handle) is not None or self._early(handle) is not None
+
     def call_of(self, handle: Handle) -> ModelCall | None:
-        """The call that a request of the engine is of, as long as it is under way."""
-        found = self._pending.get(handle.id)
-        return found[1] if found is not None and found[0] is handle else None
+        """The call that a request of the engine is of, as long as it is under way: of this model or another one that
+        the engine computes."""
+        return next((call for m in self.seats.models if (call := m._call(handle)) is not None), None)
 
     def number_of(self, handle: Handle) -> int:
         """What events call a request of the engine; 0 if it is of somebody else."""
         call = self.call_of(handle)
         if call is not None:
             return call.number
-        early = self._prefilling.get(handle.id)
-        return early[2] if early is not None and early[0] is handle else 0
+        return next((early for m in self.seats.models if (early := m._early(handle)) is not None), 0)
+
+    def _call(self, handle: Handle) -> ModelCall | None:
+        found = self._pending.get(handle.id)
+        return found[1] if found is not None and found[0] is handle else None
+
+    def _early(self, handle: Handle) -> int | None:
+        """The number of a prefix that is being computed."""
+        found = self._prefilling.get(handle.id)
+        return found[2] if found is not None and found[0] is handle else None
 
     def retain(
         self, ids: tuple[int, ...], ttl: float | None = None, next_use: float | None = None, yields: bool = False
     ) -> PrefixRef:
-        return self.engine.retain(ids, ttl, next_use, yields)
+        return self.engine.retain(ids, ttl, next_use, yields, self.adapter)
 
     def release(self, ref: PrefixRef, next_use: float | None = None, spent: int | None = None) -> None:
         self.engine.release(ref, next_use, spent)
@@ -210,10 +232,20 @@ class LocalModel:
         return bool(self._pending or self._backlog)
 
     def close(self) -> None:
-        while self.at_close:
-            self.at_close.pop()()
-        self.abort()
-        self.engine.close()
+        try:
+            self.abort()
+        finally:
+            self.seats.leave(self)
+
+
+def digest_of(engine: TokenEngine, adapter: str | None) -> str:
+    """Names what calls follow from: others with other adapters, whichever are loaded."""
+    from lampc.backend.adapting import Adaptable
+
+    if isinstance(engine, Adaptable):
+        return engine.digest_of(adapter)
+    own = engine.info.digest
+    return own if adapter is None else hashlib.sha256(f"{own} {adapter}".encode()).hexdigest()[:32]
 
 
 def request_of(call: ModelCall, context_length: int, grammar: str | None, adapter: str | None = None) -> Request:

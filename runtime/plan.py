@@ -99,32 +99,67 @@ class Early:
     computed: int = 0
 
 
-class SharedPrefixes:
-    """Holds on to shared prefixes while a planned call still needs them: each reference counts its consumers and is
-    released at the last one.
-
-    Where the model says how many tokens its KV cache holds (`kv_tokens`), no more is held than leaves room for the
-    longest call so far: what is held by a plan must never keep a call from running. The first ones in order are held,
-    the others stay cached as long as there is room.
-    """
+class Room:
+    """What plans may hold of a KV cache, all of models that share one: no more than leaves room for the longest call
+    so far, as what is held by a plan must never keep a call from running. Where a model does not say how many tokens
+    its cache holds (`kv_tokens`), there is room for all."""
 
     def __init__(self, model: Model) -> None:
-        self.model = model
-        self._refs: dict[tuple[int, ...], _Held] = {}
-        self._of_call: dict[int, tuple[int, ...]] = {}
-        self._consumes: dict[int, _Held] = {}
-        self._early: dict[tuple[int, ...], Early] = {}
         self._capacity: int = getattr(model, "kv_tokens", 0)
-        self._block: int = getattr(model, "block_size", 1)
+        self.block: int = getattr(model, "block_size", 1)
+        self.plans: list[SharedPrefixes] = []
         self._longest = 0
         self._size = 0  # tokens that references hold, or more
         self._exact = False  # whether what was let go is out of it
 
+    def make(self, calls: Sequence[ModelCall], plan: SharedPrefixes) -> None:
+        """Lets go what would be in the way of the longest call: of what this plan holds, and then of the others, the
+        last first."""
+        if not self._capacity:
+            return
+        for call in calls:
+            most = call.sampling.max_tokens or plan.model.target.info.context_length - len(call.ids)
+            self._longest = max(self._longest, len(call.ids) + max(most, len(call.score)) + self.block)
+        plans = [plan, *(other for other in self.plans if other is not plan)]
+        self._exact = False
+        for other in plans:
+            if other.foretold and not self.fits(0):
+                other.forget()
+                self._exact = False
+        for other in plans:
+            while not self.fits(0) and other.let_go():
+                self._exact = False
+
+    def fits(self, more: int) -> bool:
+        """Whether so many more tokens may be held; they are counted if so."""
+        if not self._capacity:
+            return True
+        if self._size + more + self._longest > self._capacity and not self._exact:
+            self._size, self._exact = sum(plan.size for plan in self.plans), True
+        if self._size + more + self._longest > self._capacity:
+            return False
+        self._size += more
+        return True
+
+
+class SharedPrefixes:
+    """Holds on to shared prefixes while a planned call still needs them: each reference counts its consumers and is
+    released at the last one. As far as there is `room` the first ones in order are held, the others stay cached.
+    """
+
+    def __init__(self, model: Model, room: Room | None = None) -> None:
+        self.model = model
+        self._room = room or Room(model)
+        self._room.plans.append(self)
+        self._refs: dict[tuple[int, ...], _Held] = {}
+        self._of_call: dict[int, tuple[int, ...]] = {}
+        self._consumes: dict[int, _Held] = {}
+        self._early: dict[tuple[int, ...], Early] = {}
+
     def plan(self, calls: Iterable[ModelCall]) -> list[ModelCall]:
         """The calls in the order in which to run them; their shared prefixes are retained from now on."""
         tree = PrefixTree.of(calls)
-        if self._capacity:
-            self._make_room(tree.calls)
+        self._room.make(tree.calls, self)
         prefix: tuple[int, ...] = ()
         last: tuple[int, ...] = ()  # that is held
         for call, length, joint in zip(tree.calls, tree.shared, tree.joints, strict=True):
@@ -135,7 +170,7 @@ class SharedPrefixes:
             self._of_call[id(call)] = prefix
             held = self._refs.get(prefix)
             if held is None:
-                if not self._fits(len(prefix) - common_prefix(prefix, last) + self._block):
+                if not self._room.fits(len(prefix) - common_prefix(prefix, last) + self._room.block):
                     continue
                 held = self._refs[prefix] = _Held(prefix, self.model.retain(prefix))
             held.consumers += 1
@@ -145,7 +180,7 @@ class SharedPrefixes:
 
     def hold(self, ids: tuple[int, ...], number: int = 0) -> bool:
         """Holds a prefix that is computed for a call to come, if there is room: until that is done, or `forget`."""
-        if ids in self._early or not self._fits(len(ids) + self._block):
+        if ids in self._early or not self._room.fits(len(ids) + self._room.block):
             return False
         self._early[ids] = Early(self.model.retain(ids), number)
         return True
@@ -192,29 +227,22 @@ class SharedPrefixes:
         self._of_call.clear()
         self._consumes.clear()
 
-    def _make_room(self, calls: Sequence[ModelCall]) -> None:
-        """Lets go what would be in the way of the longest call, those held last first."""
-        for call in calls:
-            most = call.sampling.max_tokens or self.model.target.info.context_length - len(call.ids)
-            self._longest = max(self._longest, len(call.ids) + max(most, len(call.score)) + self._block)
-        self._exact = False
-        if self._early and not self._fits(0):
-            self.forget()
-            self._exact = False
-        while self._refs and not self._fits(0):
-            self._release(next(reversed(self._refs.values())))
-            self._exact = False
+    @property
+    def foretold(self) -> bool:
+        """Whether anything is held for calls to come."""
+        return bool(self._early)
 
-    def _fits(self, more: int) -> bool:
-        """Whether so many more tokens may be held; they are counted if so."""
-        if not self._capacity:
-            return True
-        if self._size + more + self._longest > self._capacity and not self._exact:
-            held = [*self._refs, *self._early]
-            self._size, self._exact = prefix_bound(held) + len(held) * self._block, True
-        if self._size + more + self._longest > self._capacity:
+    @property
+    def size(self) -> int:
+        """How many tokens are held, or more."""
+        held = [*self._refs, *self._early]
+        return prefix_bound(held) + len(held) * self._room.block
+
+    def let_go(self) -> bool:
+        """Release what was held last, though calls need it; False if there is nothing."""
+        if not self._refs:
             return False
-        self._size += more
+        self._release(next(reversed(self._refs.values())))
         return True
 
     def _release(self, held: _Held) -> None:
@@ -222,3 +250,18 @@ class SharedPrefixes:
         if held.ref is not None:
             self.model.release(held.ref)
             held.ref = None
+
+
+class Plans(dict["Model", SharedPrefixes]):
+    """Those of several models, made on first use. Models that share a KV cache (`seats`) share its room."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._rooms: dict[Any, Room] = {}
+
+    def __missing__(self, model: Model) -> SharedPrefixes:
+        cache = getattr(model, "seats", model)
+        if cache not in self._rooms:
+            self._rooms[cache] = Room(model)
+        self[model] = SharedPrefixes(model, self._rooms[cache])
+        return self[model]

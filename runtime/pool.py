@@ -16,10 +16,11 @@ from lampc.ir.prog import DefModel
 from lampc.runtime.local import LocalModel
 from lampc.runtime.models import Model, ModelError
 from lampc.runtime.providers.prices import price_of
+from lampc.runtime.seats import Seats
 from lampc.runtime.steps import tell_steps
+from lampc.runtime.weights import Engines
 
 if TYPE_CHECKING:
-    from lampc.backend import TokenEngine
     from lampc.ir import Module
     from lampc.runtime.events import EventBus
     from lampc.runtime.modelview import ModelView
@@ -54,12 +55,11 @@ class ModelPool:
         self.bus, self.store = bus, store
         self.base = base
         self.exact, self.prefix_cache, self.engine = exact, prefix_cache, engine
-        self.budget = budget
         self.options = options or {}
         self._views: dict[str, ModelView] = {}
         self._named: dict[int, ModelView] = {}
         self._hits: dict[tuple[str, int], tuple[Module | None, str, Any, ModelView]] = {}
-        self._shared = _Loaded()
+        self._shared = _Loaded(budget)
         self._generation = 0
 
     def using(self, override: Any) -> ModelPool:
@@ -144,22 +144,9 @@ class ModelPool:
                 model = self._make(name, source, options)
                 loaded.forget()
             loaded.models[spot] = model
-            if spot in loaded.sizes:
-                loaded.sizes[spot] = loaded.sizes.pop(spot)
+            if isinstance(model, LocalModel):
+                loaded.engines.used(model)
             return model
-
-    def _make_room(self, size: int) -> None:
-        """Give local models back that nobody is using, as long as `size` bytes more do not fit."""
-        loaded = self._shared
-        for spot, held in list(loaded.sizes.items()):
-            model = loaded.models.get(spot)
-            if loaded.bytes + size <= self.budget:
-                return
-            if isinstance(model, LocalModel) and not model.busy:
-                del loaded.models[spot], loaded.sizes[spot]
-                loaded.bytes -= held
-                loaded.generation += 1
-                model.close()
 
     def _make(self, name: str, source: Any, options: dict[str, Any]) -> Model:
         if not isinstance(source, str | Path):
@@ -177,18 +164,9 @@ class ModelPool:
                     "this machine; leave it out, or name a checkpoint folder"
                 )
             return self._endpoint(name, text, options)
-        from lampc.backend import load_engine
-
         adapter = None if text == FIREFLY else self._adapter(text)
         base = text if adapter is None else self._base(adapter)
         folder = firefly_folder() if base == FIREFLY else self._folder(Path(base))
-        size = sum(f.stat().st_size for f in folder.glob("*.safetensors"))
-        self._make_room(size)
-        if self._shared.bytes + size > self.budget:
-            raise ModelError(
-                f"{folder}: {size >> 20} MiB of weights do not fit beside the {self._shared.bytes >> 20} MiB loaded, "
-                f"within {self.budget >> 20} MiB; use fewer models at once or raise the budget"
-            )
         wanted = {k: v for k, v in options.items() if k in _ENGINE_OPTIONS}
         unknown = sorted(set(options) - set(_ENGINE_OPTIONS) - {"model", _STRUCTURED})
         if "batch" in unknown:
@@ -203,15 +181,18 @@ class ModelPool:
         wanted |= {"exact": self.exact, "prefix_cache": self.prefix_cache}
         if kind == "paged":
             wanted["policy"] = "warm"  # calls of programs go on from each other
-        try:
-            engine = load_engine(folder, kind=kind, adapters={_ADAPTER: adapter} if adapter else None, **wanted)
-        except ValueError as e:
-            raise ModelError(f"{folder}: {e}") from e
-        model = self._local(engine, name, structured, _ADAPTER if adapter else None)
-        model.folder, model.adapter_folder = folder, adapter
-        model.source = base if base == FIREFLY else str(folder.resolve())
-        self._shared.bytes += size  # only now: what failed to load takes no room
-        self._shared.sizes[_spot(source, options)] = size
+        made = self._shared.engines.model(
+            folder, kind, wanted, adapter, lambda seats, its: self._seated(seats, name, structured, its)
+        )
+        made.folder, made.adapter_folder = folder, adapter
+        made.source = base if base == FIREFLY else str(folder.resolve())
+        return made
+
+    def _seated(self, seats: Seats, name: str, structured: bool | None, adapter: str | None) -> LocalModel:
+        """A model of an engine that others may have models of, too."""
+        model = LocalModel(seats.engine, name, structured, adapter, seats)
+        if self.bus is not None and len(seats.models) == 1:
+            tell_steps(model, self.bus)
         return model
 
     def _endpoint(self, name: str, url: str, options: dict[str, Any]) -> Model:
@@ -241,18 +222,10 @@ class ModelPool:
                 tell_steps(made, self.bus)
             return made
         if hasattr(source, "submit") and hasattr(source, "step"):
-            return self._local(source, name, structured)
+            return self._seated(Seats(source), name, structured, None)
         from lampc.runtime.inprocess import host_model
 
         return host_model(source, name)
-
-    def _local(
-        self, engine: TokenEngine, name: str, structured: bool | None = None, adapter: str | None = None
-    ) -> LocalModel:
-        model = LocalModel(engine, name, structured, adapter)
-        if self.bus is not None:
-            tell_steps(model, self.bus)
-        return model
 
     def _adapter(self, name: str) -> Path | None:
         """The folder of that name, if it is an adapter's and not a model's."""
@@ -293,7 +266,7 @@ class ModelPool:
     def close(self) -> None:
         with self._shared.mutex:
             models, self._shared.models = self._shared.models, {}
-            self._shared.sizes, self._shared.bytes = {}, 0
+            self._shared.engines.clear()
             self._shared.generation += 1
         for model in models.values():
             model.close()
@@ -302,12 +275,16 @@ class ModelPool:
 class _Loaded:
     """What pools that share their models have in common."""
 
-    def __init__(self) -> None:
+    def __init__(self, budget: int) -> None:
         self.models: dict[str, Model] = {}  # the longest unused first
-        self.sizes: dict[str, int] = {}  # bytes of local models, the longest unused first
-        self.bytes = 0
+        self.engines = Engines(budget, self._gone)
         self.generation = 0  # grows whenever models are given back
         self.mutex = threading.RLock()
+
+    def _gone(self, model: LocalModel) -> None:
+        for spot in [s for s, m in self.models.items() if m is model]:
+            del self.models[spot]
+        self.generation += 1
 
     def forget(self) -> None:
         """Makes room for one more: of the models elsewhere those longest unused go. They are not closed, as somebody
@@ -322,8 +299,6 @@ def _spot(source: Any, options: dict[str, Any]) -> str:
     return json.dumps([source, options], default=lambda o: f"{type(o).__name__}@{id(o)}", sort_keys=True)
 
 
-_ADAPTER = "own"
-"""What an engine knows the adapter by whose folder is the model's name."""
 _STRUCTURED = "structured_outputs"
 _LOCAL_OPTIONS = ("backend", "tensor_parallel", "speculative")
 _ENGINE_OPTIONS = (*_LOCAL_OPTIONS, "device", "dtype", "kv_tokens", "max_batch_tokens", "max_running", "chunk")

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from lampc.runtime.plan import SharedPrefixes
-
 if TYPE_CHECKING:
     from lampc.runtime.driving import Driving
     from lampc.runtime.models import Answer, Model, ModelCall
@@ -50,7 +48,7 @@ class Prefills:
             self._drop()
         while self._wanted:
             model, ids, node = self._wanted.pop(0)
-            shared = self._desk._shared.setdefault(model, SharedPrefixes(model))
+            shared = self._desk._shared[model]
             number = next(self._desk.requests)
             if not self._asked(model, ids) and shared.hold(ids, number) and model.prefill(ids, number):
                 self._running[model] = self._running.get(model, 0) + 1

@@ -14,6 +14,7 @@ from lampc.runtime.models import Answer, ModelCall
 
 if TYPE_CHECKING:
     from lampc.backend import Handle, TokenEngine
+    from lampc.runtime.seats import Seats
 
 
 _SHORT = 64
@@ -35,7 +36,7 @@ class Answers(Protocol):
 class RehearsedModel(LocalModel):
     """An engine of ours that answers as `answers` says. `heard`, if given, is told of all calls, in their order.
     `structured` as of the model that it stands for: short answers that are in their grammar are then kept to it, so
-    that what the grammar forces takes no step.
+    that what the grammar forces takes no step; `adapter` and `seats`, too.
 
     Raises Unsupported for an engine without a scheduler, or whose tokenizer has no end-of-sequence id.
     """
@@ -47,10 +48,12 @@ class RehearsedModel(LocalModel):
         answers: Answers,
         heard: Callable[[Sequence[ModelCall]], None] | None = None,
         structured: bool = False,
+        adapter: str | None = None,
+        seats: Seats | None = None,
     ) -> None:
         from lampc.backend.simulated import play
 
-        super().__init__(engine, name, structured)
+        super().__init__(engine, name, structured, adapter, seats)
         self.answers = answers
         self._said: dict[int, Sequence[int]] = {}
         self._taken: dict[tuple[str, tuple[int, ...]], bool] = {}

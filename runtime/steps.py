@@ -17,7 +17,7 @@ _MOVES = ("admitted", "running", "preempted", "finished")
 
 
 def tell_steps(model: LocalModel, bus: EventBus) -> None:
-    """Have the steps of a model's engine told on the bus while somebody hears it, until the model is closed.
+    """Have the steps of a model's engine told on the bus while somebody hears it, until the engine is closed.
 
     An engine that tells nobody of its steps is left alone.
     """
@@ -34,7 +34,7 @@ def tell_steps(model: LocalModel, bus: EventBus) -> None:
         elif watching and not heard:
             watching.pop()()
 
-    model.at_close.append(bus.source(turn))
+    model.seats.at_close.append(bus.source(turn))
 
 
 class _Teller:

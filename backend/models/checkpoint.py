@@ -27,10 +27,6 @@ class Adapting(Protocol):
         """A product of rows [M, width], with what adapters add to it."""
         ...
 
-    def check_all_read(self) -> None:
-        """Raises CheckpointError if an adapter changes what the model does not have, or not by adapters."""
-        ...
-
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:

@@ -9,11 +9,13 @@ from typing import Protocol, Self
 import torch
 
 from lampc.backend.models.checkpoint import Checkpoint
+from lampc.backend.models.decoder_adapted import AdaptedLayers
 from lampc.backend.models.decoder_config import DecoderConfig
 from lampc.backend.models.decoder_torch import TorchLayers
 from lampc.backend.models.decoder_weights import DecoderWeights, read_weights
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.layers import Attend
+from lampc.backend.models.lora import Adapters
 from lampc.backend.native.decoder import NativeLayers
 from lampc.backend.scores import Scores
 
@@ -99,15 +101,13 @@ class Decoder:
 
 
 def _layers(config: DecoderConfig, weights: DecoderWeights, source: Checkpoint) -> Layers:
-    if source.adapters is not None:
-        layers: Layers = TorchLayers(config, weights, source.rows, source.adapters)
-        source.adapters.check_all_read()
-        return layers
     if source.rows.triton:
         from lampc.backend.kernels.decoder import TritonLayers  # nobody else pays for triton
 
         return TritonLayers(config, weights, source.rows)
     kernels, memory = source.rows.native, source.rows.memory
     if kernels is None or memory is None:
-        return TorchLayers(config, weights, source.rows)
+        return TorchLayers(config, weights, source.rows, source.adapters)
+    if isinstance(source.adapters, Adapters):
+        return AdaptedLayers(config, weights, kernels, memory, source.rows, source.adapters)
     return NativeLayers(config, weights, kernels, memory, source.rows.int8)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import torch
 
@@ -12,7 +12,7 @@ from lampc.backend.models.rows import Rows
 from lampc.backend.models.targets import Target, Targets
 
 if TYPE_CHECKING:
-    from lampc.backend.models.checkpoint import Adapting
+    from lampc.backend.models.checkpoint import Adapting, Projection
     from lampc.backend.models.decoder_config import DecoderConfig
     from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
 
@@ -34,41 +34,85 @@ class _Layer:
     local: bool
 
 
+class LayerProducts(NamedTuple):
+    """Those of one layer; `feeds` are gate_up and down of its feed-forward part, or of each of its experts."""
+
+    qkv: Feed
+    o: Feed
+    feeds: Sequence[tuple[Feed, Feed]]
+    router: Feed | None = None
+
+
+class Products(Protocol):
+    """Where the products of layers come from."""
+
+    def layer(self, number: int, weights: "LayerWeights") -> LayerProducts:
+        """Those of one layer."""
+        ...
+
+    def head(self, weights: "Projection") -> Feed:
+        """The output projection."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class _Made:
+    """Products with weights, by the scheme of `rows`."""
+
+    rows: Rows
+
+    def layer(self, number: int, weights: "LayerWeights") -> LayerProducts:
+        rows, mlp = self.rows, weights.mlp
+        some, router = ((mlp,), None) if isinstance(mlp, MlpWeights) else (mlp.experts, mlp.router)
+        feeds = [(Linear(*m.gate_up, rows), Linear(*m.down, rows)) for m in some]
+        chooses = None if router is None else Linear(router, None, rows, rounded=False)
+        return LayerProducts(Linear(*weights.qkv, rows), Linear(*weights.o, rows), feeds, chooses)
+
+    def head(self, weights: "Projection") -> Feed:
+        return Linear(*weights, self.rows)
+
+
 class TorchLayers:
     """See `lampc.backend.models.decoder.Layers`."""
 
     def __init__(
-        self, config: "DecoderConfig", weights: "DecoderWeights", rows: Rows, adapters: "Adapting | None" = None
+        self,
+        config: "DecoderConfig",
+        weights: "DecoderWeights",
+        rows: Rows,
+        adapters: "Adapting | None" = None,
+        products: "Products | None" = None,
     ) -> None:
+        """`products` are taken in the place of those that weights would give, of which only the norms count then."""
         self.config = config
         self.rows = rows
         self.embed = weights.embed
         around = _plain if adapters is None else adapters.around
-        self.layers = [self._layer(i, w, around) for i, w in enumerate(weights.layers)]
+        made = _Made(rows) if products is None else products
+        self.layers = [self._layer(i, w, made.layer(i, w), around) for i, w in enumerate(weights.layers)]
         self.norm = weights.norm
-        self.head = Linear(*weights.head, rows)
+        self.head = made.head(weights.head)
         self.tables = {False: (weights.cos, weights.sin)}
         if weights.local is not None:
             self.tables[True] = weights.local
 
-    def _layer(self, number: int, w: "LayerWeights", around: Around) -> _Layer:
-        c, rows, targets = self.config, self.rows, Targets(self.config, number)
+    def _layer(self, number: int, w: "LayerWeights", products: "LayerProducts", around: Around) -> _Layer:
+        c, targets, mixture = self.config, Targets(self.config, number), self.config.mixture(number)
 
-        def mlp(weights: MlpWeights, around: Around) -> Mlp:
-            gate_up = around(Linear(*weights.gate_up, rows), targets.gate_up, c.hidden)
-            return Mlp(gate_up, around(Linear(*weights.down, rows), targets.down, c.intermediate), c.activation)
+        def mlp(gate_up: Feed, down: Feed, around: Around) -> Mlp:
+            gate_up = around(gate_up, targets.gate_up, c.hidden)
+            return Mlp(gate_up, around(down, targets.down, c.intermediate), c.activation)
 
         feed: Feed
-        if isinstance(w.mlp, MlpWeights):
-            feed = mlp(w.mlp, around)
+        if mixture is None or products.router is None:
+            feed = mlp(*products.feeds[0], around)
         else:
-            router = Linear(w.mlp.router, None, rows, rounded=False)
-            feed = Experts(w.mlp.mixture, router, [mlp(one, _plain) for one in w.mlp.experts])
+            feed = Experts(mixture, products.router, [mlp(*one, _plain) for one in products.feeds])
         return _Layer(
             norm=w.norm,
-            qkv=around(Linear(*w.qkv, rows), targets.qkv, c.hidden),
+            qkv=around(products.qkv, targets.qkv, c.hidden),
             qk_norm=w.qk_norm,
-            o=around(Linear(*w.o, rows), targets.o, c.heads * c.head_dim),
+            o=around(products.o, targets.o, c.heads * c.head_dim),
             after_norm=w.after_norm,
             mlp_norm=w.mlp_norm,
             feed=feed,

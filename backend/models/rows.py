@@ -6,6 +6,7 @@ call with another number of rows only after it was seen to give, for its very sh
 kernels (`lampc.backend.native`) need nothing of this: theirs never change.
 """
 
+import copy
 from collections.abc import Callable
 
 import torch
@@ -45,6 +46,12 @@ class Rows:
         self.triton = triton
         self.memory = None if native is None else Memory(native)
         self._verdicts: dict[tuple[int, ...], bool] = {}
+
+    def apart(self) -> "Rows":
+        """The same scheme, for weights whose memory is given back when they go, whatever else is loaded."""
+        made = copy.copy(self)
+        made.memory = None if self.native is None else Memory(self.native)
+        return made
 
     def layer(
         self, weight: torch.Tensor, bias: torch.Tensor | None, rounded: bool = True

@@ -1,7 +1,9 @@
 """Weights packed for the kernels, and products with them."""
 
 import ctypes
+from collections.abc import Callable
 from ctypes import byref
+from typing import Any, NamedTuple, Self
 
 import torch
 from torch.nn.functional import pad
@@ -73,10 +75,22 @@ class Packed:
         self.c = CMatrix(self.panels.data_ptr(), offset, n, self.steps, scale)
 
 
+def _product(library: Library) -> Callable[..., Any]:
+    return library.function("linear", POINTER, POINTER, POINTER, SIZE, INT, INT, INT)
+
+
 def even(x: torch.Tensor) -> torch.Tensor:
     """[M, K] in one piece, with rows that are whole units of 4 bytes."""
     rest = x.shape[1] * x.itemsize % 4
     return pad(x, (0, 1)) if rest else x.contiguous()
+
+
+class Kept(NamedTuple):
+    """A packed weight [N, K] that somebody else holds."""
+
+    c: CMatrix
+    shape: tuple[int, int]
+    dtype: torch.dtype
 
 
 class NativeLinear:
@@ -91,11 +105,19 @@ class NativeLinear:
         int8: bool = False,
     ) -> None:
         self.packed = Packed(weight, bias, memory, int8)
-        self._product = library.function("linear", POINTER, POINTER, POINTER, SIZE, INT, INT, INT)
+        self._weight: Packed | Kept = self.packed
+        self._product = _product(library)
+
+    @classmethod
+    def of(cls, library: Library, packed: Kept) -> Self:
+        """The product with a weight that is packed already."""
+        made = cls.__new__(cls)
+        made._weight, made._product = packed, _product(library)
+        return made
 
     def __call__(self, x: torch.Tensor, wide: bool = False) -> torch.Tensor:
         """x of the weight's dtype; the result too, or float32 if `wide`. Raises ValueError for another x."""
-        w = self.packed
+        w = self._weight
         if x.dtype is not w.dtype or x.dim() != 2 or x.shape[1] != w.shape[1]:
             raise ValueError(f"x is {x.dtype} {list(x.shape)}; this layer takes {w.dtype} [rows, {w.shape[1]}]")
         out = torch.empty(len(x), w.shape[0], dtype=torch.float32 if wide else w.dtype)

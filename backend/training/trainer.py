@@ -154,6 +154,7 @@ def _load(folder: Path, device: torch.device, adapter: LowRank) -> Model:
     check_model(model)
     if getattr(model, "adapters", None) is not adapter:
         raise Unsupported(f"{path}: models of this architecture take no adapters, so none can be trained for them")
+    adapter.check_all_read()
     weights.check_all_read()
     weights.close()
     return model
