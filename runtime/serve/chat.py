@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, Response
 from lampc.backend.request import Completion
 from lampc.runtime.serve.bodies import ChatBody, read_body
 from lampc.runtime.serve.conversations import ids_of
+from lampc.runtime.serve.fields import prompt_field
 from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import chat_logprobs
 from lampc.runtime.serve.problems import Problem
@@ -28,9 +29,11 @@ async def chat_completions(http: HTTPRequest) -> Response:
     raw = await http.body()
     body = read_body(ChatBody, raw)
     answer = _Answer(service, body)
-    prompt = await service.encoded(len(raw), lambda: ids_of(service.engine, body.messages, answer.tools))
+    prompt = await service.encoded(
+        len(raw), lambda: ids_of(service.engine, body.messages, answer.tools), prompt_field(body)
+    )
     requests = service.requests(body, [prompt], body.max_completion_tokens or body.max_tokens, answer.options())
-    generations = service.generate(requests, listen=bool(body.stream))
+    generations = service.generate(requests, body)
     if body.stream:
         return await EventStream.begun(answer.events(generations), generations.abort)
     try:

@@ -30,7 +30,7 @@ async def completions(http: HTTPRequest) -> Response:
         raise Problem(400, "suffix: this server only continues texts; leave it out", param="suffix")
     prompts = await service.encoded(len(raw), lambda: _prompts(service, body.prompt))
     answer = _Answer(service, body, prompts)
-    generations = service.generate(answer.requests, listen=bool(body.stream))
+    generations = service.generate(answer.requests, body)
     if body.stream:
         return await EventStream.begun(answer.events(generations), generations.abort)
     try:

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
-from lampc.backend.errors import RequestFailed
+from lampc.backend.errors import BadGrammar, RequestFailed, Unsupported
 from lampc.backend.loop import Ticket
 from lampc.backend.output import TextPieces
 from lampc.backend.request import Completion, Handle, Request
 from lampc.runtime.serve.engine import ServedEngine
+from lampc.runtime.serve.problems import problem_of
 
 Top = tuple[tuple[int, float], ...]
 
@@ -31,11 +32,15 @@ class Piece:
 class Generations:
     """See the module's text. To be made, read and aborted in the event loop that the engine is attached to.
 
-    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done.
+    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done. `kept` is the field
+    of the body that says what the text may be.
     """
 
-    def __init__(self, engine: ServedEngine, requests: Sequence[Request], *, listen: bool) -> None:
+    def __init__(
+        self, engine: ServedEngine, requests: Sequence[Request], *, listen: bool, kept: str | None = None
+    ) -> None:
         self._engine = engine
+        self.kept = kept
         self._event = asyncio.Event()
         self._followed = [_Followed(i, r, self, listen) for i, r in enumerate(requests)]
         self.tickets = [f.ticket for f in self._followed]
@@ -44,11 +49,11 @@ class Generations:
             ticket.future.add_done_callback(lambda _: engine.post(self._event.set))
 
     async def results(self) -> list[Completion]:
-        """All completions, in order. Raises what refused a request, or RequestFailed."""
+        """All completions, in order. Raises Problem."""
         while not all(t.future.done() for t in self.tickets):
             await self._event.wait()
             self._event.clear()
-        return [_whole(t) for t in self.tickets]
+        return [_whole(t, self.kept) for t in self.tickets]
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """What there is to read, as it comes, of all generations; of each the last piece has its completion. Raises
@@ -107,7 +112,7 @@ class _Followed:
     def fresh(self) -> Piece | None:
         """What is new, None if nothing is."""
         if self.ticket.future.done():
-            return self._last(_whole(self.ticket))
+            return self._last(_whole(self.ticket, self._owner.kept))
         ready = len(self._tokens)
         if self._wants_logprobs:  # a grammar's forced tokens are told of before what they are worth is known
             ready = min(ready, len(self._logprobs))
@@ -132,8 +137,12 @@ class _Followed:
         return list(tokens[at]), list(logprobs[at]), list(top[at])
 
 
-def _whole(ticket: Ticket) -> Completion:
-    completion = ticket.future.result()
-    if completion.finish == "error":
-        raise RequestFailed(f"the generation failed: {completion.error}", (completion,))
+def _whole(ticket: Ticket, kept: str | None) -> Completion:
+    """The end of a generation. Raises Problem; what is refused only now is so for what its text may be."""
+    try:
+        completion = ticket.future.result()
+        if completion.finish == "error":
+            raise RequestFailed(f"the generation failed: {completion.error}", (completion,))
+    except Exception as e:
+        raise problem_of(e, kept if isinstance(e, BadGrammar | Unsupported | RequestFailed) else None) from e
     return completion

@@ -54,7 +54,7 @@ async def tokenize(http: HTTPRequest) -> Response:
         raise Problem(400, "give prompt or messages, one of the two", param="prompt")
     if body.messages is not None:
         messages = body.messages
-        ids = await service.encoded(len(raw), lambda: ids_of(service.engine, messages))
+        ids = await service.encoded(len(raw), lambda: ids_of(service.engine, messages), "messages")
     else:
         text, tokenizer = body.prompt or "", service.engine.tokenizer
         encode = tokenizer.encode_prompt if body.add_special_tokens else tokenizer.encode
@@ -79,7 +79,8 @@ async def detokenize(http: HTTPRequest) -> Response:
     size = service.engine.info.vocab_size
     if any(i >= size for i in body.tokens):
         raise Problem(400, f"tokens: ids of this model are 0 to {size - 1}", param="tokens")
-    text = await service.encoded(len(raw), lambda: service.engine.tokenizer.decode(body.tokens, skip_special=False))
+    decode = service.engine.tokenizer.decode
+    text = await service.encoded(len(raw), lambda: decode(body.tokens, skip_special=False), "tokens")
     return JSONResponse({"prompt": text})
 
 
@@ -104,7 +105,8 @@ async def embeddings(http: HTTPRequest) -> Response:
     if len(data) != len(texts):
         raise Problem(500, f"the embedder gave {len(data)} vectors for {len(texts)} texts", code="bad_embedder")
     if tokens is None:
-        tokens = await service.encoded(len(raw), lambda: sum(len(service.engine.tokenizer.encode(t)) for t in texts))
+        encode = service.engine.tokenizer.encode
+        tokens = await service.encoded(len(raw), lambda: sum(len(encode(t)) for t in texts), "input")
     counts = {"prompt_tokens": tokens, "total_tokens": tokens}
     return JSONResponse({"object": "list", "data": data, "model": body.model or service.name, "usage": counts})
 

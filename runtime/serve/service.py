@@ -9,11 +9,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from lampc.backend.errors import ContextTooLong
 from lampc.backend.job import check_request
 from lampc.backend.options import OPTIONS, wanted
 from lampc.backend.request import Request
 from lampc.runtime.serve.bodies import Generating
 from lampc.runtime.serve.engine import ServedEngine
+from lampc.runtime.serve.fields import KEPT, field_of, kept_field, prompt_field
 from lampc.runtime.serve.generations import Generations
 from lampc.runtime.serve.limits import Limits
 from lampc.runtime.serve.problems import Problem, busy, late, problem_of
@@ -67,12 +69,12 @@ class Service:
         """An answer took longer than that."""
         return late(self.seconds(asked), asked is not None and asked < self.limits.seconds)
 
-    async def encoded(self, size: int, work: Callable[[], T]) -> T:
-        """What `work` makes of a text of about so many bytes. Raises Problem."""
+    async def encoded(self, size: int, work: Callable[[], T], field: str = "prompt") -> T:
+        """What `work` makes of a text of about so many bytes, which a body has in a field. Raises Problem."""
         try:
             return await asyncio.to_thread(work) if size >= LONG else work()
         except Exception as e:
-            raise problem_of(e, "prompt") from e
+            raise problem_of(e, field) from e
 
     def requests(
         self, body: Generating, prompts: Sequence[Sequence[int]], most: int | None, more: Mapping[str, Any]
@@ -80,9 +82,13 @@ class Service:
         """The generations that a body asks for: `n` of each prompt, of at most `most` tokens. Raises Problem."""
         n = int(more.get("n") or body.n or 1)
         if n * len(prompts) > self.limits.choices:
-            raise Problem(
-                400, f"{n * len(prompts)} generations are asked for; at most {self.limits.choices} fit in one request"
-            )
+            why = f"{n * len(prompts)} generations are asked for; at most {self.limits.choices} fit in one request"
+            raise Problem(400, why, param="prompt" if n == 1 else "n" if n == body.n else "best_of")
+        kept = {**_kept_to(body), **{name: more[name] for name in KEPT if name in more}}
+        try:
+            wanted(None, kept, "this request")
+        except Exception as e:
+            raise problem_of(e, kept_field(body)) from e
         options = {
             "temperature": 1.0 if body.temperature is None else body.temperature,
             "top_p": body.top_p,
@@ -102,7 +108,7 @@ class Service:
             "timeout": self.seconds(body.timeout),
             "seed": secrets.randbits(62) if body.seed is None else body.seed,
             "adapter": self.adapter(body.model),
-            **_kept_to(body),
+            **kept,
             **more,
             "n": n,
         }
@@ -113,8 +119,10 @@ class Service:
                 given = {k: v for k, v in options.items() if v is not None and k in OPTIONS}
                 made = wanted(None, given, "this request").requests(ids, self.engine.tokenizer)
                 check_request(made[0], self.engine.info)
+            except ContextTooLong as e:
+                raise problem_of(e, prompt_field(body)) from e
             except Exception as e:
-                raise problem_of(e) from e
+                raise problem_of(e, field_of(e, body)) from e
             out += made
         return out
 
@@ -122,11 +130,11 @@ class Service:
         room = max(1, self.engine.info.context_length - prompt)
         return min(room, *(m for m in (most, self.limits.tokens) if m is not None), room)
 
-    def generate(self, requests: Sequence[Request], *, listen: bool) -> Generations:
-        """Have them run, if there is room for them. Raises Problem."""
+    def generate(self, requests: Sequence[Request], body: Generating) -> Generations:
+        """Have what a body asks for run, if there is room for it. Raises Problem."""
         self.admit(len(requests), max(r.priority for r in requests))
         try:
-            return Generations(self.engine, requests, listen=listen)
+            return Generations(self.engine, requests, listen=bool(body.stream), kept=kept_field(body))
         except Exception as e:
             raise problem_of(e) from e
 
@@ -143,7 +151,7 @@ def _kept_to(body: Generating) -> dict[str, Any]:
     form = body.structured_outputs
     if form is None:
         return {}
-    given = {n: v for n in ("json_schema", "regex", "choice", "grammar") if (v := getattr(form, n)) is not None}
+    given = {n: v for n in KEPT if (v := getattr(form, n)) is not None}
     if len(given) != 1:
         raise Problem(
             400, "structured_outputs: give one of json, regex, choice and grammar", param="structured_outputs"
