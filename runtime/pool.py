@@ -83,6 +83,11 @@ class ModelPool:
         self._hits[name, id(module)] = module, declared, known, view
         return view
 
+    def same(self, one: str, other: str, module: Module | None = None) -> bool:
+        """Whether two names stand for one `LM` object."""
+        first, second = (self.get(name, module).lm for name in (one, other))
+        return first is not None and first is second
+
     def _find(self, name: str, module: Module | None) -> tuple[ModelView, str, Any]:
         """(the view, the name that is looked up, the object found by it or None)."""
         definition = module.lookup(name) if module is not None else None

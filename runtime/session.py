@@ -23,6 +23,7 @@ from lampc.ir.adapters import Bound, adapter, bind_prompt, call_sampling
 from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.prog import DefRetriever
 from lampc.ir.unit import Unit
+from lampc.passes.lower.continuing import joined
 from lampc.runtime.ahead import Ahead, Gamble
 from lampc.runtime.blocks import Services
 from lampc.runtime.cache import CallCache, default_cache
@@ -220,7 +221,8 @@ class Session:
         spot = (digest, entry or "", shape)
         with self.lock:
             if spot not in self._executables:
-                lowered = lower(module, lambda name: self.target(module, name), shape)
+                alike = joined(module, lambda one, other: self.models.same(one, other, module))
+                lowered = lower(alike, lambda name: self.target(module, name), shape)
                 self._executables[spot] = Executable(lowered, entry)
             return self._executables[spot]
 

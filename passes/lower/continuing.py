@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from lampc.ir.adapters.registry import asked_once
@@ -47,6 +47,25 @@ def apart(op: Predict, module: Module, layouts: Mapping[str, str]) -> Diagnostic
         except ValueError as e:
             return finding(op, f"`{name}`: {e}")
     return None
+
+
+def joined(module: Module, same: Callable[[str, str], bool]) -> Module:
+    """The module, or a copy in which calls that go on from each other name their model alike, where two names are of
+    the `same` one."""
+    out = module
+    for op in module.walk():
+        before = op.after.defining_op() if isinstance(op, Continue) else None
+        if not (isinstance(op, Continue) and isinstance(before, Predict)):
+            continue
+        first, second = out.lookup(before.predictor.name), out.lookup(op.predictor.name)
+        if not (isinstance(first, DefPredictor) and isinstance(second, DefPredictor)):
+            continue
+        if first.model != second.model and same(first.model.name, second.model.name):
+            out = module.clone() if out is module else out
+            renamed = out.lookup(second.symbol)
+            assert isinstance(renamed, DefPredictor)
+            renamed.model = first.model
+    return out
 
 
 def parted(module: Module) -> list[Diagnostic]:

@@ -271,6 +271,25 @@ def test_no_optimizer_chooses_what_parts_them() -> None:
             search(choices={"draft.model": ["main", "other"]}).begin(problem)
 
 
+@pytest.mark.parametrize("own", [("draft",), ("score",), ("draft", "score")])
+def test_a_model_is_the_same_by_any_name(own: tuple[str, ...]) -> None:
+    """The LM object that is set, given to a predictor as well: alone, in a batch, and after another one was set."""
+    lm, other = lampc.LM("firefly", temperature=1.0, cache=False), lampc.LM("firefly", cache=False)
+    desk, rows = Desk(), [lampc.Example(message=m).with_inputs("message") for m in MESSAGES]
+    with lampc.context(lm=lm):
+        plain = [(p.reply, p.score, p.again) for p in desk.batch(rows)]
+        for name in own:
+            getattr(desk, name).lm = lm
+        assert [(p.reply, p.score, p.again) for p in desk.batch(rows)] == plain
+        assert desk(message=MESSAGES[0]).score
+    with lampc.context(lm=other):
+        if len(own) == 1:
+            with pytest.raises(CompileError, match="L0933"):
+                desk.batch(rows)
+        else:
+            assert [(p.reply, p.score, p.again) for p in desk.batch(rows)] == plain
+
+
 class Twice(lampc.Module):
     """Its second call asks twice."""
 
