@@ -99,6 +99,34 @@ def test_every_mode_gives_the_same_tokens(layout: str, tmp_path: Path) -> None:
     assert found == together
 
 
+SEVERAL = """
+module Desk(message: str) -> (scores: list[str]) {
+  use draft = Predict(Draft) @sample(temperature: 1.5);
+  use score = Predict(Score) @sample(temperature: 1.5, n: 3);
+  let d = draft(message: message);
+  let s = score(aim: message) @continue(d);
+  return (scores: s.score);
+}
+"""
+
+
+def test_several_draws_behind_an_answer_hang_on_no_neighbour() -> None:
+    """A row is named by its id: alone, among others in any order, and by the interpreter it draws the same."""
+    unit, rows = compile_lmp(DRAFT + SEVERAL), [Row(str(i), {"message": m}) for i, m in enumerate(MESSAGES)]
+
+    def scores(*some: Row, **options: Any) -> list[Any]:
+        with Session(model="firefly", **options) as session:
+            return [o.value if o.error is None else o.error.message for o in session.run(unit, some)]
+
+    together = scores(*rows)
+    assert len({s for found in together if isinstance(found, dict) for s in found["scores"]}) > 3
+    assert [scores(r)[0] for r in rows] == scores(*reversed(rows))[::-1] == together
+    assert scores(*rows, max_live=1) == scores(*rows, prefix_cache=False) == together
+    with Session(model="firefly") as session:
+        found = [interpret(unit.module, r.inputs, runner=session.runner(unit), row=r.id) for r in rows]
+    assert found == together
+
+
 def answer(messages: list[dict[str, str]]) -> dict[str, str]:
     said = sum(m["role"] == "assistant" for m in messages)
     return {"reply": "hello"} if not said else {"score": str(said)}
