@@ -139,7 +139,7 @@ def ran(program: Program, budget: int, kv_tokens: int, even: bool = True, most: 
         outcomes = session.run(unit, [Row(str(i), dict(row)) for i, row in enumerate(program.rows)])
         stats = engine.stats()
         engine.check()
-    assert not any(o.error for o in outcomes)
+    assert not any(o.error for o in outcomes), [o.error for o in outcomes]
     numbers = {(call.row, call.node): i for i, (call, _) in enumerate(model.calls)}
     calls = []
     for call, answer in model.calls:
