@@ -13,6 +13,8 @@ goes on in every step. A policy is asked for ranks: tuples, smallest first, whic
 waits. The scheduler ranks those whose patience is at its end before all others.
 """
 
+import sys
+from array import array
 from bisect import bisect_left, bisect_right
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -122,7 +124,7 @@ class Prefix(Policy):
 
     def rank(self, job: Job) -> Rank:
         """See `Policy.rank`: who was preempted comes first, its prefix is still warm."""
-        return (1, not job.preempted, job.request.ids, job.handle.id)
+        return (1, not job.preempted, _ordered(job.request.ids), job.handle.id)
 
     def next(self, waiting: Sequence[Job]) -> int:
         """See `Policy.next`."""
@@ -140,7 +142,7 @@ class Prefix(Policy):
     def spent(self, job: Job, waiting: Sequence[Job]) -> int | None:
         """See `Policy.spent`: neighbours in the order share the most."""
         ids = job.request.ids
-        at = bisect_left(waiting, (1, True, ids), key=_rank)
+        at = bisect_left(waiting, (1, True, _ordered(ids)), key=_rank)
         return max((_common(ids, other.request.ids) for other in waiting[max(0, at - 1) : at + 1]), default=0)
 
 
@@ -160,7 +162,8 @@ class Warm(Prefix):
 
     def rank(self, job: Job) -> Rank:
         """See `Policy.rank`."""
-        return (1, not job.preempted, 0 if self._short else -job.request.depth, job.request.ids, job.handle.id)
+        depth = 0 if self._short else -job.request.depth
+        return (1, not job.preempted, depth, _ordered(job.request.ids), job.handle.id)
 
     def observe(self, step_s: float) -> bool:
         """See `Policy.observe`."""
@@ -186,6 +189,14 @@ class Warm(Prefix):
 
 def _rank(job: Job) -> Rank:
     return job.rank
+
+
+def _ordered(ids: Sequence[int]) -> bytes:
+    """Ids as bytes that compare as they do, many times as fast: ranks are compared often, and prompts begin alike."""
+    made = array("I", ids)
+    if sys.byteorder == "little":
+        made.byteswap()
+    return made.tobytes()
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:

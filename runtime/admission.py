@@ -19,8 +19,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from lampc.passes.schedule.block_tree import common_prefix, packed, packed_prefix, tree_size
-from lampc.runtime.paths import Paths
+from lampc.passes.schedule.block_tree import packed, packed_prefix
+from lampc.runtime.paths import Path, Paths, Prompt
 
 if TYPE_CHECKING:
     from lampc.runtime.blocks import Task
@@ -42,8 +42,9 @@ CONTEXTS = 8
 
 @dataclass(order=True, slots=True)
 class _Waiting:
-    ids: tuple[int, ...]
+    path: Path
     number: int
+    ids: tuple[int, ...] = field(compare=False)
     shared: int = field(compare=False)
     task: Task = field(compare=False)
     node: str = field(compare=False)
@@ -51,16 +52,15 @@ class _Waiting:
 
 
 class _Recent:
-    """The latest prompts, in order and packed, with the number of who asked."""
+    """The latest prompts, in order, with the number of who asked."""
 
     def __init__(self) -> None:
-        self._ordered: list[tuple[bytes, int]] = []
-        self._queue: deque[tuple[bytes, int]] = deque()
+        self._ordered: list[tuple[Path, int]] = []
+        self._queue: deque[tuple[Path, int]] = deque()
 
-    def shared(self, ids: tuple[int, ...], number: int) -> int:
+    def shared(self, path: Path, number: int) -> int:
         """Tokens that a prompt has in common with one of another row; it is added."""
-        spot = packed(ids), number
-        most = self._most(*spot)
+        spot, most = (path, number), self.most(path, number)
         insort(self._ordered, spot)
         self._queue.append(spot)
         if len(self._queue) > RECENT:
@@ -68,17 +68,14 @@ class _Recent:
             del self._ordered[bisect_left(self._ordered, old)]
         return most
 
-    def most(self, ids: tuple[int, ...], number: int) -> int:
-        """Tokens that a prompt has in common with one of another row."""
-        return self._most(packed(ids), number)
-
-    def _most(self, ids: bytes, number: int) -> int:
-        """Of those on one side of it in the order the nearest has most in common with it."""
-        at, most = bisect_left(self._ordered, (ids, number)), 0
+    def most(self, path: Path, number: int) -> int:
+        """Tokens that a prompt has in common with one of another row: of those on one side of it in the order the
+        nearest has most in common with it."""
+        at, most = bisect_left(self._ordered, (path, number)), 0
         for side in (range(at - 1, max(0, at - NEAR) - 1, -1), range(at, min(at + NEAR, len(self._ordered)))):
             for near, other in map(self._ordered.__getitem__, side):
                 if other != number:
-                    most = max(most, packed_prefix(near, ids))
+                    most = max(most, packed_prefix(near, path))
                     break
         return most
 
@@ -88,11 +85,11 @@ class _Held:
     """What a row has: prompts of calls under way, tokens that their answers are expected to take, and tokens of its own
     so far. `last` are its latest contexts, of which `held` is taken to be held where no plan knows."""
 
-    running: list[tuple[int, ...]] = field(default_factory=list)
+    running: list[Path] = field(default_factory=list)
     answers: float = 0.0
     own: float = 0.0
-    last: list[tuple[int, ...]] = field(default_factory=list)
-    held: tuple[int, ...] = ()
+    last: list[Path] = field(default_factory=list)
+    held: Path = b""
 
 
 class Admission:
@@ -111,35 +108,33 @@ class Admission:
         self._recent = _Recent()
         self._paths = Paths()  # prompts of calls under way, and what is held
         self._expected = 0.0  # tokens that answers to calls under way are expected to take
-        self._last: tuple[int, ...] = ()
+        self._last: Path = b""
         self._numbers = 0
 
     def know(self, contexts: RowContexts, goes_on: bool) -> None:
         """A plan knows what rows hold; `goes_on`: and that later calls go on from what one of them holds."""
         self._planned = self._planned or goes_on
         if self._contexts is not contexts:
-            for ids in self._paths:
-                contexts.paths.add(ids)
+            for path in self._paths:
+                contexts.paths.add(path)
             self._contexts, self._paths = contexts, contexts.paths
             contexts.others = self.others
             self._block = contexts.model.block_size  # a call may leave so much unused at its end
 
-    def shared(self, task: Task, ids: tuple[int, ...]) -> int:
+    def shared(self, task: Task, path: Path) -> int:
         """Tokens that a prompt, which is about to be asked with, has in common with one of another row."""
-        return self._recent.shared(ids, task.index)
+        return self._recent.shared(path, task.index)
 
-    def others(self, task: Task, ids: tuple[int, ...]) -> int:
+    def others(self, task: Task, path: Path) -> int:
         """Tokens that a prompt has in common with one of another row, of those that were asked with until now."""
-        return self._recent.most(ids, task.index)
+        return self._recent.most(path, task.index)
 
-    def ask(
-        self, task: Task, node: str, ids: tuple[int, ...], go: Callable[[], object], shared: int | None = None
-    ) -> None:
+    def ask(self, task: Task, node: str, prompt: Prompt, go: Callable[[], object], shared: int | None = None) -> None:
         """Call `go`, which makes a call of a row, now or once there is room."""
         if shared is None:
-            shared = self.shared(task, ids)
+            shared = self.shared(task, prompt.path)
         self._numbers += 1
-        call = _Waiting(ids, self._numbers, shared, task, node, go)
+        call = _Waiting(prompt.path, self._numbers, prompt.ids, shared, task, node, go)
         self._give_up()
         held = self._inside.get(task)
         if held is None:
@@ -154,19 +149,19 @@ class Admission:
         self._wait(call)
         self._admit()
 
-    def answered(self, task: Task, node: str, ids: tuple[int, ...], answer: Sequence[int]) -> None:
+    def answered(self, task: Task, node: str, path: Path, answer: Sequence[int]) -> None:
         """A call has ended."""
         self._give_up()
         held, known = self._inside.get(task), self._answers.get(node, 0.0)
         self._answers[node] = known + LEARN * (len(answer) - known)
-        if held is None or ids not in held.running:
+        if held is None or path not in held.running:
             return
         each = held.answers / len(held.running)
         held.answers -= each
         self._expected -= each
-        held.running.remove(ids)
-        self._paths.remove(ids)
-        held.last = [*held.last[1 - CONTEXTS :], (*ids, *answer)]
+        held.running.remove(path)
+        self._paths.remove(path)
+        held.last = [*held.last[1 - CONTEXTS :], path + packed(answer)]
         if not held.running:
             if self._contexts is None and self.holds:
                 self._hold(held, held.last[-1])
@@ -202,7 +197,7 @@ class Admission:
         return self._answers.get(call.node, 0.0) + self._block
 
     def _fits(self, call: _Waiting) -> bool:
-        return self._used + self._paths.more(call.ids) + self._answer(call) <= self.capacity
+        return self._used + self._paths.more(call.path) + self._answer(call) <= self.capacity
 
     def _may_go_on(self, call: _Waiting) -> bool:
         """Whether a call fits of a row that was let in: rows that were let in later, and have no calls under way, are
@@ -221,10 +216,10 @@ class Admission:
         if not at or self._fits(call):
             return True
         before = [self._inside[task] for task in rows[: at + 1]]
-        paths = [call.ids, *(ids for held in before for ids in (*held.running, held.held))]
+        paths = [call.path, *(path for held in before for path in (*held.running, held.held))]
         if self._contexts is not None:
-            paths += [ids for task in rows[: at + 1] for ids in self._contexts.holds(task)]
-        return tree_size(paths) + sum(held.answers for held in before) + self._answer(call) <= self.capacity
+            paths += [path for task in rows[: at + 1] for path in self._contexts.holds(task)]
+        return Paths(paths).tokens + sum(held.answers for held in before) + self._answer(call) <= self.capacity
 
     def _put_back(self, task: Task) -> None:
         """A row that has no calls under way waits for others to end."""
@@ -233,38 +228,37 @@ class Admission:
             self._contexts.put_back(task)
 
     def _leave(self, held: _Held) -> None:
-        for ids in held.running:
-            self._paths.remove(ids)
+        for path in held.running:
+            self._paths.remove(path)
         self._expected -= held.answers
-        self._hold(held, ())
+        self._hold(held, b"")
 
-    def _hold(self, held: _Held, ids: tuple[int, ...]) -> None:
+    def _hold(self, held: _Held, path: Path) -> None:
         """What a row is taken to hold between its calls."""
         if held.held:
             self._paths.remove(held.held)
-        if ids:
-            self._paths.add(ids)
-        held.held = ids
+        if path:
+            self._paths.add(path)
+        held.held = path
 
     def _start(self, call: _Waiting) -> None:
         held = self._inside.setdefault(call.task, _Held())
+        found, answer = max([packed_prefix(c, call.path) for c in held.last], default=0), self._answer(call)
         if held.last and held.own:
-            found = max(common_prefix(c, call.ids) for c in held.last) - call.shared
-            self.reuse += LEARN * (min(1.0, max(0, found) / held.own) - self.reuse)
-        found = max((common_prefix(c, call.ids) for c in held.last), default=0)
-        held.own += len(call.ids) - max(found, call.shared) + self._answer(call)
-        held.last = [*held.last[1 - CONTEXTS :], call.ids]  # what is asked beside it shares that, too
-        held.answers += self._answer(call)
-        self._expected += self._answer(call)
-        held.running.append(call.ids)
-        self._paths.add(call.ids)
-        self._hold(held, ())
-        self._last = call.ids
+            self.reuse += LEARN * (min(1.0, max(0, found - call.shared) / held.own) - self.reuse)
+        held.own += len(call.ids) - max(found, call.shared) + answer
+        held.last = [*held.last[1 - CONTEXTS :], call.path]  # what is asked beside it shares that, too
+        held.answers += answer
+        self._expected += answer
+        held.running.append(call.path)
+        self._paths.add(call.path)
+        self._hold(held, b"")
+        self._last = call.path
         call.go()
 
     def _next(self) -> int:
         """The place of the prompt that is cached the furthest, of those near the last in depth-first order."""
-        at, count = bisect_left(self._waiting, self._last, key=lambda w: w.ids), len(self._waiting)
+        at, count = bisect_left(self._waiting, self._last, key=lambda w: w.path), len(self._waiting)
         near: list[int] = [(at + i) % count for i in (*range(LOOK), *range(-1, -LOOK - 1, -1))]
         return max(near, key=lambda i: self._known(self._waiting[i].ids))
 

@@ -159,7 +159,7 @@ class CallDesk(Driving):
             call = ModelCall(
                 key,
                 sampling,
-                draw.bits() if sampling.temperature else 0,
+                key.draw,
                 ids,
                 messages,
                 score,
@@ -235,8 +235,9 @@ class CallDesk(Driving):
                 waiting.client.wake()
 
 
-def _digest(ids: Iterable[int], messages: tuple[tuple[str, str], ...], score: Iterable[int], extra: str) -> str:
-    text = "".join([f"{r}:{len(c)}:{c}" for r, c in messages]) if messages else ",".join(map(str, ids))
+def _digest(ids: tuple[int, ...], messages: tuple[tuple[str, str], ...], score: Iterable[int], extra: str) -> str:
+    # the ids with commas between them, more than twice as fast as by `join`
+    text = "".join([f"{r}:{len(c)}:{c}" for r, c in messages]) if messages else ("%d," * len(ids) % ids)[:-1]
     text += "".join(f"|{i}" for i in score) + (f"\n{extra}" if extra else "")
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 

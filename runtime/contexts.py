@@ -24,11 +24,12 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
+from lampc.ir import digest
 from lampc.ir.prompt import Demos, Instruction, Run, Shots
-from lampc.passes.schedule.block_tree import common_prefix
+from lampc.passes.schedule.block_tree import WIDTH, packed_prefix
 from lampc.passes.schedule.later_use import Stay, first_input
 from lampc.runtime.models import NOT_KNOWN, KvUse
-from lampc.runtime.paths import Paths
+from lampc.runtime.paths import Path, Paths, Prompt
 
 if TYPE_CHECKING:
     from lampc.backend import PrefixRef
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     Ids = tuple[int, ...]
     End = tuple[Any, ...]
-    Spot = tuple[int, Assignment]
+    Spot = tuple[int, str]
 
 UNKNOWN = sys.float_info.max
 """A time that says nothing, see `lampc.backend.eviction`."""
@@ -62,7 +63,7 @@ class Planned:
 
     task: Task
     site: Op
-    ids: Ids
+    prompt: Prompt
     keeps: list[tuple[End, int]]
     static: int
     floor: int
@@ -82,7 +83,7 @@ class _Hold:
     """A context that a row comes back to; `ref` None if it is not held, only cached."""
 
     call: Planned
-    ids: Ids
+    held: Prompt
     ref: PrefixRef | None
 
 
@@ -119,11 +120,11 @@ class RowContexts:
         self._numbers = count(1)
         self._away: dict[Task, float] = {}  # rows without a call at the model, since when, the first first
         self.paths = Paths()  # all that is held
-        self._common: dict[Ids, PrefixRef] = {}  # what is held for all rows
+        self._common: dict[Path, PrefixRef] = {}  # what is held for all rows
         self._static = Paths()
-        self.others: Callable[[Task, Ids], int] = lambda task, ids: 0
+        self.others: Callable[[Task, Path], int] = lambda task, path: 0
         """Tokens that a prompt has in common with one of another row, which may have been asked with since."""
-        self._users: dict[tuple[Spot, Op], set[Ids]] = {}  # for whose sake
+        self._users: dict[tuple[Spot, Op], set[Path]] = {}  # for whose sake
         self._cells: Counter[Spot] = Counter()
         self._values: Counter[tuple[Spot, str, int]] = Counter()  # of inputs, by name
         self._passed: Counter[tuple[Spot, Op]] = Counter()  # rows that make a call no more
@@ -149,7 +150,7 @@ class RowContexts:
         around = block.plan.region.parent
         line = (site, block.order[:-1] if around is not None and around.name == "prog.loop" else block.order)
         static = context.cuts[statics]
-        return Planned(block.task, site, context.ids, keeps, static, static, line, answer)
+        return Planned(block.task, site, Prompt.of(context.ids), keeps, static, static, line, answer)
 
     def asked(self, call: Planned, others: int) -> None:
         """A call is about to be asked; so many tokens of it are in a prompt of another row."""
@@ -158,7 +159,7 @@ class RowContexts:
         site.shared += LEARN * (more - site.shared)
         call.floor = max(call.floor, others)
         if site.shared > OFTEN and not call.keeps:
-            call.floor = len(call.ids)
+            call.floor = len(call.prompt.ids)
         row = self._row(call.task)
         row.calls += 1
         since = self._away.pop(call.task, None)
@@ -174,21 +175,22 @@ class RowContexts:
         if row is not None and row.loose:
             row.number, row.loose = next(self._numbers), False
             for hold in row.holds:
-                hold.ref = self._retain(hold.ids, row.number)
+                hold.ref = self._retain(hold.held, row.number)
 
     def answered(self, call: Planned, written: Ids) -> None:
         """A call has ended."""
         row = self._row(call.task)
-        call.floor = max(call.floor, self.others(call.task, call.ids))
-        keep = max((keep for _, keep in call.keeps), default=0)
-        ids = call.ids + written if call.answer else call.ids[:keep]
-        stale = [h for h in row.holds if h.call.line == call.line or ids[: len(h.ids)] == h.ids]
-        if call.keeps:
-            row.holds.append(self._held(row, call, ids))
-        for hold in stale:
-            row.holds.remove(hold)
-            common = common_prefix(hold.ids, ids)
-            self._let_go(hold, None if common == len(hold.ids) else max(common, hold.call.floor))
+        if row.holds or call.keeps:
+            keep = max((keep for _, keep in call.keeps), default=0)
+            held = call.prompt.then(written) if call.answer else call.prompt.first(keep)
+            stale = [h for h in row.holds if h.call.line == call.line or held.path.startswith(h.held.path)]
+            if call.keeps:
+                call.floor = max(call.floor, self.others(call.task, call.prompt.path))
+                row.holds.append(self._held(row, call, held))
+            for hold in stale:
+                row.holds.remove(hold)
+                common = packed_prefix(hold.held.path, held.path)
+                self._let_go(hold, None if common == len(hold.held.ids) else max(common, hold.call.floor))
         row.calls, row.last = max(row.calls - 1, 0), call.site
         if row.holds and not row.calls:
             self._away[call.task] = self._engine.clock_s
@@ -207,9 +209,10 @@ class RowContexts:
             call.keeps = [(e, k) for e, k in call.keeps if e != end]
             row.holds.remove(hold)
             keep = max((k for _, k in call.keeps), default=0)
-            if call.keeps and not any(h.ids[:keep] == call.ids[:keep] for h in row.holds):
+            rest = call.prompt.first(keep)
+            if call.keeps and not any(h.held.path.startswith(rest.path) for h in row.holds):
                 call.answer = False
-                row.holds.append(self._held(row, call, call.ids[:keep]))
+                row.holds.append(self._held(row, call, rest))
             self._let_go(hold, max(keep, call.floor))
         for site in task.exe.inside.get(block.plan.region.ops[i], ()):
             self._pass(task, row, site)
@@ -223,10 +226,10 @@ class RowContexts:
         for site in task.exe.later:
             self._pass(task, row, site)
 
-    def holds(self, task: Task) -> list[Ids]:
+    def holds(self, task: Task) -> list[Path]:
         """What a row holds."""
         row = self._rows.get(task)
-        return [hold.ids for hold in row.holds if hold.ref is not None] if row is not None else []
+        return [hold.held.path for hold in row.holds if hold.ref is not None] if row is not None else []
 
     def cached(self, ids: Ids) -> int:
         """How many tokens of a prompt are cached."""
@@ -255,8 +258,12 @@ class RowContexts:
 
     def expect(self, cells: Sequence[tuple[Cell, Executable]]) -> None:
         """Rows that will come, with their programs."""
+        candidates: dict[Assignment, str] = {}
         for cell, exe in cells:
-            spot = id(exe), cell.assignment
+            candidate = candidates.get(cell.assignment)
+            if candidate is None:
+                candidate = candidates[cell.assignment] = digest(cell.assignment)
+            spot = id(exe), candidate
             self._cells[spot] += 1
             for name, value in cell.row.inputs.items():
                 if isinstance(value, str):
@@ -311,19 +318,19 @@ class RowContexts:
             row = self._rows[task] = _Row(next(self._numbers))
         return row
 
-    def _held(self, row: _Row, call: Planned, ids: Ids) -> _Hold:
-        return _Hold(call, ids, None if row.loose else self._retain(ids, row.number))
+    def _held(self, row: _Row, call: Planned, held: Prompt) -> _Hold:
+        return _Hold(call, held, None if row.loose else self._retain(held, row.number))
 
-    def _retain(self, ids: Ids, number: int) -> PrefixRef:
-        self.paths.add(ids)
-        return self.model.retain(ids, None, number, True)
+    def _retain(self, held: Prompt, number: int) -> PrefixRef:
+        self.paths.add(held.path)
+        return self.model.retain(held.ids, None, number, True)
 
     def _loosen(self, row: _Row) -> None:
         """What a row comes back to stays cached as long as there is room."""
         row.loose = True
         for hold in row.holds:
             if hold.ref is not None:
-                self.paths.remove(hold.ids)
+                self.paths.remove(hold.held.path)
                 self.model.release(hold.ref)
                 hold.ref = None
 
@@ -336,25 +343,25 @@ class RowContexts:
     def _let_go(self, hold: _Hold, spent: int | None) -> None:
         """`spent`: from where on its row does not need it."""
         if spent is not None:
-            spent = max(spent, self.others(hold.call.task, hold.ids))
+            spent = max(spent, self.others(hold.call.task, hold.held.path))
         if hold.ref is not None:
-            self.paths.remove(hold.ids)
+            self.paths.remove(hold.held.path)
             self.model.release(hold.ref, UNKNOWN, spent)
         elif spent is not None:
-            self.model.release(self.model.retain(hold.ids), UNKNOWN, spent)
+            self.model.release(self.model.retain(hold.held.ids), UNKNOWN, spent)
 
     def _hold_common(self, call: Planned) -> None:
         """Holds what hangs on no input, as long as any row may come by this call."""
         spot = _spot(call.task)
-        user, ids = (spot, call.site), call.ids[: call.static]
-        if not ids or call.site not in call.task.exe.later or self._passed[user] >= self._cells[spot]:
+        user, path = (spot, call.site), call.prompt.path[: call.static * WIDTH]
+        if not path or call.site not in call.task.exe.later or self._passed[user] >= self._cells[spot]:
             return
-        if ids not in self._common:
-            if self._static.tokens + self._static.more(ids) > COMMON * self.model.kv_tokens:
+        if path not in self._common:
+            if self._static.tokens + self._static.more(path) > COMMON * self.model.kv_tokens:
                 return
-            self._static.add(ids)
-            self._common[ids] = self._retain(ids, 0)
-        self._users.setdefault(user, set()).add(ids)
+            self._static.add(path)
+            self._common[path] = self._retain(call.prompt.first(call.static), 0)
+        self._users.setdefault(user, set()).add(path)
 
     def _pass(self, task: Task, row: _Row, site: Op) -> None:
         """A row makes a call no more."""
@@ -365,11 +372,11 @@ class RowContexts:
         self._passed[user] += 1
         if self._passed[user] < self._cells[user[0]]:
             return
-        for ids in self._users.pop(user, ()):
-            if not any(ids in others for others in self._users.values()):
-                self._static.remove(ids)
-                self.paths.remove(ids)
-                self.model.release(self._common.pop(ids), UNKNOWN)
+        for path in self._users.pop(user, ()):
+            if not any(path in others for others in self._users.values()):
+                self._static.remove(path)
+                self.paths.remove(path)
+                self.model.release(self._common.pop(path), UNKNOWN)
 
 
 def _end(block: Block, op: Op | None) -> End:
@@ -383,7 +390,7 @@ def _end(block: Block, op: Op | None) -> End:
 
 
 def _spot(task: Task) -> Spot:
-    return id(task.exe), task.cell.assignment
+    return id(task.exe), task.candidate
 
 
 def _owner(grown: Sequence[Any], run: Run, task: Task) -> str:

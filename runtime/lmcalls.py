@@ -26,6 +26,7 @@ from lampc.runtime.contexts import Planned, RowContexts
 from lampc.runtime.failures import RowFailure, UnreadableAnswer
 from lampc.runtime.models import NOT_KNOWN, Answer
 from lampc.runtime.modelview import ModelView, at_temperature
+from lampc.runtime.paths import NO_PROMPT, Prompt
 from lampc.runtime.types import Cell, TraceStep, Usage
 
 _TEXTS = 1 << 14
@@ -149,7 +150,8 @@ class LMCalls:
         if gate is None:
             gate = self._admissions[cache] = Admission(getattr(model.model, "kv_tokens", 0))
         gated = bool(ids and gate.capacity)
-        shared = gate.shared(task, ids) if gated else 0
+        prompt = plan.prompt if plan is not None else Prompt.of(ids) if gated else NO_PROMPT
+        shared = gate.shared(task, prompt.path) if gated else 0
         if contexts is not None and plan is not None:
             contexts.asked(plan, shared)
             shared = max(shared, plan.static)
@@ -179,7 +181,7 @@ class LMCalls:
             if contexts is not None and plan is not None:
                 contexts.answered(plan, written)
             if gated:
-                gate.answered(task, node, ids, written)
+                gate.answered(task, node, prompt.path, written)
 
         def ended(answer: Answer, usage: Usage) -> None:
             nonlocal waiting
@@ -198,7 +200,8 @@ class LMCalls:
             if plan is not None:
                 if contexts is not None:
                     contexts.let_in(task)
-                plan.floor = max(plan.floor, gate.others(task, ids) if gated else 0)
+                if waited:  # others may have asked meanwhile
+                    plan.floor = max(plan.floor, gate.others(task, prompt.path))
                 use = plan.use
             if scope.outer is None:
                 ask(ended, use=use)
@@ -209,10 +212,12 @@ class LMCalls:
                 bet.calls.append(waiting)
             scope.calls[waiting] = leave
 
+        waited = False
         if gated:
-            gate.ask(task, node, ids, go, shared)
+            gate.ask(task, node, prompt, go, shared)
         else:
             go()
+        waited = True
 
     def _drop(self, scope: Scope) -> None:
         """Stop the calls of a scope that is over, and of those in it."""

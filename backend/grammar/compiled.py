@@ -6,7 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from lampc.backend.errors import BadGrammar
-from lampc.backend.grammar.matcher import Matcher, said
+from lampc.backend.grammar.matcher import Matcher, Reading, said
 from lampc.backend.grammar.vocabulary import Vocabulary
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from llguidance import LLMatcher
 
 KEPT = 256
-USED = 64
-"""Answers for which a grammar is read once: what they find out about it takes memory, up to a megabyte each."""
+USED = 1 << 14
+"""Tokens of answers for which a grammar is read once: what they find out about it takes memory, kilobytes each."""
 LONGEST = 1 << 20
 """Characters of a grammar's text."""
 KEPT_TEXT = 2 << 20
@@ -33,7 +33,7 @@ class Grammars:
     def __init__(self, tokenizer: TextTokenizer, size: int, kept: int = KEPT) -> None:
         self._tokenizer, self._size, self._kept = tokenizer, size, kept
         self._vocabulary: Vocabulary | None = None
-        self._read: OrderedDict[str, tuple[LLMatcher, int]] = OrderedDict()  # and how many answers it was for
+        self._read: OrderedDict[str, Reading] = OrderedDict()
         self._text = 0  # characters of these
 
     @property
@@ -50,13 +50,13 @@ class Grammars:
         if not isinstance(grammar, str) or not grammar.strip():
             raise BadGrammar(f"grammar is {grammar!r:.80}; give the text of one, or None")
         known = self._read.pop(grammar, None)
-        found, used = (self._compiled(grammar), 0) if known is None or known[1] >= USED else known
-        self._read[grammar] = found, used + 1
+        found = Reading(self._compiled(grammar)) if known is None or known.tokens >= USED else known
+        self._read[grammar] = found
         if known is None:
             self._text += len(grammar)
             while len(self._read) > 1 and (len(self._read) > self._kept or self._text > KEPT_TEXT):
                 self._text -= len(self._read.popitem(last=False)[0])
-        return Matcher(found.deep_copy(), self.vocabulary, lambda: self._compiled(grammar))
+        return Matcher(found, self.vocabulary, lambda: self._compiled(grammar))
 
     def _compiled(self, grammar: str) -> "LLMatcher":
         if len(grammar) > LONGEST:

@@ -16,6 +16,36 @@ if TYPE_CHECKING:
 
 Words = NDArray[np.int32]
 _NONE = -1  # no token
+_NEW, _SEEN = 8, 2
+"""How many places an answer may add to those known, and how many answers come by one before matchers are kept of it."""
+
+
+class Stand:
+    """A place in answers to a grammar: a matcher that stands there, the tokens that must follow (None: nobody asked),
+    the place `behind` them, and those `after` each token that may be drawn where none must follow.
+
+    Answers mostly begin alike, and those of a few labels are all alike: a copy of a matcher costs less than the way
+    there.
+    """
+
+    __slots__ = ("after", "behind", "forced", "here", "seen")
+
+    def __init__(self, forced: list[int] | None = None) -> None:
+        self.after: dict[int, Stand] = {}
+        self.here: LLMatcher | None = None
+        self.behind: Stand | None = None
+        self.forced = forced
+        self.seen = 0
+
+
+class Reading:
+    """A grammar that was read: what is at its beginning, and how many tokens of answers the matchers that are copies
+    of it, or of copies, have gone on with."""
+
+    __slots__ = ("begin", "inner", "tokens")
+
+    def __init__(self, inner: "LLMatcher") -> None:
+        self.inner, self.begin, self.tokens = inner, Stand(), 0
 
 
 class Matcher:
@@ -32,20 +62,28 @@ class Matcher:
     __slots__ = (
         "_ahead",
         "_anew",
+        "_before",
         "_filled",
         "_inner",
         "_mask",
         "_more",
+        "_new",
         "_place",
+        "_reading",
         "_special",
+        "_stand",
         "_stops",
         "_taken",
         "_vocabulary",
         "failure",
     )
 
-    def __init__(self, inner: "LLMatcher", vocabulary: Vocabulary, anew: Callable[[], "LLMatcher"]) -> None:
-        self._inner = inner
+    def __init__(self, reading: Reading, vocabulary: Vocabulary, anew: Callable[[], "LLMatcher"]) -> None:
+        self._reading = reading
+        self._inner = reading.inner.deep_copy()
+        self._stand: Stand | None = reading.begin  # where it is, if that is known
+        self._before: Stand | None = None  # where it was before `offer`
+        self._new = _NEW
         self._vocabulary = vocabulary
         self.stop_at(vocabulary.ends)
         self._anew: Callable[[], LLMatcher] | None = anew
@@ -71,7 +109,8 @@ class Matcher:
     def copy(self) -> "Matcher":
         """Another one at the same place, whose answer ends by what ends a text."""
         self.wait()
-        made = Matcher(self._inner.deep_copy(), self._vocabulary, self._anew or (lambda: self._inner.deep_copy()))
+        made = Matcher(self._reading, self._vocabulary, self._reading.inner.deep_copy)
+        made._inner, made._stand, made._new = self._inner.deep_copy(), self._stand, 0
         made._anew = None  # what one meets that looks ahead is no reason to begin again
         return made
 
@@ -90,14 +129,18 @@ class Matcher:
             return bool(int(self.mask()[token >> 5]) >> (token & 31) & 1)
         if self._filled:
             self.wait()
-        inner = self._inner
-        if not inner.try_consume_tokens([token]):
-            if not self._begun_again() or not self._inner.try_consume_tokens([token]):
-                return False
-            inner = self._inner
+        known = None if self._stand is None else self._stand.after.get(token)
+        if known is not None and known.here is not None:
+            self._inner = known.here.deep_copy()
+        elif not self._inner.try_consume_tokens([token]) and (
+            not self._begun_again() or not self._inner.try_consume_tokens([token])
+        ):
+            return False
         self._taken.append(token)
-        self._ahead, self._filled = token, False
-        self._more = bool(inner.compute_ff_tokens()) or inner.is_stopped()  # which it is after errors, too
+        self._ahead, self._filled, self._before = token, False, self._stand
+        self._stands_at(self._go_on(token))
+        forced = self._inner.compute_ff_tokens() if known is None or known.forced is None else known.forced
+        self._more = bool(forced) or self._inner.is_stopped()  # which it is after errors, too
         return True
 
     def undo(self) -> None:
@@ -106,6 +149,7 @@ class Matcher:
             self._ahead, self._filled = _NONE, False
             self._inner.rollback(1)
             self._taken.pop()
+            self._stand = self._before
 
     def step(self, token: int) -> bool:
         """Goes on with a token that was drawn here and ends nothing: whether that is all. If it is not, since the
@@ -138,7 +182,7 @@ class Matcher:
         if self._filled:
             self.wait()
             self._filled = False
-        inner = self._inner
+        inner, self._stand = self._inner, None
         taken = 0 if self._ahead != _NONE else inner.try_consume_tokens([token])
         if taken:
             self._taken.append(token)
@@ -165,24 +209,69 @@ class Matcher:
         if self._filled:
             self.wait()
             self._filled = False
+        known = self._go_on(token)
+        if known is not None and known.here is not None:
+            self._inner = known.here.deep_copy()
+            self._taken.append(token)
+            return True
         taken: bool = self._inner.consume_token(token)
         if not taken and self._begun_again():
             taken = self._inner.consume_token(token)
         self._taken.append(token)
         if not taken:
             self.failure = self._error() or f"token {token} must not stand here"
+        elif self._stand is known:
+            self._stands_at(known)
         return taken
+
+    def _go_on(self, token: int) -> Stand | None:
+        """The place after a token, from now on where it is; None if that is not known."""
+        here = self._stand
+        if here is None:
+            return None
+        known = here.after.get(token)
+        if known is None and self._new:
+            self._new -= 1
+            known = here.after[token] = Stand()
+        self._stand = known
+        return known
+
+    def _stands_at(self, known: Stand | None) -> None:
+        """It has gone on to there itself: a place where it is not the first is kept."""
+        self._reading.tokens += 1
+        if known is not None and known.here is None:
+            known.seen += 1
+            if known.seen > _SEEN:
+                known.here = self._inner.deep_copy()
 
     def forced(self) -> list[int]:
         """The tokens that must follow; it has gone on with them already. `failure` says if there is no end to them."""
+        if self._filled:
+            self.wait()
+            self._filled = False
+        known, first = self._stand, not self._taken
+        if known is not None and known.forced is not None:
+            if known.behind is not None and known.behind.here is not None:
+                self._inner, self._stand = known.behind.here.deep_copy(), known.behind
+                self._taken += known.forced
+            return list(known.forced)
         tokens: list[int] = self._inner.compute_ff_tokens()
         if self._begun_again():
             tokens = self._inner.compute_ff_tokens()
-        for i, token in enumerate(tokens):
-            if not self.take(token):
+        count = self._inner.try_consume_tokens(tokens) if tokens else 0
+        self._taken += tokens[:count]
+        self._reading.tokens += count
+        for i in range(count, len(tokens)):
+            self._stand = None
+            if not self.take(tokens[i]):
                 return tokens[:i]
         if self._inner.is_error():
             self.failure = self._error()
+        elif known is not None and known is self._stand:
+            if tokens:
+                self._stand = known.behind = known.behind or Stand([])
+            if first or known.here is not None:
+                known.forced, self._stand.here = list(tokens), self._inner.deep_copy()
         return tokens
 
     def _begun_again(self) -> bool:
@@ -193,7 +282,7 @@ class Matcher:
         for token in self._taken:
             if not inner.consume_token(token):
                 return False
-        self._inner = inner
+        self._inner, self._stand = inner, None
         return True
 
     def _error(self) -> str:

@@ -135,12 +135,8 @@ def _texts(matcher: Matcher, marks: int = MOST_TEXTS) -> list[bytes] | None:
         if here.ended or not left:
             found.append(text)
         else:
-            mask = here.mask()
-            few = int(np.bitwise_count(mask.view(np.uint32)).sum()) <= 8 * _OPEN + len(
-                vocabulary.ends
-            )  # else it is not even unpacked
-            allowed = np.flatnonzero(np.unpackbits(mask.view(np.uint8), bitorder="little")) if few else mask[:0]
-            tokens = [token for token in allowed.tolist() if token not in vocabulary.ends]
+            allowed = _allowed(here.mask(), 8 * _OPEN + len(vocabulary.ends))
+            tokens = [token for token in allowed if token not in vocabulary.ends]
             first = _shortest(tokens, vocabulary.spelled) if len(tokens) <= 8 * _OPEN else {}
             if len(tokens) < len(allowed) or not 0 < len(first) <= _OPEN:  # it may end here, or much may follow
                 found.append(text)
@@ -151,6 +147,16 @@ def _texts(matcher: Matcher, marks: int = MOST_TEXTS) -> list[bytes] | None:
         if len(found) + len(todo) > MOST_TEXTS:
             return None
     return None
+
+
+def _allowed(mask: Words, most: int) -> list[int]:
+    """The ids that a mask lets through, in order; none if they are more than `most`, which is found out first."""
+    if int(np.bitwise_count(mask.view(np.uint32)).sum()) > most:
+        return []
+    words = np.flatnonzero(mask)
+    at, bit = np.nonzero(np.unpackbits(mask[words].view(np.uint8), bitorder="little").reshape(-1, 32))
+    ids: list[int] = (32 * words[at] + bit).tolist()
+    return ids
 
 
 def _shortest(tokens: Sequence[int], spelled: Callable[[Sequence[int]], bytes]) -> dict[int, bytes]:

@@ -436,7 +436,7 @@ def test_text_without_an_end_is_cut_and_troubles_nobody() -> None:
 @pytest.mark.slow
 def test_what_others_found_out_about_a_grammar_counts_for_no_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """llguidance bounds how many states a lexer may have, and copies of a grammar share theirs."""
-    monkeypatch.setattr("lampc.backend.grammar.compiled.USED", 10_000)
+    monkeypatch.setattr("lampc.backend.grammar.compiled.USED", 1 << 40)
     rng = random.Random(1)
     engine = FakeEngine(reply=lambda prompt: "".join(rng.choice("abcdefghij  ") for _ in range(300)))
     request = Request((65, 66), Sampling(max_tokens=200), grammar=regex("(.{1,50}a){1,40}"))

@@ -1,5 +1,6 @@
 """Stopping and text."""
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -164,5 +165,6 @@ def test_endless_garbage_comes_out_at_last() -> None:
 
 def test_check_ids() -> None:
     check_ids([0, 5], 6, "prompt")
+    check_ids((np.int64(5), True), 6, "prompt")
     with pytest.raises(ValueError, match=r"prompt\[1\] is 6"):
         check_ids([0, 6], 6, "prompt")

@@ -10,10 +10,11 @@ from typing import cast
 import pytest
 
 from lampc.backend import FakeEngine
-from lampc.passes.schedule.block_tree import tree_size
+from lampc.passes.schedule.block_tree import packed, tree_size, unpacked
 from lampc.runtime import admission
 from lampc.runtime.admission import Admission
 from lampc.runtime.blocks import Task
+from lampc.runtime.paths import Prompt
 from lampc.runtime.session import Session
 from lampc.runtime.types import Row
 from tests.runtime.programs import CASES
@@ -41,7 +42,7 @@ class Rows:
             self.ask(i, (1, 2, 3, 100 + i, *range(20)))
 
     def ask(self, i: int, ids: tuple[int, ...]) -> None:
-        self.gate.ask(self.tasks[i], "say", ids, lambda: self.running.append((i, ids)))
+        self.gate.ask(self.tasks[i], "say", Prompt.of(ids), lambda: self.running.append((i, ids)))
 
     def run(self) -> None:
         while True:
@@ -53,13 +54,13 @@ class Rows:
             i, ids = self.running.pop(self.random.randrange(len(self.running)))
             answer = tuple(self.random.choices(range(50), k=10))
             self.made[i] += 1
-            self.gate.answered(self.tasks[i], "say", ids, answer)
+            self.gate.answered(self.tasks[i], "say", packed(ids), answer)
             if self.made[i] < self.steps:
                 self.ask(i, (*ids, *answer, 7, 8))
             else:
                 self.gate.ended(self.tasks[i])
             inside = self.gate._inside.values()
-            size = tree_size(ids for held in inside for ids in (*held.running, held.held))
+            size = tree_size(unpacked(path) for held in inside for path in (*held.running, held.held))
             assert self.gate._used == pytest.approx(size + sum(held.answers for held in inside), abs=1e-6)
 
 
@@ -90,12 +91,14 @@ def test_calls_that_share_nothing_with_those_before_never_wait() -> None:
     running: deque[tuple[Task, tuple[int, ...]]] = deque()
     for i in range(40):
         one, ids = task(i), tuple(range(1000 * i, 1000 * i + 30))
-        gate.ask(one, "say", ids, cast(Callable[[], object], lambda one=one, ids=ids: running.append((one, ids))))
+        go = cast(Callable[[], object], lambda one=one, ids=ids: running.append((one, ids)))
+        gate.ask(one, "say", Prompt.of(ids), go)
     assert len(running) == 40
     for one, ids in list(running):
-        gate.answered(one, "say", ids, (1, 2))
+        gate.answered(one, "say", packed(ids), (1, 2))
         ids = tuple(i + 500 for i in ids)
-        gate.ask(one, "say", ids, cast(Callable[[], object], lambda one=one, ids=ids: running.append((one, ids))))
+        go = cast(Callable[[], object], lambda one=one, ids=ids: running.append((one, ids)))
+        gate.ask(one, "say", Prompt.of(ids), go)
     assert len(running) == 80
     assert gate.reuse < admission.WORTH
 
