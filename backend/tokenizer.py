@@ -159,6 +159,10 @@ def _token_text(entry: object) -> str | None:
     return entry if isinstance(entry, str) else None
 
 
+_COMPOSITIONAL: dict[str, bool] = {}
+"""By digest: the models of a process mostly have few tokenizers."""
+
+
 class Tokenizer:
     """The tokenizer of a checkpoint folder."""
 
@@ -271,6 +275,12 @@ class Tokenizer:
     def compositional(self) -> bool:
         """Tries joints at every special token on texts that expose prefix spaces, strips and merges: each pair of them
         around it, all pairs one after another in one text (an Eulerian circuit), and each at the ends of a text."""
+        known = _COMPOSITIONAL.get(self._digest)
+        if known is None:
+            known = _COMPOSITIONAL[self._digest] = self._composes()
+        return known
+
+    def _composes(self) -> bool:
         pieces = ("a", " a", "a ", "\n", " \n x", "Hello, world", "  two", "é中", "1234", "")
         apart = [self.encode(piece) for piece in pieces]
         count = len(pieces)

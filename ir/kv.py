@@ -41,9 +41,9 @@ class Extend(Op):
         return (KV,)
 
     def check(self) -> list[str]:
-        segments = [*self.run.segments, *(s for t in self.run.turns for s in t.segments)]
-        slots = [s for s in segments if isinstance(s, Input)]
-        wanted = 1 + max((s.index for s in slots), default=-1)
+        run = self.run
+        segments = [*run.segments, *(s for t in run.turns for s in t.segments)] if run.turns else run.segments
+        wanted = 1 + max([s.index for s in segments if isinstance(s, Input)], default=-1)
         found = [] if self.context.type == KV else ["the first operand is a context"]
         if wanted != len(self.inputs):
             found.append(f"the run has slots for {wanted} inputs, {len(self.inputs)} given")

@@ -154,6 +154,8 @@ class RegionPlan:
 
 def needed(op: Op) -> set[Value]:
     """Values from outside that an op or its regions use."""
+    if not op.regions:
+        return set(op.operands)
     inside = {v for r in op.regions for v in walk_values(r)}
     return {v for o in op.walk() for v in o.operands} - inside
 

@@ -97,7 +97,8 @@ def _renumbered(run: Run, inputs: list[Value]) -> tuple[Run, list[Value]]:
     def renumber(segment: Segment) -> Segment:
         if not isinstance(segment, Input):
             return segment
-        return replace(segment, index=order.setdefault(segment.index, len(order)))
+        index = order.setdefault(segment.index, len(order))
+        return segment if index == segment.index else replace(segment, index=index)
 
     segments = tuple(map(renumber, run.segments))
     turns = tuple(Turn(t.role, tuple(map(renumber, t.segments))) for t in run.turns)

@@ -44,7 +44,7 @@ def cut(prompt: Prompt, glue: Glue | None, behind: bool = False) -> tuple[Run, .
     return tuple(Run(made) for p in parts if (made := p.segments(glue.trim)))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Part:
     """What becomes one run: glue, the content of a turn, glue."""
 

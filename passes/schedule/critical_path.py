@@ -27,11 +27,12 @@ def _region(region: Region, after: int, out: dict[Op, int]) -> int:
     """Fills in all ops of a region behind which `after` calls follow; its longest path."""
     users: dict[Value, list[Op]] = {}
     for op in region.ops:
-        for value in {v for o in op.walk() for v in o.operands}:
+        used = op.operands if not op.regions else [v for o in op.walk() for v in o.operands]
+        for value in dict.fromkeys(used):
             users.setdefault(value, []).append(op)
     path: dict[Op, int] = {}
     for op in reversed(region.ops):
-        behind = max((path[user] for value in op.results for user in users.get(value, ())), default=0)
+        behind = max([path[user] for value in op.results for user in users.get(value, ())], default=0)
         own = int(isinstance(op, CALLS))
         for inner in op.regions:
             again = _region(inner, 0, {}) if isinstance(op, Loop) else 0

@@ -36,7 +36,8 @@ def _mark(region: Region) -> int:
         if isinstance(op, Generate) and _begins_before(op, late):
             op.attrs["early"] = True
             count += 1
-        if any(_waits(o) for o in op.walk()) or any(v in late for o in op.walk() for v in o.operands):
+        parts = list(op.walk()) if op.regions else [op]
+        if any(map(_waits, parts)) or not all(late.isdisjoint(o.operands) for o in parts):
             late.update(op.results)
     return count
 
