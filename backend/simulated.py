@@ -127,6 +127,10 @@ class _Scripted:
         """Waits for the step."""
         return _instead(self._tokens, self.launched.drawn())
 
+    def replace(self, tokens: Sequence[int | None]) -> None:
+        """Another script's: see `lampc.backend.runner.Launched`."""
+        self.launched.replace(tokens)
+
 
 def _instead(tokens: list[int | None], drawn: Sequence[Drawn | int]) -> list[Drawn | int]:
     """The script's tokens, where it has any, in the place of what was drawn."""

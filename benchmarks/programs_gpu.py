@@ -5,9 +5,10 @@
 
 Families, scripts and ways to run are those of `benchmarks/programs.py` (`docs/workloads.md`); weights are random, and
 made on the device. K/V is ample, and then holds 25 % of what an ample run filled. A run in which a step was recorded
-anew as a CUDA graph is done again. Naive sequential runs are timed on a sixty-fourth of the rows (two at least), and
-the seconds of a call counted for all calls. Groups of few families come first; after `--minutes` none is begun any
-more, and those left out are named. Writes `benchmarks/results/programs-<device>.json` after every family.
+anew as a CUDA graph is done again, up to twice. Naive sequential runs are timed on a sixty-fourth of the rows (two at
+least), and the seconds of a call counted for all calls; their steps and host seconds are those of these few rows.
+Groups of few families come first; after `--minutes` none is begun any more, and those left out are named. Writes
+`benchmarks/results/programs-<device>.json` after every family.
 """
 
 from __future__ import annotations
@@ -70,6 +71,7 @@ class Bench:
         self.device, self.size, self.layouts, self.cost = device, size, layouts, cost
         self.table: dict[str, dict[str, dict[str, Result]]] = {}
         self.errors: dict[str, float] = {}
+        self.recording: list[str] = []  # runs in which steps were recorded, every time
 
     def family(self, name: str) -> None:
         """All ways, K/V ample and at 25 %."""
@@ -94,12 +96,13 @@ class Bench:
         return out
 
     def _one(self, work: Workload, kv: int, way: str) -> Result:
-        """A run in which no step was recorded anew, if two tries give one."""
-        for _ in range(2):
+        """A run in which no step was recorded anew, if three tries give one; else the last is marked."""
+        for _ in range(3):
             before = self.device.recorded
             made = run(work, self.device.engine(kv, WAYS.get(way)), WAYS.get(way))
             if self.device.recorded == before:
-                break
+                return made
+        self.recording.append(f"{work.name}, {kv} tokens, {way}")
         return made
 
     def _sequential(self, name: str, calls: int) -> Result:
@@ -133,6 +136,7 @@ class Bench:
                 for f, shares in self.table.items()
             },
             "expected_over_measured": {name: round(error, 3) for name, error in self.errors.items()},
+            "recorded_meanwhile": self.recording,
         }
 
 

@@ -175,18 +175,19 @@ class Matcher:
             self.wait()
         return int(self._inner.validate_tokens(tokens))
 
-    def advance(self, token: int) -> tuple[list[int] | None, int]:
+    def advance(self, token: int, first: bool) -> tuple[list[int] | None, int]:
         """Looks ahead: goes on with a token that may stand here and what it forces, which is given; None if nothing is
         drawn after that, since the answer is whole or something fails. Also gives for how many tokens `retreat` is to
-        be called; `offer` may have gone on with the first already."""
+        be called. The `first` token of several `offer` may have gone on with already."""
         if self._filled:
             self.wait()
             self._filled = False
+        offered = first and self._stands_after(token)
         inner, self._stand = self._inner, None
-        taken = 0 if self._ahead != _NONE else inner.try_consume_tokens([token])
+        taken = 0 if offered else inner.try_consume_tokens([token])
         if taken:
             self._taken.append(token)
-        elif self._ahead == _NONE:
+        elif not offered:
             return None, 0
         forced: list[int] = inner.compute_ff_tokens()
         count = inner.try_consume_tokens(forced) if forced else 0

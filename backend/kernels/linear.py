@@ -6,8 +6,8 @@ the shape, which decides how fast, not what. (He et al., "Defeating nondetermini
 batch invariance.) Floor, M rows, weight [N, K] of b bytes a value: N K b + M (K + N) b bytes, 2 M N K FLOPs; with M
 above some hundreds FLOPs bound it.
 
-That tiles agree is nothing that Triton promises: they are held against the first one, once for each device and dtype,
-and those that differ are never used.
+That tiles agree is nothing that Triton promises: they are held against the first one, once for each device, dtype and
+kind of K (whether it is a multiple of 64), and those that differ are never used.
 """
 
 from functools import cache, lru_cache
@@ -28,8 +28,9 @@ _BANDS = 16
 """Bands of rows that are computed side by side, so that what they read of a weight is read from the cache."""
 _BUSY = 96
 """So many programs keep a large device busy."""
-_TRIED = (200, 384, 1088)
-"""Rows, outputs and values along K of the products by which tiles are held against each other."""
+_TRIED = {True: (200, 384, 1088), False: (200, 392, 1080)}
+"""Rows, outputs and values along K of the products by which tiles are held against each other: where K is a multiple of
+`_STEP`, and where it is not, which is another kernel."""
 
 
 class Tile(NamedTuple):
@@ -104,7 +105,7 @@ class ExactLinear:
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         self._weight = aligned(weight)
         self._bias = None if bias is None else aligned(bias)
-        self._tiles = agreeing(weight.device, weight.dtype)
+        self._tiles = agreeing(weight.device, weight.dtype, weight.shape[1] % _STEP == 0)
 
     def __call__(self, x: torch.Tensor) -> torch.Tensor:
         tile = chosen(x.shape[0], self._weight.shape[0], self._tiles)
@@ -130,6 +131,8 @@ def chosen(rows: int, outputs: int, tiles: tuple[Tile, ...]) -> Tile:
 
 def linear(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, tile: Tile) -> torch.Tensor:
     """x [M, K] times weight [N, K] transposed, plus bias [N]: [M, N]. Raises ValueError."""
+    if x.dim() != 2:
+        raise ValueError(f"x is {tuple(x.shape)}; rows by values are wanted")
     (m, k), n = x.shape, len(weight)
     check_shape("weight", weight, n, k)
     check_same("weight", weight, x.dtype)
@@ -163,9 +166,9 @@ def linear_torch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | Non
 
 
 @cache
-def agreeing(device: torch.device, dtype: torch.dtype) -> tuple[Tile, ...]:
-    """The tiles that give the bits of the first one there, by noise of several sizes."""
-    m, n, k = _TRIED
+def agreeing(device: torch.device, dtype: torch.dtype, whole: bool = True) -> tuple[Tile, ...]:
+    """The tiles that give the bits of the first one there, by noise; `whole`: where K is a multiple of 64."""
+    m, n, k = _TRIED[whole]
     noise = torch.Generator().manual_seed(0)
     x, weight, bias = (torch.randn(shape, generator=noise).to(device, dtype) for shape in ((m, k), (n, k), (n,)))
     with torch.inference_mode(), launching(x):

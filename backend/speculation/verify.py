@@ -76,10 +76,11 @@ class _Walk:
         token = drawn if isinstance(drawn, int) else drawn.token
         if self._right == len(guesses) or token != guesses[self._right]:
             return False
+        first = not self._pushed
         self._push(token)
         if job.matcher is None:
             return True
-        forced, taken = job.matcher.advance(token)
+        forced, taken = job.matcher.advance(token, first)
         self._advanced += taken
         if forced is None or (forced and job.wants_logprobs):
             return False

@@ -33,6 +33,7 @@ class Server:
     def __init__(self, app: App, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning") -> None:
         self.app = app
         limits = app.service.limits
+        log_level = log_level.lower()
         if log_level not in LOG_LEVELS:
             raise ValueError(f"log level {log_level!r}: there are {', '.join(LOG_LEVELS)}")
         access = log_level in ("info", "debug", "trace")

@@ -16,6 +16,7 @@ from lampc.backend.load import load_engine
 from lampc.backend.request import Request, Sampling
 from lampc.backend.speculation.guess import Guess
 from lampc.backend.speculation.ngram import NgramIndex
+from lampc.runtime.pool import firefly_folder
 from tests.backend.test_grammar import requests as constrained
 from tests.backend.test_lora import ATTENTION, make
 
@@ -93,6 +94,35 @@ def test_the_same_with_and_without(tiny: Path, options: dict[str, Any]) -> None:
     assert guessing.stats().generated_tokens >= plain.stats().generated_tokens > 400
     for engine in (plain, guessing):
         engine.close()
+
+
+REPEATING = (
+    r'start: /([a-z]{1,6} ){1,9}[a-z]{1,5}/ "\n" ("good" | "very bad")',
+    'start: (" " W){2,12}\nW: /[a-z]{2,9}/\n',
+    'start: "{\\"a\\": [" I (", " I){0,9} "]}"\nI: /"[a-z ]{2,9}"/\n',
+)
+
+
+@pytest.mark.parametrize("grammar", REPEATING, ids=["text", "words", "list"])
+def test_several_right_guesses_in_a_row_under_a_grammar(grammar: str) -> None:
+    """Of the likeliest tokens, which matchers have gone on with before guesses are looked at."""
+    rng = random.Random(len(grammar))
+    engine = load_engine(firefly_folder(), kv_tokens=2048, speculative={"method": "ngram", "adaptive": False})
+    naive = load_engine(firefly_folder(), kind="naive")
+    asked = []
+    for key in range(12):
+        words = [rng.randrange(20, 2000) for _ in range(rng.choice([2, 3, 5]))]
+        asked.append(Request(tuple(words * 5), Sampling(max_tokens=40), key, grammar=grammar))
+    for request in asked:  # alone: then a step has nothing but likeliest tokens
+        mine, right = engine.submit(request), naive.submit(request)
+        engine.run()
+        naive.run()
+        assert mine.completion is not None
+        assert right.completion is not None
+        found = mine.completion
+        assert (found.tokens, found.finish, found.error) == (right.completion.tokens, right.completion.finish, None)
+    assert engine.stats().accepted_tokens > 12
+    engine.check()
 
 
 def test_adapters_guess_each_for_itself(tiny: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from lampc.backend.kernels import linear as module
 from lampc.backend.kernels.linear import TILES, ExactLinear, Tile, agreeing, chosen, linear, linear_torch, product_of
 from lampc.backend.models.layers import Linear
 from lampc.backend.models.rows import Rows
@@ -43,6 +44,25 @@ def test_tiles_that_are_used_agree(device: torch.device) -> None:
     assert all(torch.equal(one, found[0]) for one in found)
 
 
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_tile_that_differs_is_not_used(whole: bool, device: torch.device, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rounds_elsewhere(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, tile: Tile) -> torch.Tensor:
+        assert (x.shape[1] % 64 == 0) == whole
+        found = linear_torch(x, weight, bias)
+        if tile == TILES[2]:
+            found[-1, -1] += 1
+        return found
+
+    monkeypatch.setattr(module, "linear", rounds_elsewhere)
+    assert agreeing.__wrapped__(device, torch.float16, whole) == (*TILES[:2], *TILES[3:])
+
+
+def test_what_is_given_apart_or_unaligned_is_computed_all_the_same(device: torch.device) -> None:
+    weight, bias = noise(24 * 64 + 1).half().to(device)[1:].view(24, 64), noise(25).half().to(device)[1:]
+    x = noise(64, 5).half().to(device).t()
+    torch.testing.assert_close(ExactLinear(weight, bias)(x), linear_torch(x, weight, bias), **CLOSE)
+
+
 def test_few_rows_take_few_outputs_each_and_many_rows_large_tiles() -> None:
     assert [chosen(rows, 4096, TILES).outputs for rows in (1, 64, 128, 2048)] == [32, 32, 64, 128]
     assert chosen(1, 1024, TILES) == TILES[1]
@@ -67,4 +87,6 @@ def test_what_does_not_fit_is_refused(device: torch.device) -> None:
         linear(x, weight, weight[0], TILES[0])
     with pytest.raises(ValueError, match=r"float32; torch\.float16 is wanted"):
         linear(x, weight.float(), None, TILES[0])
+    with pytest.raises(ValueError, match="rows by values"):
+        linear(x[0], weight, None, TILES[0])
     assert linear(x[:0], weight, None, TILES[0]).shape == (0, 8)
