@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 Words = NDArray[np.int32]
 _NONE = -1  # no token
-_NEW, _SEEN = 8, 2
-"""How many places an answer may add to those known, and how many answers come by one before matchers are kept of it."""
+_DEEP, _SEEN = 8, 2
+"""How many tokens of an answer are drawn at places that are known, and how many answers come by one before matchers are
+kept of it: a copy of a matcher costs the more the further it has come, and texts are hardly ever alike."""
 
 
 class Stand:
@@ -60,14 +61,15 @@ class Matcher:
     """
 
     __slots__ = (
+        "_adds",
         "_ahead",
         "_anew",
         "_before",
         "_filled",
         "_inner",
+        "_left",
         "_mask",
         "_more",
-        "_new",
         "_place",
         "_reading",
         "_special",
@@ -83,7 +85,7 @@ class Matcher:
         self._inner = reading.inner.deep_copy()
         self._stand: Stand | None = reading.begin  # where it is, if that is known
         self._before: Stand | None = None  # where it was before `offer`
-        self._new = _NEW
+        self._left, self._adds = _DEEP, True
         self._vocabulary = vocabulary
         self.stop_at(vocabulary.ends)
         self._anew: Callable[[], LLMatcher] | None = anew
@@ -110,7 +112,7 @@ class Matcher:
         """Another one at the same place, whose answer ends by what ends a text."""
         self.wait()
         made = Matcher(self._reading, self._vocabulary, self._reading.inner.deep_copy)
-        made._inner, made._stand, made._new = self._inner.deep_copy(), self._stand, 0
+        made._inner, made._stand, made._left, made._adds = self._inner.deep_copy(), self._stand, self._left, False
         made._anew = None  # what one meets that looks ahead is no reason to begin again
         return made
 
@@ -129,7 +131,7 @@ class Matcher:
             return bool(int(self.mask()[token >> 5]) >> (token & 31) & 1)
         if self._filled:
             self.wait()
-        known = None if self._stand is None else self._stand.after.get(token)
+        known = None if self._stand is None or not self._left else self._stand.after.get(token)
         if known is not None and known.here is not None:
             self._inner = known.here.deep_copy()
         elif not self._inner.try_consume_tokens([token]) and (
@@ -138,7 +140,10 @@ class Matcher:
             return False
         self._taken.append(token)
         self._ahead, self._filled, self._before = token, False, self._stand
-        self._stands_at(self._go_on(token))
+        if self._stand is None:  # as it mostly is
+            self._reading.tokens += 1
+        else:
+            self._stands_at(self._go_on(token))
         forced = self._inner.compute_ff_tokens() if known is None or known.forced is None else known.forced
         self._more = bool(forced) or self._inner.is_stopped()  # which it is after errors, too
         return True
@@ -150,6 +155,7 @@ class Matcher:
             self._inner.rollback(1)
             self._taken.pop()
             self._stand = self._before
+            self._left += self._before is not None
 
     def step(self, token: int) -> bool:
         """Goes on with a token that was drawn here and ends nothing: whether that is all. If it is not, since the
@@ -228,11 +234,12 @@ class Matcher:
     def _go_on(self, token: int) -> Stand | None:
         """The place after a token, from now on where it is; None if that is not known."""
         here = self._stand
-        if here is None:
+        if here is None or not self._left:
+            self._stand = None
             return None
+        self._left -= 1
         known = here.after.get(token)
-        if known is None and self._new:
-            self._new -= 1
+        if known is None and self._adds:
             known = here.after[token] = Stand()
         self._stand = known
         return known
