@@ -241,7 +241,7 @@ class ModelPool:
 
     def _base(self, adapter: Path) -> str:
         """The model that an adapter is for. Raises ModelError if it is not on this machine."""
-        from lampc.backend.models.lora import base_of
+        from lampc.backend.models.peft import base_of
 
         base = base_of(adapter)
         if base == FIREFLY or any(folder.is_dir() for folder in (Path(base), self.base / base)):

@@ -34,7 +34,7 @@ class Seats:
         and no name is ever of two. Raises the engine's errors."""
         from lampc.backend.adapting import Adaptable, digest_of
         from lampc.backend.errors import Unsupported
-        from lampc.backend.models.lora import contents_of
+        from lampc.backend.models.peft import contents_of
 
         if not isinstance(self.engine, Adaptable):
             raise Unsupported(f"{folder}: a {type(self.engine).__name__} takes no adapters")

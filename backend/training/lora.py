@@ -15,7 +15,8 @@ from safetensors.torch import save_file
 
 from lampc.backend.errors import CheckpointError, Unsupported
 from lampc.backend.models.experts import Feed
-from lampc.backend.models.lora import CONFIG, PREFIX, TENSORS
+from lampc.backend.models.lora import PREFIX
+from lampc.backend.models.peft import CONFIG, TENSORS
 from lampc.backend.models.targets import Target
 from lampc.backend.models.weights import Weights
 from lampc.backend.tokenizer import read_json

@@ -106,7 +106,7 @@ def _made(
 
 def _key(model: LocalModel, pairs: list[Pair], settings: TrainingSettings) -> str:
     """Names everything that the adapter follows from."""
-    from lampc.backend.models.lora import TENSORS
+    from lampc.backend.models.peft import TENSORS
     from lampc.backend.models.weights import Weights
 
     def contents(folder: Path | None, *single: str) -> str:
