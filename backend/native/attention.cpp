@@ -150,8 +150,22 @@ struct Worker {
             std::fill(room.seen + k * fold, room.seen + (k + 1) * fold, range);
             most = std::max(most, range.to + 1);
         }
-        attend_all<F>(room.queries, depth, pack(longest->slots + base, most, head), room.seen, scale, to, i * fold,
-                      next * fold);
+        const int64_t* slots = longest->slots + base;
+        auto attend = [&](const auto& keys) {
+            attend_all<F>(room.queries, depth, keys, room.seen, scale, to, i * fold, next * fold);
+        };
+        if constexpr (DIRECT && std::is_same<typename F::Plain, Cell>::value)
+            if ((next - i) * fold <= Direct<F>::BLOCK && dim % 32 == 0) {
+                int64_t after = std::min(CHUNK, longest->position + 1 - base - CHUNK);
+                return attend(direct(slots, most, after, head));
+            }
+        attend(pack(slots, most, head));
+    }
+
+    auto direct(const int64_t* slots, int64_t count, int64_t next, int64_t head) const {
+        int64_t begin = head * shape.slots * dim;
+        const Cell *keys = (const Cell*)store_.keys + begin, *values = (const Cell*)store_.values + begin;
+        return Direct<F>{keys, values, slots, dim, count, next, room.zeros};
     }
 
     Packed<F> pack(const int64_t* slots, int64_t count, int64_t head) {
@@ -161,14 +175,14 @@ struct Worker {
         pack_keys((const uint32_t* const*)rows, count, depth, (uint32_t*)room.keys);
         gather((const Cell*)store_.values + begin * dim, slots, count, dim, room.plain, room.zeros, rows);
         pack_values(rows, count, dim, width, room.values);
-        if (!shape.coded) return {room.keys, room.values, nullptr, nullptr, count};
+        if (!shape.coded) return {room.keys, room.values, nullptr, nullptr, count, width};
         for (int64_t i = 0; i < count; i++) {
             room.key_scales[i] = store_.key_scales[begin + slots[i]];
             room.value_scales[i] = store_.value_scales[begin + slots[i]];
         }
         std::fill(room.key_scales + count, room.key_scales + CHUNK, 0.0f);
         std::fill(room.value_scales + count, room.value_scales + CHUNK, 0.0f);
-        return {room.keys, room.values, room.key_scales, room.value_scales, count};
+        return {room.keys, room.values, room.key_scales, room.value_scales, count, width};
     }
 };
 

@@ -1,15 +1,14 @@
-// Up to BLOCK query rows against one chunk of keys: scores, their weights, and the mix of values.
+// A block of query rows against one chunk of keys: scores, their weights, and the mix of values.
 //
 // A row's arithmetic is one fixed sequence: each product has its own lane of sums, in the order of the inner dimension,
 // however many rows there are; what is masked adds exact zeros. The running softmax (Milakov and Gimelshein, arXiv
 // 1805.02867) takes the chunks of a segment in their order, and then segments in theirs.
 #pragma once
 
-#include "attention_pack.h"
+#include "attention_direct.h"
 
 namespace attention {
 
-constexpr int BLOCK = 6;
 #if defined(__AVX512F__)
 constexpr int WIDE = 4;  // vectors side by side in registers
 #else
@@ -52,9 +51,11 @@ static void product(const typename F::Word* a, int64_t a_stride, int64_t depth, 
 // One chunk of keys and values, ready for products.
 template <class F>
 struct Packed {
+    static constexpr int BLOCK = 6;  // rows side by side in registers
     const typename F::Word *keys, *values;  // [depth][CHUNK], [CHUNK / PAIR][width]
     const float *key_scales, *value_scales;  // [CHUNK], or null
     int64_t count;                           // keys that there are
+    int64_t width;                           // words of a row of values
 };
 
 // What makes scores, in powers of two, of products: a factor, and a soft limit if it is above 0.
@@ -135,17 +136,29 @@ static void add(const Running& tile, const Running& more, int64_t rows) {
     }
 }
 
-// Rows first .. first + R - 1 of the tile; queries [rows][depth], seen [rows].
+// See `Direct`.
 template <class F, int R>
-static void attend(const typename F::Word* queries, int64_t depth, const Packed<F>& chunk, const Seen* seen, Scale scale,
+static void score(const typename F::Word* queries, int64_t depth, const Packed<F>& chunk, float* scores) {
+    product<F, R>(queries, depth, depth, chunk.keys, CHUNK, (chunk.count + 15) / 16, scores, CHUNK, nullptr);
+}
+
+// See `Direct`.
+template <class F, int R>
+static void mix(const typename F::Word* weights, const Packed<F>& chunk, float* out, const float* fade) {
+    product<F, R>(weights, CHUNK / F::PAIR, (chunk.count + F::PAIR - 1) / F::PAIR, chunk.values, chunk.width,
+                  chunk.width / 16, out, chunk.width, fade);
+}
+
+// Rows first .. first + R - 1 of the tile; queries [rows][depth], seen [rows].
+template <class F, int R, class Chunk>
+static void attend(const typename F::Word* queries, int64_t depth, const Chunk& chunk, const Seen* seen, Scale scale,
                    const Running& tile, int64_t first) {
     typedef typename F::Word Word;
     alignas(64) float scores[R * CHUNK];
     alignas(64) Word weights[R * CHUNK / F::PAIR];
     alignas(64) float fade[16] = {};
     float* top = tile.top + first;
-    product<F, R>(queries + first * depth, depth, depth, chunk.keys, CHUNK, (chunk.count + 15) / 16, scores, CHUNK,
-                  nullptr);
+    score<F, R>(queries + first * depth, depth, chunk, scores);
     for (int r = 0; r < R; r++) {
         const Seen& range = seen[first + r];
         f32x16 x[4];
@@ -173,24 +186,25 @@ static void attend(const typename F::Word* queries, int64_t depth, const Packed<
         float* mass = tile.mass + (first + r) * 16;
         store(mass, load(mass) * fade[r] + keep(x, chunk.value_scales, weights + r * CHUNK / F::PAIR));
     }
-    product<F, R>(weights, CHUNK / F::PAIR, (chunk.count + F::PAIR - 1) / F::PAIR, chunk.values, tile.width,
-                  tile.width / 16, tile.mix + first * tile.width, tile.width, fade);
+    mix<F, R>(weights, chunk, tile.mix + first * tile.width, fade);
+}
+
+// The same of at most R rows.
+template <class F, int R, class Chunk>
+static void attend(int64_t rows, const typename F::Word* queries, int64_t depth, const Chunk& chunk, const Seen* seen,
+                   Scale scale, const Running& tile, int64_t first) {
+    if constexpr (R > 1)
+        if (rows < R) return attend<F, R - 1>(rows, queries, depth, chunk, seen, scale, tile, first);
+    attend<F, R>(queries, depth, chunk, seen, scale, tile, first);
 }
 
 // Rows first .. last - 1 of the tile, in blocks of about the same size.
-template <class F>
-static void attend_all(const typename F::Word* queries, int64_t depth, const Packed<F>& chunk, const Seen* seen,
+template <class F, class Chunk>
+static void attend_all(const typename F::Word* queries, int64_t depth, const Chunk& chunk, const Seen* seen,
                        Scale scale, const Running& tile, int64_t first, int64_t last) {
-    for (int64_t blocks = (last - first + BLOCK - 1) / BLOCK; blocks; blocks--) {
+    for (int64_t blocks = (last - first + Chunk::BLOCK - 1) / Chunk::BLOCK; blocks; blocks--) {
         int64_t rows = (last - first + blocks - 1) / blocks;
-        switch (rows) {
-            case 1: attend<F, 1>(queries, depth, chunk, seen, scale, tile, first); break;
-            case 2: attend<F, 2>(queries, depth, chunk, seen, scale, tile, first); break;
-            case 3: attend<F, 3>(queries, depth, chunk, seen, scale, tile, first); break;
-            case 4: attend<F, 4>(queries, depth, chunk, seen, scale, tile, first); break;
-            case 5: attend<F, 5>(queries, depth, chunk, seen, scale, tile, first); break;
-            default: attend<F, 6>(queries, depth, chunk, seen, scale, tile, first); break;
-        }
+        attend<F, Chunk::BLOCK>(rows, queries, depth, chunk, seen, scale, tile, first);
         first += rows;
     }
 }

@@ -58,8 +58,8 @@ INLINE void gather(const Cell* base, const int64_t* slots, int64_t count, int64_
 }
 
 #if defined(__AVX512F__)
-// 16 words from each of 16 rows to 16 rows of CHUNK words.
-INLINE void transpose(const uint32_t* const* rows, int64_t at, uint32_t* out) {
+// 16 words from each of 16 rows to 16 rows of words, `stride` apart.
+INLINE void transpose(const uint32_t* const* rows, int64_t at, uint32_t* out, int64_t stride) {
     __m512i a[16], b[16];
     for (int i = 0; i < 16; i++) a[i] = _mm512_loadu_si512(rows[i] + at);
     for (int i = 0; i < 16; i += 2) {
@@ -77,8 +77,8 @@ INLINE void transpose(const uint32_t* const* rows, int64_t at, uint32_t* out) {
             b[i + j + 4] = _mm512_shuffle_i32x4(a[i + j], a[i + j + 4], 0xdd);
         }
     for (int j = 0; j < 8; j++) {  // b[j]: columns j and j + 8, rows 0 .. 7; b[j + 8]: rows 8 .. 15
-        _mm512_storeu_si512(out + j * CHUNK, _mm512_shuffle_i32x4(b[j], b[j + 8], 0x88));
-        _mm512_storeu_si512(out + (j + 8) * CHUNK, _mm512_shuffle_i32x4(b[j], b[j + 8], 0xdd));
+        _mm512_storeu_si512(out + j * stride, _mm512_shuffle_i32x4(b[j], b[j + 8], 0x88));
+        _mm512_storeu_si512(out + (j + 8) * stride, _mm512_shuffle_i32x4(b[j], b[j + 8], 0xdd));
     }
 }
 #endif
@@ -88,7 +88,7 @@ INLINE void pack_keys(const uint32_t* const* rows, int64_t count, int64_t depth,
     for (int64_t key = 0; key < count; key += 16) {
         int64_t at = 0;
 #if defined(__AVX512F__)
-        for (; at + 16 <= depth; at += 16) transpose(rows + key, at, out + at * CHUNK + key);
+        for (; at + 16 <= depth; at += 16) transpose(rows + key, at, out + at * CHUNK + key, CHUNK);
 #endif
         for (; at < depth; at++)
             for (int i = 0; i < 16; i++) out[at * CHUNK + key + i] = rows[key + i][at];
