@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 _SHORT = 64
 """Tokens of answers for which it is looked up whether their grammar takes them."""
 
+Taken = dict[tuple[str, tuple[int, ...]], bool]
+"""By the text of a grammar and the ids of an answer."""
+
 
 class Answers(Protocol):
     """Says what a model answers."""
@@ -36,7 +39,8 @@ class Answers(Protocol):
 class RehearsedModel(LocalModel):
     """An engine of ours that answers as `answers` says. `heard`, if given, is told of all calls, in their order.
     `structured` as of the model that it stands for: short answers that are in their grammar are then kept to it, so
-    that what the grammar forces takes no step; `adapter` and `seats`, too.
+    that what the grammar forces takes no step; `adapter` and `seats`, too. `taken` is filled with whether a grammar takes
+    an answer: models that share it look that up once.
 
     Raises Unsupported for an engine without a scheduler, or whose tokenizer has no end-of-sequence id.
     """
@@ -50,13 +54,14 @@ class RehearsedModel(LocalModel):
         structured: bool = False,
         adapter: str | None = None,
         seats: Seats | None = None,
+        taken: Taken | None = None,
     ) -> None:
         from lampc.backend.simulated import play
 
         super().__init__(engine, name, structured, adapter, seats)
         self.answers = answers
         self._said: dict[int, Sequence[int]] = {}
-        self._taken: dict[tuple[str, tuple[int, ...]], bool] = {}
+        self._taken = {} if taken is None else taken
         self.script = play(engine)
         self._heard = heard
 

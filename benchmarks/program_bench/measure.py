@@ -135,7 +135,8 @@ def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str 
     references = References()
     if offline:
         watch(engine, references)
-    model = _Watched(engine, "main", workload.script(engine.tokenizer), structured=kept)
+    taken = workload.of(engine.tokenizer)[1]
+    model = _Watched(engine, "main", workload.script(engine.tokenizer), structured=kept, taken=taken)
     model.watch()
     with simulated_tools(workload, engine, way is not None or isinstance(engine, SimulatedEngine)) as desk:
         batches = workload.cells()

