@@ -39,8 +39,8 @@ class Answers(Protocol):
 class RehearsedModel(LocalModel):
     """An engine of ours that answers as `answers` says. `heard`, if given, is told of all calls, in their order.
     `structured` as of the model that it stands for: short answers that are in their grammar are then kept to it, so
-    that what the grammar forces takes no step; `adapter` and `seats`, too. `taken` is filled with whether a grammar takes
-    an answer: models that share it look that up once.
+    that what the grammar forces takes no step; `adapter` and `seats`, too. `taken` keeps whether a grammar takes an
+    answer: models that share it look that up once.
 
     Raises Unsupported for an engine without a scheduler, or whose tokenizer has no end-of-sequence id.
     """
