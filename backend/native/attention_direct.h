@@ -6,9 +6,6 @@
 
 namespace attention {
 
-#if defined(__AVX512F__)
-constexpr bool DIRECT = true;
-
 // Keys and values of one chunk as the cache has them, in the format of products and whole vectors.
 template <class F>
 struct Direct {
@@ -27,6 +24,9 @@ struct Direct {
         for (int64_t at = 0; at < dim; at += 64 / (int64_t)sizeof(Row)) __builtin_prefetch(row + at, 0, 2);
     }
 };
+
+#if defined(__AVX512F__)
+constexpr bool DIRECT = true;
 
 // 16 words of values of step `d`: of a row, or pairs of two.
 INLINE f32x16 beside(const Direct<Single>& chunk, int64_t d, int64_t at) {
@@ -87,7 +87,7 @@ static void mix(const typename F::Word* weights, const Direct<F>& chunk, float* 
     }
 }
 #else
-constexpr bool DIRECT = false;
+constexpr bool DIRECT = false;  // without a fast transpose nothing is gained
 #endif
 
 }  // namespace attention
