@@ -3,8 +3,9 @@
     python benchmarks/attention.py [--threads 2] [--rounds 9] [--against KERNELS.so]
 
 Each request has one new token and a context of its own, in blocks of 16 tokens that lie in a row or scattered over the
-cache; twelve layers, so that what is read lies in no cache. `--against` names a library that another version built
-(`python -m lampc.backend.native` says where): it is timed in turns with this one, and must give the same bits.
+cache; twelve layers, and 25 MB at least, so that little of what is read lies in a cache of the processor. `--against`
+names a library that another version built (`python -m lampc.backend.native` says where): it is timed in turns with this
+one, and must give the same bits.
 """
 
 from __future__ import annotations
@@ -112,8 +113,15 @@ def main() -> None:
     if args.against:
         gain = statistics.geometric_mean(row["ours_gb_s"] / row["against_gb_s"] for row in rows)
         print(f"{gain:.2f} times as fast as the other version (geometric mean)")
-    result = {"machine": about, "threads": args.threads, "read_gb_s": round(rate / 1e9, 2), "rows": rows}
-    print(f"appended to {append('attention', result)}")
+    names = {which: found.path.name for which, found in kernels.items()}
+    result = {
+        "machine": about,
+        "kernels": names,
+        "threads": args.threads,
+        "read_gb_s": round(rate / 1e9, 2),
+        "rows": rows,
+    }
+    print(f"appended to {append('attention', result | {'rows': rows})}")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,10 @@ import itertools
 import json
 import random
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,7 @@ from lampc.ir.prog import Func  # noqa: E402
 from lampc.passes.schedule.later_use import _stays, chain, later_uses  # noqa: E402
 from lampc.runtime.compile import lower  # noqa: E402
 from lampc.runtime.pool import firefly_folder  # noqa: E402
+from lampc.runtime.rehearsal import RehearsedModel  # noqa: E402
 from tests.fakes import TEMPLATES, FakeTarget  # noqa: E402
 
 WAYS = (None, *RIVALS)
@@ -92,6 +95,31 @@ def test_a_program_does_the_same_in_whatever_way_it_is_run(name: str) -> None:
     assert alone.way == "sequential"
     assert alone.computed_tokens == alone.prompt_tokens
     assert alone.cached_tokens == 0
+
+
+@pytest.mark.parametrize("way", WAYS[:2])
+def test_scripts_and_their_grammars_are_read_before_a_run_is_timed(
+    way: Rival | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[bool] = []  # whether an answer was held against a grammar in the run that is timed
+
+    def takes(self: RehearsedModel, grammar: str, tokens: Sequence[int], first: Any = RehearsedModel._takes) -> bool:
+        asked.append(not isinstance(self.engine, SimulatedEngine))
+        return bool(first(self, grammar, tokens))
+
+    monkeypatch.setattr(RehearsedModel, "_takes", takes)
+    work = small("few_shot")
+    engine = load_engine(firefly_folder(), kv_tokens=1 << 12, max_running=16)
+    assert isinstance(engine, EngineCore)
+    found = run(work, engine, way)
+    assert True not in asked
+    assert way is not None or asked
+    count = len(asked)
+    engine = load_engine(firefly_folder(), kv_tokens=1 << 12, max_running=16)
+    assert isinstance(engine, EngineCore)
+    again = run(work, engine, way)
+    assert len(asked) == count
+    assert (again.reuse, again.outputs) == (found.reuse, found.outputs)
 
 
 def test_our_way_computes_the_bound_where_everything_fits() -> None:

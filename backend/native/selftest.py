@@ -109,11 +109,16 @@ def _sums(library: Library, run: "NativeLayers", layer: "LayerWeights", close: f
 
 
 def _attention(library: Library) -> bool:
+    """Many rows, whose keys are brought into order first, and few, whose keys are read where they lie."""
+    return _attends(library, 40, 70) and _attends(library, 64, 1)
+
+
+def _attends(library: Library, dim: int, rows: int) -> bool:
     from lampc.backend.attention import make_attention
     from lampc.backend.kv_cache import KVCache
     from lampc.backend.spans import Span
 
-    heads, kv_heads, dim, rows, before = 6, 2, 40, 70, 1030  # what is there before is more than one segment
+    heads, kv_heads, before = 6, 2, 1030  # what is there before is more than one segment
     noise = torch.Generator().manual_seed(0)
     drawn = [torch.randn(rows, n, dim, generator=noise) for n in (heads, kv_heads, kv_heads)]
     known = [torch.randn(before, kv_heads, dim, generator=noise) for _ in range(2)]

@@ -130,13 +130,16 @@ class _Watched(RehearsedModel):
 
 def run(workload: Workload, engine: EngineCore, way: Rival | None, without: str = "", offline: bool = False) -> Result:
     """One run; `way` None is ours: session, passes and plan, `without` one pass, or without the "plan" of what is sent
-    in which order. `offline`: find the offline optimum, too. The engine is fresh and is closed here."""
-    kept = way is None or way.kept
+    in which order. `offline`: find the offline optimum, too. The engine is fresh and is closed here. Where its answers
+    are not known yet, a simulation comes before."""
+    kept, known = way is None or way.kept, workload.of(engine.tokenizer)
+    if kept not in known.kept and not isinstance(engine, SimulatedEngine):
+        run(workload, SimulatedEngine.like(engine, without_cost), way, without)
+    known.kept.add(kept)
     references = References()
     if offline:
         watch(engine, references)
-    taken = workload.of(engine.tokenizer)[1]
-    model = _Watched(engine, "main", workload.script(engine.tokenizer), structured=kept, taken=taken)
+    model = _Watched(engine, "main", workload.script(engine.tokenizer), structured=kept, taken=known.taken)
     model.watch()
     with simulated_tools(workload, engine, way is not None or isinstance(engine, SimulatedEngine)) as desk:
         batches = workload.cells()

@@ -25,6 +25,16 @@ if TYPE_CHECKING:
 FORMAT = 1
 
 
+@dataclass(slots=True)
+class Known:
+    """Answers, whether grammars take them, and whether all runs `kept` to grammars, or not, find theirs here: to write
+    answers, and to hold them against grammars, is no part of what is timed."""
+
+    made: Made = field(default_factory=dict)
+    taken: Taken = field(default_factory=dict)
+    kept: set[bool] = field(default_factory=set)
+
+
 @dataclass(frozen=True)
 class Workload:
     """`group` is what its ratio counts for. `rows` are inputs by name. `trials` are candidates: values of parameters
@@ -59,19 +69,18 @@ class Workload:
         return out
 
     @cached_property
-    def known(self) -> dict[str, tuple[Made, Taken]]:
-        """By tokenizer, what earlier runs found out about answers: to write them, and to hold them against grammars, is
-        no part of what is timed."""
+    def known(self) -> dict[str, Known]:
+        """By tokenizer, what earlier runs found out about answers."""
         return {}
 
     def script(self, tokenizer: TextTokenizer, words: Words | None = None) -> Script:
         """Its answers under a tokenizer."""
-        made = None if words else self.of(tokenizer)[0]
+        made = None if words else self.of(tokenizer).made
         return Script(self.seed, self.rules, self.unit.module, tokenizer, words or Words.bundled(), made)
 
-    def of(self, tokenizer: TextTokenizer) -> tuple[Made, Taken]:
+    def of(self, tokenizer: TextTokenizer) -> Known:
         """What is `known` with a tokenizer."""
-        return self.known.setdefault(tokenizer.digest, ({}, {}))
+        return self.known.setdefault(tokenizer.digest, Known())
 
     # -- as JSON lines ------------------------------------------------------------------------------------
 

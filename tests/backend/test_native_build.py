@@ -1,6 +1,7 @@
 """Building and choosing native kernels: private cache, one OpenMP runtime, and torch wherever there are none."""
 
 import os
+import platform
 import subprocess
 import sys
 import time
@@ -253,6 +254,32 @@ def test_errors_of_the_compiler_are_told_in_a_line(
     with pytest.raises(NoKernels, match=r"failed: .*wrong\.cpp:1.*undefined_name"):
         build.build()
     assert list(empty_cache.iterdir()) == []
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="names of processors of one family")
+@pytest.mark.parametrize(
+    "cpu", ["x86-64", *(pytest.param(n, marks=pytest.mark.slow) for n in ("x86-64-v3", "skylake-avx512", "cooperlake"))]
+)
+def test_they_compile_for_older_and_newer_processors(kernels: Library, cpu: str) -> None:
+    flags = [f"-march={cpu}" if flag == "-march=native" else flag for flag in build.FLAGS]
+    for path in build.sources():
+        if path.suffix == ".cpp":
+            build._run([build.compiler(), *flags, "-O0", "-fsyntax-only", str(path)])
+
+
+def test_what_reads_keys_where_they_lie_is_compared_with_torch_before_use(
+    kernels: Library, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lampc.backend.native.attention import NativeAttention
+
+    right = NativeAttention.step
+
+    def wrong(self: NativeAttention, spans: Any, slots: Any) -> Any:
+        attend = right(self, spans, slots)
+        return lambda *a: attend(*a) * (1.01 if len(slots) == 1 else 1.0)
+
+    monkeypatch.setattr(NativeAttention, "step", wrong)
+    assert not selftest.passes(kernels)
 
 
 def test_building_makes_a_private_library(
