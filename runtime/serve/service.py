@@ -73,6 +73,8 @@ class Service:
         """What `work` makes of a text of about so many bytes, which a body has in a field. Raises Problem."""
         try:
             return await asyncio.to_thread(work) if size >= LONG else work()
+        except RecursionError as e:
+            raise Problem(400, f"{field}: JSON in it is nested too deeply to be read", param=field) from e
         except Exception as e:
             raise problem_of(e, field) from e
 

@@ -92,12 +92,12 @@ class Toolbox:
     def _call(self, text: str) -> Call | None:
         try:
             found = json.loads(text)
-        except ValueError:
+            if not isinstance(found, dict) or found.get("name") not in [f.name for f in self.functions]:
+                return None
+            arguments = found.get("arguments")
+            return (found["name"], json.dumps(arguments)) if isinstance(arguments, dict) else None
+        except (ValueError, RecursionError):
             return None
-        if not isinstance(found, dict) or found.get("name") not in [f.name for f in self.functions]:
-            return None
-        arguments = found.get("arguments")
-        return (found["name"], json.dumps(arguments)) if isinstance(arguments, dict) else None
 
 
 class TextBeforeCalls:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from lampc.backend import load_engine
 from lampc.runtime.pool import firefly_folder
+from lampc.runtime.serve import Server
 from lampc.runtime.serve.bodies import ChatBody
 from lampc.runtime.serve.conversations import ids_of, plain_turns
 from lampc.runtime.serve.engine import ServedEngine
+from lampc.runtime.serve.problems import Problem
+from lampc.runtime.serve.service import Service
 from lampc.runtime.serve.tools import TextBeforeCalls, Toolbox
 
 NATIVE = (
@@ -68,6 +73,19 @@ def test_for_another_template_they_stand_in_the_system_message() -> None:
     assert result == {"role": "user", "content": "Result of weather:\nsunny"}
 
 
+def test_arguments_that_are_nested_too_deeply_are_refused(server: Server, native: ServedEngine) -> None:
+    call = {**CALL, "function": {"name": "weather", "arguments": "[" * 100_000}}
+    messages = [{"role": "user", "content": "warm?"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
+    for path in ("/v1/chat/completions", "/tokenize"):
+        got = httpx.post(f"{server.url}{path}", json={"messages": messages}, timeout=60, trust_env=False)
+        assert got.status_code == 400
+        assert got.json()["error"]["param"] == "messages"
+        assert "nested too deeply" in got.json()["error"]["message"]
+    service = Service(native, "native")
+    with pytest.raises(Problem, match="nested too deeply"):
+        asyncio.run(service.encoded(0, lambda: ids_of(native, body(messages=messages).messages)))
+
+
 @pytest.mark.parametrize(
     ("text", "rest", "calls"),
     [
@@ -83,6 +101,9 @@ def test_for_another_template_they_stand_in_the_system_message() -> None:
         ('<tool_call>{"name": "weather", "argum', None, []),
         ('{"name": "weather", "arguments": 3}', None, []),
         ("a < b and <tool", None, []),
+        ("[" * 5000, None, []),
+        ("<tool_call>" + "[" * 5000, None, []),
+        ('<tool_call>{"name": "weather", "arguments": ' + '{"a":' * 5000, None, []),
     ],
 )
 def test_calls_are_read_whole_and_streamed(text: str, rest: str | None, calls: list[tuple[str, str]]) -> None:
