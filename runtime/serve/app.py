@@ -11,7 +11,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 from starlette.routing import Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from lampc.backend.api import TokenEngine
 from lampc.backend.prometheus import EngineCollector
@@ -72,7 +72,7 @@ class App:
             service=self.service, programs=Programs(hosted, limits.programs), registry=registry
         )
         self._router = Router([Route(e.path, e.answer, methods=[e.method]) for e in ENDPOINTS], lifespan=self._lifespan)
-        self._front: ASGIApp = Front(self._router, self.service, Traffic(registry), keys, local)
+        self._front = Front(self._router, self.service, Traffic(registry), keys, local)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["app"] = self
@@ -89,6 +89,10 @@ class App:
     def drain(self) -> None:
         """Take nothing new from now on."""
         self.service.draining = True
+
+    def end(self) -> None:
+        """Answer what is under way with 503. To be called in the event loop."""
+        self._front.end()
 
     def close(self) -> None:
         """End what runs and give the engine back. Twice is fine."""

@@ -17,8 +17,9 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from lampc.runtime.serve.problems import Problem, late, problem_of
+from lampc.runtime.serve.problems import Problem, late, problem_of, shutting_down
 from lampc.runtime.serve.service import Service
+from lampc.runtime.serve.sse import EventStream, cut_short
 
 logger = logging.getLogger(__name__)
 OPEN_PATHS = ("/health",)
@@ -60,6 +61,8 @@ class Front:
         self._keys = [_digest(key) for key in keys]
         self._held = 0  # bytes of bodies
         self._local = local and not self._keys
+        self._running: set[asyncio.Task[Any]] = set()
+        self._ended = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -68,13 +71,30 @@ class Front:
         begun = time.perf_counter()
         sent = _Sent(send)
         self.traffic.under_way.inc()
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
         try:
             await self._answer(scope, receive, sent)
+        except asyncio.CancelledError:
+            if not self._ended:
+                raise
+            with contextlib.suppress(asyncio.CancelledError):
+                await sent.cut_short(shutting_down(), scope, receive)
         finally:
+            self._running.discard(task)
             path, method = _path(scope), scope["method"] if scope["method"] in METHODS else "other"
             self.traffic.under_way.dec()
             self.traffic.requests.labels(method, path, str(sent.status or 499)).inc()
             self.traffic.seconds.labels(path).observe(time.perf_counter() - begun)
+
+    def end(self) -> None:
+        """Wait for no answer any more: whoever waits for one is told that the server ends. In the event loop; what
+        comes later is refused because the server drains."""
+        if not self._ended:
+            self._ended = True
+            for task in self._running:
+                task.cancel()
 
     async def _answer(self, scope: Scope, receive: Receive, send: _Sent) -> None:
         parts: list[bytes] = []
@@ -184,16 +204,28 @@ class _Gone(Exception):
 
 
 class _Sent:
-    """Sends, and keeps the status."""
+    """Sends, and keeps the status, and what is still to come."""
 
     def __init__(self, send: Send) -> None:
         self._send = send
         self.status = 0
+        self._events = self._whole = False
 
     async def __call__(self, message: Message) -> None:
+        await self._send(message)
         if message["type"] == "http.response.start":
             self.status = int(message["status"])
-        await self._send(message)
+            kind = dict(message["headers"]).get(b"content-type", b"")
+            self._events = kind.startswith(EventStream.media_type.encode())
+        else:
+            self._whole = not message.get("more_body", False)
+
+    async def cut_short(self, problem: Problem, scope: Scope, receive: Receive) -> None:
+        """Answer with a problem, or end a stream of events with it."""
+        if not self.status:
+            await respond(problem, scope, receive, self)
+        elif self._events and not self._whole:
+            await cut_short(problem, self)
 
 
 async def respond(problem: Problem, scope: Scope, receive: Receive, send: Any) -> None:

@@ -52,6 +52,11 @@ def late(seconds: float, asked: bool = False) -> Problem:
     return Problem(408 if asked else 504, why, code="timeout", param="timeout" if asked else None)
 
 
+def shutting_down() -> Problem:
+    """The server ends."""
+    return Problem(503, "the server is shutting down", code="shutting_down", headers={"retry-after": "5"})
+
+
 def problem_of(error: Exception, where: str | None = None) -> Problem:
     """What an error of the engine, or a bad value, is to whoever asked. Raises what is a bug of ours."""
     if isinstance(error, Problem):
@@ -59,7 +64,7 @@ def problem_of(error: Exception, where: str | None = None) -> Problem:
     if isinstance(error, ContextTooLong):
         return Problem(400, str(error), code="context_length_exceeded", param=where)
     if isinstance(error, EngineClosed):
-        return Problem(503, "the server is shutting down", code="shutting_down")
+        return shutting_down()
     if isinstance(error, RequestFailed) and "the grammar" in str(error):  # one that no text can keep, for instance
         return Problem(400, str(error), code="grammar_failed", param=where)
     if isinstance(error, RequestFailed):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import math
 import signal
 import socket
 import threading
@@ -16,6 +18,11 @@ from uvicorn.config import LOG_LEVELS
 from lampc.runtime.serve.app import App
 from lampc.runtime.serve.logs import give_handlers
 
+LAST_WORDS = 1.0
+"""Seconds that clients have to read that the server ends."""
+HELD_UP = 10.0
+"""Seconds beyond `drain` after which the server ends, whatever holds it up."""
+
 
 class ServerFailed(Exception):
     """The server could not be started; the message says why."""
@@ -25,9 +32,9 @@ class Server:
     """An app behind a socket. `port` 0 takes a free one; `url` says which.
 
     `run` serves until SIGTERM or SIGINT: then nothing new is taken, what is under way has the app's `drain` seconds to
-    end, the rest is cancelled, and the engine is closed. A second signal does not wait. As a context manager it serves
-    from a thread, and ends so. Raises ServerFailed for an address that cannot be had, and ValueError for a log level
-    that there is not.
+    end, the rest is answered with 503, and the engine is closed. A second signal does not wait. As a context manager
+    it serves from a thread, and ends so. Raises ServerFailed for an address that cannot be had, and ValueError for a
+    log level that there is not.
     """
 
     def __init__(self, app: App, *, host: str = "127.0.0.1", port: int = 8000, log_level: str = "warning") -> None:
@@ -46,12 +53,12 @@ class Server:
             log_level=log_level,
             access_log=access,
             limit_concurrency=limits.connections,
-            timeout_graceful_shutdown=max(1, round(limits.drain)),
+            timeout_graceful_shutdown=math.ceil(limits.drain + HELD_UP),
             server_header=False,
             ws="none",
         )
         self._socket = _bound(host, port)
-        self._server = _Uvicorn(config, app.drain)
+        self._server = _Uvicorn(config, app)
         self._thread: threading.Thread | None = None
 
     @property
@@ -106,19 +113,34 @@ class Server:
 class _Uvicorn(uvicorn.Server):
     """uvicorn's server, which tells when it takes requests, and leaves signals to us."""
 
-    def __init__(self, config: uvicorn.Config, drain: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, app: App) -> None:
         super().__init__(config)
         self.ready: Callable[[], None] | None = None
-        self._drain = drain
+        self._app = app
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup(sockets)
         if self.ready is not None and self.started:
             self.ready()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        self._drain()
-        await super().shutdown(sockets)
+        self._app.drain()
+        end = asyncio.get_running_loop().call_later(self._app.service.limits.drain, self._end)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            end.cancel()
+
+    def _end(self) -> None:
+        """Have everybody told that the server ends, and hang up on those that do not read it."""
+        self._app.end()
+        asyncio.get_running_loop().call_later(LAST_WORDS, self._hang_up)
+
+    def _hang_up(self) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -126,8 +148,10 @@ class _Uvicorn(uvicorn.Server):
 
     def asked_to_end(self, number: int, frame: FrameType | None) -> None:
         """A signal came."""
-        self._drain()
-        self.force_exit = self.should_exit
+        self._app.drain()
+        if self.should_exit and self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(self._end)
         self.should_exit = True
 
 

@@ -18,7 +18,7 @@ from lampc.runtime.serve.engine import ServedEngine
 from lampc.runtime.serve.fields import KEPT, field_of, kept_field, prompt_field
 from lampc.runtime.serve.generations import Generations
 from lampc.runtime.serve.limits import Limits
-from lampc.runtime.serve.problems import Problem, busy, late, problem_of
+from lampc.runtime.serve.problems import Problem, busy, late, problem_of, shutting_down
 from lampc.runtime.serve.vectors import Vectors
 
 T = TypeVar("T")
@@ -143,7 +143,7 @@ class Service:
     def admit(self, count: int, priority: int = 0) -> None:
         """Raises Problem if so many more are too many, or nothing new is taken."""
         if self.draining:
-            raise Problem(503, "the server is shutting down", code="shutting_down", headers={"retry-after": "5"})
+            raise shutting_down()
         if self.engine.under_way + count > self.limits.room(priority):
             raise busy(self.engine.under_way)
 

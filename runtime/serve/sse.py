@@ -15,6 +15,7 @@ from lampc.runtime.serve.problems import Problem, problem_of
 logger = logging.getLogger(__name__)
 _written = json.JSONEncoder(separators=(",", ":")).encode
 _text = json.JSONEncoder().encode
+_END = {"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False}
 _MARK = "\ufdd0"  # no character, so that no event has it
 
 
@@ -56,7 +57,7 @@ class EventStream(Response):
                     await send(_chunk(event))
             except Exception as e:
                 await send(_chunk(_told(e).body()))
-            await send({"type": "http.response.body", "body": b"data: [DONE]\n\n", "more_body": False})
+            await send(_END)
         finally:
             self._close()
 
@@ -72,6 +73,12 @@ class Pattern:
 
     def __call__(self, text: str) -> bytes:
         return f"{self._before}{_text(text)}{self._after}".encode()
+
+
+async def cut_short(problem: Problem, send: Send) -> None:
+    """End a stream that is under way with an error."""
+    await send(_chunk(problem.body()))
+    await send(_END)
 
 
 def _chunk(event: Any) -> dict[str, Any]:

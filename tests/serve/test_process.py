@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -74,6 +79,72 @@ def test_draining_has_an_end(tmp_path: Path) -> None:
         next(answer.iter_lines())
         made.send_signal(signal.SIGTERM)
         assert made.wait(60) == 0
+
+
+MANY = """
+signature Tone(text: str) -> (tone: "good" | "bad", why: str) {
+  "Say whether the text is kind."
+}
+module Tones(texts: list[str]) -> (whys: list[str]) {
+  use ask = Predict(Tone);
+  let r = map t in texts { let a = ask(text: t); yield a; };
+  return (whys: r.why);
+}
+"""
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("signals", [[signal.SIGTERM], [signal.SIGTERM, signal.SIGTERM], [signal.SIGINT] * 2])
+def test_whoever_waits_at_the_end_is_told(tmp_path: Path, signals: list[signal.Signals]) -> None:
+    file = tmp_path / "many.lmp"
+    file.write_text(MANY, encoding="utf-8")
+    text = {"prompt": "the cat", "max_tokens": 1900, "ignore_eos": True, "n": 16}
+    chat = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 1900, "ignore_eos": True, "n": 16}
+    program = {"inputs": {"texts": [f"text {i}" for i in range(600)]}}
+    asked: list[tuple[str, dict[str, Any]]] = [
+        ("/v1/completions", text),
+        ("/v1/chat/completions", chat),
+        ("/programs/Tones", program),
+    ]
+    with process("--limit", f"drain={1 if len(signals) == 1 else 100}", str(file)) as (made, url):
+
+        def whole(request: tuple[str, dict[str, Any]]) -> tuple[int, Any]:
+            got = httpx.post(f"{url}{request[0]}", json=request[1], trust_env=False, timeout=100)
+            return got.status_code, got.json()["error"]["code"]
+
+        def streamed(request: tuple[str, dict[str, Any]]) -> list[str]:
+            body = {**request[1], "stream": True}
+            got = httpx.post(f"{url}{request[0]}", json=body, trust_env=False, timeout=100)
+            return got.text.split("\n\n")[-3:]
+
+        where = (str(httpx.URL(url).host), httpx.URL(url).port or 0)
+        head = b"POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
+        length = b"content-length: %d\r\n\r\n"
+        whole_body = json.dumps({**text, "n": 128, "stream": True}).encode()
+        with (
+            ThreadPoolExecutor(8) as threads,
+            socket.create_connection(where) as slow,
+            socket.create_connection(where) as deaf,
+        ):
+            streams = [threads.submit(streamed, a) for a in asked[:2]]
+            time.sleep(0.7)  # these have begun
+            wholes = [threads.submit(whole, a) for a in asked]
+            slow.sendall(head + length % 100 + b"{")
+            deaf.sendall(head + length % len(whole_body) + whole_body)  # it reads nothing of its answer
+            time.sleep(0.5)
+            for number in signals:
+                made.send_signal(number)
+                time.sleep(0.3)
+            for future in wholes:
+                assert future.result() == (503, "shutting_down")
+            for stream in streams:
+                error, *rest = stream.result()
+                assert json.loads(error.removeprefix("data: "))["error"]["code"] == "shutting_down"
+                assert rest == ["data: [DONE]", ""]
+            assert slow.recv(100).startswith(b"HTTP/1.1 503")
+            assert made.wait(30) == 0
+        assert made.stderr is not None
+        assert made.stderr.read() == ""
 
 
 @pytest.mark.parametrize(
