@@ -6,6 +6,7 @@ terminals `LEAD`, before a text, and `LINE_LEAD`, after a line break: they are e
 thing. Within a text such tokenizers cut as all others do.
 """
 
+import contextlib
 import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -49,6 +50,29 @@ class Vocabulary:
 
     def _spelled(self, tokenizer: TextTokenizer, text: str) -> str:
         return self.tokens.decode_bytes(tokenizer.encode(text)).decode("utf-8", "replace")
+
+
+class Spelling:
+    """What each token of a tokenizer with `size` ids spells by itself."""
+
+    def __init__(self, tokenizer: TextTokenizer, size: int) -> None:
+        self.special = tokenizer.special_tokens
+        self._tokenizer = tokenizer
+        self._tokens: LLTokenizer | None = None
+        with contextlib.suppress(Unsupported):
+            self._tokens = _tokens(tokenizer, size, sorted(i for i in tokenizer.eos_ids if i < size) or [0])
+
+    def text(self, token: int) -> str:
+        """As text; part of a character that is not whole becomes U+FFFD."""
+        return self._tokenizer.decode([token], skip_special=False)
+
+    def bytes(self, token: int) -> bytes:
+        """Its own bytes, parts of characters too; those of its text, if the tokenizer is one that llguidance cannot
+        read."""
+        if self._tokens is None:
+            return self.text(token).encode()
+        spelled: bytes = self._tokens.decode_bytes([token])
+        return spelled
 
 
 def _tokens(tokenizer: TextTokenizer, size: int, ends: list[int]) -> "LLTokenizer":

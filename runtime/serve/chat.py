@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
+from lampc.backend.grammar.vocabulary import Spelling
 from lampc.backend.request import Completion
 from lampc.runtime.serve.bodies import ChatBody, read_body
 from lampc.runtime.serve.conversations import ids_of
@@ -29,6 +30,8 @@ async def chat_completions(http: HTTPRequest) -> Response:
     raw = await http.body()
     body = read_body(ChatBody, raw)
     answer = _Answer(service, body)
+    if body.logprobs:
+        answer.spelling = await service.engine.spelling()
     prompt = await service.encoded(
         len(raw), lambda: ids_of(service.engine, body.messages, answer.tools), prompt_field(body)
     )
@@ -47,6 +50,7 @@ class _Answer:
 
     def __init__(self, service: Service, body: ChatBody) -> None:
         self.service, self.body = service, body
+        self.spelling: Spelling | None = None
         self.tools = Toolbox(body)
         if body.top_logprobs and not body.logprobs:
             raise Problem(400, "top_logprobs is given without logprobs: true", param="top_logprobs")
@@ -87,9 +91,9 @@ class _Answer:
         if calls:
             message["tool_calls"] = call_records(calls)
         logprobs = None
-        if self.body.logprobs:
+        if self.spelling is not None:
             values, top = completion.logprobs or (), completion.top_logprobs or ()
-            logprobs = chat_logprobs(self.service.engine.tokenizer, completion.tokens, values, top)
+            logprobs = chat_logprobs(self.spelling, completion.tokens, values, top)
         finish = _finish(completion, bool(calls))
         return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish}
 
@@ -126,8 +130,8 @@ class _Answer:
             text += rest
             calls = [{"index": i, **c} for i, c in enumerate(call_records(found))]
         logprobs = None
-        if self.body.logprobs:
-            logprobs = chat_logprobs(self.service.engine.tokenizer, piece.tokens, piece.logprobs, piece.top)
+        if self.spelling is not None:
+            logprobs = chat_logprobs(self.spelling, piece.tokens, piece.logprobs, piece.top)
         out = []
         if text or (logprobs is not None and piece.tokens):
             out.append(self._chunk(piece.index, {"content": text}, logprobs))

@@ -11,6 +11,7 @@ from typing import Any
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
+from lampc.backend.grammar.vocabulary import Spelling
 from lampc.backend.request import Completion, Request
 from lampc.backend.results import likeliest_of
 from lampc.runtime.serve.bodies import CompletionBody, read_body
@@ -30,6 +31,8 @@ async def completions(http: HTTPRequest) -> Response:
         raise Problem(400, "suffix: this server only continues texts; leave it out", param="suffix")
     prompts = await service.encoded(len(raw), lambda: _prompts(service, body.prompt))
     answer = _Answer(service, body, prompts)
+    if body.logprobs is not None:
+        answer.spelling = await service.engine.spelling()
     generations = service.generate(answer.requests, body)
     if body.stream:
         return await EventStream.begun(answer.events(generations), generations.abort)
@@ -52,6 +55,7 @@ class _Answer:
     def __init__(self, service: Service, body: CompletionBody, prompts: list[list[int]]) -> None:
         self.service, self.body, self.prompts = service, body, prompts
         self.tokenizer = service.engine.tokenizer
+        self.spelling: Spelling | None = None
         self.n = body.n or 1
         self.drawn = max(self.n, body.best_of or 1)
         if body.stream and self.drawn > self.n:
@@ -98,7 +102,7 @@ class _Answer:
     def _choice(self, index: int, prompt: list[int], first: Completion, completion: Completion) -> dict[str, Any]:
         text = "" if self.silent else completion.text
         logprobs = None
-        if self.body.logprobs is not None:
+        if self.spelling is not None:
             tokens = [] if self.silent else list(completion.tokens)
             values: Sequence[float | None] = (completion.logprobs or ())[: len(tokens)]
             top = list(completion.top_logprobs or [()] * len(tokens))[: len(tokens)]
@@ -110,7 +114,7 @@ class _Answer:
                 tokens = prompt + tokens
                 values = [*(first.prompt_logprobs or ()), *values]
                 top = [*(first.prompt_top_logprobs or [()] * len(prompt)), *top]
-            logprobs = CompletionLogprobs(self.tokenizer, self.counted).of(tokens, values, top)
+            logprobs = CompletionLogprobs(self.spelling, self.counted).of(tokens, values, top)
         if self.body.echo:
             text = self._echo(index) + text
         finish = "length" if self.silent else _finish(completion)
@@ -127,7 +131,8 @@ class _Answer:
         """The answer as it is written. Raises Problem."""
         if self.body.logprobs is not None and self.body.echo:
             raise Problem(400, "echo with logprobs is not streamed; leave one of the three out", param="stream")
-        forms = [CompletionLogprobs(self.tokenizer, self.counted) for _ in generations.tickets]
+        spelling = self.spelling
+        forms = [None if spelling is None else CompletionLogprobs(spelling, self.counted) for _ in generations.tickets]
         patterns: dict[int, Pattern] = {}
         plain = self.body.logprobs is None and not self.silent
         ended: dict[int, Completion] = {}
@@ -149,9 +154,9 @@ class _Answer:
             found = [ended[i] for i in sorted(ended)]
             yield {**self._head(), "choices": [], "usage": self._usage(found)}
 
-    def _event(self, piece: Piece, form: CompletionLogprobs) -> dict[str, Any]:
+    def _event(self, piece: Piece, form: CompletionLogprobs | None) -> dict[str, Any]:
         logprobs = None
-        if self.body.logprobs is not None and not self.silent:
+        if form is not None and not self.silent:
             top = piece.top or [()] * len(piece.tokens)
             logprobs = form.of(piece.tokens, piece.logprobs, top)
         finish = None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from lampc.backend.api import EngineInfo, TokenEngine
+from lampc.backend.grammar.vocabulary import Spelling
 from lampc.backend.loop import EngineLoop, Ticket
 from lampc.backend.metrics import EngineMetrics
 from lampc.backend.prompts import Prompts
@@ -49,6 +50,13 @@ class ServedEngine:
         self.loop = EngineLoop(engine)
         self.under_way = 0
         self._mailbox: Mailbox | None = None
+        self._spelling: Spelling | None = None
+
+    async def spelling(self) -> Spelling:
+        """What tokens spell. Made when it is first asked for, on another thread: that takes a moment."""
+        if self._spelling is None:
+            self._spelling = await asyncio.to_thread(Spelling, self.tokenizer, self.info.vocab_size)
+        return self._spelling
 
     def attach(self) -> None:
         """Hand what is heard to the running event loop from now on."""

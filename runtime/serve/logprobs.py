@@ -5,25 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from lampc.backend.tokenizer import TextTokenizer
+from lampc.backend.grammar.vocabulary import Spelling
 
 Top = Sequence[tuple[int, float]]
-
-
-def text_of(tokenizer: TextTokenizer, token: int) -> str:
-    """A token by itself; part of a character that is not whole becomes U+FFFD."""
-    return tokenizer.decode([token], skip_special=False)
 
 
 class CompletionLogprobs:
     """The form of completions: parallel lists. `offset` is where the text of the next token begins."""
 
-    def __init__(self, tokenizer: TextTokenizer, count: int, offset: int = 0) -> None:
-        self._tokenizer, self._count, self._offset = tokenizer, count, offset
+    def __init__(self, spelling: Spelling, count: int, offset: int = 0) -> None:
+        self._spelling, self._count, self._offset = spelling, count, offset
 
     def of(self, tokens: Sequence[int], logprobs: Sequence[float | None], top: Sequence[Top]) -> dict[str, Any]:
         """The lists for tokens that follow those asked for before."""
-        texts = [text_of(self._tokenizer, t) for t in tokens]
+        texts = [self._spelling.text(t) for t in tokens]
         offsets = []
         for text in texts:
             offsets.append(self._offset)
@@ -35,23 +30,22 @@ class CompletionLogprobs:
                 if logprob is None:  # nothing stands before the first
                     likeliest.append(None)
                     continue
-                named = {text_of(self._tokenizer, t): p for t, p in reversed(found[: self._count])}
+                named = {self._spelling.text(t): p for t, p in reversed(found[: self._count])}
                 likeliest.append({**named, text: named.get(text, logprob)})
         return {"tokens": texts, "token_logprobs": list(logprobs), "top_logprobs": likeliest, "text_offset": offsets}
 
 
 def chat_logprobs(
-    tokenizer: TextTokenizer, tokens: Sequence[int], logprobs: Sequence[float], top: Sequence[Top]
+    spelling: Spelling, tokens: Sequence[int], logprobs: Sequence[float], top: Sequence[Top]
 ) -> dict[str, Any]:
     """The form of chat completions: one record for each token."""
     likeliest: Sequence[Top] = top or [()] * len(tokens)
     content = [
-        {**_token(tokenizer, t, p), "top_logprobs": [_token(tokenizer, *pair) for pair in found]}
+        {**_token(spelling, t, p), "top_logprobs": [_token(spelling, *pair) for pair in found]}
         for t, p, found in zip(tokens, logprobs, likeliest, strict=True)
     ]
     return {"content": content, "refusal": None}
 
 
-def _token(tokenizer: TextTokenizer, token: int, logprob: float) -> dict[str, Any]:
-    text = text_of(tokenizer, token)
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+def _token(spelling: Spelling, token: int, logprob: float) -> dict[str, Any]:
+    return {"token": spelling.text(token), "logprob": logprob, "bytes": list(spelling.bytes(token))}

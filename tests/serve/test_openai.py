@@ -132,6 +132,23 @@ def test_logprobs_of_a_prompt(api: openai.OpenAI, alone: Engine) -> None:
     assert got.choices[0].text == alone.tokenizer.decode(ids, skip_special=False)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_tokens_that_are_parts_of_characters_have_their_bytes(api: openai.OpenAI, alone: Engine, stream: bool) -> None:
+    ids = alone.tokenizer.encode("é日😀")[1:]  # the first is a space
+    body = {"allowed_token_ids": ids}
+    options: Any = {"model": "firefly", "messages": ASKED, "max_tokens": 6, "seed": 3, "extra_body": body}
+    asked: Any = {**options, "logprobs": True, "top_logprobs": 2}
+    if stream:
+        chunks = [c.choices[0].logprobs for c in api.chat.completions.create(**asked, stream=True)]
+        found = [token for chunk in chunks if chunk is not None for token in chunk.content]
+    else:
+        found = api.chat.completions.create(**asked).choices[0].logprobs.content
+    assert len(found) == 6
+    assert {bytes(t.bytes) for t in found} <= {bytes([b]) for b in "é日😀".encode()}
+    for top in [top for token in found for top in token.top_logprobs]:
+        assert "\ufffd" in top.token or bytes(top.bytes).decode() == top.token
+
+
 def test_best_of(api: openai.OpenAI) -> None:
     options: Any = {"model": "firefly", "prompt": PROMPT, "max_tokens": 8, "temperature": 1.5, "seed": 1}
     every = api.completions.create(**options, n=5, logprobs=0).choices
