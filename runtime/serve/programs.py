@@ -18,6 +18,7 @@ from starlette.responses import JSONResponse, Response
 from lampc.ir import Assignment
 from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.adapters.schema import schema
+from lampc.ir.adapters.values import unwritable
 from lampc.ir.types import Maybe, Record, mismatch
 from lampc.ir.unit import Unit
 from lampc.runtime.calling_off import RunControl
@@ -61,6 +62,10 @@ class Program:
 
     def check(self, inputs: dict[str, Any]) -> None:
         """Raises Problem that names the input, and what it is to be."""
+        for name, value in inputs.items():
+            why = unwritable(value, name)  # a body may say NaN, or a number beyond all bounds
+            if why:
+                raise Problem(400, f"inputs.{name}: {why}", param=f"inputs.{name}")
         if self.unit.dynamic is not None:
             return
         wanted = dict(self.types[0].fields)

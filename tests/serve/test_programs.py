@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
+from lampc.frontend.lmp import compile_lmp
 from lampc.frontend.python import load_python
 from lampc.runtime.serve import Program, Server
 from lampc.runtime.session import Session
@@ -117,6 +118,25 @@ def test_a_program_that_fails_says_where(tmp_path: Path) -> None:
         assert "fails.py" in message
         assert str(tmp_path) not in message
         assert post(server, "Twice", inputs={"text": "x"}, stream=True).json() == got.json()
+
+
+NUMBERS = (
+    "module Numbers(x: float?, many: list[float]) -> (x: float?, many: list[float]) { return (x: x, many: many); }"
+)
+
+
+@pytest.mark.parametrize("number", ["1e400", "-1e400", "NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_none_are_refused(number: str) -> None:
+    unit = compile_lmp(NUMBERS, "numbers.lmp")
+    with served(Program("Numbers", unit)) as server:
+        for inputs, place in ((f'"x": {number}, "many": []', "x"), (f'"many": [1.5, {number}]', "many")):
+            body = f'{{"inputs": {{{inputs}}}}}'
+            head = {"content-type": "application/json"}
+            got = httpx.post(f"{server.url}/programs/Numbers", content=body, headers=head, trust_env=False)
+            assert got.status_code == 400
+            assert got.json()["error"]["param"] == f"inputs.{place}"
+            assert "no JSON value" in got.json()["error"]["message"]
+        assert post(server, "Numbers", inputs={"many": [1e300, 2]}).status_code == 200
 
 
 def test_one_name_for_two_programs() -> None:
