@@ -45,13 +45,13 @@ class Toolbox:
 
     @property
     def schema(self) -> dict[str, Any] | None:
-        """What the answer is kept to, if it must be a call."""
+        """What the answer is kept to, if it must be a call. Raises Problem for parameters that are no object."""
         if not self.forced:
             return None
         forms = [
             {
                 "type": "object",
-                "properties": {"name": {"const": f.name}, "arguments": _parameters(f)},
+                "properties": {"name": {"const": f.name}, "arguments": _object(f)},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
@@ -144,3 +144,13 @@ def written(name: str, arguments: str) -> str:
 
 def _parameters(function: FunctionDefinition) -> dict[str, Any]:
     return function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def _object(function: FunctionDefinition) -> dict[str, Any]:
+    """The parameters as a schema of objects alone, which is what a call has. Raises Problem if that cannot be."""
+    given = _parameters(function)
+    kind = given.get("type", "object")
+    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+        why = f"tool {function.name!r}: its parameters have the type {kind!r}; a call's arguments are an object"
+        raise Problem(400, why, param="tools")
+    return {**given, "type": "object"}

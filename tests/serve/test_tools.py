@@ -73,6 +73,41 @@ def test_for_another_template_they_stand_in_the_system_message() -> None:
     assert result == {"role": "user", "content": "Result of weather:\nsunny"}
 
 
+@pytest.mark.parametrize("kind", ["array", ["string", "null"], 3])
+def test_a_forced_call_has_an_object(server: Server, kind: object) -> None:
+    function = {"name": "weather", "parameters": {"type": kind}}
+    asked = {"messages": [{"role": "user", "content": "hi"}], "tools": [{"type": "function", "function": function}]}
+    for choice in ("required", {"type": "function", "function": {"name": "weather"}}):
+        got = httpx.post(
+            f"{server.url}/v1/chat/completions",
+            json={**asked, "tool_choice": choice, "max_tokens": 4},
+            timeout=60,
+            trust_env=False,
+        )
+        assert got.status_code == 400
+        assert got.json()["error"]["param"] == "tools"
+        assert "a call's arguments are an object" in got.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("parameters", [{}, {"anyOf": [{"properties": {"a": {"const": 1}}}, {"type": "array"}]}])
+def test_a_forced_call_is_kept_to_an_object(server: Server, parameters: dict[str, object]) -> None:
+    for kind in ({"type": "object"}, {"type": ["array", "object"]}, {}):
+        function = {"name": "weather", "parameters": {**parameters, **kind}}
+        asked = {
+            "messages": [{"role": "user", "content": "hi"}],
+            "tools": [{"type": "function", "function": function}],
+            "tool_choice": "required",
+            "max_tokens": 300,
+            "temperature": 0,
+            "logit_bias": {str(i): 8 for i in server.app.service.engine.tokenizer.encode("}")[-1:]},
+        }
+        got = httpx.post(f"{server.url}/v1/chat/completions", json=asked, timeout=60, trust_env=False)
+        assert got.status_code == 200
+        (choice,) = got.json()["choices"]
+        if choice["finish_reason"] != "length":
+            assert isinstance(json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]), dict)
+
+
 def test_arguments_that_are_nested_too_deeply_are_refused(server: Server, native: ServedEngine) -> None:
     call = {**CALL, "function": {"name": "weather", "arguments": "[" * 100_000}}
     messages = [{"role": "user", "content": "warm?"}, {"role": "assistant", "content": None, "tool_calls": [call]}]
