@@ -101,6 +101,8 @@ class _Answer:
 
     def _choice(self, index: int, prompt: list[int], first: Completion, completion: Completion) -> dict[str, Any]:
         text = "" if self.silent else completion.text
+        if self.body.echo:
+            text = self._echo(index) + text
         logprobs = None
         if self.spelling is not None:
             tokens = [] if self.silent else list(completion.tokens)
@@ -114,9 +116,7 @@ class _Answer:
                 tokens = prompt + tokens
                 values = [*(first.prompt_logprobs or ()), *values]
                 top = [*(first.prompt_top_logprobs or [()] * len(prompt)), *top]
-            logprobs = CompletionLogprobs(self.spelling, self.counted).of(tokens, values, top)
-        if self.body.echo:
-            text = self._echo(index) + text
+            logprobs = CompletionLogprobs(self.spelling, self.counted).of(tokens, values, top, text)
         finish = "length" if self.silent else _finish(completion)
         return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": finish}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,18 +12,26 @@ Top = Sequence[tuple[int, float]]
 
 
 class CompletionLogprobs:
-    """The form of completions: parallel lists. `offset` is where the text of the next token begins."""
+    """The form of completions: parallel lists, of the likeliest `count` tokens each."""
 
-    def __init__(self, spelling: Spelling, count: int, offset: int = 0) -> None:
-        self._spelling, self._count, self._offset = spelling, count, offset
+    def __init__(self, spelling: Spelling, count: int) -> None:
+        self._spelling, self._count = spelling, count
+        self._offset = 0  # in characters: where the next token begins
+        self._characters = codecs.getincrementaldecoder("utf-8")("replace")
 
-    def of(self, tokens: Sequence[int], logprobs: Sequence[float | None], top: Sequence[Top]) -> dict[str, Any]:
-        """The lists for tokens that follow those asked for before."""
+    def of(
+        self, tokens: Sequence[int], logprobs: Sequence[float | None], top: Sequence[Top], whole: str | None = None
+    ) -> dict[str, Any]:
+        """The lists for tokens that follow those asked for before. `whole`: the text that all offsets point into, where
+        it is known; it may lack spaces and special tokens that the tokenizer puts in."""
         texts = [self._spelling.text(t) for t in tokens]
         offsets = []
-        for text in texts:
+        for token in tokens:
+            spelled = self._spelling.bytes(token)
+            if not 0x80 <= (spelled or b"a")[0] < 0xC0:  # what was begun before is no character
+                self._pass(self._characters.decode(b"", final=True), whole)
             offsets.append(self._offset)
-            self._offset += len(text)
+            self._pass(self._characters.decode(spelled), whole)
         likeliest: list[dict[str, float] | None] | None = None
         if self._count:
             likeliest = []
@@ -33,6 +42,15 @@ class CompletionLogprobs:
                 named = {self._spelling.text(t): p for t, p in reversed(found[: self._count])}
                 likeliest.append({**named, text: named.get(text, logprob)})
         return {"tokens": texts, "token_logprobs": list(logprobs), "top_logprobs": likeliest, "text_offset": offsets}
+
+    def _pass(self, text: str, whole: str | None) -> None:
+        """Go on to where the next token begins; tokens that are parts of one character all begin with it."""
+        if whole is None:
+            self._offset += len(text)
+        elif text not in self._spelling.special or whole.startswith(text, self._offset):
+            for character in text:
+                found = whole[self._offset : self._offset + 1]
+                self._offset += bool(found) and (found == character or character != " ")
 
 
 def chat_logprobs(

@@ -149,6 +149,34 @@ def test_tokens_that_are_parts_of_characters_have_their_bytes(api: openai.OpenAI
         assert "\ufffd" in top.token or bytes(top.bytes).decode() == top.token
 
 
+@pytest.mark.parametrize(
+    "prompt", ["one two", " one", "é日x and 😀", "\nab  c\n d", "a<|end|>b", [200, 174, 37, 4, 200]]
+)
+@pytest.mark.parametrize("most", [0, 6])
+def test_offsets_point_into_the_text(api: openai.OpenAI, prompt: Any, most: int) -> None:
+    options: Any = {"model": "firefly", "prompt": prompt, "max_tokens": most, "temperature": 0}
+    (got,) = api.completions.create(**options, echo=True, logprobs=1).choices
+    tokens, offsets = got.logprobs.tokens, got.logprobs.text_offset
+    assert offsets[0] == 0
+    assert len(offsets) == len(tokens)
+    for token, at, end in zip(tokens, offsets, [*offsets[1:], None], strict=True):
+        there = got.text[at:end]
+        if end is not None and "\ufffd" not in token:
+            assert there in (token, token.removeprefix(" "))
+        assert at <= len(got.text)
+
+
+def test_offsets_count_characters(api: openai.OpenAI) -> None:
+    options: Any = {"model": "firefly", "prompt": PROMPT, "max_tokens": 30, "seed": 1, "logprobs": 0}
+    asked: Any = {**options, "extra_body": {"structured_outputs": {"choice": ["é日é"]}}}
+    (got,) = api.completions.create(**asked).choices
+    streamed = [c.choices[0].logprobs for c in api.completions.create(**asked, stream=True)]
+    offsets = [at for chunk in streamed if chunk is not None for at in chunk.text_offset]
+    assert offsets == got.logprobs.text_offset
+    assert got.text == " é日é"
+    assert offsets == [0, 1, 1, 2, 2, 2, 3, 3]
+
+
 def test_best_of(api: openai.OpenAI) -> None:
     options: Any = {"model": "firefly", "prompt": PROMPT, "max_tokens": 8, "temperature": 1.5, "seed": 1}
     every = api.completions.create(**options, n=5, logprobs=0).choices
