@@ -57,12 +57,13 @@ def test_a_process_drains_and_ends() -> None:
             lines = answer.iter_lines()
             next(lines)
             made.send_signal(signal.SIGTERM)
+            time.sleep(0.5)
+            with pytest.raises(httpx.ConnectError):
+                httpx.get(f"{url}/health", trust_env=False)
             text = "".join(lines)  # what is under way is answered to its end
         assert '"finish_reason":"length"' in text
         assert text.endswith("data: [DONE]")
         assert made.wait(60) == 0
-        with pytest.raises(httpx.ConnectError):
-            httpx.get(f"{url}/health", trust_env=False)
 
 
 @pytest.mark.timeout(180)
