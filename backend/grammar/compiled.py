@@ -6,6 +6,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING
 
 from lampc.backend.errors import BadGrammar
+from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
 from lampc.backend.grammar.vocabulary import Vocabulary
 from lampc.backend.tokenizer import TextTokenizer
@@ -63,6 +64,8 @@ class Grammars:
             raise BadGrammar(f"the grammar has {len(grammar)} characters; at most {LONGEST} are read")
         if lone := re.search("[\ud800-\udfff]", grammar):
             raise BadGrammar(f"the grammar holds {lone.group()!r}, half of a character; no text can")
+        if (deep := depth(grammar)) > DEEPEST:
+            raise BadGrammar(f"names of the grammar refer to each other {deep} deep; at most {DEEPEST} are followed")
         from llguidance import LLMatcher
 
         for name, text in (("LEAD", self.vocabulary.lead), ("LINE_LEAD", self.vocabulary.line_lead)):

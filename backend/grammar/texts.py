@@ -4,6 +4,7 @@ The terminal `LEAD` stands for what the tokenizer puts before a text, see `lampc
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -35,9 +36,14 @@ def json_schema(schema: Mapping[str, Any] | bool | str) -> str:
 
 def regex(pattern: str) -> str:
     """Texts that a pattern takes as a whole, in the syntax of Rust's crate `regex`: no look-around, no references
-    back. Raises ValueError."""
+    back, no flag x. Raises ValueError."""
     if not isinstance(pattern, str) or not pattern:
         raise ValueError(f"regex is {pattern!r:.80}; give a pattern")
+    bare = re.sub(r"\\.|\[\^?\]?(?:\\.|[^\]\\])*\]", "", pattern, flags=re.DOTALL)  # no classes, nothing escaped
+    if bare.endswith("\\"):
+        raise ValueError(f"regex {pattern!r:.80} ends in a backslash that escapes nothing")
+    if re.search(r"\(\?[a-zA-Z]*x", bare):
+        raise ValueError(f"regex {pattern!r:.80} sets the flag x; write it without spaces and comments")
     from llguidance import regex_to_lark
 
     inner = regex_to_lark(pattern, use_ascii="").replace("\n", "\\n")

@@ -79,9 +79,9 @@ def _tokens(tokenizer: TextTokenizer, size: int, ends: list[int]) -> "LLTokenize
     from llguidance import LLTokenizer
 
     if isinstance(tokenizer, Tokenizer):
-        source = json.dumps(_unprefixed(json.loads(tokenizer.definition)))
+        source = _unspelled(_unprefixed(json.loads(tokenizer.definition)))
         try:
-            return LLTokenizer(source, n_vocab=size, eos_token=ends)
+            return LLTokenizer(json.dumps(source), n_vocab=size, eos_token=ends)
         except ValueError as error:
             raise Unsupported(f"llguidance cannot read this tokenizer, so no grammar can be kept: {error}") from error
     if isinstance(tokenizer, ByteTokenizer):
@@ -103,6 +103,23 @@ def _unprefixed(part: Any) -> Any:
     if part.get("type") == "Metaspace":
         made.pop("add_prefix_space", None)
     return {**made, **changes.get(str(part.get("type")), {})}
+
+
+def _unspelled(definition: dict[str, Any]) -> dict[str, Any]:
+    """The definition of the same tokenizer, but that no text spells a special token: one that a grammar forces would be
+    cut into it. Grammars name such tokens by their numbers, `<[4]>`."""
+    added, model = definition.get("added_tokens") or (), dict(definition["model"])
+    known, merged = model.get("vocab"), {"".join(merge).replace(" ", "") for merge in model.get("merges") or ()}
+    special = [token for token in added if token.get("special") and token["content"] not in merged]
+    names = {token["content"]: f"\ue000special {token['id']}\ue000" for token in special}
+    if isinstance(known, dict):
+        model["vocab"] = {names.get(text, text): i for text, i in known.items()}
+    elif isinstance(known, list):
+        model["vocab"] = [[names.get(text, text), score] for text, score in known]
+    if model.get("unk_token") in names:
+        model["unk_token"] = names[model["unk_token"]]
+    renamed = [{**token, "content": names.get(token["content"], token["content"])} for token in added]
+    return {**definition, "model": model, "added_tokens": renamed}
 
 
 _NESTED = ("normalizer", "normalizers", "pre_tokenizer", "pretokenizers")

@@ -14,6 +14,7 @@ from lampc.backend.api import TokenEngine
 from lampc.backend.errors import BadGrammar, Unsupported
 from lampc.backend.fake import FakeEngine
 from lampc.backend.grammar.compiled import Grammars
+from lampc.backend.grammar.depth import depth
 from lampc.backend.grammar.masks import Masks
 from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.grammar.texts import choice, json_schema, regex
@@ -260,6 +261,65 @@ def test_a_space_that_the_tokenizer_puts_there_is_in_the_grammar() -> None:
     own = grammars.matcher('start: LEAD "hello"\nLEAD: "  "\n')
     assert own is not None
     assert tokenizer.decode(own.forced()) == "  hello"
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("speculative", [None, {"method": "ngram"}])
+def test_text_that_spells_a_special_token_is_spelled(temperature: float, speculative: Any) -> None:
+    engine = load_engine(firefly_folder(), kv_tokens=1 << 12, speculative=speculative)
+    forms = (
+        choice(["<|end|>"]),
+        regex(r"a<\|user\|>b"),
+        json_schema({"const": "<|end|>"}),
+        choice(["x<|end|>é", "y<|"]),
+    )
+    sampling = Sampling(temperature, max_tokens=60)
+    made = run(engine, [Request((100, 101, 102), sampling, 7, grammar=form) for form in forms])
+    assert [c.finish for c in made] == ["stop"] * 4, [c.error for c in made]
+    assert [c.text.strip() for c in made[:3]] == ["<|end|>", "a<|user|>b", '"<|end|>"']
+    assert made[3].text.strip() in ("x<|end|>é", "y<|")
+    assert not any({0, 1, 2, 3, 4} & {*c.tokens[:-1]} for c in made)
+
+
+def test_grammars_name_special_tokens_by_number() -> None:
+    made = run(load_engine(firefly_folder(), kv_tokens=1 << 12), [Request(PROMPT, grammar='start: "a" <[2]> "b"\n')])
+    assert 2 in made[0].tokens
+
+
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        "start: r0\n" + "".join(f'r{i}: r{i + 1} "a" | "b"\n' for i in range(5000)) + 'r5000: "c"\n',
+        "start: R0\n" + "".join(f'R{i}: "a" R{i + 1}\n' for i in range(5000)) + 'R5000: "c"\n',
+        json_schema(
+            {"$ref": "#/$defs/0", "$defs": {str(i): {"anyOf": [{"$ref": f"#/$defs/{i + 1}"}]} for i in range(5000)}}
+        ),
+    ],
+    ids=["rules", "terminals", "schema"],
+)
+def test_names_that_refer_to_each_other_too_deep_are_refused(tiny: Path, grammar: str) -> None:
+    """They would overflow the stack, and end the process."""
+    with pytest.raises(BadGrammar, match=r"refer to each other 50.. deep; at most 400 are followed"):
+        load_engine(tiny).submit(Request(PROMPT, grammar=grammar))
+
+
+def test_names_may_refer_to_each_other_in_circles(tiny: Path) -> None:
+    tree = {"$defs": {"t": {"type": "array", "items": {"$ref": "#/$defs/t"}, "maxItems": 2}}, "$ref": "#/$defs/t"}
+    assert depth(json_schema(tree)) == 2
+    assert depth('start: "a" | start "b"\n') == 1
+    many = "start: " + " | ".join(f"r{i}" for i in range(900)) + "\n" + "".join(f'r{i}: "a{i}"\n' for i in range(900))
+    assert depth(many) == 2
+
+
+@pytest.mark.parametrize("pattern", ["ab\\", "\\", "(?x)a b", "(?ix: a)b", "[a]\\"])
+def test_patterns_that_would_be_read_otherwise_are_refused(pattern: str) -> None:
+    with pytest.raises(ValueError, match=r"backslash that escapes nothing|sets the flag x"):
+        regex(pattern)
+
+
+@pytest.mark.parametrize("pattern", ["a\\\\", "[(?x)]a", r"\(?x", "(?i)x", "(?s-x:.)"])
+def test_patterns_that_only_look_like_that_are_read(pattern: str) -> None:
+    assert pattern in regex(pattern)
 
 
 @pytest.mark.parametrize(
