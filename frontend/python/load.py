@@ -26,14 +26,14 @@ from lampc.ir.hostref import host_ref
 from lampc.ir.unit import STATS, Metric, Optimize, Test
 
 
-def load_python(path: str) -> Unit:
-    """The Unit of a file: its only program, or the one called `main`.
+def load_python(path: str, program: str | None = None) -> Unit:
+    """The Unit of a file: the program that is named, else its only one, or the one called `main`.
 
     Raises CompileError (L0705) if it has none or several, and for what the file itself raises.
     """
     module, found = execute(path)
-    program = choose(module, found, path)
-    unit = build(program, lambda context: _declarations(context, found, module))
+    chosen = choose(module, found, path, program)
+    unit = build(chosen, lambda context: _declarations(context, found, module))
     unit.path = path
     return unit
 
@@ -72,8 +72,8 @@ def _is(module: ModuleType, file: Path) -> bool:
     return own is not None and Path(own).resolve() == file.resolve()
 
 
-def choose(module: ModuleType, found: list[Any], path: str) -> Any:
-    """The program of a loaded file."""
+def choose(module: ModuleType, found: list[Any], path: str, name: str | None = None) -> Any:
+    """The program of a loaded file, `name` if it has one of that name."""
     own = {n: v for n, v in vars(module).items() if not n.startswith("_")}
     programs: dict[str, Any] = {v.name: v for v in found if isinstance(v, Program)}
     programs |= {n: v for n, v in own.items() if _is_program(v)}
@@ -83,6 +83,8 @@ def choose(module: ModuleType, found: list[Any], path: str) -> Any:
         classes = [v for v in own.values() if _is_program_class(v, module)]
         if len(classes) == 1 and not _needs_arguments(classes[0]):
             return classes[0]()
+    if name in programs:
+        return programs[name]
     if "main" in programs:
         return programs["main"]
     if len({id(p) for p in programs.values()}) == 1:
@@ -91,9 +93,11 @@ def choose(module: ModuleType, found: list[Any], path: str) -> Any:
     chosen = {n: p for n, p in programs.items() if program_name(p) in wished}
     if len(chosen) == 1:
         return next(iter(chosen.values()))
-    what = f"several programs ({', '.join(programs)}): call one of them `main`" if programs else "no program"
-    help_ = "write a function under @lampc.program, or make an object of a lampc.Module class"
-    raise wrong("L0705", f"the file has {what}", Span(path, 1), "" if programs else help_)
+    if not programs:
+        help_ = "write a function under @lampc.program, or make an object of a lampc.Module class"
+        raise wrong("L0705", "the file has no program", Span(path, 1), help_)
+    several = f"several programs ({', '.join(programs)}): choose one by --program, or call one of them `main`"
+    raise wrong("L0705", f"the file has {several}", Span(path, 1))
 
 
 def _is_program(value: Any) -> bool:

@@ -142,7 +142,7 @@ def plan(
 
     if record is not None:
         writable(record / "plan" / RECORD_FILE, "--record")
-    loaded = load(file)
+    loaded = load(file, program)
     func = entry(loaded, program)
     if func is None:
         assert loaded.unit.dynamic is not None

@@ -61,7 +61,7 @@ def layout(
     from lampc.runtime.session import Session
     from lampc.runtime.setup import task_of
 
-    loaded = load(file)
+    loaded = load(file, program)
     if loaded.unit.dynamic is not None:
         raise CommandError(f"{loaded.unit.dynamic.line()}\nonly compiled programs have prompts to arrange")
     task = task_of(loaded.unit, loaded.assignment, loaded.base, data=data, program=program, metric=metric, seed=seed)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from lampc.runtime.cli.engines import Backend, Batched, TensorParallel, engine_options, price_option
-from lampc.runtime.cli.report import PAGE
+from lampc.runtime.cli.report import BEGIN, PAGE
 
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
@@ -88,14 +88,14 @@ def optimize(
       lampc diff qa.lmp out/qa/tuned.lampc
     """
     from lampc.runtime.cli.sources import load
-    from lampc.runtime.cli.targets import writable
+    from lampc.runtime.cli.targets import replaced, writable
 
     if "?" in optimizer:
         from lampc.runtime.cli.steps import listing
 
         typer.echo(listing())
         return
-    loaded = load(file)
+    loaded = load(file, program)
     task = _task(loaded, data, program, metric, seed, (optimizer, option, trials), budget)
     folder = resume or (loaded.base / task.resume if task.resume else Path("out") / file.stem)
     target = save or (loaded.base / task.save if task.save else folder / "tuned.lampc")
@@ -115,6 +115,7 @@ def optimize(
     page = None if no_report else report or folder / PAGE
     if page is not None:
         writable(page, "--report" if report else "the report,")
+        replaced(page, "--report" if report else "the report,", BEGIN)
     if fresh:
         forget(folder)
     options = engine_options(backend, tensor_parallel) | ({"batch": True} if batch else {})

@@ -33,24 +33,26 @@ def report(
       lampc report out/qa -o qa.html --json qa.json
       lampc report qa.lampc -o qa.html
     """
-    from lampc.runtime.cli.targets import writable
+    from lampc.runtime.cli.targets import replaced, writable
     from lampc.runtime.reports import read_report, write_html
 
     found = read_report(run)
     folder = run if run.is_dir() else run.parent
     page = output or folder / (f"{run.stem}.html" if run.suffix == ".lampc" else PAGE)
-    for path, option in ((page, "--output"), (json_, "--json")):
-        if path is not None:
-            writable(path, option)
-    page.write_text(write_html(found), encoding="utf-8")
-    if json_ is not None:
-        json_.write_text(found.json(), encoding="utf-8")
+    texts = [(page, "--output", write_html(found)), *([(json_, "--json", found.json())] if json_ is not None else [])]
+    for path, option, text in texts:
+        writable(path, option)
+        replaced(path, option, text)
+    for path, _, text in texts:
+        path.write_text(text, encoding="utf-8")
     typer.echo(line(found))
     typer.echo(f"report: {page}" + (f"\nas JSON: {json_}" if json_ is not None else ""))
 
 
 PAGE, DATA = "report.html", "optimization.json"
 """What `lampc optimize` leaves in a run's folder."""
+BEGIN = "<!doctype html>"
+"""What pages begin with."""
 
 
 def line(report: Report) -> str:

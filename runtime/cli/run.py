@@ -59,7 +59,7 @@ def run(
     from lampc.runtime.cli.targets import keep, writable
     from lampc.runtime.records import RECORD_FILE
 
-    loaded = load(file)
+    loaded = load(file, program)
     func = entry(loaded, program)
     if data is not None and inputs:
         raise CommandError("give --input or --data, not both")
@@ -78,7 +78,8 @@ def run(
     lines = [written(record(o, labelled=data is not None)) for o in outcomes]
     if out is not None:
         out.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-        _journal(out).unlink(missing_ok=True)
+        if not failed:
+            _journal(out).unlink(missing_ok=True)
         typer.echo(f"wrote {out}", err=True)
     elif data is not None:
         typer.echo("\n".join(lines))
@@ -90,6 +91,9 @@ def run(
         typer.echo(f"... and {len(failed) - 10} more rows failed", err=True)
     if data is not None:
         typer.echo(f"{len(rows)} rows, {len(failed)} failed; {told(usage)}", err=True)
+    if failed and out is not None:
+        kept = f"{_journal(out)} keeps the finished calls: the same command makes only those that failed"
+        typer.echo(f"{kept}; remove it to ask everything anew", err=True)
     if failed:
         raise typer.Exit(1)
 

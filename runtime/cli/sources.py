@@ -66,8 +66,9 @@ def read_text(path: Path) -> str:
         raise CommandError(f"{path}: not UTF-8 text (byte {e.start})") from None
 
 
-def load(file: Path) -> Loaded:
-    """The program in a file. Raises CompileError, OSError, CommandError."""
+def load(file: Path, program: str | None = None) -> Loaded:
+    """The program in a file; of several in a Python file the one that is named. Raises CompileError, OSError,
+    CommandError."""
     none = Assignment()
     match file.suffix:
         case ".lmp":
@@ -79,7 +80,7 @@ def load(file: Path) -> Loaded:
 
             if not file.is_file():
                 raise CommandError(f"{file}: no such file")
-            return Loaded(load_python(str(file)), none, file)
+            return Loaded(load_python(str(file), program), none, file)
         case ".lir":
             module = parse_module(read_text(file), str(file))
             return Loaded(Unit(module, last_function(module), str(file)), none, file)

@@ -100,7 +100,7 @@ def _set_trials(steps: Sequence[Step], trials: int) -> None:
             continue
         found = True
         args[option] = trials
-        if "auto" in known and "auto" not in args:
+        if "auto" in known and known["auto"].default and "auto" not in args:
             args["auto"] = None  # sizes that are named and those of a preset exclude each other
             if option == "num_trials" and "num_candidates" in known:
                 args.setdefault("num_candidates", max(2, trials // 2))

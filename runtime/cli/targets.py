@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +23,14 @@ def keep(out: Path, option: str, loaded: Loaded, *others: Path | None) -> None:
     for path in (loaded.path, *others, *(loaded.base / name for name in read)):
         if path is not None and out.exists() and path.exists() and out.samefile(path):
             raise CommandError(f"{option} {out} is the program or its data: give another file")
+
+
+def replaced(path: Path, option: str, text: str) -> None:
+    """See that what stands at `path`, if anything, is of the kind of `text`: begins alike, up to a comma or the end of
+    a line. Raises CommandError."""
+    begin = re.split(r"[\n,]", text, maxsplit=1)[0].encode()
+    if path.is_file() and path.stat().st_size and not path.read_bytes().startswith(begin):
+        raise CommandError(f"{option} {path} is another file, which would be lost: give another name")
 
 
 def writable(path: Path, option: str) -> None:

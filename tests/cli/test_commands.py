@@ -18,7 +18,7 @@ from lampc.ir import parse_module
 from lampc.runtime.cli.app import COMMANDS
 from lampc.runtime.store import Store
 from tests.cli.conftest import Result
-from tests.runtime.loopback import Loopback, Messages
+from tests.runtime.loopback import Loopback, Messages, failure
 
 Lampc = Callable[..., Result]
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,6 +221,31 @@ def test_render(lampc: Lampc, folder: Path, server: Loopback) -> None:
     assert "text: We liked it." in row.out
     assert "rows 1 to 18" in lampc("render", "classify.lmp", "ask", "--row", "99", "--model", server.url).err
     assert "predictors here: ask" in lampc("render", "classify.lmp", "other").err
+
+
+def test_one_of_several_programs_of_a_python_file(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    program = '@lampc.program\ndef {0}(q: str) -> {{"a": str}}:\n    return {{"a": q + "{0}"}}\n'
+    (folder / "two.py").write_text("import lampc\n\n" + program.format("R") + program.format("S"))
+    for name in "RS":
+        made = lampc("run", "two.py", "--program", name, "-i", "q=a", "--model", server.url)
+        assert json.loads(made.out) == {"a": f"a{name}"}, made.err
+    for wrong in ((), ("--program", "T")):
+        refused = lampc("run", "two.py", *wrong, "-i", "q=a", "--model", server.url)
+        assert "several programs (R, S): choose one by --program" in refused.err
+
+
+def test_calls_that_failed_are_made_again_and_no_others(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    (folder / "few.csv").write_text("text\nWe liked it.\nWe hated it.\n")
+    run = ("run", "classify.lmp", "--data", "few.csv", "--out", "out.jsonl", "--model", server.url)
+    server.script.extend([None, failure(400, "not today")])
+    first = lampc(*run)
+    assert first.code == 1
+    assert "out.jsonl.journal keeps the finished calls: the same command makes only those that failed" in first.err
+    asked = len(server.requests)
+    again = lampc(*run)
+    assert again.code == 0, again.err
+    assert len(server.requests) == asked + 1
+    assert not (folder / "out.jsonl.journal").exists()
 
 
 def test_render_counts_tokens(lampc: Lampc, folder: Path) -> None:

@@ -38,6 +38,7 @@ Lampc = Callable[..., Result]
         (["instructions"], ['pool=["a", "b"]'], None, [("instructions", {"pool": ["a", "b"]})]),
         ([], ["max_rounds=3"], None, [("bootstrap", {"max_rounds": 3}), ("instructions", {"pool": "p.txt"})]),
         (["random_search"], [], 6, [("random_search", {"num_candidate_programs": 6})]),
+        (["gepa"], [], 3, [("gepa", {"max_full_evals": 3})]),
         (["mipro"], [], 6, [("mipro", {"num_trials": 6, "auto": None, "num_candidates": 3})]),
     ],
 )  # fmt: skip
@@ -133,6 +134,14 @@ def test_optimize_writes_a_report_and_diff_reads_it(lampc: Lampc, folder: Path, 
     assert json.loads((folder / "again.json").read_text(encoding="utf-8")) == data, "by way of the tuned program"
     assert lampc("report", "one/run.json", "-o", "third.html").code == 0
     assert (folder / "third.html").read_bytes() == (folder / "again.html").read_bytes()
+
+    for option, path in (("-o", "classify.lmp"), ("-o", "one/journal.store"), ("--json", "one/run.json")):
+        before = (folder / path).read_bytes()
+        refused = lampc("report", "one", "-o", "third.html", option, path)
+        assert (refused.code, (folder / path).read_bytes()) == (1, before)
+        assert f"{path} is another file, which would be lost: give another name" in refused.err
+    refused = lampc(*common, *chosen, "--resume", "one", "--report", "classify.lmp")
+    assert "--report classify.lmp is another file" in refused.err
 
     chosen = ("--optimizer", "labeled", "-o", "k=2")
     second = lampc(*common, *chosen, "--resume", "two", "--save", "two.lampc", "--no-report")
