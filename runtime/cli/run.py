@@ -44,7 +44,8 @@ def run(
     """Run a program and print its outputs as JSON.
 
     With --data all rows run at once, sharing prompt prefixes; outputs do not depend on that. With --out, finished
-    calls are kept beside the output until the run is complete, so a run that was stopped can be started again.
+    calls are kept beside the output until all rows are done, so a run that was stopped, or in which rows failed, can be
+    started again: finished model calls are not made twice, tools are called again.
 
     \b
     Examples:
@@ -110,6 +111,7 @@ def _run(
     speculate: bool,
 ) -> tuple[list[Outcome], Usage]:
     from lampc.ir.adapters import bind_predictors
+    from lampc.ir.prog import DefTool
     from lampc.runtime.cli.failure import on_interrupt
     from lampc.runtime.experience import remember
     from lampc.runtime.progress import Progress
@@ -121,6 +123,8 @@ def _run(
     done = 0
     if out is not None:
         again = f"{_journal(out)} keeps the finished calls; the same command goes on from there"
+        if tools := [op.symbol for op in loaded.module.body.ops if isinstance(op, DefTool) and op.effect != "pure"]:
+            again += f", but calls the tool {', '.join(tools)} again, for finished rows, too"
         on_interrupt(lambda: f"{done} of {len(rows)} rows were done; {again}")
     elif len(rows) > 1:
         on_interrupt(lambda: f"{done} of {len(rows)} rows were done; with --out FILE a stopped run can go on")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -32,8 +33,12 @@ def price_of(value: Any) -> Price | None:
     if value is None or isinstance(value, Price):
         return value
     try:
-        return Price(**value) if isinstance(value, Mapping) else Price(*map(float, value))
+        price = Price(**value) if isinstance(value, Mapping) else Price(*map(float, value))
+        if all(0 <= part < math.inf for part in (price.prompt, price.completion, price.cached or 0.0)):
+            return price
     except (TypeError, ValueError):
-        raise ValueError(
-            f"a price is (prompt, completion) or (prompt, completion, cached) per million tokens, not {value!r}"
-        ) from None
+        pass
+    raise ValueError(
+        "a price is (prompt, completion) or (prompt, completion, cached), per million tokens and not below 0, not "
+        f"{value!r}"
+    )

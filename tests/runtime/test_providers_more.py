@@ -220,3 +220,6 @@ def test_costs_by_a_table_of_the_users() -> None:
     assert price_of({"prompt": 1.0, "completion": 2.0}) == Price(1.0, 2.0)
     with pytest.raises(ValueError, match="a price is"):
         price_of("cheap")
+    for wrong in ((-1, 2), (1, float("inf")), (1, 2, float("nan"))):
+        with pytest.raises(ValueError, match="not below 0"):
+            price_of(wrong)
