@@ -19,6 +19,8 @@ USED = 1 << 14
 """Tokens of answers for which a grammar is read once: what they find out about it takes memory, kilobytes each."""
 LONGEST = 1 << 20
 """Characters of a grammar's text."""
+WIDEST = 1 << 16
+"""Ways in which a grammar may go on at one place: that many texts a choice may have, say."""
 KEPT_TEXT = 2 << 20
 """Characters of all grammars that are kept: read, they take about forty times the bytes of their text."""
 
@@ -66,13 +68,14 @@ class Grammars:
             raise BadGrammar(f"the grammar holds {lone.group()!r}, half of a character; no text can")
         if (deep := depth(grammar)) > DEEPEST:
             raise BadGrammar(f"names of the grammar refer to each other {deep} deep; at most {DEEPEST} are followed")
-        from llguidance import LLMatcher
+        from llguidance import LLMatcher, LLParserLimits
 
         for name, text in (("LEAD", self.vocabulary.lead), ("LINE_LEAD", self.vocabulary.line_lead)):
             if re.search(rf"\b{name}\b", grammar) and not re.search(rf"^\s*{name}\s*:", grammar, re.MULTILINE):
                 grammar = f"{grammar}\n{name}: {json.dumps(text)}\n"
+        limits = LLParserLimits(max_items_in_row=WIDEST)
         # The same form whatever the text begins with: llguidance takes JSON of its own where it sees some.
-        made = LLMatcher(self.vocabulary.tokens, LLMatcher.grammar_from_lark(grammar), log_level=0)
+        made = LLMatcher(self.vocabulary.tokens, LLMatcher.grammar_from_lark(grammar), log_level=0, limits=limits)
         if made.is_error():
             raise BadGrammar(_placed(made.get_error()))
         return made

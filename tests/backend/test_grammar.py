@@ -303,6 +303,19 @@ def test_names_that_refer_to_each_other_too_deep_are_refused(tiny: Path, grammar
         load_engine(tiny).submit(Request(PROMPT, grammar=grammar))
 
 
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        choice([f"label {i}" for i in range(5000)]),
+        json_schema({"type": "object", "properties": {f"p{i}": {"type": "integer"} for i in range(1500)}}),
+    ],
+    ids=["choice", "keys"],
+)
+def test_a_grammar_may_be_wide(tiny: Path, grammar: str) -> None:
+    (done,) = run(load_engine(tiny), [Request(PROMPT, Sampling(1.0, max_tokens=8), 3, grammar=grammar)])
+    assert done.finish in ("stop", "length"), done.error
+
+
 def test_names_may_refer_to_each_other_in_circles(tiny: Path) -> None:
     tree = {"$defs": {"t": {"type": "array", "items": {"$ref": "#/$defs/t"}, "maxItems": 2}}, "$ref": "#/$defs/t"}
     assert depth(json_schema(tree)) == 2

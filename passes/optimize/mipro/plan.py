@@ -75,8 +75,8 @@ def make_plan(
         instructions = candidates if zeroshot else candidates // 2
     if minibatch and not 1 <= minibatch_size <= len(rows):
         raise OptimizeError(
-            f"mipro: `minibatch_size` is {minibatch_size}; there are {len(rows)} rows to draw from: choose a smaller one, "
-            "or `minibatch` false, which scores all rows every time"
+            f"mipro: `minibatch_size` is {minibatch_size}; there are {len(rows)} rows to draw from: choose a smaller "
+            "one, or `minibatch` false, which scores all rows every time"
         )
     return Plan(rows, trials, minibatch_size if minibatch else 0, full_steps, candidates, instructions)
 
