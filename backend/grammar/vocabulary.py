@@ -67,9 +67,9 @@ class Spelling:
         return self._tokenizer.decode([token], skip_special=False)
 
     def bytes(self, token: int) -> bytes:
-        """Its own bytes, parts of characters too; those of its text, if the tokenizer is one that llguidance cannot
-        read."""
-        if self._tokens is None:
+        """Its own bytes, parts of characters too; those of its text, if it is special, or the tokenizer is one that
+        llguidance cannot read."""
+        if self._tokens is None or self.text(token) in self.special:
             return self.text(token).encode()
         spelled: bytes = self._tokens.decode_bytes([token])
         return spelled

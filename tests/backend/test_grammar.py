@@ -18,7 +18,7 @@ from lampc.backend.grammar.depth import depth
 from lampc.backend.grammar.masks import Masks
 from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.grammar.texts import choice, json_schema, regex
-from lampc.backend.grammar.vocabulary import Vocabulary
+from lampc.backend.grammar.vocabulary import Spelling, Vocabulary
 from lampc.backend.load import load_engine
 from lampc.backend.request import Completion, Request, Sampling
 from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
@@ -279,6 +279,12 @@ def test_text_that_spells_a_special_token_is_spelled(temperature: float, specula
     assert [c.text.strip() for c in made[:3]] == ["<|end|>", "a<|user|>b", '"<|end|>"']
     assert made[3].text.strip() in ("x<|end|>é", "y<|")
     assert not any({0, 1, 2, 3, 4} & {*c.tokens[:-1]} for c in made)
+
+
+def test_what_a_token_spells_by_itself() -> None:
+    spelled = Spelling(Tokenizer.load(firefly_folder()), 2880)
+    assert (spelled.bytes(4), spelled.text(4)) == (b"<|end|>", "<|end|>")
+    assert (spelled.bytes(200), spelled.text(200)) == (b"\xc3", "\ufffd")
 
 
 def test_grammars_name_special_tokens_by_number() -> None:
