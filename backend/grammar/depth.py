@@ -24,8 +24,9 @@ def _rules(grammar: str) -> dict[str, set[str]]:
     found = list(_DEFINED.finditer(grammar))
     names = {match.group(1) for match in found}
     uses: dict[str, set[str]] = {name: set() for name in names}
-    for match, after in zip(found, [*found[1:], None], strict=True):
-        body = grammar[match.end() : after.start() if after else len(grammar)]
+    ends = [*(match.start() for match in found), len(grammar)][1:]
+    for match, end in zip(found, ends if found else (), strict=True):
+        body = grammar[match.end() : end]
         uses[match.group(1)] |= names.intersection(_WORD.findall(body)) if len(names) > 1 else set()
     return uses
 

@@ -326,6 +326,7 @@ def test_names_may_refer_to_each_other_in_circles(tiny: Path) -> None:
     tree = {"$defs": {"t": {"type": "array", "items": {"$ref": "#/$defs/t"}, "maxItems": 2}}, "$ref": "#/$defs/t"}
     assert depth(json_schema(tree)) == 2
     assert depth('start: "a" | start "b"\n') == 1
+    assert depth("no grammar at all") == depth("") == depth("%json {") == 0
     many = "start: " + " | ".join(f"r{i}" for i in range(900)) + "\n" + "".join(f'r{i}: "a{i}"\n' for i in range(900))
     assert depth(many) == 2
 
