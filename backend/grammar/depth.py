@@ -25,7 +25,7 @@ def _rules(grammar: str) -> dict[str, set[str]]:
     names = {match.group(1) for match in found}
     uses: dict[str, set[str]] = {name: set() for name in names}
     ends = [*(match.start() for match in found), len(grammar)][1:]
-    for match, end in zip(found, ends if found else (), strict=True):
+    for match, end in zip(found, ends, strict=True):
         body = grammar[match.end() : end]
         uses[match.group(1)] |= names.intersection(_WORD.findall(body)) if len(names) > 1 else set()
     return uses
