@@ -97,7 +97,7 @@ def test_a_program_does_the_same_in_whatever_way_it_is_run(name: str) -> None:
     assert alone.cached_tokens == 0
 
 
-@pytest.mark.parametrize("way", WAYS[:2])
+@pytest.mark.parametrize("way", [way for way in WAYS if way is None or way.kept])
 def test_scripts_and_their_grammars_are_read_before_a_run_is_timed(
     way: Rival | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,8 +112,8 @@ def test_scripts_and_their_grammars_are_read_before_a_run_is_timed(
     engine = load_engine(firefly_folder(), kv_tokens=1 << 12, max_running=16)
     assert isinstance(engine, EngineCore)
     found = run(work, engine, way)
+    assert asked
     assert True not in asked
-    assert way is not None or asked
     count = len(asked)
     engine = load_engine(firefly_folder(), kv_tokens=1 << 12, max_running=16)
     assert isinstance(engine, EngineCore)

@@ -27,7 +27,7 @@ def _rules(grammar: str) -> dict[str, set[str]]:
     ends = [*(match.start() for match in found), len(grammar)][1:]
     for match, end in zip(found, ends, strict=True):
         body = grammar[match.end() : end]
-        uses[match.group(1)] |= names.intersection(_WORD.findall(body)) if len(names) > 1 else set()
+        uses[match.group(1)] |= names.intersection(_WORD.findall(body))
     return uses
 
 
