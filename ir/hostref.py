@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from lampc.ir.content import HostRef
+from lampc.ir.sources import source_of
 
 _LIVE: dict[str, Callable[..., Any]] = {}
 
@@ -17,7 +18,7 @@ def host_ref(function: Callable[..., Any]) -> HostRef:
     inner = inspect.unwrap(function)
     target = f"{inner.__module__}:{inner.__qualname__}"
     try:
-        source = hashlib.blake2b(inspect.getsource(inner).encode(), digest_size=8).hexdigest()
+        source = hashlib.blake2b(source_of(inner).encode(), digest_size=8).hexdigest()
     except (OSError, TypeError):
         source = ""
     if is_closure(target) and _LIVE.get(target, function) is not function:

@@ -18,6 +18,7 @@ from lampc.frontend.python.module import Module
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.tools.tool import Tool
 from lampc.ir.hostref import host_ref
+from lampc.ir.sources import parse
 
 _INSTALLED = tuple(
     Path(path).resolve()
@@ -190,7 +191,7 @@ def _project_file(module: ModuleType | None) -> Path | None:
 def _imports(path: Path, changed: int, package: str) -> tuple[str, ...]:
     """Names of modules that the file's import statements may load; packages on the way included."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        tree = parse(path.read_text(encoding="utf-8"))
     except (SyntaxError, UnicodeDecodeError):
         return ()  # it was edited since it was loaded; its bytes are in the identity all the same
     found: list[str] = []

@@ -17,6 +17,7 @@ from lampc.frontend.python.serials import serials
 from lampc.frontend.python.source import source_of
 from lampc.ir import STR, Field
 from lampc.ir.builtins import BUILTINS
+from lampc.ir.sources import parse
 from lampc.ir.unit import Dataset, Mock
 
 SPLITS = ("train", "dev", "test")
@@ -64,7 +65,7 @@ def dataset(
 def _columns(name: str, columns: str | Mapping[str, Any]) -> tuple[Field, ...]:
     if isinstance(columns, str):
         try:
-            args = ast.parse(f"def f({columns}): pass").body[0].args.args  # type: ignore[attr-defined]
+            args = parse(f"def f({columns}): pass").body[0].args.args  # type: ignore[attr-defined]
         except SyntaxError:
             raise wrong("L0705", f"dataset `{name}`: columns cannot be read: `{columns}`") from None
         columns = {a.arg: ast.unparse(a.annotation) if a.annotation else "str" for a in args}

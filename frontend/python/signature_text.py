@@ -13,6 +13,7 @@ from lampc.frontend.python.frames import Visible
 from lampc.frontend.python.values.names import KNOWN_EVERYWHERE, BadType, of_node
 from lampc.frontend.python.values.reading import read
 from lampc.ir import CompileError
+from lampc.ir.sources import parse
 
 
 class SignatureError(CompileError, ValueError):
@@ -82,7 +83,7 @@ def _args(text: str) -> tuple[tuple[str, str, ast.arg], ...]:
         raise bad_signature("L0701", f'signature "{text}" needs exactly one `->` between inputs and outputs')
     for kind, side in zip(("input", "output"), text.split("->"), strict=True):
         try:
-            tree = ast.parse(f"def f({side.strip()}): pass").body[0]
+            tree = parse(f"def f({side.strip()}): pass").body[0]
         except (SyntaxError, ValueError):
             raise bad_signature(
                 "L0701", f'the {kind}s of signature "{text}" cannot be read: `{side.strip()}`'

@@ -12,6 +12,7 @@ from typing import Any
 
 from lampc.frontend.python.codes import untraceable
 from lampc.ir import Span
+from lampc.ir.sources import parse
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +81,7 @@ def outer_names(function: FunctionType) -> dict[str, Any]:
 @functools.lru_cache(maxsize=32)
 def _tree(text: str, path: str) -> ast.Module | None:
     try:
-        return ast.parse(text, path)
+        return parse(text, path)
     except SyntaxError:
         return None
 

@@ -5,10 +5,8 @@ Values are JSON here where DSPy makes objects of classes; the frontend makes tho
 
 from __future__ import annotations
 
-import ast
 import json
 import re
-import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -18,6 +16,7 @@ from lampc.ir.adapters.schema import is_text, json_schema, options_of
 from lampc.ir.adapters.values import unwritable
 from lampc.ir.content import Field, Signature
 from lampc.ir.hostvalues import has_hosts, settled
+from lampc.ir.sources import literal
 from lampc.ir.types import mismatch
 
 LONGEST = 1 << 20
@@ -116,9 +115,7 @@ def _candidate(text: str) -> Any:
     if found != "" or text == "":
         return found
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # odd escapes in a model's text are no matter of ours
-            return ast.literal_eval(text) if len(text) <= LONGEST else text
+        return literal(text) if len(text) <= LONGEST else text
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
 

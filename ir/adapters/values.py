@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import math
 import re
-import warnings
 from typing import Any
 
+from lampc.ir.sources import literal
 from lampc.ir.types import BOOL, FLOAT, INT, STR, Choice, ListOf, Maybe, Record, Scalar, Type, mismatch, spelled
 
 
@@ -157,10 +156,7 @@ def _literal(text: str) -> Any:
         return read_json(text, repeats=True)  # a model's slip that its wanted type may well forgive
     except ValueError as e:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # odd escapes in a model's text are no matter of ours
-                value = ast.literal_eval(text)
-            return read_json(json.dumps(value))  # tuples are lists; sets and bytes are no JSON values
+            return read_json(json.dumps(literal(text)))  # tuples are lists; sets and bytes are no JSON values
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             raise e from None
 

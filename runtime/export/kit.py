@@ -11,10 +11,14 @@ import functools
 import json
 import os
 import re
+import threading
 from pathlib import Path
 from typing import Any
 
 # ---------------------------------------------------------------------------------------------------------
+
+
+_PARSING = threading.RLock()  # CPython 3.11 fails where a second thread parses meanwhile (python/cpython#106905)
 
 
 @functools.cache
@@ -181,7 +185,8 @@ def literal(text: str) -> Any:
         return json.loads(body)
     except ValueError:
         try:
-            return ast.literal_eval(body)  # values only: nothing is run
+            with _PARSING:
+                return ast.literal_eval(body)  # values only: nothing is run
         except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
             return text
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from types import BuiltinFunctionType, CodeType, FunctionType, ModuleType
 from typing import Any
 
+from lampc.ir.sources import literal, parse, source_of
 from lampc.runtime.export.errors import NotExportable
 
 _PLAIN = (str, int, float, bool, bytes, type(None), list, tuple, dict, set, frozenset)
@@ -55,7 +56,7 @@ class Sources:
 
     def _own(self, function: FunctionType, where: str) -> str:
         try:
-            text = textwrap.dedent(inspect.getsource(function))
+            text = textwrap.dedent(source_of(function))
         except (OSError, TypeError):
             raise NotExportable(f"`{function.__qualname__}`, whose source cannot be read", where) from None
         name = function.__name__
@@ -107,7 +108,7 @@ class Sources:
 def _bare(text: str) -> str:
     """A function without its decorators (`@lampc.tool` and the like). Annotations stay: the file never evaluates
     them."""
-    tree = ast.parse(text)
+    tree = parse(text)
     node = tree.body[0]
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     lines = text.splitlines()
@@ -116,7 +117,7 @@ def _bare(text: str) -> str:
 
 def _of_defaults(text: str) -> list[str]:
     """Names in the defaults of a function's parameters, which stand outside of its code."""
-    node = ast.parse(text).body[0]
+    node = parse(text).body[0]
     assert isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     given = [d for d in (*node.args.defaults, *node.args.kw_defaults) if d is not None]
     return [n.id for d in given for n in ast.walk(d) if isinstance(n, ast.Name)]
@@ -124,7 +125,7 @@ def _of_defaults(text: str) -> list[str]:
 
 def _readable(value: Any) -> bool:
     try:
-        return bool(ast.literal_eval(repr(value)) == value)
+        return bool(literal(repr(value)) == value)
     except (ValueError, SyntaxError):
         return False
 

@@ -6,7 +6,6 @@ Programs that could not be traced, retrievers, and values that only lampc knows 
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from lampc.ir import Assignment, Module, Op, Unit, prog
 from lampc.ir.adapters import bind_predictors
+from lampc.ir.sources import source_of
 from lampc.runtime.export import kit
 from lampc.runtime.export.code import Writer, function_name
 from lampc.runtime.export.errors import NotExportable
@@ -104,7 +104,7 @@ def _reached(module: Module, entry: prog.Func) -> list[prog.Func]:
 
 
 def _file(name: str, functions: list[list[str]], sources: Sources, entry: str, inputs: list[str]) -> str:
-    support = inspect.getsource(kit).split(_LINE, 1)[1].strip("\n")
+    support = source_of(kit).split(_LINE, 1)[1].strip("\n")
     own = "\n\n\n".join(sources.texts)
     code = "\n\n\n".join("\n".join(lines) for lines in functions)
     imports = "".join(f"{line}\n" for line in sorted(sources.imports) if line not in _IMPORTS)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -15,6 +14,7 @@ from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.ir import Assignment, thaw
 from lampc.ir.modelnames import model_name
 from lampc.ir.settings import settings
+from lampc.ir.sources import source_of
 from lampc.runtime.configure import as_lm, context
 from lampc.runtime.optimizers.base import Found, Teleprompter, examples_of, improve, module_of
 from lampc.runtime.optimizers.bootstrap import bootstrap_step
@@ -184,7 +184,7 @@ def _source(student: Module) -> str:
     if isinstance(student, Predict | ChainOfThought):
         return ""
     with suppress(OSError, TypeError):
-        return inspect.getsource(type(student))
+        return source_of(type(student))
     return ""
 
 

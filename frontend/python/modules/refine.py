@@ -5,7 +5,6 @@ The texts of the call that gives advice are DSPy 3.4's.
 
 from __future__ import annotations
 
-import inspect
 import json
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,6 +20,7 @@ from lampc.frontend.python.signature import Signature
 from lampc.ir.adapters.wording import described
 from lampc.ir.runner import gather
 from lampc.ir.settings import settings
+from lampc.ir.sources import source_of
 
 
 class OfferFeedback(Signature):
@@ -162,6 +162,6 @@ def _masked(value: Any) -> Any:
 def _source(thing: Any) -> str:
     """The source of a class or function, or of the class of a callable. Raises OSError if it cannot be had."""
     try:
-        return inspect.getsource(thing)
+        return source_of(thing)
     except TypeError:
-        return inspect.getsource(type(thing))
+        return source_of(type(thing))

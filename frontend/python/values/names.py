@@ -9,6 +9,8 @@ import typing
 from collections.abc import Mapping
 from typing import Any, Union, get_args, get_origin
 
+from lampc.ir.sources import parse
+
 
 class BadType(Exception):
     """An annotation that no field can have; the message says what and what to write instead."""
@@ -42,7 +44,7 @@ def of_text(text: str, names: Mapping[str, Any]) -> Any:
     Nothing is evaluated: names, attributes, subscripts, `|`, literals and tuples are followed. Raises BadType.
     """
     try:
-        node = ast.parse(text.strip(), mode="eval").body
+        node = parse(text.strip(), mode="eval").body
     except (SyntaxError, ValueError):
         raise BadType(f"type `{text}` cannot be read") from None
     return of_node(node, names)
