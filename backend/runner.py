@@ -15,8 +15,9 @@ from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Greedy, Model, greedy
 from lampc.backend.models.rows import Rows
+from lampc.backend.native.drawing import native_kernel
 from lampc.backend.plan import Pending, Plan, Want
-from lampc.backend.sampler import drawn, resolve
+from lampc.backend.sampler import NUMPY, drawn, resolve
 from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
 from lampc.backend.speculation.verify import verify, verify_likeliest
@@ -44,7 +45,7 @@ class TorchRunner:
         self._adapters: Adapters | None = getattr(model, "adapters", None)
         self._greedy = greedy(model)
         self._constrained = Constrained(model) if device.type == "cpu" and not rows.triton else None
-        self._resolve = _resolver(rows.triton)
+        self._resolve = _resolver(rows)
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
         self._decoding = _Decoding(np.zeros((3, 0), np.int64), 0, 0, device)
@@ -209,13 +210,14 @@ class Resolved(Protocol):
         ...
 
 
-def _resolver(triton: bool) -> Callable[[Sequence[Want], torch.Tensor], Resolved]:
+def _resolver(rows: Rows) -> Callable[[Sequence[Want], torch.Tensor], Resolved]:
     """What draws tokens from logits: on the device with Triton's kernels, else on the host."""
-    if triton:
+    if rows.triton:
         from lampc.backend.kernels.drawing import DeviceSampler  # nobody else pays for triton
 
         return DeviceSampler().resolve
-    return lambda wants, logits: HostDrawn(resolve(wants, logits.cpu().numpy()), logits.device)
+    kernel = NUMPY if rows.native is None else native_kernel(rows.native)
+    return lambda wants, logits: HostDrawn(resolve(wants, logits.cpu().numpy(), kernel), logits.device)
 
 
 class HostDrawn:

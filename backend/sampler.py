@@ -14,8 +14,9 @@ by itself or elementwise: a draw depends on the row's bits, the key and the inde
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -59,9 +60,7 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
     if any(d.banned or d.mask is not None or d.edits is not None for d in special.values()):
         logits = logits.copy()
         for i, d in special.items():
-            if d.edits is not None:
-                edit(logits[i], d.edits)
-            logits[i, [token for token in d.banned if token < logits.shape[1]]] = -np.inf
+            change(logits[i], d)
             if d.mask is not None:
                 forbid(logits[i], d.mask)
     best = logits.argmax(axis=1)  # the first of equals; NaN counts as largest
@@ -79,6 +78,13 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
             d = special[i]
             tokens[i] = _choose(logits[i], weights, d.sampling, uniform(d.key, d.index))
     return tokens
+
+
+def change(logits: NDArray[np.float32], draw: Draw) -> None:
+    """Makes a draw's edits in logits [vocab], and sets those of its banned ids to -inf."""
+    if draw.edits is not None:
+        edit(logits, draw.edits)
+    logits[[token for token in draw.banned if token < len(logits)]] = -np.inf
 
 
 def forbid(logits: NDArray[np.float32], mask: NDArray[np.int32]) -> None:
@@ -131,7 +137,7 @@ def _pick(sums: NDArray[np.float64], u: float) -> int:
     return min(at, int(np.searchsorted(sums, sums[-1])))
 
 
-def likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
+def likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.int64]:
     """Ids of the `count` largest of logits [vocab], the largest first; ties: lowest ids first."""
     if count < len(logits):
         least = np.partition(logits, len(logits) - count)[len(logits) - count]
@@ -141,22 +147,42 @@ def likeliest(logits: NDArray[np.float32], count: int) -> NDArray[np.intp]:
     return ids[np.argsort(-logits[ids], kind="stable")][:count]
 
 
-def log_probs(logits: NDArray[np.float32], tokens: Sequence[int], tops: Sequence[int]) -> tuple[list[float], list[Top]]:
-    """ln p(tokens[i]) under softmax of row i of logits [n, vocab], and the tops[i] likeliest of that row."""
+def masses(logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Of each row of logits [n, vocab] the largest z, and ln of the sum of exp(z_i - z), float64 [n] both."""
+    tops: list[float] = []
     found: list[float] = []
-    best: list[Top] = []
-    for part in _blocks(range(len(tokens)), logits.shape[1]):
+    for part in _blocks(range(len(logits)), logits.shape[1]):
         wide = logits[part[0] : part[-1] + 1].astype(np.float64)
         largest = wide.max(axis=1)
         wide -= largest[:, None]
-        shifted = wide[np.arange(len(part)), [tokens[i] for i in part]].tolist()
-        heads = [likeliest(logits[i], tops[i]) if tops[i] else None for i in part]
-        values = [row[head].tolist() if head is not None else [] for row, head in zip(wide, heads, strict=True)]
         np.exp(wide, out=wide)
-        for row, value, head, several in zip(wide, shifted, heads, values, strict=True):
-            mass = math.log(row.sum())
-            found.append(value - mass)
-            best.append(() if head is None else tuple(zip(head.tolist(), [v - mass for v in several], strict=True)))
+        tops += largest.tolist()
+        found += [math.log(row.sum()) for row in wide]
+    return np.array(tops), np.array(found)
+
+
+class Kernel(NamedTuple):
+    """What computes with whole rows: functions that do as those of these names do, of this module or another."""
+
+    draw: Callable[[NDArray[np.float32], Sequence[Draw | None]], list[int]]
+    masses: Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float64]]]
+    likeliest: Callable[[NDArray[np.float32], int], NDArray[np.int64]]
+
+
+NUMPY = Kernel(draw_rows, masses, likeliest)
+
+
+def log_probs(
+    logits: NDArray[np.float32], tokens: Sequence[int], tops: Sequence[int], kernel: Kernel = NUMPY
+) -> tuple[list[float], list[Top]]:
+    """ln p(tokens[i]) under softmax of row i of logits [n, vocab], and the tops[i] likeliest of that row."""
+    largest, mass = kernel.masses(logits)
+    known = logits[np.arange(len(logits)), tokens].astype(np.float64)
+    found: list[float] = (known - largest - mass).tolist()
+    best: list[Top] = []
+    for row, top, z, m in zip(logits, tops, largest, mass, strict=True):
+        ids = kernel.likeliest(row, top) if top else np.zeros(0, np.int64)
+        best.append(tuple(zip(ids.tolist(), (row[ids].astype(np.float64) - z - m).tolist(), strict=True)))
     return found, best
 
 
@@ -172,7 +198,7 @@ def drawn(ids: list[int], tops: list[float]) -> list[int]:
     return ids
 
 
-def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:
+def resolve(wants: Sequence[Want], logits: NDArray[np.float32], kernel: Kernel = NUMPY) -> list[Drawn]:
     """For each want: logprobs of the known next tokens and, after the last known one, a draw.
 
     `logits` is [rows, vocab], the rows of the wants one after the other.
@@ -180,9 +206,9 @@ def resolve(wants: Sequence[Want], logits: NDArray[np.float32]) -> list[Drawn]:
     drawing, rows, draws = drawing_of(wants)
     tokens: list[int | None] = [None] * len(wants)
     if draws:
-        for number, token in zip(drawing, draw_rows(_rows(logits, rows), draws), strict=True):
+        for number, token in zip(drawing, kernel.draw(_rows(logits, rows), draws), strict=True):
             tokens[number] = token
-    return with_logprobs(wants, logits, tokens)
+    return with_logprobs(wants, logits, tokens, kernel)
 
 
 def drawing_of(wants: Sequence[Want]) -> tuple[list[int], list[int], list[Draw | None]]:
@@ -209,7 +235,9 @@ def drawing_of(wants: Sequence[Want]) -> tuple[list[int], list[int], list[Draw |
     return drawing, rows, draws
 
 
-def with_logprobs(wants: Sequence[Want], logits: NDArray[np.float32], tokens: Sequence[int | None]) -> list[Drawn]:
+def with_logprobs(
+    wants: Sequence[Want], logits: NDArray[np.float32], tokens: Sequence[int | None], kernel: Kernel = NUMPY
+) -> list[Drawn]:
     """What was found for each want: its token, and the logprobs that it asks for, from logits as in `resolve`."""
     if not any(want.job.wants_logprobs for want in wants):
         return [Drawn(token) for token in tokens]
@@ -230,7 +258,7 @@ def with_logprobs(wants: Sequence[Want], logits: NDArray[np.float32], tokens: Se
             tops += [asked if want.start + i >= begin else 0 for i in range(count)]
         spans.append((first, len(known)))
         at += len(want.rows)
-    found, best = log_probs(_rows(logits, rows), known, tops)
+    found, best = log_probs(_rows(logits, rows), known, tops, kernel)
     return [
         Drawn(token, tuple(found[a:b]), tuple(best[a:b]) if want.job.request.top_logprobs else ())
         for want, token, (a, b) in zip(wants, tokens, spans, strict=True)

@@ -4,6 +4,7 @@ import itertools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 
 from lampc.backend.int8 import decode, encode
@@ -21,7 +22,7 @@ _CLOSE = {torch.float32: 1e-4, torch.bfloat16: 3e-2}
 def passes(library: Library) -> bool:
     """All kernels against torch."""
     try:
-        return _linear(library) and _decoder(library) and _attention(library)
+        return _linear(library) and _decoder(library) and _attention(library) and _drawing(library)
     except AttributeError:  # a function is missing
         return False
 
@@ -111,6 +112,20 @@ def _sums(library: Library, run: "NativeLayers", layer: "LayerWeights", close: f
 def _attention(library: Library) -> bool:
     """Many rows, whose keys are brought into order first, and few, whose keys are read where they lie."""
     return _attends(library, 40, 70) and _attends(library, 64, 1)
+
+
+def _drawing(library: Library) -> bool:
+    """In order of ids and by rank."""
+    from lampc.backend.native.drawing import native_kernel
+    from lampc.backend.request import Sampling
+    from lampc.backend.sampler import NUMPY, Draw
+
+    logits = torch.randn(12, 1100, generator=torch.Generator().manual_seed(0)).numpy() * 3
+    kinds = Sampling(1.0), Sampling(0.7, min_p=0.01), Sampling(1.0, top_p=0.9), Sampling(0.5, top_k=40)
+    draws = [Draw(kinds[i % 4], i, 0) for i in range(12)]
+    kernel = native_kernel(library)
+    close = np.allclose(kernel.masses(logits), NUMPY.masses(logits), rtol=1e-12)
+    return close and kernel.draw(logits, draws) == NUMPY.draw(logits, draws)
 
 
 def _attends(library: Library, dim: int, rows: int) -> bool:

@@ -1,0 +1,75 @@
+// One token of each row of logits: `sampler.py` says which, this is how. Nothing is kept of a row but sums.
+//
+// In order of ids, or, where a filter looks at the likeliest first, by rank. A row is computed by one thread, from its
+// own values alone.
+#include <cmath>
+
+#include "drawing_rank.h"
+
+static int64_t draw_in_order(const Row& row) {
+    static thread_local std::vector<double> sums;
+    Blocks all(row, sums);
+    return all.at(row.wish.uniform * all.total);
+}
+
+static int64_t draw_by_rank(const Row& row) {
+    static thread_local std::vector<uint16_t> keys;
+    static thread_local std::vector<Entry> entries;
+    Buckets all(row, keys, entries);
+    const Wish& wish = row.wish;
+    bool some = wish.top_k && wish.top_k < all.count;
+    int64_t n = some ? wish.top_k : all.count;
+    if (wish.top_p < 1) n = std::min(n, all.reach(wish.top_p * (some ? all.weight(n) : all.total)));
+    n = std::max<int64_t>(1, std::min(n, all.kept));
+    return all.at(wish.uniform * all.weight(n), n);
+}
+
+// tokens [count], and the largest logits that may be drawn, tops [count]: not finite where nothing can be, or for NaN.
+API void draw(const Wish* wishes, int64_t count, int64_t vocab, int64_t* tokens, float* tops, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t i = 0; i < count; i++) {
+        const Wish& wish = wishes[i];
+        Row row(wish, vocab);
+        tops[i] = row.nan ? std::numeric_limits<float>::quiet_NaN() : row.top;
+        if (!std::isfinite(tops[i]))
+            tokens[i] = -1;
+        else if (wish.temperature == 0)
+            tokens[i] = row.likeliest();
+        else if (wish.top_k || wish.top_p < 1)
+            tokens[i] = draw_by_rank(row);
+        else
+            tokens[i] = draw_in_order(row);
+    }
+}
+
+// What the weights of each row of logits [count, vocab] add up to at temperature 1, in ln, masses [count], and the
+// largest, tops [count].
+API void weigh(const float* logits, int64_t count, int64_t vocab, double* masses, float* tops, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t i = 0; i < count; i++) {
+        static thread_local std::vector<double> sums;
+        Wish wish = {logits + i * vocab, nullptr, 1, 1, 0, 0, 0};
+        Row row(wish, vocab);
+        tops[i] = row.nan ? std::numeric_limits<float>::quiet_NaN() : row.top;
+        masses[i] = std::log(Blocks(row, sums).total);
+    }
+}
+
+// The `count` largest of logits [vocab], the largest first, ties in order of ids; ids [count]. Says how many there are:
+// none are NaN or -inf.
+API void likeliest(const float* logits, int64_t vocab, int64_t count, int64_t* ids, int64_t* found) {
+    Wish wish = {logits, nullptr, 0, 1, 0, 0, 0};
+    std::vector<float> best(count, NEVER);
+    int64_t n = 0;
+    for (int64_t i = 0; i < vocab; i += 16) {
+        f32x16 z = at(wish, vocab, i);
+        if (!any(__builtin_convertvector(z > all(best[count - 1]), i16x16))) continue;
+        for (int64_t j = 0; j < 16; j++) {
+            if (!(z[j] > best[count - 1])) continue;
+            int64_t place = n < count ? n++ : count - 1;
+            for (; place > 0 && z[j] > best[place - 1]; place--) best[place] = best[place - 1], ids[place] = ids[place - 1];
+            best[place] = z[j], ids[place] = i + j;
+        }
+    }
+    *found = n;
+}
