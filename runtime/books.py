@@ -148,8 +148,8 @@ class Books:
 
 
 def _cost(call: ModelCall, answer: Answer) -> float:
-    price = call.waiting[0].price if call.waiting else None
-    return 0.0 if price is None else price.cost(answer.prompt_tokens, answer.generated_tokens, answer.cached_tokens)
+    counts = answer.prompt_tokens, answer.generated_tokens, answer.cached_tokens
+    return 0.0 if call.price is None else call.price.cost(*counts)
 
 
 def _is_code(model: Model) -> bool:

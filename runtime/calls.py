@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import threading
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from lampc.ir import CallKey, Draw, Key, Sampling
 from lampc.runtime.books import Books
 from lampc.runtime.client import Client, OnText, Waiting
 from lampc.runtime.driving import Driving
+from lampc.runtime.dropping import end
 from lampc.runtime.making import Awaiter
 from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
 from lampc.runtime.modelview import ModelView
@@ -55,6 +57,7 @@ class CallDesk(Driving):
         self.books = Books(store, bus, cache, record_prompts)
         self.numbers = count(1)  # of whoever asks, for events
         self._heard: dict[Draw, OnText] = {}
+        self._ending: Counter[int] = Counter()  # answers that are being kept and booked, by thread
 
     @property
     def idle(self) -> bool:
@@ -86,8 +89,7 @@ class CallDesk(Driving):
             if call in queued:
                 queued.remove(call)
             elif hasattr(model, "drop"):
-                self._leave(model, call)
-                model.drop(call)
+                end(self, model, call, call.node)
             else:
                 continue  # it goes on, and its answer is kept
             del self._open[name]
@@ -169,7 +171,7 @@ class CallDesk(Driving):
                 next(self.requests),
             )
             call.open, call.grammar, call.closed, call.depth = open_, view.grammar, view.closed, depth
-            call.scored = view.scored
+            call.scored, call.price = view.scored, view.price
             call.name, call.cached, call.kept = name, cached, view.cached
             call.provisional = waiting.provisional
             call.waiting.append(waiting)
@@ -191,6 +193,15 @@ class CallDesk(Driving):
             self.prefills.count(model, call, answer)
             if answer.computed_tokens or not answer.error:
                 self.books.worked(model, call, answer)
+            self._ending[threading.get_ident()] += 1
+        try:
+            self._ended(model, call, answer)
+        finally:
+            with self._lock:
+                self._ending -= Counter((threading.get_ident(),))
+                self._turn.notify_all()
+
+    def _ended(self, model: Model, call: ModelCall, answer: Answer) -> None:
         if call.provisional:
             call.answer = answer
         else:
@@ -198,7 +209,7 @@ class CallDesk(Driving):
         usage = self.books.spent(model, call, answer)
         if not call.waiting:  # nobody waits any more, and it was paid for
             with self._lock:
-                self.books.usage += usage
+                self.books.book(call.node, usage)
         for i, waiting in enumerate(call.waiting):
             # whoever else asked for the same call gets it for nothing
             used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from lampc.ir import Draw, Sampling
 from lampc.ir.errors import LMTransportError
+from lampc.runtime.budget import CANCELLED, BudgetSpent
 from lampc.runtime.calling_off import control, guard
-from lampc.runtime.dropping import confirm, drop
+from lampc.runtime.dropping import confirm, drop, see_out
 from lampc.runtime.held_text import HeldText
 from lampc.runtime.making import Awaiter
 from lampc.runtime.models import NOT_KNOWN, Answer, KvUse, Model, ModelCall
@@ -23,7 +24,6 @@ from lampc.runtime.types import Usage
 if TYPE_CHECKING:
     from lampc.runtime.calls import CallDesk
     from lampc.runtime.events import EventBus
-    from lampc.runtime.providers.prices import Price
 
 T = TypeVar("T")
 Deliver = Callable[[Answer, Usage], None]
@@ -34,14 +34,13 @@ class Waiting:
     """Who waits for a call: a client, what it wants called with the answer, who watches its model, and who is given
     its text while it is written."""
 
-    __slots__ = ("call", "client", "deliver", "held", "node", "number", "on_text", "price", "provisional", "watch")
+    __slots__ = ("call", "client", "deliver", "held", "node", "number", "on_text", "provisional", "watch")
 
     def __init__(
         self, client: Client, deliver: Deliver, node: str, watch: Any, on_text: OnText | None = None, number: int = 0
     ) -> None:
         self.client, self.deliver, self.node, self.watch, self.on_text = client, deliver, node, watch, on_text
         self.number = number
-        self.price: Price | None = None  # of the model that is asked
         self.call: tuple[Model, ModelCall] | None = None  # what it waits for, if that was not known at once
         self.provisional = False  # whether nobody knows yet if the answer is needed
         self.held: HeldText | None = None  # what hears its text once that is known
@@ -85,11 +84,15 @@ class Client:
             self.control.join(self)
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if self.control is not None:
-            self.control.leave(self)
-        if kind is not None:
-            self.abort()
+    def __exit__(self, kind: object, error: BaseException | None = None, *_: object) -> None:
+        try:
+            if isinstance(error, BudgetSpent) and error.limit != CANCELLED:
+                see_out(self.desk, self)
+        finally:
+            if self.control is not None:
+                self.control.leave(self)
+            if kind is not None:
+                self.abort()
 
     def call_off(self) -> None:
         """Drop everything, from another thread; whoever works for this client hears of it when it goes on."""
@@ -171,7 +174,7 @@ class Client:
             on_text = hears if on_text is None else both(on_text, hears)
         self.open += 1
         waiting = Waiting(self, deliver, node, watch, on_text, number)
-        waiting.price, waiting.provisional, waiting.held = view.price, provisional, held
+        waiting.provisional, waiting.held = provisional, held
         self.desk.ask(self, view, sampling, draw, waiting, ids, messages, score, awaiter, depth, use)
         return waiting
 

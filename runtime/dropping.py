@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from typing import TYPE_CHECKING
 
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
     from lampc.runtime.calls import CallDesk
-    from lampc.runtime.client import Waiting
+    from lampc.runtime.client import Client, Waiting
+    from lampc.runtime.models import Model, ModelCall
 
 
 def drop(desk: CallDesk, waiting: Waiting) -> Usage:
@@ -30,13 +32,51 @@ def drop(desk: CallDesk, waiting: Waiting) -> Usage:
         if call in queued:
             queued.remove(call)
             return Usage()
-        desk._leave(model, call)
-        answer = model.drop(call)  # type: ignore[attr-defined]
-        if answer is None:
-            return Usage()
-        used = desk.books.spent(model, call, answer)
-        desk.books.book(waiting.node, used)
-        return used
+        return end(desk, model, call, waiting.node)
+
+
+def end(desk: CallDesk, model: Model, call: ModelCall, node: str) -> Usage:
+    """Stop a call at a model that can do that: what it cost so far, booked for `node`. For who holds the lock."""
+    desk._leave(model, call)
+    answer = model.drop(call)  # type: ignore[attr-defined]
+    if answer is None:
+        return Usage()
+    used = desk.books.spent(model, call, answer)
+    desk.books.book(node, used)
+    return used
+
+
+def see_out(desk: CallDesk, client: Client) -> None:
+    """Nothing more is asked for a client: of what cannot be stopped, as an endpoint or Python code works on it, answers
+    are waited for, booked and kept, and delivered to nobody."""
+    with desk._lock:
+        client.own.clear()
+        client.asked, client.waits = [], True
+        by_model: dict[Model, list[ModelCall]] = {}
+        for model, call in _begun(desk, client):
+            by_model.setdefault(model, []).append(call)
+    for model, calls in by_model.items():
+        for call in model.recall(calls) if hasattr(model, "recall") else ():
+            with desk._lock:
+                if desk._open.get(call.name, (model, None))[1] is call:
+                    del desk._open[call.name]
+    with desk._lock:
+        while _begun(desk, client) or desk._ending.keys() - {threading.get_ident()}:
+            desk._turn.wait()
+        client.waits = False
+
+
+def _begun(desk: CallDesk, client: Client) -> list[tuple[Model, ModelCall]]:
+    """What is under way for a client, or for nobody any more, where it cannot be stopped."""
+    queued = {id(call) for calls in desk._queue.values() for call in calls}
+
+    def goes_on(model: Model, call: ModelCall) -> bool:
+        if call.waiting and not any(w.client is client for w in call.waiting):
+            return False
+        sent = getattr(model, "pushes", False) and not hasattr(model, "drop") and id(call) not in queued
+        return sent or (bool(call.maker) and bool(call.waiting))
+
+    return [(model, call) for model, call in desk._open.values() if goes_on(model, call)]
 
 
 def confirm(desk: CallDesk, waiting: Waiting) -> None:

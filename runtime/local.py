@@ -220,7 +220,8 @@ class LocalModel:
         del self._pending[handle.id]
         self._pieces.pop(handle.id, None)
         self.engine.abort(handle)
-        return answer_of(handle.completion)
+        answer = answer_of(handle.completion)
+        return answer if answer.computed_tokens or answer.cached_tokens else None
 
     @property
     def slack(self) -> float:

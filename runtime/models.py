@@ -11,6 +11,7 @@ from lampc.ir import CallKey, Sampling
 if TYPE_CHECKING:
     from lampc.backend import PrefixRef
     from lampc.ir import Target
+    from lampc.runtime.providers.prices import Price
 
 
 class ModelError(Exception):
@@ -119,6 +120,7 @@ class ModelCall:
     kept: bool = True  # whether the answer is kept for later runs
     provisional: bool = False  # whether nobody knows yet if the answer is needed; it is not kept until then
     answer: Answer | None = None  # the answer that is to be kept then
+    price: Price | None = None
     waiting: list[Any] = field(default_factory=list)
     told: bool = False  # of a model that is Python code: whether it knows of the call
     maker: int = 0  # the same: the thread that makes the call

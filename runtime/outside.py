@@ -36,6 +36,8 @@ class Outside:
     def calls(self, jobs: Sequence[CallJob]) -> list[CallResult]:
         """Answers to calls outside of the program, made together. An answer that cannot be read, or a model that fails,
         is a result with an error. Raises BudgetSpent."""
+        if not jobs:
+            return []
         keys = [self._key(job) for job in jobs]
         todo: dict[str, CallJob] = {}
         for key, job in zip(keys, jobs, strict=True):
@@ -46,25 +48,27 @@ class Outside:
                 todo[key] = job
             else:
                 self._answers[key] = _call_result(record)
-                self._book(Usage(**dict(zip(_COUNTS, record["usage"], strict=False))))
+                self._note(Usage(**dict(zip(_COUNTS, record["usage"], strict=False))))
         if todo and self.offline:
             raise NotStored(f"{len(todo)} proposals are not in the store")
+        if todo:
+            self.spending.check()
         readings = read_calls(self.session, [self._call(job) for job in todo.values()], module=self.module)
         for (key, job), found in zip(todo.items(), readings, strict=True):
             record, readable = _call_record(found), found.error is None or isinstance(found.error, UnreadableAnswer)
             if readable and self._keeps(job):  # other failures may pass
                 self.session.store.put_first("proposal", key, record)
             self._answers[key] = _call_result(record)
-        for found in readings:
-            self._book(found.usage)
+            self._note(found.usage)
+        self.spending.check()
         return [self._answers[key] for key in keys]
 
     def _keeps(self, job: CallJob) -> bool:
         return self.session.store.path is not None or self.session.models.get(job.model, self.module).cached
 
-    def _book(self, usage: Usage) -> None:
+    def _note(self, usage: Usage) -> None:
         self.usage += usage
-        self.spending.add(usage)
+        self.spending.note(usage)
 
     def _key(self, job: CallJob) -> str:
         view = self.session.models.get(job.model, self.module)

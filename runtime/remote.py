@@ -48,7 +48,7 @@ class RemoteModel:
         digest = hashlib.blake2b(f"{client.base_url} {client.model}".encode(), digest_size=16).hexdigest()
         self.target: Target = RemoteTarget(ModelInfo(name, digest, 1 << 20))
         self.on_answer: Callable[[Model, ModelCall, Answer], None] = lambda *_: None
-        self._pending: set[Future[ChatAnswer]] = set()
+        self._pending: dict[Future[ChatAnswer], ModelCall] = {}
         self._mutex = threading.Lock()
 
     def submit(self, calls: Sequence[ModelCall]) -> None:
@@ -61,7 +61,7 @@ class RemoteModel:
         wanted = [([message(*turn) for turn in call.messages], options_of(call)) for call in whole]
         futures = self.client.submit_all(wanted) if whole else ()
         with self._mutex:
-            self._pending.update(futures)
+            self._pending.update(zip(futures, whole, strict=True))
         for call, future in zip(whole, futures, strict=True):
             future.add_done_callback(partial(self._done, call))
 
@@ -85,7 +85,7 @@ class RemoteModel:
 
     def _done(self, call: ModelCall, future: Future[ChatAnswer]) -> None:
         with self._mutex:
-            self._pending.discard(future)
+            self._pending.pop(future, None)
         try:
             answer = read(future.result())
         except CancelledError:
@@ -105,9 +105,16 @@ class RemoteModel:
 
     def abort(self) -> None:
         with self._mutex:
-            pending, self._pending = self._pending, set()
+            pending, self._pending = self._pending, {}
         for future in pending:
             future.cancel()
+
+    def recall(self, calls: Sequence[ModelCall]) -> list[ModelCall]:
+        """End those of the calls that were not sent yet, and say which these are."""
+        recalled = {id(call) for call in calls}
+        with self._mutex:
+            pending = {f: call for f, call in self._pending.items() if id(call) in recalled}
+        return [pending[f] for f in self.client.recall(list(pending))]
 
     def close(self) -> None:
         self.abort()

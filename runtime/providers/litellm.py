@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from lampc.ir.errors import (
     ContextWindowExceededError,
@@ -70,6 +71,7 @@ class LiteLLMClient:
         self.rules = rules_for(self.base_url, model, prompt_cache)
         self.cache = PromptCache(self.rules) if self.rules.caches else None
         self._slots = asyncio.Semaphore(max_concurrency)
+        self._calls: WeakKeyDictionary[Future[ChatAnswer], _Call] = WeakKeyDictionary()
         self._thread = LoopThread(self, "lampc-litellm")
 
     @property
@@ -87,10 +89,22 @@ class LiteLLMClient:
         made = [_Call(request_body(self.model, m, o)) for m, o in calls]
         if self.cache is not None:
             self._thread.call(_expect, self.cache, made)
-        futures = [f for f in (self._thread.run(self._answer(call)) for call in made) if f is not None]
-        if len(futures) < len(made):
-            raise LMTransportError(f"{self.model}: the client is closed")
+        futures = []
+        for call in made:
+            future = self._thread.run(self._answer(call))
+            if future is None:
+                raise LMTransportError(f"{self.model}: the client is closed")
+            futures.append(future)
+            self._calls[future] = call
         return futures
+
+    def recall(self, calls: Sequence[Future[ChatAnswer]]) -> list[Future[ChatAnswer]]:
+        """End those of the calls that were not sent yet, and say which these are."""
+        future = self._thread.run(self._recall(calls))
+        return [] if future is None else future.result()
+
+    async def _recall(self, calls: Sequence[Future[ChatAnswer]]) -> list[Future[ChatAnswer]]:
+        return [c for c in calls if not self._calls[c].sent and c.cancel()]
 
     def complete(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> ChatAnswer:
         """`submit`, and wait for the answer."""
@@ -105,21 +119,22 @@ class LiteLLMClient:
     async def _answer(self, call: _Call) -> ChatAnswer:
         cache, body = self.cache, call.body
         if cache is None:
-            return await self._ask(body)
+            return await self._ask(call, body)
         while cache.enter(call) is not None:
             await call.turn.wait()
             call.turn.clear()
         warm = False
         try:
-            answer = await self._ask(cache.hinted(body))
+            answer = await self._ask(call, cache.hinted(body))
             warm = True
             return answer
         finally:  # litellm's streams are of many kinds: here others wait for the whole first answer
             for other in cache.warmed(call) if warm else cache.left(call):
                 other.turn.set()
 
-    async def _ask(self, body: dict[str, Any]) -> ChatAnswer:
+    async def _ask(self, call: _Call, body: dict[str, Any]) -> ChatAnswer:
         async with self._slots:
+            call.sent = True
             try:
                 found = await self._complete(**body, **self._options)
             except Exception as e:
@@ -139,6 +154,7 @@ class _Call:
         self.marks: tuple[bytes, ...] = ()
         self.held: deque[_Call] = deque()
         self.turn = asyncio.Event()
+        self.sent = False
 
 
 def _expect(cache: PromptCache, calls: Sequence[_Call]) -> None:

@@ -161,6 +161,11 @@ class OpenAIClient:
         found: bytes = self._ask(self._transport.send(method, url, content, kind=kind, most=most, once=once)).result()
         return found
 
+    def recall(self, calls: Sequence[Future[ChatAnswer]]) -> list[Future[ChatAnswer]]:
+        """End those of the calls that were not sent yet, and say which these are."""
+        future = self._thread.run(_recall(calls))
+        return [] if future is None else future.result()
+
     def close(self) -> None:
         """End all requests; their futures are cancelled. Twice is fine."""
         self._thread.close()
@@ -237,6 +242,7 @@ class OpenAIClient:
         url, expected = f"{self.base_url}/chat/completions", 0
         if self.limit:
             expected = await self._pass(call)
+        call.sent = True
         body = call.body if self.cache is None else self.cache.hinted(call.body)
         leads = self.cache is not None and self.cache.leads(call) and not _WHOLE.intersection(body)
         while True:
@@ -376,6 +382,7 @@ class _Call(Future[ChatAnswer]):
         self.marks: tuple[bytes, ...] = ()  # of the beginnings that it shares, see `PromptCache`
         self.held: deque[_Call] = deque()  # who waits for its first token
         self.task: asyncio.Task[None] | None = None
+        self.sent = False
         self._loop = client._thread
 
     def cancel(self) -> bool:
@@ -383,6 +390,14 @@ class _Call(Future[ChatAnswer]):
         if cancelled and self.task is not None:
             self._loop.call(self.task.cancel)
         return cancelled
+
+
+async def _recall(calls: Sequence[Future[ChatAnswer]]) -> list[Future[ChatAnswer]]:
+    recalled = [c for c in calls if isinstance(c, _Call) and not c.sent and c.cancel()]
+    for call in recalled:
+        if call.task is not None:
+            call.task.cancel()  # at once, before it goes on
+    return list(recalled)
 
 
 def _take(client: weakref.ref[OpenAIClient]) -> None:
