@@ -89,7 +89,7 @@ class CallDesk(Driving):
             if call in queued:
                 queued.remove(call)
             elif hasattr(model, "drop"):
-                end(self, model, call, call.node)
+                end(self, model, call)
             else:
                 continue  # it goes on, and its answer is kept
             del self._open[name]
@@ -207,13 +207,19 @@ class CallDesk(Driving):
         else:
             self.books.keep(model, call, answer)
         usage = self.books.spent(model, call, answer)
-        if not call.waiting:  # nobody waits any more, and it was paid for
-            with self._lock:
-                self.books.book(call.node, usage)
+        if not call.waiting:
+            self.unwanted(call, answer, usage)
         for i, waiting in enumerate(call.waiting):
             # whoever else asked for the same call gets it for nothing
             used = Usage.stored(answer.prompt_tokens, answer.generated_tokens) if i else usage
             self._settle(waiting, answer, used, call.ids, call.messages, call.number)
+
+    def unwanted(self, call: ModelCall, answer: Answer, usage: Usage) -> None:
+        """Nobody waits for a call any more, and it was paid for: who waited last, if that is known, is told."""
+        with self._lock:
+            self.books.book(call.node, usage)
+            if call.last is not None and call.last.watch is not None:
+                call.last.watch(answer, usage, call.ids, call.messages)
 
     def prefill(self, model: Model, ids: tuple[int, ...], node: str) -> bool:
         """Have a beginning of a predictor's prompt computed before it is asked for; False if its model has enough to

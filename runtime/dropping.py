@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lampc.runtime.types import Usage
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 def drop(desk: CallDesk, waiting: Waiting) -> Usage:
     """Wait no more for a call; what it cost, if nobody else waits either. A model that cannot stop a call finishes it,
-    and its answer is kept."""
+    if it was sent: then its answer is kept, and counted when it comes (`settle`)."""
     with desk._lock:
         if waiting.call is None or waiting not in waiting.call[1].waiting:
             return Usage()
@@ -26,24 +27,46 @@ def drop(desk: CallDesk, waiting: Waiting) -> Usage:
         waiting.client.open -= 1
         desk.bus.emit("node.end", node=waiting.node, call=waiting.number, request=call.number, error="dropped")
         queued = desk._queue.get(model, [])
-        if call.waiting or not (call in queued or hasattr(model, "drop")):
+        if call.waiting:
             return Usage()
-        del desk._open[call.name]
+        call.last = waiting
         if call in queued:
             queued.remove(call)
+            del desk._open[call.name]
             return Usage()
-        return end(desk, model, call, waiting.node)
+        if hasattr(model, "drop"):
+            del desk._open[call.name]
+            return end(desk, model, call)
+    recall(desk, model, [call])
+    return Usage()
 
 
-def end(desk: CallDesk, model: Model, call: ModelCall, node: str) -> Usage:
-    """Stop a call at a model that can do that: what it cost so far, booked for `node`. For who holds the lock."""
+def end(desk: CallDesk, model: Model, call: ModelCall) -> Usage:
+    """Stop a call at a model that can do that: what it cost so far, which is booked. For who holds the lock."""
     desk._leave(model, call)
     answer = model.drop(call)  # type: ignore[attr-defined]
     if answer is None:
         return Usage()
+    desk.books.worked(model, call, answer)
     used = desk.books.spent(model, call, answer)
-    desk.books.book(node, used)
+    desk.unwanted(call, answer, used)
     return used
+
+
+def recall(desk: CallDesk, model: Model, calls: Sequence[ModelCall]) -> None:
+    """Have calls that are not sent yet stay so. For who does not hold the lock: answers may have to be told first."""
+    for call in model.recall(calls) if hasattr(model, "recall") else ():
+        with desk._lock:
+            found = desk._open.get(call.name)
+            if found is not None and found[1] is call:
+                del desk._open[call.name]
+
+
+def settle(desk: CallDesk) -> None:
+    """Wait for what an endpoint still works on though nobody wants it any more, so that it is counted and kept."""
+    with desk._lock:
+        while _begun(desk) or _ending(desk):
+            desk._turn.wait()
 
 
 def see_out(desk: CallDesk, client: Client) -> None:
@@ -56,17 +79,19 @@ def see_out(desk: CallDesk, client: Client) -> None:
         for model, call in _begun(desk, client):
             by_model.setdefault(model, []).append(call)
     for model, calls in by_model.items():
-        for call in model.recall(calls) if hasattr(model, "recall") else ():
-            with desk._lock:
-                if desk._open.get(call.name, (model, None))[1] is call:
-                    del desk._open[call.name]
+        recall(desk, model, calls)
     with desk._lock:
-        while _begun(desk, client) or desk._ending.keys() - {threading.get_ident()}:
+        while _begun(desk, client) or _ending(desk):
             desk._turn.wait()
         client.waits = False
 
 
-def _begun(desk: CallDesk, client: Client) -> list[tuple[Model, ModelCall]]:
+def _ending(desk: CallDesk) -> bool:
+    """Whether another thread is keeping or booking an answer."""
+    return bool(desk._ending.keys() - {threading.get_ident()})
+
+
+def _begun(desk: CallDesk, client: Client | None = None) -> list[tuple[Model, ModelCall]]:
     """What is under way for a client, or for nobody any more, where it cannot be stopped."""
     queued = {id(call) for calls in desk._queue.values() for call in calls}
 

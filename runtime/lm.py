@@ -196,7 +196,7 @@ class BaseLM(Replaceable):
                 self._entries.append(
                     CallEntry(self, view, sampling, ids, messages, answer, bool(usage.stored_calls), started)
                 )
-            if tracker is not None and not usage.stored_calls and not answer.error:
+            if tracker is not None and not usage.stored_calls and (usage.prompt_tokens or not answer.error):
                 tracker.add_usage(self.model, counts(answer))
             if end is not None:
                 end([shown(answer)] if not answer.error else None, answer.exception)

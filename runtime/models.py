@@ -122,6 +122,7 @@ class ModelCall:
     answer: Answer | None = None  # the answer that is to be kept then
     price: Price | None = None
     waiting: list[Any] = field(default_factory=list)
+    last: Any = None  # who waited for it before it was dropped
     told: bool = False  # of a model that is Python code: whether it knows of the call
     maker: int = 0  # the same: the thread that makes the call
     grammar: str = ""

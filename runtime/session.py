@@ -30,6 +30,7 @@ from lampc.runtime.cache import CallCache, default_cache
 from lampc.runtime.calls import CallDesk
 from lampc.runtime.client import Client
 from lampc.runtime.compile import Executable, lower, structural
+from lampc.runtime.dropping import settle
 from lampc.runtime.events import EventBus
 from lampc.runtime.execute import Executor
 from lampc.runtime.failures import RowFailure
@@ -339,6 +340,10 @@ class Session:
         return SessionRunner(self, program)
 
     # -- accounts -------------------------------------------------------------------------------------
+
+    def settle(self) -> None:
+        """Wait for what votes that are decided left at endpoints, so that `usage` has it and it is kept."""
+        settle(self.desk)
 
     @property
     def usage(self) -> Usage:

@@ -148,6 +148,7 @@ class Explained:
             recorded(self.record / "run" if self.record is not None else None, session.desk),
         ):
             outcomes = session.run(loaded.unit, self.rows, entry=self.entry, assignment=loaded.assignment)
+            session.settle()
         remember(session, loaded.module, bind_predictors(exe.module, loaded.assignment), outcomes)
         nodes = {name: accounts.node(name, used) for name, used in session.usage_by_node.items()}
         failures = [str(o.error) for o in outcomes if o.error is not None]

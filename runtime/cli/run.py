@@ -72,7 +72,8 @@ def run(
     if keep_record is not None:
         writable(keep_record / RECORD_FILE, "--record")
     options = engine_options(backend, tensor_parallel, speculative) | ({"batch": True} if batch else {})
-    outcomes, usage = _run(loaded, rows, program, model, seed, out, options, keep_record, speculate)
+    counted = data is not None or out is not None or keep_record is not None
+    outcomes, usage = _run(loaded, rows, program, model, seed, out, options, keep_record, speculate, counted)
     for o in outcomes:
         refuse_objects(o, loaded)
     failed = [o.error for o in outcomes if o.error is not None]
@@ -109,6 +110,7 @@ def _run(
     options: dict[str, Any],
     folder: Path | None,
     speculate: bool,
+    counted: bool,
 ) -> tuple[list[Outcome], Usage]:
     from lampc.ir.adapters import bind_predictors
     from lampc.ir.prog import DefTool
@@ -147,6 +149,8 @@ def _run(
 
         cells = [Cell(r, loaded.assignment) for r in rows]
         outcomes = session.run_cells(loaded.unit, cells, program, finished)
+        if counted:
+            session.settle()
         remember(session, loaded.module, bind_predictors(loaded.module, loaded.assignment), outcomes)
         if kept is not None:
             kept.rows, kept.errors = len(rows), sum(o.error is not None for o in outcomes)

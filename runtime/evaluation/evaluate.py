@@ -182,6 +182,7 @@ class Evaluate:
                 outcomes = session.run_cells(
                     keeping(unit, program, given), [Cell(r) for r in rows], unit.entry, finished
                 )
+                session.settle()
             for i, outcome in enumerate(outcomes):
                 finished(i, outcome)
             nodes = {n: u - before.get(n, Usage()) for n, u in session.usage_by_node.items()}

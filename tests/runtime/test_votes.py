@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import lampc
 from lampc.backend import FakeEngine
 from lampc.ir import Module
 from lampc.ir.prog import Map
 from lampc.passes import PassContext, Pipeline
 from lampc.runtime.compile import Executable, lower
 from lampc.runtime.hosts import majority
+from lampc.runtime.lm import LM
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Row
 from lampc.runtime.votes import decided
+from tests.runtime.loopback import Loopback
 from tests.runtime.programs import TEXTS, module, predict
 
 
@@ -121,3 +127,51 @@ def test_a_sample_that_fails_fails_the_row_if_it_could_have_changed_the_vote(
         (outcome,) = session.run_cells(made, [Cell(ROWS[0])], whole=whole)
     assert outcome.value == ({"most": wanted} if wanted else None)
     assert wanted or "not that one" in str(outcome.error)
+
+
+def test_what_was_computed_of_dropped_samples_is_counted_wherever_usage_is_told() -> None:
+    drawn = itertools.count()
+    engine = FakeEngine(lambda prompt: "label: abcd" + ("" if next(drawn) < 3 else "x" * 30))
+    with Session(model=LM("m", engine=engine, price=(1e4, 1e5))) as session, lampc.track_usage() as tracker:
+        (outcome,) = session.run_cells(voting(5), [Cell(ROWS[0])])
+        used = session.usage
+        (tracked,) = tracker.get_total_tokens().values()
+        assert outcome.usage.calls == used.calls == 5
+        assert used.generated_tokens > 3 * len("label: abcd") == 33
+        assert (tracked["prompt_tokens"], tracked["completion_tokens"]) == (used.prompt_tokens, used.generated_tokens)
+        assert used.cost == pytest.approx((used.prompt_tokens * 1e4 + used.generated_tokens * 1e5) / 1e6)
+        assert sum(c.asked for c in session.desk.books.computed) == used.prompt_tokens
+
+
+def test_samples_that_an_endpoint_works_on_are_counted_and_kept(tmp_path: Path) -> None:
+    with Loopback(Late()) as server, Store(tmp_path / "store") as store, lampc.track_usage() as tracker:
+        for calls, stored in ((5, 0), (5, 5)):
+            with Session(model=LM(server.url, price=(1e4, 1e5)), store=store) as session:
+                (outcome,) = session.run_cells(voting(5), [Cell(ROWS[0])])
+                assert outcome.value == {"most": 0}
+                session.settle()
+                used = session.usage
+                assert (used.calls, used.stored_calls) == (calls, stored)
+                assert bool(used.cost) == (not stored)
+        (tracked,) = tracker.get_total_tokens().values()
+        assert (tracked["prompt_tokens"], tracked["completion_tokens"]) == (used.stored_tokens, used.stored_generated)
+
+
+def test_samples_that_were_not_sent_when_the_vote_is_decided_never_are() -> None:
+    with Loopback(Late()) as server, Session(model=LM(server.url, max_concurrency=1)) as session:
+        session.run_cells(voting(9), [Cell(ROWS[0])])
+        session.settle()
+        assert 5 <= session.usage.calls == len(server.requests) <= 6
+
+
+class Late:
+    """Answers that decide a vote at once, and those that it does not need late."""
+
+    def __init__(self) -> None:
+        self._mutex, self._drawn = threading.Lock(), itertools.count()
+
+    def __call__(self, messages: Any) -> str:
+        with self._mutex:
+            late = next(self._drawn) >= 3
+        time.sleep(0.3 if late else 0)
+        return "label: abcd"
