@@ -21,6 +21,13 @@ class LockTaken(Exception):
         self.path = path
         self.pid = pid
 
+    @property
+    def holder(self) -> str:
+        """Who has it, for messages."""
+        if self.pid == os.getpid():
+            return "this process itself, in another thread or a session that is open"
+        return f"process {self.pid}" if self.pid else "another process"
+
 
 class FileLock:
     """An exclusive lock (flock) on a file, taken on creation. The file names the holder and stays behind.

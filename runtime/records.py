@@ -22,6 +22,7 @@ from types import TracebackType
 from typing import Any
 
 from lampc.runtime.events import DETAILS, EventBus, JsonlSink
+from lampc.runtime.locks import FileLock, LockTaken
 from lampc.runtime.types import Usage
 
 SCHEMA = 1
@@ -30,7 +31,7 @@ EVENTS_FILE = "events.jsonl"
 
 
 class RecordError(Exception):
-    """A run record cannot be read; the message names the file."""
+    """A run record cannot be read, or another run is recorded in its folder; the message names the file."""
 
 
 @dataclass(slots=True)
@@ -120,7 +121,7 @@ class Recording:
 
     Entering gives the `RunRecord`, to be filled. An exception is recorded (as `stopped` if it is an interrupt) and
     passed on. A run that ends without a call, since all was finished before or since it was refused, leaves an earlier
-    record as it was.
+    record as it was. A folder takes one run at a time: entering raises RecordError while another one is recorded there.
     With `details` the events tell of each step of an engine and of the moves of requests, too.
     Emits `run.start` and `run.end`.
     """
@@ -146,6 +147,7 @@ class Recording:
     def __enter__(self) -> RunRecord:
         record = self.record
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = self._locked()
         record.started, self._before = time.time(), time.monotonic()
         record.machine = machine()
         with contextlib.suppress(OSError):
@@ -156,6 +158,14 @@ class Recording:
         self._run, self.bus.run = self.bus.run, record.name
         self.bus.emit("run.start", name=record.name, program=record.program, model=record.model)
         return record
+
+    def _locked(self) -> FileLock:
+        try:
+            return FileLock(self.folder / f"{RECORD_FILE}.lock")
+        except LockTaken as e:
+            raise RecordError(
+                f"{self.folder}: {e.holder} records a run there; wait for it to end, or give this run another folder"
+            ) from None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         record = self.record
@@ -174,3 +184,4 @@ class Recording:
             (self.folder / RECORD_FILE).write_bytes(self._earlier)
         else:
             record.write(self.folder)
+        self._lock.release()

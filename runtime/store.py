@@ -274,10 +274,7 @@ def lock_of(path: Path) -> FileLock:
     try:
         return FileLock(path.with_name(path.name + ".lock"))
     except LockTaken as e:
-        who = f"process {e.pid}" if e.pid else "another process"
-        if e.pid == os.getpid():
-            who = "this process itself, in another thread or a session that is open"
-        raise StoreError(f"{path}: in use by {who}; wait for it to end, or give this run another folder") from None
+        raise StoreError(f"{path}: in use by {e.holder}; wait for it to end, or give this run another folder") from None
 
 
 def _lines(file: BinaryIO) -> Iterator[bytes]:

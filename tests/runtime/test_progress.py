@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -147,7 +148,7 @@ def test_a_run_leaves_its_record(tmp_path: Path) -> None:
     kinds = [e.kind for e in read_events(folder / "events.jsonl")]
     assert (kinds[0], kinds[-1]) == ("run.start", "run.end")
     assert "request.done" in kinds
-    assert sorted(p.name for p in folder.iterdir()) == ["events.jsonl", "record.json"]
+    assert sorted(p.name for p in folder.iterdir()) == ["events.jsonl", "record.json", "record.json.lock"]
 
 
 @pytest.mark.parametrize(("error", "status"), [(ValueError("odd"), "failed"), (KeyboardInterrupt(), "stopped")])
@@ -178,6 +179,27 @@ def test_a_run_with_nothing_left_to_do_keeps_the_earlier_record(tmp_path: Path) 
     with Recording(tmp_path, "third", bus) as record:
         record.account(Usage(calls=1), {})
     assert read_record(tmp_path).name == "third"
+
+
+def test_a_folder_takes_the_record_of_one_run_at_a_time(tmp_path: Path) -> None:
+    with Recording(tmp_path, "first", EventBus()):
+        with pytest.raises(RecordError, match=r"this process itself, .* records a run there; wait for it to end, or"):
+            Recording(tmp_path, "second", EventBus()).__enter__()
+        other = f"""
+from pathlib import Path
+from lampc.runtime.events import EventBus
+from lampc.runtime.records import Recording
+Recording(Path({str(tmp_path)!r}), "third", EventBus()).__enter__()
+"""
+        told = subprocess.run([sys.executable, "-c", other], capture_output=True, text=True, check=False).stderr
+        assert f"RecordError: {tmp_path}: process {os.getpid()} records a run there" in told
+    with Recording(tmp_path, "fourth", EventBus()) as record:
+        record.account(Usage(calls=1), {})
+    assert read_record(tmp_path).name == "fourth"
+    assert {e.data["name"] for e in read_events(tmp_path / "events.jsonl") if e.kind == "run.start"} == {
+        "first",
+        "fourth",
+    }
 
 
 def test_fields_of_later_versions_are_passed_over(tmp_path: Path) -> None:
