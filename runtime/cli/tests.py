@@ -23,7 +23,8 @@ def declared_tests(
 ) -> None:
     """Run the tests declared in programs.
 
-    Mocked predictors and tools answer as the test says: no model is needed for them.
+    Mocked predictors and tools answer as the test says: no model is needed for them. Exit code 1 if a test fails, 2 if
+    -k fits none.
 
     \b
     Examples:
@@ -38,9 +39,11 @@ def declared_tests(
 
     started = time.perf_counter()
     passed = failed = 0
+    names: list[str] = []
     options = engine_options(backend, tensor_parallel)
     for file in files:
         loaded = load(file)
+        names += [t.name for t in loaded.unit.tests]
         wanted = [t for t in loaded.unit.tests if keyword.lower() in t.name.lower()]
         with Session(model=model, base=loaded.base, seed=seed, model_options=options) as session:
             for case in wanted:
@@ -53,8 +56,12 @@ def declared_tests(
                     typer.echo(f"       outputs: {result.outputs}")
                     for step in result.trace:
                         typer.echo(f"       {step.predictor}({step.inputs}) -> {step.outputs}")
-    if not passed + failed:
-        typer.echo(f"no tests{f' with `{keyword}` in their name' if keyword else ''}", err=True)
+    if names and not passed + failed:
+        there = ", ".join(f"`{name}`" for name in dict.fromkeys(names))
+        typer.echo(f"error: -k {keyword}: no test has this in its name; there are {there}", err=True)
+        raise typer.Exit(2)
+    if not names:
+        typer.echo("no tests", err=True)
     typer.echo(f"{passed} passed, {failed} failed in {time.perf_counter() - started:.1f} s")
     if failed:
         raise typer.Exit(1)

@@ -315,6 +315,9 @@ def test_declared_tests(lampc: Lampc, folder: Path) -> None:
     assert 'expected: tone == "good" and stats.calls == 1' in both.out
     assert "1 passed, 1 failed" in both.out
     assert lampc("test", "classify.lmp", "-k", "kind").code == 0
+    none = lampc("test", "classify.lmp", "-k", "nomatch")
+    assert none.code == 2
+    assert "error: -k nomatch: no test has this in its name; there are `a kind note is good`, `" in none.err
 
 
 def test_optimize_resume_and_use(lampc: Lampc, folder: Path, server: Loopback) -> None:
