@@ -38,13 +38,15 @@ class Computed:
 
 
 class Books:
-    """Those of one desk. `usage` is everything, `by_node` the same by predictor. `computed` has the calls that models
+    """Those of one desk. `usage` is everything, `by_node` the same by predictor, `by_model` what models worked on.
+    `computed` has the calls that models
     worked on, as long as their prompts have fewer tokens together than `record_prompts`; those of endpoints only while
     somebody hears details of the bus."""
 
     def __init__(self, store: Store, bus: EventBus, cache: CallCache | None, record_prompts: int) -> None:
         self.usage = Usage()
         self.by_node: dict[str, Usage] = {}
+        self.by_model: dict[Model, Usage] = {}
         self.computed: list[Computed] = []
         self._store, self._bus, self.cache = store, bus, cache
         self._room = record_prompts
@@ -118,7 +120,7 @@ class Books:
             self.computed.append(Computed(kept, answer.ids, call.node, call.row, model, *counts))
 
     def spent(self, model: Model, call: ModelCall, answer: Answer) -> Usage:
-        """Tell of the end of a call; what it cost, which is not booked yet."""
+        """Tell of the end of a call; what it cost, so far booked for its model alone. For who holds the desk's lock."""
         self._bus.emit(
             "request.done",
             node=call.node,
@@ -130,7 +132,7 @@ class Books:
             model=model.target.info.name,
             request=call.number,
         )
-        return Usage(
+        used = Usage(
             1,
             0,
             answer.prompt_tokens,
@@ -140,6 +142,8 @@ class Books:
             forced_tokens=answer.forced_tokens,
             cost=_cost(call, answer),
         )
+        self.by_model[model] = self.by_model.get(model, Usage()) + used
+        return used
 
     def book(self, node: str, usage: Usage) -> None:
         """Add what a predictor spent. For who holds the desk's lock."""

@@ -206,7 +206,8 @@ class CallDesk(Driving):
             call.answer = answer
         else:
             self.books.keep(model, call, answer)
-        usage = self.books.spent(model, call, answer)
+        with self._lock:
+            usage = self.books.spent(model, call, answer)
         if not call.waiting:
             self.unwanted(call, answer, usage)
         for i, waiting in enumerate(call.waiting):

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lampc.runtime.estimate import Estimate, NodeEstimate
     from lampc.runtime.forecast import Forecast
     from lampc.runtime.kvreads import KvReads
+    from lampc.runtime.models import Model
     from lampc.runtime.providers.prices import Price
     from lampc.runtime.session import Session
     from lampc.runtime.types import Row
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
 
 @dataclass
 class _Actual:
-    """What a run of the rows did."""
+    """What a run of the rows did. `bounds` are of the predictors whose prompts are known, those of models on this
+    machine; `here` is what these models did, `endpoints` what each of the others did, by name."""
 
     nodes: dict[str, NodeAccount]
     usage: Usage
+    here: Usage
+    endpoints: dict[str, Usage]
     seconds: float
     held: int
     kv_bytes: int
@@ -38,7 +42,16 @@ class _Actual:
 
     @property
     def bound(self) -> int | None:
-        return None if self.bounds is None else sum(self.bounds.values())
+        return sum(self.bounds.values()) if self.bounds else None
+
+
+@dataclass(frozen=True)
+class _Endpoint:
+    """What is foreseen of one endpoint: of its prompt cache, and how many tokens go to it and come from it."""
+
+    plan: EndpointPlan
+    prompt: int
+    generated: int
 
 
 @dataclass
@@ -56,7 +69,7 @@ class _Planned:
     failed: int = 0
     why: str = ""
     rows: int = 0
-    endpoints: list[tuple[EndpointPlan, int]] = field(default_factory=list)  # each with the tokens that it writes
+    endpoints: dict[str, _Endpoint] = field(default_factory=dict)
 
     @property
     def bound(self) -> int:
@@ -115,20 +128,22 @@ class Explained:
         planned.endpoints = self._endpoints(guessed)
         return planned
 
-    def _endpoints(self, found: Estimate) -> list[tuple[EndpointPlan, int]]:
+    def _endpoints(self, found: Estimate) -> dict[str, _Endpoint]:
         """Of each endpoint what its prompt cache would make of the prompts."""
         from lampc.runtime.endpoint_plan import endpoint_plan
         from lampc.runtime.providers.rules import rules_for
 
-        by_model: dict[str, list[NodeEstimate]] = {}
+        by_model: dict[Model, list[NodeEstimate]] = {}
         for node in found.nodes.values():
             if node.sent:
-                by_model.setdefault(node.sent[0].bound.model, []).append(node)
-        out = []
-        for name, nodes in by_model.items():
-            client = getattr(self.session.models.get(name, self.loaded.module).model, "client", None)
-            rules = client.rules if client is not None else rules_for("")
-            out.append((endpoint_plan(nodes, rules), sum(n.generated for n in nodes)))
+                model = self.session.models.get(node.model, self.loaded.module).model
+                by_model.setdefault(model, []).append(node)
+        out = {}
+        for model, nodes in by_model.items():
+            client = getattr(model, "client", None)
+            plan = endpoint_plan(nodes, client.rules if client is not None else rules_for(""))
+            tokens = sum(n.prompt_tokens for n in nodes), sum(n.generated for n in nodes)
+            out[model.target.info.name] = _Endpoint(plan, *tokens)
         return out
 
     def _run(self) -> _Actual:
@@ -152,8 +167,18 @@ class Explained:
         remember(session, loaded.module, bind_predictors(exe.module, loaded.assignment), outcomes)
         nodes = {name: accounts.node(name, used) for name, used in session.usage_by_node.items()}
         failures = [str(o.error) for o in outcomes if o.error is not None]
-        used, bounds = session.usage, session.desk.books.bounds()
-        return _Actual(nodes, used, used.seconds, accounts.held, accounts.kv_bytes, bounds, reads, failures)
+        used, books = session.usage, session.desk.books
+        bounds, here, endpoints = books.bounds(), Usage(), dict[str, Usage]()
+        for model, its in books.by_model.items():
+            name = model.target.info.name
+            if model.target.local:
+                here += its
+            else:
+                endpoints[name] = endpoints.get(name, Usage()) + its
+        if bounds is not None:  # what was computed elsewhere has no prompts of token ids
+            bounds = {n: b for n, b in bounds.items() if b or not nodes[n].usage.computed_tokens}
+        held = accounts.held, accounts.kv_bytes
+        return _Actual(nodes, used, here, endpoints, used.seconds, *held, bounds, reads, failures)
 
     def _estimates(self, planned: _Planned, actual: _Actual | None) -> str:
         """What is foreseen of the whole, and how near that was."""
@@ -171,15 +196,16 @@ class Explained:
                 if actual.held:
                     line += f"; K/V of {actual.held:,} tokens at a time ({_bytes(actual.kv_bytes)})"
                 lines.append(line)
-        for plan, _ in planned.endpoints:
-            lines += plan.lines()
-        if actual is not None and planned.endpoints:
-            used = actual.usage
-            lines.append(f"prompt cache gave: {used.cached_tokens:,} of {_fresh(used):,} prompt tokens")
+        for name, endpoint in planned.endpoints.items():
+            told = endpoint.plan.lines()
+            if actual is not None:
+                used = actual.endpoints.get(name, Usage())
+                told.append(f"prompt cache gave: {used.cached_tokens:,} of {used.prompt_tokens:,} prompt tokens")
+            lines += [f"`{name}`: {line}" for line in told] if len(planned.endpoints) > 1 else told
         if self.price is not None:
             lines.append(f"price expected: {_cost(self.price, planned)}")
             if actual is not None:
-                used = actual.usage
+                used = sum(actual.endpoints.values(), Usage()) if planned.endpoints else actual.usage
                 paid = self.price.cost(_fresh(used), used.generated_tokens, used.cached_tokens)
                 lines.append(f"price of the run: {paid:.4f}")
         return "\n".join(lines)
@@ -221,7 +247,7 @@ def _lines(planned: _Planned, actual: _Actual | None, labels: str) -> list[list[
         expected = planned.nodes.get(name, NodeAccount()), planned.bounds.get(name, 0)
         found = None
         if actual is not None:
-            bound = None if actual.bounds is None else actual.bounds.get(name, 0)
+            bound = None if actual.bounds is None else actual.bounds.get(name)
             found = actual.nodes.get(name, NodeAccount()), bound
         out.append([name, *_cells(*expected, found, planned.timed, labels)])
     whole = NodeAccount(planned.usage, planned.rows, planned.seconds), planned.bound
@@ -281,10 +307,9 @@ def _verdict(session: Session, actual: _Actual) -> str:
 
     used, lines = session.usage, []
     if actual.bound:
-        beside = beside_bound(used.computed_tokens, actual.bound)
-        lines.append(
-            f"computed {used.computed_tokens:,} prompt tokens; the prefix tree needs {actual.bound:,} ({beside})"
-        )
+        computed = actual.here.computed_tokens
+        beside = beside_bound(computed, actual.bound)
+        lines.append(f"computed {computed:,} prompt tokens; the prefix tree needs {actual.bound:,} ({beside})")
     lines.append(f"generated {used.generated_tokens:,} tokens in {used.seconds:.1f} s")
     if session.ahead is not None and session.ahead.tally.begun:
         lines.append(str(session.ahead.tally))
@@ -296,20 +321,20 @@ def _verdict(session: Session, actual: _Actual) -> str:
 
 def _cost(price: Price, planned: _Planned) -> str:
     """For nothing, and for all that an endpoint's cache gives; in its batches, where it has them."""
-    used = planned.usage
-    said = [f"{price.cost(_fresh(used), used.generated_tokens):.4f}"]
-    if any(plan.rules.caches for plan, _ in planned.endpoints):
-        said.append(
-            f"{sum(plan.cost(price, written) for plan, written in planned.endpoints):.4f} with its prompt cache"
-        )
+    endpoints, used = planned.endpoints.values(), planned.usage
+    sent, written = _fresh(used), used.generated_tokens
+    if endpoints:  # what models on this machine do costs nothing
+        sent, written = sum(e.prompt for e in endpoints), sum(e.generated for e in endpoints)
+    said = [f"{price.cost(sent, written):.4f}"]
+    if any(e.plan.rules.caches for e in endpoints):
+        said.append(f"{sum(e.plan.cost(price, e.generated) for e in endpoints):.4f} with its prompt cache")
     elif price.cached is not None:
-        shared = max(_fresh(used) - planned.bound, 0)
-        cached = price.cost(_fresh(used), used.generated_tokens, shared)
-        said.append(f"{cached:.4f} if all shared prefixes are cached")
-    rates = {plan.rules.batch_price for plan, _ in planned.endpoints}
+        shared = max(sent - planned.bound, 0)
+        said.append(f"{price.cost(sent, written, shared):.4f} if all shared prefixes are cached")
+    rates = {e.plan.rules.batch_price for e in endpoints}
     if rates and max(rates) < 1:
-        hours = max(plan.rules.batch_hours for plan, _ in planned.endpoints)
-        batched = price.times(max(rates)).cost(_fresh(used), used.generated_tokens)
+        hours = max(e.plan.rules.batch_hours for e in endpoints)
+        batched = price.times(max(rates)).cost(sent, written)
         said.append(f"{batched:.4f} in offline batches (--batch, within {hours} h)")
     return ", or ".join(said)
 

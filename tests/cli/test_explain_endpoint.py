@@ -68,6 +68,59 @@ def test_the_plan_tells_what_the_cache_gives_and_what_the_order_loses(lampc: Lam
         assert "prompt tokens more" not in done
 
 
+TWO = (
+    SOURCE.replace("signature Ask", "model other = OTHER;\nsignature Ask")
+    .replace(
+        """  return (answer: r.answer);""",
+        """  use check = Predict(Check) @layout(chat) @model(other);
+  let s = check(question: question, answer: r.answer);
+  return (answer: s.verdict);""",
+    )
+    .replace(
+        "module Help",
+        'signature Check(question: str, answer: str) -> (verdict: "yes" | "no") { """Is it right?""" }\nmodule Help',
+    )
+)
+
+
+def verdict(messages: list[dict[str, Any]]) -> str:
+    return "[[ ## verdict ## ]]\nyes\n\n[[ ## completed ## ]]"
+
+
+def test_each_endpoint_is_told_its_own_actuals(lampc: Lampc, folder: Path) -> None:
+    rows = "".join(json.dumps({"question": f"Number {i}, when?", "guide": GUIDE}) + "\n" for i in range(6))
+    (folder / "rows.jsonl").write_text(rows)
+    with Provider(answer, minimum=64, step=64) as one, Provider(verdict, minimum=64, step=64) as two:
+        other = f'endpoint("{two.url}", model: "n", prompt_cache: "deepseek")'
+        (folder / "two.lmp").write_text(TWO.replace("OTHER", other).replace("URL", one.url))
+        said = lampc("explain", "two.lmp", "--data", "rows.jsonl", "--analyze").out
+    gave = dict(re.findall(r"`(\w+)`: prompt cache gave: [\d,]+ of ([\d,]+) prompt tokens", said))
+    table = dict(re.findall(r"^(ask|check) .*?6 +- +6 +[\d,]+ +([\d,]+)", said, re.MULTILINE))
+    assert gave == {"main": table["ask"], "other": table["check"]}, said
+
+
+def test_what_models_here_do_is_kept_apart_from_endpoints(lampc: Lampc, folder: Path) -> None:
+    rows = "".join(json.dumps({"question": f"Number {i}, when?", "guide": GUIDE}) + "\n" for i in range(6))
+    (folder / "rows.jsonl").write_text(rows)
+    with Provider(answer, minimum=64, step=64) as server:
+        (folder / "mixed.lmp").write_text(TWO.replace("OTHER", 'engine("firefly")').replace("URL", server.url))
+        said = lampc("explain", "mixed.lmp", "--data", "rows.jsonl", "--analyze", "--price", "1000,0").out
+    sent = number(r"prompt cache gave: [\d,]+ of ([\d,]+)", said)
+    asked, computed = (
+        [float(n.replace(",", "")) for n in found]
+        for found in (
+            re.findall(r"^ask .*?6 +- +6 +[\d,]+ +([\d,]+)", said, re.MULTILINE),
+            re.findall(r"^check .*?6 +- +6 +[\d,]+ +[\d,]+ +- +([\d,]+)", said, re.MULTILINE),
+        )
+    )
+    assert asked == [sent], said
+    assert re.search(r"^ask .* \? +E$", said, re.MULTILINE), said
+    assert number(r"computed ([\d,]+) prompt tokens; the prefix tree needs", said) == computed[0]
+    assert number(r"price of the run: ([\d.]+)", said) <= sent / 1000
+    expected = number(r"^ask +6 +6 +- +6 +([\d,]+)", said[said.index("\nask ") + 1 :])
+    assert number(r"price expected: ([\d.]+)", said) == pytest.approx(expected / 1000, rel=1e-3)
+
+
 def test_a_plain_endpoint_has_no_cache_and_one_with_batches_is_cheaper() -> None:
     bound = bind_predictors(CALL)["p"]
     node = NodeEstimate("p", sent=[sent_as(bound, [f"text {i} " * 200]) for i in range(4)])
