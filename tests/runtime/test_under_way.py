@@ -120,3 +120,15 @@ def test_all_proposals_that_were_made_together_are_counted() -> None:
         with pytest.raises(BudgetSpent):
             outside.calls(jobs)
         assert spending.usage.calls == session.usage.calls == 3
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_through_litellm_too() -> None:
+    pytest.importorskip("litellm")
+    with Loopback(Uneven(2, 0.5)) as server:
+        model = LM("openai/m", engine="litellm", api_base=server.url, api_key="k", num_retries=0, max_concurrency=3)
+        found = search(model, Store(None), Budget(calls=1))
+        time.sleep(0.3)
+        assert found.stopped == "calls"
+        assert found.usage.calls == len(server.requests) < len(DEV)
