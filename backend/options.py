@@ -94,8 +94,11 @@ class Wanted:
                 raise ValueError(f"{name} is {getattr(self, name)!r}; give True or False")
         if self.best_of is not None and (type(self.best_of) is not int or self.best_of < self.n):
             raise ValueError(f"best_of is {self.best_of!r}; give at least n, which is {self.n}")
-        if not isinstance(self.bad_words, tuple) or not all(isinstance(w, str) and w.strip() for w in self.bad_words):
+        if not isinstance(self.bad_words, tuple):
             raise ValueError(f"bad_words is {self.bad_words!r:.80}; give texts of more than spaces")
+        for i, word in enumerate(self.bad_words):
+            if not isinstance(word, str) or not word.strip():
+                raise ValueError(f"bad_words[{i}] is {word!r:.80}; give a text of more than spaces")
         if not isinstance(self.forced, str) and not (
             isinstance(self.forced, tuple) and all(isinstance(i, int) and not isinstance(i, bool) for i in self.forced)
         ):

@@ -3,9 +3,10 @@
 import json
 import re
 from collections import OrderedDict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from lampc.backend.errors import BadGrammar
+from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
 from lampc.backend.grammar.trial import intersects, try_out
@@ -80,11 +81,39 @@ class Grammars:
         # The same form whatever the text begins with: llguidance takes JSON of its own where it sees some.
         made = LLMatcher(self.vocabulary.tokens, LLMatcher.grammar_from_lark(grammar), log_level=0, limits=limits)
         if made.is_error():
-            raise BadGrammar(_placed(made.get_error()))
+            raise BadGrammar(_placed(made.get_error(), grammar))
         return made
 
 
-def _placed(error: str) -> str:
-    """What llguidance says, with line and column named."""
-    placed = re.sub(r"^(?:at )?(\d+)\((\d+)\): ", r"line \1, column \2: ", said(error).strip())
+def schema_refused(schema: Any) -> bool:
+    """Whether a JSON schema by itself, with any tokenizer, is none that a grammar can be made of."""
+    from llguidance import LLMatcher
+
+    try:
+        text = texts.json_schema(schema)
+        if depth(text) > DEEPEST:
+            return True
+    except ValueError:
+        return True
+    return bool(LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(f'{text}LEAD: " "\n')))
+
+
+_OF_SCHEMA = "failed to compile JSON schema: "
+
+
+def _placed(error: str, grammar: str) -> str:
+    """What llguidance says, with line and column named. Of a grammar that was made here of a schema or a pattern, lines
+    are nothing that a user has seen: what is wrong with it is told alone."""
+    error = said(error).strip()
+    if grammar.startswith("start: LEAD %json ") and _OF_SCHEMA in error:
+        return f"the JSON schema cannot be used: {_reason(error.partition(_OF_SCHEMA)[2])}"
+    if grammar.startswith("start: LEAD v\n"):
+        return f"the pattern cannot be used: {_reason(error)}"
+    placed = re.sub(r"^(?:at )?(\d+)\((\d+)\): ", r"line \1, column \2: ", error)
     return f"the grammar cannot be used: {placed}"
+
+
+def _reason(error: str) -> str:
+    """The line that says what is wrong: the last one of the crate `regex`, or the first."""
+    found = re.search(r"^error: (.*)$", error, re.MULTILINE)
+    return found.group(1) if found else error.splitlines()[0]

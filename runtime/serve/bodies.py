@@ -3,19 +3,56 @@ is wrong. What a field would have to do here and cannot is refused, never passed
 
 from __future__ import annotations
 
-from difflib import get_close_matches
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
 
-from lampc.runtime.serve.problems import Problem
-
+TOKEN_KEY = r"^[0-9]{1,9}$"
+FUNCTION_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
 Id = Annotated[int, Field(ge=0, lt=1 << 31)]
 Seed = Annotated[int, Field(ge=-(1 << 63), lt=1 << 64)]
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Bias = Annotated[float, Field(ge=-100, le=100)]
 Count = Annotated[int, Field(ge=1, lt=1 << 31)]
+
+
+def _kind(value: Any) -> str | None:
+    """Which of several types a value is meant to be, so that errors are about that one alone."""
+    kinds = {str: "<text>", list: "<list>", dict: "<object>", bool: "<bool>"}
+    return kinds.get(type(value))
+
+
+def _prompt_kind(value: Any) -> str | None:
+    first = value[0] if isinstance(value, list) and value else None
+    if first is None or isinstance(first, str):
+        return _kind(value)
+    return "<lists>" if isinstance(first, list) else "<ids>"
+
+
+Text = Annotated[str, Tag("<text>")]
+Schema = Annotated[
+    Annotated[dict[str, Any], Tag("<object>")] | Annotated[bool, Tag("<bool>")],
+    Discriminator(_kind, custom_error_type="no_schema", custom_error_message="give a JSON schema, an object"),
+]
+Texts = Annotated[
+    Text | Annotated[list[str], Tag("<list>")],
+    Discriminator(_kind, custom_error_type="no_texts", custom_error_message="give a text or a list of texts"),
+]
+Stops = Annotated[
+    Text | Annotated[list[Annotated[str, Field(min_length=1)]], Tag("<list>")],
+    Discriminator(_kind, custom_error_type="no_texts", custom_error_message="give a text or a list of texts"),
+]
+Prompt = Annotated[
+    Text
+    | Annotated[list[str], Tag("<list>")]
+    | Annotated[list[Id], Tag("<ids>")]
+    | Annotated[list[list[Id]], Tag("<lists>")],
+    Discriminator(
+        _prompt_kind,
+        custom_error_type="no_prompt",
+        custom_error_message="give a text, a list of texts, a list of token ids, or a list of such lists",
+    ),
+]
 
 
 class Body(BaseModel):
@@ -33,7 +70,7 @@ class StreamOptions(Body):
 class Structured(Body):
     """What the answer's text may be: one of these."""
 
-    json_schema: dict[str, Any] | bool | None = Field(default=None, alias="json")
+    json_schema: Schema | None = Field(default=None, alias="json")
     regex: str | None = None
     choice: list[str] | None = None
     grammar: str | None = None
@@ -48,12 +85,12 @@ class Generating(Body):
     n: Count | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    stop: str | list[Annotated[str, Field(min_length=1)]] | None = None
+    stop: Stops | None = None
     seed: Seed | None = None
     user: str | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: dict[Annotated[str, Field(pattern=r"^[0-9]{1,9}$")], Bias] | None = None
+    logit_bias: dict[Annotated[str, Field(pattern=TOKEN_KEY)], Bias] | None = None
     top_k: Annotated[int, Field(ge=-1, lt=1 << 31)] | None = None
     min_p: float | None = Field(default=None, ge=0, le=1)
     min_tokens: Annotated[int, Field(ge=0, lt=1 << 31)] | None = None
@@ -66,18 +103,11 @@ class Generating(Body):
     timeout: float | None = Field(default=None, gt=0)
     structured_outputs: Structured | None = None
 
-    @field_validator("stop", mode="before")
-    @classmethod
-    def _says_something(cls, stop: Any) -> Any:
-        if isinstance(stop, list) and "" in stop:
-            raise PydanticCustomError("empty_stop", "a text of no characters stands everywhere; leave it out")
-        return stop
-
 
 class CompletionBody(Generating):
     """`POST /v1/completions`."""
 
-    prompt: str | list[str] | list[Id] | list[list[Id]]
+    prompt: Prompt
     max_tokens: Annotated[int, Field(ge=0, lt=1 << 31)] | None = 16
     logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     echo: bool | None = None
@@ -90,6 +120,12 @@ class TextPart(Body):
 
     type: Literal["text"]
     text: str
+
+
+Content = Annotated[
+    Text | Annotated[list[TextPart], Tag("<list>")],
+    Discriminator(_kind, custom_error_type="no_content", custom_error_message="give a text or a list of parts"),
+]
 
 
 class CalledFunction(Body):
@@ -111,7 +147,7 @@ class Message(Body):
     """One message of a conversation."""
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
+    content: Content | None = None
     name: str | None = None
     tool_calls: list[ToolCall] | None = None
     tool_call_id: str | None = None
@@ -122,7 +158,7 @@ class Message(Body):
 class FunctionDefinition(Body):
     """A function that the model may call; `parameters` is a JSON schema of an object."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    name: str = Field(pattern=FUNCTION_NAME)
     description: str | None = None
     parameters: dict[str, Any] | None = None
     strict: bool | None = None
@@ -148,12 +184,22 @@ class ToolChoice(Body):
     function: NamedFunction
 
 
+Choosing = Annotated[
+    Annotated[Literal["none", "auto", "required"], Tag("<text>")] | Annotated[ToolChoice, Tag("<object>")],
+    Discriminator(
+        _kind,
+        custom_error_type="no_choice",
+        custom_error_message="give 'none', 'auto', 'required', or the function to call, an object",
+    ),
+]
+
+
 class JSONSchema(Body):
     """A JSON schema that the answer keeps to."""
 
     name: str = "answer"
     description: str | None = None
-    schema_: dict[str, Any] | bool | None = Field(default=None, alias="schema")
+    schema_: Schema | None = Field(default=None, alias="schema")
     strict: bool | None = None
 
 
@@ -173,7 +219,7 @@ class ChatBody(Generating):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: list[Tool] | None = None
-    tool_choice: Literal["none", "auto", "required"] | ToolChoice | None = None
+    tool_choice: Choosing | None = None
     parallel_tool_calls: bool | None = None
     response_format: ResponseFormat | None = None
     store: bool | None = None
@@ -201,7 +247,7 @@ class EmbeddingBody(Body):
     """`POST /v1/embeddings`."""
 
     model: str | None = None
-    input: str | list[str]
+    input: Texts
     encoding_format: Literal["float", "base64"] = "float"
     dimensions: Count | None = None
     user: str | None = None
@@ -215,29 +261,3 @@ class ProgramBody(Body):
     seed: Annotated[int, Field(ge=0, lt=1 << 63)] = 0
     stream: bool = False
     timeout: float | None = Field(default=None, gt=0)
-
-
-B = TypeVar("B", bound=Body)
-
-
-def read_body(kind: type[B], text: bytes) -> B:
-    """The body of a request. Raises Problem that names the field and what is wrong with it."""
-    try:
-        return kind.model_validate_json(text or b"null")
-    except ValidationError as e:
-        errors = e.errors(include_url=False, include_context=False, include_input=False)
-    first = next((x for x in errors if x["type"] == "extra_forbidden"), errors[0])  # a misspelt field is missing, too
-    path = ".".join(str(p) for p in first["loc"] if not _inner(p))
-    if first["type"] == "extra_forbidden":
-        names = [f.alias or n for n, f in kind.model_fields.items()]
-        close = get_close_matches(path, names, 1)
-        hint = f"did you mean {close[0]!r}?" if close else f"there are {', '.join(names)}"
-        raise Problem(400, f"there is no field {path!r}; {hint}", param=path, code="unknown_field")
-    if not path:
-        raise Problem(400, f"the body is no JSON object as wanted: {first['msg']}", code="invalid_json")
-    raise Problem(400, f"{path}: {first['msg']}", param=path, code="invalid_value")
-
-
-def _inner(part: Any) -> bool:
-    """Whether a part of a place is pydantic's name for one of several types, not the body's own."""
-    return isinstance(part, str) and (part.endswith("]") or part in ("str", "int", "bool", "TextPart", "ToolChoice"))

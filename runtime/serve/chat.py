@@ -13,12 +13,13 @@ from starlette.responses import JSONResponse, Response
 
 from lampc.backend.grammar.vocabulary import Spelling
 from lampc.backend.request import Completion
-from lampc.runtime.serve.bodies import ChatBody, read_body
+from lampc.runtime.serve.bodies import ChatBody
 from lampc.runtime.serve.conversations import ids_of
 from lampc.runtime.serve.fields import prompt_field
 from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import chat_logprobs
 from lampc.runtime.serve.problems import Problem
+from lampc.runtime.serve.reading import read_body
 from lampc.runtime.serve.service import Service, usage
 from lampc.runtime.serve.sse import EventStream, Pattern
 from lampc.runtime.serve.tools import TextBeforeCalls, Toolbox, call_records
@@ -65,7 +66,8 @@ class _Answer:
         schemas = [s for s in (self._schema(), self.tools.schema) if s is not None]
         if len(schemas) + (self.body.structured_outputs is not None) > 1:
             why = "of response_format, structured_outputs and a tool that must be called only one can be kept to"
-            raise Problem(400, why, param="response_format")
+            given = self.body.structured_outputs is not None
+            raise Problem(400, why, param="structured_outputs" if given else "response_format")
         return {**more, "json_schema": schemas[0]} if schemas else more
 
     def _schema(self) -> Any:
@@ -75,7 +77,8 @@ class _Answer:
         if form.type == "json_object":
             return {"type": "object"}
         if form.json_schema is None or form.json_schema.schema_ is None:
-            raise Problem(400, "response_format.json_schema.schema is missing", param="response_format.json_schema")
+            where = "response_format.json_schema" + ("" if form.json_schema is None else ".schema")
+            raise Problem(400, f"{where} is missing; give a JSON schema", param=where)
         return form.json_schema.schema_
 
     def whole(self, found: list[Completion]) -> dict[str, Any]:

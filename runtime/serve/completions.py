@@ -14,10 +14,12 @@ from starlette.responses import JSONResponse, Response
 from lampc.backend.grammar.vocabulary import Spelling
 from lampc.backend.request import Completion, Request
 from lampc.backend.results import likeliest_of
-from lampc.runtime.serve.bodies import CompletionBody, read_body
+from lampc.runtime.serve.bodies import CompletionBody
+from lampc.runtime.serve.fields import prompt_field
 from lampc.runtime.serve.generations import Generations, Piece
 from lampc.runtime.serve.logprobs import CompletionLogprobs
 from lampc.runtime.serve.problems import Problem
+from lampc.runtime.serve.reading import read_body
 from lampc.runtime.serve.service import Service, usage
 from lampc.runtime.serve.sse import EventStream, Pattern
 
@@ -29,7 +31,7 @@ async def completions(http: HTTPRequest) -> Response:
     body = read_body(CompletionBody, raw)
     if body.suffix:
         raise Problem(400, "suffix: this server only continues texts; leave it out", param="suffix")
-    prompts = await service.encoded(len(raw), lambda: _prompts(service, body.prompt))
+    prompts = await service.encoded(len(raw), lambda: _prompts(service, body))
     answer = _Answer(service, body, prompts)
     if body.logprobs is not None:
         answer.spelling = await service.engine.spelling()
@@ -42,10 +44,12 @@ async def completions(http: HTTPRequest) -> Response:
         generations.abort()
 
 
-def _prompts(service: Service, given: Any) -> list[list[int]]:
-    several, ids = service.engine.prompts.many(given)
-    if (several and not ids) or any(not one for one in ids):
-        raise Problem(400, "prompt is empty; give a text, token ids, or a list of them", param="prompt")
+def _prompts(service: Service, body: CompletionBody) -> list[list[int]]:
+    _, ids = service.engine.prompts.many(body.prompt)
+    empty = next((i for i, one in enumerate(ids) if not one), None if ids else 0)
+    if empty is not None:
+        where = prompt_field(body, empty)
+        raise Problem(400, f"{where} is empty; give a text, token ids, or a list of them", param=where)
     return ids
 
 

@@ -91,7 +91,8 @@ def _role(message: Message) -> str:
 
 def _text(message: Message, place: int) -> str:
     if message.content is None and not message.tool_calls:
-        raise Problem(400, f"messages.{place}.content is missing; give a text", param=f"messages.{place}.content")
+        where = f"messages[{place}].content"
+        raise Problem(400, f"{where} is missing; give a text", param=where)
     if message.content is None or isinstance(message.content, str):
         return message.content or ""
     return "".join(part.text for part in message.content)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
 from lampc.backend.errors import BadGrammar, RequestFailed, Unsupported
@@ -32,12 +32,17 @@ class Piece:
 class Generations:
     """See the module's text. To be made, read and aborted in the event loop that the engine is attached to.
 
-    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done. `kept` is the field
-    of the body that says what the text may be.
+    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done. `kept` says
+    which field of the body says what the text may be.
     """
 
     def __init__(
-        self, engine: ServedEngine, requests: Sequence[Request], *, listen: bool, kept: str | None = None
+        self,
+        engine: ServedEngine,
+        requests: Sequence[Request],
+        *,
+        listen: bool,
+        kept: Callable[[], str | None],
     ) -> None:
         self._engine = engine
         self.kept = kept
@@ -137,12 +142,12 @@ class _Followed:
         return list(tokens[at]), list(logprobs[at]), list(top[at])
 
 
-def _whole(ticket: Ticket, kept: str | None) -> Completion:
+def _whole(ticket: Ticket, kept: Callable[[], str | None]) -> Completion:
     """The end of a generation. Raises Problem; what is refused only now is so for what its text may be."""
     try:
         completion = ticket.future.result()
         if completion.finish == "error":
             raise RequestFailed(f"the generation failed: {completion.error}", (completion,))
     except Exception as e:
-        raise problem_of(e, kept if isinstance(e, BadGrammar | Unsupported | RequestFailed) else None) from e
+        raise problem_of(e, kept() if isinstance(e, BadGrammar | Unsupported | RequestFailed) else None) from e
     return completion

@@ -10,9 +10,10 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
 from lampc.backend.errors import BackendError
-from lampc.runtime.serve.bodies import DetokenizeBody, EmbeddingBody, TokenizeBody, read_body
+from lampc.runtime.serve.bodies import DetokenizeBody, EmbeddingBody, TokenizeBody
 from lampc.runtime.serve.conversations import ids_of
 from lampc.runtime.serve.problems import Problem, problem_of
+from lampc.runtime.serve.reading import read_body
 from lampc.runtime.serve.service import Service
 
 
@@ -77,8 +78,10 @@ async def detokenize(http: HTTPRequest) -> Response:
     body = read_body(DetokenizeBody, raw)
     service.adapter(body.model)
     size = service.engine.info.vocab_size
-    if any(i >= size for i in body.tokens):
-        raise Problem(400, f"tokens: ids of this model are 0 to {size - 1}", param="tokens")
+    wrong = next((at for at, i in enumerate(body.tokens) if i >= size), None)
+    if wrong is not None:
+        why = f"tokens[{wrong}] is {body.tokens[wrong]}; ids of this model are 0 to {size - 1}"
+        raise Problem(400, why, param=f"tokens[{wrong}]")
     decode = service.engine.tokenizer.decode
     text = await service.encoded(len(raw), lambda: decode(body.tokens, skip_special=False), "tokens")
     return JSONResponse({"prompt": text})

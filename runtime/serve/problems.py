@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +20,7 @@ _KINDS = {
 
 
 class Problem(Exception):
-    """An answer that is an error. `param` names the part of the request that it is about."""
+    """An answer that is an error. `param` names the part of the request that it is about, and so does the message."""
 
     def __init__(
         self,
@@ -30,6 +31,8 @@ class Problem(Exception):
         param: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> None:
+        if param is not None and not re.search(rf"(?<![\w.]){re.escape(param)}(?![\w.\[])", message):
+            message = f"{param}: {message}"
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
         self.headers = dict(headers or {})

@@ -19,12 +19,14 @@ from lampc.ir import Assignment
 from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.adapters.schema import schema
 from lampc.ir.adapters.values import unwritable
-from lampc.ir.types import Maybe, Record, mismatch
+from lampc.ir.types import Maybe, Record
 from lampc.ir.unit import Unit
 from lampc.runtime.calling_off import RunControl
 from lampc.runtime.data import interface
-from lampc.runtime.serve.bodies import ProgramBody, read_body
+from lampc.runtime.serve.bodies import ProgramBody
+from lampc.runtime.serve.inputs import wrong_place
 from lampc.runtime.serve.problems import Problem
+from lampc.runtime.serve.reading import place, read_body
 from lampc.runtime.serve.service import Service
 from lampc.runtime.serve.sse import EventStream
 from lampc.runtime.session import Session
@@ -63,21 +65,20 @@ class Program:
     def check(self, inputs: dict[str, Any]) -> None:
         """Raises Problem that names the input, and what it is to be."""
         for name, value in inputs.items():
-            why = unwritable(value, name)  # a body may say NaN, or a number beyond all bounds
+            why = unwritable(value, place(("inputs", name)))  # a body may say NaN, or a number beyond all bounds
             if why:
-                raise Problem(400, f"inputs.{name}: {why}", param=f"inputs.{name}")
+                raise Problem(400, why, param=why.split("`")[1])
         if self.unit.dynamic is not None:
             return
         wanted = dict(self.types[0].fields)
         for name in inputs:
             if name not in wanted:
                 known = ", ".join(wanted) or "none"
-                raise Problem(400, f"{self.name} has no input {name!r}; it has {known}", param=f"inputs.{name}")
-        for name, type in wanted.items():
-            why = mismatch(inputs.get(name), type)
-            if why:
-                why = "it is missing" if name not in inputs else why
-                raise Problem(400, f"inputs.{name}: {why}; wanted: {type}", param=f"inputs.{name}")
+                why = f"{self.name} has no input {name!r:.80}; it has {known}"
+                raise Problem(400, why, param=place(("inputs", name)))
+        found = wrong_place(inputs, self.types[0], ("inputs",))
+        if found is not None:
+            raise Problem(400, f"{found[0]}: {found[1]}", param=found[0])
 
 
 def _object(record: Record) -> dict[str, Any]:

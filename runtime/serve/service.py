@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from lampc.backend.errors import ContextTooLong
 from lampc.backend.job import check_request
 from lampc.backend.options import OPTIONS, wanted
 from lampc.backend.request import Request
 from lampc.runtime.serve.bodies import Generating
 from lampc.runtime.serve.engine import ServedEngine
-from lampc.runtime.serve.fields import KEPT, field_of, kept_field, prompt_field
+from lampc.runtime.serve.fields import KEPT, engine_problem, kept_field
 from lampc.runtime.serve.generations import Generations
 from lampc.runtime.serve.limits import Limits
 from lampc.runtime.serve.problems import Problem, busy, late, problem_of, shutting_down
@@ -90,7 +90,7 @@ class Service:
         try:
             wanted(None, kept, "this request")
         except Exception as e:
-            raise problem_of(e, kept_field(body)) from e
+            raise engine_problem(e, body) from e
         options = {
             "temperature": 1.0 if body.temperature is None else body.temperature,
             "top_p": body.top_p,
@@ -115,16 +115,14 @@ class Service:
             "n": n,
         }
         out: list[Request] = []
-        for ids in prompts:
+        for at, ids in enumerate(prompts):
             options["max_tokens"] = self._room(len(ids), most)
             try:
                 given = {k: v for k, v in options.items() if v is not None and k in OPTIONS}
                 made = wanted(None, given, "this request").requests(ids, self.engine.tokenizer)
                 check_request(made[0], self.engine.info)
-            except ContextTooLong as e:
-                raise problem_of(e, prompt_field(body)) from e
             except Exception as e:
-                raise problem_of(e, field_of(e, body)) from e
+                raise engine_problem(e, body, at) from e
             out += made
         return out
 
@@ -136,7 +134,8 @@ class Service:
         """Have what a body asks for run, if there is room for it. Raises Problem."""
         self.admit(len(requests), max(r.priority for r in requests))
         try:
-            return Generations(self.engine, requests, listen=bool(body.stream), kept=kept_field(body))
+            kept = functools.partial(kept_field, body)
+            return Generations(self.engine, requests, listen=bool(body.stream), kept=kept)
         except Exception as e:
             raise problem_of(e) from e
 

@@ -27,8 +27,10 @@ class Toolbox:
     def __init__(self, body: ChatBody) -> None:
         functions = [t.function for t in body.tools or ()]
         names = [f.name for f in functions]
-        if len(set(names)) < len(names):
-            raise Problem(400, "two tools have one name; their calls could not be told apart", param="tools")
+        twice = next((i for i, name in enumerate(names) if name in names[:i]), None)
+        if twice is not None:
+            where = f"tools[{twice}].function.name"
+            raise Problem(400, f"{names[twice]!r} is another tool's name; calls could not be told apart", param=where)
         choice = body.tool_choice
         if choice is not None and choice not in ("none", "auto") and not functions:
             raise Problem(400, "tool_choice asks for a call, but there are no tools", param="tool_choice")
@@ -36,9 +38,10 @@ class Toolbox:
         if isinstance(choice, ToolChoice):
             functions = [f for f in functions if f.name == choice.function.name]
             if not functions:
-                known = ", ".join(names)
-                raise Problem(400, f"there is no tool {choice.function.name!r}; there are {known}", param="tool_choice")
+                why = f"there is no tool {choice.function.name!r}; there are {', '.join(names)}"
+                raise Problem(400, why, param="tool_choice.function.name")
         self.functions: list[FunctionDefinition] = [] if choice == "none" else functions
+        self._places = {name: f"tools[{i}].function" for i, name in enumerate(names)}
 
     def __bool__(self) -> bool:
         return bool(self.functions)
@@ -51,13 +54,22 @@ class Toolbox:
         forms = [
             {
                 "type": "object",
-                "properties": {"name": {"const": f.name}, "arguments": _object(f)},
+                "properties": {"name": {"const": f.name}, "arguments": self._object(f)},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
             for f in self.functions
         ]
         return forms[0] if len(forms) == 1 else {"anyOf": forms}
+
+    def _object(self, function: FunctionDefinition) -> dict[str, Any]:
+        """The parameters as a schema of objects alone, which is what a call has. Raises Problem if that cannot be."""
+        given = _parameters(function)
+        kind = given.get("type", "object")
+        if kind != "object" and not (isinstance(kind, list) and "object" in kind):
+            why = f"the type is {kind!r:.80}; give 'object', which is what a call's arguments are"
+            raise Problem(400, why, param=f"{self._places[function.name]}.parameters.type")
+        return {**given, "type": "object"}
 
     @property
     def told(self) -> str:
@@ -144,13 +156,3 @@ def written(name: str, arguments: str) -> str:
 
 def _parameters(function: FunctionDefinition) -> dict[str, Any]:
     return function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
-
-
-def _object(function: FunctionDefinition) -> dict[str, Any]:
-    """The parameters as a schema of objects alone, which is what a call has. Raises Problem if that cannot be."""
-    given = _parameters(function)
-    kind = given.get("type", "object")
-    if kind != "object" and not (isinstance(kind, list) and "object" in kind):
-        why = f"tool {function.name!r}: its parameters have the type {kind!r}; a call's arguments are an object"
-        raise Problem(400, why, param="tools")
-    return {**given, "type": "object"}

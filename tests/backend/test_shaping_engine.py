@@ -241,7 +241,7 @@ def test_words_and_mappings_as_options(tiny: Path) -> None:
             engine.generate(STORY, logit_bias={"a": 1.0})  # type: ignore[dict-item]
         with pytest.raises(ValueError, match="logit_bias has the key 7"):
             engine.generate(STORY, logit_bias={"7": 1.0, 7: 2.0})  # type: ignore[dict-item]
-        with pytest.raises(ValueError, match="bad_words is"):
+        with pytest.raises(ValueError, match="bad_words"):
             engine.generate(STORY, bad_words=[" "])
 
 

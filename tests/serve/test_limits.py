@@ -50,8 +50,8 @@ def test_an_empty_stop_text_is_refused_by_name(server: Server) -> None:
         ("chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
     ):
         error = post(server, f"/v1/{path}", {**asked, "stop": ["a", ""]}).json()["error"]
-        assert (error["code"], error["param"]) == ("invalid_value", "stop")
-        assert error["message"] == "stop: a text of no characters stands everywhere; leave it out"
+        assert (error["code"], error["param"]) == ("invalid_value", "stop[1]")
+        assert error["message"] == "stop[1]: String should have at least 1 character"
         assert post(server, f"/v1/{path}", {**asked, "stop": ["a"], "max_tokens": 1}).status_code == 200
 
 

@@ -241,7 +241,7 @@ def test_answers_keep_to_a_schema(api: openai.OpenAI) -> None:
 def test_a_schema_that_cannot_be_is_refused(api: openai.OpenAI) -> None:
     form: Any = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "wrong"}}}
     for stream in (False, True):
-        with pytest.raises(openai.BadRequestError, match="grammar"):
+        with pytest.raises(openai.BadRequestError, match="schema"):
             api.chat.completions.create(model="firefly", messages=ASKED, response_format=form, stream=stream)
     with pytest.raises(openai.BadRequestError, match="the grammar failed"):  # no text is that
         api.completions.create(model="firefly", prompt="x", extra_body={"structured_outputs": {"json": {"$ref": "#"}}})

@@ -129,7 +129,7 @@ NUMBERS = (
 def test_numbers_that_are_none_are_refused(number: str) -> None:
     unit = compile_lmp(NUMBERS, "numbers.lmp")
     with served(Program("Numbers", unit)) as server:
-        for inputs, place in ((f'"x": {number}, "many": []', "x"), (f'"many": [1.5, {number}]', "many")):
+        for inputs, place in ((f'"x": {number}, "many": []', "x"), (f'"many": [1.5, {number}]', "many[1]")):
             body = f'{{"inputs": {{{inputs}}}}}'
             head = {"content-type": "application/json"}
             got = httpx.post(f"{server.url}/programs/Numbers", content=body, headers=head, trust_env=False)

@@ -85,8 +85,8 @@ def test_a_forced_call_has_an_object(server: Server, kind: object) -> None:
             trust_env=False,
         )
         assert got.status_code == 400
-        assert got.json()["error"]["param"] == "tools"
-        assert "a call's arguments are an object" in got.json()["error"]["message"]
+        assert got.json()["error"]["param"] == "tools[0].function.parameters.type"
+        assert "which is what a call's arguments are" in got.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("parameters", [{}, {"anyOf": [{"properties": {"a": {"const": 1}}}, {"type": "array"}]}])
