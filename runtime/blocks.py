@@ -38,13 +38,15 @@ class ContextValue:
 
 
 class Said(str):
-    """Text that a model wrote, with the conversation that it ends."""
+    """Text that a model wrote, with the conversation that it ends, and where it was cut."""
 
-    __slots__ = ("turns",)
+    __slots__ = ("cut", "turns")
+    cut: str
     turns: tuple[tuple[str, str], ...]
 
-    def __new__(cls, text: str, asked: Sequence[tuple[str, str]]) -> Said:
+    def __new__(cls, text: str, asked: Sequence[tuple[str, str]], cut: str = "") -> Said:
         made = super().__new__(cls, text)
+        made.cut = cut
         made.turns = (*asked, ("assistant", text))
         return made
 

@@ -12,6 +12,7 @@ from lampc.runtime.types import RowError, TraceStep
 
 if TYPE_CHECKING:
     from lampc.ir import Op, Signature
+    from lampc.runtime.models import Answer
 
 
 class RowFailure(Exception):
@@ -35,12 +36,19 @@ class RowFailure(Exception):
 
 class UnreadableAnswer(RowFailure, ParseFailure):
     """A model's answer to the call `bound` could not be read in the layout `layout`; `text` is all that it wrote,
-    `inputs` what it was asked with."""
+    `inputs` what it was asked with. `cut` is where its tokens were at an end, see `cut_of`."""
 
     def __init__(
-        self, bound: Bound, layout: str, failure: ParseFailure, inputs: Mapping[str, Any], op: Op | None = None
+        self,
+        bound: Bound,
+        layout: str,
+        failure: ParseFailure,
+        inputs: Mapping[str, Any],
+        op: Op | None = None,
+        cut: str = "",
     ) -> None:
-        message = f"{bound.name}: {failure}; the model wrote {failure.text[:200]!r}{_bounded(bound.signature)}"
+        told = _bounded(bound.signature, cut)
+        message = f"{bound.name}: {failure}; the model wrote {failure.text[:200]!r}{told}"
         ParseFailure.__init__(self, message, failure.text, failure.partial, adapter_name=adapter_name(layout))
         self.signature, self.predictor = bound.signature, bound.name
         self.message, self.op, self.kind = message, op, "parse"
@@ -52,10 +60,36 @@ class UnreadableAnswer(RowFailure, ParseFailure):
         return TraceStep(self.predictor, self.inputs, {}, self.text, str(span or ""))
 
 
-def _bounded(signature: Signature) -> str:
-    """Where an answer may have been cut."""
+class Cut(str):
+    """Text that a model would have gone on with; `cut` says where its tokens were at an end."""
+
+    __slots__ = ("cut",)
+    cut: str
+
+    def __new__(cls, text: str, cut: str) -> Cut:
+        made = super().__new__(cls, text)
+        made.cut = cut
+        return made
+
+
+def cut_of(answer: Answer) -> str:
+    """Where an answer's tokens were at an end before it was; empty if they were not."""
+    if answer.finish != "length":
+        return ""
+    count = answer.generated_tokens
+    return f"after {count} token{'s' * (count != 1)}" if count else "at the bound of its tokens"
+
+
+def _bounded(signature: Signature, cut: str) -> str:
+    """Where an answer was cut, or may have been, and how it can be longer."""
+    bounds = [f.max_tokens for f in signature.outputs]
     said = ", ".join(f"`{f.name}` {f.max_tokens}" for f in signature.outputs if f.max_tokens)
-    return f" (an answer is cut at the bounds of its outputs, in tokens: {said})" if said else ""
+    if not cut:
+        return f" (an answer is cut at the bounds of its outputs, in tokens: {said})" if said else ""
+    how = [f"the bounds of outputs ({said})"] if said else []
+    if not all(bounds):
+        how.append("`max_tokens` of the call or the model (in .lmp, `@sample(max_tokens: N)`)")
+    return f" (it was cut {cut}: raise {' or '.join(how)})"
 
 
 def unwritable_output(value: Mapping[str, Any], *, objects: bool = False) -> str | None:

@@ -23,7 +23,7 @@ from lampc.runtime.cascades import Scored, proxy_node, proxy_of, score_of, stand
 from lampc.runtime.client import Client, Deliver, OnText, Waiting
 from lampc.runtime.compile import Executable
 from lampc.runtime.contexts import Planned, RowContexts
-from lampc.runtime.failures import RowFailure, UnreadableAnswer
+from lampc.runtime.failures import Cut, RowFailure, UnreadableAnswer, cut_of
 from lampc.runtime.models import NOT_KNOWN, Answer
 from lampc.runtime.modelview import ModelView, at_temperature
 from lampc.runtime.paths import NO_PROMPT, Prompt
@@ -99,7 +99,7 @@ class LMCalls:
     def _generate(self, block: Block, i: int, op: Generate, context: ContextValue) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
             grown = context.grown(answer.ids)
-            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, answer.text]))
+            self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [grown, _text(answer)]))
 
         bound = block.task.bound[op.predictor.name]
         model = context.model.asking(bound.layout, bound.signature, bool(op.closed))
@@ -257,7 +257,7 @@ class LMCalls:
 
     def _request(self, block: Block, i: int, op: RequestOp, args: list[Any], proxied: bool = True) -> None:
         def deliver(answer: Answer, usage: Usage) -> None:
-            text = Said(answer.text, turns) if followed(op) else answer.text
+            text = Said(answer.text, turns, cut_of(answer)) if followed(op) else _text(answer)
             self._answered(block, i, answer, usage, lambda: self._resolve(block, i, [text]))
 
         bound = block.task.bound[op.predictor.name]
@@ -332,7 +332,8 @@ class LMCalls:
             bound = replace(block.task.bound[op.predictor.name], signature=op.signature, layout=op.layout)
             inputs = dict(zip((f.name for f in op.signature.inputs), values, strict=False))
             quote = self.services.model(bound.model).target.quote
-            self._ask_again(block, i, op, values, [first_round(bound, inputs, quote)], e)
+            cut = text.cut if isinstance(text, Cut | Said) else ""
+            self._ask_again(block, i, op, values, [first_round(bound, inputs, quote)], e, cut)
 
     def _read(self, block: Block, i: int, op: Parse, values: list[Any], outputs: dict[str, Any], text: str) -> None:
         given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
@@ -344,12 +345,19 @@ class LMCalls:
         self._resolve(block, i, [outputs])
 
     def _ask_again(
-        self, block: Block, i: int, op: Parse, values: list[Any], rounds: list[Round], failure: ParseFailure
+        self,
+        block: Block,
+        i: int,
+        op: Parse,
+        values: list[Any],
+        rounds: list[Round],
+        failure: ParseFailure,
+        cut: str,
     ) -> None:
         """The round that follows, if there is one; it draws as the call did whose answer could not be read."""
         asker = op.text.defining_op()
         given = {f.name: v for f, v in zip(op.signature.inputs, values, strict=False)}
-        unreadable = UnreadableAnswer(rounds[0].bound, rounds[-1].bound.layout, failure, given, op)
+        unreadable = UnreadableAnswer(rounds[0].bound, rounds[-1].bound.layout, failure, given, op, cut)
         model_of = self.services.model
         following = next_round(rounds[0].bound, rounds, failure, lambda name: model_of(name).target.quote)
         if following is None or not isinstance(asker, RequestOp | Generate):
@@ -366,7 +374,7 @@ class LMCalls:
                     try:
                         self._read(block, i, op, values, following.read(answer.text), answer.text)
                     except ParseFailure as e:
-                        self._ask_again(block, i, op, values, [*rounds, following], e)
+                        self._ask_again(block, i, op, values, [*rounds, following], e, cut_of(answer))
             except RowFailure as e:
                 self._fail(scope, (*block.order, i), e.at(op))
             self._settle(scope)
@@ -377,6 +385,11 @@ class LMCalls:
         model = model_of(b.model).asking(b.layout, b.signature)
         sampling = _sampling(block, asker.sampling)
         self._send(model, following.turns, sampling, draw, deliver, op.predictor.name, block.scope, asker)
+
+
+def _text(answer: Answer) -> str:
+    cut = cut_of(answer)
+    return Cut(answer.text, cut) if cut else answer.text
 
 
 def _sampling(block: Block, sampling: Sampling) -> Sampling:

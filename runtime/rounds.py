@@ -13,7 +13,7 @@ from lampc.ir.adapters.rounds import Round, again, first_round, next_round
 from lampc.ir.errors import LMError
 from lampc.runtime.cascades import Scored, proxy_node, proxy_of, stands
 from lampc.runtime.client import Client
-from lampc.runtime.failures import RowFailure, UnreadableAnswer
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, cut_of
 from lampc.runtime.remote import text_turn, turn_of
 from lampc.runtime.types import Usage
 
@@ -151,7 +151,7 @@ def _settle(
         reading.outputs = rounds[-1].read(answer.text)
         return False
     except ParseFailure as e:
-        reading.error = UnreadableAnswer(bound, rounds[-1].bound.layout, e, call[1])
+        reading.error = UnreadableAnswer(bound, rounds[-1].bound.layout, e, call[1], cut=cut_of(answer))
         following = next_round(bound, rounds, e, lambda name: session.models.get(name, module).target.quote)
         if following is not None:
             rounds.append(following)

@@ -126,6 +126,43 @@ def test_answers_that_cannot_be_read_name_the_bounds() -> None:
     assert "(an answer is cut at the bounds of its outputs, in tokens: `n` 2)" in str(e.value)
 
 
+CUT = """
+signature Tell(text: str) -> (story: str{first}, n: int{second}) {{ \"\"\"Tell a long story.\"\"\" }}
+module M(text: str) -> (n: int) {{
+  use tell = Predict(Tell) @layout(json);
+  let c = tell(text: text){sample};
+  return (n: c.n);
+}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "sample", "said"),
+    [
+        ("", "", "", "(it was cut after 256 tokens: raise `max_tokens` of the call or the model (in .lmp, "),
+        ("", "", " @sample(max_tokens: 3)", "(it was cut after 3 tokens: raise `max_tokens` of the call"),
+        (
+            " @max(2)",
+            "",
+            "",
+            " tokens: raise the bounds of outputs (`story` 2) or `max_tokens` of the call or the model",
+        ),
+        (" @max(2)", " @max(1)", "", " tokens: raise the bounds of outputs (`story` 2, `n` 1))"),
+    ],
+)
+def test_answers_that_were_cut_say_so(first: str, second: str, sample: str, said: str, session: Session) -> None:
+    unit = compile_lmp(CUT.format(first=first, second=second, sample=sample), "cut.lmp")
+    (outcome,) = session.run(unit, [Row("0", {"text": "the network is down"})])
+    assert outcome.error is not None
+    assert said in outcome.error.message
+
+
+def test_calls_one_by_one_that_were_cut_say_so() -> None:
+    for lm, tokens in ((lampc.LM("firefly"), 256), (lampc.LM("firefly", max_tokens=5), 5)):
+        with lampc.context(lm=lm), pytest.raises(UnreadableAnswer, match=f"it was cut after {tokens} tokens: raise"):
+            lampc.Predict("text -> story, n: int", layout="json")(text="x")
+
+
 @pytest.mark.parametrize("bound", [-1, 2.5, True, "8", None])
 def test_bounds_are_numbers_of_tokens(bound: object) -> None:
     with pytest.raises(ValueError, match="max_tokens is how many tokens an output may have"):
