@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from types import SimpleNamespace
@@ -36,7 +37,8 @@ class App:
     `name` is what the model is called, by default what its engine says. `found` are programs, all run by this engine.
     `embed` makes vectors of texts, one row each, and may count their tokens (`count_tokens`). With `keys`, one of them
     must come with every request but `/health`; without, and if `local`, only requests that name this machine are
-    answered. `seed` is of programs that are asked for none. Raises ValueError for two programs of one name.
+    answered. `seed` is of programs that are asked for none. Raises ValueError for two programs of one name, and for
+    names and keys that no request can have.
     """
 
     def __init__(
@@ -59,6 +61,9 @@ class App:
         names = [p.name for p in programs]
         if len(set(names)) < len(names):
             raise ValueError(f"two programs have one name, of {', '.join(names)}; serve one, or rename the other")
+        for called in [*self.service.models, *names]:
+            if re.search("[\ud800-\udfff]", called):
+                raise ValueError(f"the name {called!r} is no UTF-8 text, which names in requests are; give another")
         cache = CallCache(entries=REMEMBERED)
 
         def session(base: Path, adapter: str | None) -> Session:

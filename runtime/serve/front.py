@@ -52,13 +52,13 @@ class Traffic:
 class Front:
     """An ASGI app around another. `keys`: who has one of them may ask; anybody, if there are none. Without keys and
     if `local`, requests must name this machine as their host: pages of other sites, which a browser here may show, are
-    then not answered."""
+    then not answered. Raises ValueError for a key that no header can hold."""
 
     def __init__(
         self, app: ASGIApp, service: Service, traffic: Traffic, keys: Iterable[str] = (), local: bool = True
     ) -> None:
         self.app, self.service, self.traffic = app, service, traffic
-        self._keys = [_digest(key) for key in keys]
+        self._keys = [hashlib.sha256(sent).digest() for key in keys for sent in _sent_as(key)]
         self._held = 0  # bytes of bodies
         self._local = local and not self._keys
         self._running: set[asyncio.Task[Any]] = set()
@@ -168,7 +168,8 @@ class Front:
             raise Problem(403, why, code="foreign_host")
         if self._keys and scope["path"] not in OPEN_PATHS:
             scheme, _, key = headers.get("authorization", "").partition(" ")
-            told = _digest(key.strip() if scheme.lower() == "bearer" else headers.get("x-api-key", ""))
+            sent = key.strip(" \t") if scheme.lower() == "bearer" else headers.get("x-api-key", "")
+            told = hashlib.sha256(sent.encode("latin-1")).digest()
             if not sum(hmac.compare_digest(told, k) for k in self._keys):  # all are compared: no time tells which
                 why = "a key is wanted: send the header `Authorization: Bearer KEY`"
                 raise Problem(401, why, code="invalid_api_key", headers={"www-authenticate": "Bearer"})
@@ -252,5 +253,16 @@ def _port(host: str) -> bool:
     return host.rpartition(":")[2].isdigit()
 
 
-def _digest(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
+def _sent_as(key: str) -> set[bytes]:
+    """The bytes that clients send for a key: what is not ASCII some write as UTF-8, others as Latin-1. A key of the
+    environment may be bytes that are neither."""
+    if not key.strip() or key != key.strip() or any(ord(c) < 32 or c == "\x7f" for c in key):
+        why = "give one that is not empty, has no spaces around it and no control characters"
+        raise ValueError(f"the key {key!r} cannot stand in a header; {why}")
+    try:
+        found = {key.encode("utf-8", "surrogateescape")}
+    except UnicodeEncodeError:
+        raise ValueError(f"the key {key!r} holds half of a character; give it whole") from None
+    with contextlib.suppress(UnicodeEncodeError):
+        found.add(key.encode("latin-1"))
+    return found
