@@ -97,3 +97,8 @@ class RequestFailed(BackendError):
     def __init__(self, message: str, results: Sequence[object] = ()) -> None:
         self.results = results
         super().__init__(message)
+
+
+def words_of(error: BaseException) -> str:
+    """What is said of an error: ours say all in their messages, of others the class tells half of it."""
+    return str(error) if isinstance(error, BackendError) else f"{type(error).__name__}: {error}"

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, TypeVar
 
 from lampc.backend.api import TokenEngine
-from lampc.backend.errors import EngineClosed, QueueFull
+from lampc.backend.errors import EngineClosed, QueueFull, words_of
 from lampc.backend.request import Completion, Handle, Request
 
 T = TypeVar("T")
@@ -127,7 +127,7 @@ class EngineLoop:
                 self._step(self._engine)
         except BaseException as error:  # nobody else would ever tell those who wait
             with self._lock:
-                self._end = EngineClosed(f"the engine's loop failed: {type(error).__name__}: {error}")
+                self._end = EngineClosed(f"the engine's loop failed: {words_of(error)}")
                 self._end.__cause__ = error
             self._settle(self._end)
 

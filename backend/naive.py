@@ -13,7 +13,7 @@ import torch
 
 from lampc.backend.adapting import Adapting
 from lampc.backend.api import EngineInfo, EngineStats
-from lampc.backend.errors import BackendError, EngineClosed
+from lampc.backend.errors import BackendError, EngineClosed, words_of
 from lampc.backend.grammar.compiled import Grammars
 from lampc.backend.hooks import Hook, Hooks, Kind, RequestEvent
 from lampc.backend.int8 import decode, encode
@@ -183,7 +183,7 @@ class NaiveEngine(Adapting):
             self._advance(job)
         except Exception as error:  # the model's, or that of a callback of the user
             if not job.handle.done:
-                self._finish(job, "error", f"{type(error).__name__}: {error}")
+                self._finish(job, "error", words_of(error))
 
     def _advance(self, job: Job) -> None:
         first, begin = job.next_logits, self._clock()

@@ -12,7 +12,7 @@ from lampc.backend.api import EngineInfo
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.books import Books
 from lampc.backend.branches import Branches
-from lampc.backend.errors import EngineClosed
+from lampc.backend.errors import EngineClosed, words_of
 from lampc.backend.flight import Flight, launch
 from lampc.backend.grammar.compiled import Grammars
 from lampc.backend.grammar.masks import Masks
@@ -356,7 +356,7 @@ class Stepping:
             return
         for job in jobs:
             if job.handle.completion is None:
-                self._finish(job, "error", f"{type(error).__name__}: {error}")
+                self._finish(job, "error", words_of(error))
 
     def _expire(self) -> None:
         if self._deadlines:

@@ -18,6 +18,7 @@ from lampc.ir import Record, freeze
 from lampc.ir.builtins import BUILTINS
 from lampc.ir.prog import Func
 from lampc.ir.unit import Metric, Unit
+from lampc.runtime.failures import RowFailure
 from lampc.runtime.host_sources import host_identity
 from lampc.runtime.hosts import plain
 from lampc.runtime.types import Row, TraceStep
@@ -85,7 +86,7 @@ class RowMetric:
         try:
             return judgement(ask())
         except Exception as e:
-            why = str(e) if isinstance(e, MetricError) else f"{type(e).__name__}: {e}"
+            why = str(e) if isinstance(e, MetricError | RowFailure) else f"{type(e).__name__}: {e}"
             raise MetricError(f"metric `{self.name}` failed on {place(row)}: {why}", row.id) from e
 
 

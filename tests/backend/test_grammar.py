@@ -350,6 +350,7 @@ def test_patterns_that_only_look_like_that_are_read(pattern: str) -> None:
         ('start: %json {"type": "objct"}\n', "line 1, column 8: .*Invalid type: objct"),
         (json_schema({"type": "array", "uniqueItems": True}), "uniqueItems"),
         (json_schema(False), "not"),
+        ("start: <|nope|>\n", r'unknown special token: "<\|nope\|>"; write a special token as its id, `<\[ID\]>`\n'),
         ("", "give the text of one"),
         (7, "give the text of one"),
         ("start: " + "x" * (1 << 20), "at most 1048576"),

@@ -67,7 +67,7 @@ def test_functions_of_the_module_are_interpreted() -> None:
     assert score("mine", {"label": "cat"}) == 1.0
     assert score("pair", {"label": "x", "who": "me"}) == 1.0
     assert score("pair", {"label": "The Cat!", "who": "you"}) == 0.0
-    with pytest.raises(MetricError, match=r"metric `b` failed on row 7 \(t.csv:8\): RowFailure: float\('The Cat!'\)"):
+    with pytest.raises(MetricError, match=r"metric `b` failed on row 7 \(t.csv:8\): float\('The Cat!'\)"):
         score(Metric("b", "broken"), {"label": "x"})
 
 
