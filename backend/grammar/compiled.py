@@ -98,15 +98,16 @@ def schema_refused(schema: Any) -> bool:
     return bool(LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(f'{text}LEAD: " "\n')))
 
 
-_OF_SCHEMA = "failed to compile JSON schema: "
+_OF_SCHEMA = re.compile(r'failed to compile JSON schema: |failed to parse "%json": ')
 
 
 def _placed(error: str, grammar: str) -> str:
     """What llguidance says, with line and column named. Of a grammar that was made here of a schema or a pattern, lines
     are nothing that a user has seen: what is wrong with it is told alone."""
     error = said(error).strip()
-    if grammar.startswith("start: LEAD %json ") and _OF_SCHEMA in error:
-        return f"the JSON schema cannot be used: {_reason(error.partition(_OF_SCHEMA)[2])}"
+    if grammar.startswith("start: LEAD %json ") and (found := _OF_SCHEMA.search(error)) is not None:
+        why = re.sub(r" at line \d+ column \d+$", "", _reason(error[found.end() :]))
+        return f"the JSON schema cannot be used: {why}"
     if grammar.startswith("start: LEAD v\n"):
         return f"the pattern cannot be used: {_reason(error)}"
     placed = re.sub(r"^(?:at )?(\d+)\((\d+)\): ", r"line \1, column \2: ", error)

@@ -28,7 +28,7 @@ def json_schema(schema: Mapping[str, Any] | bool | str) -> str:
     if not isinstance(schema, Mapping):
         raise ValueError(f"json_schema is {schema!r:.80}; give a JSON schema, an object")
     try:
-        text = json.dumps({"x-guidance": SPACES, **schema}, ensure_ascii=False)
+        text = json.dumps({"x-guidance": SPACES, **schema}, ensure_ascii=False, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"json_schema is not JSON: {error}") from None
     return f"start: LEAD %json {text}\n"

@@ -19,6 +19,10 @@ _KINDS = {
 }
 
 
+LONGEST = 1000
+"""Characters of a message: what it quotes of a request may be as long as that."""
+
+
 class Problem(Exception):
     """An answer that is an error. `param` names the part of the request that it is about, and so does the message."""
 
@@ -33,6 +37,8 @@ class Problem(Exception):
     ) -> None:
         if param is not None and not re.search(rf"(?<![\w.]){re.escape(param)}(?![\w.\[])", message):
             message = f"{param}: {message}"
+        if len(message) > LONGEST:
+            message = f"{message[: LONGEST * 3 // 4]} ... {message[-LONGEST // 4 :]}"
         super().__init__(message)
         self.status, self.message, self.code, self.param = status, message, code, param
         self.headers = dict(headers or {})

@@ -51,14 +51,15 @@ class Toolbox:
         """What the answer is kept to, if it must be a call. Raises Problem for parameters that are no object."""
         if not self.forced:
             return None
+        several = len(self.functions) > 1
         forms = [
             {
                 "type": "object",
-                "properties": {"name": {"const": f.name}, "arguments": self._object(f)},
+                "properties": {"name": {"const": f.name}, "arguments": _moved(self._object(f), i if several else None)},
                 "required": ["name", "arguments"],
                 "additionalProperties": False,
             }
-            for f in self.functions
+            for i, f in enumerate(self.functions)
         ]
         return forms[0] if len(forms) == 1 else {"anyOf": forms}
 
@@ -107,7 +108,7 @@ class Toolbox:
             if not isinstance(found, dict) or found.get("name") not in [f.name for f in self.functions]:
                 return None
             arguments = found.get("arguments")
-            return (found["name"], json.dumps(arguments)) if isinstance(arguments, dict) else None
+            return (found["name"], json.dumps(arguments, allow_nan=False)) if isinstance(arguments, dict) else None
         except (ValueError, RecursionError):
             return None
 
@@ -156,3 +157,16 @@ def written(name: str, arguments: str) -> str:
 
 def _parameters(function: FunctionDefinition) -> dict[str, Any]:
     return function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
+
+
+def _moved(schema: Any, place: int | None) -> Any:
+    """The parameters with their references leading to where they stand in the schema of all calls."""
+    if isinstance(schema, list):
+        return [_moved(s, place) for s in schema]
+    if not isinstance(schema, dict):
+        return schema
+    root = "#/properties/arguments" if place is None else f"#/anyOf/{place}/properties/arguments"
+    found = {k: _moved(v, place) for k, v in schema.items()}
+    if isinstance(ref := schema.get("$ref"), str) and (ref == "#" or ref.startswith("#/")):
+        found["$ref"] = root + ref[1:]
+    return found

@@ -135,6 +135,7 @@ def test_arguments_that_are_nested_too_deeply_are_refused(server: Server, native
         ('<tool_call>{"name": "other", "arguments": {}}</tool_call>', None, []),
         ('<tool_call>{"name": "weather", "argum', None, []),
         ('{"name": "weather", "arguments": 3}', None, []),
+        ('{"name": "weather", "arguments": {"degrees": 1e999}}', None, []),
         ("a < b and <tool", None, []),
         ("[" * 5000, None, []),
         ("<tool_call>" + "[" * 5000, None, []),
