@@ -18,9 +18,10 @@ from lampc.ir import digest
 from lampc.ir.adapters import ParseFailure
 from lampc.ir.errors import LMError
 from lampc.ir.settings import settings
+from lampc.ir.types import ANY
 from lampc.ir.unit import Unit
 from lampc.runtime.eager_calls import Completer, EagerAnswer, EagerCall
-from lampc.runtime.failures import RowFailure, unwritable_output
+from lampc.runtime.failures import RowFailure, unfit_result, unwritable_output
 from lampc.runtime.hosts import described, plain
 from lampc.runtime.places import user_line
 from lampc.runtime.retrieval.protocol import RetrieverError
@@ -133,7 +134,8 @@ class EagerRun:
             if unread is not None and unread[0] in (strand.error, strand.error.__cause__):
                 outcome.unread = unread[1]
             return
-        why = unwritable_output(strand.value)
+        returns = getattr(self.entry, "__lampc_returns__", ANY)
+        why = unfit_result(self.identity, strand.value, returns) or unwritable_output(strand.value)
         if why:
             outcome.error = RowError(why, getattr(self.entry, "__lampc_place__", ""), row, "value")
         else:

@@ -21,7 +21,7 @@ from lampc.runtime.ahead import Branches, arm_of
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable
 from lampc.runtime.early import EarlyPrefills
-from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, unfit, unwritable_output
 from lampc.runtime.hostcalls import HostCalls
 from lampc.runtime.hostdesk import HostDesk
 from lampc.runtime.interp import HostCall, arguments, entry_function, host_call
@@ -125,9 +125,10 @@ class Executor(HostCalls, Regions):
 
     def _succeed(self, scope: Scope, value: Any) -> None:
         outputs = value if isinstance(value, dict) else {"value": value}
-        why = unwritable_output(outputs)
+        func = scope.task.exe.func
+        why = unfit(func, value) or unwritable_output(outputs)
         if why:
-            raise RowFailure(why)
+            raise RowFailure(why, func.body.terminator)
         scope.task.outcome.value = outputs
         scope.over = True
         self._end(scope.task)

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import adapter_name
 from lampc.ir.adapters.values import unwritable
+from lampc.ir.types import ANY, Maybe, Record, Type, mismatch, spelled, type_of
 from lampc.runtime.types import RowError, TraceStep
 
 if TYPE_CHECKING:
     from lampc.ir import Op, Signature
+    from lampc.ir.prog import Func
     from lampc.runtime.models import Answer
 
 
@@ -98,3 +100,54 @@ def unwritable_output(value: Mapping[str, Any], *, objects: bool = False) -> str
     found = (unwritable(v, name, objects=objects) for name, v in value.items())
     why = next(filter(None, found), None)
     return f"output {why}" if why else None
+
+
+def unfit(func: Func, value: Any) -> str | None:
+    """Why what a function gives is not of the type that it declares, or None. What its ops are known to give is not
+    looked at again."""
+    returns, known = func.returns, func.body.terminator
+    given = known.operands[0].type if known is not None else ANY
+    if returns == given:
+        return None
+    if isinstance(returns, Record) and isinstance(given, Record):
+        returns = Record(tuple((n, t) for n, t in returns.fields if given.get(n) != t))
+    return unfit_output(func.symbol, value, returns)
+
+
+def unfit_output(program: str, value: Any, returns: Type) -> str | None:
+    """Why what a program returned is not of the type that it declares, or None."""
+    if not isinstance(returns, Record) or not isinstance(value, dict):
+        why = mismatch(value, returns)
+        return why and f"`{program}` returned a value of the wrong type: {why}"
+    for name, t in returns.fields:
+        if name not in value and not isinstance(t, Maybe) and t != ANY:
+            return f"`{program}` declares the output `{name}: {spelled(t)}`, and did not return it"
+        if why := mismatch(value.get(name), t):
+            return f"output `{name}` of `{program}` is declared {spelled(t)}: {why}, of type {_kind(value.get(name))}"
+    return None
+
+
+def unfit_result(program: str, outputs: Mapping[str, Any], returns: Type) -> str | None:
+    """The same of a program that ran as plain Python: a plain value, or an object, is the output `result`."""
+    if returns == ANY:
+        return None
+    named = _named(outputs)
+    single = Record((("result", returns),))
+    if list(named) == ["result"] and not (isinstance(returns, Record) and returns.get("result")):
+        return unfit_output(program, named, single)
+    found = unfit_output(program, named, returns)
+    return found if found and unfit_output(program, named, single) else None
+
+
+def _named(value: Any) -> Any:
+    """A value whose keys are texts, as JSON has it."""
+    if isinstance(value, dict):
+        return {str(k): _named(v) for k, v in value.items()}
+    return [_named(v) for v in value] if isinstance(value, list) else value
+
+
+def _kind(value: Any) -> str:
+    try:
+        return spelled(type_of(value))
+    except TypeError:
+        return type(value).__name__

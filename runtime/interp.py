@@ -41,7 +41,7 @@ from lampc.ir.types import mismatch
 from lampc.passes.lower.continuing import in_conversation
 from lampc.passes.manager import RunOptions
 from lampc.passes.schedule.fuse_calls import BEFORE, fused_in
-from lampc.runtime.failures import RowFailure, UnreadableAnswer, unwritable_output
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, unfit, unwritable_output
 from lampc.runtime.hosts import call_host, call_tool, plain
 from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
@@ -89,7 +89,8 @@ def interpret(
     func = entry_function(module, entry)
     run = _Run(module, runner, assignment or Assignment(), seed, row, base, trace, host or host_call)
     value = run.call(func, arguments(func, inputs), (), ())
-    why = unwritable_output(value if isinstance(value, dict) else {"value": value})
+    why = unfit(func, value)
+    why = why or unwritable_output(value if isinstance(value, dict) else {"value": value})
     if why:
         raise RowFailure(why, func.body.terminator)
     return value

@@ -36,6 +36,9 @@ explain(
         "signature, by name, and gives its outputs. The message says which name is missing or too many.",
         "L0705": "a declaration does not fit\nA dataset, metric, optimize or test declaration of a Python file names "
         "something that does not exist or has the wrong form.",
+        "L0706": "an output is not of its declared type\nWhat a program returns fits its return annotation: each field "
+        "of a declared record is returned, with its type. Outputs that are not declared may be anything; what is known "
+        "only when the program runs is checked then.",
         "L0710": "dynamic: the source cannot be read\nTracing rewrites the source text of a function. Functions made "
         "by exec, in an interactive prompt without history, or in C have none. The program runs in eager mode.",
         "L0711": "dynamic: a statement that is not traced\nTracing follows assignments, if, for, while, match, "

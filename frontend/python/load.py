@@ -33,7 +33,7 @@ def load_python(path: str, program: str | None = None) -> Unit:
     """
     module, found = execute(path)
     chosen = choose(module, found, path, program)
-    unit = build(chosen, lambda context: _declarations(context, found, module))
+    unit = build(chosen, lambda context: _declarations(context, found, module), declared=True)
     unit.path = path
     return unit
 

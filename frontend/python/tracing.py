@@ -17,12 +17,14 @@ from lampc.frontend.python.options import sampling_of
 from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.program import MAX_ITERATIONS, Program
 from lampc.frontend.python.retrieval import Retrieve, Retriever
+from lampc.frontend.python.returning import declare, declared_returns
 from lampc.frontend.python.rounds import Rounds
 from lampc.frontend.python.source import outer_names, parameters_of
 from lampc.frontend.python.tools.tool import Tool
 from lampc.ir import CompileError, Key, Region, Symbol, Unit, prog
 from lampc.ir import Module as IRModule
 from lampc.ir.settings import settings
+from lampc.ir.types import ANY, Type
 
 
 class Tracer(Rounds):
@@ -33,16 +35,17 @@ def trace(program: Any, *, entry: str | None = None) -> Unit:
     """The Unit of a `@lampc.program` function or of a module object; `entry` renames it.
 
     A program that cannot be traced gives a Unit with `dynamic` and `host_entry`. Raises CompileError for
-    calls that do not fit their signature, TypeError for something that is no program.
+    calls that do not fit their signature and returns that do not fit what the program declares, TypeError for
+    something that is no program.
     """
-    return build(program, None, entry)
+    return build(program, None, entry, declared=True)
 
 
 def runnable(program: Any, given: Collection[str] = ()) -> Unit:
     """As `trace`, for who runs the program now: parameters with a default that are `given` are inputs.
 
     A module whose source names a field or input that is not there runs as plain Python: rows that never come by that
-    line are none the worse for it. Raises CompileError, TypeError.
+    line are none the worse for it. What it declares to return is a hint, as in a call. Raises CompileError, TypeError.
     """
     try:
         return build(program, given=given)
@@ -70,9 +73,10 @@ def build(
     entry: str | None = None,
     plainly: str = "",
     given: Collection[str] = (),
+    declared: bool = False,
 ) -> Unit:
     """As `trace`; `more` may add to the module's functions and then, by what it gives, to the unit. With `plainly`,
-    why it is not to be traced, it runs as plain Python."""
+    why it is not to be traced, it runs as plain Python. With `declared` its outputs are held to what it declares."""
     own = plainly or _own(program)
     if isinstance(program, Predict | ChainOfThought) and not own:
         return bare(program, entry or "main")
@@ -82,10 +86,14 @@ def build(
     if isinstance(program, Module):
         context.adopt(program)
     dynamic = None
+    returns = declared_returns(function) if declared else ANY
     try:
         if own:
             raise untraceable("L0711", here(), own)
-        context.trace(function, name, max_iters, bound, id(program), given)
+        traced = context.trace(function, name, max_iters, bound, id(program), given)
+        func = context.functions[-1]
+        assert isinstance(func, prog.Func)
+        declare(func, returns, traced.single)
     except Untraceable as e:
         dynamic = e.diagnostic
         context.functions = []
@@ -106,7 +114,7 @@ def build(
     if isinstance(program, Module) and dynamic is None:
         unit.single = context.single.get(name, "")
     if dynamic is not None:
-        unit.host_entry = host_entry(program)
+        unit.host_entry = host_entry(program, returns)
     if fill is not None:
         fill(unit)
     return unit
@@ -188,9 +196,9 @@ def _mentioned(code: CodeType) -> list[str]:
     return list(dict.fromkeys([*code.co_names, *code.co_freevars, *inner]))
 
 
-def host_entry(program: Any) -> Callable[..., dict[str, Any]]:
+def host_entry(program: Any, returns: Type = ANY) -> Callable[..., dict[str, Any]]:
     """Run one row as plain Python: inputs by name, outputs by name. Errors of what it gives stand where
-    `__lampc_place__` says; `__lampc_program__` is what it runs."""
+    `__lampc_place__` says; `__lampc_program__` is what it runs, `__lampc_returns__` the type of what it returns."""
 
     def run(**inputs: Any) -> dict[str, Any]:
         return outputs(program(**inputs))
@@ -198,6 +206,7 @@ def host_entry(program: Any) -> Callable[..., dict[str, Any]]:
     code = getattr(_parts(program)[0], "__code__", None)
     run.__lampc_place__ = f"{code.co_filename}:{code.co_firstlineno}" if code else ""  # type: ignore[attr-defined]
     run.__lampc_program__ = program  # type: ignore[attr-defined]
+    run.__lampc_returns__ = returns  # type: ignore[attr-defined]
     return run
 
 

@@ -1,0 +1,192 @@
+"""What a program declares that it returns: held against its graph where it is compiled, else against each row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import pytest
+
+import lampc
+from lampc.backend import FakeEngine
+from lampc.frontend.lmp.compile import compile_lmp
+from lampc.frontend.python import trace
+from lampc.ir import CompileError
+from lampc.ir.prog import Func
+from lampc.runtime.failures import RowFailure
+from lampc.runtime.interp import interpret
+from lampc.runtime.session import Session
+from lampc.runtime.types import Outcome, Row
+
+ask = lampc.Predict("question -> answer, sure: float")
+
+
+@dataclass
+class Out:
+    answer: str
+    n: int
+
+
+class Reply(lampc.Signature):
+    question: str = lampc.InputField()
+    answer: int = lampc.OutputField()
+
+
+def number(text: str) -> Any:
+    return {"7": 7, "none": None, "keys": {1: 2}}.get(text, text)
+
+
+def text_for_int(question: str) -> int:
+    answer = ask(question=question).answer
+    return answer  # type: ignore[no-any-return]
+
+
+def field_of_record(question: str) -> Out:
+    return {"answer": question, "n": ask(question=question).answer}  # type: ignore[return-value]
+
+
+def missing(question: str) -> Out:
+    return {"answer": ask(question=question).answer}  # type: ignore[return-value]
+
+
+def outputs_of_a_signature(question: str) -> Reply:
+    return ask(question=question)  # type: ignore[no-any-return]
+
+
+def record_for_text(question: str) -> str:
+    return ask(question=question)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (text_for_int, "output `answer` of `main` is declared int, and is str"),
+        (field_of_record, "output `n` of `main` is declared int, and is str"),
+        (missing, "`main` declares the output `n: int`, and does not return it"),
+        (outputs_of_a_signature, "output `answer` of `main` is declared int, and is str"),
+        (record_for_text, "`main` is declared to return str, and returns {answer: str, sure: float}"),
+    ],
+)
+def test_what_cannot_be_of_the_declared_type_is_an_error_at_its_line(
+    function: Callable[..., Any], message: str
+) -> None:
+    with pytest.raises(CompileError) as e:
+        trace(lampc.program(function, name="main"))
+    (found,) = e.value.diagnostics
+    assert (found.code, found.message) == ("L0706", message)
+    assert found.primary.span.path == __file__
+    assert found.primary.span.function == function.__qualname__
+
+
+def loose(question: str) -> Out:
+    return lampc.Prediction(answer=question, n=3, extra=ask(question=question).answer)  # type: ignore[return-value]
+
+
+def whole(question: str) -> float:
+    return 1
+
+
+def several(question: str) -> Literal["a", "b"]:
+    label = ask(question=question).answer
+    return label  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize(
+    ("function", "outputs"),
+    [
+        (loose, {"answer": "str", "n": "int", "extra": "str"}),
+        (whole, {"result": "float"}),
+        (several, {"label": 'choice["a", "b"]'}),
+    ],
+)
+def test_outputs_have_their_declared_types_and_the_others_stay(
+    function: Callable[..., Any], outputs: dict[str, str]
+) -> None:
+    func = trace(lampc.program(function, name="main")).module.lookup("main")
+    assert isinstance(func, Func)
+    assert {n: str(t) for n, t in func.returns.fields} == outputs  # type: ignore[attr-defined]
+
+
+def of_a_function(question: str) -> int:
+    n = number(question)
+    return n  # type: ignore[no-any-return]
+
+
+def as_plain_python(question: str) -> int:
+    try:
+        return number(question)  # type: ignore[no-any-return]
+    except KeyError:
+        return 0
+
+
+def object_as_plain_python(question: str) -> Out:
+    return Out(question, number(question))
+
+
+def by_number(question: str) -> dict[int, int]:
+    try:
+        return number(question)  # type: ignore[no-any-return]
+    except KeyError:
+        return {}
+
+
+def outcomes(function: Callable[..., Any], *questions: str) -> list[Outcome]:
+    rows = [Row(str(i), {"question": q}) for i, q in enumerate(questions)]
+    with Session(model=FakeEngine()) as session:
+        return session.run(trace(lampc.program(function, name="main")), rows)
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (of_a_function, "output `n` of `main` is declared int: expected int, got 'seven', of type str"),
+        (as_plain_python, "output `result` of `main` is declared int: expected int, got 'seven', of type str"),
+        (object_as_plain_python, "field `n`: expected int, got 'seven'"),
+    ],
+)
+def test_what_only_the_run_knows_fails_its_row(function: Callable[..., Any], message: str) -> None:
+    good, bad = outcomes(function, "7", "seven")
+    assert good.error is None
+    assert bad.error is not None
+    assert message in bad.error.message
+    assert bad.error.where.startswith(f"{__file__}:{function.__code__.co_firstlineno}")
+
+
+def test_keys_of_dicts_are_texts_in_json_alone() -> None:
+    good, bad = outcomes(by_number, "keys", "7")
+    assert good.error is None
+    assert bad.error is not None
+    assert "expected map[int]" in bad.error.message
+
+
+def test_the_interpreter_and_source_files_hold_outputs_to_their_types_too() -> None:
+    text = (
+        'function number(text: str) -> any = python("tests.python.test_returning:number");\n'
+        "module main(question: str) -> (n: int) { let n = number(question); return (n: n); }\n"
+    )
+    unit = compile_lmp(text)
+    assert interpret(unit.module, {"question": "7"}) == {"n": 7}
+    with pytest.raises(RowFailure, match="output `n` of `main` is declared int: expected int, got 'seven'"):
+        interpret(unit.module, {"question": "seven"})
+    with Session(model=FakeEngine()) as session:
+        (row,) = session.run(unit, [Row("0", {"question": "seven"})])
+    assert row.error is not None
+    assert "expected int, got 'seven'" in row.error.message
+
+
+class Hinted(lampc.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.ask = lampc.Predict("question -> answer")
+
+    def forward(self, question: str) -> int:
+        return self.ask(question=question).answer  # type: ignore[no-any-return]
+
+
+def test_in_batches_the_annotation_is_a_hint_as_it_is_in_calls() -> None:
+    with lampc.context(lm=lampc.utils.DummyLM([{"answer": "so"}] * 2)):
+        assert Hinted()(question="q") == "so"
+        assert Hinted().batch([lampc.Example(question="q").with_inputs("question")]) == ["so"]
+    with pytest.raises(CompileError, match="output `answer` of `Hinted` is declared int, and is str"):
+        trace(Hinted())
