@@ -127,9 +127,10 @@ class EagerRun:
 
     def _end(self, strand: Strand, outcome: Outcome) -> None:
         outcome.trace, outcome.usage = strand.steps, strand.book.usage
-        row = outcome.cell.row.id
+        row, place = outcome.cell.row.id, getattr(self.entry, "__lampc_place__", "")
         if strand.error is not None:
-            outcome.error, outcome.exception = row_error(strand.error, row), strand.error
+            error = row_error(strand.error, row)
+            outcome.error, outcome.exception = replace(error, where=error.where or place), strand.error
             unread = strand.book.unread
             if unread is not None and unread[0] in (strand.error, strand.error.__cause__):
                 outcome.unread = unread[1]
@@ -137,7 +138,7 @@ class EagerRun:
         returns = getattr(self.entry, "__lampc_returns__", ANY)
         why = unfit_result(self.identity, strand.value, returns) or unwritable_output(strand.value)
         if why:
-            outcome.error = RowError(why, getattr(self.entry, "__lampc_place__", ""), row, "value")
+            outcome.error = RowError(why, place, row, "value")
         else:
             outcome.value = strand.value
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import zlib
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import FunctionType
 from typing import Any
@@ -15,6 +15,7 @@ from lampc.frontend.python.base import FunctionState
 from lampc.frontend.python.codes import Untraceable
 from lampc.frontend.python.declare import Tune, params_of, returns_of
 from lampc.frontend.python.entry import forward_of, inputs_of
+from lampc.frontend.python.frames import here
 from lampc.frontend.python.given import demo_set
 from lampc.frontend.python.liveness import shared, walk_block
 from lampc.frontend.python.module import Module, members, predictor_symbols
@@ -222,7 +223,7 @@ class Context:
         raw: Mapping[str, Type] | None = None,
         given: Collection[str] = (),
     ) -> None:
-        frame = Frame(source, shared=shared(source.node))
+        frame = Frame(source, shared=shared(source.node), at=built_at(source.function, bound))
         state = FunctionState(done.symbol, max_iters, raw=raw is not None)
         tracer = self.tracer(self, state, frame)
         region = tracer.region = Region()
@@ -255,7 +256,7 @@ class Context:
         self.single[done.symbol] = done.single if tracer.state.whole else ""
         tracer.emit(prog.Return, record, node=at)
         doc = "" if raw is not None else ast.get_docstring(at) or self._doc(bound)
-        func = prog.Func.make(regions=[region], symbol=done.symbol, returns=done.returns, doc=doc, loc=source.span(at))
+        func = prog.Func.make(regions=[region], symbol=done.symbol, returns=done.returns, doc=doc, loc=tracer.span(at))
         self.functions.append(func)
 
     def _doc(self, bound: tuple[Any, ...]) -> str:
@@ -315,6 +316,13 @@ def _raw_type(source: Source, found: Type) -> Type:
     except BadType:
         return found
     return wanted if assignable(found, wanted) else found
+
+
+def built_at(function: Callable[..., Any], bound: Sequence[Any]) -> Span | None:
+    """Where the user built the module whose graph or `forward` is the library's; None for code of the user's."""
+    if not str(getattr(function, "__module__", "")).startswith("lampc.") or not bound:
+        return None
+    return next((p.loc for p in bound[0].predictors()), None) or here()
 
 
 def single_name(function: ast.FunctionDef) -> str:

@@ -7,7 +7,7 @@ from types import CodeType, FunctionType
 from typing import Any
 
 from lampc.frontend.python.codes import Untraceable, untraceable
-from lampc.frontend.python.context import Context, definition, model_definitions
+from lampc.frontend.python.context import Context, built_at, definition, model_definitions
 from lampc.frontend.python.declare import Tune
 from lampc.frontend.python.entry import forward_of, overridden
 from lampc.frontend.python.example import Example
@@ -106,7 +106,7 @@ def build(
         module.add(op)
     if isinstance(program, Module) and program._fused and dynamic is None:
         module.attrs["fuse"] = program._fused
-    path = getattr(getattr(function, "__code__", None), "co_filename", "")
+    path = _place(function, bound)[0]
     exact = context.exact.get(name, True)
     unit = Unit(module.clone(), name, path, warnings=list(context.closures), dynamic=dynamic, exact=exact)
     brought = ((s, r.store) for s, r in context.used.items() if isinstance(r, Retriever) and r.store is not None)
@@ -203,11 +203,19 @@ def host_entry(program: Any, returns: Type = ANY) -> Callable[..., dict[str, Any
     def run(**inputs: Any) -> dict[str, Any]:
         return outputs(program(**inputs))
 
-    code = getattr(_parts(program)[0], "__code__", None)
-    run.__lampc_place__ = f"{code.co_filename}:{code.co_firstlineno}" if code else ""  # type: ignore[attr-defined]
+    function, _, _, bound = _parts(program)
+    run.__lampc_place__ = ":".join(filter(None, _place(function, bound)))  # type: ignore[attr-defined]
     run.__lampc_program__ = program  # type: ignore[attr-defined]
     run.__lampc_returns__ = returns  # type: ignore[attr-defined]
     return run
+
+
+def _place(function: Callable[..., Any], bound: tuple[Any, ...]) -> tuple[str, str]:
+    """File and line that a program is known by."""
+    if at := built_at(function, bound):
+        return at.path, str(at.line)
+    code = getattr(function, "__code__", None)
+    return (code.co_filename, str(code.co_firstlineno)) if code else ("", "")
 
 
 def outputs(value: Any) -> dict[str, Any]:
