@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from lampc.runtime.ahead import Ahead, Bet
     from lampc.runtime.failures import RowFailure
     from lampc.runtime.retrieval.desk import RetrievalDesk
+    from lampc.runtime.store import Store
+    from lampc.runtime.tool_journal import ToolJournal
 
 Done = Callable[[list[Any]], None]
 """Called with the operands of a region's terminator when the activation is over."""
@@ -142,6 +144,7 @@ class Task:
     outcome: Outcome
     steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
     number: int = 0
+    tools: ToolJournal | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -182,7 +185,8 @@ def is_known(block: Block | None, value: Value) -> bool:
 @dataclass(slots=True)
 class Services:
     """What tasks may call: models by name, the desks for LM calls and retrievals, and stores that objects brought.
-    `ahead` is how branches are begun before they are decided; None if they are not."""
+    `ahead` is how branches are begun before they are decided; None if they are not. `store` keeps what tools returned;
+    `unkept` gathers the names of those that it cannot."""
 
     desk: Client
     model: Callable[[str], ModelView]
@@ -191,3 +195,5 @@ class Services:
     seed: int
     brought: Mapping[str, Any] = field(default_factory=dict)
     ahead: Ahead | None = None
+    store: Store | None = None
+    unkept: set[str] = field(default_factory=set)

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.tracing import outputs
-from lampc.ir import digest
 from lampc.ir.adapters import ParseFailure
 from lampc.ir.errors import LMError
 from lampc.ir.settings import settings
@@ -27,7 +26,7 @@ from lampc.runtime.places import user_line
 from lampc.runtime.retrieval.protocol import RetrieverError
 from lampc.runtime.rounds import read_calls
 from lampc.runtime.strands import Book, Strand, Weaver
-from lampc.runtime.tool_journal import ToolJournal
+from lampc.runtime.tool_journal import journal_of
 from lampc.runtime.types import Cell, Outcome, Returned, RowError
 
 if TYPE_CHECKING:
@@ -62,7 +61,14 @@ def run_eager(
     """Run all cells of a dynamic unit in a session; outcomes in the order of the cells."""
     if unit.host_entry is None:
         raise ValueError(f"`{unit.entry}` has no function to run: it was not made by the Python frontend")
-    run = EagerRun(unit.host_entry, SessionCompleter(session), session.store, seed=session.seed, identity=unit.entry)
+    run = EagerRun(
+        unit.host_entry,
+        SessionCompleter(session),
+        session.store,
+        seed=session.seed,
+        identity=unit.entry,
+        unkept=session.unkept_tools,
+    )
     return run.run(cells, on_done)
 
 
@@ -78,9 +84,11 @@ class EagerRun:
         seed: int = 0,
         identity: str = "",
         live: int = LIVE,
+        unkept: set[str] | None = None,
     ) -> None:
         self.entry, self.completer, self.store = entry, completer, store
         self.seed, self.identity, self.live = seed, identity, live
+        self.unkept = unkept if unkept is not None else set()
 
     def run(self, cells: Sequence[Cell], on_done: Callable[[int, Outcome], None] | None = None) -> list[Outcome]:
         """Outcomes in the order of the cells. What stops this stops all rows."""
@@ -118,11 +126,7 @@ class EagerRun:
         return run
 
     def _book(self, cell: Cell) -> Book:
-        journal = None
-        if self.store is not None and self.store.path is not None:  # a run that cannot be resumed calls its tools
-            parts = [self.identity, self.seed, digest(cell.assignment), cell.row.id, cell.rollout]
-            parts += [] if cell.temperature is None else [cell.temperature]
-            journal = ToolJournal(self.store, parts)
+        journal = journal_of(self.store, self.identity, self.seed, cell, self.unkept)
         return Book(self.seed, cell.row.id, cell.rollout, cell.assignment, cell.temperature, journal)
 
     def _end(self, strand: Strand, outcome: Outcome) -> None:

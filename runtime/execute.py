@@ -28,6 +28,7 @@ from lampc.runtime.interp import HostCall, arguments, entry_function, host_call
 from lampc.runtime.lmcalls import predictor_of
 from lampc.runtime.ops import compute
 from lampc.runtime.regions import Regions
+from lampc.runtime.tool_journal import journal_of
 from lampc.runtime.types import Cell, Outcome
 
 _NUMBERS = itertools.count(1)  # of cells, for events
@@ -112,6 +113,9 @@ class Executor(HostCalls, Regions):
         task.number = next(_NUMBERS)
         self.services.desk.bus.emit("row.start", row=task.cell.row.id, rollout=task.cell.rollout, cell=task.number)
         func = task.exe.func
+        if self.hosts.call is host_call:
+            kept = self.services.store, func.symbol, self.services.seed, task.cell, self.services.unkept
+            task.tools = journal_of(*kept)
         scope = Scope(task)
         scope.ended = lambda: self._end(task)
         try:

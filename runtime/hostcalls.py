@@ -9,15 +9,18 @@ from collections import deque
 from concurrent.futures import Future
 from typing import Any
 
+from lampc.frontend.python.modules.observe import is_error_text
 from lampc.ir.lookup import Lookup
-from lampc.ir.prog import Py, Retrieve, Tool
+from lampc.ir.prog import DefTool, Py, Retrieve, Tool
 from lampc.runtime.blocks import Block
 from lampc.runtime.early import EarlyPrefills
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.hostdesk import HostDesk
+from lampc.runtime.hosts import resolved
 from lampc.runtime.interp import found, lookup_of
 from lampc.runtime.lmcalls import LMCalls
 from lampc.runtime.retrieval.desk import unfound
+from lampc.runtime.tool_journal import Entry
 
 
 class HostCalls(LMCalls):
@@ -26,7 +29,7 @@ class HostCalls(LMCalls):
     hosts: HostDesk
     early: EarlyPrefills
     lookups: list[tuple[Block, int, Retrieve, Lookup]]
-    kept_back: deque[tuple[Block, int, Tool, list[Any]]]
+    kept_back: deque[tuple[Block, int, Tool, list[Any], Entry | None]]
 
     def _retrieve(self, block: Block, i: int, op: Retrieve, args: list[Any]) -> None:
         task, brought = block.task, self.services.brought
@@ -35,11 +38,15 @@ class HostCalls(LMCalls):
 
     def _host(self, block: Block, i: int, op: Tool | Py, args: list[Any]) -> None:
         scope, call = block.scope, (op, args, block.task.exe.module, self.services.base)
+        entry = self._entry(block, i, op, args) if isinstance(op, Tool) else None
+        if entry is not None and entry.known:
+            self._resolve(block, i, [entry.value])
+            return
 
         def ended(future: Future[Any]) -> None:
             scope.pending -= 1
             try:
-                value = future.result()
+                value = _kept(entry, op, future.result())
                 if scope.wants(block, i):
                     self._resolve(block, i, [value])
             except RowFailure as e:
@@ -50,9 +57,18 @@ class HostCalls(LMCalls):
             scope.pending += 1
         elif isinstance(op, Tool) and block.plan.early:
             scope.pending += 1
-            self.kept_back.append((block, i, op, args))
+            self.kept_back.append((block, i, op, args, entry))
         else:
-            self._resolve(block, i, [self.hosts.now(*call)])
+            self._resolve(block, i, [_kept(entry, op, self.hosts.now(*call))])
+
+    def _entry(self, block: Block, i: int, op: Tool, args: list[Any]) -> Entry | None:
+        """The entry of a call in the journal of its row, if that is kept. Raises RowFailure."""
+        journal, definition = block.task.tools, block.task.exe.module.lookup(op.tool.name)
+        if journal is None or not isinstance(definition, DefTool):
+            return None
+        called = resolved(definition.ref, self.services.base)
+        site = "/".join(map(str, (*block.order, i)))
+        return journal.entry(definition.symbol, site, called, args, {"observed": op.observed})
 
     def _outside(self) -> bool:
         """Nothing else can go on: do some of what waits for that. Whether there was anything."""
@@ -64,14 +80,15 @@ class HostCalls(LMCalls):
             return False
         return True
 
-    def _call_tool(self, block: Block, i: int, op: Tool, args: list[Any]) -> None:
+    def _call_tool(self, block: Block, i: int, op: Tool, args: list[Any], entry: Entry | None) -> None:
         """Call a tool on this thread. All that is known of prompts is known by now, so that they can be begun."""
         scope = block.scope
         scope.pending -= 1
         try:
             if scope.wants(block, i):
                 module, base = block.task.exe.module, self.services.base
-                self._resolve(block, i, [self.hosts.now(op, args, module, base, self.early.meanwhile)])
+                value = self.hosts.now(op, args, module, base, self.early.meanwhile)
+                self._resolve(block, i, [_kept(entry, op, value)])
         except RowFailure as e:
             self._fail(scope, (*block.order, i), e.at(op))
         self._settle(scope)
@@ -88,6 +105,12 @@ class HostCalls(LMCalls):
             elif scope.wants(block, i):
                 self._resolve(block, i, [found(op, hits)])
             self._settle(scope)
+
+
+def _kept(entry: Entry | None, op: Tool | Py, value: Any) -> Any:
+    """A tool's result, put down in the journal; what it raised before an agent is no result."""
+    failed = isinstance(op, Tool) and op.observed and is_error_text(value)
+    return value if entry is None or failed else entry.keep(value)
 
 
 __all__ = ["HostCalls"]

@@ -106,6 +106,7 @@ class Session:
         self.ahead = Ahead(Odds(lambda: self.desk.books.by_node), gamble) if speculate else None
         self._views: dict[int, Session] = {}
         self._seconds = 0.0
+        self.unkept_tools: set[str] = set()
 
     def __enter__(self) -> Session:
         return self
@@ -201,6 +202,8 @@ class Session:
             self.seed,
             program.retrievers if isinstance(program, Unit) else {},
             ahead,
+            self.store,
+            self.unkept_tools,
         )
         return Executor(services, self.max_live)
 

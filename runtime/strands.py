@@ -229,7 +229,7 @@ class Strand:
         number = self.book.count(self.scope, f"tool {name}")
         site = "/".join((*self.scope, f"{name}#{number}"))
         journal = self.book.tools
-        entry = journal.entry(site, run, args, kwargs) if journal is not None else None
+        entry = journal.entry(name, site, run, args, kwargs) if journal is not None else None
         if entry is not None and entry.known:
             return entry.value
         if getattr(run, "__lampc_blocking__", False):

@@ -45,7 +45,7 @@ def run(
 
     With --data all rows run at once, sharing prompt prefixes; outputs do not depend on that. With --out, finished
     calls are kept beside the output until all rows are done, so a run that was stopped, or in which rows failed, can be
-    started again: finished model calls are not made twice, tools are called again.
+    started again: finished calls of models and tools are not made twice.
 
     \b
     Examples:
@@ -113,7 +113,6 @@ def _run(
     counted: bool,
 ) -> tuple[list[Outcome], Usage]:
     from lampc.ir.adapters import bind_predictors
-    from lampc.ir.prog import DefTool
     from lampc.runtime.cli.failure import on_interrupt
     from lampc.runtime.experience import remember
     from lampc.runtime.progress import Progress
@@ -122,12 +121,15 @@ def _run(
     from lampc.runtime.store import Store
     from lampc.runtime.types import Cell
 
-    done = 0
+    done, unkept = 0, set[str]()
+
+    def again() -> str:
+        kept = f"{_journal(out)} keeps the finished calls" if out is not None else ""
+        repeated = f", but calls the tool {', '.join(sorted(unkept))} again, whose calls are not JSON" if unkept else ""
+        return f"{done} of {len(rows)} rows were done; {kept}; the same command goes on from there{repeated}"
+
     if out is not None:
-        again = f"{_journal(out)} keeps the finished calls; the same command goes on from there"
-        if tools := [op.symbol for op in loaded.module.body.ops if isinstance(op, DefTool) and op.effect != "pure"]:
-            again += f", but calls the tool {', '.join(tools)} again, for finished rows, too"
-        on_interrupt(lambda: f"{done} of {len(rows)} rows were done; {again}")
+        on_interrupt(again)
     elif len(rows) > 1:
         on_interrupt(lambda: f"{done} of {len(rows)} rows were done; with --out FILE a stopped run can go on")
     with (
@@ -147,6 +149,7 @@ def _run(
             if len(rows) > 1:
                 progress.show("run", done, len(rows))
 
+        session.unkept_tools = unkept
         cells = [Cell(r, loaded.assignment) for r in rows]
         outcomes = session.run_cells(loaded.unit, cells, program, finished)
         if counted:

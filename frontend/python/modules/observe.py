@@ -26,4 +26,12 @@ async def aobservation(tool: Tool, args: Mapping[str, Any]) -> Any:
 
 def error_text(name: str, error: Exception) -> str:
     """What an agent is told of an error: its class and message, and no paths of the machine."""
-    return f"Execution error in {name}: {type(error).__name__}: {error}"
+    return f"{_FAILED}{name}: {type(error).__name__}: {error}"
+
+
+def is_error_text(observation: Any) -> bool:
+    """Whether an observation says that the tool raised."""
+    return isinstance(observation, str) and observation.startswith(_FAILED)
+
+
+_FAILED = "Execution error in "

@@ -1,0 +1,99 @@
+"""`lampc run --out` killed between calls of tools: what a tool returned is not asked for again."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TOOLS = """
+import os, signal
+from pathlib import Path
+import lampc
+
+@lampc.tool
+def send(text: str) -> dict:
+    kill, log = os.environ.get("KILL"), Path("sent.log")
+    sent = log.read_text().split() if log.exists() else []
+    if kill and len(sent) == 4:
+        os.kill(os.getpid(), getattr(signal, kill))
+    log.write_text("\\n".join([*sent, text]) + "\\n")
+    if text == "odd":
+        raise ValueError("no")
+    return {"number": len(sent), "object": object() if text == "object" else None}
+
+@lampc.program
+def main(text: str):
+    first = send(text)
+    second = send(text + "!")
+    return {"numbers": [first["number"], second["number"]]}
+"""
+SOURCE = """
+tool send(text: str) -> any = python("tools:send");
+module main(text: str) -> (numbers: list[any]) {
+  let first = send(text);
+  let second = send(text + "!");
+  return (numbers: [first, second]);
+}
+"""
+PLAIN = "    try:\n        first = send(text)\n    except KeyError as e:\n        raise e\n"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "tools.py").write_text(TOOLS)
+    (tmp_path / "main.lmp").write_text(SOURCE)
+    (tmp_path / "plain.py").write_text(TOOLS.replace("    first = send(text)\n", PLAIN))
+    return tmp_path
+
+
+def run(folder: Path, file: str, texts: list[str], kill: str = "") -> tuple[int, str]:
+    (folder / "rows.csv").write_text("\n".join(["text", *texts]) + "\n")
+    env = {**os.environ, "PYTHONPATH": str(ROOT / "src"), "KILL": kill}
+    usual = signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background inherits "ignore"
+    line = [sys.executable, "-m", "lampc", "run", file, "--data", "rows.csv", "--out", "out.jsonl"]
+    done = subprocess.run(line, cwd=folder, env=env, capture_output=True, text=True, check=False)
+    signal.signal(signal.SIGINT, usual)
+    return done.returncode, done.stderr
+
+
+def sent(folder: Path) -> list[str]:
+    return sorted((folder / "sent.log").read_text().split())
+
+
+@pytest.mark.parametrize("file", ["main.lmp", "tools.py", "plain.py"])
+def test_a_killed_run_calls_no_tool_twice(folder: Path, file: str) -> None:
+    texts = ["a", "b", "c", "d"]
+    code, _ = run(folder, file, texts, "SIGKILL")
+    assert code == -signal.SIGKILL
+    assert len(sent(folder)) == 4
+    code, err = run(folder, file, texts)
+    assert code == 0, err
+    assert sent(folder) == sorted([*texts, *(t + "!" for t in texts)])
+
+
+def test_other_rows_and_what_a_tool_raised_are_called_again(folder: Path) -> None:
+    code, _ = run(folder, "main.lmp", ["a", "odd"])
+    assert code == 1
+    assert sent(folder) == ["a", "a!", "odd"]
+    run(folder, "main.lmp", ["a", "odd"])
+    assert sent(folder) == ["a", "a!", "odd", "odd"]
+    code, err = run(folder, "main.lmp", ["b", "a"])
+    assert code == 0, err
+    assert sent(folder) == ["a", "a", "a!", "a!", "b", "b!", "odd", "odd"], "the row `a` is another one"
+
+
+def test_a_stop_names_the_tools_that_are_called_again(folder: Path) -> None:
+    texts = ["object", "b", "c"]
+    code, err = run(folder, "main.lmp", texts, "SIGINT")
+    assert code == 130
+    assert "but calls the tool send again, whose calls are not JSON" in err
+    (folder / "sent.log").unlink()
+    code, err = run(folder, "main.lmp", ["x", "y", "z"], "SIGINT")
+    assert code == 130
+    assert "calls the tool" not in err
