@@ -9,6 +9,7 @@ from typing import Any
 
 from lampc.frontend.python.declare import Tune
 from lampc.frontend.python.displays import Displays
+from lampc.frontend.python.example import Prediction
 from lampc.frontend.python.kept import has_records, kept
 from lampc.frontend.python.loops import Iteration
 from lampc.frontend.python.traced import Completions, Local, Traced, Unusable, is_static
@@ -99,6 +100,8 @@ class Expressions(Displays):
                 if t.host:
                     raise self.stop("L0712", node, f"`{name}` of an object of class `{t.host.rpartition(':')[2]}`")
                 raise self.fail(node, f"there is no field `{name}`; there are {', '.join(t.names())}")
+            if isinstance(t, Record) and not t.host and hasattr(Prediction, name):
+                raise self.stop("L0712", node, f"`{name}` of a prediction is its method, not its field", f'["{name}"]')
             if not (column or isinstance(t, Record | MapOf) or (t == ANY and not name.startswith("__"))):
                 raise self.stop("L0712", node, f"attribute `{name}` of a value of type {spelled(t)}")
             return self.get(value, name, node)

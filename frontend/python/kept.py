@@ -76,7 +76,7 @@ def kept(context: Any, value: Value, seen: frozenset[int] = frozenset()) -> bool
             )
         case prog.Py() as op:
             if op.ref.target.startswith(("builtins:", "operator:")):
-                return not op.ref.target.endswith("partition") and all_kept(op.args)
+                return not op.ref.target.endswith(("partition", "divmod")) and all_kept(op.args)
             return not has_records(value.type) and not _open(value.type)
     return not has_records(value.type)
 

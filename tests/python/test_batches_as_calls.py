@@ -73,7 +73,7 @@ def test_a_line_that_names_what_is_not_there_fails_only_rows_that_reach_it(wrong
         assert program(lampc) == (["A", None, "A"], 66.67)
 
 
-def test_a_field_that_a_program_looks_for_may_be_missing() -> None:
+def test_a_field_that_no_row_comes_by_may_be_missing() -> None:
     class Guarded(lampc.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -81,7 +81,7 @@ def test_a_field_that_a_program_looks_for_may_be_missing() -> None:
 
         def forward(self, question: str) -> Any:
             made = self.a(question=question)
-            return lampc.Prediction(answer=made.reasoning if hasattr(made, "reasoning") else made.answer)
+            return lampc.Prediction(answer=made.reasoning if question == "why" else made.answer)
 
     with pytest.raises(lampc.ir.CompileError, match="no field `reasoning`"):
         trace(Guarded())
@@ -139,3 +139,44 @@ def test_what_a_retriever_raises_is_told_and_what_it_finds_is_not_kept() -> None
 
     a, b = both(program, lambda: scripted)
     assert b[0] == a[0] == [["old"], ["none"], ["new"], ["none"]]
+
+
+def test_attributes_of_predictions_are_those_that_python_finds() -> None:
+    """By `getattr`, and where a method has the name of a field."""
+
+    def program(d: Any) -> Any:
+        class Odd(d.Module):  # type: ignore[misc]
+            def __init__(self) -> None:
+                super().__init__()
+                self.a = d.Predict("question -> answer, items")
+
+            def forward(self, question: str) -> Any:
+                made = self.a(question=question)
+                there = [getattr(made, "answer"), getattr(made, "none", "no"), hasattr(made, "answer")]  # noqa: B009
+                return d.Prediction(there=there, method=callable(made.items))
+
+        made = Odd()
+        graph = d is lampc and trace(made)
+        assert not graph or graph.dynamic is not None
+        called = made(question="x")
+        (batched,) = made.batch(rows(d, "x"), num_threads=1, disable_progress_bar=True)
+        assert batched.toDict() == called.toDict()
+        return called.toDict()
+
+    a, b = both(program, lambda: lambda messages: {"answer": "A", "items": "abc"})
+    assert a[0] == b[0] == {"there": ["A", "no", True], "method": True}
+
+
+def test_a_tuple_of_a_builtin_is_one_in_a_batch() -> None:
+    class Halves(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = lampc.Predict("question -> answer")
+
+        def forward(self, question: str) -> Any:
+            return lampc.Prediction(pair=divmod(len(self.a(question=question).answer), 2))
+
+    assert trace(Halves()).dynamic is None
+    with ours(scripted):
+        (batched,) = Halves().batch(rows(lampc, "x"))
+    assert batched.pair == (0, 1)
