@@ -9,7 +9,6 @@ from lampc.backend.errors import BadGrammar
 from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
-from lampc.backend.grammar.trial import intersects, try_out
 from lampc.backend.grammar.vocabulary import Vocabulary
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -70,8 +69,6 @@ class Grammars:
             raise BadGrammar(f"the grammar holds {lone.group()!r}, half of a character; no text can")
         if (deep := depth(grammar)) > DEEPEST:
             raise BadGrammar(f"names of the grammar refer to each other {deep} deep; at most {DEEPEST} are followed")
-        if intersects(grammar):
-            try_out(grammar)
         from llguidance import LLMatcher, LLParserLimits
 
         for name, text in (("LEAD", self.vocabulary.lead), ("LINE_LEAD", self.vocabulary.line_lead)):

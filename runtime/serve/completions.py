@@ -35,7 +35,9 @@ async def completions(http: HTTPRequest) -> Response:
     answer = _Answer(service, body, prompts)
     if body.logprobs is not None:
         answer.spelling = await service.engine.spelling()
-    generations = service.generate(answer.requests, body)
+    requests = answer.requests
+    await service.tried(body)
+    generations = service.generate(requests, body)
     if body.stream:
         return await EventStream.begun(answer.events(generations), generations.abort)
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from lampc.backend.errors import BadGrammar
 from lampc.backend.job import check_request
 from lampc.backend.options import OPTIONS, wanted
 from lampc.backend.request import Request
@@ -19,6 +20,7 @@ from lampc.runtime.serve.fields import KEPT, engine_problem, kept_field
 from lampc.runtime.serve.generations import Generations
 from lampc.runtime.serve.limits import Limits
 from lampc.runtime.serve.problems import Problem, busy, late, problem_of, shutting_down
+from lampc.runtime.serve.trials import Trials
 from lampc.runtime.serve.vectors import Vectors
 
 T = TypeVar("T")
@@ -39,6 +41,7 @@ class Service:
     vectors: Vectors | None = None
     draining: bool = False
     started: float = field(default_factory=time.time)
+    trials: Trials = field(default_factory=Trials)
 
     @property
     def fingerprint(self) -> str:
@@ -129,6 +132,16 @@ class Service:
     def _room(self, prompt: int, most: int | None) -> int:
         room = max(1, self.engine.info.context_length - prompt)
         return min(room, *(m for m in (most, self.limits.tokens) if m is not None), room)
+
+    async def tried(self, body: Generating) -> None:
+        """A body's grammar can be read in time. Raises Problem if not."""
+        grammar = _kept_to(body).get("grammar")
+        if grammar is None:
+            return
+        try:
+            await self.trials.check(grammar)
+        except BadGrammar as e:
+            raise problem_of(e, kept_field(body)) from e
 
     def generate(self, requests: Sequence[Request], body: Generating) -> Generations:
         """Have what a body asks for run, if there is room for it. Raises Problem."""
