@@ -80,11 +80,13 @@ class CallDesk(Driving):
         """Nobody waits for a client's calls any more: those that nobody else waits for are not sent, or ended where
         their model can do that. For who holds the lock."""
         for name, (model, call) in list(self._open.items()):
-            if not any(w.client is client for w in call.waiting):
+            own = [w for w in call.waiting if w.client is client]
+            if not own:
                 continue
             call.waiting = [w for w in call.waiting if w.client is not client]
             if call.waiting:
                 continue
+            call.last = own[-1]
             queued = self._queue.get(model, [])
             if call in queued:
                 queued.remove(call)

@@ -53,13 +53,25 @@ def end(desk: CallDesk, model: Model, call: ModelCall) -> Usage:
     return used
 
 
-def recall(desk: CallDesk, model: Model, calls: Sequence[ModelCall]) -> None:
-    """Have calls that are not sent yet stay so. For who does not hold the lock: answers may have to be told first."""
+def recall(desk: CallDesk, model: Model, calls: Sequence[ModelCall], client: Client | None = None) -> None:
+    """Have calls that are not sent yet, and that nobody but a client waits for, stay so. For who does not hold the
+    lock: answers may have to be told first."""
+    again = []
     for call in model.recall(calls) if hasattr(model, "recall") else ():
         with desk._lock:
             found = desk._open.get(call.name)
-            if found is not None and found[1] is call:
+            if found is None or found[1] is not call:
+                continue
+            if _of(client, call):
                 del desk._open[call.name]
+            else:  # somebody else has come to wait for it meanwhile
+                again.append(call)
+    if again:
+        model.submit(again)
+
+
+def _of(client: Client | None, call: ModelCall) -> bool:
+    return all(w.client is client for w in call.waiting)
 
 
 def settle(desk: CallDesk) -> None:
@@ -77,9 +89,10 @@ def see_out(desk: CallDesk, client: Client) -> None:
         client.asked, client.waits = [], True
         by_model: dict[Model, list[ModelCall]] = {}
         for model, call in _begun(desk, client):
-            by_model.setdefault(model, []).append(call)
+            if _of(client, call):
+                by_model.setdefault(model, []).append(call)
     for model, calls in by_model.items():
-        recall(desk, model, calls)
+        recall(desk, model, calls, client)
     with desk._lock:
         while _begun(desk, client) or _ending(desk):
             desk._turn.wait()

@@ -242,6 +242,8 @@ class OpenAIClient:
         url, expected = f"{self.base_url}/chat/completions", 0
         if self.limit:
             expected = await self._pass(call)
+        if call.cancelled():
+            raise asyncio.CancelledError
         call.sent = True
         body = call.body if self.cache is None else self.cache.hinted(call.body)
         leads = self.cache is not None and self.cache.leads(call) and not _WHOLE.intersection(body)
@@ -393,11 +395,7 @@ class _Call(Future[ChatAnswer]):
 
 
 async def _recall(calls: Sequence[Future[ChatAnswer]]) -> list[Future[ChatAnswer]]:
-    recalled = [c for c in calls if isinstance(c, _Call) and not c.sent and c.cancel()]
-    for call in recalled:
-        if call.task is not None:
-            call.task.cancel()  # at once, before it goes on
-    return list(recalled)
+    return [c for c in calls if isinstance(c, _Call) and not c.sent and c.cancel()]
 
 
 def _take(client: weakref.ref[OpenAIClient]) -> None:

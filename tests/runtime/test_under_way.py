@@ -12,14 +12,16 @@ import pytest
 
 import lampc
 from lampc.backend import FakeEngine
-from lampc.ir import Obj, Sampling
+from lampc.ir import Draw, Key, Obj, Sampling
 from lampc.passes.optimize import CallJob, InstructionSearch
 from lampc.runtime.budget import Budget, BudgetSpent, Spending
+from lampc.runtime.client import Client
 from lampc.runtime.driver import optimize
 from lampc.runtime.lm import LM
 from lampc.runtime.optimized import OptimizeResult
 from lampc.runtime.optimizers.base import improve
 from lampc.runtime.outside import Outside
+from lampc.runtime.providers.openai import OpenAIClient, _Call, _recall, request_body
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from tests.runtime.loopback import Loopback
@@ -74,8 +76,11 @@ def test_calls_that_were_not_sent_yet_never_are(more: dict[str, Any], tmp_path: 
 def test_what_an_engine_of_ours_computed_is_counted() -> None:
     reply = Counting(lambda prompt: answer(prompt) + ("" if len(reply.prompts) < 4 else "." * 400))
     engine = FakeEngine(reply, max_running=4)
-    found = search(engine, Store(None), Budget(runs=2))
+    with lampc.track_usage() as tracker:
+        found = search(LM("m", engine=engine), Store(None), Budget(runs=2))
+    (tracked,) = tracker.get_total_tokens().values()
     assert found.stopped == "runs"
+    assert tracked["total_tokens"] == found.usage.prompt_tokens + found.usage.generated_tokens
     stats = engine.stats()
     assert found.usage.computed_tokens == stats.computed_tokens
     assert found.usage.calls == len(reply.prompts) > found.runs
@@ -132,3 +137,64 @@ def test_through_litellm_too() -> None:
         time.sleep(0.3)
         assert found.stopped == "calls"
         assert found.usage.calls == len(server.requests) < len(DEV)
+
+
+def asked_of(client: Client, model: Any, *numbers: int) -> list[str]:
+    """The texts that a client is given as answers, once it has them."""
+    found: list[str] = []
+    for n in numbers:
+        draw, turns = Draw(0, Key(("k",))), (("user", f"q{n}"),)
+        client.request(model, Sampling(), draw, lambda a, _: found.append(a.text), messages=turns, node="n")
+    return found
+
+
+def test_a_call_that_somebody_else_waits_for_is_made_all_the_same() -> None:
+    with Loopback(lambda _: "yes", seconds=0.2) as server, Session(model=LM(server.url, max_concurrency=1)) as session:
+        model = session.models.get("", unit().module)
+        with Client(session.desk) as other:
+            with pytest.raises(BudgetSpent), Client(session.desk) as client:
+                asked_of(client, model, 1, 2, 3)
+                found = asked_of(other, model, 2)
+                session.desk._send(pushes=True)
+                time.sleep(0.1)
+                raise BudgetSpent("calls")
+            other.finish()
+        assert found == ["yes"]
+        assert len(server.requests) == session.usage.calls - 1 == 2  # who joined paid nothing
+
+
+def test_who_comes_while_a_call_is_taken_back_is_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Loopback(lambda _: "yes", seconds=0.2) as server, Session(model=LM(server.url, max_concurrency=1)) as session:
+        model = session.models.get("", unit().module)
+        recall = type(model.model).recall
+        with Client(session.desk) as other:
+            found: list[list[str]] = []
+
+            def late(self: Any, calls: Any) -> Any:
+                recalled = recall(self, calls)
+                found.extend(asked_of(other, model, 2) for _ in recalled)
+                return recalled
+
+            monkeypatch.setattr(type(model.model), "recall", late)
+            with pytest.raises(BudgetSpent), Client(session.desk) as client:
+                asked_of(client, model, 1, 2)
+                session.desk._send(pushes=True)
+                time.sleep(0.1)
+                raise BudgetSpent("calls")
+            other.finish()
+        assert found == [["yes"]]
+
+
+def test_a_call_that_is_taken_back_as_it_begins_leaves_its_place_to_others() -> None:
+    with Loopback(lambda _: "yes") as server, OpenAIClient(server.url, "loop", max_concurrency=1) as client:
+        messages = [{"role": "user", "content": "hi"}]
+        call = _Call(client, messages, request_body("loop", messages, {}))
+
+        async def begin() -> list[Any]:
+            client._waiting.append(call)
+            client._launch()
+            return await _recall([call])
+
+        assert client._ask(begin()).result(5) == [call]
+        assert client.submit(messages).result(5).text == "yes"
+        assert len(server.requests) == 1
