@@ -51,9 +51,9 @@ class FileLock:
             pid = os.getpid() if ours else self._holder()
             self.release()
             raise LockTaken(path, pid) from None
-        except OSError:
+        except OSError as e:
             self.release()
-            raise
+            raise OSError(e.errno, e.strerror, str(path)) from None
         os.ftruncate(self._fd, 0)
         os.pwrite(self._fd, f"{os.getpid()}\n".encode("ascii"), 0)
 

@@ -10,6 +10,7 @@ Records are for people and tools; nothing is ever resumed from them.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -28,6 +29,7 @@ from lampc.runtime.types import Usage
 SCHEMA = 1
 RECORD_FILE = "record.json"
 EVENTS_FILE = "events.jsonl"
+_NO_LOCKS = (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
 class RecordError(Exception):
@@ -147,7 +149,14 @@ class Recording:
     def __enter__(self) -> RunRecord:
         record = self.record
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._locked()
+        with contextlib.ExitStack() as undo:
+            if (lock := self._locked()) is not None:
+                undo.callback(lock.release)
+            self._begin(record)
+            self._undo = undo.pop_all()
+        return record
+
+    def _begin(self, record: RunRecord) -> None:
         record.started, self._before = time.time(), time.monotonic()
         record.machine = machine()
         with contextlib.suppress(OSError):
@@ -157,17 +166,25 @@ class Recording:
         self._off = self.bus.subscribe(self._sink, details=self.details)
         self._run, self.bus.run = self.bus.run, record.name
         self.bus.emit("run.start", name=record.name, program=record.program, model=record.model)
-        return record
 
-    def _locked(self) -> FileLock:
+    def _locked(self) -> FileLock | None:
+        """The folder's lock; None where the file system has none, as some network file systems."""
         try:
             return FileLock(self.folder / f"{RECORD_FILE}.lock")
         except LockTaken as e:
             raise RecordError(
                 f"{self.folder}: {e.holder} records a run there; wait for it to end, or give this run another folder"
             ) from None
+        except OSError as e:
+            if e.errno in _NO_LOCKS:
+                return None
+            raise
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        with self._undo:
+            self._end(error)
+
+    def _end(self, error: BaseException | None) -> None:
         record = self.record
         record.seconds = round(time.monotonic() - self._before, 3)
         record.machine = machine()
@@ -184,4 +201,3 @@ class Recording:
             (self.folder / RECORD_FILE).write_bytes(self._earlier)
         else:
             record.write(self.folder)
-        self._lock.release()

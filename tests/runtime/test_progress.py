@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -13,6 +14,7 @@ import pytest
 
 from lampc.backend import FakeEngine
 from lampc.runtime.events import EventBus, read_events
+from lampc.runtime.locks import FileLock
 from lampc.runtime.progress import Progress, time_left
 from lampc.runtime.records import RecordError, Recording, RunRecord, read_record
 from lampc.runtime.session import Session
@@ -200,6 +202,33 @@ Recording(Path({str(tmp_path)!r}), "third", EventBus()).__enter__()
         "first",
         "fourth",
     }
+
+
+def test_a_record_that_could_not_be_kept_leaves_its_folder_to_the_next_run(tmp_path: Path) -> None:
+    events, kept = tmp_path / "events.jsonl", tmp_path / "record.json"
+    events.mkdir()
+    with pytest.raises(IsADirectoryError):
+        Recording(tmp_path, "first", EventBus()).__enter__()
+    events.rmdir()
+    with pytest.raises(IsADirectoryError), Recording(tmp_path, "second", EventBus()):
+        kept.unlink()
+        kept.mkdir()
+    kept.rmdir()
+    with Recording(tmp_path, "third", EventBus()):
+        pass
+    assert read_record(tmp_path).name == "third"
+
+
+def test_records_are_kept_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def flock(*_: object) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", flock)
+    with Recording(tmp_path, "first", EventBus()):
+        pass
+    assert read_record(tmp_path).name == "first"
+    with pytest.raises(OSError, match=r"No locks available: '.*x\.lock'"):
+        FileLock(tmp_path / "x.lock")
 
 
 def test_fields_of_later_versions_are_passed_over(tmp_path: Path) -> None:
