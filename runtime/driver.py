@@ -146,7 +146,7 @@ def optimize(
         raise
     except KeyboardInterrupt:
         journal.note(UNFINISHED, ended=True, **run.facts())
-        raise Interrupted(told_interrupted(run.spending.runs, session.store.path)) from None
+        raise Interrupted(told_interrupted(run.spending.runs, session.store.path, session.unkept_tools)) from None
     facts = run.facts()
     if run.stopped:
         journal.note(STOPPED, **facts)

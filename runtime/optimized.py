@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lampc.passes.gate import GateRecord, read_record
 from lampc.passes.optimize import Candidate
 from lampc.runtime.cells import CellTable
 from lampc.runtime.journal import read_assignment, read_history
+from lampc.runtime.tool_journal import told_unkept
 from lampc.runtime.trials import Trial
 from lampc.runtime.types import Usage
 
@@ -20,12 +21,13 @@ class Interrupted(KeyboardInterrupt):
     """A run was interrupted; the message says what is kept and how to go on."""
 
 
-def told_interrupted(runs: int, kept: Path | None) -> str:
-    """What is said of an interrupted run whose store is the file `kept`, or memory."""
+def told_interrupted(runs: int, kept: Path | None, unkept: Collection[str] = ()) -> str:
+    """What is said of an interrupted run whose store is the file `kept`, or memory; `unkept` as `told_unkept` has it."""
     if kept is None:
         why = "in memory alone and end with this process: a `log_dir` keeps them, and the same call goes on from there"
         return f"interrupted: {runs} finished runs are kept {why}"
-    return f"interrupted: {runs} finished runs are kept in {kept}; the same command goes on from there"
+    there = f"the same command goes on from there{told_unkept(unkept)}"
+    return f"interrupted: {runs} finished runs are kept in {kept}; {there}"
 
 
 @dataclass(slots=True)

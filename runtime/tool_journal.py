@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -69,6 +69,13 @@ def journal_of(store: Store | None, program: str, seed: int, cell: Cell, unkept:
     parts = [program, seed, digest(cell.assignment), cell.row.id, described(cell.row.inputs), cell.rollout]
     parts += [] if cell.temperature is None else [cell.temperature]
     return ToolJournal(store, parts, unkept)
+
+
+def told_unkept(unkept: Collection[str]) -> str:
+    """What is said of a run that can go on, of tools whose calls could not be kept; nothing if there are none."""
+    if not unkept:
+        return ""
+    return f", but calls the tool {', '.join(sorted(unkept))} again, whose calls are not JSON"
 
 
 def as_json(value: Any) -> dict[str, Any] | None:

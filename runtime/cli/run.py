@@ -119,13 +119,14 @@ def _run(
     from lampc.runtime.recorded import recorded
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
+    from lampc.runtime.tool_journal import told_unkept
     from lampc.runtime.types import Cell
 
     done, unkept = 0, set[str]()
 
     def again() -> str:
         kept = f"{_journal(out)} keeps the finished calls" if out is not None else ""
-        repeated = f", but calls the tool {', '.join(sorted(unkept))} again, whose calls are not JSON" if unkept else ""
+        repeated = told_unkept(unkept)
         return f"{done} of {len(rows)} rows were done; {kept}; the same command goes on from there{repeated}"
 
     if out is not None:

@@ -280,6 +280,14 @@ def test_an_interrupted_run_goes_on_and_ends_in_the_same_place(tmp_path: Path, f
     assert read_assignment(record["assignment"]) == wanted.assignment
 
 
+def test_an_interrupted_run_names_the_tools_that_are_called_again(tmp_path: Path) -> None:
+    fake = engine(Counting(fail_at=12, error=KeyboardInterrupt))
+    with Store(tmp_path / "store") as store, Session(model=fake, store=store) as session:
+        session.unkept_tools.add("send")
+        with pytest.raises(Interrupted, match="goes on from there, but calls the tool send again"):
+            optimize(unit(), session, **options())
+
+
 def test_an_interrupted_run_without_a_folder_says_that_nothing_is_left() -> None:
     with pytest.raises(Interrupted, match="kept in memory alone and end with this process: a `log_dir` keeps them"):
         run(Counting(fail_at=12, error=KeyboardInterrupt))
