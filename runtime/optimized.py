@@ -22,7 +22,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 def told_interrupted(runs: int, kept: Path | None, unkept: Collection[str] = ()) -> str:
-    """What is said of an interrupted run whose store is the file `kept`, or memory; `unkept` as `told_unkept` has it."""
+    """What is said of an interrupted run whose store is the file `kept`, or memory; `unkept` as in `told_unkept`."""
     if kept is None:
         why = "in memory alone and end with this process: a `log_dir` keeps them, and the same call goes on from there"
         return f"interrupted: {runs} finished runs are kept {why}"
