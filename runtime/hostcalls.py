@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import deque
 from concurrent.futures import Future
+from functools import partial
 from typing import Any
 
 from lampc.frontend.python.modules.observe import is_error_text
@@ -46,14 +47,14 @@ class HostCalls(LMCalls):
         def ended(future: Future[Any]) -> None:
             scope.pending -= 1
             try:
-                value = _kept(entry, op, future.result())
+                value = future.result()
                 if scope.wants(block, i):
                     self._resolve(block, i, [value])
             except RowFailure as e:
                 self._fail(scope, (*block.order, i), e.at(op))
             self._settle(scope)
 
-        if self.hosts.ask(*call, ended):
+        if self.hosts.ask(*call, ended, partial(_kept, entry, op)):
             scope.pending += 1
         elif isinstance(op, Tool) and block.plan.early:
             scope.pending += 1

@@ -47,9 +47,16 @@ class HostDesk:
         self._pool: ThreadPoolExecutor | None = None
 
     def ask(
-        self, op: Tool | Py, args: Sequence[Any], module: Module, base: Path, deliver: Callable[[Future[Any]], object]
+        self,
+        op: Tool | Py,
+        args: Sequence[Any],
+        module: Module,
+        base: Path,
+        deliver: Callable[[Future[Any]], object],
+        keep: Callable[[Any], Any],
     ) -> bool:
-        """Start a call whose end `deliver` is told of; False if it is to be made at once, by `now`."""
+        """Start a call whose end `deliver` is told of; False if it is to be made at once, by `now`. `keep` is given
+        what it returns before anything else, on its thread, and gives what is delivered."""
         name = _target(op, module)
         if name not in self._blocking:
             self._blocking[name] = self.call is host_call and _declared(name, base)
@@ -59,7 +66,8 @@ class HostDesk:
             return False
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lampc-tool")
-        call = partial(contextvars.copy_context().run, self.call, op, args, module, base)
+        made = partial(self.call, op, args, module, base)
+        call = partial(contextvars.copy_context().run, lambda: keep(made()))
         self.client.expect(self._pool.submit(call) if known else _tried(self._pool, call, pace), deliver)
         return True
 

@@ -55,14 +55,20 @@ class SimulatedHosts(HostDesk):
         self._waiting, self._tools = client, tools
 
     def ask(
-        self, op: Tool | Py, args: Sequence[Any], module: Module, base: Path, deliver: Callable[[Future[Any]], object]
+        self,
+        op: Tool | Py,
+        args: Sequence[Any],
+        module: Module,
+        base: Path,
+        deliver: Callable[[Future[Any]], object],
+        keep: Callable[[Any], Any],
     ) -> bool:
         """See `HostDesk`."""
         if isinstance(op, Py):
             return False
         self._tools.owed, future = 0.0, Future[Any]()
         try:
-            future.set_result(self.call(op, args, module, base))
+            future.set_result(keep(self.call(op, args, module, base)))
         except RowFailure as e:
             future.set_exception(e)
         done: Future[Any] = Future()

@@ -22,7 +22,8 @@ def send(text: str) -> dict:
     sent = log.read_text().split() if log.exists() else []
     if kill and len(sent) == 4:
         os.kill(os.getpid(), getattr(signal, kill))
-    log.write_text("\\n".join([*sent, text]) + "\\n")
+    with log.open("a") as file:  # other rows may do the same on their threads
+        file.write(text + "\\n")
     if text == "odd":
         raise ValueError("no")
     return {"number": len(sent), "object": object() if text == "object" else None}
@@ -97,3 +98,41 @@ def test_a_stop_names_the_tools_that_are_called_again(folder: Path) -> None:
     code, err = run(folder, "main.lmp", ["x", "y", "z"], "SIGINT")
     assert code == 130
     assert "calls the tool" not in err
+
+
+BESIDE = """
+import os, signal, time
+from pathlib import Path
+import lampc
+
+@lampc.tool(blocking=True)
+def send(text: str) -> str:
+    with open("sent.log", "a") as log:
+        log.write(text + "\\n")
+    return text
+
+def busy(text: str) -> str:
+    while not Path("sent.log").exists():
+        time.sleep(0.01)
+    time.sleep(0.3)
+    if os.environ.get("KILL"):
+        os.kill(os.getpid(), getattr(signal, os.environ["KILL"]))
+    return text
+
+@lampc.program
+def main(text: str):
+    if text == "busy":
+        done = busy(text)
+    else:
+        done = send(text)
+    return {"done": done}
+"""
+
+
+def test_what_a_tool_returned_on_a_thread_is_kept_while_other_rows_work(folder: Path) -> None:
+    (folder / "beside.py").write_text(BESIDE)
+    code, _ = run(folder, "beside.py", ["a", "busy"], "SIGKILL")
+    assert (code, sent(folder)) == (-signal.SIGKILL, ["a"])
+    code, err = run(folder, "beside.py", ["a", "busy"])
+    assert code == 0, err
+    assert sent(folder) == ["a"]
