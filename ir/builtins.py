@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, MapOf, Record, Type, join
+from lampc.ir.types import ANY, BOOL, FLOAT, INT, NONE, STR, Choice, ListOf, MapOf, Record, Type, join
 
 
 class BuiltinError(Exception):
@@ -51,6 +51,22 @@ def _plus(types: Sequence[Type]) -> Type:
     if any(t == STR or isinstance(t, Choice) for t in types):
         return STR
     return _numeric(types)
+
+
+def _times(types: Sequence[Type]) -> Type:
+    repeated = next((t for t in types if isinstance(t, ListOf | Choice) or t == STR), None)
+    if repeated is None:
+        return _numeric(types)
+    return repeated if isinstance(repeated, ListOf) else STR
+
+
+def _rounded(types: Sequence[Type]) -> Type:
+    return INT if types[0] in (INT, FLOAT, BOOL) and all(t == NONE for t in types[1:]) else _numeric(types[:1])
+
+
+def _in_order(types: Sequence[Type]) -> Type:
+    t = types[0]
+    return ListOf(STR) if t == STR or isinstance(t, Choice | Record | MapOf) else t
 
 
 def _item(types: Sequence[Type]) -> Type:
@@ -135,7 +151,7 @@ def _best(rewards: Sequence[Any], bound: Any) -> int:
 
 _add("add", 2, _plus, operator.add, "sum; concatenation of strings and of lists")
 _add("sub", 2, _numeric, operator.sub, "difference")
-_add("mul", 2, _numeric, operator.mul, "product")
+_add("mul", 2, _times, operator.mul, "product")
 _add("div", 2, FLOAT, operator.truediv, "quotient, a float")
 _add("mod", 2, _numeric, operator.mod, "remainder, with the sign of the divisor")
 _add("floordiv", 2, _numeric, operator.floordiv, "quotient rounded down")
@@ -171,12 +187,12 @@ _add("range", (1, 3), ListOf(INT), _range, "whole numbers from a start to an end
 _add("sum", 1, lambda t: _numeric([_item(t)]), sum, "sum of a list")
 _add("min", (1, 9), _item, min, "least item")
 _add("max", (1, 9), _item, max, "greatest item")
-_add("sorted", 1, _same, sorted, "list in ascending order")
+_add("sorted", 1, _in_order, sorted, "list in ascending order")
 _add("reversed", 1, _same, lambda s: s[::-1], "list or string in reverse order")
 _add("unique", 1, _same, lambda s: [x for i, x in enumerate(s) if x not in s[:i]], "list without repeats")
 _add("count", 2, INT, lambda s, x: s.count(x), "how often an item is in a list")
 _add("abs", 1, _numeric, abs, "absolute value")
-_add("round", (1, 2), _numeric, round, "rounded number")
+_add("round", (1, 2), _rounded, round, "rounded number")
 _add("pystr", 1, STR, str, "text of a value as Python's str() writes it")
 _add("any", 1, BOOL, any, "whether some item is true")
 _add("all", 1, BOOL, all, "whether every item is true")

@@ -10,7 +10,7 @@ from lampc.ir.control import Argmax, Assert, If, Loop, Map, Match, Next, Return,
 from lampc.ir.core import Op
 from lampc.ir.define import Body, Operand, Operands, Result, op
 from lampc.ir.effects import EFFECTS, Trait
-from lampc.ir.types import ANY, FLOAT, INT, STR, ListOf, MapOf, Record, Type, assignable, join
+from lampc.ir.types import ANY, FLOAT, INT, STR, ListOf, MapOf, Record, Type, assignable, join, possible
 
 # -- definitions --------------------------------------------------------------------------------------
 
@@ -27,7 +27,7 @@ class Func(Op):
         end = self.body.terminator
         if not isinstance(end, Return):
             return ["a function ends with `prog.return`"]
-        if not assignable(end.value.type, self.returns):
+        if not possible(end.value.type, self.returns):
             return [f"returns {end.value.type}, declared {self.returns}"]
         return []
 

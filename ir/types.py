@@ -179,6 +179,30 @@ def assignable(source: Type, target: Type) -> bool:
     return False
 
 
+def possible(source: Type, target: Type) -> bool:
+    """Whether some value of type `source` is one of type `target`: of an optional value only the run knows whether it
+    is there, of a list what is in it."""
+    if assignable(source, target):
+        return True
+    match source, target:
+        case Maybe(a), _:
+            return possible(a, target)
+        case _, Maybe(b):
+            return possible(source, b)
+        case Choice(a), Choice(b):
+            return bool(set(a) & set(b))
+        case ListOf(), ListOf():
+            return True
+        case Record(a), MapOf(item):
+            return all(possible(t, item) for _, t in a)
+        case MapOf(), MapOf() | Record():
+            return True
+        case Record(a), Record(b):
+            have = dict(a)
+            return all(possible(have[n], t) if n in have else isinstance(t, Maybe) for n, t in b)
+    return False
+
+
 def join(types: list[Type]) -> Type:
     """The narrowest type that holds all of `types` (`any` if there is none better; `any` for no types)."""
     if not types:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from lampc.frontend.python.values.plain import plain
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import adapter_name
 from lampc.ir.adapters.values import unwritable
@@ -142,7 +143,7 @@ def unfit_result(program: str, outputs: Mapping[str, Any], returns: Type) -> str
 def _named(value: Any) -> Any:
     """A value whose keys are texts, as JSON has it."""
     if isinstance(value, dict):
-        return {str(k): _named(v) for k, v in value.items()}
+        return {next(iter(plain({k: None}))): _named(v) for k, v in value.items()}
     return [_named(v) for v in value] if isinstance(value, list) else value
 
 

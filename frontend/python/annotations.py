@@ -143,7 +143,7 @@ class TypeReader:
             )
         module = sys.modules.get(cls.__module__)
         known = ChainMap(vars(module) if module else {}, cast(Any, self.names))
-        inner = TypeReader(known, (*self.open, cls))
+        inner = type(self)(known, (*self.open, cls))
         made = tuple((n, inner.read(a)) for n, a in fields.items())
         if is_typeddict(cls):
             self.held &= inner.held and inner.native

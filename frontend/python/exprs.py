@@ -99,6 +99,8 @@ class Expressions(Displays):
                     return Traced(self.emit(prog.MakeList, value.value, node=node).result)
                 if t.host:
                     raise self.stop("L0712", node, f"`{name}` of an object of class `{t.host.rpartition(':')[2]}`")
+                if hasattr(Prediction, name) or hasattr(dict, name):
+                    raise self.stop("L0712", node, f"`{name}` of a record, a method that is not called here")
                 raise self.fail(node, f"there is no field `{name}`; there are {', '.join(t.names())}")
             if isinstance(t, Record) and not t.host and hasattr(Prediction, name):
                 raise self.stop("L0712", node, f"`{name}` of a prediction is its method, not its field", f'["{name}"]')
@@ -158,12 +160,15 @@ class Expressions(Displays):
             except Exception:
                 if not (is_static(a) and is_static(b)):
                     raise self.stop("L0712", node, "an operator on these values") from None
+        if _is_set(a) or _is_set(b):
+            raise self.stop("L0712", node, "an operator on a set")
         if fn == "mod" and (isinstance(a, str) or (isinstance(a, Traced) and a.type == STR)):
             raise self.stop("L0712", node, "`%` formatting", "write an f-string")
         if fn == "add" and a == [] and isinstance(b, Traced) and isinstance(b.type, ListOf):
             return b
         if not fn:
-            return self.host(f"operator:{function.__name__}", [a, b], node, INT)
+            kinds = {self.lift(v, node).type for v in (a, b)}
+            return self.host(f"operator:{function.__name__}", [a, b], node, INT if kinds == {INT} else ANY)
         return self.apply(fn, a, b, node=node)
 
     def _symbolic(self, value: Any) -> bool:
@@ -214,6 +219,8 @@ class Expressions(Displays):
         fn, function = _COMPARE[type(op)]
         if not self._symbolic(a) and not self._symbolic(b) and is_static(a) and is_static(b):
             return function(a, b)
+        if (_is_set(a) or _is_set(b)) and fn not in ("in", "not in"):
+            raise self.stop("L0712", node, "comparing sets")
         if fn in ("is", "is not"):
             if a not in (None, True, False) and b not in (None, True, False):
                 raise self.stop("L0712", node, "`is` between values of the program", "write ==")
@@ -357,3 +364,11 @@ class Expressions(Displays):
         values = [self.lift(a, node) for a in args]
         ref = HostRef(target)
         return Traced(self.emit(prog.Py, *values, node=node, ref=ref, effect="pure", returns=returns).result)
+
+
+def _is_set(value: Any) -> bool:
+    """Whether a value is a set in Python: in a graph it is a list."""
+    made = value.value.defining_op() if isinstance(value, Traced) else None
+    if isinstance(made, prog.Py):
+        return made.ref.target in ("builtins:set", "builtins:frozenset")
+    return isinstance(value, set | frozenset)

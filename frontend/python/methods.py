@@ -10,6 +10,7 @@ from lampc.frontend.python.base import Base
 from lampc.frontend.python.liveness import MUTATORS as CHANGING
 from lampc.frontend.python.traced import Completions, Local, Traced, WithIndex, is_static
 from lampc.ir import HostRef, prog
+from lampc.ir.builtins import BUILTINS
 from lampc.ir.hostvalues import has_hosts
 from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, Choice, ListOf, MapOf, Record, Type, spelled
 
@@ -111,6 +112,9 @@ def _simple(fn: str, function: Callable[..., Any]) -> Callable[..., Any]:
             raise t.stop("L0712", node, f"`{function.__name__}` with named arguments")
         if any(isinstance(a, Local) for a in args):
             raise t.stop("L0712", node, f"`{function.__name__}` with a function")
+        least, most = BUILTINS[fn].arity
+        if not least <= len(args) <= most:
+            raise t.stop("L0712", node, f"`{function.__name__}` with {len(args)} arguments")
         return t.apply(fn, *args, node=node)
 
     return run

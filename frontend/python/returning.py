@@ -3,13 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, is_typeddict
 
-from lampc.frontend.python.annotations import BadType, to_type
+from lampc.frontend.python.annotations import BadType, TypeReader
 from lampc.frontend.python.codes import wrong
 from lampc.frontend.python.source import outer_names
 from lampc.ir.prog import Func
-from lampc.ir.types import ANY, Choice, ListOf, MapOf, Maybe, Record, Type, assignable, spelled
+from lampc.ir.types import ANY, Choice, MapOf, Maybe, Record, Scalar, Type, possible, spelled
+
+
+class _Declared(TypeReader):
+    """Reads a return annotation: what the JSON of a value is like, of a signature its outputs."""
+
+    def generic(self, annotation: Any, origin: Any, args: tuple[Any, ...]) -> Type:
+        found = super().generic(annotation, origin, args)
+        if isinstance(found, MapOf) and not isinstance(found.key, Scalar | Choice):
+            return MapOf(found.item)
+        return found
+
+    def klass(self, cls: type, annotation: Any = None) -> Type:
+        if hasattr(cls, "output_fields"):
+            return Record(tuple((f.name, f.type) for f in cls.ir().outputs))  # type: ignore[attr-defined]
+        if _dumped_otherwise(cls):
+            return ANY
+        found = super().klass(cls, annotation)
+        if not (is_typeddict(cls) and isinstance(found, Record)):
+            return found
+        absent = cls.__optional_keys__  # type: ignore[attr-defined]
+        return Record(tuple((n, Maybe(t) if n in absent and not isinstance(t, Maybe) else t) for n, t in found.fields))
+
+
+def _dumped_otherwise(cls: type) -> bool:
+    """Whether the JSON of a pydantic model is not what its fields say."""
+    made = getattr(cls, "__pydantic_decorators__", None)
+    fields = getattr(cls, "model_fields", None) or getattr(cls, "__pydantic_fields__", {})
+    if made is None or not isinstance(fields, dict):
+        return False
+    by_alias = getattr(cls, "model_config", {}).get("serialize_by_alias")
+    return bool(
+        getattr(cls, "__pydantic_root_model__", False)
+        or made.field_serializers
+        or made.model_serializers
+        or any(f.exclude or (by_alias and f.serialization_alias) for f in fields.values())
+        or any(type(m).__name__ in ("PlainSerializer", "WrapSerializer") for f in fields.values() for m in f.metadata)
+    )
 
 
 def declared_returns(function: Callable[..., Any]) -> Type:
@@ -17,12 +54,8 @@ def declared_returns(function: Callable[..., Any]) -> Type:
     that the IR knows."""
     annotation = getattr(function, "__annotations__", {}).get("return", ANY)
     names = outer_names(function) if hasattr(function, "__closure__") else {}  # type: ignore[arg-type]
-    if isinstance(annotation, str):
-        annotation = names.get(annotation, annotation)
     try:
-        if hasattr(annotation, "output_fields"):
-            return Record(tuple((f.name, f.type) for f in annotation.ir().outputs))
-        return to_type(annotation, names)
+        return _Declared(names).read(annotation)
     except BadType:
         return ANY
 
@@ -47,7 +80,7 @@ def declare(func: Func, wanted: Type, single: str) -> None:
             raise _unfit(
                 func, f"output `{name}` of `{func.symbol}` is declared {spelled(t)}, and is {spelled(types[name])}"
             )
-        if name in types and assignable(types[name], t):
+        if name in types:
             types[name] = t
     whole = isinstance(wanted, Record) and wanted.names() == found.names()
     func.attrs["returns"] = Record(tuple(types.items()), getattr(wanted, "host", "") if whole else found.host)
@@ -68,27 +101,3 @@ def _unfit(func: Func, message: str) -> Exception:
     made = end.operands[0].defining_op() if end is not None else None
     span = (made or func).loc.origin() or func.loc.origin()
     return wrong("L0706", message, span, "return what is declared, or declare what is returned")
-
-
-def possible(source: Type, target: Type) -> bool:
-    """Whether some value of type `source` is one of type `target`: of an optional value only the run knows whether it
-    is there, of a list what is in it."""
-    if assignable(source, target):
-        return True
-    match source, target:
-        case Maybe(a), _:
-            return possible(a, target)
-        case _, Maybe(b):
-            return possible(source, b)
-        case Choice(a), Choice(b):
-            return bool(set(a) & set(b))
-        case ListOf(), ListOf():
-            return True
-        case Record(a), MapOf(item):
-            return all(possible(t, item) for _, t in a)
-        case MapOf(), MapOf() | Record():
-            return True
-        case Record(a), Record(b):
-            have = dict(a)
-            return all(possible(have[n], t) if n in have else isinstance(t, Maybe) for n, t in b)
-    return False
