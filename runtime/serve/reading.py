@@ -15,6 +15,8 @@ from lampc.runtime.serve.problems import Problem
 B = TypeVar("B", bound=Body)
 SHOWN = 40
 """Characters of a key that an error shows."""
+_MEANT = ("<text>", "<list>", "<object>", "<bool>", "<ids>", "<lists>")
+"""Names that bodies give to types a value may be meant to be of."""
 _WANTED = {
     TOKEN_KEY: "keys are token ids, texts of digits alone",
     FUNCTION_NAME: "give 1 to 64 letters, digits, '_', '.' or '-'",
@@ -50,7 +52,7 @@ def place(loc: Sequence[int | str]) -> str:
             out += f"[{part}]"
         elif part.isidentifier() and len(part) <= SHOWN:
             out += f".{part}" if out else part
-        elif not (part.startswith("<") and part.endswith(">")):
+        elif part not in _MEANT:
             short = part if len(part) <= SHOWN else f"{part[:SHOWN]}..."
             out += f"[{json.dumps(short)}]"
     return out

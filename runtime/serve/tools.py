@@ -159,14 +159,23 @@ def _parameters(function: FunctionDefinition) -> dict[str, Any]:
     return function.parameters or {"type": "object", "properties": {}, "additionalProperties": False}
 
 
-def _moved(schema: Any, place: int | None) -> Any:
-    """The parameters with their references leading to where they stand in the schema of all calls."""
+_VALUES = frozenset({"const", "enum", "default", "examples"})
+_BY_NAME = frozenset({"properties", "patternProperties", "$defs", "definitions", "dependentSchemas"})
+
+
+def _moved(schema: Any, place: int | None, named: bool = False) -> Any:
+    """The parameters with their references leading to where they stand in the schema of all calls; `named` are schemas
+    by name. Values stay, and so do schemas with an `$id`, which is what their references begin at."""
     if isinstance(schema, list):
         return [_moved(s, place) for s in schema]
     if not isinstance(schema, dict):
         return schema
+    if named:
+        return {name: _moved(s, place) for name, s in schema.items()}
+    if isinstance(schema.get("$id"), str):
+        return schema
     root = "#/properties/arguments" if place is None else f"#/anyOf/{place}/properties/arguments"
-    found = {k: _moved(v, place) for k, v in schema.items()}
+    found = {k: v if k in _VALUES else _moved(v, place, k in _BY_NAME) for k, v in schema.items()}
     if isinstance(ref := schema.get("$ref"), str) and (ref == "#" or ref.startswith("#/")):
         found["$ref"] = root + ref[1:]
     return found

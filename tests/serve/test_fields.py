@@ -90,6 +90,8 @@ BOTH: list[tuple[dict[str, Any], str, str]] = [
     ({"logit_bias": {"3": 1, "-1": 1}}, 'logit_bias["-1"]', "keys are token ids"),
     ({"logit_bias": {"str": 1}}, "logit_bias.str", "keys are token ids"),
     ({"logit_bias": {"a]": 1}}, 'logit_bias["a]"]', "keys are token ids"),
+    ({"logit_bias": {"<5>": 1}}, 'logit_bias["<5>"]', "keys are token ids"),
+    ({"<b>": 1}, '["<b>"]', "there is no field"),
     ({"logit_bias": {"1": 101}}, 'logit_bias["1"]', "100"),
     ({"logit_bias": {"99999999": 1, "5": 1}}, 'logit_bias["99999999"]', "0 to 2879"),
     ({"top_k": -2}, "top_k", "-1"),

@@ -129,3 +129,25 @@ def test_parameters_of_forced_tools_refer_to_their_own_definitions(server: Serve
         assert got.status_code == 200, got.text
         (call,) = got.json()["choices"][0]["message"]["tool_calls"]
         assert call["function"]["arguments"] == f'{{"p": "{names[call["function"]["name"]]}"}}'
+
+
+@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize(
+    ("more", "arguments"),
+    [
+        ('"$id":"https://localhost/f","properties":{"p":{"$ref":"#/$defs/P"}},"$defs":{"P":{"enum":[1]}}', '{"p": 1}'),
+        ('"properties":{"p":{"const":{"$ref":"#/x"}}}', '{"p": {"$ref": "#/x"}}'),
+        ('"properties":{"p":{"enum":[{"$ref":"#"}]}}', '{"p": {"$ref": "#"}}'),
+        ('"properties":{"p":{"enum":[1]},"const":{"$ref":"#/properties/p"}}', '{"p": 1, "const": 1}'),
+    ],
+)
+def test_what_only_looks_like_a_reference_stays(server: Server, more: str, arguments: str, several: bool) -> None:
+    names = '"p","const"' if '"const":{"$ref":"#/p' in more else '"p"'
+    schema = f'{{"type":"object","required":[{names}],"additionalProperties":false,{more}}}'
+    tool = '{"type":"function","function":{"name":"%s","parameters":%s}}'
+    tools = ",".join(tool % (name, schema) for name in ("fg" if several else "f"))
+    body = f'{{"messages":[{{"role":"user","content":"x"}}],"tool_choice":"required","tools":[{tools}]}}'
+    got = post(server, "/v1/chat/completions", body)
+    assert got.status_code == 200, got.text
+    (call,) = got.json()["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["arguments"] == arguments
