@@ -264,7 +264,7 @@ class Calls(Expressions):
             return self._method(function, args, kwargs, node)
         if isinstance(function, types.FunctionType) and (self.context.asks(function) or holds_records([args, kwargs])):
             return self.inline(function, args, kwargs, node)
-        if (function is getattr or function is hasattr) and holds_records(args):
+        if any(function is f for f in (getattr, hasattr, setattr, delattr)) and holds_records(args):
             raise self.stop("L0712", node, f"`{function.__name__}` of a record of the program")
         if _hashable(function) and function in _NO_JSON:
             raise self.stop("L0713", node, f"what `{function.__name__}` gives is no value of a graph")

@@ -221,6 +221,8 @@ class Expressions(Displays):
             return function(a, b)
         if (_is_set(a) or _is_set(b)) and fn not in ("in", "not in"):
             raise self.stop("L0712", node, "comparing sets")
+        if fn in ("lt", "le", "gt", "ge") and any(isinstance(getattr(v, "type", None), Record) for v in (a, b)):
+            raise self.stop("L0712", node, "an order of records")
         if fn in ("is", "is not"):
             if a not in (None, True, False) and b not in (None, True, False):
                 raise self.stop("L0712", node, "`is` between values of the program", "write ==")

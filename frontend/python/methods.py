@@ -112,6 +112,8 @@ def _simple(fn: str, function: Callable[..., Any]) -> Callable[..., Any]:
             raise t.stop("L0712", node, f"`{function.__name__}` with named arguments")
         if any(isinstance(a, Local) for a in args):
             raise t.stop("L0712", node, f"`{function.__name__}` with a function")
+        if fn in ("int", "float", "abs", "round") and isinstance(getattr(args[0], "type", None), Record):
+            raise t.stop("L0712", node, f"`{function.__name__}` of a record of the program")
         least, most = BUILTINS[fn].arity
         if not least <= len(args) <= most:
             raise t.stop("L0712", node, f"`{function.__name__}` with {len(args)} arguments")

@@ -180,3 +180,23 @@ def test_a_tuple_of_a_builtin_is_one_in_a_batch() -> None:
     with ours(scripted):
         (batched,) = Halves().batch(rows(lampc, "x"))
     assert batched.pair == (0, 1)
+
+
+@pytest.mark.parametrize("how", ["set", "number", "more"])
+def test_predictions_are_changed_and_ordered_in_batches_as_in_calls(how: str) -> None:
+    class Odd(lampc.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a = lampc.Predict("question -> answer, score: float")
+
+        def forward(self, question: str) -> Any:
+            made = self.a(question=question)
+            if how == "set":
+                setattr(made, "answer", "B")  # noqa: B010
+                return made
+            return lampc.Prediction(found=float(made) if how == "number" else made > 0.2)
+
+    with ours(lambda messages: {"answer": "A", "score": "0.5"}):
+        called = Odd()(question="x")
+        (batched,) = Odd().batch(rows(lampc, "x"))
+    assert batched.toDict() == called.toDict()
