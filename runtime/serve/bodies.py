@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
 
 TOKEN_KEY = r"^[0-9]{1,9}$"
 FUNCTION_NAME = r"^[A-Za-z0-9_.-]{1,64}$"
@@ -56,9 +56,15 @@ Prompt = Annotated[
 
 
 class Body(BaseModel):
-    """Exact types, no unknown fields, no NaN."""
+    """Exact types, no unknown fields, no NaN. A field that is null is as one that is not there, whatever its name: so
+    clients dump their objects."""
 
     model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False, protected_namespaces=())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, data: Any) -> Any:
+        return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
 class StreamOptions(Body):
@@ -88,6 +94,8 @@ class Generating(Body):
     stop: Stops | None = None
     seed: Seed | None = None
     user: str | None = None
+    prompt_cache_key: str | None = None
+    safety_identifier: str | None = None
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
     logit_bias: dict[Annotated[str, Field(pattern=TOKEN_KEY)], Bias] | None = None

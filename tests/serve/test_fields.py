@@ -133,7 +133,7 @@ BOTH: list[tuple[dict[str, Any], str, str]] = [
     ("body", "field", "said"),
     [
         *BOTH,
-        ({"prompt": None}, "prompt", "give a text, a list of texts, a list of token ids"),
+        ({"prompt": None}, "prompt", "it is missing"),
         ({"prompt": {}}, "prompt", "give a text"),
         ({"prompt": []}, "prompt", "empty"),
         ({"prompt": ["a", ""]}, "prompt[1]", "empty"),

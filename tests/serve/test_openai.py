@@ -362,3 +362,16 @@ def test_what_an_encoder_refuses_is_the_clients_fault(tmp_path: Path) -> None:
         pytest.raises(openai.BadRequestError, match="text 1 has 62 tokens, this encoder takes 40"),
     ):
         api.embeddings.create(model="tiny", input=["lamp", "lamp " * 60])
+
+
+def test_a_message_goes_back_as_the_client_dumps_it(api: openai.OpenAI) -> None:
+    """With fields that this server has not, all null."""
+    options: Any = {"model": "firefly", "max_tokens": 8, "temperature": 0}
+    tools: Any = {"tools": [WEATHER], "tool_choice": "required"}
+    said = api.chat.completions.create(messages=ASKED, **options, **tools).choices[0].message  # type: ignore[arg-type]
+    (call,) = said.tool_calls or ()
+    dumped: Any = [said.model_dump(), {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    assert {"audio", "function_call"} <= dumped[0].keys()
+    assert api.chat.completions.create(messages=[*ASKED, *dumped], **options).choices[0].message.content
+    odd = {"priority": None, "stream_options": {"include_usage": None}, "unheard_of": None, "prompt_cache_key": "a"}
+    assert api.chat.completions.create(messages=ASKED, extra_body=odd, **options).choices  # type: ignore[arg-type]
