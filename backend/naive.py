@@ -25,11 +25,11 @@ from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.models.registry import Model
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.attention import NativeAttention, supported
-from lampc.backend.native.drawing import native_kernel
+from lampc.backend.native.drawing import kernel_of
 from lampc.backend.pins import check_pin
 from lampc.backend.plan import Want
 from lampc.backend.request import Finish, Handle, PrefixRef, Request, State
-from lampc.backend.sampler import NUMPY, resolve
+from lampc.backend.sampler import resolve
 from lampc.backend.scores import Scores, scores_of
 from lampc.backend.spans import Span
 from lampc.backend.tiles import CHUNK, padded_rows, value_width
@@ -97,7 +97,7 @@ class NaiveEngine(Adapting):
         self._tokenizer = tokenizer
         self._info = info
         self._rows = rows
-        self._kernel = NUMPY if rows.native is None else native_kernel(rows.native)
+        self._kernel = kernel_of(rows.native)
         self._int8 = int8
         self._hooks = Hooks(hooks)
         self._clock = clock

@@ -15,9 +15,9 @@ from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend
 from lampc.backend.models.registry import Greedy, Model, greedy
 from lampc.backend.models.rows import Rows
-from lampc.backend.native.drawing import native_kernel
+from lampc.backend.native.drawing import kernel_of
 from lampc.backend.plan import Pending, Plan, Want
-from lampc.backend.sampler import NUMPY, drawn, resolve
+from lampc.backend.sampler import drawn, resolve
 from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
 from lampc.backend.speculation.verify import verify, verify_likeliest
@@ -216,7 +216,7 @@ def _resolver(rows: Rows) -> Callable[[Sequence[Want], torch.Tensor], Resolved]:
         from lampc.backend.kernels.drawing import DeviceSampler  # nobody else pays for triton
 
         return DeviceSampler().resolve
-    kernel = NUMPY if rows.native is None else native_kernel(rows.native)
+    kernel = kernel_of(rows.native)
     return lambda wants, logits: HostDrawn(resolve(wants, logits.cpu().numpy(), kernel), logits.device)
 
 

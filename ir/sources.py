@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -16,6 +17,15 @@ from types import ModuleType
 from typing import Any, Literal, overload
 
 _BUILDING = threading.RLock()  # a finalizer that runs in the middle may come back
+
+
+def _free() -> None:
+    global _BUILDING  # in a forked process nobody would ever free it
+    _BUILDING = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_free)
 
 
 @overload

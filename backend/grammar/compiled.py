@@ -9,6 +9,7 @@ from lampc.backend.errors import BadGrammar
 from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
+from lampc.backend.grammar.trial import TOO_LONG, may_take_long, try_out
 from lampc.backend.grammar.vocabulary import Vocabulary
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -71,15 +72,27 @@ class Grammars:
             raise BadGrammar(f"names of the grammar refer to each other {deep} deep; at most {DEEPEST} are followed")
         from llguidance import LLMatcher, LLParserLimits
 
-        for name, text in (("LEAD", self.vocabulary.lead), ("LINE_LEAD", self.vocabulary.line_lead)):
-            if re.search(rf"\b{name}\b", grammar) and not re.search(rf"^\s*{name}\s*:", grammar, re.MULTILINE):
-                grammar = f"{grammar}\n{name}: {json.dumps(text)}\n"
+        grammar = _with_leads(grammar, self.vocabulary.lead, self.vocabulary.line_lead)
         limits = LLParserLimits(max_items_in_row=WIDEST)
         # The same form whatever the text begins with: llguidance takes JSON of its own where it sees some.
         made = LLMatcher(self.vocabulary.tokens, LLMatcher.grammar_from_lark(grammar), log_level=0, limits=limits)
         if made.is_error():
             raise BadGrammar(_placed(made.get_error(), grammar))
         return made
+
+
+def read_elsewhere(grammar: str) -> None:
+    """Reads a grammar that could take long to read in another process. Raises BadGrammar if it does, or is none."""
+    if may_take_long(grammar) and (error := try_out(_with_leads(grammar, " ", " "), WIDEST)) is not None:
+        raise BadGrammar(error if error is TOO_LONG else _placed(error, grammar))
+
+
+def _with_leads(grammar: str, lead: str, line_lead: str) -> str:
+    """The grammar with what it does not define of the terminals that are defined here."""
+    for name, text in (("LEAD", lead), ("LINE_LEAD", line_lead)):
+        if re.search(rf"\b{name}\b", grammar) and not re.search(rf"^\s*{name}\s*:", grammar, re.MULTILINE):
+            grammar = f"{grammar}\n{name}: {json.dumps(text)}\n"
+    return grammar
 
 
 def schema_refused(schema: Any) -> bool:
@@ -90,9 +103,10 @@ def schema_refused(schema: Any) -> bool:
         text = texts.json_schema(schema)
         if depth(text) > DEEPEST:
             return True
-    except ValueError:
+        read_elsewhere(text)
+    except ValueError:  # BadGrammar is one
         return True
-    return bool(LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(f'{text}LEAD: " "\n')))
+    return bool(LLMatcher.validate_grammar(LLMatcher.grammar_from_lark(_with_leads(text, " ", " "))))
 
 
 _OF_SCHEMA = re.compile(r'failed to compile JSON schema: |failed to parse "%json": ')

@@ -1,10 +1,11 @@
 """Grammars that could take long to read, tried by another process first: nothing can interrupt llguidance.
 
-Those are the ones that intersect terminals (`A & B`): llguidance asks at once whether anything is in both, and walks
-through their states, which multiply. It bounds all else itself.
+Those are the ones that intersect terminals (`A & B`, `~A`): llguidance asks at once whether anything is in both, and
+walks through their states, which multiply. JSON schemas do so with `multipleOf`, which has a state for each remainder.
+It bounds all else itself.
 """
 
-import contextlib
+import functools
 import re
 import subprocess
 import sys
@@ -12,42 +13,65 @@ import sys
 from lampc.backend.errors import BadGrammar
 
 SECONDS = 2
-"""Of processor time for reading a grammar that intersects terminals, the start of the process included."""
+"""Of processor time for reading a grammar of that kind, the start of the process included."""
 WAITS = 5 * SECONDS
 """Of the wall, where the machine does other things, too."""
 MEMORY = 4 << 30
 """Bytes of addresses that this may take."""
-_WORDS = re.compile(r'("(?:\\.|[^"\\])*"|//.*|#.*|/(?:\\.|[^/\\\n])+/)|<[^<>\s]+>')
+_WORDS = re.compile(r'("(?:\\.|[^"\\])*"|//.*|#.*|/(?:\\.|[^/\\])+/)|<[^<>\s]+>')
+_MULTIPLE = re.compile(r"%json\b.*(?:multipleOf|\\u)", re.DOTALL)  # which escapes may spell, too
 _READ = """
 import sys
 try:
     import resource
     resource.setrlimit(resource.RLIMIT_CPU, ({seconds}, {seconds}))
     resource.setrlimit(resource.RLIMIT_AS, ({memory}, {memory}))
-except (ImportError, ValueError):
+except Exception:
     pass
-from llguidance import LLMatcher, LLTokenizer
+sys.path[:] = {path!r}
+from llguidance import LLMatcher, LLParserLimits, LLTokenizer
 text = sys.stdin.buffer.read().decode()
-LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(text), log_level=0)
+limits = LLParserLimits(max_items_in_row={widest})
+made = LLMatcher(LLTokenizer("byte"), LLMatcher.grammar_from_lark(text), log_level=0, limits=limits)
+if made.is_error():
+    sys.stdout.buffer.write(made.get_error().encode())
 """
 
 
-def intersects(grammar: str) -> bool:
-    """Whether a grammar intersects terminals; `&` within texts and patterns does not."""
-    return "&" in grammar and "&" in _WORDS.sub("", grammar)
+def may_take_long(grammar: str) -> bool:
+    """Whether a grammar intersects terminals, or asks for multiples; `&` within texts and patterns does not."""
+    bare = _WORDS.sub("", grammar) if "&" in grammar or "~" in grammar else ""
+    return "&" in bare or "~" in bare or _MULTIPLE.search(grammar) is not None
 
 
-def try_out(grammar: str) -> None:
-    """Raises BadGrammar if reading a grammar takes too long, or too much memory. What else may be wrong with it is not
-    said here."""
-    text = _WORDS.sub(lambda found: found.group(1) or '"x"', grammar)  # special tokens are those of a vocabulary
-    code = _READ.format(seconds=SECONDS, memory=MEMORY)
-    done = None
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        command = [sys.executable, "-c", code]
+@functools.lru_cache(maxsize=16)
+def try_out(grammar: str, widest: int) -> str | None:
+    """What llguidance finds wrong with a grammar that defines all its terminals, None for nothing; special tokens are
+    taken for known. Raises BadGrammar if it cannot be tried in time, which may be another time."""
+    text = _WORDS.sub(lambda found: found.group(1) or '"x"'.ljust(len(found.group())), grammar)
+    path = [folder for folder in sys.path if isinstance(folder, str)]
+    code = _READ.format(seconds=SECONDS, memory=MEMORY, path=path, widest=widest)
+    command = [sys.executable, "-P", "-c", code]  # without modules of the folder it happens to run in
+    try:
         done = subprocess.run(command, input=text.encode(), timeout=WAITS, capture_output=True, check=False)
-    if done is None or done.returncode < 0:
-        raise BadGrammar(
-            f"the grammar takes too long to read: over {SECONDS} s. It intersects terminals (`&`), whose counted "
-            "repetitions multiply; shorten these, or let one terminal say it all"
-        )
+    except subprocess.TimeoutExpired:
+        raise BadGrammar(TOO_LONG) from None
+    except (OSError, TypeError, ValueError) as error:  # there may be no sys.executable
+        raise BadGrammar(_untried(str(error))) from None
+    if done.returncode > 0:
+        raise BadGrammar(_untried(done.stderr.decode(errors="replace").strip().rpartition("\n")[2]))
+    return TOO_LONG if done.returncode < 0 else done.stdout.decode(errors="replace") or None
+
+
+TOO_LONG = (
+    f"the grammar takes too long to read: over {SECONDS} s. Counted repetitions multiply in terminals that are "
+    "intersected (`&`, `~`), and so do multiples of large numbers (`multipleOf`); shorten these, or let one terminal "
+    "say it all"
+)
+
+
+def _untried(why: str) -> str:
+    return (
+        "the grammar could take long to read, and no process can be started to try it out: "
+        f"{sys.executable!r} (sys.executable) says {why!r:.300}"
+    )

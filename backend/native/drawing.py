@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.native.library import INT, POINTER, SIZE, Library
 from lampc.backend.random_keys import uniform
-from lampc.backend.sampler import Draw, Kernel, change, check_finite, draw_rows, likeliest
+from lampc.backend.sampler import NUMPY, Draw, Kernel, change, check_finite, draw_rows, likeliest
 
 _WISH = np.dtype(
     [
@@ -20,6 +20,11 @@ _WISH = np.dtype(
 """`Wish` of `drawing.cpp`."""
 _FEW = 64  # as many likeliest tokens are kept in order while a row is read; more are sorted
 _SHARE = 1 << 15  # logits that are worth a thread: with less, waiting for each other takes longer
+
+
+def kernel_of(library: Library | None) -> Kernel:
+    """Numpy's kernel, or, with a library, `native_kernel`."""
+    return NUMPY if library is None else native_kernel(library)
 
 
 def native_kernel(library: Library) -> Kernel:

@@ -37,7 +37,7 @@ async def chat_completions(http: HTTPRequest) -> Response:
         len(raw), lambda: ids_of(service.engine, body.messages, answer.tools), prompt_field(body)
     )
     requests = service.requests(body, [prompt], body.max_completion_tokens or body.max_tokens, answer.options())
-    await service.tried(body)
+    await service.tried(requests, body)
     generations = service.generate(requests, body)
     if body.stream:
         return await EventStream.begun(answer.events(generations), generations.abort)

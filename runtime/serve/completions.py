@@ -36,7 +36,7 @@ async def completions(http: HTTPRequest) -> Response:
     if body.logprobs is not None:
         answer.spelling = await service.engine.spelling()
     requests = answer.requests
-    await service.tried(body)
+    await service.tried(requests, body)
     generations = service.generate(requests, body)
     if body.stream:
         return await EventStream.begun(answer.events(generations), generations.abort)

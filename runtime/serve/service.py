@@ -133,15 +133,13 @@ class Service:
         room = max(1, self.engine.info.context_length - prompt)
         return min(room, *(m for m in (most, self.limits.tokens) if m is not None), room)
 
-    async def tried(self, body: Generating) -> None:
-        """A body's grammar can be read in time. Raises Problem if not."""
-        grammar = _kept_to(body).get("grammar")
-        if grammar is None:
-            return
+    async def tried(self, requests: Sequence[Request], body: Generating) -> None:
+        """The grammars of a body's requests can be read in time. Raises Problem if not."""
         try:
-            await self.trials.check(grammar)
+            for grammar in {request.grammar for request in requests if request.grammar is not None}:
+                await self.trials.check(grammar)
         except BadGrammar as e:
-            raise problem_of(e, kept_field(body)) from e
+            raise problem_of(e, await asyncio.to_thread(kept_field, body)) from e
 
     def generate(self, requests: Sequence[Request], body: Generating) -> Generations:
         """Have what a body asks for run, if there is room for it. Raises Problem."""

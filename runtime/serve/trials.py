@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 
-from lampc.backend.grammar.trial import intersects, try_out
+from lampc.backend.grammar.compiled import read_elsewhere
+from lampc.backend.grammar.trial import may_take_long
 from lampc.runtime.serve.problems import Problem
 
 KEPT = 256
@@ -21,17 +22,17 @@ class Trials:
         self._waiting = 0
 
     async def check(self, grammar: str) -> None:
-        """Raises BadGrammar for one that takes too long to read, and Problem if too many wait for this."""
-        if not intersects(grammar) or self._known(grammar):
+        """Raises BadGrammar for one that takes too long to read, or is none, and Problem if too many wait for this."""
+        if not may_take_long(grammar) or self._known(grammar):
             return
         if self._waiting >= MOST_WAITING:
-            why = f"{self._waiting} grammars that intersect terminals wait to be read; try again in a moment"
+            why = f"{self._waiting} grammars that may take long to read wait for that; try again in a moment"
             raise Problem(429, why, code="queue_full", headers={"retry-after": "2"})
         self._waiting += 1
         try:
             async with self._turn:
                 if not self._known(grammar):
-                    await asyncio.to_thread(try_out, grammar)
+                    await asyncio.to_thread(read_elsewhere, grammar)
                     self._good[grammar] = None
         finally:
             self._waiting -= 1

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import gc
 import inspect
+import os
+import signal
 import textwrap
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from lampc.ir import sources
 from lampc.ir.adapters.values import cast
 from lampc.ir.sources import literal, parse, source_of
 from lampc.ir.types import STR, ListOf
@@ -67,3 +71,24 @@ def test_bad_text_is_refused_as_python_refuses_it() -> None:
         literal("open('x')")
     with pytest.raises(TypeError):
         source_of(len)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_process_parses_though_another_thread_did_when_it_was_forked() -> None:
+    begun, end = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sources._BUILDING:
+            begun.set()
+            end.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    begun.wait(30)
+    pid = os.fork()
+    if not pid:
+        signal.alarm(20)
+        os._exit(parse("x").body[0].lineno)
+    end.set()
+    thread.join()
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 1

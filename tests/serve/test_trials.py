@@ -35,7 +35,7 @@ def test_a_grammar_that_takes_long_is_a_400_and_the_engine_goes_on() -> None:
 
 def test_what_was_read_in_time_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[str] = []
-    monkeypatch.setattr(trials, "try_out", tried.append)
+    monkeypatch.setattr(trials, "read_elsewhere", tried.append)
     monkeypatch.setattr(trials, "KEPT", 2)
 
     async def main() -> None:
@@ -51,7 +51,7 @@ def test_only_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(grammar: str) -> None:
         raise BadGrammar(grammar)
 
-    monkeypatch.setattr(trials, "try_out", refuse)
+    monkeypatch.setattr(trials, "read_elsewhere", refuse)
 
     async def main() -> list[object]:
         found = Trials()
