@@ -48,7 +48,7 @@ class ParallelRunner:
             ids, tops = likeliest
             return drawn(ids.tolist(), tops.tolist())
         assert logits is not None
-        return resolve(plan.wants, logits.cpu().numpy())
+        return resolve(plan.wants, logits.cpu().numpy(), self.share.kernel)
 
     def reads(self, plan: Plan) -> list[Read]:
         """What the first rank reads for a plan; see `lampc.backend.reads`."""

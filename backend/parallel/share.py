@@ -15,6 +15,7 @@ from lampc.backend.models.fields import Fields
 from lampc.backend.models.registry import resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
+from lampc.backend.native.drawing import kernel_of
 from lampc.backend.parallel.group import Group
 from lampc.backend.parallel.halves import halved, together
 from lampc.backend.parallel.join import own_device
@@ -42,6 +43,7 @@ class Share:
             what = f"rank {rank} has other {kernels.backend} kernels than the first rank"
             raise BackendError(f"{what}; install, or build, the same for all")
         native, triton = kernels.native, kernels.triton
+        self.kernel = kernel_of(native)
         self._rows = Rows(settings.exact, native=native, int8=settings.int8_weights, triton=triton)
         self._device = device
         self._halve_from = max(2, settings.halve_from)
