@@ -38,15 +38,15 @@ class Computed:
 
 
 class Books:
-    """Those of one desk. `usage` is everything, `by_node` the same by predictor, `by_model` what models worked on.
-    `computed` has the calls that models
-    worked on, as long as their prompts have fewer tokens together than `record_prompts`; those of endpoints only while
-    somebody hears details of the bus."""
+    """Those of one desk. `usage` is everything, `by_node` the same by predictor, `by_model` what models worked on, by
+    their names and whether they are on this machine. `computed` has the calls that models worked on, as long as their
+    prompts have fewer tokens together than `record_prompts`; those of endpoints only while somebody hears details of
+    the bus."""
 
     def __init__(self, store: Store, bus: EventBus, cache: CallCache | None, record_prompts: int) -> None:
         self.usage = Usage()
         self.by_node: dict[str, Usage] = {}
-        self.by_model: dict[Model, Usage] = {}
+        self.by_model: dict[tuple[str, bool], Usage] = {}
         self.computed: list[Computed] = []
         self._store, self._bus, self.cache = store, bus, cache
         self._room = record_prompts
@@ -142,7 +142,8 @@ class Books:
             forced_tokens=answer.forced_tokens,
             cost=_cost(call, answer),
         )
-        self.by_model[model] = self.by_model.get(model, Usage()) + used
+        which = model.target.info.name, model.target.local
+        self.by_model[which] = self.by_model.get(which, Usage()) + used
         return used
 
     def book(self, node: str, usage: Usage) -> None:

@@ -169,12 +169,11 @@ class Explained:
         failures = [str(o.error) for o in outcomes if o.error is not None]
         used, books = session.usage, session.desk.books
         bounds, here, endpoints = books.bounds(), Usage(), dict[str, Usage]()
-        for model, its in books.by_model.items():
-            name = model.target.info.name
-            if model.target.local:
+        for (name, local), its in books.by_model.items():
+            if local:
                 here += its
             else:
-                endpoints[name] = endpoints.get(name, Usage()) + its
+                endpoints[name] = its
         if bounds is not None:  # what was computed elsewhere has no prompts of token ids
             bounds = {n: b for n, b in bounds.items() if b or not nodes[n].usage.computed_tokens}
         held = accounts.held, accounts.kv_bytes
