@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from lampc.runtime.collector import settle
 from lampc.runtime.models import ModelError
 from lampc.runtime.seats import Seats
 
@@ -61,6 +62,7 @@ class Engines:
             if seats is None:
                 made.engine.close()
             raise
+        settle()
         self._seats[key], self._models[model] = made, (key, own)
         self.bytes += more  # only now: what failed to load takes no room
         return model

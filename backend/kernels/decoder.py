@@ -94,10 +94,15 @@ class _TritonPass:
     positions: torch.Tensor
     added: bool = True  # `more` is in `x`
 
-    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
-        """[M, heads, D]. Raises TypeError for an attention that does not write rotated K/V by itself."""
+    def through(self, attend: Attend) -> None:
+        """All layers. Raises TypeError for an attention that does not write rotated K/V by itself."""
         if not isinstance(attend, Attending):
             raise TypeError(f"layers by Triton's kernels attend by them, too, not by {type(attend).__name__}")
+        for i in range(len(self.of.layers)):
+            self._finish(i, self._attended(i, attend))
+
+    def _attended(self, layer: int, attend: Attending) -> torch.Tensor:
+        """[M, heads, D]."""
         w = self.of.layers[layer]
         with launching(self.x):
             qkv = w.qkv(self._normed(w.norm)).contiguous()
@@ -110,7 +115,7 @@ class _TritonPass:
         eps = self.of.config.norm_eps
         return torch.cat([rms_norm(q.contiguous(), of_queries, eps), rms_norm(k.contiguous(), of_keys, eps), v], dim=1)
 
-    def finish(self, layer: int, mixed: torch.Tensor) -> None:
+    def _finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""
         w = self.of.layers[layer]
         with launching(self.x):

@@ -21,7 +21,7 @@ from lampc.backend.scores import Scores
 
 
 class Layers(Protocol):
-    """What computes a decoder's layers, all but their attention: torch, or native kernels."""
+    """What computes a decoder's layers: torch, native kernels or Triton's."""
 
     def start(self, ids: torch.Tensor, positions: torch.Tensor) -> "Pass":
         """Looks up the embeddings of ids [M]."""
@@ -29,14 +29,11 @@ class Layers(Protocol):
 
 
 class Pass(Protocol):
-    """One forward pass of M rows. The methods of each layer are called in turn, layer after layer."""
+    """One forward pass of M rows."""
 
-    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
-        """What attention gives, [M, heads, D], for queries and keys normalised if the model says so, and rotated."""
-        ...
-
-    def finish(self, layer: int, mixed: torch.Tensor) -> None:
-        """Takes what attention gave, [M, heads, D], through output projection and feed-forward part."""
+    def through(self, attend: Attend) -> None:
+        """Takes the rows through all layers. `attend` gets queries and keys normalised if the model says so, and
+        rotated."""
         ...
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
@@ -95,8 +92,7 @@ class Decoder:
 
     def _run(self, ids: torch.Tensor, positions: torch.Tensor, attend: Attend) -> Pass:
         run = self._compute.start(ids, positions)
-        for i in range(self.layers):
-            run.finish(i, run.attended(i, attend))
+        run.through(attend)
         return run
 
 

@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
 
 class Half(Protocol):
-    """A pass (`lampc.backend.models.decoder.Pass`) that says what it attends with."""
+    """A pass (`lampc.backend.models.decoder.Pass`) whose layers can be taken one by one."""
 
     def queries(self, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """q [M, heads, D], k and v [M, kv_heads, D]."""
         ...
 
-    def attended(self, layer: int, attend: Attend) -> torch.Tensor: ...
+    def through(self, attend: Attend) -> None: ...
     def finish(self, layer: int, mixed: torch.Tensor) -> None: ...
     def logits(self, rows: torch.Tensor) -> torch.Tensor: ...
     def likeliest(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]: ...
@@ -57,7 +57,7 @@ class AdaptedLayers:
                 norms.append(_norms(layer))
                 yield layer
 
-        self._adapters = adapters
+        self._adapters, self._layers = adapters, config.layers
         self._whole = NativeLayers(config, weights._replace(layers=read()), library, memory, rows.int8)
         products = NativeProducts(config, self._whole, library)
         self._parts = TorchLayers(config, weights._replace(layers=norms), rows, adapters, products)
@@ -77,16 +77,16 @@ class AdaptedLayers:
             (plain, self._whole.start(ids[plain], positions[plain])),
             (adapted, self._parts.start(ids[adapted], positions[adapted])),
         )
-        return _TwoHalves(halves, mine)
+        return _TwoHalves(halves, mine, self._layers)
 
 
 class _TwoHalves:
     """A pass of M rows in two, each with its rows, int64 and in order. `second` [M]: whether a row is of the second."""
 
     def __init__(
-        self, halves: tuple[tuple[torch.Tensor, Half], tuple[torch.Tensor, Half]], second: torch.Tensor
+        self, halves: tuple[tuple[torch.Tensor, Half], tuple[torch.Tensor, Half]], second: torch.Tensor, layers: int
     ) -> None:
-        self._halves, self._second = halves, second
+        self._halves, self._second, self._layers = halves, second, layers
         self._places = torch.where(second, second.cumsum(0), (~second).cumsum(0)) - 1
 
     def queries(self, layer: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -95,9 +95,10 @@ class _TwoHalves:
         q, k, v = (_merged(len(self._second), first, x, second, y) for x, y in zip(a, b, strict=True))
         return q, k, v
 
-    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
-        """[M, heads, D]."""
-        return attend(layer, *self.queries(layer))
+    def through(self, attend: Attend) -> None:
+        """All layers."""
+        for i in range(self._layers):
+            self.finish(i, attend(i, *self.queries(i)))
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""

@@ -152,9 +152,10 @@ class _TorchPass:
         qk = rotate(qk, *self.turns[w.local])
         return qk[:, : c.heads], qk[:, c.heads :], heads[:, split:]
 
-    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
-        """[M, heads, D]."""
-        return attend(layer, *self.queries(layer))
+    def through(self, attend: Attend) -> None:
+        """All layers."""
+        for i in range(len(self.of.layers)):
+            self.finish(i, attend(i, *self.queries(i)))
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]."""

@@ -12,6 +12,7 @@
 #include <memory>
 #include <omp.h>
 
+#include "attending.h"
 #include "attention_block.h"
 
 using namespace attention;
@@ -267,4 +268,21 @@ API void attention_run(const Shape* shape, const Plan* plan, const Store* store,
         else
             run<Single, float, float>(*shape, *plan, *store, q, q_stride, out, mine, partials);
     }
+}
+
+struct Attending {
+    const Shape* shape;
+    const Plan* const* plans;  // [layers]
+    const Store* stores;       // [layers]
+    const int64_t* slots;      // [rows]
+    int64_t rows;
+    void* out;  // [rows, heads, head_dim]
+    char* memory;
+};
+
+API void attention_layer(const Attending* step, int64_t layer, const void* q, const void* k, const void* v) {
+    const Shape& s = *step->shape;
+    int64_t width = s.kv_heads * s.head_dim;
+    attention_run(&s, step->plans[layer], step->stores + layer, q, s.heads * s.head_dim, k, width, v, width,
+                  step->slots, step->rows, step->out, step->memory);
 }

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from lampc.backend.kv_cache import KVCache
-from lampc.backend.models.layers import Attend
+from lampc.backend.native.attending import NativeAttend
 from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.reads import Read, joined, members_of
 from lampc.backend.scores import Scores
@@ -82,11 +82,8 @@ class NativeAttention:
         self._memory = room[-room.data_ptr() % 64 :]
         self._memory_at = self._memory.data_ptr()
 
-    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> Attend:
-        """What the model calls once per layer; row i's K/V go to slots[i], those of slots below 0 nowhere.
-
-        What is returned holds for this step, and its results until the next call.
-        """
+    def step(self, spans: Sequence[Span], slots: NDArray[np.int64]) -> NativeAttend:
+        """What the model calls once per layer; row i's K/V go to slots[i], those of slots below 0 nowhere."""
         rows = len(slots)
         if torch.get_num_threads() != self._threads:
             self._use_threads(torch.get_num_threads())
@@ -104,19 +101,18 @@ class NativeAttention:
             self._results = _Results(self._out[:rows], slots, spans.queries)
         out, to, result = self._results.rows, self._results.slots_at, self._results.rows_at
         by_layer, shape, stores, memory = self._by_layer, self._shape_at, self._stores_at, self._memory_at
-        row_size = self._cache.head_dim
-        held = self, spans, slots  # all that the kernel reads
+        row_size, run = self._cache.head_dim, self._run
 
-        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+        def attend(layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> None:
             q, k, v = (x if x.stride()[1:] == (row_size, 1) else x.contiguous() for x in (q, k, v))
-            held[0]._run(
+            run(
                 *(shape, by_layer[layer], stores + layer * _STORE),
                 *(q.data_ptr(), q.stride(0), k.data_ptr(), k.stride(0), v.data_ptr(), v.stride(0)),
                 *(to, rows, result, memory),
             )
-            return out
 
-        return attend
+        structure = [shape, self._by_layer_at, stores, to, rows, result, memory]
+        return NativeAttend(attend, structure, out, result, (self, spans, slots))
 
     def reads(self, spans: Sequence[Span]) -> list[Read]:
         """See `lampc.backend.reads`: `sum_segment` of `attention.cpp`, chunk by chunk."""
@@ -147,6 +143,8 @@ class NativeAttention:
         self._plans = {window: np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64) for window in windows}
         self._plans_at = {window: _address(plan) for window, plan in self._plans.items()}
         self._by_layer = [self._plans_at[window] for window in self._windows]
+        self._addresses = np.array(self._by_layer, np.int64)
+        self._by_layer_at = _address(self._addresses)
 
 
 def _met(queries: list[list[int]], chunks: range, spans: Spans, key_bytes: int) -> list[Read]:

@@ -1,5 +1,6 @@
-// The layers of a decoder (`models/decoder.py`) without their attention: two calls per layer, each one parallel region.
+// The layers of a decoder (`models/decoder.py`): two parallel regions per layer, with attention between them.
 // The rows' residual stream is float; what products read is rounded to the model's type once.
+#include "attending.h"
 #include "experts.h"
 #include "norm.h"
 #include "rows.h"
@@ -191,6 +192,20 @@ API void decoder_rest(const Shape* s, const Layer* layer, const Pass* at, const 
         rest(*s, *layer, *at, (const bf16*)mixed);
     else
         rest(*s, *layer, *at, (const float*)mixed);
+}
+
+// All layers of a step, one after the other: `layers` [count]; `tables` [count, 2], cosines and sines of each; `mixed`,
+// where attention leaves what it gives.
+API void decoder_layers(const Shape* s, const Layer* const* layers, int64_t count, const float* const* tables,
+                        const Pass* at, const Attending* attending, const void* mixed) {
+    Pass here = *at;
+    for (int64_t i = 0; i < count; i++) {
+        here.cos = tables[2 * i];
+        here.sin = tables[2 * i + 1];
+        decoder_queries(s, layers[i], &here);
+        attention_layer(attending, i, here.q, here.k, here.v);
+        decoder_rest(s, layers[i], &here, mixed);
+    }
 }
 
 // What a rank does between two sums over ranks: adds the first, `more`, to x; norm; inner values, rows of `stride`.

@@ -1,4 +1,4 @@
-"""A decoder's layers by the native kernels; attention stays the caller's. `DecoderWeights` says what they compute."""
+"""A decoder's layers by the native kernels, with attention of the caller's. `DecoderWeights` says what they compute."""
 
 import ctypes
 from ctypes import byref
@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 
 from lampc.backend.models.experts import ExpertWeights, MlpWeights
 from lampc.backend.models.layers import Attend
+from lampc.backend.native.attending import NativeAttend
 from lampc.backend.native.library import FLOAT, INT, POINTER, SIZE, Library
 from lampc.backend.native.linear import CMatrix, Memory, Packed, team
 
@@ -136,10 +137,13 @@ class NativeLayers:
         self._c_embed = library.function("decoder_embed", *at, POINTER)
         self._c_queries = library.function("decoder_queries", *at)
         self._c_rest = library.function("decoder_rest", *at, POINTER)
+        self._c_layers = library.function("decoder_layers", POINTER, POINTER, SIZE, POINTER, POINTER, POINTER, POINTER)
         head = (*at, POINTER, POINTER, SIZE, POINTER)
         self._c_logits = library.function("decoder_logits", *head, POINTER)
         self._c_likeliest = library.function("decoder_likeliest", *head, POINTER, POINTER, POINTER, POINTER)
         self._refs = [byref(layer) for layer in self._layers]
+        self._all_layers = (POINTER * c.layers)(*map(ctypes.addressof, self._layers))
+        self._all_tables = (POINTER * (2 * c.layers))(*(at for tables in self._tables for at in tables))
         self._shape_ref, self._pass_ref = byref(self._shape), byref(self._pass)
 
     def _vector(self, x: torch.Tensor | None) -> int | None:
@@ -231,16 +235,27 @@ class NativeLayers:
         self._c_queries(self._shape_ref, self._refs[layer], self._pass_ref)
         return self._qkv
 
-    def attended(self, layer: int, attend: Attend) -> torch.Tensor:
-        """[M, heads, D]."""
-        return attend(layer, *self.queries(layer))
+    def through(self, attend: Attend) -> None:
+        """All layers: one call, if their attention is native, too."""
+        if not isinstance(attend, NativeAttend):
+            for i in range(len(self._layers)):
+                self.finish(i, attend(i, *self.queries(i)))
+            return
+        self._check(attend.out)
+        self._c_layers(
+            *(self._shape_ref, self._all_layers, len(self._layers), self._all_tables),
+            *(self._pass_ref, attend.at, attend.out_at),
+        )
 
     def finish(self, layer: int, mixed: torch.Tensor) -> None:
         """The rest of the layer after attention, `mixed` [M, heads, D]. Raises ValueError if it is not."""
-        if mixed.dtype is not self._dtype or mixed.shape != self._qkv[0].shape:
-            raise ValueError(f"attention gave {mixed.dtype} {list(mixed.shape)} for q {list(self._qkv[0].shape)}")
+        self._check(mixed)
         mixed = mixed.contiguous()
         self._c_rest(self._shape_ref, self._refs[layer], self._pass_ref, mixed.data_ptr())
+
+    def _check(self, mixed: torch.Tensor) -> None:
+        if mixed.dtype is not self._dtype or mixed.shape != self._qkv[0].shape:
+            raise ValueError(f"attention gave {mixed.dtype} {list(mixed.shape)} for q {list(self._qkv[0].shape)}")
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""

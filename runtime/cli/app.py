@@ -28,6 +28,7 @@ from lampc.runtime.cli.run import run
 from lampc.runtime.cli.serve import serve
 from lampc.runtime.cli.tests import declared_tests
 from lampc.runtime.cli.trace import trace
+from lampc.runtime.collector import own
 
 app = typer.Typer(
     add_completion=False,
@@ -106,6 +107,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that cannot show a character is no reason to fail
+    if arguments is None:
+        own()
     try:
         app(args=None if arguments is None else list(arguments), prog_name="lampc")
     except SystemExit as e:

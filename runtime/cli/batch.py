@@ -238,6 +238,7 @@ def loaded_engine(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
     """An engine for a checkpoint folder or the bundled model, closed at the end. Raises CommandError."""
     from lampc.backend import load_engine
     from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.collector import settle
     from lampc.runtime.pool import FIREFLY, firefly_folder
 
     if "://" in model:
@@ -249,6 +250,7 @@ def loaded_engine(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
         engine = load_engine(folder, **options)
     except (TypeError, ValueError) as e:
         raise CommandError(f"--engine: {e}") from e
+    settle()
     try:
         yield engine
     finally:

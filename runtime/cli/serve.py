@@ -80,6 +80,7 @@ def serve(
     """
     from lampc.runtime.cli.batch import loaded_engine, parsed
     from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.collector import settle
 
     try:
         from lampc.runtime.serve import App, Server, ServerFailed
@@ -117,7 +118,13 @@ def serve(
         except (ValueError, ServerFailed) as e:
             raise CommandError(str(e)) from e
         served = ", ".join([*app.service.models, *(f"/programs/{p.name}" for p in programs)])
-        server.run(lambda: typer.echo(f"serving {served} at {server.url}", err=True))
+
+
+        def ready() -> None:
+            settle()
+            typer.echo(f"serving {served} at {server.url}", err=True)
+
+        server.run(ready)
 
 
 def _program(file: Path) -> Program:

@@ -4,9 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.decoder import Layers
 from lampc.backend.models.decoder_config import AROUND, DecoderConfig, Norms
 from lampc.backend.models.decoder_torch import TorchLayers
@@ -15,12 +17,15 @@ from lampc.backend.models.experts import ExpertWeights, Mixture, MlpWeights
 from lampc.backend.models.fields import Fields
 from lampc.backend.models.rope import Rope
 from lampc.backend.models.rows import Rows
+from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.decoder import NativeLayers
 from lampc.backend.native.library import Library
 from lampc.backend.native.linear import Memory
+from lampc.backend.spans import Span
 
 DTYPES = [torch.float32, torch.bfloat16]
 CONTEXT = 200
+CPU = torch.device("cpu")
 
 
 def config(head_dim: int = 10, **changes: Any) -> DecoderConfig:
@@ -259,3 +264,42 @@ def test_equal_logits_and_none(kernels: Library, count: int) -> None:
         ids, top = layers.start(*tokens(c, count)).likeliest(torch.arange(count))
         assert ids.tolist() == [first] * count
         assert torch.equal(top.nan_to_num(-7.0), torch.full((count,), value).nan_to_num(-7.0))
+
+
+@pytest.mark.parametrize("int8", [False, True])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CONFIGS)
+def test_all_layers_at_once_are_the_layers_one_by_one(
+    kernels: Library, name: str, dtype: torch.dtype, int8: bool, three_threads: None
+) -> None:
+    """With attention in either: prompts of two requests, then a row of each; the first layer sees a window alone."""
+    c = CONFIGS[name]
+    layers = native(c, kernels, dtype, int8)
+    paths = np.arange(100, 140), np.arange(40, 90)
+    found: list[list[torch.Tensor]] = []
+    for whole in (True, False):
+        cache = KVCache(200, c.layers, c.kv_heads, c.head_dim, CPU, dtype, int8)
+        attention = NativeAttention(kernels, cache, c.heads, [8, *[None] * (c.layers - 1)])
+        found.append([])
+        for spans in (
+            [Span(0, 0, 39, paths[0]), Span(39, 0, 49, paths[1])],
+            [Span(0, 39, 1, paths[0]), Span(1, 49, 1, paths[1])],
+        ):
+            places = np.concatenate([np.arange(s.start, s.start + s.count) for s in spans])
+            slots = np.concatenate([s.slots[s.start : s.start + s.count] for s in spans])
+            ids, _ = tokens(c, len(places))
+            step = layers.start(ids, torch.from_numpy(places))
+            attend = attention.step(spans, slots)
+            step.through(attend if whole else attend.__call__)
+            found[-1] += [step.logits(torch.arange(len(places))), cache.data.clone()]
+    assert all(map(torch.equal, *found))
+    assert found[0][0].isfinite().all()
+    assert found[0][-1].any()
+
+
+def test_attention_of_another_shape_is_refused_before_any_layer(kernels: Library) -> None:
+    step = native(ODD, kernels, torch.bfloat16).start(*tokens(ODD, 3))
+    for heads, dtype in ((4, torch.bfloat16), (6, torch.float32)):
+        attention = NativeAttention(kernels, KVCache(8, 2, 2, 10, CPU, dtype), heads, [None, None])
+        with pytest.raises(ValueError, match="attention gave"):
+            step.through(attention.step([Span(0, 0, 3, np.arange(3))], np.arange(3)))
