@@ -79,7 +79,7 @@ class Branches:
                 branch = Branch(want.job.owner, place)
                 grown.branches.append(branch)
                 plan.other_wants.append(Want(branch, len(branch.ids) - 1, [row], True))
-        plan.plain = False
+        plan.plain = plan.bare = False
 
     @staticmethod
     def _chunks(plan: Plan, want: Want, places: Sequence[Place], slots: list[int], rows: list[int]) -> list[int]:

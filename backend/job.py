@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lampc.backend.api import EngineInfo
+from lampc.backend.bare_draws import bare_of
 from lampc.backend.errors import BadGrammar, ContextTooLong, Unsupported
 from lampc.backend.grammar.matcher import Matcher, Words
 from lampc.backend.metrics import RequestMetrics, Times
@@ -30,6 +31,7 @@ class Job:
     """
 
     __slots__ = (
+        "bare",
         "cached",
         "computed",
         "cursor",
@@ -117,6 +119,9 @@ class Job:
         self.shaper = Shaper(sampling, prompt, info.vocab_size) if sampling.shaped else None
         self.greedy = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs or self.shaper)
         self.plain = self.greedy and matcher is None
+        # How its tokens are drawn, if that takes nothing but a row of logits.
+        more = sampling.min_tokens or self.wants_logprobs or self.shaper or matcher
+        self.bare = None if more else bare_of(sampling, request.key, self.prompt_len)
         # Whether its next row cannot be launched before its newest token is here: see `docs/engine.md`.
         grows = self.shaper is not None and self.shaper.grows
         self.synchronous = bool(sampling.stop) or matcher is not None or grows

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lampc.backend.bare_draws import BARE, Draws
 from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.job import Drawn, Job, Lane
 from lampc.backend.metrics import Recorder
@@ -24,12 +25,14 @@ Numbers = NDArray[np.int64]
 
 
 class Kinds(NamedTuple):
-    """What jobs want: only likeliest tokens if all are `plain`, only those that grammars take if all are `greedy`.
+    """What jobs want: only likeliest tokens if all are `plain`, only those that grammars take if all are `greedy`, only
+    draws from bare rows if all are `bare`.
     `constrained` are the places of those with grammars, they, and these; `stepped` those of them that hear of a token
     only if their grammar has more to say to it."""
 
     plain: bool
     greedy: bool
+    bare: bool
     constrained: list[tuple[int, Job, Matcher]]
     stepped: list[tuple[int, Job, Matcher]]
 
@@ -38,8 +41,8 @@ class Lanes:
     """Jobs that compute their newest token in the next step and want its logits; row i of the step is that of jobs[i].
 
     `memory`, int64 [3, at least len(jobs)]: the newest token of each, its position, and the slot it has once `advance`
-    was called; 0, 0 and -1 beyond the jobs, as in rows of padding. `spans` says the same of paths. `jobs` is never
-    changed in place.
+    was called; 0, 0 and -1 beyond the jobs, as in rows of padding. `spans` says the same of paths, `draws` how the
+    tokens of `bare` jobs are drawn. `jobs` is never changed in place.
 
     A job is alone in the leaf of the tree that it lets grow. Whoever reads or changes paths or jobs calls `settle`
     before, as their books may be behind by a block; if he joins a leaf or hangs another below it, its job leaves before
@@ -71,6 +74,7 @@ class Lanes:
         self._size = 0
         self._kinds: Kinds | None = None
         self.memory, self._table = np.zeros((3, 0), np.int64), np.zeros((0, 4), np.int64)
+        self.draws: Draws = np.zeros(0, BARE)
         self.make_room(16)
 
     @property
@@ -81,7 +85,7 @@ class Lanes:
             constrained = [(i, job, job.matcher) for i, job in enumerate(jobs) if job.matcher is not None]
             stepped = [its for its in constrained if its[1].lane not in self._heard]
             plain, greedy = all(job.plain for job in jobs), all(job.greedy for job in jobs)
-            self._kinds = Kinds(plain, greedy, constrained, stepped)
+            self._kinds = Kinds(plain, greedy, all(job.bare for job in jobs), constrained, stepped)
         return self._kinds
 
     @property
@@ -196,10 +200,11 @@ class Lanes:
         before = self._size
         self._size = max(size, 2 * before)
         rows, table = np.zeros((3, self._size), np.int64), np.zeros((self._size, 4), np.int64)
+        draws = np.zeros(self._size, BARE)
         rows[2] = -1
         table[:, 0], table[:, 2] = np.arange(self._size), 1
-        rows[:, :before], table[:before] = self.memory, self._table
-        self.memory, self._table, self._moving = rows, table, rows[1:]
+        rows[:, :before], table[:before], draws[:before] = self.memory, self._table, self.draws
+        self.memory, self._table, self._moving, self.draws = rows, table, rows[1:], draws
         self._ids, self._positions, self._slots = rows
         self._changed()
 
@@ -230,7 +235,7 @@ class Lanes:
             self._tell(last.lane)  # its tokens so far are found where it was
             jobs[at], self._paths[at], last.lane.at = last, path, at
             self.memory[:, at] = self.memory[:, end]
-            self._table[at, 1:] = self._table[end, 1:]
+            self._table[at, 1:], self.draws[at] = self._table[end, 1:], self.draws[end]
         self.memory[:, end] = 0, 0, -1
         self.jobs = jobs
         self._changed()
@@ -277,10 +282,13 @@ class Lanes:
         lane.claimed = None if known else slot
         self.memory[:, place] = job.ids[at] if known else 0, at, slot
         self._table[place, 1] = at
+        if job.bare is not None:
+            self.draws[place] = job.bare
         self._reserve(lane, at, slot)
         self._new.setdefault(step, []).append(lane)
         self._over.setdefault(lane.last, []).append(lane)
-        if job.greedy and output.quiet and job.handle.on_token is None and not (job.guess and job.guess.awake):
+        alike = job.greedy or job.bare is not None
+        if alike and output.quiet and job.handle.on_token is None and not (job.guess and job.guess.awake):
             job.handle.unsent = partial(self._unheard, lane)
             self._stops |= output.stop_ids
         else:

@@ -56,8 +56,9 @@ class Plan:
     `decoding` are jobs that compute their newest token and want its logits, as `lanes` had them when the plan was made:
     row i is that of decoding[i], of position places[0, i], and stores to slot places[1, i]. They are nearly all of
     nearly every step, so that no objects are made for them unless somebody asks. The others come after them. `plain`:
-    all that is wanted are the likeliest tokens; `greedy`: those that are the likeliest of what grammars take. Whoever
-    computes the step makes the `copies` before, if there are any, and notes in `drafts` what they come to.
+    all that is wanted are the likeliest tokens; `greedy`: those that are the likeliest of what grammars take; `bare`:
+    those that are drawn from rows as they are, see `lampc.backend.bare_draws`. Whoever computes the step makes the
+    `copies` before, if there are any, and notes in `drafts` what they come to.
     """
 
     lanes: Lanes
@@ -65,6 +66,7 @@ class Plan:
     places: NDArray[np.int64] | None = None
     plain: bool = True
     greedy: bool = True
+    bare: bool = True
     other_chunks: list[Chunk] = field(default_factory=list)
     other_wants: list[Want] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)  # their rows are wanted after all others

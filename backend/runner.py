@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from lampc.backend.attention import Attention, make_attention
+from lampc.backend.bare_draws import draws_of
 from lampc.backend.constrained import Constrained
 from lampc.backend.host_tier import HostTier
 from lampc.backend.job import Drawn
@@ -44,8 +45,10 @@ class TorchRunner:
         self._model = model
         self._adapters: Adapters | None = getattr(model, "adapters", None)
         self._greedy = greedy(model)
-        self._constrained = Constrained(model) if device.type == "cpu" and not rows.triton else None
+        on_host = device.type == "cpu" and not rows.triton
+        self._constrained = Constrained(model) if on_host else None
         self._resolve = _resolver(rows)
+        self._draw_bare = kernel_of(rows.native).draw_bare if on_host else None
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
         self._decoding = _Decoding(np.zeros((3, 0), np.int64), 0, 0, device)
@@ -72,6 +75,8 @@ class TorchRunner:
         if plan.greedy and not plan.plain and self._constrained is not None:
             with self._inference:
                 return self._constrained.tokens(plan, self._prepare(plan, None))
+        if self._draws_bare(plan):
+            return self._bare(plan, None)
         if not plan.plain or self._greedy is None:
             logits = self.logits(plan)
             if not plan.drafts:
@@ -95,11 +100,21 @@ class TorchRunner:
         if plan.greedy and not plan.plain and self._constrained is not None:
             with self._inference:
                 return Launched(plan, HostDrawn(self._constrained.tokens(plan, self._prepare(plan, ids)), self._device))
+        if self._draws_bare(plan):
+            return Launched(plan, HostDrawn(self._bare(plan, ids), self._device))
         if not plan.plain or self._greedy is None:
             with self._inference:
                 return Launched(plan, self._resolve(plan.wants, self.logits(plan, ids)))
         tokens, tops = self._likeliest(self._greedy, plan, ids)
         return Launched(plan, Likeliest(tokens, tops))
+
+    def _draws_bare(self, plan: Plan) -> bool:
+        return plan.bare and not plan.plain and not plan.drafts and self._draw_bare is not None
+
+    def _bare(self, plan: Plan, ids: Ids | None) -> list[int]:
+        """A token for each want of a `bare` plan."""
+        assert self._draw_bare is not None
+        return self._draw_bare(self.logits(plan, ids).numpy(), *draws_of(plan))
 
     def _likeliest(self, model: Greedy, plan: Plan, ids: Ids | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each want the likeliest token, and its logit."""

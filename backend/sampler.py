@@ -21,6 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from lampc.backend.bare_draws import Draws
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
 from lampc.backend.plan import Want
@@ -78,6 +79,18 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
             d = special[i]
             tokens[i] = _choose(logits[i], weights, d.sampling, uniform(d.key, d.index))
     return tokens
+
+
+def draw_bare(logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64]) -> list[int]:
+    """A token id for each row of logits [n, vocab], those after `positions` [n]. Raises BackendError as `draw_rows`
+    does."""
+    made: list[Draw | None] = []
+    for (temperature, top_p, min_p, top_k, key, prompt), position in zip(
+        draws.tolist(), positions.tolist(), strict=True
+    ):
+        sampling = Sampling(temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        made.append(Draw(sampling, key, position + 1 - prompt) if temperature else None)
+    return draw_rows(logits, made)
 
 
 def change(logits: NDArray[np.float32], draw: Draw) -> None:
@@ -167,9 +180,10 @@ class Kernel(NamedTuple):
     draw: Callable[[NDArray[np.float32], Sequence[Draw | None]], list[int]]
     masses: Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float64]]]
     likeliest: Callable[[NDArray[np.float32], int], NDArray[np.int64]]
+    draw_bare: Callable[[NDArray[np.float32], Draws, NDArray[np.int64]], list[int]]
 
 
-NUMPY = Kernel(draw_rows, masses, likeliest)
+NUMPY = Kernel(draw_rows, masses, likeliest, draw_bare)
 
 
 def log_probs(

@@ -146,7 +146,7 @@ class Scheduler(Placing):
         """Rows for all lanes."""
         lanes = self.lanes
         plan.decoding, plan.rows = lanes.jobs, len(lanes.jobs)
-        plan.plain, plan.greedy = lanes.kinds.plain, lanes.kinds.greedy
+        plan.plain, plan.greedy, plan.bare = lanes.kinds.plain, lanes.kinds.greedy, lanes.kinds.bare
         if plan.rows:
             plan.places = lanes.planned()
 
@@ -241,6 +241,7 @@ class Scheduler(Placing):
         plan.other_wants.append(Want(job, start, rows, draws))
         plan.plain = plan.plain and job.plain and draws
         plan.greedy = plan.greedy and job.greedy and draws
+        plan.bare = plan.bare and job.bare is not None and draws
         job.pending = True
 
     def _ready(self, job: Job, plan: Plan) -> None:

@@ -24,21 +24,53 @@ static int64_t draw_by_rank(const Row& row) {
     return all.at(wish.uniform * all.weight(n), n);
 }
 
+static int64_t drawn(const Row& row) {
+    if (row.wish.temperature == 0) return row.likeliest();
+    return row.wish.top_k || row.wish.top_p < 1 ? draw_by_rank(row) : draw_in_order(row);
+}
+
+static float top_of(const Row& row) { return row.nan ? std::numeric_limits<float>::quiet_NaN() : row.top; }
+
 // tokens [count], and the largest logits that may be drawn, tops [count]: not finite where nothing can be, or for NaN.
 API void draw(const Wish* wishes, int64_t count, int64_t vocab, int64_t* tokens, float* tops, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t i = 0; i < count; i++) {
-        const Wish& wish = wishes[i];
+        Row row(wishes[i], vocab);
+        tops[i] = top_of(row);
+        tokens[i] = std::isfinite(tops[i]) ? drawn(row) : -1;
+    }
+}
+
+// `mix` and `uniform` of `random_keys.py`.
+static uint64_t mix(uint64_t x) {
+    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
+    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
+    return x ^ (x >> 31);
+}
+
+static double uniform(uint64_t key, uint64_t index) {
+    return (double)(mix(mix(key) + (index + 1) * 0x9E3779B97F4A7C15u) >> 11) * 0x1p-53;
+}
+
+// How a row is drawn from as it is.
+struct Bare {
+    double temperature, top_p, min_p;
+    int64_t top_k;
+    uint64_t key;
+    int64_t prompt;  // tokens
+};
+
+// The same of rows of logits [count, vocab], those after `positions` [count].
+API void draw_bare(const float* logits, const Bare* draws, const int64_t* positions, int64_t count, int64_t vocab,
+                   int64_t* tokens, float* tops, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t i = 0; i < count; i++) {
+        const Bare& d = draws[i];
+        double place = d.temperature == 0 ? 0 : uniform(d.key, positions[i] + 1 - d.prompt);
+        Wish wish = {logits + i * vocab, nullptr, d.temperature, d.top_p, d.min_p, place, d.top_k < vocab ? d.top_k : 0};
         Row row(wish, vocab);
-        tops[i] = row.nan ? std::numeric_limits<float>::quiet_NaN() : row.top;
-        if (!std::isfinite(tops[i]))
-            tokens[i] = -1;
-        else if (wish.temperature == 0)
-            tokens[i] = row.likeliest();
-        else if (wish.top_k || wish.top_p < 1)
-            tokens[i] = draw_by_rank(row);
-        else
-            tokens[i] = draw_in_order(row);
+        tops[i] = top_of(row);
+        tokens[i] = std::isfinite(tops[i]) ? drawn(row) : -1;
     }
 }
 
@@ -50,7 +82,7 @@ API void weigh(const float* logits, int64_t count, int64_t vocab, double* masses
         static thread_local std::vector<double> sums;
         Wish wish = {logits + i * vocab, nullptr, 1, 1, 0, 0, 0};
         Row row(wish, vocab);
-        tops[i] = row.nan ? std::numeric_limits<float>::quiet_NaN() : row.top;
+        tops[i] = top_of(row);
         masses[i] = std::log(Blocks(row, sums).total);
     }
 }

@@ -1,11 +1,13 @@
 """Tokens drawn from rows of logits by a kernel."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lampc.backend.bare_draws import BARE, Draws
 from lampc.backend.native.library import INT, POINTER, SIZE, Library
 from lampc.backend.random_keys import uniform
 from lampc.backend.sampler import NUMPY, Draw, Kernel, change, check_finite, draw_rows, likeliest
@@ -34,7 +36,7 @@ def native_kernel(library: Library) -> Kernel:
     of the border of two tokens may go to the other one.
     """
     native = _Native(library)
-    return Kernel(native.draw, native.masses, native.likeliest)
+    return Kernel(native.draw, native.masses, native.likeliest, native.draw_bare)
 
 
 class _Native:
@@ -42,6 +44,7 @@ class _Native:
 
     def __init__(self, library: Library) -> None:
         self._draw = library.function("draw", POINTER, SIZE, SIZE, POINTER, POINTER, INT)
+        self._bare = library.function("draw_bare", *(POINTER,) * 3, SIZE, SIZE, POINTER, POINTER, INT)
         self._likeliest = library.function("likeliest", POINTER, SIZE, SIZE, POINTER, POINTER)
         self._weigh = library.function("weigh", POINTER, SIZE, SIZE, POINTER, POINTER, INT)
 
@@ -77,6 +80,19 @@ class _Native:
         found: list[int] = tokens.tolist()
         return found
 
+    def draw_bare(self, logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64]) -> list[int]:
+        """See `lampc.backend.sampler.draw_bare`."""
+        logits = np.ascontiguousarray(logits, np.float32)
+        count, vocab = logits.shape
+        draws, positions = np.ascontiguousarray(draws, BARE), np.ascontiguousarray(positions, np.int64)
+        tokens, tops = np.empty(count, np.int64), np.empty(count, np.float32)
+        given = (_at(array) for array in (logits, draws, positions))
+        self._bare(*given, count, vocab, _at(tokens), _at(tops), _team(count, vocab))
+        found: list[int] = tokens.tolist()
+        if min(found, default=0) < 0:
+            check_finite(tops)
+        return found
+
     def masses(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """See `lampc.backend.sampler.masses`."""
         logits = np.ascontiguousarray(logits, np.float32)
@@ -93,6 +109,11 @@ class _Native:
             if found[0] == count:
                 return ids
         return likeliest(logits, count)
+
+
+def _at(array: NDArray[Any]) -> int:
+    found: int = array.__array_interface__["data"][0]  # several times faster than `ctypes.data`
+    return found
 
 
 def _team(count: int, vocab: int) -> int:

@@ -12,13 +12,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from lampc.backend.bare_draws import BARE, bare_of
 from lampc.backend.errors import BackendError
 from lampc.backend.native.build import NoKernels
 from lampc.backend.native.drawing import native_kernel
 from lampc.backend.native.library import load
 from lampc.backend.random_keys import mix
 from lampc.backend.request import Sampling
-from lampc.backend.sampler import Draw, Kernel, draw_rows, likeliest, log_probs
+from lampc.backend.sampler import NUMPY, Draw, Kernel, draw_rows, likeliest, log_probs
 from lampc.backend.shaping import Edits
 
 SAMPLINGS = st.builds(
@@ -65,6 +66,38 @@ def mask_of(vocab: int, seed: int) -> NDArray[np.int32]:
     whole = np.zeros(-(-vocab // 32) * 32, np.uint8)
     whole[:vocab] = bits
     return np.packbits(whole, bitorder="little").view(np.int32)
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    wishes=st.lists(
+        st.tuples(SAMPLINGS, st.integers(0, 2**64 - 1), st.integers(1, 40), st.integers(0, 5)), min_size=1, max_size=8
+    ),
+    vocab=st.sampled_from([1, 17, 513, 2880]),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 999),
+)
+def test_bare_draws_are_those_of_other_draws(
+    kernel: Kernel, wishes: list[tuple[Sampling, int, int, int]], vocab: int, kind: str, seed: int
+) -> None:
+    """Token `index` after a prompt, at the position before it."""
+    logits = logits_of(kind, len(wishes), vocab, seed)
+    draws = np.array([bare_of(sampling, key, prompt) for sampling, key, prompt, _ in wishes], BARE)
+    positions = np.array([prompt + index - 1 for _, _, prompt, index in wishes])
+    expected = draw_rows(logits, [Draw(sampling, key, index) for sampling, key, _, index in wishes])
+    assert NUMPY.draw_bare(logits, draws, positions) == expected
+    found = kernel.draw_bare(logits, draws, positions)
+    assert found == kernel.draw(logits, [Draw(sampling, key, index) for sampling, key, _, index in wishes])
+
+
+def test_bare_rows_without_a_finite_logit_are_refused(kernel: Kernel) -> None:
+    draws = np.array([bare_of(Sampling(temperature), 7, 3) for temperature in (0.0, 1.0)], BARE)
+    for bad in (np.nan, -np.inf):
+        logits = logits_of("normal", 2, 50, 0)
+        logits[1] = bad
+        for one in (NUMPY, kernel):
+            with pytest.raises(BackendError, match="not finite"):
+                one.draw_bare(logits, draws, np.array([2, 2]))
 
 
 @settings(deadline=None, max_examples=150)
