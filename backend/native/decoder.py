@@ -95,6 +95,7 @@ class NativeLayers:
         self._int8 = int8
         self._dtype = weights.embed.dtype
         self._kept: list[object] = []  # what C's structures point to
+        self._qkv: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None  # of the pass, once asked for
         self._embed = weights.embed
         self._shape = CShape(
             *(c.hidden, c.heads, c.kv_heads, c.head_dim, c.norm_eps, self._dtype is torch.bfloat16),
@@ -217,15 +218,11 @@ class NativeLayers:
         """Begins a pass of ids and positions [M]."""
         rows = ids.shape[0]  # `len` of a tensor takes longer
         self._make_room(rows)
-        ids, self._positions = ids.contiguous(), positions.contiguous()
+        ids = ids if ids.is_contiguous() else ids.contiguous()  # what asks torch for nothing keeps Python's lock
+        self._positions = positions if positions.is_contiguous() else positions.contiguous()
         self._pass.rows, self._pass.threads = rows, team(rows * self._work)
         self._pass.positions = self._positions.data_ptr()
-        heads, kv_heads, dim = self._heads
-        self._qkv = (
-            self._buffers["q"][:rows].view(rows, heads, dim),
-            self._buffers["k"][:rows].view(rows, kv_heads, dim),
-            self._buffers["v"][:rows].view(rows, kv_heads, dim),
-        )
+        self._qkv = None
         self._c_embed(self._shape_ref, self._pass_ref, ids.data_ptr(), self._embed.data_ptr())
         return self
 
@@ -233,6 +230,10 @@ class NativeLayers:
         """q [M, heads, D], k and v [M, kv_heads, D]."""
         self._pass.cos, self._pass.sin = self._tables[layer]
         self._c_queries(self._shape_ref, self._refs[layer], self._pass_ref)
+        if self._qkv is None:
+            heads, kv_heads, dim = self._heads
+            of = {name: buffer[: self._pass.rows] for name, buffer in self._buffers.items() if name in "qkv"}
+            self._qkv = of["q"].view(-1, heads, dim), of["k"].view(-1, kv_heads, dim), of["v"].view(-1, kv_heads, dim)
         return self._qkv
 
     def through(self, attend: Attend) -> None:
@@ -254,8 +255,9 @@ class NativeLayers:
         self._c_rest(self._shape_ref, self._refs[layer], self._pass_ref, mixed.data_ptr())
 
     def _check(self, mixed: torch.Tensor) -> None:
-        if mixed.dtype is not self._dtype or mixed.shape != self._qkv[0].shape:
-            raise ValueError(f"attention gave {mixed.dtype} {list(mixed.shape)} for q {list(self._qkv[0].shape)}")
+        rows, (heads, _, dim) = self._pass.rows, self._heads
+        if mixed.dtype is not self._dtype or mixed.shape != (rows, heads, dim):
+            raise ValueError(f"attention gave {mixed.dtype} {list(mixed.shape)} for q {[rows, heads, dim]}")
 
     def logits(self, rows: torch.Tensor) -> torch.Tensor:
         """float32 [n, vocab] of rows [n]."""

@@ -30,6 +30,7 @@ async def chat_completions(http: HTTPRequest) -> Response:
     service: Service = http.app.state.service
     raw = await http.body()
     body = read_body(ChatBody, raw)
+    service.admit(1, body.priority)  # before other work, of which a full server has enough
     answer = _Answer(service, body)
     if body.logprobs:
         answer.spelling = await service.engine.spelling()

@@ -29,6 +29,7 @@ async def completions(http: HTTPRequest) -> Response:
     service: Service = http.app.state.service
     raw = await http.body()
     body = read_body(CompletionBody, raw)
+    service.admit(1, body.priority)  # before other work, of which a full server has enough
     if body.suffix:
         raise Problem(400, "suffix: this server only continues texts; leave it out", param="suffix")
     prompts = await service.encoded(len(raw), lambda: _prompts(service, body))

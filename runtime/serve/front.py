@@ -47,6 +47,16 @@ class Traffic:
         self.gone = Counter(
             "lampc_http_clients_gone", "Requests whose client left before the answer was whole.", registry=registry
         )
+        self._answered: dict[tuple[str, str, str], tuple[Counter, Histogram]] = {}  # to find them takes long
+
+    def answered(self, method: str, path: str, status: str, seconds: float) -> None:
+        """One more, with its labels: there are not many."""
+        found = self._answered.get((method, path, status))
+        if found is None:
+            found = self.requests.labels(method, path, status), self.seconds.labels(path)
+            self._answered[method, path, status] = found
+        found[0].inc()
+        found[1].observe(seconds)
 
 
 class Front:
@@ -85,8 +95,7 @@ class Front:
             self._running.discard(task)
             path, method = _path(scope), scope["method"] if scope["method"] in METHODS else "other"
             self.traffic.under_way.dec()
-            self.traffic.requests.labels(method, path, str(sent.status or 499)).inc()
-            self.traffic.seconds.labels(path).observe(time.perf_counter() - begun)
+            self.traffic.answered(method, path, str(sent.status or 499), time.perf_counter() - begun)
 
     def end(self) -> None:
         """Wait for no answer any more: whoever waits for one is told that the server ends. In the event loop; what

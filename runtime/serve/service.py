@@ -90,10 +90,11 @@ class Service:
             why = f"{n * len(prompts)} generations are asked for; at most {self.limits.choices} fit in one request"
             raise Problem(400, why, param="prompt" if n == 1 else "n" if n == body.n else "best_of")
         kept = {**_kept_to(body), **{name: more[name] for name in KEPT if name in more}}
-        try:
-            wanted(None, kept, "this request")
-        except Exception as e:
-            raise engine_problem(e, body) from e
+        if kept:
+            try:
+                wanted(None, kept, "this request")
+            except Exception as e:
+                raise engine_problem(e, body) from e
         options = {
             "temperature": 1.0 if body.temperature is None else body.temperature,
             "top_p": body.top_p,

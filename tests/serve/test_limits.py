@@ -128,10 +128,16 @@ def test_a_full_queue_is_said() -> None:
                 break
             time.sleep(0.005)
         full = post(server, "/v1/completions", {"prompt": "x", "max_tokens": 1})
+        wrong = {"prompt": "", "messages": [{"role": "user", "content": "x"}], "temperature": -1}
+        unread = [
+            post(server, f"/v1/{path}", {name: value for name, value in wrong.items() if name not in left})
+            for path, left in (("completions", ["messages"]), ("chat/completions", ["prompt"]))
+        ]
         urgent = post(server, "/v1/completions", {"prompt": "x", "max_tokens": 1, "priority": 5})
         for other in others:
             other.join()
         assert full.status_code == 429
+        assert [one.status_code for one in unread] == [429, 429]  # no other work is done before
         assert full.headers["retry-after"] == "1"
         assert full.json()["error"]["type"] == "rate_limit_error"
         assert urgent.status_code == 200
