@@ -119,7 +119,6 @@ def serve(
             raise CommandError(str(e)) from e
         served = ", ".join([*app.service.models, *(f"/programs/{p.name}" for p in programs)])
 
-
         def ready() -> None:
             settle()
             typer.echo(f"serving {served} at {server.url}", err=True)

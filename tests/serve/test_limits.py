@@ -128,11 +128,8 @@ def test_a_full_queue_is_said() -> None:
                 break
             time.sleep(0.005)
         full = post(server, "/v1/completions", {"prompt": "x", "max_tokens": 1})
-        wrong = {"prompt": "", "messages": [{"role": "user", "content": "x"}], "temperature": -1}
-        unread = [
-            post(server, f"/v1/{path}", {name: value for name, value in wrong.items() if name not in left})
-            for path, left in (("completions", ["messages"]), ("chat/completions", ["prompt"]))
-        ]
+        given = {"completions": {"prompt": ""}, "chat/completions": {"messages": [{"role": "user", "content": "x"}]}}
+        unread = [post(server, f"/v1/{path}", {**body, "model": "nobody"}) for path, body in given.items()]
         urgent = post(server, "/v1/completions", {"prompt": "x", "max_tokens": 1, "priority": 5})
         for other in others:
             other.join()
