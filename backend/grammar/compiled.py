@@ -10,7 +10,7 @@ from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
 from lampc.backend.grammar.trial import TOO_LONG, may_take_long, try_out
-from lampc.backend.grammar.vocabulary import Vocabulary
+from lampc.backend.grammar.vocabulary import Vocabulary, vocabulary_of
 from lampc.backend.tokenizer import TextTokenizer
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ class Grammars:
     def vocabulary(self) -> Vocabulary:
         """The tokens as grammars see them. Raises Unsupported."""
         if self._vocabulary is None:
-            self._vocabulary = Vocabulary(self._tokenizer, self._size)
+            self._vocabulary = vocabulary_of(self._tokenizer, self._size)
         return self._vocabulary
 
     def matcher(self, grammar: str | None) -> Matcher | None:

@@ -17,6 +17,8 @@ from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
 if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
+KEPT = 2
+"""Vocabularies that a process keeps: its engines mostly have one tokenizer, and to make it takes 20 ms to seconds."""
 _PROBES = ("a b", "a\nb", "x: 12, yes", "naïve (1)", '{"a": [1, 2]}')
 
 
@@ -50,6 +52,20 @@ class Vocabulary:
 
     def _spelled(self, tokenizer: TextTokenizer, text: str) -> str:
         return self.tokens.decode_bytes(tokenizer.encode(text)).decode("utf-8", "replace")
+
+
+def vocabulary_of(tokenizer: TextTokenizer, size: int) -> Vocabulary:
+    """The tokens of an engine with `size` ids, made once for all that have equal ones. Raises as `Vocabulary` does."""
+    key = type(tokenizer), tokenizer.digest, size
+    found = _made.pop(key, None) or Vocabulary(tokenizer, size)
+    _made[key] = found
+    for old in list(_made)[:-KEPT]:
+        _made.pop(old, None)  # another thread may have
+    return found
+
+
+_made: dict[tuple[type, str, int], Vocabulary] = {}
+"""The last ones."""
 
 
 class Spelling:

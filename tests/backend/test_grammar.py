@@ -18,7 +18,7 @@ from lampc.backend.grammar.depth import depth
 from lampc.backend.grammar.masks import Masks
 from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.grammar.texts import choice, json_schema, regex
-from lampc.backend.grammar.vocabulary import Spelling, Vocabulary
+from lampc.backend.grammar.vocabulary import Spelling, Vocabulary, vocabulary_of
 from lampc.backend.load import load_engine
 from lampc.backend.request import Completion, Request, Sampling
 from lampc.backend.tokenizer import ByteTokenizer, TextTokenizer, Tokenizer
@@ -543,3 +543,12 @@ def test_what_cannot_be_says_why() -> None:
     assert blocked.finish == "error"
     assert blocked.error is not None
     assert "one of stop_ids" in blocked.error
+
+
+def test_engines_of_one_tokenizer_have_one_vocabulary() -> None:
+    first, second = (Tokenizer.load(firefly_folder()) for _ in range(2))
+    shared = vocabulary_of(first, 2880)
+    assert vocabulary_of(second, 2880) is shared
+    assert vocabulary_of(second, 2900) is not shared
+    assert vocabulary_of(ByteTokenizer(), 300) is not shared  # the third, so that the first is given back
+    assert vocabulary_of(first, 2880) is not shared
