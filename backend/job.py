@@ -119,8 +119,8 @@ class Job:
         self.shaper = Shaper(sampling, prompt, info.vocab_size) if sampling.shaped else None
         self.greedy = not (sampling.temperature or sampling.min_tokens or self.wants_logprobs or self.shaper)
         self.plain = self.greedy and matcher is None
-        # How its tokens are drawn, if that takes nothing but a row of logits.
-        more = sampling.min_tokens or self.wants_logprobs or self.shaper or matcher
+        # How its tokens are drawn, if that takes nothing but a row of logits, and a mask if it has a grammar.
+        more = sampling.min_tokens or self.wants_logprobs or self.shaper
         self.bare = None if more else bare_of(sampling, request.key, self.prompt_len)
         # Whether its next row cannot be launched before its newest token is here: see `docs/engine.md`.
         grows = self.shaper is not None and self.shaper.grows

@@ -57,8 +57,8 @@ class Plan:
     row i is that of decoding[i], of position places[0, i], and stores to slot places[1, i]. They are nearly all of
     nearly every step, so that no objects are made for them unless somebody asks. The others come after them. `plain`:
     all that is wanted are the likeliest tokens; `greedy`: those that are the likeliest of what grammars take; `bare`:
-    those that are drawn from rows as they are, see `lampc.backend.bare_draws`. Whoever computes the step makes the
-    `copies` before, if there are any, and notes in `drafts` what they come to.
+    those that are drawn from rows as they are, or under masks, see `lampc.backend.bare_draws`. Whoever computes the
+    step makes the `copies` before, if there are any, and notes in `drafts` what they come to.
     """
 
     lanes: Lanes
@@ -115,7 +115,7 @@ class Plan:
         return [job.matcher for job in (*self.decoding, *drawing) if job.matcher is not None]
 
     def constrained(self) -> Sequence[tuple[int, Drawing, Grammar]]:
-        """Which wants of a `greedy` plan are of jobs with grammars, they, and these."""
+        """Which wants of a `greedy` or `bare` plan are of jobs with grammars, they, and these."""
         if not self.other_wants and self.decoding is self.lanes.jobs:
             return self.lanes.kinds.constrained
         jobs = (*self.decoding, *(want.job for want in self.other_wants))

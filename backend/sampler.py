@@ -21,7 +21,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lampc.backend.bare_draws import Draws
+from lampc.backend.bare_draws import Draws, Masks
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
 from lampc.backend.plan import Want
@@ -81,15 +81,16 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
     return tokens
 
 
-def draw_bare(logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64]) -> list[int]:
+def draw_bare(
+    logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], masks: Masks | None = None
+) -> list[int]:
     """A token id for each row of logits [n, vocab], those after `positions` [n]. Raises BackendError as `draw_rows`
     does."""
-    made: list[Draw | None] = []
-    for (temperature, top_p, min_p, top_k, key, prompt), position in zip(
-        draws.tolist(), positions.tolist(), strict=True
-    ):
+    made = []
+    for i, (temperature, top_p, min_p, top_k, key, prompt) in enumerate(draws.tolist()):
         sampling = Sampling(temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        made.append(Draw(sampling, key, position + 1 - prompt) if temperature else None)
+        mask = None if masks is None else masks.get(i)
+        made.append(Draw(sampling, key, int(positions[i]) + 1 - prompt, mask=mask))
     return draw_rows(logits, made)
 
 
@@ -180,7 +181,7 @@ class Kernel(NamedTuple):
     draw: Callable[[NDArray[np.float32], Sequence[Draw | None]], list[int]]
     masses: Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float64]]]
     likeliest: Callable[[NDArray[np.float32], int], NDArray[np.int64]]
-    draw_bare: Callable[[NDArray[np.float32], Draws, NDArray[np.int64]], list[int]]
+    draw_bare: Callable[[NDArray[np.float32], Draws, NDArray[np.int64], Masks], list[int]]
 
 
 NUMPY = Kernel(draw_rows, masses, likeliest, draw_bare)
