@@ -6,7 +6,7 @@ It walks through all that is alive each time that much has come, and what torch 
 
 import gc
 
-_ours = False
+_ours = _settled = False
 
 
 def own() -> None:
@@ -16,6 +16,13 @@ def own() -> None:
 
 
 def settle() -> None:
-    """What is alive now stays to the end: the collector leaves it alone. Does nothing in somebody else's process."""
-    if _ours:
-        gc.freeze()
+    """What is alive now stays: the collector leaves it alone until the next time, when what has ended meanwhile is
+    given back (models are loaded in turns). Does nothing in somebody else's process."""
+    global _settled
+    if not _ours:
+        return
+    if _settled:
+        gc.unfreeze()
+        gc.collect()
+    gc.freeze()
+    _settled = True
