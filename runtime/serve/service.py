@@ -155,7 +155,11 @@ class Service:
         """Raises Problem if so many more are too many, or nothing new is taken."""
         if self.draining:
             raise shutting_down()
-        if self.engine.under_way + count > self.limits.room(priority):
+        room = self.limits.room(priority)
+        if count > room:
+            why = f"{count} generations are asked for; this server has no more than {room} under way at a time"
+            raise Problem(400, why, param="n")
+        if self.engine.under_way + count > room:
             raise busy(self.engine.under_way)
 
 

@@ -142,6 +142,17 @@ def test_a_full_queue_is_said() -> None:
         assert len({g.json()["choices"][0]["text"] for g in got}) == 1
 
 
+def test_more_than_ever_fits_is_no_matter_of_trying_again() -> None:
+    with served(limits=Limits(queue=2)) as server:
+        for path, given in (
+            ("completions", {"prompt": "x"}),
+            ("chat/completions", {"messages": [{"role": "user", "content": "x"}]}),
+        ):
+            got = post(server, f"/v1/{path}", {**given, "n": 3, "max_tokens": 1})
+            assert (got.status_code, got.json()["error"]["param"]) == (400, "n")
+            assert "no more than 2 under way" in got.json()["error"]["message"]
+
+
 def test_health_and_metrics(server: Server) -> None:
     def counts() -> dict[str, float]:
         text = httpx.get(f"{server.url}/metrics", trust_env=False).text
