@@ -143,7 +143,7 @@ class NativeLayers:
         self._c_logits = library.function("decoder_logits", *head, POINTER)
         self._c_likeliest = library.function("decoder_likeliest", *head, POINTER, POINTER, POINTER, POINTER)
         self._refs = [byref(layer) for layer in self._layers]
-        self._all_layers = (POINTER * c.layers)(*map(ctypes.addressof, self._layers))
+        self._all_layers = (POINTER * len(self._layers))(*map(ctypes.addressof, self._layers))
         self._all_tables = (POINTER * (2 * c.layers))(*(at for tables in self._tables for at in tables))
         self._shape_ref, self._pass_ref = byref(self._shape), byref(self._pass)
 
