@@ -81,16 +81,13 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
     return tokens
 
 
-def draw_bare(
-    logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], masks: Masks | None = None
-) -> list[int]:
+def draw_bare(logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], masks: Masks) -> list[int]:
     """A token id for each row of logits [n, vocab], those after `positions` [n]. Raises BackendError as `draw_rows`
     does."""
     made = []
     for i, (temperature, top_p, min_p, top_k, key, prompt) in enumerate(draws.tolist()):
         sampling = Sampling(temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        mask = None if masks is None else masks.get(i)
-        made.append(Draw(sampling, key, int(positions[i]) + 1 - prompt, mask=mask))
+        made.append(Draw(sampling, key, int(positions[i]) + 1 - prompt, mask=masks.get(i)))
     return draw_rows(logits, made)
 
 

@@ -1,7 +1,7 @@
 """Python's garbage collector in a process that is ours: one of the command line.
 
-It walks through all that is alive each time that much has come, and what torch and this package import alone takes it
-0.1 s. Everybody waits for that: every step of an engine, every answer of a server.
+It walks through all that is alive each time that much has come, modules of torch and of this package first of all.
+Everybody waits for that: every step of an engine, every answer of a server.
 """
 
 import gc

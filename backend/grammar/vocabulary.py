@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from llguidance import LLTokenizer
 
 KEPT = 2
-"""Vocabularies that a process keeps: its engines mostly have one tokenizer, and to make it takes 20 ms to seconds."""
+"""Vocabularies that a process keeps: its engines mostly have one tokenizer, and to make it takes long."""
 _PROBES = ("a b", "a\nb", "x: 12, yes", "naïve (1)", '{"a": [1, 2]}')
 
 

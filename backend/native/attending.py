@@ -5,6 +5,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from lampc.backend.native.library import address
+
 Call = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], None]
 
 
@@ -20,7 +22,7 @@ class NativeAttend:
     def __init__(self, call: Call, structure: list[int], out: torch.Tensor, out_at: int, held: object) -> None:
         self._call, self._held = call, held  # all that the kernels read
         self._structure = np.array(structure, np.int64)
-        self.at: int = self._structure.__array_interface__["data"][0]
+        self.at = address(self._structure)
         self.out, self.out_at = out, out_at
 
     def __call__(self, layer: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:

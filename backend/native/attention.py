@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.native.attending import NativeAttend
-from lampc.backend.native.library import POINTER, SIZE, Library
+from lampc.backend.native.library import POINTER, SIZE, Library, address
 from lampc.backend.reads import Read, joined, members_of
 from lampc.backend.scores import Scores
 from lampc.backend.spans import Span, Spans
@@ -62,7 +62,7 @@ class NativeAttention:
         )
         self._memory_size = library.function("attention_memory", POINTER, POINTER)
         self._stores = np.array([_addresses(cache, layer) for layer in range(cache.layers)], np.int64)
-        self._stores_at = _address(self._stores)
+        self._stores_at = address(self._stores)
         self._room_for(64)
         self._out = torch.zeros(0, heads, cache.head_dim, dtype=cache.dtype)
         self._results = _Results(self._out, np.zeros(0, np.int64), 0)
@@ -76,8 +76,8 @@ class NativeAttention:
         self._threads = count
         numbers = np.array([self._scores.divisor, self._scores.limit], np.float64)
         self._shape = np.concatenate([np.array(shape, np.int64), numbers.view(np.int64)])
-        self._shape_at = _address(self._shape)
-        self._memory_size(self._shape_at, _address(size))
+        self._shape_at = address(self._shape)
+        self._memory_size(self._shape_at, address(size))
         room = torch.empty(int(size[0]) * count + 64, dtype=torch.uint8)
         self._memory = room[-room.data_ptr() % 64 :]
         self._memory_at = self._memory.data_ptr()
@@ -121,12 +121,12 @@ class NativeAttention:
         order = np.zeros(_ORDER_HEAD + 2 * max(queries, self._room), np.int64)
         if queries <= self._room:
             order[:] = self._order  # an order is kept for some steps
-        self._sort(table.table_at, count, _address(order))
+        self._sort(table.table_at, count, address(order))
         plan = np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64)
         found: list[Read] = []
         for window, layers in Counter(self._windows).items():
             key_bytes = self._cache.key_bytes(layers)
-            self._plan(table.table_at, count, _address(order), window or 0, self._shape_at, _address(plan))
+            self._plan(table.table_at, count, address(order), window or 0, self._shape_at, address(plan))
             tiles = plan[_PLAN_HEAD : _PLAN_HEAD + _TILE * plan[0]].reshape(-1, _TILE).tolist()
             at = _PLAN_HEAD + _TILE * len(tiles)
             known = plan[at : at + 4 * queries].reshape(-1, 4)
@@ -138,13 +138,13 @@ class NativeAttention:
         """Memory for the order and the plans of so many."""
         self._room = queries
         self._order = np.zeros(_ORDER_HEAD + 2 * queries, np.int64)
-        self._order_at = _address(self._order)
+        self._order_at = address(self._order)
         windows = dict.fromkeys(self._windows)
         self._plans = {window: np.zeros(_PLAN_HEAD + _PLAN_QUERY * queries, np.int64) for window in windows}
-        self._plans_at = {window: _address(plan) for window, plan in self._plans.items()}
+        self._plans_at = {window: address(plan) for window, plan in self._plans.items()}
         self._by_layer = [self._plans_at[window] for window in self._windows]
-        self._addresses = np.array(self._by_layer, np.int64)
-        self._by_layer_at = _address(self._addresses)
+        self._plans_of_layers = np.array(self._by_layer, np.int64)
+        self._by_layer_at = address(self._plans_of_layers)
 
 
 def _met(queries: list[list[int]], chunks: range, spans: Spans, key_bytes: int) -> list[Read]:
@@ -183,13 +183,8 @@ class _Results:
     def __init__(self, rows: torch.Tensor, slots: NDArray[np.int64], queries: int) -> None:
         rows[queries:] = 0  # whatever else they hold might not be finite
         self.rows, self.rows_at = rows, rows.data_ptr()
-        self.slots, self.slots_at = slots, _address(slots)
+        self.slots, self.slots_at = slots, address(slots)
         self.queries = queries
-
-
-def _address(array: NDArray[np.int64]) -> int:
-    found: int = array.__array_interface__["data"][0]  # several times faster than `ctypes.data`
-    return found
 
 
 def _addresses(cache: KVCache, layer: int) -> list[int]:

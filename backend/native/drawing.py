@@ -1,14 +1,13 @@
 """Tokens drawn from rows of logits by a kernel."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from lampc.backend.bare_draws import BARE, Draws, Masks
-from lampc.backend.native.library import INT, POINTER, SIZE, Library
+from lampc.backend.native.library import INT, POINTER, SIZE, Library, address
 from lampc.backend.random_keys import uniform
 from lampc.backend.sampler import NUMPY, Draw, Kernel, change, check_finite, draw_rows, likeliest
 
@@ -54,7 +53,7 @@ class _Native:
             return draw_rows(logits, draws)
         logits = np.ascontiguousarray(logits, np.float32)
         count, vocab = logits.shape
-        first, stride = logits.ctypes.data, logits.strides[0]
+        first, stride = address(logits), logits.strides[0]
         held: list[NDArray[np.float32] | NDArray[np.int32]] = []
         wishes = []
         for i, draw in enumerate(draws):
@@ -65,36 +64,36 @@ class _Native:
             if draw.banned or draw.edits is not None:
                 held.append(changed := logits[i].copy())
                 change(changed, draw)
-                row = changed.ctypes.data
+                row = address(changed)
             if draw.mask is not None:
                 held.append(words := _words(draw.mask, vocab))
-                mask = words.ctypes.data
+                mask = address(words)
             s = draw.sampling
             at = uniform(draw.key, draw.index) if s.temperature else 0.0
             top_k = s.top_k if s.top_k < vocab else 0
             wishes.append((row, mask, s.temperature, s.top_p, s.min_p, at, top_k))
         table = np.array(wishes, _WISH)
         tokens, tops = np.empty(count, np.int64), np.empty(count, np.float32)
-        self._draw(table.ctypes.data, count, vocab, tokens.ctypes.data, tops.ctypes.data, _team(count, vocab))
+        self._draw(address(table), count, vocab, address(tokens), address(tops), _team(count, vocab))
         check_finite(tops)
         found: list[int] = tokens.tolist()
         return found
 
     def draw_bare(
-        self, logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], masks: Masks | None = None
+        self, logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], masks: Masks
     ) -> list[int]:
         """See `lampc.backend.sampler.draw_bare`."""
         logits = np.ascontiguousarray(logits, np.float32)
         count, vocab = logits.shape
         draws, positions = np.ascontiguousarray(draws, BARE), np.ascontiguousarray(positions, np.int64)
         tokens, tops = np.empty(count, np.int64), np.empty(count, np.float32)
-        words = {i: _words(mask, vocab) for i, mask in (masks or {}).items()}
+        words = {i: _words(mask, vocab) for i, mask in masks.items()}
         at = np.zeros(count if words else 0, np.int64)
         for i, mask in words.items():
-            at[i] = _at(mask)
-        given = (_at(array) for array in (logits, draws, positions))
-        where = _at(at) if words else None
-        self._bare(*given, where, count, vocab, _at(tokens), _at(tops), _team(count, vocab))
+            at[i] = address(mask)
+        given = (address(array) for array in (logits, draws, positions))
+        where = address(at) if words else None
+        self._bare(*given, where, count, vocab, address(tokens), address(tops), _team(count, vocab))
         found: list[int] = tokens.tolist()
         if min(found, default=0) < 0:
             check_finite(tops)
@@ -105,22 +104,17 @@ class _Native:
         logits = np.ascontiguousarray(logits, np.float32)
         count, vocab = logits.shape
         found, tops = np.empty(count), np.empty(count, np.float32)
-        self._weigh(logits.ctypes.data, count, vocab, found.ctypes.data, tops.ctypes.data, _team(count, vocab))
+        self._weigh(address(logits), count, vocab, address(found), address(tops), _team(count, vocab))
         return tops.astype(np.float64), found
 
     def likeliest(self, logits: NDArray[np.float32], count: int) -> NDArray[np.int64]:
         """See `lampc.backend.sampler.likeliest`."""
         if 0 < count <= min(_FEW, len(logits)):
             row, ids, found = np.ascontiguousarray(logits, np.float32), np.empty(count, np.int64), np.zeros(1, np.int64)
-            self._likeliest(row.ctypes.data, len(row), count, ids.ctypes.data, found.ctypes.data)
+            self._likeliest(address(row), len(row), count, address(ids), address(found))
             if found[0] == count:
                 return ids
         return likeliest(logits, count)
-
-
-def _at(array: NDArray[Any]) -> int:
-    found: int = array.__array_interface__["data"][0]  # several times faster than `ctypes.data`
-    return found
 
 
 def _team(count: int, vocab: int) -> int:

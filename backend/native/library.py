@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 
 from lampc.backend.native.build import NoKernels, built, library_path, owned
 
@@ -77,3 +78,9 @@ def load() -> Library:
     with contextlib.suppress(OSError):
         os.utime(path)  # builds remove what was not used for long
     return library
+
+
+def address(array: NDArray[Any]) -> int:
+    """Where its values lie; several times faster than `array.ctypes.data`."""
+    found: int = array.__array_interface__["data"][0]
+    return found

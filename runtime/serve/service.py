@@ -86,8 +86,9 @@ class Service:
     ) -> list[Request]:
         """The generations that a body asks for: `n` of each prompt, of at most `most` tokens. Raises Problem."""
         n = int(more.get("n") or body.n or 1)
-        if n * len(prompts) > self.limits.choices:
-            why = f"{n * len(prompts)} generations are asked for; at most {self.limits.choices} fit in one request"
+        fit = min(self.limits.choices, self.limits.room(body.priority))
+        if n * len(prompts) > fit:
+            why = f"{n * len(prompts)} generations are asked for; at most {fit} fit in one request"
             raise Problem(400, why, param="prompt" if n == 1 else "n" if n == body.n else "best_of")
         kept = {**_kept_to(body), **{name: more[name] for name in KEPT if name in more}}
         if kept:
@@ -155,11 +156,7 @@ class Service:
         """Raises Problem if so many more are too many, or nothing new is taken."""
         if self.draining:
             raise shutting_down()
-        room = self.limits.room(priority)
-        if count > room:
-            why = f"{count} generations are asked for; this server has no more than {room} under way at a time"
-            raise Problem(400, why, param="n")
-        if self.engine.under_way + count > room:
+        if self.engine.under_way + count > self.limits.room(priority):
             raise busy(self.engine.under_way)
 
 

@@ -150,7 +150,9 @@ def test_more_than_ever_fits_is_no_matter_of_trying_again() -> None:
         ):
             got = post(server, f"/v1/{path}", {**given, "n": 3, "max_tokens": 1})
             assert (got.status_code, got.json()["error"]["param"]) == (400, "n")
-            assert "no more than 2 under way" in got.json()["error"]["message"]
+            assert "at most 2 fit" in got.json()["error"]["message"]
+        got = post(server, "/v1/completions", {"prompt": ["x"] * 3, "max_tokens": 1})
+        assert (got.status_code, got.json()["error"]["param"]) == (400, "prompt")
 
 
 def test_health_and_metrics(server: Server) -> None:
