@@ -2,10 +2,14 @@
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 class BackendError(Exception):
-    """Base of all errors that the engine raises on purpose."""
+    """Base of all errors that the engine raises on purpose. They can be pickled, whatever they are made of."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _as_it_was, (type(self), self.args, self.__dict__)
 
 
 class CheckpointError(BackendError):
@@ -97,6 +101,12 @@ class RequestFailed(BackendError):
     def __init__(self, message: str, results: Sequence[object] = ()) -> None:
         self.results = results
         super().__init__(message)
+
+
+def _as_it_was(kind: type[BackendError], args: tuple[Any, ...], state: dict[str, Any]) -> BackendError:
+    made = kind.__new__(kind, *args)
+    made.__dict__.update(state)
+    return made
 
 
 def words_of(error: BaseException) -> str:

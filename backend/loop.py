@@ -8,14 +8,18 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from queue import Empty, SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
-from lampc.backend.api import TokenEngine
+from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.errors import EngineClosed, QueueFull, words_of
 from lampc.backend.request import Completion, Handle, Request
+from lampc.backend.tokenizer import TextTokenizer
 
 T = TypeVar("T")
+Question = Literal["idle", "stats", "metrics", "check", "reset_cache"]
+"""What an engine may be asked between two steps: the property or method of `TokenEngine` of that name."""
 
 
 class Ticket:
@@ -57,11 +61,51 @@ class _Stop:
 _Order = _Submit | _Abort | _Call | _Stop
 
 
-class EngineLoop:
-    """Owns an engine. The thread starts with the first order and ends with `close`."""
+class Driver(Protocol):
+    """What drives an engine for others: `EngineLoop`, or something that does so from another process."""
 
-    def __init__(self, engine: TokenEngine) -> None:
+    @property
+    def info(self) -> EngineInfo:
+        """Facts about the model and the numerics."""
+        ...
+
+    @property
+    def tokenizer(self) -> TextTokenizer:
+        """The model's tokenizer."""
+        ...
+
+    @property
+    def slack(self) -> float:
+        """The share of the engine's places that is free, as of a moment ago."""
+        ...
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Hands requests over, in order; their futures tell of them. Raises EngineClosed."""
+        ...
+
+    def abort(self, tickets: Iterable[Ticket]) -> None:
+        """Ends requests that are not done, soon."""
+        ...
+
+    def asking(self, question: Question) -> Future[Any]:
+        """What the engine will answer between two steps. Raises EngineClosed."""
+        ...
+
+    def close(self) -> None:
+        """Ends all requests with "abort", and the engine. Twice is fine."""
+        ...
+
+
+class EngineLoop:
+    """Owns an engine. The thread starts with the first order and ends with `close`.
+
+    `after_step` is called in it when something may have become of requests: of a step, or of orders.
+    """
+
+    def __init__(self, engine: TokenEngine, after_step: Callable[[], None] = lambda: None) -> None:
+        self.info, self.tokenizer = engine.info, engine.tokenizer
         self._engine: TokenEngine | None = engine
+        self._after_step = after_step
         # A SimpleQueue may be put to from a destructor, in whatever state the thread is that runs it.
         self._inbox: SimpleQueue[_Order] = SimpleQueue()
         self._lock = threading.Lock()
@@ -95,6 +139,13 @@ class EngineLoop:
         self._order(_Call(work, future))
         return future.result()
 
+    def asking(self, question: Question) -> Future[Any]:
+        """What the engine will answer between two steps. Raises EngineClosed."""
+        future: Future[Any] = Future()
+        future.set_running_or_notify_cancel()  # whoever gives up waiting cannot end it
+        self._order(_Call(partial(_answer, question), future))
+        return future
+
     def close(self) -> None:
         """Ends all requests with "abort", the thread, and the engine. Twice is fine."""
         with self._lock:
@@ -125,6 +176,7 @@ class EngineLoop:
             while self._take_orders(self._engine):
                 self._refill(self._engine)
                 self._step(self._engine)
+                self._after_step()
         except BaseException as error:  # nobody else would ever tell those who wait
             with self._lock:
                 self._end = EngineClosed(f"the engine's loop failed: {words_of(error)}")
@@ -208,3 +260,9 @@ class EngineLoop:
                     ticket.future.set_exception(end)
         for call in calls:
             call.set_exception(end)
+        self._after_step()
+
+
+def _answer(question: Question, engine: TokenEngine) -> Any:
+    found = getattr(engine, question)
+    return found() if callable(found) else found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from lampc.backend.histogram import STEP_BOUNDS, WAIT_BOUNDS, Distribution, Histogram
@@ -202,7 +201,7 @@ class Recorder:
             device_s=self._device_s,
             failed_steps=self.failed_steps,
             refused=self.refused,
-            finished=MappingProxyType(dict(self._finished)),
+            finished=dict(self._finished),
             queue=self._queue.read(),
             ttft=self._ttft.read(),
             itl=self._itl.read(),

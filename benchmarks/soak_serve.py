@@ -120,9 +120,9 @@ class Phase:
         self.of[answer.order.group].take(answer)
 
     async def _watch(self) -> None:
-        begun = time.monotonic()
+        begun, pids = time.monotonic(), self.served.pids
         while True:
-            self.memory.append((time.monotonic() - begun, resident(self.served.pid)))
+            self.memory.append((time.monotonic() - begun, sum(map(resident, pids))))
             await asyncio.sleep(0.5)
 
 

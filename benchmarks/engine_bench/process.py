@@ -110,7 +110,7 @@ class Runner:
 
     def cpu_seconds(self) -> float:
         """Processor time of the process and its living children."""
-        return sum(_cpu(f"/proc/{pid}/stat") for pid in _tree(self._process.pid))
+        return sum(_cpu(f"/proc/{pid}/stat") for pid in tree(self._process.pid))
 
     def close(self, grace: float = 20) -> None:
         """Ends the process and its children; it has `grace` seconds to do so itself."""
@@ -194,13 +194,14 @@ def isolation() -> tuple[str, ...]:
 def tree_usage(root: int) -> Usage:
     """Memory of a process and all below it; zeros where /proc does not tell."""
     pss = peak = 0.0
-    for pid in _tree(root):
+    for pid in tree(root):
         pss += _kilobytes(f"/proc/{pid}/smaps_rollup", "Pss:")
         peak += _kilobytes(f"/proc/{pid}/status", "VmHWM:")
     return Usage(round(pss / 1024, 1), round(peak / 1024, 1))
 
 
-def _tree(root: int) -> list[int]:
+def tree(root: int) -> list[int]:
+    """A process and all below it."""
     parents: dict[int, list[int]] = {}
     for entry in Path("/proc").glob("[0-9]*"):
         try:

@@ -59,15 +59,16 @@ def main() -> None:
 
     app = App(load_engine(firefly_folder()), name="firefly")
 
-    def emptied(engine: Any) -> dict[str, int]:
-        engine.reset_cache()
-        stats = engine.stats()
+    def emptied() -> dict[str, int]:
+        loop = app.service.engine.loop
+        loop.asking("reset_cache").result()
+        stats = loop.asking("stats").result()
         return {"requests": stats.requests, "prompt": stats.prompt_tokens, "computed": stats.computed_tokens}
 
     with Server(app, port=0) as server:
         print(json.dumps({"url": server.url}), flush=True)
         for _ in sys.stdin:
-            print(json.dumps(app.service.engine.loop.call(emptied)), flush=True)
+            print(json.dumps(emptied()), flush=True)
 
 
 if __name__ == "__main__":

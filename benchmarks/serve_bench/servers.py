@@ -16,7 +16,7 @@ from typing import Any
 
 from _common import ROOT
 from engine_bench import cache, environments
-from engine_bench.process import Failed, environment, tree_usage
+from engine_bench.process import Failed, environment, tree, tree_usage
 
 
 class Served:
@@ -55,8 +55,9 @@ class Served:
         raise Failed(f"{self.name} did not answer in time; its log is {self.log}")
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
+    def pids(self) -> list[int]:
+        """Of it and its children."""
+        return tree(self._process.pid)
 
     def usage(self) -> dict[str, float]:
         """Memory in MB, of it and its children."""

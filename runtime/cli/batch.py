@@ -86,6 +86,7 @@ def batch(
     """
     from lampc.runtime.batch import Lines, Results
     from lampc.runtime.cli.batch_offline import offline
+    from lampc.runtime.cli.loaded import loaded_engine
     from lampc.runtime.cli.targets import writable
 
     defaults = {"seed": seed, **parsed(settings, "--set")}
@@ -231,30 +232,6 @@ def _check(defaults: dict[str, Any], options: dict[str, Any]) -> None:
         check_load_options(options, load_engine, "--engine")
     except (TypeError, ValueError) as e:
         raise CommandError(str(e)) from None
-
-
-@contextmanager
-def loaded_engine(model: str, options: dict[str, Any]) -> Iterator[TokenEngine]:
-    """An engine for a checkpoint folder or the bundled model, closed at the end. Raises CommandError."""
-    from lampc.backend import load_engine
-    from lampc.runtime.cli.failure import CommandError
-    from lampc.runtime.collector import settle
-    from lampc.runtime.pool import FIREFLY, firefly_folder
-
-    if "://" in model:
-        raise CommandError(f"{model}: this command runs a model on this machine; give a checkpoint folder")
-    folder = firefly_folder() if model == FIREFLY else Path(model)
-    if not folder.is_dir():
-        raise CommandError(f"{model}: no such folder; give a checkpoint folder or `{FIREFLY}`")
-    try:
-        engine = load_engine(folder, **options)
-    except (TypeError, ValueError) as e:
-        raise CommandError(f"--engine: {e}") from e
-    settle()
-    try:
-        yield engine
-    finally:
-        engine.close()
 
 
 @contextmanager

@@ -52,6 +52,10 @@ def serve(
     backend: Backend = None,
     tensor_parallel: TensorParallel = None,
     speculative: Speculative = None,
+    one_process: Annotated[
+        bool,
+        typer.Option("--one-process", help="The engine runs in this process, not in its own: less memory, slower."),
+    ] = False,
     log: Annotated[str, typer.Option("--log", help="critical, error, warning, info or debug.")] = "warning",
 ) -> None:
     """Serve a model on this machine, and programs that run on it, over HTTP.
@@ -78,8 +82,9 @@ def serve(
       lampc serve qa.lmp classify.lampc --model path/to/checkpoint --port 9000 -e dtype=bfloat16
       curl localhost:8000/programs/QA -H 'content-type: application/json' -d '{"inputs": {"question": "Who?"}}'
     """
-    from lampc.runtime.cli.batch import loaded_engine, parsed
+    from lampc.runtime.cli.batch import parsed
     from lampc.runtime.cli.failure import CommandError
+    from lampc.runtime.cli.loaded import driven_engine
     from lampc.runtime.collector import settle
 
     try:
@@ -102,7 +107,7 @@ def serve(
     }
     if adapters:
         options["adapters"] = _adapters(adapters)
-    with loaded_engine(model, options) as made:
+    with driven_engine(model, options, one_process) as made:
         try:
             app = App(
                 made,

@@ -15,6 +15,7 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 
 from lampc.backend.api import TokenEngine
+from lampc.backend.loop import Driver, EngineLoop
 from lampc.backend.prometheus import EngineCollector
 from lampc.runtime.cache import CallCache
 from lampc.runtime.serve.engine import ServedEngine
@@ -32,7 +33,8 @@ REMEMBERED = 10_000
 
 
 class App:
-    """An ASGI app that owns `engine`, and gives it back when the server that runs the app ends.
+    """An ASGI app that owns `engine`, and gives it back when the server that runs the app ends. One that is given
+    itself runs in a thread of this process; what drives one from elsewhere is `lampc.runtime.engine_process`.
 
     `name` is what the model is called, by default what its engine says. `found` are programs, all run by this engine.
     `embed` makes vectors of texts, one row each, and may count their tokens (`count_tokens`). With `keys`, one of them
@@ -43,7 +45,7 @@ class App:
 
     def __init__(
         self,
-        engine: TokenEngine,
+        engine: TokenEngine | Driver,
         *,
         name: str | None = None,
         found: Iterable[Program] = (),
@@ -54,7 +56,7 @@ class App:
         seed: int = 0,
     ) -> None:
         limits = limits or Limits()
-        served = ServedEngine(engine)
+        served = ServedEngine(EngineLoop(engine) if isinstance(engine, TokenEngine) else engine)
         vectors = None if embed is None else Vectors(embed, limits)
         self.service = Service(served, name or served.info.name, limits, vectors)
         programs = list(found)

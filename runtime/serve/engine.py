@@ -5,15 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any
 
-from lampc.backend.api import EngineInfo, TokenEngine
 from lampc.backend.grammar.vocabulary import Spelling
-from lampc.backend.loop import EngineLoop, Ticket
+from lampc.backend.loop import Driver, Question, Ticket
 from lampc.backend.metrics import EngineMetrics
 from lampc.backend.prompts import Prompts
-
-T = TypeVar("T")
 
 
 class Mailbox:
@@ -38,16 +35,15 @@ class Mailbox:
 
 
 class ServedEngine:
-    """An engine with a thread of its own, `loop`, which alone touches it. Owns the engine; `close` ends both.
+    """An engine and what alone touches it, `loop`: a thread of its own, or a process. Owns both; `close` ends them.
 
     `under_way` counts generations that were submitted and have not ended.
     """
 
-    def __init__(self, engine: TokenEngine) -> None:
-        self.info: EngineInfo = engine.info
-        self.prompts = Prompts(engine.tokenizer)
-        self.tokenizer = engine.tokenizer
-        self.loop = EngineLoop(engine)
+    def __init__(self, loop: Driver) -> None:
+        self.info, self.tokenizer = loop.info, loop.tokenizer
+        self.prompts = Prompts(loop.tokenizer)
+        self.loop = loop
         self.under_way = 0
         self._mailbox: Mailbox | None = None
         self._spelling: Spelling | None = None
@@ -79,12 +75,13 @@ class ServedEngine:
 
     def metrics(self) -> EngineMetrics:
         """Rates, shares and distributions as of now; waits for a step to end. Raises EngineClosed."""
-        return self.loop.call(lambda engine: engine.metrics())
+        found: EngineMetrics = self.loop.asking("metrics").result()
+        return found
 
-    async def asked(self, work: Callable[[TokenEngine], T]) -> T:
-        """What `work` gives when called with the engine between two steps."""
-        return await asyncio.to_thread(self.loop.call, work)
+    async def asked(self, question: Question) -> Any:
+        """What the engine answers between two steps. Raises EngineClosed."""
+        return await asyncio.wrap_future(self.loop.asking(question))
 
     def close(self) -> None:
-        """End what runs, the thread, and the engine. Twice is fine."""
+        """End what runs, and the engine. Twice is fine."""
         self.loop.close()

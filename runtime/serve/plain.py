@@ -128,7 +128,7 @@ async def health(http: HTTPRequest) -> Response:
     if service.draining:
         return JSONResponse({"status": "draining"}, 503)
     try:
-        await asyncio.wait_for(service.engine.asked(lambda engine: engine.idle), 30)
+        await asyncio.wait_for(service.engine.asked("idle"), 30)
     except Exception as e:
         return JSONResponse({"status": "failed", "why": f"{type(e).__name__}: {e}"}, 503)
     return JSONResponse({"status": "ok", "model": service.name, "under_way": service.engine.under_way})

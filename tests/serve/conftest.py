@@ -13,6 +13,7 @@ import pytest
 
 from lampc.backend import Engine, load_engine
 from lampc.frontend.lmp import compile_lmp
+from lampc.runtime.engine_process import EngineProcess
 from lampc.runtime.pool import firefly_folder
 from lampc.runtime.serve import App, Limits, Program, Server
 
@@ -27,9 +28,11 @@ def example(name: str) -> Program:
 
 
 @contextlib.contextmanager
-def served(*programs: Program, log_level: str = "warning", **options: Any) -> Iterator[Server]:
-    """A server of firefly, with options of `App`; nothing of it is left when it ends."""
-    engine = load_engine(firefly_folder(), kv_tokens=20_000)
+def served(*programs: Program, apart: bool = False, log_level: str = "warning", **options: Any) -> Iterator[Server]:
+    """A server of firefly, with options of `App`; nothing of it is left when it ends. `apart`: its engine has a
+    process of its own, as that of `lampc serve` has."""
+    make: Any = EngineProcess if apart else load_engine
+    engine = make(firefly_folder(), kv_tokens=20_000)
     with Server(App(engine, found=programs, **options), port=0, log_level=log_level) as server:
         yield server
         left_nothing(server)
@@ -51,12 +54,9 @@ def left_nothing(server: Server) -> None:
     assert engine.under_way == 0
     assert tasks <= 0
 
-    def used(found: Any) -> int:
-        found.check()
-        found.reset_cache()
-        return int(found.stats().used_blocks)
-
-    assert engine.loop.call(used) == 0
+    for question in ("check", "reset_cache"):
+        engine.loop.asking(question).result(30)
+    assert engine.loop.asking("stats").result(30).used_blocks == 0
 
 
 def client(server: Server, key: str = "none") -> openai.OpenAI:
@@ -66,7 +66,7 @@ def client(server: Server, key: str = "none") -> openai.OpenAI:
 
 @pytest.fixture(scope="package")
 def server() -> Iterator[Server]:
-    with served(example("01_classify"), example("03_two_hop"), limits=Limits(queue=256)) as made:
+    with served(example("01_classify"), example("03_two_hop"), apart=True, limits=Limits(queue=256)) as made:
         yield made
 
 

@@ -12,6 +12,7 @@ import httpx
 import pytest
 
 from lampc.backend import load_engine
+from lampc.backend.loop import EngineLoop
 from lampc.runtime.pool import firefly_folder
 from lampc.runtime.serve import Server
 from lampc.runtime.serve.bodies import ChatBody
@@ -50,7 +51,7 @@ def native(tmp_path: Path) -> Iterator[ServedEngine]:
     folder = tmp_path / "native"
     shutil.copytree(firefly_folder(), folder, ignore=shutil.ignore_patterns("__pycache__", "*.py"))
     (folder / "chat_template.jinja").write_text(NATIVE, encoding="utf-8")
-    made = ServedEngine(load_engine(folder, kv_tokens=1000))
+    made = ServedEngine(EngineLoop(load_engine(folder, kv_tokens=1000)))
     yield made
     made.close()
 

@@ -1,0 +1,225 @@
+"""The other end: starts an engine's process, hands it requests, and answers whoever waits with what it reports."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import Future
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+from lampc.backend.errors import EngineClosed, RequestFailed, Unsupported
+from lampc.backend.loop import Question, Ticket
+from lampc.backend.request import Completion, Handle
+from lampc.backend.tokenizer import Tokenizer
+from lampc.runtime.engine_process.messages import Abort, Ask, Failed, Load, News, Order, Ready, Reply, Stop, Submit, Top
+
+CLOSE_S = 30.0
+"""Seconds that the process has to end once it is told to."""
+
+
+class EngineProcess:
+    """An engine in a process of its own: `lampc.backend.loop.EngineLoop` from elsewhere, so that neither waits for
+    the other's Python. Tickets are answered, and tokens heard, in a thread of this object.
+
+    `folder` is a checkpoint's, `options` are those of `load_engine` that can be pickled. The process ends with this
+    one, however that ends. Raises what `load_engine` raises, and EngineClosed if the process ends before that.
+    """
+
+    def __init__(self, folder: Path | str, **options: Any) -> None:
+        self._process, self._pipe = _start()
+        self._sending, self._lock = threading.Lock(), threading.Lock()
+        self._numbers = itertools.count()
+        self._live: dict[int, _Live] = {}
+        self._asked: dict[int, Future[Any]] = {}
+        self._end: EngineClosed | None = None
+        self.slack = 0.0
+        """The share of the engine's places that is free, as of a moment ago."""
+        try:
+            self._send(Load(str(folder), options))
+            self.info = self._ready().info
+            self.tokenizer = Tokenizer.load(Path(folder))
+        except BaseException:
+            self._process.kill()
+            self._process.wait()
+            self._pipe.close()
+            raise
+        self._thread = threading.Thread(target=self._listen, name="lampc-engine-process", daemon=True)
+        self._thread.start()
+
+    @property
+    def pid(self) -> int:
+        """Of the process."""
+        return self._process.pid
+
+    def submit(self, tickets: Sequence[Ticket]) -> None:
+        """Hands requests over, in order; their futures tell of them. Raises EngineClosed, and Unsupported for what
+        cannot be sent to another process (a function that changes logits, for instance)."""
+        numbered = [(next(self._numbers), ticket) for ticket in tickets]
+        with self._lock:
+            self._check()
+            for number, ticket in numbered:
+                ticket.handle = Handle(number, ticket.request, ticket.on_token)
+                self._live[number] = _Live(ticket)
+        try:
+            self._order(Submit([(n, t.request, t.on_token is not None) for n, t in numbered]))
+        except Exception as error:  # it was not sent
+            for number, _ in numbered:
+                self._live.pop(number, None)
+            why = "a request cannot be sent to the engine's process; load the engine in this one"
+            raise Unsupported(f"{why}: {error}") from error
+
+    def abort(self, tickets: Iterable[Ticket]) -> None:
+        """Ends requests that are not done, soon."""
+        left = [t.handle.id for t in tickets if t.handle is not None and not t.future.done()]
+        if left:
+            self._order(Abort(left))
+
+    def asking(self, question: Question) -> Future[Any]:
+        """What the engine will answer between two steps. Raises EngineClosed."""
+        number, future = next(self._numbers), Future[Any]()
+        future.set_running_or_notify_cancel()  # whoever gives up waiting cannot end it
+        with self._lock:
+            self._check()
+            self._asked[number] = future
+        self._order(Ask(number, question))
+        return future
+
+    def close(self) -> None:
+        """Ends all requests with "abort", the engine, and its process. Twice is fine."""
+        with self._lock:
+            self._end = self._end or EngineClosed("this engine is closed; load another one")
+        self._order(Stop())
+        if threading.current_thread() is self._thread:
+            return
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(CLOSE_S)
+        self._process.kill()  # nothing, if it has ended
+        self._thread.join()
+
+    # -- inside ------------------------------------------------------------------------------------------
+
+    def _check(self) -> None:
+        if self._end is not None:
+            raise EngineClosed(str(self._end)) from self._end.__cause__
+
+    def _order(self, order: Order) -> None:
+        """Sends it, if anybody is there; else `_listen` tells all who wait."""
+        with contextlib.suppress(OSError):
+            self._send(order)
+
+    def _send(self, order: Order) -> None:
+        with self._sending:
+            self._pipe.send(order)
+
+    def _ready(self) -> Ready:
+        try:
+            report = self._pipe.recv()
+        except (EOFError, OSError):
+            raise EngineClosed(f"the engine's process {self._fate()} while it loaded") from None
+        if isinstance(report, Failed):
+            raise report.error
+        assert isinstance(report, Ready)
+        return report
+
+    def _fate(self) -> str:
+        code = self._process.wait()
+        if code >= 0:
+            return f"ended with exit code {code}"
+        with contextlib.suppress(ValueError):
+            return f"was killed by signal {-code} ({signal.Signals(-code).name})"
+        return f"was killed by signal {-code}"
+
+    # -- in the thread -----------------------------------------------------------------------------------
+
+    def _listen(self) -> None:
+        with contextlib.suppress(EOFError, OSError):
+            while True:
+                match self._pipe.recv():
+                    case News() as news:
+                        self._hear(news)
+                    case Reply(number, value, error):
+                        future = self._asked.pop(number)
+                        future.set_result(value) if error is None else future.set_exception(error)
+        fate = self._fate()
+        with self._lock:
+            self._end = self._end or EngineClosed(f"the engine's process {fate}")
+            live, self._live = list(self._live.values()), {}
+            asked, self._asked = list(self._asked.values()), {}
+        with self._sending:
+            self._pipe.close()
+        for one in live:
+            one.ticket.future.set_exception(self._end)
+        for future in asked:
+            future.set_exception(self._end)
+
+    def _hear(self, news: News) -> None:
+        self.slack = news.slack
+        for number, token, logprobs, top in news.tokens:
+            one = self._live.get(number)  # None: it could not be told of an earlier one
+            if one is None:
+                continue
+            try:
+                one.take(token, logprobs, top)
+            except Exception as error:
+                del self._live[number]
+                self._order(Abort([number]))
+                one.ticket.future.set_exception(RequestFailed(f"on_token failed: {type(error).__name__}: {error}"))
+        for number, end in news.ended:
+            ended = self._live.pop(number, None)
+            if ended is not None:
+                ended.end(end)
+
+
+class _Live:
+    """A request under way, as far as it was heard of."""
+
+    __slots__ = ("_handle", "_logprobs", "_top", "ticket")
+
+    def __init__(self, ticket: Ticket) -> None:
+        assert ticket.handle is not None
+        self.ticket, self._handle = ticket, ticket.handle
+        self._logprobs: list[float] = []
+        self._top: list[Top] = []
+        if ticket.request.logprobs or ticket.request.top_logprobs:
+            self._handle.measured = lambda start: (self._logprobs[start:], self._top[start:])
+
+    def take(self, token: int, logprobs: list[float], top: list[Top]) -> None:
+        """One more token, and what was measured since the last."""
+        self._logprobs += logprobs
+        self._top += top
+        self._handle.push(token)
+
+    def end(self, end: Completion | BaseException) -> None:
+        """It is over."""
+        if isinstance(end, BaseException):
+            self.ticket.future.set_exception(end)
+            return
+        self._handle.completion = end
+        self.ticket.future.set_result(end)
+
+
+def _start() -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
+    ours, theirs = Pipe()
+    paths = [path for path in sys.path if path]
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lampc.runtime.engine_process", str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        )
+    except BaseException:
+        ours.close()
+        raise
+    finally:
+        theirs.close()
+    return process, ours

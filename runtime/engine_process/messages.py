@@ -1,0 +1,98 @@
+"""What the two processes tell each other, pickled: both are ours, and nobody else holds an end of the pipe."""
+
+import pickle
+from dataclasses import dataclass, field
+from typing import Any
+
+from lampc.backend.api import EngineInfo
+from lampc.backend.errors import BackendError
+from lampc.backend.loop import Question
+from lampc.backend.request import Completion, Request
+
+Top = tuple[tuple[int, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """The first order: a checkpoint folder, and options of `load_engine`."""
+
+    folder: str
+    options: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """Requests by their numbers, which whoever sends them chooses; and whether their tokens are to be told one by
+    one."""
+
+    requests: list[tuple[int, Request, bool]]
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """End these requests."""
+
+    numbers: list[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A question, by its number."""
+
+    number: int
+    question: Question
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """End all that runs, the engine, and the process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The engine is loaded."""
+
+    info: EngineInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """It could not be loaded."""
+
+    error: BaseException
+
+
+@dataclass(slots=True)
+class News:
+    """What became of requests since the last news: a step's, mostly.
+
+    `tokens`: the request, its token, and where it asks for them all logprobs and likeliest tokens that were not told
+    before. `ended`: the request, and its completion or why it was refused. `slack`: the share of the engine's places
+    that is free.
+    """
+
+    tokens: list[tuple[int, int, list[float], list[Top]]] = field(default_factory=list)
+    ended: list[tuple[int, Completion | BaseException]] = field(default_factory=list)
+    slack: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """To the question of that number: what it gave, or raised."""
+
+    number: int
+    value: Any = None
+    error: BaseException | None = None
+
+
+Order = Load | Submit | Abort | Ask | Stop
+Report = Ready | Failed | News | Reply
+
+
+def portable(error: BaseException) -> BaseException:
+    """The error, if it can be sent; else one that says the same."""
+    try:
+        copy = pickle.loads(pickle.dumps(error))  # what was made a moment ago, here
+    except Exception:
+        return BackendError(f"{type(error).__name__}: {error}")
+    return error if type(copy) is type(error) else BackendError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,141 @@
+"""The process of an engine: orders come through a pipe, reports go back through it. It ends with the pipe."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from concurrent.futures import Future
+from functools import partial
+from multiprocessing.connection import Connection
+from typing import Any
+
+from lampc.backend.api import TokenEngine
+from lampc.backend.errors import EngineClosed
+from lampc.backend.loop import EngineLoop, Question, Ticket
+from lampc.backend.request import Completion, Handle, Request
+from lampc.runtime.collector import own, settle
+from lampc.runtime.engine_process.messages import (
+    Abort,
+    Ask,
+    Failed,
+    Load,
+    News,
+    Ready,
+    Reply,
+    Report,
+    Stop,
+    Submit,
+    portable,
+)
+
+
+def main(descriptor: int) -> None:
+    """Load an engine, and do what comes through the pipe of that descriptor until it ends or says so."""
+    for number in (signal.SIGINT, signal.SIGTERM):  # these may reach all at once; the other process ends this one
+        signal.signal(number, signal.SIG_IGN)
+    own()
+    pipe: Connection[Any, Any] = Connection(descriptor)
+    code = 0
+    try:
+        engine = _loaded(pipe)
+        if engine is not None:
+            _Worker(pipe, engine).run()
+    except (EOFError, OSError):  # the other process is gone
+        code = 1
+    os._exit(code)  # threads of libraries may wait for what will never come
+
+
+def _loaded(pipe: Connection[Any, Any]) -> TokenEngine | None:
+    """The engine that the first order names, None if it cannot be had, which is told."""
+    order = pipe.recv()
+    assert isinstance(order, Load)
+    try:
+        from lampc.backend.load import load_engine
+
+        engine = load_engine(order.folder, **order.options)
+    except BaseException as error:  # whatever it is, it belongs to who asked
+        pipe.send(Failed(portable(error)))
+        return None
+    settle()
+    pipe.send(Ready(engine.info))
+    return engine
+
+
+class _Worker:
+    """Hands orders to the engine's thread, and tells what comes of them, once a step. A pipe that is full makes that
+    thread wait: whoever cannot keep up with reading is not sent more."""
+
+    def __init__(self, pipe: Connection[Any, Any], engine: TokenEngine) -> None:
+        self._pipe, self._sending = pipe, threading.Lock()
+        self._loop = EngineLoop(engine, after_step=self._tell)
+        self._tickets: dict[int, Ticket] = {}
+        self._news = News()
+        self._slack = -1.0
+
+    def run(self) -> None:
+        """Until the end. Raises EOFError or OSError if the other process is gone."""
+        while True:
+            match self._pipe.recv():
+                case Submit(requests):
+                    self._submit(requests)
+                case Abort(numbers):
+                    self._loop.abort([t for n in numbers if (t := self._tickets.get(n)) is not None])
+                case Ask(number, question):
+                    self._ask(number, question)
+                case Stop():
+                    self._loop.close()
+                    return
+
+    def _submit(self, requests: list[tuple[int, Request, bool]]) -> None:
+        tickets = []
+        for number, request, listens in requests:
+            hear = partial(self._hear, number, [0]) if listens else None
+            ticket = self._tickets[number] = Ticket(request, hear)
+            ticket.future.add_done_callback(partial(self._ended, number))
+            tickets.append(ticket)
+        try:
+            self._loop.submit(tickets)
+        except EngineClosed as error:  # its thread has failed
+            for ticket in tickets:
+                ticket.future.set_exception(error)
+            self._tell()
+
+    def _ask(self, number: int, question: Question) -> None:
+        try:
+            self._loop.asking(question).add_done_callback(partial(self._answer, number))
+        except EngineClosed as error:
+            self._send(Reply(number, error=error))
+
+    # -- in the engine's thread, or where it has ended -----------------------------------------------------
+
+    def _hear(self, number: int, told: list[int], handle: Handle, token: int) -> None:
+        logprobs: list[float] = []
+        top: Any = []
+        if handle.measured is not None:
+            logprobs, top = handle.measured(told[0])
+            told[0] += len(logprobs)
+        self._news.tokens.append((number, token, logprobs, top))
+
+    def _ended(self, number: int, future: Future[Completion]) -> None:
+        del self._tickets[number]
+        error = future.exception()
+        self._news.ended.append((number, future.result() if error is None else portable(error)))
+
+    def _tell(self) -> None:
+        slack = self._loop.slack
+        if self._news.tokens or self._news.ended or slack != self._slack:
+            news, self._news, self._slack = self._news, News(), slack
+            news.slack = slack
+            self._send(news)
+
+    def _answer(self, number: int, future: Future[Any]) -> None:
+        error = future.exception()
+        self._send(Reply(number, error=portable(error)) if error is not None else Reply(number, future.result()))
+
+    def _send(self, report: Report) -> None:
+        try:
+            with self._sending:
+                self._pipe.send(report)
+        except OSError:  # nobody is there to hear it
+            os._exit(1)
