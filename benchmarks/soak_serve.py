@@ -178,7 +178,8 @@ def under_way(url: str) -> int:
 
 
 def main() -> int:
-    parser = soak_options(__doc__, 128, "generations under way; urgent ones find a quarter more")
+    # With four places the urgent ones, of which two or three are there at a time, would wait for each other.
+    parser = soak_options(__doc__, 128, "generations under way; urgent ones find a quarter more", running=8)
     parser.add_argument("--threads", type=int, default=1, help="of the server's engine")
     args = parser.parse_args()
     seconds = 60.0 * args.minutes

@@ -41,11 +41,10 @@ class EngineProcess:
         self._live: dict[int, _Live] = {}
         self._asked: dict[int, Future[Any]] = {}
         self._end: EngineClosed | None = None
-        self.slack = 0.0
-        """The share of the engine's places that is free, as of a moment ago."""
         try:
             self._send(Load(str(folder), options))
-            self.info = self._ready().info
+            ready = self._ready()
+            self.info, self.slack = ready.info, ready.slack
             self.tokenizer = Tokenizer.load(Path(folder))
         except BaseException:
             self._process.kill()
@@ -200,6 +199,7 @@ class _Live:
 
     def end(self, end: Completion | BaseException) -> None:
         """It is over."""
+        self._handle.measured = None  # it holds on to this, which holds on to the handle
         if isinstance(end, BaseException):
             self.ticket.future.set_exception(end)
             return

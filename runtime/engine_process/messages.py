@@ -50,9 +50,10 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The engine is loaded."""
+    """The engine is loaded; `slack` is the share of its places that is free."""
 
     info: EngineInfo
+    slack: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +68,7 @@ class News:
     """What became of requests since the last news: a step's, mostly.
 
     `tokens`: the request, its token, and where it asks for them all logprobs and likeliest tokens that were not told
-    before. `ended`: the request, and its completion or why it was refused. `slack`: the share of the engine's places
-    that is free.
+    before. `ended`: the request, and its completion or why it was refused. `slack`: as in `Ready`.
     """
 
     tokens: list[tuple[int, int, list[float], list[Top]]] = field(default_factory=list)

@@ -58,7 +58,6 @@ def _loaded(pipe: Connection[Any, Any]) -> TokenEngine | None:
         pipe.send(Failed(portable(error)))
         return None
     settle()
-    pipe.send(Ready(engine.info))
     return engine
 
 
@@ -71,10 +70,11 @@ class _Worker:
         self._loop = EngineLoop(engine, after_step=self._tell)
         self._tickets: dict[int, Ticket] = {}
         self._news = News()
-        self._slack = -1.0
+        self._slack = self._loop.slack
 
     def run(self) -> None:
         """Until the end. Raises EOFError or OSError if the other process is gone."""
+        self._send(Ready(self._loop.info, self._slack))
         while True:
             match self._pipe.recv():
                 case Submit(requests):

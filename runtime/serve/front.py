@@ -161,12 +161,15 @@ class Front:
         except Exception as e:
             if send.status:
                 raise
-            try:
-                problem = late(self.service.limits.seconds) if isinstance(e, TimeoutError) else problem_of(e)
-            except Exception:
-                logger.exception("a request failed")
-                problem = Problem(500, "the server failed at this request; its log says more", code="internal_error")
-            await respond(problem, scope, replay, send)
+            await respond(self._problem(e), scope, replay, send)
+
+    def _problem(self, error: Exception) -> Problem:
+        """What to say of an error. A name for it in `_work` would make a circle, through its traceback."""
+        try:
+            return late(self.service.limits.seconds) if isinstance(error, TimeoutError) else problem_of(error)
+        except Exception:
+            logger.exception("a request failed")
+            return Problem(500, "the server failed at this request; its log says more", code="internal_error")
 
     def _check(self, scope: Scope) -> None:
         """Raises Problem for who may not ask."""

@@ -47,11 +47,12 @@ class Generations:
         self._engine = engine
         self.kept = kept
         self._event = asyncio.Event()
-        self._followed = [_Followed(i, r, self, listen) for i, r in enumerate(requests)]
+        told = self._event.set
+        self._followed = [_Followed(i, r, engine, told, kept, listen) for i, r in enumerate(requests)]
         self.tickets = [f.ticket for f in self._followed]
         engine.submit(self.tickets)
         for ticket in self.tickets:
-            ticket.future.add_done_callback(lambda _: engine.post(self._event.set))
+            ticket.future.add_done_callback(lambda _: engine.post(told))
 
     async def results(self) -> list[Completion]:
         """All completions, in order. Raises Problem."""
@@ -79,59 +80,76 @@ class Generations:
         """End what is not done."""
         self._engine.loop.abort(self.tickets)
 
-    def woken(self) -> None:
-        """There may be something to read."""
-        self._event.set()
 
+class _Heard:
+    """What was heard of one generation. `hear` runs in the engine's thread, all else in the event loop.
 
-class _Followed:
-    """One generation. `_hear` runs in the engine's thread, all else in the event loop."""
+    Whoever tells of it holds on to this, and this to nothing that holds on to him: an answer that is over is gone at
+    once, and nothing waits for the garbage collector, which makes everybody wait.
+    """
 
-    def __init__(self, index: int, request: Request, owner: Generations, listen: bool) -> None:
-        self.index = index
-        self._engine, self._owner = owner._engine, owner
-        self._wants_logprobs = request.logprobs or request.top_logprobs > 0
-        self._text = TextPieces(request.sampling, self._engine.tokenizer)
-        self._tokens: list[int] = []  # all that were heard of
-        self._logprobs: list[float] = []
-        self._top: list[Top] = []
-        self._taken = 0  # logprobs that `_hear` has handed over
-        self._pushed = 0  # tokens that went into the text
-        self._told = 0  # tokens that pieces have held
-        self.ticket = Ticket(request, self._hear if listen else None)
+    def __init__(self, engine: ServedEngine, told: Callable[[], None]) -> None:
+        self.tokens: list[int] = []
+        self.logprobs: list[float] = []
+        self.top: list[Top] = []
+        self._engine, self._told = engine, told
+        self._taken = 0  # logprobs that were handed over
 
-    def _hear(self, handle: Handle, token: int) -> None:
+    def hear(self, handle: Handle, token: int) -> None:
+        """One more token."""
         logprobs: list[float] = []
         top: list[Top] = []
-        if self._wants_logprobs and handle.measured is not None:
+        if handle.measured is not None:
             logprobs, top = handle.measured(self._taken)
             self._taken += len(logprobs)
         self._engine.post(lambda: self._take(token, logprobs, top))
 
     def _take(self, token: int, logprobs: list[float], top: list[Top]) -> None:
-        self._tokens.append(token)
-        self._logprobs += logprobs
-        self._top += top
-        self._owner.woken()
+        self.tokens.append(token)
+        self.logprobs += logprobs
+        self.top += top
+        self._told()
+
+
+class _Followed:
+    """One generation, read in the event loop. `told` is called there when there is something to read."""
+
+    def __init__(
+        self,
+        index: int,
+        request: Request,
+        engine: ServedEngine,
+        told: Callable[[], None],
+        kept: Callable[[], str | None],
+        listen: bool,
+    ) -> None:
+        self.index, self._kept = index, kept
+        self._wants_logprobs = request.logprobs or request.top_logprobs > 0
+        self._text = TextPieces(request.sampling, engine.tokenizer)
+        self._heard = _Heard(engine, told)
+        self._pushed = 0  # tokens that went into the text
+        self._told = 0  # tokens that pieces have held
+        self.ticket = Ticket(request, self._heard.hear if listen else None)
 
     def fresh(self) -> Piece | None:
         """What is new, None if nothing is."""
         if self.ticket.future.done():
-            return self._last(_whole(self.ticket, self._owner.kept))
-        ready = len(self._tokens)
+            return self._last(_whole(self.ticket, self._kept))
+        heard = self._heard
+        ready = len(heard.tokens)
         if self._wants_logprobs:  # a grammar's forced tokens are told of before what they are worth is known
-            ready = min(ready, len(self._logprobs))
-        text = "".join(map(self._text.push, self._tokens[self._pushed : ready]))
+            ready = min(ready, len(heard.logprobs))
+        text = "".join(map(self._text.push, heard.tokens[self._pushed : ready]))
         self._pushed = ready
         if not text:
             return None
         told = self._told if self._text.held else ready
-        piece = Piece(self.index, text, *self._from_told(self._tokens, self._logprobs, self._top, told))
+        piece = Piece(self.index, text, *self._from_told(heard.tokens, heard.logprobs, heard.top, told))
         self._told = told
         return piece
 
     def _last(self, whole: Completion) -> Piece:
-        text = "".join(map(self._text.push, self._tokens[self._pushed :])) + self._text.end(whole.text)
+        text = "".join(map(self._text.push, self._heard.tokens[self._pushed :])) + self._text.end(whole.text)
         rest = self._from_told(whole.tokens, whole.logprobs or (), whole.top_logprobs or (), len(whole.tokens))
         return Piece(self.index, text, *rest, whole)
 

@@ -115,6 +115,7 @@ def run(engine: Driver, asked: list[Request]) -> tuple[list[Completion], list[He
 
 def test_answers_are_those_of_a_thread(apart: EngineProcess, here: EngineLoop) -> None:
     assert apart.info == here.info
+    assert apart.slack == here.slack == 1.0
     found, heard = run(apart, requests())
     right, told = run(here, requests())
     assert found == right
