@@ -1,4 +1,4 @@
-"""An answer that is over is gone: the garbage collector, whose full collections stop the whole server, finds nothing."""
+"""An answer that is over is gone: full garbage collections, which stop the whole server, find nothing."""
 
 from __future__ import annotations
 
