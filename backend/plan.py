@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from lampc.backend.bare_draws import needs_mask
 from lampc.backend.copies import Copies
 from lampc.backend.drawing import Drawing, Grammar
 from lampc.backend.errors import OutOfBlocks
@@ -109,10 +110,13 @@ class Plan:
         at = enumerate(self.positions)
         return [Want(job, n, [i], True) for job, (i, n) in zip(self.decoding, at, strict=True)] + self.other_wants
 
-    def matchers(self) -> list[Grammar]:
-        """The grammars of jobs that draw a token in the step."""
-        drawing = (want.job for want in self.other_wants if want.draws)
-        return [job.matcher for job in (*self.decoding, *drawing) if job.matcher is not None]
+    def matchers(self, proposes: bool) -> list[Grammar]:
+        """The grammars of jobs that draw a token in the step, of which masks are needed: see
+        `lampc.backend.proposals`, for a runner that `proposes`."""
+        drawing = (*self.decoding, *(want.job for want in self.other_wants if want.draws))
+        asked = proposes and self.bare and not self.drafts
+        kept = (job for job in drawing if not asked or needs_mask(job.request.sampling))
+        return [job.matcher for job in kept if job.matcher is not None]
 
     def constrained(self) -> Sequence[tuple[int, Drawing, Grammar]]:
         """Which wants of a `greedy` or `bare` plan are of jobs with grammars, they, and these."""

@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from lampc.backend.attention import Attention, make_attention
-from lampc.backend.bare_draws import draws_of
 from lampc.backend.constrained import Constrained
 from lampc.backend.host_tier import HostTier
 from lampc.backend.job import Drawn
@@ -18,6 +17,7 @@ from lampc.backend.models.registry import Greedy, Model, greedy
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.drawing import kernel_of
 from lampc.backend.plan import Pending, Plan, Want
+from lampc.backend.proposals import drawn_bare
 from lampc.backend.sampler import drawn, resolve
 from lampc.backend.scores import scores_of
 from lampc.backend.spans import Spans
@@ -48,7 +48,7 @@ class TorchRunner:
         on_host = device.type == "cpu" and not rows.triton
         self._constrained = Constrained(model) if on_host else None
         self._resolve = _resolver(rows)
-        self._draw_bare = kernel_of(rows.native).draw_bare if on_host else None
+        self._kernel = kernel_of(rows.native) if on_host else None
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
         self._decoding = _Decoding(np.zeros((3, 0), np.int64), 0, 0, device)
@@ -62,6 +62,11 @@ class TorchRunner:
             self.graphs = record_steps(self._attention)
         self._cache = cache
         self._transfer: Transfer | None = None
+
+    @property
+    def proposes(self) -> bool:
+        """Whether tokens of `bare` plans are drawn before grammars are asked."""
+        return self._kernel is not None
 
     def add_host_tier(self, total: int, size: int) -> HostTier:
         """A second tier of `total` blocks of `size` tokens; nothing may be in the cache yet."""
@@ -109,12 +114,12 @@ class TorchRunner:
         return Launched(plan, Likeliest(tokens, tops))
 
     def _draws_bare(self, plan: Plan) -> bool:
-        return plan.bare and not plan.plain and not plan.drafts and self._draw_bare is not None
+        return plan.bare and not plan.plain and not plan.drafts and self.proposes
 
     def _bare(self, plan: Plan, ids: Ids | None) -> list[int]:
         """A token for each want of a `bare` plan."""
-        assert self._draw_bare is not None
-        return self._draw_bare(self.logits(plan, ids).numpy(), *draws_of(plan))
+        assert self._kernel is not None
+        return drawn_bare(self._kernel, plan, self.logits(plan, ids).numpy())
 
     def _likeliest(self, model: Greedy, plan: Plan, ids: Ids | None) -> tuple[torch.Tensor, torch.Tensor]:
         """Of each want the likeliest token, and its logit."""

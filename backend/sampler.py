@@ -11,21 +11,27 @@ this order (that of transformers' logits processors):
 The likeliest token is always kept. One token is drawn from what is left, in proportion to its weight, by
 inverting the cumulative sum at `uniform(key, index)`. All of it is float64 on the CPU, and each row is computed
 by itself or elementwise: a draw depends on the row's bits, the key and the index alone.
+
+Under a mask the weights of ids that it forbids are 0, before step 1. Where there is none of these steps, and nothing
+else changes the logits, a token is drawn as if there were no mask. If the mask forbids it, or the largest logit is not
+finite, another one is drawn under it, with `second_key(key)`. The distribution is the same (von Neumann's rejection,
+ended after the first try: what is refused is shared out in proportion). An answer that keeps to its grammar by itself
+is what it would be without one, and the mask, which costs more than the draw, need not be known.
 """
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lampc.backend.bare_draws import Draws, Masks
+from lampc.backend.bare_draws import Draws, proposes
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
 from lampc.backend.plan import Want
-from lampc.backend.random_keys import uniform
+from lampc.backend.random_keys import second_key, uniform
 from lampc.backend.request import Sampling
 from lampc.backend.shaping import Edits, edit
 
@@ -50,6 +56,9 @@ class Draw:
     banned: frozenset[int] = frozenset()
     mask: NDArray[np.int32] | None = None
     edits: Edits | None = None
+
+
+Drawer = Callable[[NDArray[np.float32], Sequence[Draw | None]], list[int]]
 
 
 def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
@@ -81,14 +90,41 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
     return tokens
 
 
-def draw_bare(logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], masks: Masks) -> list[int]:
-    """A token id for each row of logits [n, vocab], those after `positions` [n]. Raises BackendError as `draw_rows`
-    does."""
-    made = []
-    for i, (temperature, top_p, min_p, top_k, key, prompt) in enumerate(draws.tolist()):
+def draw_bare(logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64]) -> list[int]:
+    """A token id for each row of logits [n, vocab], those after `positions` [n]; -1 for a row that holds NaN or nothing
+    finite."""
+    fit = np.isfinite(logits.max(axis=1))
+    made: list[Draw | None] = []
+    for position, (temperature, top_p, min_p, top_k, key, prompt) in zip(positions, draws.tolist(), strict=True):
         sampling = Sampling(temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        made.append(Draw(sampling, key, int(positions[i]) + 1 - prompt, mask=masks.get(i)))
-    return draw_rows(logits, made)
+        made.append(Draw(sampling, key, int(position) + 1 - prompt))
+    found = iter(draw_rows(logits[fit], [draw for draw, right in zip(made, fit, strict=True) if right]))
+    return [next(found) if right else -1 for right in fit]
+
+
+def draw_kept(draw: Drawer, logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
+    """What `draw`, which draws under masks, gives by the rule for these: see the module's text. Raises as it does."""
+    free = {
+        i: (one, one.mask)
+        for i, one in enumerate(draws)
+        if one is not None and one.mask is not None and one.edits is None and proposes(one.sampling)
+    }
+    if not free:
+        return draw(logits, draws)
+    fit = {i for i in free if np.isfinite(logits[i].max())}
+    first = [replace(one, mask=None) if one is not None and i in fit else one for i, one in enumerate(draws)]
+    tokens = draw(logits, first)
+    refused = [i for i, (_, mask) in free.items() if i not in fit or not allows(mask, tokens[i])]
+    if refused:
+        again = [replace(free[i][0], key=second_key(free[i][0].key)) for i in refused]
+        for i, token in zip(refused, draw(logits[refused], again), strict=True):
+            tokens[i] = token
+    return tokens
+
+
+def allows(mask: NDArray[np.int32], token: int) -> bool:
+    """Whether a mask allows an id."""
+    return token >> 5 < len(mask) and bool(int(mask[token >> 5]) >> (token & 31) & 1)
 
 
 def change(logits: NDArray[np.float32], draw: Draw) -> None:
@@ -175,10 +211,10 @@ def masses(logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np
 class Kernel(NamedTuple):
     """What computes with whole rows: functions that do as those of these names do, of this module or another."""
 
-    draw: Callable[[NDArray[np.float32], Sequence[Draw | None]], list[int]]
+    draw: Drawer
     masses: Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float64]]]
     likeliest: Callable[[NDArray[np.float32], int], NDArray[np.int64]]
-    draw_bare: Callable[[NDArray[np.float32], Draws, NDArray[np.int64], Masks], list[int]]
+    draw_bare: Callable[[NDArray[np.float32], Draws, NDArray[np.int64]], list[int]]
 
 
 NUMPY = Kernel(draw_rows, masses, likeliest, draw_bare)
@@ -218,7 +254,7 @@ def resolve(wants: Sequence[Want], logits: NDArray[np.float32], kernel: Kernel =
     drawing, rows, draws = drawing_of(wants)
     tokens: list[int | None] = [None] * len(wants)
     if draws:
-        for number, token in zip(drawing, kernel.draw(_rows(logits, rows), draws), strict=True):
+        for number, token in zip(drawing, draw_kept(kernel.draw, _rows(logits, rows), draws), strict=True):
             tokens[number] = token
     return with_logprobs(wants, logits, tokens, kernel)
 

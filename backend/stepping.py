@@ -76,6 +76,7 @@ class Stepping:
             policy=policy,
             patience=patience,
         )
+        self._proposes = bool(getattr(runner, "proposes", False))
         self._branches = Branches(self._pool, branch_rows if getattr(type(runner), "branches", False) else 0)
         self._closed = 0  # requests that want them
         self._max_batch_tokens = max_batch_tokens
@@ -139,7 +140,7 @@ class Stepping:
         if self._closed:
             self._branches.grow(plan, self._max_batch_tokens)
         if not plan.plain and not plan.greedy:
-            self._masks.begin(plan.matchers(), self._info.vocab_size)
+            self._masks.begin(plan.matchers(self._proposes), self._info.vocab_size)
         try:
             drawn = self._runner.execute(plan)
         except Exception as error:
@@ -194,7 +195,7 @@ class Stepping:
         if self._closed:
             self._branches.grow(plan, self._max_batch_tokens)
         if not plan.plain and not plan.greedy:
-            self._masks.begin(plan.matchers(), self._info.vocab_size)
+            self._masks.begin(plan.matchers(self._proposes), self._info.vocab_size)
         try:
             pending = launch(self._runner, plan, before)
         except BaseException:  # an interrupt: the step did not happen, and can be run again

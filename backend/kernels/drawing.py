@@ -1,11 +1,13 @@
 """Tokens of a step drawn where the logits are: tokens alone come to the host, and rows that want log-probabilities."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from lampc.backend.bare_draws import proposes
 from lampc.backend.errors import BackendError
 from lampc.backend.job import Drawn
 from lampc.backend.kernels.edits import edit_rows
@@ -13,6 +15,7 @@ from lampc.backend.kernels.paged import launching
 from lampc.backend.kernels.sampling import SamplingRows, SamplingSpace, sample
 from lampc.backend.kernels.token_masks import mask_logits
 from lampc.backend.plan import Want
+from lampc.backend.random_keys import second_key
 from lampc.backend.sampler import Draw, drawing_of, with_logprobs
 from lampc.backend.staging import Arriving, upload
 
@@ -49,15 +52,49 @@ class DeviceSampler:
         if banned:
             places, ids = upload(np.array(banned, np.int64).T.copy(), device)
             logits[places, ids] = -torch.inf
-        if masked:
-            masks = upload(np.stack(list(masked.values())), device)
-            index = np.full(len(rows), -1, np.int32)
-            index[list(masked)] = range(len(masked))
-            mask_logits(logits, masks, upload(index, device))
         if self._space is None or self._space.rows < len(rows) or self._space.vocab != vocab:
             self._space = SamplingSpace(2 * len(rows), vocab, device)
+        index = np.full(len(rows), -1, np.int32)
+        index[list(masked)] = range(len(masked))
+        free = [i for i in masked if (one := draws[i]) and one.edits is None and proposes(one.sampling)]
+        if not masked:
+            return self._sample(logits, draws)
+        masks = upload(np.stack(list(masked.values())), device)
+        if not free:
+            mask_logits(logits, masks, upload(index, device))
+            return self._sample(logits, draws)
+        return self._kept(logits, draws, masks, index, free)
+
+    def _kept(
+        self,
+        logits: torch.Tensor,
+        draws: Sequence[Draw | None],
+        masks: torch.Tensor,
+        index: NDArray[np.int32],
+        free: Sequence[int],
+    ) -> torch.Tensor:
+        """By the rule of `lampc.backend.sampler` for masks [m, words]: index[i] is the row's, -1 if it has none, `free`
+        are rows whose first draw is made without. Both draws are made: to ask for the first one would be to wait."""
+        device, again = logits.device, list(draws)
+        for i in free:
+            if (one := draws[i]) is not None:
+                again[i] = replace(one, key=second_key(one.key))
+        firm, rest = index.copy(), np.full(len(index), -1, np.int32)
+        firm[free], rest[free] = -1, index[free]
+        mask_logits(logits, masks, upload(firm, device))
+        first = self._sample(logits, draws)
+        mask_logits(logits, masks, upload(rest, device))
+        second = self._sample(logits, again)
+        which = upload(rest.astype(np.int64), device)
+        known, at = (first >= 0) & (first >> 5 < masks.shape[1]), first.clamp(0, 32 * masks.shape[1] - 1)
+        words = masks[which.clamp(min=0), at >> 5]
+        allowed = known & ((words >> (at & 31).int()) & 1).bool()
+        return torch.where((which < 0) | allowed, first, second)
+
+    def _sample(self, logits: torch.Tensor, draws: Sequence[Draw | None]) -> torch.Tensor:
+        assert self._space is not None
         with launching(logits):
-            return sample(logits.contiguous(), SamplingRows.of(draws, device), self._space)
+            return sample(logits.contiguous(), SamplingRows.of(draws, logits.device), self._space)
 
 
 class Drawing:

@@ -60,19 +60,17 @@ struct Bare {
     int64_t prompt;  // tokens
 };
 
-// The same of rows of logits [count, vocab], those after `positions` [count], under `masks` [count] where these are not
-// null, nor all of them.
-API void draw_bare(const float* logits, const Bare* draws, const int64_t* positions, const int32_t* const* masks,
-                   int64_t count, int64_t vocab, int64_t* tokens, float* tops, int threads) {
+// The same of rows of logits [count, vocab], those after `positions` [count]; -1 where nothing can be drawn.
+API void draw_bare(const float* logits, const Bare* draws, const int64_t* positions, int64_t count, int64_t vocab,
+                   int64_t* tokens, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t i = 0; i < count; i++) {
         const Bare& d = draws[i];
         double place = d.temperature == 0 ? 0 : uniform(d.key, positions[i] + 1 - d.prompt);
-        const int32_t* mask = masks ? masks[i] : nullptr;
-        Wish wish = {logits + i * vocab, mask, d.temperature, d.top_p, d.min_p, place, d.top_k < vocab ? d.top_k : 0};
+        const float* z = logits + i * vocab;
+        Wish wish = {z, nullptr, d.temperature, d.top_p, d.min_p, place, d.top_k < vocab ? d.top_k : 0};
         Row row(wish, vocab);
-        tops[i] = top_of(row);
-        tokens[i] = std::isfinite(tops[i]) ? drawn(row) : -1;
+        tokens[i] = std::isfinite(top_of(row)) ? drawn(row) : -1;
     }
 }
 

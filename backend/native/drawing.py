@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from lampc.backend.bare_draws import BARE, Draws, Masks
+from lampc.backend.bare_draws import BARE, Draws
 from lampc.backend.native.library import INT, POINTER, SIZE, Library, address
 from lampc.backend.random_keys import uniform
 from lampc.backend.sampler import NUMPY, Draw, Kernel, change, check_finite, draw_rows, likeliest
@@ -43,7 +43,7 @@ class _Native:
 
     def __init__(self, library: Library) -> None:
         self._draw = library.function("draw", POINTER, SIZE, SIZE, POINTER, POINTER, INT)
-        self._bare = library.function("draw_bare", *(POINTER,) * 4, SIZE, SIZE, POINTER, POINTER, INT)
+        self._bare = library.function("draw_bare", *(POINTER,) * 3, SIZE, SIZE, POINTER, INT)
         self._likeliest = library.function("likeliest", POINTER, SIZE, SIZE, POINTER, POINTER)
         self._weigh = library.function("weigh", POINTER, SIZE, SIZE, POINTER, POINTER, INT)
 
@@ -79,24 +79,15 @@ class _Native:
         found: list[int] = tokens.tolist()
         return found
 
-    def draw_bare(
-        self, logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], masks: Masks
-    ) -> list[int]:
+    def draw_bare(self, logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64]) -> list[int]:
         """See `lampc.backend.sampler.draw_bare`."""
         logits = np.ascontiguousarray(logits, np.float32)
         count, vocab = logits.shape
         draws, positions = np.ascontiguousarray(draws, BARE), np.ascontiguousarray(positions, np.int64)
-        tokens, tops = np.empty(count, np.int64), np.empty(count, np.float32)
-        words = {i: _words(mask, vocab) for i, mask in masks.items()}
-        at = np.zeros(count if words else 0, np.int64)
-        for i, mask in words.items():
-            at[i] = address(mask)
+        tokens = np.empty(count, np.int64)
         given = (address(array) for array in (logits, draws, positions))
-        where = address(at) if words else None
-        self._bare(*given, where, count, vocab, address(tokens), address(tops), _team(count, vocab))
+        self._bare(*given, count, vocab, address(tokens), _team(count, vocab))
         found: list[int] = tokens.tolist()
-        if min(found, default=0) < 0:
-            check_finite(tops)
         return found
 
     def masses(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
