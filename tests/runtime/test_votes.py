@@ -77,7 +77,7 @@ ROWS = [Row(str(i), {"text": t}) for i, t in enumerate(TEXTS)]
 
 def outcomes(made: Module, whole: bool = False, passes: str = "") -> tuple[list[Any], int, int]:
     """Values and errors, and tokens and calls, which the engine counts too."""
-    with Session(model="firefly", store=Store(None), model_options={"kv_tokens": 1 << 13}) as session:
+    with Session(model="firefly", store=Store(None), seed=1, model_options={"kv_tokens": 1 << 13}) as session:
         engine: Any = session.models.get("main").model
         if passes:
             exe = Executable(lower(made, lambda _: session.target(made), None, passes), None)
