@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import os
 import signal
 import subprocess
@@ -22,6 +23,7 @@ from lampc.backend.request import Completion, Handle
 from lampc.backend.tokenizer import Tokenizer
 from lampc.runtime.engine_process.messages import Abort, Ask, Failed, Load, News, Order, Ready, Reply, Stop, Submit, Top
 
+logger = logging.getLogger(__name__)
 CLOSE_S = 30.0
 """Seconds that the process has to end once it is told to."""
 
@@ -150,7 +152,9 @@ class EngineProcess:
                         future.set_result(value) if error is None else future.set_exception(error)
         fate = self._fate()
         with self._lock:
-            self._end = self._end or EngineClosed(f"the engine's process {fate}")
+            if self._end is None:
+                logger.error("the engine's process %s", fate)
+                self._end = EngineClosed(f"the engine's process {fate}")
             live, self._live = list(self._live.values()), {}
             asked, self._asked = list(self._asked.values()), {}
         with self._sending:
@@ -209,10 +213,10 @@ class _Live:
 
 def _start() -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
     ours, theirs = Pipe()
-    paths = [path for path in sys.path if path]
+    paths = [path or os.getcwd() for path in sys.path]
     try:
         process = subprocess.Popen(
-            [sys.executable, "-m", "lampc.runtime.engine_process", str(theirs.fileno())],
+            [sys.executable, "-P", "-m", "lampc.runtime.engine_process", str(theirs.fileno())],
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
             env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import threading
 from concurrent.futures import Future
@@ -36,6 +37,7 @@ def main(descriptor: int) -> None:
         signal.signal(number, signal.SIG_IGN)
     own()
     pipe: Connection[Any, Any] = Connection(descriptor)
+    threading.Thread(target=_end_with, args=(descriptor,), name="lampc-other-end", daemon=True).start()
     code = 0
     try:
         engine = _loaded(pipe)
@@ -44,6 +46,14 @@ def main(descriptor: int) -> None:
     except (EOFError, OSError):  # the other process is gone
         code = 1
     os._exit(code)  # threads of libraries may wait for what will never come
+
+
+def _end_with(descriptor: int) -> None:
+    """End with the other process, also while a model is loaded, which may take minutes."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # whether it hung up is told without being asked for
+    poll.poll()
+    os._exit(1)
 
 
 def _loaded(pipe: Connection[Any, Any]) -> TokenEngine | None:

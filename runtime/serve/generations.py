@@ -162,10 +162,12 @@ class _Followed:
 
 def _whole(ticket: Ticket, kept: Callable[[], str | None]) -> Completion:
     """The end of a generation. Raises Problem; what is refused only now is so for what its text may be."""
-    try:
+    error = ticket.future.exception()  # not raised here: its traceback would hold the ticket, which holds it
+    if error is None:
         completion = ticket.future.result()
-        if completion.finish == "error":
-            raise RequestFailed(f"the generation failed: {completion.error}", (completion,))
-    except Exception as e:
-        raise problem_of(e, kept() if isinstance(e, BadGrammar | Unsupported | RequestFailed) else None) from e
-    return completion
+        if completion.finish != "error":
+            return completion
+        error = RequestFailed(f"the generation failed: {completion.error}", (completion,))
+    if not isinstance(error, Exception):
+        raise error
+    raise problem_of(error, kept() if isinstance(error, BadGrammar | Unsupported | RequestFailed) else None) from error

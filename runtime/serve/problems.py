@@ -73,7 +73,7 @@ def problem_of(error: Exception, where: str | None = None) -> Problem:
     if isinstance(error, ContextTooLong):
         return Problem(400, str(error), code="context_length_exceeded", param=where)
     if isinstance(error, EngineClosed):
-        return shutting_down()
+        return shutting_down() if "is closed" in str(error) else Problem(503, str(error), code="engine_failed")
     if isinstance(error, RequestFailed) and "the grammar" in str(error):  # one that no text can keep, for instance
         return Problem(400, str(error), code="grammar_failed", param=where)
     if isinstance(error, RequestFailed):

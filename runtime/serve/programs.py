@@ -15,6 +15,7 @@ from typing import Any
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
+from lampc.backend.errors import EngineClosed
 from lampc.ir import Assignment
 from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.adapters.schema import schema
@@ -25,7 +26,7 @@ from lampc.runtime.calling_off import RunControl
 from lampc.runtime.data import interface
 from lampc.runtime.serve.bodies import ProgramBody
 from lampc.runtime.serve.inputs import wrong_place
-from lampc.runtime.serve.problems import Problem
+from lampc.runtime.serve.problems import Problem, problem_of
 from lampc.runtime.serve.reading import place, read_body
 from lampc.runtime.serve.service import Service
 from lampc.runtime.serve.sse import EventStream
@@ -214,6 +215,8 @@ async def run_program(http: HTTPRequest) -> Response:
 
 def _whole(program: Program, outcome: Outcome) -> dict[str, Any]:
     """The answer. Raises Problem for a row that failed."""
+    if isinstance(outcome.exception, EngineClosed):  # no fault of the program
+        raise problem_of(outcome.exception)
     error = outcome.error
     if error is not None:
         place = Path(error.where).name  # where files lie on the server is nobody's business

@@ -21,6 +21,8 @@ from lampc.backend.errors import BackendError, BadGrammar, CheckpointError, Cont
 from lampc.backend.loop import Driver, EngineLoop, Ticket
 from lampc.backend.request import Handle
 from lampc.runtime.engine_process import EngineProcess
+from lampc.runtime.engine_process.client import _start
+from lampc.runtime.engine_process.messages import Load
 from lampc.runtime.pool import firefly_folder
 
 KV = 8_000
@@ -266,6 +268,33 @@ def test_it_ends_with_the_process_that_started_it(number: signal.Signals) -> Non
         made.send_signal(number)
         made.wait(20)
         assert until(lambda: not alive(pid))
+
+
+class _Slow:
+    """Takes a minute to read, as a large model does."""
+
+    def __reduce__(self) -> tuple[Callable[[float], None], tuple[float]]:
+        return time.sleep, (60.0,)
+
+
+def test_it_does_not_load_for_nobody() -> None:
+    process, pipe = _start()
+    try:
+        pipe.send(Load("", {"hooks": _Slow()}))
+        pipe.close()
+        assert process.wait(20) == 1
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_files_beside_the_user_are_not_imported(tmp_path: Path) -> None:
+    (tmp_path / "queue.py").write_text("raise RuntimeError('not the one that is meant')")
+    command = [sys.executable, "-P", "-c", STARTS]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path) as made:
+        assert made.stdout is not None
+        assert made.stdout.readline().strip().isdigit()
+        made.kill()
 
 
 def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:

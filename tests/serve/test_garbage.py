@@ -19,6 +19,7 @@ ASKED: dict[str, tuple[str, dict[str, Any], int]] = {
     "streamed": ("/v1/completions", {"prompt": [100, 101], "max_tokens": 9, "stream": True, "logprobs": 2}, 200),
     "chat": ("/v1/chat/completions", {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 9}, 200),
     "wrong": ("/v1/completions", {"prompt": "x", "max_tokens": -1}, 400),
+    "refused by the engine": ("/v1/completions", {"prompt": "x", "structured_outputs": {"grammar": "start: /(/"}}, 400),
     "refused": ("/v1/completions", {"prompt": "x", "n": 100}, 429),
     "late": ("/v1/completions", {"prompt": "x", "max_tokens": 1900, "ignore_eos": True, "timeout": 0.05}, 408),
 }

@@ -45,6 +45,40 @@ def process(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
             made.kill()
 
 
+def child(of: int) -> int:
+    """The one process that another has started."""
+    stats = [(int(p.parent.name), p.read_text().rpartition(")")[2].split()) for p in Path("/proc").glob("[0-9]*/stat")]
+    (found,) = [pid for pid, stat in stats if int(stat[1]) == of]
+    return found
+
+
+@pytest.mark.timeout(180)
+def test_whoever_asks_an_engine_that_was_killed_is_told() -> None:
+    why = "the engine's process was killed by signal 9 (SIGKILL)"
+    text = {"prompt": "the cat", "max_tokens": 1900, "ignore_eos": True, "n": 8}
+    program = {"inputs": {"text": "the invoice is wrong"}}
+    asked = [("/v1/completions", text), ("/programs/Classifier", program)]
+    with process(str(EXAMPLES / "01_classify.lmp")) as (made, url), ThreadPoolExecutor(2) as threads:
+
+        def ask(path: str, body: dict[str, Any]) -> tuple[int, Any]:
+            got = httpx.post(f"{url}{path}", json=body, trust_env=False, timeout=60)
+            return got.status_code, got.json()["error"]
+
+        engine = child(made.pid)
+        os.kill(engine, signal.SIGSTOP)
+        waiting = [threads.submit(ask, *one) for one in asked]
+        time.sleep(0.7)
+        os.kill(engine, signal.SIGKILL)
+        answers = [w.result() for w in waiting] + [ask(*one) for one in asked]
+        for status, error in answers:
+            assert (status, error["code"], error["message"]) == (503, "engine_failed", why)
+        assert why in httpx.get(f"{url}/health", trust_env=False).text
+        made.terminate()
+        assert made.wait(30) == 0
+        assert made.stderr is not None
+        assert made.stderr.read() == f"{why}\n"
+
+
 @pytest.mark.timeout(180)
 def test_a_process_drains_and_ends() -> None:
     body = {"prompt": "the cat", "max_tokens": 1500, "ignore_eos": True, "stream": True}
