@@ -209,6 +209,9 @@ class EngineLoop:
         """Submits what waits here; a full queue is tried again after the next step."""
         while self._backlog:
             ticket = self._backlog[0]
+            if ticket.future.done():  # it was aborted on its way here
+                self._backlog.popleft()
+                continue
             try:
                 handle = engine.submit(ticket.request)
             except QueueFull:

@@ -64,9 +64,9 @@ class EngineProcess:
     def submit(self, tickets: Sequence[Ticket]) -> None:
         """Hands requests over, in order; their futures tell of them. Raises EngineClosed, and Unsupported for what
         cannot be sent to another process (a function that changes logits, for instance)."""
-        numbered = [(next(self._numbers), ticket) for ticket in tickets]
         with self._lock:
             self._check()
+            numbered = [(next(self._numbers), ticket) for ticket in tickets if ticket.handle is None]
             for number, ticket in numbered:
                 ticket.handle = Handle(number, ticket.request, ticket.on_token)
                 self._live[number] = _Live(ticket)
@@ -80,9 +80,16 @@ class EngineProcess:
 
     def abort(self, tickets: Iterable[Ticket]) -> None:
         """Ends requests that are not done, soon."""
-        left = [t.handle.id for t in tickets if t.handle is not None and not t.future.done()]
-        if left:
-            self._order(Abort(left))
+        with self._lock:
+            left = [t for t in tickets if not t.future.done()]
+            sent = [t.handle.id for t in left if t.handle is not None]
+            early = [t for t in left if t.handle is None]
+            for ticket in early:  # `submit` comes later, and leaves these out
+                ticket.handle = Handle(-1, ticket.request)
+        for ticket in early:
+            ticket.future.set_result(Completion((), "", "abort", prompt_tokens=len(ticket.request.ids)))
+        if sent:
+            self._order(Abort(sent))
 
     def asking(self, question: Question) -> Future[Any]:
         """What the engine will answer between two steps. Raises EngineClosed."""

@@ -98,18 +98,16 @@ class _Worker:
                     return
 
     def _submit(self, requests: list[tuple[int, Request, bool]]) -> None:
-        tickets = []
-        for number, request, listens in requests:
-            hear = partial(self._hear, number, [0]) if listens else None
-            ticket = self._tickets[number] = Ticket(request, hear)
+        tickets = {n: Ticket(r, partial(self._hear, n, [0]) if listens else None) for n, r, listens in requests}
+        self._tickets |= tickets
+        for number, ticket in tickets.items():
             ticket.future.add_done_callback(partial(self._ended, number))
-            tickets.append(ticket)
         try:
-            self._loop.submit(tickets)
+            self._loop.submit([*tickets.values()])
         except EngineClosed as error:  # its thread has failed
-            for ticket in tickets:
-                ticket.future.set_exception(error)
-            self._tell()
+            for number in tickets:
+                del self._tickets[number]
+            self._send(News(ended=[(number, error) for number in tickets], slack=self._slack))
 
     def _ask(self, number: int, question: Question) -> None:
         try:

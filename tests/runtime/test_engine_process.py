@@ -168,6 +168,18 @@ def test_what_is_aborted_ends_and_frees(apart: EngineProcess) -> None:
     assert left_nothing(apart)
 
 
+@pytest.mark.parametrize("name", ["apart", "here"])
+def test_what_is_aborted_before_it_comes_is_not_begun(name: str, request: pytest.FixtureRequest) -> None:
+    engine: Driver = request.getfixturevalue(name)
+    before = engine.asking("stats").result(20).requests
+    early, late = Ticket(Request((7, 8), LONG)), Ticket(Request((7, 9), Sampling(max_tokens=2)))
+    engine.abort([early])
+    engine.submit([early, late])
+    assert early.future.result(20).finish == "abort"
+    assert late.future.result(20).finish in ("stop", "length")
+    assert engine.asking("stats").result(20).requests == before + 1
+
+
 def test_who_listens_badly_loses_only_its_own(apart: EngineProcess) -> None:
     def bad(handle: Handle, token: int) -> None:
         raise KeyError("mine")
