@@ -1,6 +1,6 @@
 """What keeping a grammar costs in a step, and how many steps it saves against what the schema lets one expect.
 
-    python benchmarks/structured.py [--requests 1 16] [--tokens 48] [--rounds 20] [--skip-large]
+    python benchmarks/structured.py [--requests 1 16] [--temperatures 0 1] [--tokens 48] [--rounds 20] [--skip-large]
 
 Cost: the same requests decode with no grammar, within free text, and within a JSON string, in turns on one engine. The
 time of a round's first, second, ... step is the least of all rounds, since other work on the machine can only add to
@@ -49,13 +49,15 @@ def main() -> int:
         engine = load_engine(folder, dtype="bfloat16" if name == "0.39B" else "float32", kv_tokens=1 << 14)
         for requests in args.requests:
             rounds = args.rounds if name == "firefly" else -(-args.rounds // 4)
-            for state, (plain, kept, mean) in cost(engine, requests, args.tokens, rounds).items():
-                percent = 100 * (kept / plain - 1)
-                worst = max(worst, percent)
-                told = f"{plain:8.3f} -> {kept:8.3f} ms  {percent:+.1f} %  (mean {mean:+.1f} %)"
-                print(f"{name:8} {requests:3} requests  {state:12} {told}", flush=True)
-                row = {"model": name, "requests": requests, "state": state, "plain_ms": plain, "kept_ms": kept}
-                result["cost"].append({**row, "percent": percent, "mean_percent": mean})
+            for temperature in args.temperatures:
+                for state, (plain, kept, mean) in cost(engine, requests, temperature, args.tokens, rounds).items():
+                    percent = 100 * (kept / plain - 1)
+                    worst = max(worst, percent)
+                    told = f"{plain:8.3f} -> {kept:8.3f} ms  {percent:+.1f} %  (mean {mean:+.1f} %)"
+                    print(f"{name:8} {requests:3} requests  T = {temperature:g}  {state:12} {told}", flush=True)
+                    row = {"model": name, "requests": requests, "temperature": temperature, "state": state}
+                    times = {"plain_ms": plain, "kept_ms": kept, "percent": percent, "mean_percent": mean}
+                    result["cost"].append(row | times)
         for form, found in saved(engine).items():
             tokens, steps, expected = found["tokens"], found["steps"], found["expected"]
             shares = {"saved": 100 * (1 - steps / tokens), "expected_saved": 100 * (1 - expected / tokens)}
@@ -69,14 +71,16 @@ def main() -> int:
     return int(worst >= GOAL)
 
 
-def cost(engine: TokenEngine, requests: int, tokens: int, rounds: int) -> dict[str, tuple[float, float, float]]:
+def cost(
+    engine: TokenEngine, requests: int, temperature: float, tokens: int, rounds: int
+) -> dict[str, tuple[float, float, float]]:
     """Milliseconds of a step without a grammar and with it, and by how many percent their means differ, by what the
     grammar is in."""
     states: dict[str, str | None] = {"none": None, **STATES}
     times: dict[str, list[list[float]]] = {state: [] for state in states}
     for turn in range(rounds + 1):
         for state, grammar in states.items():
-            found = _round(engine, requests, tokens, grammar)
+            found = _round(engine, requests, temperature, tokens, grammar)
             if turn:  # the first one warms up
                 times[state].append(found)
     least = {state: [1e3 * min(step) for step in zip(*found, strict=True)] for state, found in times.items()}
@@ -87,13 +91,13 @@ def cost(engine: TokenEngine, requests: int, tokens: int, rounds: int) -> dict[s
     }
 
 
-def _round(engine: TokenEngine, requests: int, tokens: int, grammar: str | None) -> list[float]:
+def _round(engine: TokenEngine, requests: int, temperature: float, tokens: int, grammar: str | None) -> list[float]:
     """CPU seconds of the steps in which all requests decode."""
     engine.reset_cache()
-    sampling = Sampling(max_tokens=tokens, ignore_eos=grammar is None)
+    sampling = Sampling(temperature, max_tokens=tokens, ignore_eos=grammar is None)
     for i in range(requests):
         prompt = tuple(100 + (7 * i + 3 * at) % 900 for at in range(32))
-        engine.submit(Request(prompt, sampling, grammar=grammar))
+        engine.submit(Request(prompt, sampling, i, grammar=grammar))
     steps = []
     while not engine.idle:
         begun = time.process_time()
@@ -144,6 +148,7 @@ def _expected(value: dict[str, Any], properties: dict[str, Any], tokenizer: Text
 def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[0.0, 1.0])
     parser.add_argument("--tokens", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=20)
     parser.add_argument("--skip-large", action="store_true", help="firefly alone")
