@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import traceback
+from collections.abc import Iterator
 from concurrent.futures import Future
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from lampc.backend.api import TokenEngine
-from lampc.backend.errors import EngineClosed
+from lampc.backend.errors import EngineClosed, Unsupported
 from lampc.backend.loop import EngineLoop, Question, Ticket
-from lampc.backend.request import Completion, Handle, Request
+from lampc.backend.request import Completion, Handle
 from lampc.runtime.collector import own, settle
 from lampc.runtime.engine_process.messages import (
+    NOT_FOR_IT,
     Abort,
     Ask,
     Failed,
@@ -27,13 +31,18 @@ from lampc.runtime.engine_process.messages import (
     Stop,
     Submit,
     portable,
+    unpacked,
 )
+
+WATCH_S = 0.2
+"""How often one that loads looks whether the other process is still there."""
 
 
 def main(descriptor: int) -> None:
     """Load an engine, and do what comes through the pipe of that descriptor until it ends or says so."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # these may reach all at once; the other process ends this one
+    for number in NOT_FOR_IT:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, NOT_FOR_IT)
     own()
     pipe: Connection[Any, Any] = Connection(descriptor)
     code = 0
@@ -43,6 +52,9 @@ def main(descriptor: int) -> None:
             _Worker(pipe, engine).run()
     except (EOFError, OSError):  # the other process is gone
         code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
     os._exit(code)  # threads of libraries may wait for what will never come
 
 
@@ -51,14 +63,34 @@ def _loaded(pipe: Connection[Any, Any]) -> TokenEngine | None:
     order = pipe.recv()
     assert isinstance(order, Load)
     try:
-        from lampc.backend.load import load_engine
+        with _ending_with(pipe):
+            from lampc.backend.load import load_engine
 
-        engine = load_engine(order.folder, **order.options)
+            engine = load_engine(order.folder, **unpacked(order.options))
     except BaseException as error:  # whatever it is, it belongs to who asked
         pipe.send(Failed(portable(error)))
         return None
     settle()
     return engine
+
+
+@contextmanager
+def _ending_with(pipe: Connection[Any, Any]) -> Iterator[None]:
+    """For as long as nothing is read from the pipe, and nothing is sent through it: ends with it all the same."""
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(WATCH_S):
+            if pipe.poll():
+                os._exit(1)
+
+    thread = threading.Thread(target=watch, name="lampc-watch", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
 
 
 class _Worker:
@@ -87,19 +119,26 @@ class _Worker:
                     self._loop.close()
                     return
 
-    def _submit(self, requests: list[tuple[int, Request, bool]]) -> None:
-        tickets = []
-        for number, request, listens in requests:
-            hear = partial(self._hear, number, [0]) if listens else None
-            ticket = self._tickets[number] = Ticket(request, hear)
+    def _submit(self, requests: list[tuple[int, bytes, bool]]) -> None:
+        tickets: dict[int, Ticket] = {}
+        refused: list[tuple[int, Completion | BaseException]] = []
+        for number, sent, listens in requests:
+            try:
+                request = unpacked(sent)
+            except Unsupported as error:
+                refused.append((number, error))
+                continue
+            ticket = tickets[number] = Ticket(request, partial(self._hear, number, [0]) if listens else None)
             ticket.future.add_done_callback(partial(self._ended, number))
-            tickets.append(ticket)
+        self._tickets |= tickets
         try:
-            self._loop.submit(tickets)
-        except EngineClosed as error:  # its thread has failed
-            for ticket in tickets:
-                ticket.future.set_exception(error)
-            self._tell()
+            self._loop.submit(list(tickets.values()))
+        except EngineClosed as error:  # its thread has failed, and may be telling so: its news are not for this thread
+            for number in tickets:
+                del self._tickets[number]
+                refused.append((number, error))
+        if refused:
+            self._send(News(ended=refused, slack=self._loop.slack))
 
     def _ask(self, number: int, question: Question) -> None:
         try:
