@@ -12,7 +12,6 @@ import os
 import selectors
 import signal
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -21,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import IO
 
 from lampc.backend.parallel.errors import RankFailed
+from lampc.backend.python_process import command, environment
 
 BEAT_S = 0.5
 _SILENCE_S = 10.0  # at most, without a beat
@@ -178,13 +178,12 @@ class Ranks:
 
 def _start(rank: int, order: str) -> _Process:
     errors = tempfile.TemporaryFile()  # noqa: SIM115 - closed when the process has ended
-    paths = [path for path in sys.path if path]
     popen = subprocess.Popen(
-        [sys.executable, "-m", "lampc.backend.parallel"],
+        command("lampc.backend.parallel"),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=errors,
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+        env=environment(),
         process_group=0,  # Ctrl-C is for this process; it ends the others
     )
     assert popen.stdin is not None

@@ -5,23 +5,38 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import os
 import signal
 import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Sequence
 from concurrent.futures import Future
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
-from lampc.backend.errors import EngineClosed, RequestFailed, Unsupported
+from lampc.backend.errors import EngineClosed, RequestFailed, words_of
 from lampc.backend.loop import Question, Ticket
+from lampc.backend.python_process import command, environment
 from lampc.backend.request import Completion, Handle
 from lampc.backend.tokenizer import Tokenizer
-from lampc.runtime.engine_process.messages import Abort, Ask, Failed, Load, News, Order, Ready, Reply, Stop, Submit, Top
+from lampc.runtime.engine_process.messages import (
+    NOT_FOR_IT,
+    Abort,
+    Ask,
+    Failed,
+    Load,
+    News,
+    Order,
+    Ready,
+    Reply,
+    Report,
+    Stop,
+    Submit,
+    Top,
+    packed,
+)
 
 logger = logging.getLogger(__name__)
 CLOSE_S = 30.0
@@ -30,7 +45,8 @@ CLOSE_S = 30.0
 
 class EngineProcess:
     """An engine in a process of its own: `lampc.backend.loop.EngineLoop` from elsewhere, so that neither waits for
-    the other's Python. Tickets are answered, and tokens heard, in a thread of this object.
+    the other's Python. Tickets are answered, and tokens heard, in a thread of this object. Another one sends, so that
+    nobody who asks for something waits for a process that does not read.
 
     `folder` is a checkpoint's, `options` are those of `load_engine` that can be pickled. The process ends with this
     one, however that ends. Raises what `load_engine` raises, and EngineClosed if the process ends before that.
@@ -38,13 +54,15 @@ class EngineProcess:
 
     def __init__(self, folder: Path | str, **options: Any) -> None:
         self._process, self._pipe = _start()
-        self._sending, self._lock = threading.Lock(), threading.Lock()
+        self._lock = threading.Lock()
+        # As in `EngineLoop`: it may be put to from a destructor, whatever that interrupts.
+        self._orders: SimpleQueue[Order] = SimpleQueue()
         self._numbers = itertools.count()
         self._live: dict[int, _Live] = {}
         self._asked: dict[int, Future[Any]] = {}
         self._end: EngineClosed | None = None
         try:
-            self._send(Load(str(folder), options))
+            self._load(Load(str(folder), packed(options)))
             ready = self._ready()
             self.info, self.slack = ready.info, ready.slack
             self.tokenizer = Tokenizer.load(Path(folder))
@@ -53,6 +71,8 @@ class EngineProcess:
             self._process.wait()
             self._pipe.close()
             raise
+        self._sender = threading.Thread(target=self._deliver, name="lampc-engine-orders", daemon=True)
+        self._sender.start()
         self._thread = threading.Thread(target=self._listen, name="lampc-engine-process", daemon=True)
         self._thread.start()
 
@@ -64,32 +84,31 @@ class EngineProcess:
     def submit(self, tickets: Sequence[Ticket]) -> None:
         """Hands requests over, in order; their futures tell of them. Raises EngineClosed, and Unsupported for what
         cannot be sent to another process (a function that changes logits, for instance)."""
+        packs = [(next(self._numbers), ticket, packed(ticket.request)) for ticket in tickets]
         with self._lock:
             self._check()
-            numbered = [(next(self._numbers), ticket) for ticket in tickets if ticket.handle is None]
-            for number, ticket in numbered:
+            fresh = [pack for pack in packs if pack[1].handle is None]  # others were aborted on their way here
+            for number, ticket, _ in fresh:
                 ticket.handle = Handle(number, ticket.request, ticket.on_token)
                 self._live[number] = _Live(ticket)
-        try:
-            self._order(Submit([(n, t.request, t.on_token is not None) for n, t in numbered]))
-        except Exception as error:  # it was not sent
-            for number, _ in numbered:
-                self._live.pop(number, None)
-            why = "a request cannot be sent to the engine's process; load the engine in this one"
-            raise Unsupported(f"{why}: {error}") from error
+            self._orders.put(Submit([(number, data, t.on_token is not None) for number, t, data in fresh]))
 
     def abort(self, tickets: Iterable[Ticket]) -> None:
-        """Ends requests that are not done, soon."""
+        """Ends requests that are not done, soon; safe in destructors of what was submitted."""
+        left = [t for t in tickets if not t.future.done()]
+        if any(t.handle is None for t in left):
+            self._abort_early(left)
+        sent = [t.handle.id for t in left if t.handle is not None and not t.future.done()]
+        if sent:
+            self._orders.put(Abort(sent))
+
+    def _abort_early(self, tickets: Sequence[Ticket]) -> None:
         with self._lock:
-            left = [t for t in tickets if not t.future.done()]
-            sent = [t.handle.id for t in left if t.handle is not None]
-            early = [t for t in left if t.handle is None]
+            early = [t for t in tickets if t.handle is None]
             for ticket in early:  # `submit` comes later, and leaves these out
                 ticket.handle = Handle(-1, ticket.request)
         for ticket in early:
             ticket.future.set_result(Completion((), "", "abort", prompt_tokens=len(ticket.request.ids)))
-        if sent:
-            self._order(Abort(sent))
 
     def asking(self, question: Question) -> Future[Any]:
         """What the engine will answer between two steps. Raises EngineClosed."""
@@ -98,14 +117,14 @@ class EngineProcess:
         with self._lock:
             self._check()
             self._asked[number] = future
-        self._order(Ask(number, question))
+            self._orders.put(Ask(number, question))
         return future
 
     def close(self) -> None:
         """Ends all requests with "abort", the engine, and its process. Twice is fine."""
         with self._lock:
             self._end = self._end or EngineClosed("this engine is closed; load another one")
-        self._order(Stop())
+            self._orders.put(Stop())
         if threading.current_thread() is self._thread:
             return
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -119,13 +138,8 @@ class EngineProcess:
         if self._end is not None:
             raise EngineClosed(str(self._end)) from self._end.__cause__
 
-    def _order(self, order: Order) -> None:
-        """Sends it, if anybody is there; else `_listen` tells all who wait."""
-        with contextlib.suppress(OSError):
-            self._send(order)
-
-    def _send(self, order: Order) -> None:
-        with self._sending:
+    def _load(self, order: Load) -> None:
+        with contextlib.suppress(OSError):  # nobody is there: `_ready` says why
             self._pipe.send(order)
 
     def _ready(self) -> Ready:
@@ -146,30 +160,49 @@ class EngineProcess:
             return f"was killed by signal {-code} ({signal.Signals(-code).name})"
         return f"was killed by signal {-code}"
 
-    # -- in the thread -----------------------------------------------------------------------------------
+    # -- in the threads ----------------------------------------------------------------------------------
+
+    def _deliver(self) -> None:
+        """Sends orders; what cannot be sent any more, `_listen` answers."""
+        order: Order | None = None
+        with contextlib.suppress(OSError):
+            while not isinstance(order, Stop):
+                order = self._orders.get()
+                self._pipe.send(order)
 
     def _listen(self) -> None:
-        with contextlib.suppress(EOFError, OSError):
+        try:
             while True:
-                match self._pipe.recv():
-                    case News() as news:
-                        self._hear(news)
-                    case Reply(number, value, error):
-                        future = self._asked.pop(number)
-                        future.set_result(value) if error is None else future.set_exception(error)
+                self._take(self._pipe.recv())
+        except (EOFError, OSError):
+            pass
+        except BaseException as error:  # nobody else would ever answer those who wait
+            self._process.kill()
+            with self._lock:
+                self._end = self._end or EngineClosed(f"listening to the engine's process failed: {words_of(error)}")
         fate = self._fate()
         with self._lock:
             if self._end is None:
-                logger.error("the engine's process %s", fate)
                 self._end = EngineClosed(f"the engine's process {fate}")
+                logger.error("%s", self._end)
+            end = self._end
             live, self._live = list(self._live.values()), {}
             asked, self._asked = list(self._asked.values()), {}
-        with self._sending:
-            self._pipe.close()
         for one in live:
-            one.ticket.future.set_exception(self._end)
+            one.end(end)
         for future in asked:
-            future.set_exception(self._end)
+            future.set_exception(end)
+        self._orders.put(Stop())
+        self._sender.join()
+        self._pipe.close()
+
+    def _take(self, report: Report) -> None:
+        match report:
+            case News() as news:
+                self._hear(news)
+            case Reply(number, value, error):
+                future = self._asked.pop(number)
+                future.set_result(value) if error is None else future.set_exception(error)
 
     def _hear(self, news: News) -> None:
         self.slack = news.slack
@@ -181,8 +214,8 @@ class EngineProcess:
                 one.take(token, logprobs, top)
             except Exception as error:
                 del self._live[number]
-                self._order(Abort([number]))
-                one.ticket.future.set_exception(RequestFailed(f"on_token failed: {type(error).__name__}: {error}"))
+                self._orders.put(Abort([number]))
+                one.end(RequestFailed(f"on_token failed: {type(error).__name__}: {error}"))
         for number, end in news.ended:
             ended = self._live.pop(number, None)
             if ended is not None:
@@ -220,17 +253,18 @@ class _Live:
 
 def _start() -> tuple[subprocess.Popen[bytes], Connection[Any, Any]]:
     ours, theirs = Pipe()
-    paths = [path or os.getcwd() for path in sys.path]
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, NOT_FOR_IT)  # which it inherits, until it can ignore them
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "lampc.runtime.engine_process", str(theirs.fileno())],
+            command("lampc.runtime.engine_process", str(theirs.fileno())),
             stdin=subprocess.DEVNULL,
             pass_fds=[theirs.fileno()],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
+            env=environment(),
         )
     except BaseException:
         ours.close()
         raise
     finally:
         theirs.close()
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
     return process, ours

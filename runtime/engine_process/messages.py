@@ -1,31 +1,34 @@
 """What the two processes tell each other, pickled: both are ours, and nobody else holds an end of the pipe."""
 
 import pickle
+import signal
 from dataclasses import dataclass, field
 from typing import Any
 
 from lampc.backend.api import EngineInfo
-from lampc.backend.errors import BackendError
+from lampc.backend.errors import BackendError, Unsupported
 from lampc.backend.loop import Question
-from lampc.backend.request import Completion, Request
+from lampc.backend.request import Completion
 
+NOT_FOR_IT = (signal.SIGINT, signal.SIGTERM)
+"""These may reach both processes at once; the one that was started is ended by the other."""
 Top = tuple[tuple[int, float], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """The first order: a checkpoint folder, and options of `load_engine`."""
+    """The first order: a checkpoint folder, and options of `load_engine`, packed."""
 
     folder: str
-    options: dict[str, Any]
+    options: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """Requests by their numbers, which whoever sends them chooses; and whether their tokens are to be told one by
-    one."""
+    """Requests, packed one by one, by their numbers, which whoever sends them chooses; and whether their tokens are to
+    be told one by one."""
 
-    requests: list[tuple[int, Request, bool]]
+    requests: list[tuple[int, bytes, bool]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,8 +88,25 @@ class Reply:
     error: BaseException | None = None
 
 
+_CANNOT = "cannot be sent to the engine's process; load the engine in this one"
 Order = Load | Submit | Abort | Ask | Stop
 Report = Ready | Failed | News | Reply
+
+
+def packed(value: Any) -> bytes:
+    """What others gave us, apart from the order that it is part of. Raises Unsupported."""
+    try:
+        return pickle.dumps(value)
+    except Exception as error:  # whatever their classes raise
+        raise Unsupported(f"{value!r:.200} {_CANNOT}: {error}") from error
+
+
+def unpacked(data: bytes) -> Any:
+    """What was packed in the other process. Raises Unsupported: things of a script, for one, are only there."""
+    try:
+        return pickle.loads(data)
+    except Exception as error:  # whatever their classes raise
+        raise Unsupported(f"something that was given {_CANNOT}: {error}") from error
 
 
 def portable(error: BaseException) -> BaseException:
@@ -95,4 +115,5 @@ def portable(error: BaseException) -> BaseException:
         copy = pickle.loads(pickle.dumps(error))  # what was made a moment ago, here
     except Exception:
         return BackendError(f"{type(error).__name__}: {error}")
-    return error if type(copy) is type(error) else BackendError(f"{type(error).__name__}: {error}")
+    same = type(copy) is type(error) and str(copy) == str(error)
+    return error if same else BackendError(f"{type(error).__name__}: {error}")

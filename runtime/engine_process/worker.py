@@ -6,17 +6,19 @@ import os
 import select
 import signal
 import threading
+import traceback
 from concurrent.futures import Future
 from functools import partial
 from multiprocessing.connection import Connection
 from typing import Any
 
 from lampc.backend.api import TokenEngine
-from lampc.backend.errors import EngineClosed
+from lampc.backend.errors import EngineClosed, Unsupported
 from lampc.backend.loop import EngineLoop, Question, Ticket
-from lampc.backend.request import Completion, Handle, Request
+from lampc.backend.request import Completion, Handle
 from lampc.runtime.collector import own, settle
 from lampc.runtime.engine_process.messages import (
+    NOT_FOR_IT,
     Abort,
     Ask,
     Failed,
@@ -28,13 +30,15 @@ from lampc.runtime.engine_process.messages import (
     Stop,
     Submit,
     portable,
+    unpacked,
 )
 
 
 def main(descriptor: int) -> None:
     """Load an engine, and do what comes through the pipe of that descriptor until it ends or says so."""
-    for number in (signal.SIGINT, signal.SIGTERM):  # these may reach all at once; the other process ends this one
+    for number in NOT_FOR_IT:
         signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, NOT_FOR_IT)
     own()
     pipe: Connection[Any, Any] = Connection(descriptor)
     threading.Thread(target=_end_with, args=(descriptor,), name="lampc-other-end", daemon=True).start()
@@ -45,15 +49,10 @@ def main(descriptor: int) -> None:
             _Worker(pipe, engine).run()
     except (EOFError, OSError):  # the other process is gone
         code = 1
+    except BaseException:
+        traceback.print_exc()
+        code = 1
     os._exit(code)  # threads of libraries may wait for what will never come
-
-
-def _end_with(descriptor: int) -> None:
-    """End with the other process, also while a model is loaded, which may take minutes."""
-    poll = select.poll()
-    poll.register(descriptor, 0)  # whether it hung up is told without being asked for
-    poll.poll()
-    os._exit(1)
 
 
 def _loaded(pipe: Connection[Any, Any]) -> TokenEngine | None:
@@ -63,12 +62,20 @@ def _loaded(pipe: Connection[Any, Any]) -> TokenEngine | None:
     try:
         from lampc.backend.load import load_engine
 
-        engine = load_engine(order.folder, **order.options)
+        engine = load_engine(order.folder, **unpacked(order.options))
     except BaseException as error:  # whatever it is, it belongs to who asked
         pipe.send(Failed(portable(error)))
         return None
     settle()
     return engine
+
+
+def _end_with(descriptor: int) -> None:
+    """End with the other process, also while a model is loaded, which may take minutes."""
+    poll = select.poll()
+    poll.register(descriptor, 0)  # whether it hung up is told without being asked for
+    poll.poll()
+    os._exit(1)
 
 
 class _Worker:
@@ -97,17 +104,26 @@ class _Worker:
                     self._loop.close()
                     return
 
-    def _submit(self, requests: list[tuple[int, Request, bool]]) -> None:
-        tickets = {n: Ticket(r, partial(self._hear, n, [0]) if listens else None) for n, r, listens in requests}
-        self._tickets |= tickets
-        for number, ticket in tickets.items():
+    def _submit(self, requests: list[tuple[int, bytes, bool]]) -> None:
+        tickets: dict[int, Ticket] = {}
+        refused: list[tuple[int, Completion | BaseException]] = []
+        for number, sent, listens in requests:
+            try:
+                request = unpacked(sent)
+            except Unsupported as error:
+                refused.append((number, error))
+                continue
+            ticket = tickets[number] = Ticket(request, partial(self._hear, number, [0]) if listens else None)
             ticket.future.add_done_callback(partial(self._ended, number))
+        self._tickets |= tickets
         try:
-            self._loop.submit([*tickets.values()])
-        except EngineClosed as error:  # its thread has failed
+            self._loop.submit(list(tickets.values()))
+        except EngineClosed as error:  # its thread has failed, and may be telling so: its news are not for this thread
             for number in tickets:
                 del self._tickets[number]
-            self._send(News(ended=[(number, error) for number in tickets], slack=self._slack))
+                refused.append((number, error))
+        if refused:
+            self._send(News(ended=refused, slack=self._loop.slack))
 
     def _ask(self, number: int, question: Question) -> None:
         try:

@@ -21,8 +21,7 @@ from lampc.backend.errors import BackendError, BadGrammar, CheckpointError, Cont
 from lampc.backend.loop import Driver, EngineLoop, Ticket
 from lampc.backend.request import Handle
 from lampc.runtime.engine_process import EngineProcess
-from lampc.runtime.engine_process.client import _start
-from lampc.runtime.engine_process.messages import Load
+from lampc.runtime.engine_process.messages import portable
 from lampc.runtime.pool import firefly_folder
 
 KV = 8_000
@@ -263,6 +262,7 @@ import sys, time
 from lampc.backend import Request, Sampling
 from lampc.backend.loop import Ticket
 from lampc.runtime.engine_process import EngineProcess
+from lampc.runtime.engine_process.messages import portable
 from lampc.runtime.pool import firefly_folder
 made = EngineProcess(firefly_folder(), kv_tokens=4000)
 made.submit([Ticket(Request((7, 8), Sampling(max_tokens=1500, ignore_eos=True)), lambda *_: None)])
@@ -289,26 +289,6 @@ class _Slow:
         return time.sleep, (60.0,)
 
 
-def test_it_does_not_load_for_nobody() -> None:
-    process, pipe = _start()
-    try:
-        pipe.send(Load("", {"hooks": _Slow()}))
-        pipe.close()
-        assert process.wait(20) == 1
-    finally:
-        process.kill()
-        process.wait()
-
-
-def test_files_beside_the_user_are_not_imported(tmp_path: Path) -> None:
-    (tmp_path / "queue.py").write_text("raise RuntimeError('not the one that is meant')")
-    command = [sys.executable, "-P", "-c", STARTS]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, cwd=tmp_path) as made:
-        assert made.stdout is not None
-        assert made.stdout.readline().strip().isdigit()
-        made.kill()
-
-
 def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"config\.json: no such file"):
         EngineProcess(tmp_path)
@@ -316,6 +296,122 @@ def test_what_cannot_be_loaded_says_why(tmp_path: Path) -> None:
         EngineProcess(firefly_folder(), dtype="float7")
     with pytest.raises(TypeError, match="blocksize"):
         EngineProcess(firefly_folder(), blocksize=8)
+
+
+def test_nobody_waits_for_one_that_does_not_read(own: EngineProcess) -> None:
+    tickets = [Ticket(Request((8 + i,) * 1500, Sampling(max_tokens=1))) for i in range(200)]
+    os.kill(own.pid, signal.SIGSTOP)
+    asking = threading.Thread(target=lambda: [own.submit([t]) for t in tickets], daemon=True)
+    asking.start()
+    asking.join(10)
+    waits = asking.is_alive()
+    os.kill(own.pid, signal.SIGCONT)
+    assert not waits
+    own.abort(tickets)
+    assert {t.future.result(60).finish for t in tickets} <= {"abort", "length", "stop"}
+
+
+def test_a_callback_that_ends_its_thread_leaves_nobody_waiting(own: EngineProcess) -> None:
+    def ends(handle: Handle, token: int) -> None:
+        raise SystemExit("mine")
+
+    tickets = [Ticket(Request((7, 8), LONG), ends), Ticket(Request((7, 9), LONG))]
+    own.submit(tickets)
+    for ticket in tickets:
+        with pytest.raises(EngineClosed, match="SystemExit: mine"):
+            ticket.future.result(20)
+
+
+OF_A_SCRIPT = """
+from lampc.backend import Request, Sampling
+from lampc.backend.loop import Ticket
+from lampc.runtime.engine_process import EngineProcess
+from lampc.runtime.pool import firefly_folder
+class Kept:
+    pass
+def same(ids, logits):
+    return logits
+try:
+    EngineProcess(firefly_folder(), kv_tokens=4000, hooks=[Kept()])
+except Exception as e:
+    print(type(e).__name__)
+made = EngineProcess(firefly_folder(), kv_tokens=4000)
+other = Ticket(Request((7, 8), Sampling(max_tokens=200, ignore_eos=True)))
+mine = Ticket(Request((7, 8), Sampling(logits_processors=(same,))))
+made.submit([mine, other])
+print(type(mine.future.exception(30)).__name__)
+print(other.future.result(30).finish)
+made.close()
+"""
+
+
+def test_what_only_a_script_has_is_refused_alone() -> None:
+    found = subprocess.run([sys.executable, "-c", OF_A_SCRIPT], capture_output=True, text=True, timeout=100)
+    assert found.stdout.split() == ["Unsupported", "Unsupported", "length"], found.stderr
+
+
+LOADS = """
+import time
+from lampc.runtime.engine_process import EngineProcess
+from lampc.runtime.engine_process import client
+from lampc.runtime.pool import firefly_folder
+class Slow:
+    def __reduce__(self):
+        return time.sleep, (60,)
+start = client._start
+def told():
+    made = start()
+    print(made[0].pid, flush=True)
+    return made
+client._start = told
+EngineProcess(firefly_folder(), hooks=Slow())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_one_that_loads_ends_with_the_process_that_started_it(number: signal.Signals) -> None:
+    with subprocess.Popen([sys.executable, "-c", LOADS], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as made:
+        assert made.stdout is not None
+        pid = int(made.stdout.readline())
+        time.sleep(2)  # it is asleep
+        made.send_signal(number)
+        made.wait(20)
+        try:
+            assert until(lambda: not alive(pid))
+        finally:
+            if alive(pid):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.mark.parametrize("delay", [0.0, 0.03, 0.06])
+def test_an_interrupt_while_it_starts_is_told_of_once(delay: float) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", LOADS], stdout=subprocess.PIPE, stderr=subprocess.PIPE, process_group=0
+    ) as made:
+        assert made.stdout is not None
+        assert made.stderr is not None
+        pid = int(made.stdout.readline())
+        time.sleep(delay)
+        os.killpg(made.pid, signal.SIGINT)
+        assert made.stderr.read().count(b"Traceback") == 1
+        made.wait(20)
+        assert until(lambda: not alive(pid))
+
+
+def test_files_of_the_current_folder_are_no_modules(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "queue.py").write_text("raise RuntimeError\n")
+    monkeypatch.chdir(tmp_path)
+    EngineProcess(firefly_folder(), kv_tokens=KV).close()
+
+
+class Worded(Exception):
+    def __init__(self, what: str) -> None:
+        super().__init__(f"there is no {what}")
+
+
+def test_errors_that_come_out_otherwise_are_told_in_words() -> None:
+    assert str(portable(Worded("spoon"))) == "Worded: there is no spoon"
+    assert type(portable(KeyError("spoon"))) is KeyError
 
 
 def kinds(of: type[BackendError]) -> Iterator[type[BackendError]]:
