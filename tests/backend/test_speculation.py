@@ -88,7 +88,7 @@ def test_the_same_with_and_without(tiny: Path, options: dict[str, Any]) -> None:
     for request, mine, right in zip(asked, results(guessing, asked), expected, strict=True):
         assert mine == right, request
     stats = guessing.stats()
-    assert stats.accepted_tokens > 20
+    assert stats.accepted_tokens > 10
     assert stats.drafted_tokens > stats.accepted_tokens
     assert stats.preemptions > 0 or "kv_tokens" not in options
     assert guessing.stats().generated_tokens >= plain.stats().generated_tokens > 400
