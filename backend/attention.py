@@ -20,7 +20,7 @@ from torch.nn.functional import pad
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.models.layers import Attend, elementwise
 from lampc.backend.native.attention import NativeAttention, supported
-from lampc.backend.native.library import Library
+from lampc.backend.native.shared_library import Library
 from lampc.backend.reads import Read
 from lampc.backend.scores import Scores
 from lampc.backend.spans import Span

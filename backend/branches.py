@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from lampc.backend.block_pool import BlockPool
 from lampc.backend.drawing import Drawing
 from lampc.backend.errors import BackendError
-from lampc.backend.grammar.matcher import Words
+from lampc.backend.grammar.matcher import Words, allows
 from lampc.backend.grammar.places import Place, Places
 from lampc.backend.job import Drawn, Job
 from lampc.backend.plan import Chunk, Plan, Want
@@ -215,7 +215,7 @@ class _Mask:
 
     def offer(self, token: int) -> bool:
         """Whether a token may be drawn."""
-        return bool(int(self._mask[token >> 5]) >> (token & 31) & 1)
+        return allows(self._mask, token)
 
     def begin(self, filled: "Future[None]") -> None:
         """The mask is there."""

@@ -1,5 +1,6 @@
 """What can go wrong in the engine, one class per kind; each message says what, where and how to mend it."""
 
+import copyreg
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -9,7 +10,7 @@ class BackendError(Exception):
     """Base of all errors that the engine raises on purpose. They can be pickled, whatever they are made of."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _as_it_was, (type(self), self.args, self.__dict__)
+        return copyreg.__newobj__, (type(self), *self.args), self.__dict__  # type: ignore[attr-defined]
 
 
 class CheckpointError(BackendError):
@@ -92,7 +93,11 @@ class UnknownOption(BackendError, TypeError):
 
 
 class EngineClosed(BackendError):
-    """The engine was closed, or its loop has failed; names the cause."""
+    """The engine takes nothing any more: it was closed."""
+
+
+class EngineFailed(EngineClosed):
+    """It does so since its loop has failed, or its process has ended; names the cause."""
 
 
 class RequestFailed(BackendError):
@@ -101,12 +106,6 @@ class RequestFailed(BackendError):
     def __init__(self, message: str, results: Sequence[object] = ()) -> None:
         self.results = results
         super().__init__(message)
-
-
-def _as_it_was(kind: type[BackendError], args: tuple[Any, ...], state: dict[str, Any]) -> BackendError:
-    made = kind.__new__(kind, *args)
-    made.__dict__.update(state)
-    return made
 
 
 def words_of(error: BaseException) -> str:

@@ -6,9 +6,9 @@ from typing import Literal, get_args
 
 import torch
 
-from lampc.backend.native import library
+from lampc.backend.native import shared_library
 from lampc.backend.native.build import NoKernels
-from lampc.backend.native.library import Library
+from lampc.backend.native.shared_library import Library
 
 Backend = Literal["auto", "torch", "native", "triton"]
 BACKENDS: tuple[str, ...] = get_args(Backend)
@@ -49,7 +49,7 @@ def choose_kernels(backend: str, device: torch.device, dtype: torch.dtype) -> Ke
     if backend == "triton":
         return Kernels(backend, _paged().digest(device))
     wanted: dict[str, bool] = {"torch": False, "native": True}
-    native = library.choose(wanted.get(backend, "auto"), device, dtype)
+    native = shared_library.choose(wanted.get(backend, "auto"), device, dtype)
     return Kernels("torch", "torch") if native is None else Kernels("native", native.digest, native)
 
 

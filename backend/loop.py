@@ -13,7 +13,7 @@ from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol, TypeVar
 
 from lampc.backend.api import EngineInfo, TokenEngine
-from lampc.backend.errors import EngineClosed, QueueFull, words_of
+from lampc.backend.errors import EngineClosed, EngineFailed, QueueFull, words_of
 from lampc.backend.request import Completion, Handle, Request
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -162,7 +162,7 @@ class EngineLoop:
     def _order(self, order: _Order) -> None:
         with self._lock:
             if self._end is not None:
-                raise EngineClosed(str(self._end)) from self._end.__cause__
+                raise type(self._end)(str(self._end)) from self._end.__cause__
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="lampc-engine", daemon=True)
                 self._thread.start()
@@ -179,7 +179,7 @@ class EngineLoop:
                 self._after_step()
         except BaseException as error:  # nobody else would ever tell those who wait
             with self._lock:
-                self._end = EngineClosed(f"the engine's loop failed: {words_of(error)}")
+                self._end = EngineFailed(f"the engine's loop failed: {words_of(error)}")
                 self._end.__cause__ = error
             self._settle(self._end)
 

@@ -28,8 +28,9 @@ def drawn_bare(kernel: Kernel, plan: Plan, logits: NDArray[np.float32]) -> list[
         if tokens[i] < 0 or needs_mask(sampling) or not matcher.offer(tokens[i]):
             key = second_key(key) if proposes(sampling) else key
             refused[i] = Draw(sampling, key, int(positions[i]) + 1 - job.prompt_len, mask=job.mask())
-    odd = [i for i, token in enumerate(tokens) if token < 0 and i not in refused]
-    check_finite(logits[odd].max(axis=1, initial=-np.inf))
+    if min(tokens) < 0:
+        odd = [i for i, token in enumerate(tokens) if token < 0 and i not in refused]
+        check_finite(logits[odd].max(axis=1, initial=-np.inf))
     if refused:
         again = kernel.draw(logits[[*refused]], [*refused.values()])
         for i, token in zip(refused, again, strict=True):

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.bare_draws import Draws, proposes
 from lampc.backend.errors import BackendError
+from lampc.backend.grammar.matcher import allows
 from lampc.backend.job import Drawn
 from lampc.backend.plan import Want
 from lampc.backend.random_keys import second_key, uniform
@@ -120,11 +121,6 @@ def draw_kept(draw: Drawer, logits: NDArray[np.float32], draws: Sequence[Draw | 
         for i, token in zip(refused, draw(logits[refused], again), strict=True):
             tokens[i] = token
     return tokens
-
-
-def allows(mask: NDArray[np.int32], token: int) -> bool:
-    """Whether a mask allows an id."""
-    return token >> 5 < len(mask) and bool(int(mask[token >> 5]) >> (token & 31) & 1)
 
 
 def change(logits: NDArray[np.float32], draw: Draw) -> None:

@@ -25,7 +25,7 @@ from linear import read_rate
 from numpy.typing import NDArray
 
 from lampc.backend.kv_cache import KVCache
-from lampc.backend.native import library
+from lampc.backend.native import shared_library
 from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.linear import Memory
 from lampc.backend.spans import Span
@@ -46,7 +46,7 @@ def spans(requests: int, context: int, scattered: bool) -> list[Span]:
     return [Span(i, context - 1, 1, np.ascontiguousarray(slots[i])) for i in range(requests)]
 
 
-def work(kernels: library.Library, cache: KVCache, heads: int, batch: list[Span]) -> Callable[[], torch.Tensor]:
+def work(kernels: shared_library.Library, cache: KVCache, heads: int, batch: list[Span]) -> Callable[[], torch.Tensor]:
     """Attention of all layers in one step; gives the last one's result."""
     attention = NativeAttention(kernels, cache, heads, [None] * LAYERS)
     noise = torch.Generator().manual_seed(0)
@@ -79,9 +79,9 @@ def main() -> None:
     parser.add_argument("--against", type=Path, help="another version's library of kernels")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    kernels = {"ours": library.load()}
+    kernels = {"ours": shared_library.load()}
     if args.against:
-        kernels["against"] = library.Library(args.against, "against", ctypes.CDLL(str(args.against)))
+        kernels["against"] = shared_library.Library(args.against, "against", ctypes.CDLL(str(args.against)))
     about, rate = machine("torch"), read_rate(Memory(kernels["ours"]), args.threads)
     print(f"{about['processor']}, {args.threads} threads; reading memory: {rate / 1e9:.1f} GB/s")
     rows: list[dict[str, Any]] = []

@@ -18,7 +18,7 @@ import torch
 from _common import append, in_turns, machine, seconds
 from numpy.typing import NDArray
 
-from lampc.backend.native import library
+from lampc.backend.native import shared_library
 from lampc.backend.native.drawing import native_kernel
 from lampc.backend.request import Sampling
 from lampc.backend.sampler import NUMPY, Draw, Kernel, log_probs
@@ -37,7 +37,7 @@ def main() -> int:
     """Measures, prints, appends."""
     args = _arguments()
     torch.set_num_threads(args.threads)
-    kernels = {"numpy": NUMPY, "kernel": native_kernel(library.load())}
+    kernels = {"numpy": NUMPY, "kernel": native_kernel(shared_library.load())}
     found: list[dict[str, Any]] = []
     for vocab in VOCABULARIES:
         logits = np.random.default_rng(0).normal(0, 3, (args.rows, vocab)).astype(np.float32)

@@ -24,7 +24,7 @@ from lampc.backend.models.decoder_config import DecoderConfig
 from lampc.backend.models.decoder_weights import DecoderWeights, LayerWeights
 from lampc.backend.models.experts import MlpWeights
 from lampc.backend.models.rope import Rope
-from lampc.backend.native import library
+from lampc.backend.native import shared_library
 from lampc.backend.native.decoder import NativeLayers
 from lampc.backend.native.linear import Memory, NativeLinear
 
@@ -56,7 +56,7 @@ def rivals(name: str, dtype: torch.dtype, memory: Memory) -> dict[str, list[Call
     """By name, the copies of one layer."""
     n, k = SHAPES[name]
     copies, more = -(-COLD // (n * k * dtype.itemsize)), -(-COLD // (n * k))
-    kernels = library.load()
+    kernels = shared_library.load()
     noise = torch.Generator().manual_seed(0)
     weights = [(torch.randn(n, k, generator=noise) / k**0.5).to(dtype) for _ in range(copies)]
 
@@ -84,7 +84,7 @@ def overhead(memory: Memory, layers: int = 24) -> float:
     wide = torch.ones(128, 64), None
     layer = LayerWeights(one, wide, None, square, one, MlpWeights(wide, square))
     weights = DecoderWeights(square[0], [layer] * layers, one, square, *config.rope.tables(one.device))
-    model = NativeLayers(config, weights, library.load(), memory)
+    model = NativeLayers(config, weights, shared_library.load(), memory)
     none = torch.empty(0, dtype=torch.int64)
 
     def forward() -> None:
@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--shapes", default=",".join(SHAPES))
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
-    dtype, memory, about = getattr(torch, args.dtype), Memory(library.load()), machine("torch")
+    dtype, memory, about = getattr(torch, args.dtype), Memory(shared_library.load()), machine("torch")
     rate = read_rate(memory, args.threads)
     print(f"{about['processor']}, {args.threads} threads, {args.dtype}, load {about['load']}")
     idle = overhead(memory)

@@ -40,7 +40,7 @@ from lampc.backend.models.fields import Fields
 from lampc.backend.models.registry import Model, resolve
 from lampc.backend.models.rows import Rows
 from lampc.backend.models.weights import Weights
-from lampc.backend.native import library
+from lampc.backend.native import shared_library
 from lampc.backend.tokenizer import read_json
 
 Text = tuple[list[int], list[float]]
@@ -152,7 +152,7 @@ def quality(full: Model, other: Model, texts: list[Text]) -> dict[str, float]:
 
 def qualities(folder: Path, texts: list[Text], dtypes: list[str], groups: list[int]) -> dict[str, dict[str, float]]:
     """By name: what each way to round costs."""
-    kernels, out = library.load(), {}
+    kernels, out = shared_library.load(), {}
     wide = load(folder, torch.float32, Rows(False, native=kernels))
 
     def against(full: Model, name: str, dtype: torch.dtype, rows: Rows) -> Model:

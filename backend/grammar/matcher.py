@@ -128,7 +128,7 @@ class Matcher:
         with it: all that a step asks of a grammar is asked at once. `undo` takes that back.
         """
         if token in self._special:
-            return bool(int(self.mask()[token >> 5]) >> (token & 31) & 1)
+            return allows(self.mask(), token)
         if self._filled:
             self.wait()
         known = None if self._stand is None or not self._left else self._stand.after.get(token)
@@ -330,7 +330,7 @@ class Matcher:
         if stops == ends and not banned:  # as llguidance says itself
             return self._mask
         bits = self._mask.view(np.uint32)
-        may_end = any(_has(bits, end) for end in ends)
+        may_end = any(allows(bits, end) for end in ends)
         made = bits.copy()
         for end in ends:
             _set(made, end, False)
@@ -357,8 +357,9 @@ def said(error: str) -> str:
     )
 
 
-def _has(bits: NDArray[np.uint32], token: int) -> bool:
-    return bool(int(bits[token >> 5]) >> (token & 31) & 1)
+def allows(mask: NDArray[np.int32] | NDArray[np.uint32], token: int) -> bool:
+    """Whether a mask allows an id; none beyond its end."""
+    return token >> 5 < len(mask) and bool(int(mask[token >> 5]) >> (token & 31) & 1)
 
 
 def _set(bits: NDArray[np.uint32], token: int, on: bool) -> None:

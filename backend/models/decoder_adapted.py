@@ -13,9 +13,9 @@ from lampc.backend.models.decoder_torch import TorchLayers
 from lampc.backend.models.experts import MlpWeights
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.decoder import NativeLayers
-from lampc.backend.native.library import Library
 from lampc.backend.native.linear import Memory
 from lampc.backend.native.products import NativeProducts
+from lampc.backend.native.shared_library import Library
 
 if TYPE_CHECKING:
     from lampc.backend.models.decoder_config import DecoderConfig

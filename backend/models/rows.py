@@ -14,8 +14,8 @@ import torch
 from lampc.backend.int8 import decode, encode
 from lampc.backend.models import packing
 from lampc.backend.models.packing import product
-from lampc.backend.native.library import Library
 from lampc.backend.native.linear import Memory, NativeLinear
+from lampc.backend.native.shared_library import Library
 
 TILE = 16
 """Rows of the call that defines a row's bits."""

@@ -8,7 +8,7 @@ import argparse
 import sys
 import time
 
-from lampc.backend.native import library
+from lampc.backend.native import shared_library
 from lampc.backend.native.build import NoKernels, build, built, compiler, library_path
 
 
@@ -26,7 +26,7 @@ def main() -> int:
             begun = time.perf_counter()
             build()
             print(f"native kernels: built by {compiler()} in {time.perf_counter() - begun:.1f} s")
-        library.load()
+        shared_library.load()
         size = path.stat().st_size
     except (NoKernels, OSError) as reason:
         print(f"native kernels: {reason}")

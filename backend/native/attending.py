@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from lampc.backend.native.library import address
+from lampc.backend.native.shared_library import address
 
 Call = Callable[[int, torch.Tensor, torch.Tensor, torch.Tensor], None]
 

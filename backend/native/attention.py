@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.native.attending import NativeAttend
-from lampc.backend.native.library import POINTER, SIZE, Library, address
+from lampc.backend.native.shared_library import POINTER, SIZE, Library, address
 from lampc.backend.reads import Read, joined, members_of
 from lampc.backend.scores import Scores
 from lampc.backend.spans import Span, Spans

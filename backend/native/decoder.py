@@ -10,8 +10,8 @@ from torch.nn.functional import pad
 from lampc.backend.models.experts import ExpertWeights, MlpWeights
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.attending import NativeAttend
-from lampc.backend.native.library import FLOAT, INT, POINTER, SIZE, Library
 from lampc.backend.native.linear import CMatrix, Memory, Packed, team
+from lampc.backend.native.shared_library import FLOAT, INT, POINTER, SIZE, Library
 
 if TYPE_CHECKING:
     from lampc.backend.models.decoder_config import DecoderConfig

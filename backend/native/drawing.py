@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from lampc.backend.bare_draws import BARE, Draws
-from lampc.backend.native.library import INT, POINTER, SIZE, Library, address
+from lampc.backend.native.shared_library import INT, POINTER, SIZE, Library, address
 from lampc.backend.random_keys import uniform
 from lampc.backend.sampler import NUMPY, Draw, Kernel, change, check_finite, draw_rows, likeliest
 

@@ -9,7 +9,7 @@ import torch
 from torch.nn.functional import pad
 
 from lampc.backend.int8 import encode
-from lampc.backend.native.library import INT, POINTER, SIZE, Library
+from lampc.backend.native.shared_library import INT, POINTER, SIZE, Library
 
 PANEL = 64
 _CHUNK = 64 << 20

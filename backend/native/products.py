@@ -8,8 +8,8 @@ from torch.nn.functional import pad
 from lampc.backend.models.decoder_torch import LayerProducts
 from lampc.backend.models.experts import Feed
 from lampc.backend.native.decoder import GATES, CLayer, NativeLayers, _CExperts
-from lampc.backend.native.library import Library
 from lampc.backend.native.linear import CMatrix, Kept, NativeLinear
+from lampc.backend.native.shared_library import Library
 
 if TYPE_CHECKING:
     from lampc.backend.models.checkpoint import Projection

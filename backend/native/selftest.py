@@ -8,8 +8,8 @@ import numpy as np
 import torch
 
 from lampc.backend.int8 import decode, encode
-from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.native.linear import Memory, NativeLinear
+from lampc.backend.native.shared_library import POINTER, SIZE, Library
 
 if TYPE_CHECKING:
     from lampc.backend.models.decoder_weights import LayerWeights

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 
 from lampc.backend.api import EngineInfo
 from lampc.backend.core import EngineCore
-from lampc.backend.errors import EngineClosed
+from lampc.backend.errors import EngineFailed
 from lampc.backend.hooks import Hook
 from lampc.backend.host_tier import HostTier
 from lampc.backend.parallel.errors import RankFailed
@@ -16,7 +16,7 @@ from lampc.backend.tokenizer import TextTokenizer
 
 
 class ParallelEngine(EngineCore):
-    """After a rank has failed, `step` raises RankFailed and `submit` EngineClosed; `close` is all that is left."""
+    """After a rank has failed, `step` raises RankFailed and `submit` EngineFailed; `close` is all that is left."""
 
     def __init__(
         self,
@@ -55,11 +55,11 @@ class ParallelEngine(EngineCore):
         self._leave = weakref.finalize(self, leave)  # also when it is dropped, and at exit
 
     def submit(self, request: Request, on_token: Callable[[Handle, int], None] | None = None) -> Handle:
-        """See `EngineCore.submit`. Raises EngineClosed as well if a rank has failed."""
+        """See `EngineCore.submit`. Raises EngineFailed as well if a rank has failed."""
         try:
             self.parallel.check()
         except RankFailed as error:
-            raise EngineClosed(f"this engine has ended: {error}; load another one") from error
+            raise EngineFailed(f"this engine has ended: {error}; load another one") from error
         return super().submit(request, on_token)
 
     def close(self) -> None:

@@ -13,8 +13,8 @@ import torch
 from lampc.backend.models.decoder_config import DecoderConfig
 from lampc.backend.models.layers import Attend
 from lampc.backend.native.decoder import GATES, CLayer, CPass, CShape, in_turns
-from lampc.backend.native.library import POINTER, SIZE, Library
 from lampc.backend.native.linear import Memory, Packed, team
+from lampc.backend.native.shared_library import POINTER, SIZE, Library
 from lampc.backend.parallel.linear import Column, Piece, Row
 from lampc.backend.parallel.outline import Outline, Pass
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
 
-from lampc.backend.errors import EngineClosed, RequestFailed, words_of
+from lampc.backend.errors import EngineClosed, EngineFailed, RequestFailed, words_of
 from lampc.backend.loop import Question, Ticket
 from lampc.backend.python_process import command, environment
 from lampc.backend.request import Completion, Handle
@@ -49,7 +49,7 @@ class EngineProcess:
     nobody who asks for something waits for a process that does not read.
 
     `folder` is a checkpoint's, `options` are those of `load_engine` that can be pickled. The process ends with this
-    one, however that ends. Raises what `load_engine` raises, and EngineClosed if the process ends before that.
+    one, however that ends. Raises what `load_engine` raises, and EngineFailed if the process ends before that.
     """
 
     def __init__(self, folder: Path | str, **options: Any) -> None:
@@ -136,7 +136,7 @@ class EngineProcess:
 
     def _check(self) -> None:
         if self._end is not None:
-            raise EngineClosed(str(self._end)) from self._end.__cause__
+            raise type(self._end)(str(self._end)) from self._end.__cause__
 
     def _load(self, order: Load) -> None:
         with contextlib.suppress(OSError):  # nobody is there: `_ready` says why
@@ -146,7 +146,7 @@ class EngineProcess:
         try:
             report = self._pipe.recv()
         except (EOFError, OSError):
-            raise EngineClosed(f"the engine's process {self._fate()} while it loaded") from None
+            raise EngineFailed(f"the engine's process {self._fate()} while it loaded") from None
         if isinstance(report, Failed):
             raise report.error
         assert isinstance(report, Ready)
@@ -179,11 +179,11 @@ class EngineProcess:
         except BaseException as error:  # nobody else would ever answer those who wait
             self._process.kill()
             with self._lock:
-                self._end = self._end or EngineClosed(f"listening to the engine's process failed: {words_of(error)}")
+                self._end = self._end or EngineFailed(f"listening to the engine's process failed: {words_of(error)}")
         fate = self._fate()
         with self._lock:
             if self._end is None:
-                self._end = EngineClosed(f"the engine's process {fate}")
+                self._end = EngineFailed(f"the engine's process {fate}")
                 logger.error("%s", self._end)
             end = self._end
             live, self._live = list(self._live.values()), {}

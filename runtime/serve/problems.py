@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from lampc.backend.errors import BackendError, ContextTooLong, EngineClosed, RequestFailed, Unsupported
+from lampc.backend.errors import BackendError, ContextTooLong, EngineClosed, EngineFailed, RequestFailed, Unsupported
 
 _KINDS = {
     401: "authentication_error",
@@ -72,8 +72,10 @@ def problem_of(error: Exception, where: str | None = None) -> Problem:
         return error
     if isinstance(error, ContextTooLong):
         return Problem(400, str(error), code="context_length_exceeded", param=where)
+    if isinstance(error, EngineFailed):
+        return Problem(503, str(error), code="engine_failed")
     if isinstance(error, EngineClosed):
-        return shutting_down() if "is closed" in str(error) else Problem(503, str(error), code="engine_failed")
+        return shutting_down()
     if isinstance(error, RequestFailed) and "the grammar" in str(error):  # one that no text can keep, for instance
         return Problem(400, str(error), code="grammar_failed", param=where)
     if isinstance(error, RequestFailed):

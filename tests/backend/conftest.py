@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lampc.backend.native import build, library
+from lampc.backend.native import build, shared_library
 from tests.backend.checkpoints import save_checkpoint
 
 
@@ -33,7 +33,7 @@ def tiny_wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def kernels() -> library.Library:
+def kernels() -> shared_library.Library:
     """The native kernels, built if they were not before; skips where there is no way to build them."""
     try:
         path, _ = build.library_path(), build.compiler()
@@ -41,7 +41,7 @@ def kernels() -> library.Library:
         pytest.skip(str(reason))
     if not path.is_file():
         build.build()
-    return library.load()
+    return shared_library.load()
 
 
 @pytest.fixture(params=["torch", "native"])

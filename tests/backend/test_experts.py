@@ -8,7 +8,7 @@ import torch
 from lampc.backend.models.experts import Experts, Mixture, route
 from lampc.backend.models.layers import Linear, Mlp
 from lampc.backend.models.rows import Rows
-from lampc.backend.native.library import Library
+from lampc.backend.native.shared_library import Library
 
 NOISE = torch.Generator().manual_seed(0)
 MIXTURE = Mixture(count=12, chosen=3, intermediate=24, normalised=False)

@@ -15,8 +15,8 @@ from lampc.backend.models.decoder_torch import TorchLayers
 from lampc.backend.models.decoder_weights import LayerWeights
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.decoder import NativeLayers
-from lampc.backend.native.library import Library
 from lampc.backend.native.linear import Memory
+from lampc.backend.native.shared_library import Library
 from lampc.backend.request import Request
 from tests.backend.architectures import VARIANTS, save
 from tests.backend.parallel.ranks import load, threads

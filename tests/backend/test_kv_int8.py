@@ -9,7 +9,7 @@ from lampc.backend.api import TokenEngine
 from lampc.backend.int8 import decode, encode
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.load import load_engine
-from lampc.backend.native.library import Library
+from lampc.backend.native.shared_library import Library
 from lampc.backend.request import Request, Sampling
 from tests.backend.test_exact import answer, finish
 

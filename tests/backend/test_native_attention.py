@@ -15,7 +15,7 @@ from lampc.backend.attention import TorchAttention
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.load import load_engine
 from lampc.backend.native.attention import NativeAttention
-from lampc.backend.native.library import POINTER, SIZE, Library
+from lampc.backend.native.shared_library import POINTER, SIZE, Library
 from lampc.backend.request import Request, Sampling
 from lampc.backend.scores import Scores
 from lampc.backend.spans import Span

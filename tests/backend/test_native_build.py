@@ -13,9 +13,9 @@ import torch
 
 from lampc.backend.load import load_engine
 from lampc.backend.native import __main__ as command
-from lampc.backend.native import build, library, selftest
+from lampc.backend.native import build, selftest, shared_library
 from lampc.backend.native.build import NoKernels
-from lampc.backend.native.library import Library, choose
+from lampc.backend.native.shared_library import Library, choose
 
 CPU = torch.device("cpu")
 
@@ -25,13 +25,13 @@ def empty_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A cache without a library."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("LAMPC_NATIVE", raising=False)
-    library.load.cache_clear()
+    shared_library.load.cache_clear()
     return tmp_path / "lampc" / "native"
 
 
 @pytest.fixture(autouse=True)
 def forget() -> None:
-    library.load.cache_clear()
+    shared_library.load.cache_clear()
 
 
 def test_without_a_library_torch_computes(tiny: Path, empty_cache: Path) -> None:
@@ -95,8 +95,8 @@ def copied(kernels: Library, empty_cache: Path) -> Path:
     path = build.private(empty_cache) / kernels.path.name
     path.write_bytes(kernels.path.read_bytes())
     path.chmod(0o700)
-    assert library.load().digest == kernels.digest
-    library.load.cache_clear()
+    assert shared_library.load().digest == kernels.digest
+    shared_library.load.cache_clear()
     return path
 
 
@@ -106,7 +106,7 @@ def test_what_others_can_write_is_not_loaded(copied: Path, up: int, mode: int) -
     place = (copied, *copied.parents)[up]
     place.chmod(mode)
     with pytest.raises(NoKernels, match=f"{place} can be written by others"):
-        library.load()
+        shared_library.load()
     assert choose("auto", CPU, torch.float32) is None
     if up:
         with pytest.raises(NoKernels, match="can be written by others"):
@@ -118,7 +118,7 @@ def test_what_links_lead_to_is_not_loaded(copied: Path, up: int, tmp_path: Path)
     place = (copied, *copied.parents)[up]
     place.symlink_to(place.rename(tmp_path / "elsewhere"))
     with pytest.raises(NoKernels, match=f"{place} is a link"):
-        library.load()
+        shared_library.load()
     if up:
         with pytest.raises(NoKernels, match="is a link"):
             build.build()
@@ -127,7 +127,7 @@ def test_what_links_lead_to_is_not_loaded(copied: Path, up: int, tmp_path: Path)
 def test_what_belongs_to_others_is_not_loaded(copied: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getuid", lambda: copied.stat().st_uid + 1)
     with pytest.raises(NoKernels, match="belongs to another user"):
-        library.load()
+        shared_library.load()
     assert choose("auto", CPU, torch.float32) is None
 
 
@@ -145,9 +145,9 @@ def test_where_nothing_can_be_looked_at_torch_computes(
     """As with the home of another user, a user without a home, or no /proc: reasons, not crashes."""
 
     def fails(match: str) -> None:
-        library.load.cache_clear()
+        shared_library.load.cache_clear()
         with pytest.raises(NoKernels, match=match):
-            library.load()
+            shared_library.load()
         load_engine(tiny).close()
         for arguments in (["native"], ["native", "--check"]):
             monkeypatch.setattr(sys, "argv", arguments)
@@ -200,7 +200,7 @@ def test_old_libraries_and_what_killed_builds_left_are_removed(
 
 def test_a_library_in_use_stays_young(copied: Path) -> None:
     os.utime(copied, (0, 0))
-    library.load()
+    shared_library.load()
     assert time.time() - copied.stat().st_mtime < 3600
 
 
@@ -208,7 +208,7 @@ def test_a_broken_library_is_not_used(kernels: Library, empty_cache: Path) -> No
     build.private(empty_cache)
     (empty_cache / kernels.path.name).write_bytes(b"not a library")
     with pytest.raises(NoKernels, match="cannot be loaded"):
-        library.load()
+        shared_library.load()
 
 
 def test_a_library_with_wrong_results_is_not_used(kernels: Library, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -216,10 +216,10 @@ def test_a_library_with_wrong_results_is_not_used(kernels: Library, monkeypatch:
     monkeypatch.setattr(torch.nn.functional, "linear", lambda *a: right(*a) * 1.001)
     assert not selftest.passes(kernels)
     with pytest.raises(NoKernels, match="wrong results"):
-        library.load()
+        shared_library.load()
     monkeypatch.undo()
-    library.load.cache_clear()
-    assert library.load().digest == kernels.digest
+    shared_library.load.cache_clear()
+    assert shared_library.load().digest == kernels.digest
 
 
 def test_a_machine_without_a_compiler(

@@ -19,8 +19,8 @@ from lampc.backend.models.rope import Rope
 from lampc.backend.models.rows import Rows
 from lampc.backend.native.attention import NativeAttention
 from lampc.backend.native.decoder import NativeLayers
-from lampc.backend.native.library import Library
 from lampc.backend.native.linear import Memory
+from lampc.backend.native.shared_library import Library
 from lampc.backend.spans import Span
 
 DTYPES = [torch.float32, torch.bfloat16]

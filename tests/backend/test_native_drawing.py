@@ -16,7 +16,7 @@ from lampc.backend.bare_draws import BARE, bare_of
 from lampc.backend.errors import BackendError
 from lampc.backend.native.build import NoKernels
 from lampc.backend.native.drawing import native_kernel
-from lampc.backend.native.library import load
+from lampc.backend.native.shared_library import load
 from lampc.backend.random_keys import mix
 from lampc.backend.request import Sampling
 from lampc.backend.sampler import NUMPY, Draw, Kernel, draw_rows, likeliest, log_probs

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from lampc.backend.int8 import decode, encode
-from lampc.backend.native.library import Library
 from lampc.backend.native.linear import Memory, NativeLinear
+from lampc.backend.native.shared_library import Library
 
 SHAPES = [(128, 64, True), (192, 896, False), (50, 36, True), (37, 33, False), (64, 1200, True), (1100, 48, False)]
 DTYPES = [torch.float32, torch.bfloat16]

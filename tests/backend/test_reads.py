@@ -13,7 +13,7 @@ from lampc.backend.errors import Unsupported
 from lampc.backend.kv_cache import KVCache
 from lampc.backend.load import load_engine
 from lampc.backend.native.attention import NativeAttention
-from lampc.backend.native.library import Library
+from lampc.backend.native.shared_library import Library
 from lampc.backend.reads import Read, StepReads, members_of, watch_reads
 from lampc.backend.request import Request, Sampling
 from lampc.backend.spans import Span

@@ -5,7 +5,7 @@ import torch
 
 from lampc.backend.models import packing, rows
 from lampc.backend.models.rows import Rows
-from lampc.backend.native.library import Library
+from lampc.backend.native.shared_library import Library
 
 COUNTS = (1, 2, 3, 5, 8, 15, 16, 17, 23, 32, 33, 64, 100, 513)
 SHAPES = [(128, 64, True), (192, 896, False), (50, 36, True), (64, 4864, False)]

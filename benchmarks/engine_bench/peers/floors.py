@@ -62,10 +62,10 @@ def _large_pages() -> torch.Tensor:
 def _native(weight: torch.Tensor) -> Callable[[torch.Tensor], Any] | None:
     """Our own product with this weight, where its kernels are built: a floor above our rate would be none."""
     try:
-        from lampc.backend.native import library
+        from lampc.backend.native import shared_library
         from lampc.backend.native.linear import Memory, NativeLinear
 
-        kernels = library.load()
+        kernels = shared_library.load()
         return NativeLinear(kernels, weight, None, Memory(kernels))
     except Exception:  # not built, or of another form: torch's rates count then
         return None
