@@ -1,6 +1,6 @@
 """Whether the blocks of a pool will do to the end for those that run and for others that would join them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from lampc.backend.forecast import Future, Lengths, peak_blocks
 from lampc.backend.job import Job
@@ -11,13 +11,22 @@ _SEATED = 2  # steps that a request may miss before it has a row in every one, w
 
 
 class Forecast:
-    """Of jobs on a tree, which compute at most `chunk` tokens of one prompt and `budget` of all in a step."""
+    """Of jobs on a tree, which compute at most `chunk` tokens of one prompt and `budget` of all in a step; `yielding`
+    of the prompts that are not of the highest `level`."""
 
-    def __init__(self, tree: RadixTree, lengths: Lengths, chunk: int, budget: int) -> None:
+    def __init__(
+        self,
+        tree: RadixTree,
+        lengths: Lengths,
+        chunk: int,
+        budget: int,
+        yielding: int,
+        level: Callable[[Job], int],
+    ) -> None:
         self._tree = tree
         self._lengths = lengths
         self._chunk = chunk
-        self._budget = budget
+        self._budget, self._yielding, self._level = budget, yielding, level
         self.ahead = False  # steps are launched ahead: who cannot be has a row in every other one
 
     def fit(self, running: Sequence[Job], coming: Sequence[tuple[Job, Cursor]], without: Job | None = None) -> bool:
@@ -40,12 +49,13 @@ class Forecast:
             needs.append((cursor, new, left, room + new * size - rest))
         if locked + promised <= pool.total:
             return True
+        prompts: list[tuple[Job, Cursor | None]] = [*coming, *((j, j.cursor) for j in running if not j.fast)]
         rate = max(1, min(self._chunk, self._budget - len(running) - len(coming) + 1))
-        prefill = sum(self._prefill_steps(job, cursor, rate) for job, cursor in coming)
-        for job in running:
-            if not job.fast:
-                assert job.cursor is not None
-                prefill += self._prefill_steps(job, job.cursor, rate)
+        top = max(map(self._level, (*running, *(job for job, _ in coming))))
+        prefill = 0
+        for job, cursor in prompts:
+            assert cursor is not None
+            prefill += self._prefill_steps(job, cursor, rate if self._level(job) == top else min(rate, self._yielding))
         futures = [self._future(job, prefill) for job in running]
         late = _SEATED if self.ahead else 0
         futures += [Future(tree.own(at)[0] + new, left, prefill + left + late, room) for at, new, left, room in needs]

@@ -23,6 +23,8 @@ from lampc.backend.speculation.drafter import Drafter
 from lampc.backend.waiting import Waiting, rank_of
 
 MAX_PREEMPTIONS = 3
+YIELDING = 8
+"""What part of a step's tokens the prompts that yield to a higher level have, all together."""
 MAX_VICTIMS = 8  # that are asked whether another fits in their place
 
 
@@ -53,7 +55,8 @@ class Placing:
         self._chunk = chunk if chunk is not None else max_batch_tokens
         self._prefix_cache = prefix_cache
         self._patience = patience
-        self._forecast = Forecast(tree, self.lengths, self._chunk, max_batch_tokens)
+        self._yielding = max(1, max_batch_tokens // YIELDING)
+        self._forecast = Forecast(tree, self.lengths, self._chunk, max_batch_tokens, self._yielding, self._policy.level)
         self._refused = (-1, -1)  # a job that did not fit, and how many had let go by then
         self._keeps = (-1, -1)  # a job that displaces nobody, the same way
         self._suspects: deque[Job] = deque()
@@ -209,7 +212,7 @@ class Placing:
         """Some of those that run and would give way to a job, the cheapest first."""
         # It is a place that is wanted: one without blocks of its own will do as well.
         cheapest = nsmallest(MAX_VICTIMS, self.running, key=lambda other: self._cost(other)[1:])
-        return [v for v in cheapest if not self._settled(v) and self._policy.displaces(job, v)]
+        return [v for v in cheapest if not self._settled(v) and self._policy.level(v) < self._policy.level(job)]
 
     def _preempt(self, job: Job, plan: Plan) -> None:
         self._unrun(job)

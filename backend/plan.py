@@ -72,6 +72,7 @@ class Plan:
     other_wants: list[Want] = field(default_factory=list)
     drafts: list[Draft] = field(default_factory=list)  # their rows are wanted after all others
     rows: int = 0
+    yielding: int = 0  # of these, rows of prompts that yield
     row_of: dict[int, int] = field(default_factory=dict)  # slot -> row, where several requests may hold it
     starved: list[tuple[Job, OutOfBlocks]] = field(default_factory=list)
     admitted: list[Job] = field(default_factory=list)

@@ -53,9 +53,10 @@ class Policy:
         """How much it matters that a request is not preempted; between equals, the cost decides."""
         return 0.0
 
-    def displaces(self, job: Job, running: Job) -> bool:
-        """Whether one that waits may take the place of a running one where no more may run."""
-        return False
+    def level(self, job: Job) -> int:
+        """What is above what: a higher one takes the place of a lower one where no more may run, and while it runs the
+        prompts of lower ones yield. Ranks are in the order of levels, the highest first."""
+        return 0
 
     def spent(self, job: Job, waiting: Sequence[Job]) -> int | None:
         """From which position on nobody who waits needs the tokens of a request that ends; None if not known."""
@@ -77,9 +78,9 @@ class Priority(Policy):
         """See `Policy.keep`."""
         return job.request.priority
 
-    def displaces(self, job: Job, running: Job) -> bool:
-        """See `Policy.displaces`."""
-        return job.request.priority > running.request.priority
+    def level(self, job: Job) -> int:
+        """See `Policy.level`."""
+        return job.request.priority
 
 
 class Deadline(Policy):

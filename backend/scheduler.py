@@ -1,10 +1,10 @@
 """Who computes what in the next step.
 
 One token budget a step, no phases. Running requests that generate come first, one row each; what the budget leaves
-goes to prompts, in chunks, in the order of the policy; then waiting requests are admitted while the forecast says
-that their blocks will do to the end. Where no more may run, the policy may let one that waits take a place. A
-request whose tokens somebody else has written, or writes in this very step, goes on after them; one whose last
-token is in a chunk of this step already reads the same row.
+goes to prompts, in chunks, in the order of the policy, a small part of it at most to those below the highest level that
+runs; then waiting requests are admitted while the forecast says that their blocks will do to the end. Where no more may
+run, the policy may let one that waits take a place. A request whose tokens somebody else has written, or writes in this
+very step, goes on after them; one whose last token is in a chunk of this step already reads the same row.
 """
 
 from bisect import insort
@@ -201,9 +201,15 @@ class Scheduler(Placing):
         if self._join(job, plan):
             return True
         start = min(written, need)
-        end = min(known, start + self._chunk, start + self._budget - plan.rows)
+        room = min(self._chunk, self._budget - plan.rows)
+        yields = known - start > 1 and self._yields(job)
+        if yields:
+            room = min(room, self._yielding - plan.yielding)
+        end = min(known, start + room)
         if end <= start:
             return False
+        if yields:
+            plan.yielding += end - start
         first = plan.rows
         plan.other_chunks.append(Chunk(job, start, end, written, job.slots[start:end].tolist()))
         plan.rows += end - start
@@ -221,6 +227,19 @@ class Scheduler(Placing):
         else:
             plan.partly.append(job)
         return True
+
+    def _yields(self, job: Job) -> bool:
+        """Whether one of a higher level runs, so that each row of this one's prompt makes somebody wait who matters
+        more. One that waited long does not yield."""
+        if job.promoted:
+            return False
+        mine, level = self._policy.level(job), self._policy.level
+        for other in self.running:  # in the order of levels, but for those that waited long, who come first
+            if level(other) > mine:
+                return True
+            if not other.promoted:
+                return False
+        return False
 
     def _join(self, job: Job, plan: Plan) -> bool:
         """Lets a job read its one row of logits from a row that is in the step anyway, if there is one."""

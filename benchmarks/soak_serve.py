@@ -178,10 +178,9 @@ def under_way(url: str) -> int:
 
 
 def main() -> int:
-    # With four places the urgent ones, of which two or three are there at a time, would wait for each other, and a step
-    # of more tokens, which others fill with their prompts, keeps them waiting.
+    # Enough places that the urgent ones, of which about five are there at a time, hardly wait for each other.
     urgent = "generations under way; urgent ones find a quarter more"
-    parser = soak_options(__doc__, 128, urgent, running=8, tokens=32)
+    parser = soak_options(__doc__, 128, urgent, running=12, tokens=32)
     parser.add_argument("--threads", type=int, default=1, help="of the server's engine")
     args = parser.parse_args()
     seconds = 60.0 * args.minutes

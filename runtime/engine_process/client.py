@@ -36,6 +36,8 @@ from lampc.runtime.engine_process.messages import (
     Submit,
     Top,
     packed,
+    receive,
+    send,
 )
 
 logger = logging.getLogger(__name__)
@@ -140,11 +142,11 @@ class EngineProcess:
 
     def _load(self, order: Load) -> None:
         with contextlib.suppress(OSError):  # nobody is there: `_ready` says why
-            self._pipe.send(order)
+            send(self._pipe, order)
 
     def _ready(self) -> Ready:
         try:
-            report = self._pipe.recv()
+            report = receive(self._pipe)
         except (EOFError, OSError):
             raise EngineFailed(f"the engine's process {self._fate()} while it loaded") from None
         if isinstance(report, Failed):
@@ -168,12 +170,12 @@ class EngineProcess:
         with contextlib.suppress(OSError):
             while not isinstance(order, Stop):
                 order = self._orders.get()
-                self._pipe.send(order)
+                send(self._pipe, order)
 
     def _listen(self) -> None:
         try:
             while True:
-                self._take(self._pipe.recv())
+                self._take(receive(self._pipe))
         except (EOFError, OSError):
             pass
         except BaseException as error:  # nobody else would ever answer those who wait

@@ -3,6 +3,7 @@
 import pickle
 import signal
 from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
 from typing import Any
 
 from lampc.backend.api import EngineInfo
@@ -86,6 +87,16 @@ class Reply:
     number: int
     value: Any = None
     error: BaseException | None = None
+
+
+def send(pipe: "Connection[Any, Any]", message: "Order | Report") -> None:
+    """What `pipe.send` does, without a pickler that knows of what no message holds. Raises OSError."""
+    pipe.send_bytes(pickle.dumps(message, pickle.HIGHEST_PROTOCOL))
+
+
+def receive(pipe: "Connection[Any, Any]") -> Any:
+    """The next message. Raises EOFError and OSError."""
+    return pickle.loads(pipe.recv_bytes())
 
 
 _CANNOT = "cannot be sent to the engine's process; load the engine in this one"

@@ -30,6 +30,8 @@ from lampc.runtime.engine_process.messages import (
     Stop,
     Submit,
     portable,
+    receive,
+    send,
     unpacked,
 )
 
@@ -57,14 +59,14 @@ def main(descriptor: int) -> None:
 
 def _loaded(pipe: Connection[Any, Any]) -> TokenEngine | None:
     """The engine that the first order names, None if it cannot be had, which is told."""
-    order = pipe.recv()
+    order = receive(pipe)
     assert isinstance(order, Load)
     try:
         from lampc.backend.load import load_engine
 
         engine = load_engine(order.folder, **unpacked(order.options))
     except BaseException as error:  # whatever it is, it belongs to who asked
-        pipe.send(Failed(portable(error)))
+        send(pipe, Failed(portable(error)))
         return None
     settle()
     return engine
@@ -93,7 +95,7 @@ class _Worker:
         """Until the end. Raises EOFError or OSError if the other process is gone."""
         self._send(Ready(self._loop.info, self._slack))
         while True:
-            match self._pipe.recv():
+            match receive(self._pipe):
                 case Submit(requests):
                     self._submit(requests)
                 case Abort(numbers):
@@ -160,6 +162,6 @@ class _Worker:
     def _send(self, report: Report) -> None:
         try:
             with self._sending:
-                self._pipe.send(report)
+                send(self._pipe, report)
         except OSError:  # nobody is there to hear it
             os._exit(1)

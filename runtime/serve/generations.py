@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +10,7 @@ from lampc.backend.loop import Ticket
 from lampc.backend.output import TextPieces
 from lampc.backend.request import Completion, Handle, Request
 from lampc.runtime.serve.engine import ServedEngine
+from lampc.runtime.serve.pace import Pace
 from lampc.runtime.serve.problems import problem_of
 
 Top = tuple[tuple[int, float], ...]
@@ -32,8 +32,8 @@ class Piece:
 class Generations:
     """See the module's text. To be made, read and aborted in the event loop that the engine is attached to.
 
-    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done. `kept` says
-    which field of the body says what the text may be.
+    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done. Pieces come at most
+    `events_per_s` times a second. `kept` says which field of the body says what the text may be.
     """
 
     def __init__(
@@ -42,23 +42,23 @@ class Generations:
         requests: Sequence[Request],
         *,
         listen: bool,
+        events_per_s: float,
         kept: Callable[[], str | None],
     ) -> None:
         self._engine = engine
         self.kept = kept
-        self._event = asyncio.Event()
-        told = self._event.set
+        self._pace = Pace(events_per_s)
+        told, ended = self._pace.told, self._pace.ended
         self._followed = [_Followed(i, r, engine, told, kept, listen) for i, r in enumerate(requests)]
         self.tickets = [f.ticket for f in self._followed]
         engine.submit(self.tickets)
         for ticket in self.tickets:
-            ticket.future.add_done_callback(lambda _: engine.post(told))
+            ticket.future.add_done_callback(lambda _: engine.post(ended))
 
     async def results(self) -> list[Completion]:
         """All completions, in order. Raises Problem."""
         while not all(t.future.done() for t in self.tickets):
-            await self._event.wait()
-            self._event.clear()
+            await self._pace.wait()
         return [_whole(t, self.kept) for t in self.tickets]
 
     async def pieces(self) -> AsyncIterator[Piece]:
@@ -66,14 +66,14 @@ class Generations:
         as `results` does."""
         left = list(self._followed)
         while left:
-            await self._event.wait()
-            self._event.clear()
+            await self._pace.wait()
             for followed in list(left):
                 piece = followed.fresh()
                 if piece is None:
                     continue
                 if piece.completion is not None:
                     left.remove(followed)
+                self._pace.read()
                 yield piece
 
     def abort(self) -> None:

@@ -13,6 +13,7 @@ class Limits:
     `choices`: most generations of one request (its prompts times `n`). `queue`: most generations that wait or run;
     urgent requests (priority above 0) find a quarter more. `seconds`: from arrival to the end of the answer.
     `connections`: open at a time. `programs`: runs of programs at a time, and requests for vectors.
+    `events`: most a second of one stream; tokens that come between are told together, the first and the last at once.
     `drain`: seconds that requests under way have to end once the server was asked to. Raises ValueError.
     """
 
@@ -23,6 +24,7 @@ class Limits:
     seconds: float = 600.0
     connections: int = 2048
     programs: int = 64
+    events: float = 50.0
     drain: float = 30.0
 
     def __post_init__(self) -> None:
@@ -30,7 +32,7 @@ class Limits:
             value = getattr(self, f.name)
             if f.name == "tokens" and value is None:
                 continue
-            whole = f.name not in ("seconds", "drain")
+            whole = f.name not in ("seconds", "events", "drain")
             right = isinstance(value, int if whole else int | float) and not isinstance(value, bool) and value > 0
             if not right:
                 raise ValueError(f"the limit {f.name} is {value!r}; give a {'whole ' if whole else ''}number above 0")

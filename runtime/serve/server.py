@@ -16,6 +16,7 @@ import uvicorn
 from uvicorn.config import LOG_LEVELS
 
 from lampc.runtime.serve.app import App
+from lampc.runtime.serve.gathering import GatheringProtocol
 from lampc.runtime.serve.logs import give_handlers
 
 LAST_WORDS = 1.0
@@ -56,6 +57,7 @@ class Server:
             timeout_graceful_shutdown=math.ceil(limits.drain + HELD_UP),
             server_header=False,
             ws="none",
+            http=GatheringProtocol,
         )
         self._socket = _bound(host, port)
         self._server = _Uvicorn(config, app)

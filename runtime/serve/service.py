@@ -148,7 +148,8 @@ class Service:
         self.admit(len(requests), max(r.priority for r in requests))
         try:
             kept = functools.partial(kept_field, body)
-            return Generations(self.engine, requests, listen=bool(body.stream), kept=kept)
+            events = self.limits.events
+            return Generations(self.engine, requests, listen=bool(body.stream), events_per_s=events, kept=kept)
         except Exception as e:
             raise problem_of(e) from e
 
