@@ -53,9 +53,9 @@ class Forecast:
         rate = max(1, min(self._chunk, self._budget - len(running) - len(coming) + 1))
         top = max(map(self._level, (*running, *(job for job, _ in coming))))
         prefill = 0
-        for job, cursor in prompts:
-            assert cursor is not None
-            prefill += self._prefill_steps(job, cursor, rate if self._level(job) == top else min(rate, self._yielding))
+        for job, path in prompts:
+            assert path is not None
+            prefill += self._prefill_steps(job, path, rate if self._level(job) == top else min(rate, self._yielding))
         futures = [self._future(job, prefill) for job in running]
         late = _SEATED if self.ahead else 0
         futures += [Future(tree.own(at)[0] + new, left, prefill + left + late, room) for at, new, left, room in needs]

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 from lampc.ir import Assignment, Module, Op, Region, Symbol, Target, Value
 from lampc.ir.core import walk_values
 from lampc.ir.effects import Trait
-from lampc.ir.kv import Generate
+from lampc.ir.kv import Extend, Generate, Root
 from lampc.ir.prog import Assert, DefModel, DefPredictor, FieldOf, Func, If, Map, Match
+from lampc.ir.prompt import Demos, Instruction, Shots
 from lampc.ir.requests import Parse
 from lampc.passes.manager import Pipeline, RunOptions
+from lampc.passes.schedule.common_contexts import segments_of
 from lampc.passes.schedule.fuse_calls import FUSED, FuseCalls, fused_in
 from lampc.passes.table import STANDARD
 from lampc.runtime.interp import entry_function
@@ -228,3 +230,18 @@ class Executable:
     @functools.cached_property
     def predictors(self) -> Mapping[str, DefPredictor]:
         return {op.symbol: op for op in self.module.body.ops if isinstance(op, DefPredictor)}
+
+
+def predictor_of(op: Extend, exe: Executable) -> str:
+    """The predictor whose prompt an extension belongs to: named by its segments, or by the root below."""
+    own = next((s.predictor for s in segments_of(op.run) if isinstance(s, Instruction | Demos | Shots)), "")
+    if own:
+        return own
+    context: Value = op.context
+    while True:
+        below = context.defining_op()
+        if isinstance(below, Root):
+            return below.predictor.name
+        if not isinstance(below, Extend | Generate):
+            return next(iter(exe.predictors))
+        context = below.context

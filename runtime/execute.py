@@ -19,13 +19,12 @@ from lampc.ir.prog import Assert, Call, If, Loop, Map, Match, Py, Retrieve, Tool
 from lampc.ir.requests import Parse, RequestOp
 from lampc.runtime.ahead import Branches, arm_of
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
-from lampc.runtime.compile import Executable
+from lampc.runtime.compile import Executable, predictor_of
 from lampc.runtime.early import EarlyPrefills
 from lampc.runtime.failures import RowFailure, UnreadableAnswer, unfit, unwritable_output
 from lampc.runtime.hostcalls import HostCalls
 from lampc.runtime.hostdesk import HostDesk
 from lampc.runtime.interp import HostCall, arguments, entry_function, host_call
-from lampc.runtime.lmcalls import predictor_of
 from lampc.runtime.ops import compute
 from lampc.runtime.regions import Regions
 from lampc.runtime.tool_journal import journal_of

@@ -10,18 +10,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-from lampc.ir import Draw, Key, Op, Sampling, Value
+from lampc.ir import Draw, Key, Op, Sampling
 from lampc.ir.adapters import Bound, ParseFailure, adapter, bind_prompt
 from lampc.ir.adapters.rounds import Round, again, first_round, next_round
-from lampc.ir.kv import Extend, Generate, Root, Score
-from lampc.ir.prompt import Demos, Instruction, Shots
+from lampc.ir.kv import Extend, Generate, Score
 from lampc.ir.requests import Follow, Parse, RequestOp, followed
-from lampc.passes.schedule.common_contexts import segments_of
 from lampc.runtime.admission import Admission
 from lampc.runtime.blocks import Block, ContextValue, Said, Scope, Services
 from lampc.runtime.cascades import Scored, proxy_node, proxy_of, score_of, stands
 from lampc.runtime.client import Client, Deliver, OnText, Waiting
-from lampc.runtime.compile import Executable
+from lampc.runtime.compile import Executable, predictor_of
 from lampc.runtime.contexts import Planned, RowContexts
 from lampc.runtime.failures import Cut, RowFailure, UnreadableAnswer, cut_of
 from lampc.runtime.models import NOT_KNOWN, Answer
@@ -394,18 +392,3 @@ def _text(answer: Answer) -> str:
 
 def _sampling(block: Block, sampling: Sampling) -> Sampling:
     return at_temperature(sampling, block.task.cell.temperature)
-
-
-def predictor_of(op: Extend, exe: Executable) -> str:
-    """The predictor whose prompt an extension belongs to: named by its segments, or by the root below."""
-    own = next((s.predictor for s in segments_of(op.run) if isinstance(s, Instruction | Demos | Shots)), "")
-    if own:
-        return own
-    context: Value = op.context
-    while True:
-        below = context.defining_op()
-        if isinstance(below, Root):
-            return below.predictor.name
-        if not isinstance(below, Extend | Generate):
-            return next(iter(exe.predictors))
-        context = below.context

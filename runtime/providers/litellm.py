@@ -26,9 +26,9 @@ from lampc.ir.errors import (
 )
 from lampc.runtime.providers.answer import ChatAnswer, from_data
 from lampc.runtime.providers.caching import PromptCache
+from lampc.runtime.providers.dialect import request_body
 from lampc.runtime.providers.errors import blot
 from lampc.runtime.providers.looping import LoopThread
-from lampc.runtime.providers.openai import request_body
 from lampc.runtime.providers.rules import rules_for
 
 

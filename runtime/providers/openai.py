@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import re
 import weakref
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Iterator, Mapping, Sequence
@@ -27,12 +26,11 @@ from lampc.ir.errors import (
 from lampc.runtime.providers.address import find_key, read_address
 from lampc.runtime.providers.answer import Assembly, ChatAnswer, from_data, parse_json, read_answer
 from lampc.runtime.providers.caching import PromptCache
+from lampc.runtime.providers.dialect import Dialect, Message, request_body
 from lampc.runtime.providers.limits import RateLimit, expected_tokens
 from lampc.runtime.providers.looping import LoopThread
 from lampc.runtime.providers.rules import rules_for
 from lampc.runtime.providers.transport import Transport
-
-Message = Mapping[str, Any]
 
 
 class OpenAIClient:
@@ -83,8 +81,7 @@ class OpenAIClient:
         self._transport.heard = self.limit.heard
         self.rules = rules_for(self._address.url, model, prompt_cache)
         self.cache = PromptCache(self.rules) if self.rules.caches else None
-        self._renamed = False  # some models know max_tokens as max_completion_tokens
-        self._without: set[str] = set()  # and some refuse these
+        self._dialect = Dialect()
         self._waiting: deque[_Call] = deque()
         self._arrived: deque[_Call] = deque()
         self._thread = LoopThread(self, "lampc-endpoint")
@@ -151,7 +148,7 @@ class OpenAIClient:
 
     def body(self, messages: Sequence[Message], options: Mapping[str, Any]) -> dict[str, Any]:
         """What `submit` sends, in the words that the server was found to know."""
-        return self._dialect(request_body(self.model, messages, {**self._body, **options}))
+        return self._dialect.spoken(request_body(self.model, messages, {**self._body, **options}))
 
     def request(
         self, method: str, path: str, content: bytes | None = None, *, kind: str = "", most: int = 0, once: bool = False
@@ -251,10 +248,10 @@ class OpenAIClient:
             try:
                 answer = await self._lead(call, body) if leads else None
                 if answer is None:
-                    content = json.dumps(self._dialect(body)).encode("ascii")
+                    content = json.dumps(self._dialect.spoken(body)).encode("ascii")
                     answer = read_answer(await self._transport.send("POST", url, content), url)
             except LMInvalidRequestError as e:
-                if not self._learn(str(e), {**body, **(_STREAMED if leads else {})}):
+                if not self._dialect.learn(str(e), {**body, **(_STREAMED if leads else {})}):
                     raise
                 continue
             if expected:
@@ -289,7 +286,7 @@ class OpenAIClient:
         while True:
             parts = Assembly(url)
             try:
-                async for data in self._transport.events(url, json.dumps(self._dialect(body)).encode("ascii")):
+                async for data in self._transport.events(url, json.dumps(self._dialect.spoken(body)).encode("ascii")):
                     if b'"chat.completion"' in data:  # whole, from a server that does not stream
                         answer = from_data(parse_json(data, url), url)
                         yield answer.text
@@ -300,28 +297,8 @@ class OpenAIClient:
                 yield parts.answer()
                 return
             except LMInvalidRequestError as e:
-                if not self._learn(str(e), body):
+                if not self._dialect.learn(str(e), body):
                     raise
-
-    def _dialect(self, body: dict[str, Any]) -> dict[str, Any]:
-        """The request in the words that this server was found to know."""
-        if not (self._renamed or self._without):
-            return body
-        body = {k: v for k, v in body.items() if k not in self._without}
-        if self._renamed and "max_tokens" in body:
-            body["max_completion_tokens"] = body.pop("max_tokens")
-        return body
-
-    def _learn(self, complaint: str, body: Mapping[str, Any]) -> bool:
-        """Whether a refusal names a field that can be said otherwise or left out; it is remembered."""
-        if "max_completion_tokens" in complaint and "max_tokens" in body and not self._renamed:
-            self._renamed = True
-            return True
-        for name in _OPTIONAL:
-            if name in body and name not in self._without and re.search(rf"\b{name}\b", complaint):
-                self._without.add(name)
-                return True
-        return False
 
     async def _only_model(self) -> str:
         url = f"{self.base_url}/models"
@@ -357,22 +334,6 @@ PATIENCE = 30.0
 _STREAMED: dict[str, Any] = {"stream": True, "stream_options": {"include_usage": True}}
 _WHOLE = frozenset({"n", "logprobs", "top_logprobs", "stream"})
 """Options of calls whose answers are not read as they are written."""
-_OPTIONAL = ("seed", "temperature", "stream_options", "top_p", "prompt_cache_key")
-"""Fields that some models refuse; a call without them still means the same, or nearly."""
-
-
-def request_body(model: str, messages: Sequence[Message], options: Mapping[str, Any]) -> dict[str, Any]:
-    """The body of a chat request: options that say nothing are left out."""
-    body: dict[str, Any] = {"model": model, "messages": list(messages)}
-    for name, value in options.items():
-        if value is None or (name == "max_tokens" and value == 0) or (name == "top_p" and value == 1.0):
-            continue
-        if name == "stop":
-            value = [value] if isinstance(value, str) else list(value)
-            if not value:
-                continue
-        body[name] = value
-    return body
 
 
 class _Call(Future[ChatAnswer]):
@@ -406,6 +367,3 @@ def _take(client: weakref.ref[OpenAIClient]) -> None:
 
 async def _next(pieces: AsyncIterator[Any]) -> Any:
     return await anext(pieces, None)
-
-
-__all__ = ["OpenAIClient", "request_body"]

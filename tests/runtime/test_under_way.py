@@ -22,7 +22,8 @@ from lampc.runtime.lm import LM
 from lampc.runtime.optimized import OptimizeResult
 from lampc.runtime.optimizers.base import improve
 from lampc.runtime.outside import Outside
-from lampc.runtime.providers.openai import OpenAIClient, _Call, _recall, request_body
+from lampc.runtime.providers.dialect import request_body
+from lampc.runtime.providers.openai import OpenAIClient, _Call, _recall
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from tests.runtime.loopback import Loopback
