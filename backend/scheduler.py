@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 
 from lampc.backend.job import Job
-from lampc.backend.placing import Placing
+from lampc.backend.placing import YIELDING, Placing
 from lampc.backend.plan import Chunk, Plan, Want
 from lampc.backend.speculation.drafts import drop_draft
 from lampc.backend.waiting import rank_of
@@ -23,8 +23,9 @@ class Scheduler(Placing):
 
     `chunk` bounds the tokens of one job in a step. No more than `max_batch_tokens` run, whatever `max_running` says:
     each that generates has a row in every step, which is what the forecast counts on. At most `patience` requests
-    that came later pass one that waits to be admitted; one that got no rows for its prompt in so many steps goes
-    before others that compute theirs.
+    that came later pass one that waits to be admitted; one that got no rows for its prompt in so many steps (or in
+    `YIELDING` times as many while it yields: those before it take that much longer) goes before others that compute
+    theirs.
     """
 
     def remove(self, job: Job, next_use: float | None = None, spent: int | None = None) -> None:
@@ -171,13 +172,12 @@ class Scheduler(Placing):
                 job.stalled = 0
             else:
                 job.stalled += 1
-                if job.stalled == self._patience:
+                if not job.promoted and job.stalled >= self._patience * (YIELDING if self._yields(job) else 1):
                     late.append(job)
         for job in late:
-            if not job.promoted:
-                self._unrun(job)
-                job.promoted, job.rank = True, (0, job.handle.id)
-                insort(self.running, job, key=rank_of)
+            self._unrun(job)
+            job.promoted, job.rank = True, (0, job.handle.id)
+            insort(self.running, job, key=rank_of)
 
     def _grow(self, job: Job) -> None:
         """Makes the job's path hold all its ids. There is room, see `_make_room`."""

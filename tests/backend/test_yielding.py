@@ -66,6 +66,29 @@ def test_one_that_waited_long_does_not_yield() -> None:
     assert not urgent.done
 
 
+def test_prompts_that_yield_one_after_another_do_not_come_to_stand_before_urgent_ones() -> None:
+    engine = TimedEngine(max_batch_tokens=BUDGET, kv_tokens=4096, patience=8)
+    engine.submit(request("urgent", 400, priority=1))
+    engine.step()
+    patient = [engine.submit(request(f"{i} {LONG}", 4)) for i in range(8)]
+    for _ in range(10):
+        engine.step()
+    assert _steps_of_prompt(engine, engine.submit(request(f"urgent {LONG}", 4, priority=1))) <= 6
+    engine.run()
+    assert all(handle.done for handle in patient)
+
+
+def test_one_that_yields_to_others_below_waits_eight_times_as_long_as_patience_says_at_most() -> None:
+    engine = TimedEngine(max_batch_tokens=BUDGET, kv_tokens=8192, patience=4, max_running=8)
+    urgent = engine.submit(request("urgent", 400, priority=2))
+    engine.step()
+    between = engine.submit(request(LONG * 4, 4, priority=1))
+    low = engine.submit(request(LONG, 4))
+    assert _steps_of_prompt(engine, low) <= 8 * 4 + 6
+    assert not urgent.done
+    assert between.state is State.PREFILLING
+
+
 @pytest.mark.parametrize("seed", [17, 18, 23, 42, *range(90, 110)])
 def test_known_lengths_are_not_preempted_though_prompts_take_longer(seed: int) -> None:
     draw = random.Random(seed)
