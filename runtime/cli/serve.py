@@ -73,7 +73,7 @@ def serve(
       seconds=600       from arrival to the end of an answer
       connections=2048  open at a time
       programs=64       programs that run at a time, and requests for vectors
-      events=50         most a second of one stream of tokens; the first and the last at once
+      events=50         most a second of each generation of a stream; the first and the last at once
       drain=30          seconds that requests have to end after SIGTERM
 
     \b

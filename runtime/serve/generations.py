@@ -32,8 +32,8 @@ class Piece:
 class Generations:
     """See the module's text. To be made, read and aborted in the event loop that the engine is attached to.
 
-    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done. Pieces come at most
-    `events_per_s` times a second. `kept` says which field of the body says what the text may be.
+    Whoever makes one calls `abort` in the end, whatever happened: it does nothing to what is done. Pieces of each come
+    at most `events_per_s` times a second. `kept` says which field of the body says what the text may be.
     """
 
     def __init__(

@@ -13,7 +13,8 @@ class Limits:
     `choices`: most generations of one request (its prompts times `n`). `queue`: most generations that wait or run;
     urgent requests (priority above 0) find a quarter more. `seconds`: from arrival to the end of the answer.
     `connections`: open at a time. `programs`: runs of programs at a time, and requests for vectors.
-    `events`: most a second of one stream; tokens that come between are told together, the first and the last at once.
+    `events`: most a second of each generation of a stream; tokens that come between are told together, the first and
+    the last at once.
     `drain`: seconds that requests under way have to end once the server was asked to. Raises ValueError.
     """
 

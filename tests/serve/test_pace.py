@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import json
 import socket
@@ -13,7 +14,7 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from lampc.runtime.serve import Limits, Server
-from lampc.runtime.serve.gathering import MOST, _Gathering
+from lampc.runtime.serve.gathering import HEAD, MOST, _Gathering
 from lampc.runtime.serve.pace import Pace
 from tests.serve.conftest import served
 
@@ -119,6 +120,49 @@ def test_pipelined_requests_are_answered_in_their_order(server: Server) -> None:
     first, second = answer.split(b"HTTP/1.1 ")[1:]
     assert first.startswith(b"200")
     assert second.startswith(b"404")
+
+
+@pytest.mark.parametrize("begun", ["GET /health HTTP/1.1\r\nX-Much: ", "GET /", "\r\n"])
+def test_a_head_without_end_is_refused(server: Server, begun: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as made:
+        made.sendall(begun.encode())
+        more = (b"\r\n" if begun == "\r\n" else b"aa") * 4096
+        with contextlib.suppress(ConnectionError):  # it may be hung up on before all is sent
+            for _ in range(16 * HEAD // len(more)):
+                made.sendall(more)
+            assert made.recv(1 << 16).startswith(b"HTTP/1.1 400")
+
+
+def test_trailers_without_end_are_refused_and_bodies_in_many_pieces_are_not(server: Server) -> None:
+    head = b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    asked = json.dumps({"prompt": [100] * 40_000, "max_tokens": 1}).encode()
+    pieces = b"".join(b"1\r\n%c\r\n" % byte for byte in asked)
+    assert len(pieces) > 4 * HEAD
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as made:
+        made.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n" + pieces + b"0\r\n\r\n")
+        assert b"context" in made.recv(1 << 16), "that the prompt is too long is said of what was read whole"
+    with socket.create_connection(("127.0.0.1", server.port), timeout=10) as made:
+        made.sendall(head + b"Transfer-Encoding: chunked\r\n\r\n0\r\nX-Much: ")
+        with pytest.raises(ConnectionError):
+            made.sendall(b"a" * (1 << 26))
+
+
+@pytest.mark.parametrize("behind", [0, 1])
+def test_a_client_that_leaves_ends_what_it_asked_for_before_others(behind: int) -> None:
+    body = json.dumps({**MANY, "max_tokens": 100_000, "stream": True}).encode()
+    head = f"HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    with served() as server:
+        engine = server.app.service.engine
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as made:
+            made.sendall(f"POST /v1/completions {head}".encode() + body)
+            made.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" * behind)
+            assert made.recv(1000).startswith(b"HTTP/1.1 200")
+            assert engine.under_way == 1
+        until = time.monotonic() + 30
+        while engine.under_way and time.monotonic() < until:
+            time.sleep(0.01)
+        registry = server.app.state.registry
+        assert registry.get_sample_value("lampc_http_clients_gone_total") == 1, "it was not generated to its end"
 
 
 def _streamed(server: Server, body: dict[str, Any]) -> list[dict[str, Any]]:
