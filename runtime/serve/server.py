@@ -16,8 +16,8 @@ import uvicorn
 from uvicorn.config import LOG_LEVELS
 
 from lampc.runtime.serve.app import App
-from lampc.runtime.serve.gathering import GatheringProtocol
 from lampc.runtime.serve.logs import give_handlers
+from lampc.runtime.serve.protocol import ServedProtocol
 
 LAST_WORDS = 1.0
 """Seconds that clients have to read that the server ends."""
@@ -57,7 +57,7 @@ class Server:
             timeout_graceful_shutdown=math.ceil(limits.drain + HELD_UP),
             server_header=False,
             ws="none",
-            http=GatheringProtocol,
+            http=ServedProtocol,
         )
         self._socket = _bound(host, port)
         self._server = _Uvicorn(config, app)

@@ -14,8 +14,8 @@ from urllib.request import ProxyHandler, Request, build_opener
 import pytest
 
 from lampc.runtime.serve import Limits, Server
-from lampc.runtime.serve.gathering import HEAD, MOST, _Gathering
 from lampc.runtime.serve.pace import Pace
+from lampc.runtime.serve.protocol import HEAD, MOST, _Gathering
 from tests.serve.conftest import served
 
 MANY: dict[str, Any] = {"prompt": [100, 101], "max_tokens": 400, "ignore_eos": True, "temperature": 0.8, "seed": 3}

@@ -1,7 +1,8 @@
-"""What is written to a connection in one turn of the event loop goes out in one system call.
+"""uvicorn's HTTP protocol, and what it lacks.
 
-uvicorn writes the head of an answer, each part of its body and its end one by one. A write costs more than all that a
-server does for a token, and wakes the client up each time.
+It writes the head of an answer, each part of its body and its end one by one. A write costs more than all that a server
+does for a token, and wakes the client up each time; so what is written in one turn of the event loop goes out in one
+system call.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ HEAD = 1 << 16
 """Bytes of a request's head that are taken: the parser itself takes any number."""
 
 
-class GatheringProtocol(HttpToolsProtocol):
-    """uvicorn's protocol, on a transport that gathers. Heads have a limit, and when the client leaves all its requests
-    are told, not the last alone."""
+class ServedProtocol(HttpToolsProtocol):
+    """The protocol on a transport that gathers. Heads have a limit, and when the client leaves all its requests are
+    told, not the last alone."""
 
     _head = 0  # bytes since a head was whole, or a piece of a body came
     _cycles: tuple[RequestResponseCycle, ...] = ()  # that may not be answered yet
