@@ -86,6 +86,15 @@ class TimedEngine(FakeEngine):
         self._runner = _Runner(self._runner, self)
 
 
+def alone(request: Request) -> tuple[int, ...]:
+    """The tokens of a request that nobody runs beside."""
+    engine = TimedEngine()
+    handle = engine.submit(request)
+    engine.run()
+    assert handle.completion is not None
+    return handle.completion.tokens
+
+
 LIVE = (State.WAITING, State.PREFILLING, State.RUNNING, State.PREEMPTED)
 
 
