@@ -1,12 +1,12 @@
 """Whole programs: ours against ways in which programs are run today, on the same engine; what planning is worth.
 
     python benchmarks/programs.py --tokens [--family NAME ...]     # counts alone, no model: a minute or two
-    python benchmarks/programs.py [--threads 2] [--rounds 1]       # counts and seconds, on a quiet machine
+    python benchmarks/programs.py [--threads 2] [--rounds 3]       # counts and seconds, on a quiet machine
     python benchmarks/programs.py --busy --scale 0.05 --rows 0.15  # the same, tiny and on any machine; writes nothing
 
 Families, scripts and ways to run are in `docs/workloads.md`. KV is ample, and then holds a part of what an ample run
-filled. Seconds are measured on a model with random weights that two cores run, one way after another; beside them
-stands what the simulator expects by the costs of steps that were measured at the start. Writes
+filled. Seconds are measured on a model with random weights that two cores run, one way after another, in rounds; beside
+them stands what the simulator expects by the costs of steps that were measured at the start. Writes
 `benchmarks/results/programs.json` and the curve over KV, `programs.svg`; goals that are not reached are printed as
 such, and the exit status is 1. A run that was stopped goes on where it was (`out/bench-programs/journal.jsonl`, by
 commit and settings). After `--minutes` no family is begun any more: those that are left out are named, which is a goal
@@ -20,7 +20,6 @@ import argparse
 import functools
 import json
 import os
-import statistics
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -119,21 +118,28 @@ def timed(
     cost: StepCost,
     args: argparse.Namespace,
     journal: Journal,
-) -> Iterator[tuple[str, Result, float]]:
-    """Measured makespans, the median of some rounds, and what was expected."""
+) -> Iterator[tuple[str, str, list[Result], float]]:
+    """Every way with its runs, one for each round, and the seconds that were expected.
+
+    A round measures all ways, each time another one first: what the machine does meanwhile is everybody's. One row
+    after another is measured in the first round alone, since it takes as long as several of the others.
+    """
     for share, kv_tokens in (("ample", AMPLE), ("25 %", tight(work, counted["ample"][OURS], SHARES["25 %"]))):
         ways = [(name_of(way), work, way) for way in WAYS if share == "ample" or way is None or way.prefix_cache]
         if moved is not None:
             ways.append((ARRANGED, moved, None))
-        for name, which, way in ways:
-            taken = []
-            for i in range(args.rounds):
+        taken: dict[str, list[Result]] = {name: [] for name, _, _ in ways}
+        for i in range(args.rounds):
+            for name, which, way in ways[i % len(ways) :] + ways[: i % len(ways)]:
+                if i and way is not None and not way.prefix_cache:
+                    continue
                 measure = functools.partial(_measured, which, folder, kv_tokens, way, None)
-                taken.append(journal.result(f"{work.name}/{share}/{name}/timed {i}", measure))
+                found = journal.result(f"{work.name}/{share}/{name}/timed {i}", measure)
+                taken[name].append(replace(found, makespan=found.cpu if args.cpu else found.makespan, way=name))
+        for name, which, way in ways:
             simulate = functools.partial(_measured, which, folder, kv_tokens, way, cost)
             expected = journal.result(f"{work.name}/{share}/{name}/expected", simulate)
-            median = statistics.median(r.cpu if args.cpu else r.makespan for r in taken)
-            yield share, replace(taken[0], makespan=median, way=name), expected.makespan + expected.cpu
+            yield share, name, taken[name], expected.makespan + expected.cpu
 
 
 def _measured(work: Workload, folder: Path, kv_tokens: int, way: Rival | None, cost: StepCost | None) -> Result:
@@ -167,8 +173,8 @@ def main() -> int:
     parser.add_argument("--rows", type=float, default=1.0)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--minutes", type=float, default=13.5, help="after which no family is begun any more")
+    parser.add_argument("--rounds", type=int, default=3, help="of each the median counts")
+    parser.add_argument("--minutes", type=float, default=40.0, help="after which no family is begun any more")
     parser.add_argument("--busy", action="store_true", help="measure on a machine under load; nothing is written")
     parser.add_argument("--cpu", action="store_true", help="processor time on one thread, on a machine under load")
     parser.add_argument("--out", type=Path, default=RESULTS / "programs.json")
@@ -264,6 +270,7 @@ def seconds(
     cost = StepCost.read(journal.value("costs", calibrated))
     print(f"\n{args.threads} threads; costs of steps fit {cost.steps} measured ones within {100 * cost.error:.1f} %")
     table: dict[str, dict[str, dict[str, Result]]] = {}
+    rounds: dict[str, dict[str, dict[str, list[float]]]] = {}
     expected: dict[str, dict[str, float]] = {}
     left: list[str] = []
     wrong: list[str] = []
@@ -272,28 +279,37 @@ def seconds(
             left.append(work.name)
             continue
         print(f"{number} of {len(works)}, {(until - time.monotonic()) / 60:.1f} minutes left", flush=True)
-        for share, r, estimate in timed(work, moved[work.name], folder, counted[work.name], cost, args, journal):
-            table.setdefault(work.name, {}).setdefault(share, {})[r.way] = r
-            expected.setdefault(f"{work.name}, {share}", {})[r.way] = estimate / r.makespan
-            print(f"{work.name:<16} {share:<6} {r.way:<14} {r.makespan:8.3f} s, expected {estimate:8.3f} s", flush=True)
-            if not work.latency and r.reuse != counted[work.name][share][r.way].reuse:
-                wrong.append(f"{work.name}, {share}, {r.way}")
+        mine = counted[work.name]
+        for share, way, taken, estimate in timed(work, moved[work.name], folder, mine, cost, args, journal):
+            r = summary.middle(taken)
+            table.setdefault(work.name, {}).setdefault(share, {})[way] = r
+            rounds.setdefault(work.name, {}).setdefault(share, {})[way] = [one.makespan for one in taken]
+            expected.setdefault(f"{work.name}, {share}", {})[way] = estimate / r.makespan
+            print(f"{work.name:<16} {share:<6} {way:<14} {told(taken)} s, expected {estimate:8.3f} s", flush=True)
+            if not work.latency and any(one.reuse != mine[share][way].reuse for one in taken):
+                wrong.append(f"{work.name}, {share}, {way}")
                 print(f"{wrong[-1]}: the engine counted {r.reuse}, the simulator otherwise", flush=True)
     if not table:
         return summary.run_goals(left, wrong)
-    found = summary.ratios(table, {w.name: w.group for w in works}, args.threads)
+    found = summary.ratios(table, {w.name: w.group for w in works}, args.threads, rounds)
     errors = {name: ways[OURS] for name, ways in expected.items()}
     goals = [*summary.time_goals(table, found), summary.estimate_goal(errors), *summary.run_goals(left, wrong)]
     result["costs"] = cost.record()
     result["seconds"] = {
-        f: {kv: {w: round(r.makespan, 4) for w, r in ways.items()} for kv, ways in shares.items()}
-        for f, shares in table.items()
+        f: {kv: {w: [round(one, 4) for one in found] for w, found in ways.items()} for kv, ways in shares.items()}
+        for f, shares in rounds.items()
     }
     result["floors"] = {f: round(summary.floor(shares["ample"][OURS], cost), 4) for f, shares in table.items()}
     result["expected_over_measured"] = {n: {w: round(e, 3) for w, e in ways.items()} for n, ways in expected.items()}
     result["ratios"] = {group: [r for r in found if r["group"] == group] for group in summary.GOALS}
     result["ratios"]["planning_share"] = next(round(g.figure, 4) for g in goals if g.name == "planning_share")
     return goals
+
+
+def told(taken: list[Result]) -> str:
+    """The median of some rounds, the least and the most."""
+    spans = [r.makespan for r in taken]
+    return f"{summary.middle(taken).makespan:8.3f} [{min(spans):.3f}, {max(spans):.3f}]"
 
 
 def tokens(r: Result) -> list[int]:

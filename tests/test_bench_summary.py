@@ -51,6 +51,17 @@ def test_ratios_are_geometric_means_with_what_they_hang_on() -> None:
     assert ("trials", "ample", "pool") not in found
 
 
+def test_rounds_say_how_far_a_ratio_may_be_off() -> None:
+    rounds = {"few_shot": {"ample": {"ours": [1.0, 1.2, 0.8], "pool": [6.0, 3.0, 8.0]}, "25 %": {}}}
+    table = {"few_shot": {"ample": TABLE["few_shot"]["ample"]}}
+    (one,) = summary.ratios(table, GROUPS, 2, rounds)
+    assert one["ratio"] == pytest.approx(6.0)
+    assert one["rounds"] == [2.5, 10.0]
+    assert "2.5 to 10.0 by round" in next(iter(summary.time_goals(table, [one]))).about
+    runs = [replace(BASE, makespan=m) for m in (3.0, 1.0, 2.0, 9.0)]
+    assert [summary.middle(runs[:n]).makespan for n in (1, 2, 3, 4)] == [3.0, 1.0, 2.0, 2.0]
+
+
 def test_layouts_count_where_they_are_worth_it() -> None:
     table = {f: dict(found) for f, found in TABLE.items()}
     table["rag"]["ample"] = table["rag"]["ample"] | {

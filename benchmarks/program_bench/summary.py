@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +14,8 @@ from program_bench.measure import ARRANGED, OURS, Result
 
 Table = Mapping[str, Mapping[str, Mapping[str, Result]]]
 """Results by family, share of KV (`ample`, `25 %`) and way."""
+Rounds = Mapping[str, Mapping[str, Mapping[str, Sequence[float]]]]
+"""Makespans in seconds by family, share of KV and way: one for each round."""
 GOALS = {"mixed": 1.5, "tables": 3.0, "trials": 3.0, "closed_sets": 5.0}
 """How many times as long the pool of threads is to take, by group of families."""
 MOST_OVER_BOUND = 0.02
@@ -38,14 +40,25 @@ class Goal:
         return f"{word}  {self.name:<28} {self.figure:8.3f}  goal {self.goal}; {self.about}"
 
 
-def ratios(table: Table, groups: Mapping[str, str], threads: int) -> list[dict[str, Any]]:
-    """Makespan of every rival over that of ours: by family, and geometric means by group. Where a layout is worth it
-    in a group, once more with it (`ours` is `ours, arranged`; families that it is not worth to count as they are)."""
+def middle(runs: Sequence[Result]) -> Result:
+    """That of some runs whose makespan is their median; of an even number the shorter of two."""
+    return sorted(runs, key=lambda run: run.makespan)[(len(runs) - 1) // 2]
+
+
+def ratios(table: Table, groups: Mapping[str, str], threads: int, rounds: Rounds | None = None) -> list[dict[str, Any]]:
+    """Makespan of every rival over that of ours: by family, and geometric means by group, with the least and the most
+    of the means of single rounds (`rounds`; None: there was one, the table). Where a layout is worth it in a group,
+    once more with it (`ours` is `ours, arranged`; families that it is not worth to count as they are)."""
+    if rounds is None:
+        rounds = {
+            f: {kv: {way: [r.makespan] for way, r in ways.items()} for kv, ways in found.items()}
+            for f, found in table.items()
+        }
     out = []
     for group in GOALS:
         families = [f for f in table if groups[f] == group]
-        ways = [OURS, ARRANGED] if any(ARRANGED in table[f].get("ample", {}) for f in families) else [OURS]
-        for ours, kv in itertools.product(ways, ("ample", "25 %")):
+        forms = [OURS, ARRANGED] if any(ARRANGED in table[f].get("ample", {}) for f in families) else [OURS]
+        for ours, kv in itertools.product(forms, ("ample", "25 %")):
             for rival in ("sequential", "pool", "kept pool", "by_op", "online"):
                 each = {
                     f: table[f][kv][rival].makespan / table[f][kv].get(ours, table[f][kv][OURS]).makespan
@@ -53,10 +66,16 @@ def ratios(table: Table, groups: Mapping[str, str], threads: int) -> list[dict[s
                     if rival in table[f].get(kv, {})
                 }
                 if each:
-                    mean = math.exp(sum(map(math.log, each.values())) / len(each))
                     families_of = {f: round(r, 3) for f, r in each.items()}
                     about = {"threads": threads, "kv": kv, "ours": ours, "families": families_of}
-                    out.append({"group": group, "against": rival, "ratio": round(mean, 3), **about})
+                    spans = [
+                        zip(rounds[f][kv][rival], rounds[f][kv].get(ours, rounds[f][kv][OURS]), strict=False)
+                        for f in each
+                    ]
+                    means = [statistics.geometric_mean(a / b for a, b in turn) for turn in zip(*spans, strict=False)]
+                    mean = statistics.geometric_mean(each.values())
+                    between = [round(min(means), 3), round(max(means), 3)]
+                    out.append({"group": group, "against": rival, "ratio": round(mean, 3), "rounds": between, **about})
     return out
 
 
@@ -127,7 +146,8 @@ def time_goals(table: Table, found: Sequence[Mapping[str, Any]]) -> list[Goal]:
     moved = {(one["group"], one["kv"]): one for one in found if one["against"] == "pool" and one["ours"] == ARRANGED}
     for (group, kv), as_is in exact.items():
         one = moved.get((group, kv), as_is)
-        about = f"{one['threads']} threads; geometric mean of {', '.join(one['families'])}"
+        low, high = one["rounds"]
+        about = f"{low} to {high} by round; {one['threads']} threads; geometric mean of {', '.join(one['families'])}"
         if one is not as_is:
             about += f"; in the layouts that `lampc layout` finds, {as_is['ratio']} as written"
         goal = GOALS[group]
