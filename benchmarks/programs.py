@@ -118,8 +118,8 @@ def timed(
     cost: StepCost,
     args: argparse.Namespace,
     journal: Journal,
-) -> Iterator[tuple[str, str, list[Result], float]]:
-    """Every way with its runs, one for each round, and the seconds that were expected.
+) -> Iterator[tuple[str, str, list[Result], Result]]:
+    """Every way with its runs, one for each round, and the run that was expected: its makespan is the model's alone.
 
     A round measures all ways, each time another one first: what the machine does meanwhile is everybody's. One row
     after another is measured in the first round alone, since it takes as long as several of the others.
@@ -139,7 +139,7 @@ def timed(
         for name, which, way in ways:
             simulate = functools.partial(_measured, which, folder, kv_tokens, way, cost)
             expected = journal.result(f"{work.name}/{share}/{name}/expected", simulate)
-            yield share, name, taken[name], expected.makespan + expected.cpu
+            yield share, name, taken[name], expected
 
 
 def _measured(work: Workload, folder: Path, kv_tokens: int, way: Rival | None, cost: StepCost | None) -> Result:
@@ -270,6 +270,7 @@ def seconds(
     cost = StepCost.read(journal.value("costs", calibrated))
     print(f"\n{args.threads} threads; costs of steps fit {cost.steps} measured ones within {100 * cost.error:.1f} %")
     table: dict[str, dict[str, dict[str, Result]]] = {}
+    alone: dict[str, dict[str, dict[str, Result]]] = {}
     rounds: dict[str, dict[str, dict[str, list[float]]]] = {}
     expected: dict[str, dict[str, float]] = {}
     left: list[str] = []
@@ -280,9 +281,10 @@ def seconds(
             continue
         print(f"{number} of {len(works)}, {(until - time.monotonic()) / 60:.1f} minutes left", flush=True)
         mine = counted[work.name]
-        for share, way, taken, estimate in timed(work, moved[work.name], folder, mine, cost, args, journal):
-            r = summary.middle(taken)
+        for share, way, taken, foreseen in timed(work, moved[work.name], folder, mine, cost, args, journal):
+            r, estimate = summary.middle(taken), foreseen.makespan + foreseen.cpu
             table.setdefault(work.name, {}).setdefault(share, {})[way] = r
+            alone.setdefault(work.name, {}).setdefault(share, {})[way] = foreseen
             rounds.setdefault(work.name, {}).setdefault(share, {})[way] = [one.makespan for one in taken]
             expected.setdefault(f"{work.name}, {share}", {})[way] = estimate / r.makespan
             print(f"{work.name:<16} {share:<6} {way:<14} {told(taken)} s, expected {estimate:8.3f} s", flush=True)
@@ -291,7 +293,10 @@ def seconds(
                 print(f"{wrong[-1]}: the engine counted {r.reuse}, the simulator otherwise", flush=True)
     if not table:
         return summary.run_goals(left, wrong)
-    found = summary.ratios(table, {w.name: w.group for w in works}, args.threads, rounds)
+    groups = {w.name: w.group for w in works}
+    found = summary.ratios(table, groups, args.threads, rounds)
+    for one, model_alone in zip(found, summary.ratios(alone, groups, args.threads), strict=True):
+        one["model_alone"] = model_alone["ratio"]
     errors = {name: ways[OURS] for name, ways in expected.items()}
     goals = [*summary.time_goals(table, found), summary.estimate_goal(errors), *summary.run_goals(left, wrong)]
     result["costs"] = cost.record()

@@ -147,7 +147,10 @@ def time_goals(table: Table, found: Sequence[Mapping[str, Any]]) -> list[Goal]:
     for (group, kv), as_is in exact.items():
         one = moved.get((group, kv), as_is)
         low, high = one["rounds"]
-        about = f"{low} to {high} by round; {one['threads']} threads; geometric mean of {', '.join(one['families'])}"
+        about = f"{low} to {high} by round"
+        if "model_alone" in one:
+            about += f", {one['model_alone']} by the steps of the model alone"
+        about += f"; {one['threads']} threads; geometric mean of {', '.join(one['families'])}"
         if one is not as_is:
             about += f"; in the layouts that `lampc layout` finds, {as_is['ratio']} as written"
         goal = GOALS[group]
