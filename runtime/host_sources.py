@@ -17,6 +17,7 @@ from typing import Any
 from lampc.frontend.python.module import Module
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.tools.tool import Tool
+from lampc.frontend.python.tracing import mentioned
 from lampc.ir.hostref import host_ref
 from lampc.ir.sources import parse
 
@@ -55,6 +56,12 @@ def entry_identity(entry: Callable[..., Any]) -> str:
     if isinstance(program, Program):
         return host_identity(program.function)
     return module_identity(program) if isinstance(program, Module) else host_identity(entry)
+
+
+def tool_identity(called: Callable[..., Any]) -> str:
+    """Identity of what a tool calls; that of programs and modules has what their predictors were told."""
+    program = getattr(called, "__lampc_called__", called)
+    return code_identity(program) if isinstance(program, Program | Module) else host_identity(called)
 
 
 def module_identity(program: Module) -> str:
@@ -109,6 +116,8 @@ def _held(value: Any, inside: tuple[int, ...] = ()) -> str:
         return f"{{{', '.join(f'{_held(k, inside)}: {_held(v, inside)}' for k, v in value.items())}}}"
     if isinstance(value, functools.partial):
         return f"partial {_held([value.func, value.args, value.keywords], inside)}"
+    if isinstance(value, Program):
+        return _of_program(value, inside)
     if isinstance(value, Tool):
         return f"{value.name} {_held(value.func, inside)}"
     if (function := getattr(value, "__func__", None)) is not None:
@@ -144,6 +153,14 @@ def _of_object(value: Any, inside: tuple[int, ...]) -> str:
 
 def _of_module(module: Module) -> str:
     return f"{host_identity(type(module).forward)} {_held(module.dump_state())} {module_identity(module)}"
+
+
+def _of_program(program: Program, inside: tuple[int, ...]) -> str:
+    function = program.function
+    named = list(mentioned(function))
+    held = [f"{name} {_of_module(m)}" for name, m in named if isinstance(m, Module)]
+    tools = [t for _, t in named if isinstance(t, Tool)]
+    return f"{_code(function, function.__qualname__)} {held} {_held(tools, inside)}"
 
 
 def _filled(cell: Any) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import digest
-from lampc.runtime.host_sources import host_identity
+from lampc.runtime.host_sources import tool_identity
 from lampc.runtime.hosts import described, plain
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class ToolJournal:
         if given is None:
             self.unkept.add(name)
             return None
-        text = json.dumps([*self.parts, site, host_identity(run), given["value"]], sort_keys=True)
+        text = json.dumps([*self.parts, site, tool_identity(run), given["value"]], sort_keys=True)
         key = hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
         known = self.store.get("tool", key)
         if known is None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from types import CodeType, FunctionType
 from typing import Any
 
@@ -164,6 +164,22 @@ def bare(program: Predict | ChainOfThought, name: str) -> Unit:
 
 def gather(context: Context, function: Any, owner: str) -> None:
     """Note the definitions that an untraceable function refers to, itself or through functions it calls."""
+    for name, thing in mentioned(function):
+        inner = thing.predict if isinstance(thing, ChainOfThought) else thing
+        if isinstance(inner, Predict):
+            context.take(inner, name, owner)
+        elif isinstance(thing, Module):
+            context.adopt(thing, name)
+        elif isinstance(thing, Retriever | Retrieve):
+            found = thing.retriever if isinstance(thing, Retrieve) else thing
+            context.retrievers.setdefault(id(found), (found, name))
+            context.retriever(found)
+        elif isinstance(thing, Tool | Tune):
+            context.use(thing)
+
+
+def mentioned(function: Any) -> Iterator[tuple[str, Any]]:
+    """(name, value) of what a function refers to outside of itself; programs and functions are followed instead."""
     queue, seen = [function], set()
     while queue:
         f = queue.pop(0)
@@ -173,21 +189,12 @@ def gather(context: Context, function: Any, owner: str) -> None:
         names = outer_names(f)
         for name in _mentioned(f.__code__):
             thing = names.get(name)
-            inner = thing.predict if isinstance(thing, ChainOfThought) else thing
-            if isinstance(inner, Predict):
-                context.take(inner, name, owner)
-            elif isinstance(thing, Module):
-                context.adopt(thing, name)
-            elif isinstance(thing, Retriever | Retrieve):
-                found = thing.retriever if isinstance(thing, Retrieve) else thing
-                context.retrievers.setdefault(id(found), (found, name))
-                context.retriever(found)
-            elif isinstance(thing, Tool | Tune):
-                context.use(thing)
-            elif isinstance(thing, Program):
+            if isinstance(thing, Program):
                 queue.append(thing.function)
             elif isinstance(thing, FunctionType) and not thing.__module__.startswith("lampc."):
                 queue.append(thing)
+            else:
+                yield name, thing
 
 
 def _mentioned(code: CodeType) -> list[str]:

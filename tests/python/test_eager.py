@@ -189,6 +189,53 @@ def test_tool_results_are_journaled(tmp_path: Path) -> None:
         assert len(called) == 6
 
 
+def told(instruction: str) -> lampc.Predict:
+    return lampc.Predict(lampc.Signature("question -> answer", instruction))
+
+
+def a_program(instruction: str) -> Any:
+    asked = told(instruction)
+
+    def look(question: str) -> str:
+        answer: str = asked(question=question).answer
+        return answer
+
+    return lampc.program(look)
+
+
+class Looked(lampc.Module):
+    def __init__(self, instruction: str) -> None:
+        super().__init__()
+        self.ask = told(instruction)
+
+    def forward(self, question: str) -> str:
+        answer: str = self.ask(question=question).answer
+        return answer
+
+
+@pytest.mark.parametrize("make", [a_program, Looked, lambda i: a_program_with(lampc.Tool(a_program(i), "inner"))])
+def test_a_tool_that_is_a_changed_program_is_called_again(make: Callable[[str], Any], tmp_path: Path) -> None:
+    def entry(tool: lampc.Tool) -> Callable[..., dict[str, Any]]:
+        return lambda question: {"found": tool(question=question)}
+
+    completer = FakeCompleter(lambda c: EagerAnswer({"answer": c.bound.instruction}, "text"))
+    found = []
+    for instruction in ("Be short.", "Be long.", "Be short."):
+        with Store(tmp_path / "journal") as store:
+            run(entry(lampc.Tool(make(instruction), "look")), cells(1), store=store, completer=completer)
+            outcomes, _ = run(entry(lampc.Tool(make(instruction), "look")), cells(1), store=store, completer=completer)
+        found.append(outcomes[0].value)
+    assert found == [{"found": "Be short."}, {"found": "Be long."}, {"found": "Be short."}]
+    assert len(completer.batches) == 2, "one that is the same is not called again"
+
+
+def a_program_with(tool: lampc.Tool) -> Any:
+    def outer(question: str) -> Any:
+        return tool(question=question)
+
+    return lampc.program(outer)
+
+
 def test_what_cannot_be_resumed_calls_its_tools() -> None:
     called: list[str] = []
 

@@ -174,6 +174,7 @@ class Tool:
             functools.update_wrapper(run, inner)
         else:
             run.__module__, run.__qualname__ = type(self.func).__module__, self.name
+        run.__lampc_called__ = self.func  # type: ignore[attr-defined]
         run.__lampc_blocking__ = self.blocking or self.is_async  # type: ignore[attr-defined]
         return run
 
