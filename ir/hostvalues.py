@@ -16,11 +16,12 @@ from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Type
 @dataclass(frozen=True, slots=True)
 class HostClass:
     """`lift` makes an object of a plain value (raising ValueError, with the reason, for one it does not take), `lower`
-    makes a plain value of an object."""
+    makes a plain value of an object. `defaults` are the fields that a value may leave out."""
 
     cls: type
     lift: Callable[[Any], Any]
     lower: Callable[[Any], Any]
+    defaults: frozenset[str] = frozenset()
 
 
 _LIVE: dict[str, HostClass] = {}
@@ -61,6 +62,34 @@ def lifted(value: Any, type: Type) -> Any:
             return {k: lifted(v, item) for k, v in value.items()}
         case Maybe(item):
             return None if value is None else lifted(value, item)
+    return value
+
+
+def defaults_of(name: str) -> frozenset[str]:
+    """The fields that a value of this class may leave out; none of a class that is not known here."""
+    host = _LIVE.get(name)
+    return host.defaults if host is not None else frozenset()
+
+
+def completed(value: Any, type: Type) -> Any:
+    """The plain value with the fields that it leaves out as their classes have them; what a class does not take is
+    left as it is."""
+    match type:
+        case Record(fields, name) if isinstance(value, dict):
+            value = {**value, **{n: completed(value[n], t) for n, t in fields if n in value}}
+            if name not in _LIVE or all(n in value or n not in _LIVE[name].defaults for n, _ in fields):
+                return value
+            try:
+                whole = _LIVE[name].lower(_LIVE[name].lift(value))
+            except ValueError:
+                return value
+            return {**{n: whole[n] for n, _ in fields if n in whole}, **value}
+        case ListOf(item) if isinstance(value, list):
+            return [completed(v, item) for v in value]
+        case MapOf(item) if isinstance(value, dict):
+            return {k: completed(v, item) for k, v in value.items()}
+        case Maybe(item):
+            return completed(value, item)
     return value
 
 

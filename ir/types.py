@@ -199,7 +199,7 @@ def possible(source: Type, target: Type) -> bool:
             return True
         case Record(a), Record(b):
             have = dict(a)
-            return all(possible(have[n], t) if n in have else isinstance(t, Maybe) for n, t in b)
+            return all(possible(have[n], t) if n in have else n in _left_out(target) for n, t in b)
     return False
 
 
@@ -280,12 +280,20 @@ def mismatch(value: Any, expected: Type) -> str | None:
             ok = isinstance(value, dict)
             if ok:
                 for name, t in fields:
-                    if name not in value and not isinstance(t, Maybe):
-                        return f"field `{name}` is missing"
-                    if m := mismatch(value.get(name), t):
+                    if name not in value:
+                        if name not in _left_out(expected):
+                            return f"field `{name}` is missing"
+                    elif m := mismatch(value[name], t):
                         return f"field `{name}`: {m}"
                 return None
     return None if ok else f"expected {spelled(expected)}, got {value!r}"
+
+
+def _left_out(t: Record) -> frozenset[str]:
+    """The fields that a value of a record may lack: optional ones, and those for which its class has a default."""
+    from lampc.ir.hostvalues import defaults_of  # which knows types
+
+    return defaults_of(t.host) | {n for n, found in t.fields if isinstance(found, Maybe)}
 
 
 def _entry(name: Any, value: Any, key: Type, item: Type) -> str | None:

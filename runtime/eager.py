@@ -20,7 +20,7 @@ from lampc.ir.settings import settings
 from lampc.ir.types import ANY
 from lampc.ir.unit import Unit
 from lampc.runtime.eager_calls import Completer, EagerAnswer, EagerCall
-from lampc.runtime.failures import RowFailure, unfit_result, unwritable_output
+from lampc.runtime.failures import RowFailure, result_as_declared, unfit_result, unwritable_output
 from lampc.runtime.hosts import described, plain
 from lampc.runtime.places import user_line
 from lampc.runtime.retrieval.protocol import RetrieverError
@@ -140,6 +140,8 @@ class EagerRun:
                 outcome.unread = unread[1]
             return
         returns = getattr(self.entry, "__lampc_returns__", ANY)
+        if type(strand.value) is dict:
+            strand.value = result_as_declared(strand.value, returns)
         why = unfit_result(self.identity, strand.value, returns) or unwritable_output(strand.value)
         if why:
             outcome.error = RowError(why, place, row, "value")

@@ -21,7 +21,7 @@ from lampc.runtime.ahead import Branches, arm_of
 from lampc.runtime.blocks import Block, ContextValue, Done, Scope, Services, Task
 from lampc.runtime.compile import Executable, predictor_of
 from lampc.runtime.early import EarlyPrefills
-from lampc.runtime.failures import RowFailure, UnreadableAnswer, unfit, unwritable_output
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, as_declared, unfit, unwritable_output
 from lampc.runtime.hostcalls import HostCalls
 from lampc.runtime.hostdesk import HostDesk
 from lampc.runtime.interp import HostCall, arguments, entry_function, host_call
@@ -127,8 +127,9 @@ class Executor(HostCalls, Regions):
         self._enter(scope, func.body, env, None, (), (), (), lambda out: self._succeed(scope, out[0]))
 
     def _succeed(self, scope: Scope, value: Any) -> None:
-        outputs = value if isinstance(value, dict) else {"value": value}
         func = scope.task.exe.func
+        value = as_declared(func, value)
+        outputs = value if isinstance(value, dict) else {"value": value}
         why = unfit(func, value) or unwritable_output(outputs)
         if why:
             raise RowFailure(why, func.body.terminator)

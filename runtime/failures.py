@@ -9,6 +9,7 @@ from lampc.frontend.python.values.plain import plain
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import adapter_name
 from lampc.ir.adapters.values import unwritable
+from lampc.ir.hostvalues import completed
 from lampc.ir.types import ANY, Maybe, Record, Type, mismatch, spelled, type_of
 from lampc.runtime.types import RowError, TraceStep
 
@@ -115,6 +116,17 @@ def unfit(func: Func, value: Any) -> str | None:
     return unfit_output(func.symbol, value, returns)
 
 
+def as_declared(func: Func, value: Any) -> Any:
+    """What a function gives, with the defaults of the classes that it declares."""
+    end = func.body.terminator
+    return value if end is not None and func.returns == end.operands[0].type else completed(value, func.returns)
+
+
+def result_as_declared(outputs: Any, returns: Type) -> Any:
+    """The same of a program that ran as plain Python."""
+    return completed(outputs, _alone(returns) if _is_alone(outputs, returns) else returns)
+
+
 def unfit_output(program: str, value: Any, returns: Type) -> str | None:
     """Why what a program returned is not of the type that it declares, or None."""
     if not isinstance(returns, Record) or not isinstance(value, dict):
@@ -133,11 +145,20 @@ def unfit_result(program: str, outputs: Mapping[str, Any], returns: Type) -> str
     if returns == ANY:
         return None
     named = _named(outputs)
-    single = Record((("result", returns),))
-    if list(named) == ["result"] and not (isinstance(returns, Record) and returns.get("result")):
+    single = _alone(returns)
+    if _is_alone(named, returns):
         return unfit_output(program, named, single)
     found = unfit_output(program, named, returns)
     return found if found and unfit_output(program, named, single) else None
+
+
+def _alone(returns: Type) -> Record:
+    return Record((("result", returns),))
+
+
+def _is_alone(outputs: Mapping[str, Any], returns: Type) -> bool:
+    """Whether outputs are one plain value, or object."""
+    return list(outputs) == ["result"] and not (isinstance(returns, Record) and returns.get("result"))
 
 
 def _named(value: Any) -> Any:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from lampc.frontend.python.tools.interpreter import provide_interpreter
 from lampc.frontend.python.values.plain import known_plain
 from lampc.ir import HostRef
+from lampc.ir.hostvalues import completed
 from lampc.ir.types import Type, mismatch
 from lampc.runtime.failures import RowFailure
 from lampc.runtime.sandbox.monty import PythonInterpreter
@@ -63,7 +64,7 @@ def tool_of(function: Callable[..., Any], name: str) -> Tool:
 
 def _returned(ref: HostRef, call: Callable[[], Any], returns: Type) -> Any:
     try:
-        value = plain(call())
+        value = completed(plain(call()), returns)
     except Exception as e:
         raise RowFailure(f"{ref.target}: {type(e).__name__}: {e}", kind="host") from e
     why = mismatch(value, returns)

@@ -15,6 +15,7 @@ from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value
 from lampc.ir.adapters import Bound, ParseFailure, bind_predictors, bind_prompt
 from lampc.ir.adapters.bind import prompt_of
 from lampc.ir.adapters.registry import asked_once
+from lampc.ir.hostvalues import completed
 from lampc.ir.lookup import Hit, Lookup, as_hit, as_record
 from lampc.ir.prog import (
     Assert,
@@ -41,7 +42,7 @@ from lampc.ir.types import mismatch
 from lampc.passes.lower.continuing import in_conversation
 from lampc.passes.manager import RunOptions
 from lampc.passes.schedule.fuse_calls import BEFORE, fused_in
-from lampc.runtime.failures import RowFailure, UnreadableAnswer, unfit, unwritable_output
+from lampc.runtime.failures import RowFailure, UnreadableAnswer, as_declared, unfit, unwritable_output
 from lampc.runtime.hosts import call_host, call_tool, plain
 from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
@@ -88,7 +89,7 @@ def interpret(
         passes_for(module, assignment, BEFORE).run(module, options=RunOptions(on_trial=True))
     func = entry_function(module, entry)
     run = _Run(module, runner, assignment or Assignment(), seed, row, base, trace, host or host_call)
-    value = run.call(func, arguments(func, inputs), (), ())
+    value = as_declared(func, run.call(func, arguments(func, inputs), (), ()))
     why = unfit(func, value)
     why = why or unwritable_output(value if isinstance(value, dict) else {"value": value})
     if why:
@@ -115,6 +116,7 @@ def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
         value = plain(inputs.get(arg.hint))
         if arg.hint not in inputs and mismatch(None, arg.type):
             raise RowFailure(f"input `{arg.hint}` is missing", func)
+        value = completed(value, arg.type)
         why = mismatch(value, arg.type)
         if why:
             raise RowFailure(f"input `{arg.hint}`: {why}", func)

@@ -148,7 +148,7 @@ class TypeReader:
         if is_typeddict(cls):
             self.held &= inner.held and inner.native
             return Record(made)
-        return Record(made, register(HostClass(cls, lambda v: build(cls, v), plain)))
+        return Record(made, register(HostClass(cls, lambda v: build(cls, v), plain, _defaults(cls))))
 
     def enumeration(self, cls: type[enum.Enum]) -> Type:
         self.native = False
@@ -174,6 +174,15 @@ def _fields_of(cls: type) -> dict[str, Any] | None:
     if hasattr(cls, "model_fields") and isinstance(cls.model_fields, dict):
         return {n: f.annotation for n, f in cls.model_fields.items()}
     return None
+
+
+def _defaults(cls: type) -> frozenset[str]:
+    """The fields of a dataclass or pydantic model that have a default."""
+    if dataclasses.is_dataclass(cls):
+        empty = dataclasses.MISSING
+        own = (f for f in dataclasses.fields(cls) if f.init)
+        return frozenset(f.name for f in own if f.default is not empty or f.default_factory is not empty)
+    return frozenset(n for n, f in cls.model_fields.items() if not f.is_required())  # type: ignore[attr-defined]
 
 
 def _item(annotation: Any) -> Any:

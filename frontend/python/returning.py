@@ -8,6 +8,7 @@ from typing import Any, is_typeddict
 from lampc.frontend.python.annotations import BadType, TypeReader
 from lampc.frontend.python.codes import wrong
 from lampc.frontend.python.source import outer_names
+from lampc.ir.hostvalues import defaults_of
 from lampc.ir.prog import Func
 from lampc.ir.types import ANY, Choice, MapOf, Maybe, Record, Scalar, Type, possible, spelled
 
@@ -73,7 +74,10 @@ def declare(func: Func, wanted: Type, single: str) -> None:
     elif not isinstance(wanted, Record | MapOf | Maybe) and wanted != ANY:
         shown = spelled(found)
         raise _unfit(func, f"`{func.symbol}` is declared to return {spelled(wanted)}, and returns {shown}")
+    optional = defaults_of(wanted.host) if isinstance(wanted, Record) else frozenset[str]()
     for name, t in _declared(wanted, types):
+        if name not in types and name in optional:
+            types[name] = t if isinstance(t, Maybe) else Maybe(t)
         if name not in types and not isinstance(t, Maybe) and t != ANY:
             raise _unfit(func, f"`{func.symbol}` declares the output `{name}: {spelled(t)}`, and does not return it")
         if name in types and not possible(types[name], t):
@@ -82,7 +86,7 @@ def declare(func: Func, wanted: Type, single: str) -> None:
             )
         if name in types:
             types[name] = t
-    whole = isinstance(wanted, Record) and wanted.names() == found.names()
+    whole = isinstance(wanted, Record) and set(wanted.names()) == set(types)
     func.attrs["returns"] = Record(tuple(types.items()), getattr(wanted, "host", "") if whole else found.host)
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import pydantic
 import pytest
 
 import lampc
@@ -190,3 +191,72 @@ def test_in_batches_the_annotation_is_a_hint_as_it_is_in_calls() -> None:
         assert Hinted().batch([lampc.Example(question="q").with_inputs("question")]) == ["so"]
     with pytest.raises(CompileError, match="output `answer` of `Hinted` is declared int, and is str"):
         trace(Hinted())
+
+
+@dataclass
+class Measured:
+    text: str
+    sizes: list[int] = field(default_factory=lambda: [1])
+    unit: str | None = "cm"
+
+
+class Modelled(pydantic.BaseModel):
+    inner: Measured
+    n: int = 3
+
+
+FULL = {"text": "so", "sizes": [1], "unit": "cm"}
+
+
+def short(question: str) -> Measured:
+    return {"text": ask(question=question).answer}  # type: ignore[return-value]
+
+
+def short_inside(question: str) -> Modelled:
+    return {"inner": {"text": ask(question=question).answer}}  # type: ignore[return-value]
+
+
+def short_in_a_list(question: str) -> list[Measured]:
+    return [{"text": ask(question=question).answer}]  # type: ignore[list-item]
+
+
+def short_as_plain_python(question: str) -> Measured:
+    try:
+        return {"text": ask(question=question).answer}  # type: ignore[return-value]
+    except KeyError:
+        return Measured("")
+
+
+def taken(question: Modelled) -> dict[str, Any]:
+    return {"answer": ask(question=question.inner.text).answer, "n": question.n, "unit": question.inner.unit}
+
+
+@pytest.mark.parametrize(
+    ("function", "question", "outputs"),
+    [
+        (short, "?", FULL),
+        (short_inside, "?", {"inner": FULL, "n": 3}),
+        (short_in_a_list, "?", {"result": [FULL]}),
+        (short_as_plain_python, "?", FULL),
+        (taken, {"inner": {"text": "so"}}, {"answer": "so", "n": 3, "unit": "cm"}),
+    ],
+)
+def test_fields_left_out_have_the_defaults_of_their_class(
+    function: Callable[..., Any], question: Any, outputs: dict[str, Any]
+) -> None:
+    unit = trace(lampc.program(function, name="main"))
+    with Session(model=FakeEngine(lambda _: "[[ ## answer ## ]]\nso\n\n[[ ## sure ## ]]\n0.5\n")) as session:
+        (outcome,) = session.run(unit, [Row("0", {"question": question})])
+    assert (outcome.error, outcome.value) == (None, outputs)
+
+
+def required_left_out(question: Modelled) -> Any:
+    return ask(question=question.n).answer
+
+
+def test_a_field_without_a_default_is_still_missing() -> None:
+    unit = trace(lampc.program(required_left_out, name="main"))
+    with Session(model=FakeEngine(lambda _: "")) as session:
+        (outcome,) = session.run(unit, [Row("0", {"question": {"inner": {"sizes": [2]}}})])
+    assert outcome.error is not None
+    assert outcome.error.message == "input `question`: field `inner`: field `text` is missing"
