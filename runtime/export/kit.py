@@ -41,7 +41,15 @@ def ask(name: str, inputs: dict[str, Any], **sampling: Any) -> dict[str, Any]:
     messages = [m for part in prompt["messages"] for m in said(part, inputs)]
     model = os.environ.get("MODEL") or prompts()["model"]
     answer = client().chat.completions.create(model=model, messages=messages, **sampling)
-    return read(answer.choices[0].message.content or "", prompt)
+    choice = answer.choices[0]
+    try:
+        return read(choice.message.content or "", prompt)
+    except ValueError as e:
+        if choice.finish_reason != "length":
+            raise
+        count = getattr(answer.usage, "completion_tokens", 0)
+        where = f"after {count} token{'s' * (count != 1)}" if count else "at the bound of its tokens"
+        raise ValueError(f"{e} (it was cut {where}: raise `max_tokens` of the call `{name}` in this file)") from None
 
 
 def said(message: dict[str, Any], inputs: dict[str, Any]) -> list[dict[str, str]]:

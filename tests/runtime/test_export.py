@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from lampc.frontend.python.tracing import trace
 from lampc.ir import Assignment
 from lampc.runtime.cli.app import main
 from lampc.runtime.cli.sources import load
-from lampc.runtime.export import NotExportable, export
+from lampc.runtime.export import NotExportable, export, kit
 from lampc.runtime.session import Session
 from tests.runtime import export_programs as programs
 from tests.runtime.loopback import Loopback, Messages
@@ -218,3 +219,20 @@ def test_what_cannot_be_exported_says_what_and_where() -> None:
         export(trace(Dynamic()))
     with pytest.raises(NotExportable, match="layout `baml`; it can be chat, compact, json, xml"):
         export(trace(lampc.Predict("a -> b", layout="baml")))
+
+
+@pytest.mark.parametrize(
+    ("finish", "end"),
+    [("length", " (it was cut after 7 tokens: raise `max_tokens` of the call `add` in this file)"), ("stop", "")],
+)
+def test_an_answer_that_was_cut_says_so(finish: str, end: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    choice = SimpleNamespace(finish_reason=finish, message=SimpleNamespace(content="[[ ## thought ## ]]\nlet"))
+    answer = SimpleNamespace(choices=[choice], usage=SimpleNamespace(completion_tokens=7))
+    completions = SimpleNamespace(create=lambda **_: answer)
+    outputs = [{"name": n, "type": {"kind": "str"}} for n in ("thought", "total")]
+    asked = {"messages": [], "layout": "chat", "outputs": outputs}
+    monkeypatch.setattr(kit, "client", lambda: SimpleNamespace(chat=SimpleNamespace(completions=completions)))
+    monkeypatch.setattr(kit, "prompts", lambda: {"model": "loop", "predictors": {"add": asked}})
+    with pytest.raises(ValueError, match="output `total` is missing") as e:
+        kit.ask("add", {})
+    assert str(e.value).partition("let'")[2] == end
