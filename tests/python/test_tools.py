@@ -6,6 +6,7 @@ import asyncio
 import enum
 import functools
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -434,3 +435,30 @@ def test_declaring_a_tool_loads_neither_pydantic_nor_jsonschema() -> None:
 def test_schemas_are_json() -> None:
     for function in FUNCTIONS:
         assert json.loads(json.dumps(lampc.Tool(function).args)) is not None
+
+
+@pytest.mark.parametrize(
+    ("schema", "ref"),
+    [
+        ({"$ref": "#"}, "#"),
+        ({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {"$ref": "#/$defs/A"}}}, "#/$defs/A"),
+        (
+            {
+                "properties": {"a": {"type": "array", "items": {"$ref": "#/$defs/A"}}},
+                "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"$ref": "#/$defs/A"}},
+            },
+            "#/$defs/A",
+        ),
+    ],
+)
+def test_a_reference_that_leads_back_to_itself_is_an_error(schema: dict[str, Any], ref: str) -> None:
+    declared = SimpleNamespace(name="look", description="", inputSchema=schema)
+    with pytest.raises(ValueError, match=f"tool `look`: `\\$ref`: '{re.escape(ref)}' in its input schema leads back"):
+        lampc.Tool.from_mcp_tool(None, declared)
+
+
+def test_a_schema_that_is_inside_itself_is_none() -> None:
+    defs = {"A": {"type": "object", "properties": {"next": {"$ref": "#/$defs/A"}}}}
+    schema = {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": defs}
+    made = lampc.Tool.from_mcp_tool(None, SimpleNamespace(name="look", description="", inputSchema=schema))
+    assert made.args["a"] == {"type": "object", "properties": {"next": {"type": "object"}}}

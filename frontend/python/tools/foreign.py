@@ -39,7 +39,10 @@ def mcp_tool(session: Client, tool: Any, result_mode: str, *, blocking: bool = F
     """See `Tool.from_mcp_tool`. A tool that its server calls read-only may be called in any order."""
     if result_mode not in ("text", "structured"):
         raise ValueError(f"Unsupported MCP result mode: {result_mode!r}; there are 'text' and 'structured'")
-    schemas, types, described = from_input_schema(_field(tool, "input_schema", "inputSchema") or {})
+    try:
+        schemas, types, described = from_input_schema(_field(tool, "input_schema", "inputSchema") or {})
+    except ValueError as e:
+        raise ValueError(f"tool `{tool.name}`: {e}") from None
 
     async def call(**kwargs: Any) -> Any:
         return mcp_result(await session.call_tool(tool.name, arguments=kwargs), result_mode)

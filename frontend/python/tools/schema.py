@@ -94,7 +94,13 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 def from_input_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
-    """(schemas, types, descriptions) by argument out of the input schema that a tool of elsewhere declares."""
+    """(schemas, types, descriptions) by argument out of the input schema that a tool of elsewhere declares. Raises
+    ValueError for references that lead back to themselves."""
+    if endless := _endless(schema, schema):
+        raise ValueError(
+            f"`$ref`: {endless!r} in its input schema leads back to itself with nothing in between, so it says nothing "
+            "of a value: let it name a schema that has a `type`"
+        )
     required = schema.get("required", ())
     definitions = schema.get("$defs", {})
     schemas, types, described = {}, {}, {}
@@ -107,6 +113,30 @@ def from_input_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
             " (Required)" if name in required else ""
         )
     return schemas, types, described
+
+
+def _endless(node: Any, root: Mapping[str, Any]) -> str:
+    """A reference in a schema that leads back to itself; "" if there is none."""
+    if isinstance(node, list):
+        return next(filter(None, (_endless(n, root) for n in node)), "")
+    if not isinstance(node, Mapping):
+        return ""
+    seen: list[str] = []
+    at: Any = node
+    while isinstance(at, Mapping) and isinstance(ref := at.get("$ref"), str):
+        if ref in seen:
+            return ref
+        seen.append(ref)
+        at = _named(ref, root)
+    return next(filter(None, (_endless(n, root) for n in node.values())), "")
+
+
+def _named(ref: str, root: Mapping[str, Any]) -> Any:
+    """What a reference into a schema names; None if that is not in it."""
+    found: Any = root
+    for part in ref.removeprefix("#").split("/")[1:] if ref.startswith("#") else [ref]:
+        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
+    return found
 
 
 class Arguments:
