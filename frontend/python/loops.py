@@ -11,7 +11,7 @@ from lampc.frontend.python.base import Base, WouldEmit, item_type
 from lampc.frontend.python.liveness import target_names
 from lampc.frontend.python.traced import Completions, Traced, WithIndex, as_json, is_static
 from lampc.ir import Region, Value, prog
-from lampc.ir.types import ANY, INT, ListOf, Type, join, type_of
+from lampc.ir.types import ANY, INT, ListOf, MapOf, Record, Type, join, type_of
 
 UNROLL = 256
 """Most items of a known list over which a body is repeated."""
@@ -33,7 +33,7 @@ class Iteration:
                 return value
             if t.quiet:
                 raise WouldEmit
-            items = t.expr(generators[0].iter)
+            items = walked(t, t.expr(generators[0].iter), generators[0].iter)
             if is_static(items) and not _json(items):
                 return self._as_list(self._each(elt, generators))
             if _known_items(items):
@@ -62,7 +62,7 @@ class Iteration:
             return [self.t.expr(elt)]
         first, rest = generators[0], generators[1:]
         out: list[Any] = []
-        for value in known_items(self.t, self.t.expr(first.iter), first.iter):
+        for value in known_items(self.t, walked(self.t, self.t.expr(first.iter), first.iter), first.iter):
             self.t.assign(first.target, value)
             if all(self._now(c) for c in first.ifs):
                 out += self._each(elt, rest)
@@ -105,6 +105,15 @@ class Iteration:
             t.emit(prog.Yield, t.const(None, node, value.type), node=node)
         made = t.emit(prog.If, keep, node=node, regions=[inner, missing])
         t.emit(prog.Yield, made.outs[0], keep, node=node)
+
+
+def walked(t: Base, items: Any, node: ast.AST) -> Any:
+    """What a loop over a value goes over: of a prediction or dict its names."""
+    if isinstance(items, Traced) and isinstance(items.type, Record) and items.type.fields and not items.type.host:
+        return list(items.type.names())
+    if isinstance(items, Traced) and isinstance(items.type, MapOf):
+        return t.apply("keys", items, node=node)
+    return items
 
 
 def _all(conditions: list[ast.expr]) -> ast.expr:

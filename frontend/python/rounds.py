@@ -17,7 +17,7 @@ from lampc.frontend.python.liveness import (
     target_names,
     walk_block,
 )
-from lampc.frontend.python.loops import Iteration, known_items, start, type_now
+from lampc.frontend.python.loops import Iteration, known_items, start, type_now, walked
 from lampc.frontend.python.traced import Completions, Exit, Traced, WithIndex, as_json, is_static
 from lampc.ir import Region, Value, prog
 from lampc.ir.types import ANY, INT, NONE, ListOf, Type, assignable, join
@@ -32,7 +32,7 @@ class Rounds(Branches):
         if s.orelse:
             raise self.stop("L0711", s, "`else` of a loop")
         self._same_list(s)
-        items = self.expr(s.iter)
+        items = walked(self, self.expr(s.iter), s.iter)
         if is_static(items):
             done, end = self.known(lambda: self._repeat(s, items, live))
             if done:

@@ -260,3 +260,22 @@ def test_a_field_without_a_default_is_still_missing() -> None:
         (outcome,) = session.run(unit, [Row("0", {"question": {"inner": {"sizes": [2]}}})])
     assert outcome.error is not None
     assert outcome.error.message == "input `question`: field `inner`: field `text` is missing"
+
+
+def test_who_goes_over_a_prediction_gets_its_names() -> None:
+    asked = lampc.Predict("question -> answer, more")
+
+    @lampc.program(name="main")
+    def main(question: str) -> dict[str, Any]:
+        made = asked(question=question)
+        looped = []
+        for name in made:
+            looped.append(name + "!")  # noqa: PERF401
+        return {"names": [n for n in made], "values": [made[n] for n in made], "looped": looped}  # noqa: C416
+
+    unit = trace(main)
+    assert unit.dynamic is None
+    with Session(model=FakeEngine(lambda _: "[[ ## answer ## ]]\nso\n\n[[ ## more ## ]]\nx\n")) as session:
+        (outcome,) = session.run(unit, [Row("0", {"question": "?"})])
+    wanted = {"names": ["answer", "more"], "values": ["so", "x"], "looped": ["answer!", "more!"]}
+    assert (outcome.error, outcome.value) == (None, wanted)
