@@ -34,7 +34,8 @@ explain(
         "output: write `name: type = lampc.InputField()` or `lampc.OutputField()`.",
         "L0704": "a call of a predictor does not fit its signature\nA predictor takes exactly the inputs of its "
         "signature, by name, and gives its outputs. The message says which name is missing or too many.",
-        "L0705": "a declaration does not fit\nA dataset, metric, optimize or test declaration of a Python file names "
+        "L0705": "a declaration does not fit\nA program is a function that is neither async nor yields. "
+        "A dataset, metric, optimize or test declaration of a Python file names "
         "something that does not exist or has the wrong form.",
         "L0706": "an output is not of its declared type\nWhat a program returns fits its return annotation: each field "
         "of a declared record is returned, with its type. Outputs that are not declared may be anything; what is known "

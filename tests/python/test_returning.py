@@ -279,3 +279,33 @@ def test_who_goes_over_a_prediction_gets_its_names() -> None:
         (outcome,) = session.run(unit, [Row("0", {"question": "?"})])
     wanted = {"names": ["answer", "more"], "values": ["so", "x"], "looped": ["answer!", "more!"]}
     assert (outcome.error, outcome.value) == (None, wanted)
+
+
+async def awaits(question: str) -> Any:
+    return ask(question=question).answer
+
+
+async def awaits_and_yields(question: str) -> Any:
+    yield ask(question=question).answer
+
+
+def yields(question: str) -> Any:
+    yield ask(question=question).answer
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (awaits, "the program `awaits` is async"),
+        (awaits_and_yields, "the program `awaits_and_yields` is async"),
+        (yields, "the program `yields` yields, and a program has one result"),
+    ],
+)
+def test_a_function_that_gives_no_value_when_it_is_called_is_no_program(
+    function: Callable[..., Any], message: str
+) -> None:
+    with pytest.raises(CompileError) as e:
+        lampc.program(function)
+    (found,) = e.value.diagnostics
+    assert (found.code, found.message, bool(found.help)) == ("L0705", message, True)
+    assert found.primary.span.path == __file__
