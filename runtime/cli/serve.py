@@ -92,7 +92,7 @@ def serve(
         from lampc.runtime.serve import App, Server, ServerFailed
     except ModuleNotFoundError as e:
         raise CommandError(f"lampc serve needs the package {e.name}: pip install 'lampc[serve]'") from None
-    programs = [_program(file) for file in files]
+    programs = _programs(files)
     given = _keys(keys)
     bounds = _limits(parsed(limits, "--limit"))
     embed = _embedder(embedder) if embedder is not None else None
@@ -130,6 +130,20 @@ def serve(
             typer.echo(f"serving {served} at {server.url}", err=True)
 
         server.run(ready)
+
+
+def _programs(files: list[Path]) -> list[Program]:
+    """Of all files, each under a path of its own. Raises CommandError."""
+    from lampc.runtime.cli.failure import CommandError
+
+    owners: dict[str, Path] = {}
+    programs = [_program(file) for file in files]
+    for file, program in zip(files, programs, strict=True):
+        other = owners.setdefault(program.name, file)
+        if other is not file:
+            path = f"/programs/{program.name}"
+            raise CommandError(f"{other} and {file} would both be {path}: serve one, or each on a --port of its own")
+    return programs
 
 
 def _program(file: Path) -> Program:

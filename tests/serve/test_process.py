@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -198,6 +199,15 @@ def test_whoever_waits_at_the_end_is_told(tmp_path: Path, signals: list[signal.S
 def test_what_is_wrong_is_said(arguments: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["serve", *arguments]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_a_program_and_what_it_was_tuned_to_have_one_path(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    files = [tmp_path / "desk.lmp", tmp_path / "tuned.lmp"]
+    for file in files:
+        shutil.copy(ROOT / "tests/cli/files/classify.lmp", file)
+    assert main(["serve", *map(str, files)]) == 1
+    said = capsys.readouterr().err
+    assert f"{files[0]} and {files[1]} would both be /programs/Classify: serve one, or each on a --port" in said
 
 
 def test_a_file_without_keys_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
