@@ -90,6 +90,8 @@ def load(file: Path, program: str | None = None) -> Loaded:
             saved = load_saved(file)
             unit = Unit(saved.module, saved.entry or last_function(saved.module), str(file))
             return Loaded(unit, saved.assignment, file, saved.info)
+    if not file.exists():
+        raise CommandError(f"{file}: no such file or folder")
     raise CommandError(f"{file}: programs end in {', '.join(ENDINGS)}")
 
 

@@ -47,6 +47,8 @@ def test_errors_are_text_without_traceback(lampc: Lampc, folder: Path, monkeypat
     assert result.code == 1
     assert "nothing.lmp" in result.err
     assert "Traceback" not in result.err
+    assert lampc("graph", "out/n", "-o", "n.html").err == "error: out/n: no such file or folder\n"
+    (folder / "classify.txt").write_text("")
     assert lampc("run", "classify.txt").err.startswith("error: classify.txt: programs end in .lmp")
     monkeypatch.setenv("LAMPC_DEBUG", "1")
     assert "Traceback" in lampc("run", "classify.txt").err
