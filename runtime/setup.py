@@ -85,8 +85,7 @@ def task_of(
     select_name = declared.select[1] if declared else "dev"
     for name in (train_name, select_name):
         if not splits.get(name):
-            there = ", ".join(f"{n} ({len(r)})" for n, r in splits.items())
-            raise OptimizeError(f"{table.path}: there is no split `{name}`; splits: {there}")
+            raise OptimizeError(_without(name, table, splits))
     select = splits[select_name]
     if declared and data is None and declared.select[0] != declared.train[0]:
         select = load_dataset(unit.datasets[declared.select[0]], base, inputs=inputs)[select_name]
@@ -105,6 +104,18 @@ def task_of(
         declared.save if declared else "",
         declared.resume if declared else "",
     )
+
+
+def _without(name: str, table: Dataset, splits: dict[str, list[Row]]) -> str:
+    """That a split has no rows, and what to do about it."""
+    there = ", ".join(f"{n} ({len(r)})" for n, r in splits.items())
+    if table.split_column:
+        say = f"in column `{table.split_column}` write `{name}` for some rows"
+        mend = f"{say}, or leave the column out of a `--data` table to have its rows divided"
+        return f"{table.path}: no row is of the split `{name}`; splits: {there}; {mend}"
+    total = sum(map(len, splits.values()))
+    mend = "give more rows, or a column `split` that says `train`, `dev` or `test` of each"
+    return f"{table.path}: {total} rows are too few to be divided, none is left for `{name}`; splits: {there}; {mend}"
 
 
 def reseeded(task: Task, seed: int) -> Task:

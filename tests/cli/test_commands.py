@@ -362,6 +362,17 @@ def test_fresh_leaves_a_run_alone_that_is_at_work(lampc: Lampc, folder: Path) ->
         assert again.get("call", "paid") == {"text": "good"}
 
 
+def test_optimize_says_how_a_table_gets_the_split_it_lacks(lampc: Lampc, folder: Path) -> None:
+    (folder / "mine.csv").write_text("text,tone,split\nfine,good,train\nawful,bad,validation\n")
+    named = lampc("optimize", "classify.lmp", "--data", "mine.csv", "--dry-run").err
+    assert "no row is of the split `dev`; splits: train (1), validation (1)" in named
+    assert "in column `split` write `dev` for some rows" in named
+    (folder / "mine.csv").write_text("text,tone\nfine,good\nawful,bad\n")
+    few = lampc("optimize", "classify.lmp", "--data", "mine.csv", "--dry-run").err
+    assert "2 rows are too few to be divided, none is left for `dev`" in few
+    assert "give more rows" in few
+
+
 def test_optimize_never_sends_a_row_of_test(lampc: Lampc, folder: Path, server: Loopback) -> None:
     rows = [
         f"{split} row {i},{'good' if i % 2 else 'bad'},{split}" for i in range(6) for split in ("train", "dev", "test")
