@@ -15,6 +15,7 @@ from lampc.runtime.cli.report import BEGIN, PAGE
 if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
     from lampc.runtime.optimized import OptimizeResult
+    from lampc.runtime.reports.unseen import Unseen
     from lampc.runtime.setup import Task
 
 
@@ -56,6 +57,9 @@ def optimize(
         Path | None, typer.Option("--report", help="Where the report goes (.html); else into the run's folder.")
     ] = None,
     no_report: Annotated[bool, typer.Option("--no-report", help="Write no report.")] = False,
+    test: Annotated[
+        bool, typer.Option("--test", help="At the end, score the program as found and the tuned one on the test rows.")
+    ] = False,
     seed: Annotated[int, typer.Option("--seed", help="Of all random draws.")] = 0,
     batch: Batched = False,
     backend: Backend = None,
@@ -64,9 +68,9 @@ def optimize(
     """Improve a program against its metric.
 
     The file's `optimize` declaration says how, or --optimizer does. A file without one gets BootstrapFewShot by exact
-    match. Candidates are made on the training rows and chosen on the select rows; test rows are never sent. Every
-    finished call and run is on disk at once: stop it at any time, and the same command goes on from there. At the end
-    stand a tuned program (--save) and a page that shows what was tried and what it cost (--report).
+    match. Candidates are made on the training rows and chosen on the select rows; test rows are sent at the end, for
+    --test alone. Every finished call and run is on disk at once: stop it at any time, and the same command goes on from
+    there. At the end stand a tuned program (--save) and a page that shows what was tried and what it cost (--report).
 
     \b
     As declared, and before spending anything:
@@ -83,12 +87,16 @@ def optimize(
       lampc optimize my.lmp --data my.csv --model /path/to/checkpoint
       lampc optimize my.lmp --data my.csv --model https://host/v1    (key in LAMPC_API_KEY or OPENAI_API_KEY)
     \b
+    What it is worth on rows that nothing was chosen by, now or once it is done:
+      lampc optimize qa.lmp --test
+    \b
     Afterwards, or while it runs:
       lampc report out/qa
       lampc diff qa.lmp out/qa/tuned.lampc
     """
     from lampc.runtime.cli.sources import load
     from lampc.runtime.cli.targets import replaced, writable
+    from lampc.runtime.unseen import SPLIT, unseen_rows
 
     if "?" in optimizer:
         from lampc.runtime.cli.steps import listing
@@ -103,6 +111,11 @@ def optimize(
         from lampc.runtime.cli.failure import CommandError
 
         raise CommandError(f"{target}: a tuned program is saved as .lampc: give a name that ends so")
+    unseen = unseen_rows(task)
+    if test and not unseen:
+        from lampc.runtime.cli.failure import CommandError
+
+        raise CommandError(f"--test: {file} has no rows of a split `{SPLIT}` that were not trained or chosen on")
     typer.echo(f"{file}: {task.about()}", err=True)
     if dry_run:
         from lampc.runtime.session import Session
@@ -110,6 +123,8 @@ def optimize(
         options = engine_options(backend, tensor_parallel)
         with Session(model=model, base=loaded.base, seed=seed, model_options=options) as session:
             typer.echo(task.dry_run(session))
+        if test:
+            typer.echo(f"--test: {2 * len(unseen)} runs more, of both programs on {len(unseen)} rows of {SPLIT}")
         return
     writable(target, "--save" if save else "the tuned program,")
     page = None if no_report else report or folder / PAGE
@@ -120,7 +135,8 @@ def optimize(
         forget(folder)
     options = engine_options(backend, tensor_parallel) | ({"batch": True} if batch else {})
     cost = price_option(price)
-    _optimize(loaded, task, folder, target, model, seed, {**options, **({} if cost is None else {"price": cost})})
+    options |= {} if cost is None else {"price": cost}
+    _optimize(loaded, task, folder, target, model, seed, options, test)
     if page is not None:
         _report(folder, page)
 
@@ -164,31 +180,43 @@ def _report(folder: Path, page: Path) -> None:
 def forget(folder: Path) -> None:
     """Remove what earlier runs left in a run's folder, and nothing else. Raises StoreError if one is at work there."""
     from lampc.runtime.journal import FOUND_FILE
+    from lampc.runtime.reports.unseen import UNSEEN_FILE
     from lampc.runtime.store import lock_of
 
     if not folder.is_dir():
         return
     lock = lock_of(folder / "journal.store")
     try:
-        for name in ("journal.store", "run.json", "record.json", "events.jsonl", FOUND_FILE):
+        for name in ("journal.store", "run.json", "record.json", "events.jsonl", FOUND_FILE, UNSEEN_FILE):
             (folder / name).unlink(missing_ok=True)
     finally:
         lock.release()
 
 
 def _optimize(
-    loaded: Loaded, task: Task, folder: Path, target: Path, model: str | None, seed: int, options: dict[str, Any]
+    loaded: Loaded,
+    task: Task,
+    folder: Path,
+    target: Path,
+    model: str | None,
+    seed: int,
+    options: dict[str, Any],
+    test: bool,
 ) -> None:
     from lampc.runtime.driver import optimize as drive
     from lampc.runtime.prefix_record import keep_prefixes
     from lampc.runtime.progress import Progress
     from lampc.runtime.records import Recording
     from lampc.runtime.reports.changes import compare
+    from lampc.runtime.reports.read import read_run
     from lampc.runtime.reports.told import changes_text
+    from lampc.runtime.reports.unseen import read_unseen
     from lampc.runtime.saved import save, with_gates
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
+    from lampc.runtime.unseen import score_unseen, unseen_rows
 
+    rows = unseen_rows(task)
     with (
         Store(folder / "journal.store") as store,
         Session(model=model, base=loaded.base, store=store, seed=seed, model_options=options) as session,
@@ -215,15 +243,18 @@ def _optimize(
                     budget=task.budget,
                     record=folder / "run.json",
                 )
+                where = os.path.relpath(folder.resolve(), target.parent.resolve())
+                info = with_gates({"program": loaded.path.name, "run": where, **facts(result)}, result.gates)
+                save(target, loaded.unit, result.assignment, info)
+                if test:
+                    run = str(read_run(folder)[0]["run"])
+                    score_unseen(task, rows, result.assignment, session, run).write(folder)
             finally:
                 kept.account(session.usage, session.usage_by_node)
             bound = session.bound()
             kept.rows, kept.errors, kept.score = len(task.select), result.errors, result.score_after
             kept.account(session.usage, session.usage_by_node, bound=bound)
             keep_prefixes(folder, session.desk)
-    where = os.path.relpath(folder.resolve(), target.parent.resolve())
-    info = with_gates({"program": loaded.path.name, "run": where, **facts(result)}, result.gates)
-    save(target, loaded.unit, result.assignment, info)
     if result.again:
         typer.echo(f"this run finished before (in {folder}); --fresh starts over")
     typer.echo(history(result))
@@ -231,7 +262,7 @@ def _optimize(
         compare(loaded.module, task.start, result.assignment, prompts=False), color=sys.stdout.isatty()
     )
     typer.echo(f"\n{changed or 'nothing better was found: the program stays as it was'}\n")
-    typer.echo(summary(result, bound))
+    typer.echo(summary(result, bound, read_unseen(folder, read_run(folder)[0]), len(rows)))
     typer.echo(f"tuned program: {target}\njournal: {folder}")
     typer.echo(f"use it: lampc run {target} --input ...")
 
@@ -251,7 +282,8 @@ def history(result: OptimizeResult) -> str:
     return "\n".join(lines)
 
 
-def summary(result: OptimizeResult, bound: int | None) -> str:
+def summary(result: OptimizeResult, bound: int | None, unseen: Unseen | None = None, rows: int = 0) -> str:
+    """What came of it, in lines. `rows` are set aside; `unseen` is what came of them, if they were asked."""
     from lampc.runtime.cli.run import told
     from lampc.runtime.plan import beside_bound
 
@@ -259,6 +291,12 @@ def summary(result: OptimizeResult, bound: int | None) -> str:
     if result.score_before is not None and result.score_after is not None:
         gain = result.score_after - result.score_before
         lines.append(f"score: {result.score_before:.1f} -> {result.score_after:.1f} ({gain:+.1f})")
+        tried = sum(c.score is not None for c in result.history)
+        if unseen is not None:
+            lines.append(f"unseen rows: {unseen}")
+        elif tried > 1 and gain > 0:
+            more = f"; --test scores both on the {rows} rows that were set aside" if rows else ""
+            lines.append(f"that is the best of {tried} on the rows it was chosen by: expect less on others{more}")
     wanted = f" of {result.wanted} wanted" if result.wanted > result.runs else ""
     lines.append(f"runs: {result.runs} distinct{wanted}, {result.fresh} of them now; {told(result.usage)}")
     if bound and result.fresh == result.runs:

@@ -65,4 +65,6 @@ def line(report: Report) -> str:
     result = report.trial("result")
     if report.gain is not None and result is not None:
         said += f", {gain_text(report.gain, result.rows)}"
+    if report.unseen is not None:
+        said += f"\nunseen rows: {report.unseen}"
     return "\n".join([said, *(f"{r.change}: {r}" for r in report.gates)])

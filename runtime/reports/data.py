@@ -12,6 +12,7 @@ from typing import Any
 from lampc.passes.gate import GateRecord
 from lampc.runtime.report import Interval
 from lampc.runtime.reports.changes import Changes
+from lampc.runtime.reports.unseen import Unseen
 
 SCHEMA = "lampc.optimization/1"
 COMPUTED, REUSED, CUT, NOT_ASKED = "c", "r", "x", "."
@@ -77,7 +78,8 @@ class Cost:
 @dataclass(slots=True)
 class Report:
     """One optimisation. `front` are the numbers of the trials that no other beats in score and tokens at once; `gates`
-    what was found of changes that may alter what the program means."""
+    what was found of changes that may alter what the program means; `unseen` is what came of the rows that were set
+    aside, if they were asked."""
 
     name: str
     program: str = ""
@@ -101,6 +103,7 @@ class Report:
     errors: int = 0
     failures: tuple[str, ...] = ()
     gates: tuple[GateRecord, ...] = ()
+    unseen: Unseen | None = None
 
     def json(self) -> str:
         """The report as JSON text."""

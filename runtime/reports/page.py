@@ -82,6 +82,11 @@ def _within(interval: Interval | None) -> str:
     return f"{interval.low:.1f} to {interval.high:.1f}" if interval else ""
 
 
+def _gain(gain: Interval, label: str) -> str:
+    sure = "good" if gain.low > 0 else "bad" if gain.high < 0 else ""
+    return _tile(f"{gain.mean:+.1f}", label, _signed(gain), sure)
+
+
 def _tiles(report: Report) -> str:
     out = []
     if report.before is not None:
@@ -89,10 +94,11 @@ def _tiles(report: Report) -> str:
     if report.after is not None:
         out.append(_tile(f"{report.after:.1f}", "score after", _within(report.after_interval)))
     if report.gain is not None:
-        sure = "good" if report.gain.low > 0 else "bad" if report.gain.high < 0 else ""
-        out.append(_tile(f"{report.gain.mean:+.1f}", "gain on the same rows", _signed(report.gain), sure))
+        out.append(_gain(report.gain, "gain on the rows it was chosen by"))
     elif report.before is not None and report.after is not None:
         out.append(_tile(f"{report.after - report.before:+.1f}", "gain"))
+    if report.unseen is not None:
+        out.append(_gain(report.unseen.gain, f"gain on {len(report.unseen.before):,} unseen rows"))
     c = report.cost
     out.append(_tile(short(len(report.trials)), "trials", f"{c.runs:,} runs of the program"))
     if c.calls:

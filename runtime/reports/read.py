@@ -15,6 +15,7 @@ from lampc.runtime.reports.changes import Changes, compare
 from lampc.runtime.reports.data import Cost, Report, front
 from lampc.runtime.reports.intervals import paired_gain, row_interval
 from lampc.runtime.reports.trials import trials_of_run
+from lampc.runtime.reports.unseen import read_unseen
 from lampc.runtime.saved import load_saved
 
 RUN_FILE = "run.json"
@@ -80,6 +81,7 @@ def _of_run(run: Mapping[str, Any], folder: Path) -> Report:
     found = (h.get("facts", {}).get("gate") for h in run.get("history", ()))
     report.gates = tuple(read_gate(values) for values in found if values)
     report.errors, report.failures = int(run.get("errors", 0)), tuple(run.get("failures", ()))
+    report.unseen = read_unseen(folder, run)
     return report
 
 

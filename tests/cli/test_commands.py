@@ -386,6 +386,41 @@ def test_optimize_never_sends_a_row_of_test(lampc: Lampc, folder: Path, server: 
     assert [s for s in sent if "test row" in s] == []
 
 
+def test_rows_of_test_are_scored_when_asked_for(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    kinds = (("lovely", "good"), ("cold", "bad"))
+    rows = [
+        f"the {split} was {word} {i},{tone},{split}"
+        for split in ("train", "dev", "test")
+        for i in range(2)
+        for word, tone in kinds
+    ]
+    (folder / "mine.csv").write_text("text,tone,split\n" + "\n".join([*rows, "the test was cold 2,good,test"]) + "\n")
+    command = ("optimize", "classify.lmp", "--data", "mine.csv", "--model", server.url)
+    assert "--test: 10 runs more, of both programs on 5 rows of test" in lampc(*command, "--test", "--dry-run").out
+    first = lampc(*command)
+    assert re.search(r"best of \d+ on the rows it was chosen by.*; --test scores both on the 5 rows", first.out), (
+        first.out
+    )
+    made = len(server.requests)
+    tested = lampc(*command, "--test")
+    assert "unseen rows: 60.0 -> 80.0, +20.0 on the same 5 rows (95 %: " in tested.out
+    assert "best of" not in tested.out
+    asked = [json.dumps(r) for r in server.requests[made:]]
+    assert len(asked) == 10
+    assert all("the test was" in s for s in asked)
+    again = lampc(*command, "--test")
+    assert again.out == tested.out
+    assert len(server.requests) == made + 10, "nothing is asked twice"
+    assert "unseen rows: " in lampc("report", "out/classify").out
+    assert "gain on 5 unseen rows" in (folder / "out/classify/report.html").read_text()
+    other = lampc(*command, "--metric", "f1")  # another run in the same folder
+    assert "unseen rows: " not in other.out
+    (folder / "few.csv").write_text("text,tone,split\n" + "\n".join(rows[:8]) + "\n")
+    none = lampc("optimize", "classify.lmp", "--data", "few.csv", "--model", server.url, "--test")
+    assert none.code == 1
+    assert "--test: classify.lmp has no rows of a split `test`" in none.err
+
+
 def test_dry_run_counts_the_calls_that_are_made(lampc: Lampc, folder: Path, server: Loopback) -> None:
     """Equal greedy calls are one call, in the forecast as in the run."""
     text = (folder / "classify.lmp").read_text().split("test ")[0]

@@ -125,7 +125,7 @@ def test_optimize_writes_a_report_and_diff_reads_it(lampc: Lampc, folder: Path, 
     assert sum(t["states"].count("c") for t in data["trials"]) == data["cost"]["runs"]
     assert data["changes"]["predictors"][0]["name"] == "ask"
     page = (folder / "one" / "report.html").read_text(encoding="utf-8")
-    assert "gain on the same rows" in page
+    assert "gain on the rows it was chosen by" in page
     assert "Say good or bad." in re.sub(r"</?(ins|del)>", "", page)
 
     told = lampc("report", "one.lampc", "-o", "again.html", "--json", "again.json")

@@ -236,7 +236,7 @@ def test_page_is_read_in_a_browser(chromium: Browser, tmp_path: Path, scheme: st
     assert count(page, "#changes ins") >= 1
     assert count(page, "#trials tbody tr") == trials
     seen = page.js("document.body.innerText")
-    assert "gain on the same rows" in seen
+    assert "gain on the rows it was chosen by" in seen
     assert "computed: " in seen
     over = page.js(
         "[...document.querySelectorAll('main svg text')].filter(t => { const a = t.getBoundingClientRect(),"
