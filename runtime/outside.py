@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from lampc.ir import DemoSet, Draw, Key, Module, Obj, digest, freeze, thaw
@@ -10,12 +11,14 @@ from lampc.ir.adapters import Bound
 from lampc.passes.optimize import CallJob, CallResult, EmbedJob, EmbedResult, OptimizeError
 from lampc.runtime.cells import NotStored, Spending
 from lampc.runtime.failures import UnreadableAnswer
+from lampc.runtime.pool import FIREFLY
 from lampc.runtime.rounds import Reading, read_calls
 from lampc.runtime.types import Usage
 
 if TYPE_CHECKING:
     from lampc.runtime.session import Session
 
+logger = logging.getLogger(__name__)
 _PROPOSER = "optimizer"
 _COUNTS = tuple(n for n in Usage.__slots__ if n != "seconds")
 
@@ -29,6 +32,7 @@ class Outside:
         self.embedders = dict(embedders) or _embedders_of(session)
         self.offline = False
         self._answers: dict[str, CallResult] = {}
+        self._told = False
         self.usage = Usage()
 
     # -- proposals ------------------------------------------------------------------------------------
@@ -53,6 +57,7 @@ class Outside:
             raise NotStored(f"{len(todo)} proposals are not in the store")
         if todo:
             self.spending.check()
+            self._tell_noise(todo.values())
         readings = read_calls(self.session, [self._call(job) for job in todo.values()], module=self.module)
         for (key, job), found in zip(todo.items(), readings, strict=True):
             record, readable = _call_record(found), found.error is None or isinstance(found.error, UnreadableAnswer)
@@ -62,6 +67,18 @@ class Outside:
             self._note(found.usage)
         self.spending.check()
         return [self._answers[key] for key in keys]
+
+    def _tell_noise(self, jobs: Iterable[CallJob]) -> None:
+        """Says once that the bundled model is asked for what it cannot write."""
+        models = (self.session.models.get(job.model, self.module).model for job in jobs)
+        if not self._told and any(getattr(model, "source", "") == FIREFLY for model in models):
+            self._told = True
+            logger.warning(
+                "%s writes no prose, and is asked for instructions: they will be words without sense. Let another "
+                "model write them (the optimizer's `prompt_model` or `reflection_model`), or take them from edits, "
+                "templates or a pool (its `proposer` or `pool`); `lampc explain OPTIMIZER` lists its options",
+                FIREFLY,
+            )
 
     def _keeps(self, job: CallJob) -> bool:
         return self.session.store.path is not None or self.session.models.get(job.model, self.module).cached

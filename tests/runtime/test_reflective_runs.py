@@ -93,3 +93,12 @@ def test_a_dry_run_needs_no_model_and_bounds_the_run(step: str) -> None:
     assert result.runs <= plan.wanted.most
     assert plan.proposals.most is not None
     assert len(server.requests) <= plan.proposals.most
+
+
+def test_a_model_that_cannot_write_is_named_once(caplog: pytest.LogCaptureFixture) -> None:
+    said = "firefly writes no prose, and is asked for instructions"
+    run("gepa(max_metric_calls: 40)", None)
+    assert caplog.text.count(said) == 1
+    caplog.clear()
+    run('gepa(max_metric_calls: 40, proposer: "edits")', None)
+    assert said not in caplog.text
