@@ -51,7 +51,7 @@ class _Waiting:
     go: Callable[[], object] = field(compare=False)
 
 
-class _Recent:
+class Recent:
     """The latest prompts, in order, with the number of who asked."""
 
     def __init__(self) -> None:
@@ -105,7 +105,7 @@ class Admission:
         self._waiting: list[_Waiting] = []
         self._waits: dict[Task, list[_Waiting]] = {}  # the same by row
         self._answers: dict[str, float] = {}
-        self._recent = _Recent()
+        self._recent = Recent()
         self._paths = Paths()  # prompts of calls under way, and what is held
         self._expected = 0.0  # tokens that answers to calls under way are expected to take
         self._last: Path = b""
@@ -118,7 +118,7 @@ class Admission:
             for path in self._paths:
                 contexts.paths.add(path)
             self._contexts, self._paths = contexts, contexts.paths
-            contexts.others = self.others
+            contexts.recent = self._recent
             self._block = contexts.model.block_size  # a call may leave so much unused at its end
 
     def shared(self, task: Task, path: Path) -> int:

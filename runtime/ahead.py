@@ -7,6 +7,7 @@ journaled. Tools, functions and retrievals of an arm wait until it is taken, wha
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -88,9 +89,15 @@ class Branches:
     """The branches of one executor that are not decided yet, and the bets on them."""
 
     def __init__(self, executor: Executor, ahead: Ahead) -> None:
-        self._executor, self._ahead = executor, ahead
+        self._of, self._ahead = weakref.ref(executor), ahead
         self._open: list[tuple[Block, int]] = []
         self._bets: dict[tuple[Block, int], Bet] = {}
+
+    @property
+    def _executor(self) -> Executor:
+        found = self._of()
+        assert found is not None
+        return found
 
     def enter(self, block: Block) -> None:
         """A region was entered that has branches. Within an arm begun ahead none is begun."""
@@ -196,6 +203,7 @@ class Branches:
         outer.task.steps += bet.steps
         for waiting in bet.calls:
             executor.services.desk.confirm(waiting)
+        bet.calls.clear()
         self._tell(bet)
         if bet.values is not None:
             executor._resolve(block, i, bet.values)
@@ -206,10 +214,15 @@ class Branches:
             for inner, n in bet.held:
                 inner.scope.pending -= 1
                 executor._queue(inner, n)
+        bet.held.clear()
 
     def _lose(self, bet: Bet) -> None:
         bet.scope.over = True
         self._executor._drop(bet.scope)
+        for waiting in bet.calls:
+            waiting.call = None  # it will not be confirmed
+        bet.calls.clear()
+        bet.held.clear()
         self._ahead.tally.wasted_tokens += _tokens(bet.usage)
         self._tell(bet)
 

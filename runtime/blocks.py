@@ -84,6 +84,7 @@ class Scope:
     bets: list[Bet] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.task.scopes.append(self)
         if self.outer is not None and self.outer.outer is not None:
             self.outer.inner.append(self)
 
@@ -134,7 +135,7 @@ class Scope:
 
 @dataclass(slots=True, eq=False)
 class Task:
-    """One cell under way; `number` is what events call it."""
+    """One cell under way; `number` is what events call it, `scopes` are all that were opened."""
 
     index: int
     cell: Cell
@@ -145,6 +146,14 @@ class Task:
     steps: list[tuple[tuple[int, ...], TraceStep]] = field(default_factory=list)
     number: int = 0
     tools: ToolJournal | None = None
+    scopes: list[Scope] = field(default_factory=list)
+
+    def untie(self) -> None:
+        """It is over: scopes and what they refer to, which refers to them, would be left to the garbage collector."""
+        for scope in self.scopes:
+            scope.over, scope.ended, scope.failure, scope.bet = True, None, None, None
+            scope.calls, scope.inner, scope.bets = {}, [], []
+        self.scopes.clear()
 
 
 @dataclass(slots=True, eq=False)

@@ -45,8 +45,8 @@ class RunControl:
     def join(self, client: Client) -> None:
         """For clients: one more of the run. Raises CalledOff."""
         with self._mutex:
+            self.check()
             self._clients.add(client)
-        self.check()
 
     def leave(self, client: Client) -> None:
         """For clients: it has nothing more to ask."""

@@ -84,6 +84,8 @@ class CallDesk(Driving):
             if not own:
                 continue
             call.waiting = [w for w in call.waiting if w.client is not client]
+            for waiting in own:
+                waiting.call = None
             if call.waiting:
                 continue
             call.last = own[-1]

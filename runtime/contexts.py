@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Any
@@ -34,6 +34,7 @@ from lampc.runtime.paths import Path, Paths, Prompt
 if TYPE_CHECKING:
     from lampc.backend import PrefixRef
     from lampc.ir import Assignment, Op
+    from lampc.runtime.admission import Recent
     from lampc.runtime.blocks import Block, ContextValue, Task
     from lampc.runtime.compile import Executable
     from lampc.runtime.local import LocalModel
@@ -122,8 +123,7 @@ class RowContexts:
         self.paths = Paths()  # all that is held
         self._common: dict[Path, PrefixRef] = {}  # what is held for all rows
         self._static = Paths()
-        self.others: Callable[[Task, Path], int] = lambda task, path: 0
-        """Tokens that a prompt has in common with one of another row, which may have been asked with since."""
+        self.recent: Recent | None = None  # prompts of all rows
         self._users: dict[tuple[Spot, Op], set[Path]] = {}  # for whose sake
         self._cells: Counter[Spot] = Counter()
         self._values: Counter[tuple[Spot, str, int]] = Counter()  # of inputs, by name
@@ -185,7 +185,7 @@ class RowContexts:
             held = call.prompt.then(written) if call.answer else call.prompt.first(keep)
             stale = [h for h in row.holds if h.call.line == call.line or held.path.startswith(h.held.path)]
             if call.keeps:
-                call.floor = max(call.floor, self.others(call.task, call.prompt.path))
+                call.floor = max(call.floor, self._others(call.task, call.prompt.path))
                 row.holds.append(self._held(row, call, held))
             for hold in stale:
                 row.holds.remove(hold)
@@ -312,6 +312,10 @@ class RowContexts:
         assert model.target.tokens is not None
         return max(end - len(model.target.tokens.encode(text)), context.cuts[at])
 
+    def _others(self, task: Task, path: Path) -> int:
+        """Tokens that a prompt has in common with one of another row, which may have been asked with since."""
+        return 0 if self.recent is None else self.recent.most(path, task.index)
+
     def _row(self, task: Task) -> _Row:
         row = self._rows.get(task)
         if row is None:
@@ -343,7 +347,7 @@ class RowContexts:
     def _let_go(self, hold: _Hold, spent: int | None) -> None:
         """`spent`: from where on its row does not need it."""
         if spent is not None:
-            spent = max(spent, self.others(hold.call.task, hold.held.path))
+            spent = max(spent, self._others(hold.call.task, hold.held.path))
         if hold.ref is not None:
             self.paths.remove(hold.held.path)
             self.model.release(hold.ref, UNKNOWN, spent)

@@ -172,7 +172,7 @@ class Together:
         weaver = Weaver(_Dispatched(self.dispatcher))
         strands = [weaver.spawn(p, book, i, (f"gather#{number}/{i}",)) for i, p in enumerate(pieces)]
         weaver.run(lambda: False, lambda _: None)
-        return [s.value if s.error is None else s.error for s in strands]
+        return [s.taken() for s in strands]
 
     async def awaiting(self, piece: Callable[[], Any]) -> Any:
         """Run plain code whose LM calls suspend this task; those of all tasks that wait go out together."""
@@ -188,7 +188,7 @@ class Together:
         finally:
             threads.close()
         if strand.error is not None:
-            raise strand.error
+            raise strand.taken()
         return strand.value
 
     async def _drive(self, strand: Strand) -> None:

@@ -21,6 +21,7 @@ def drop(desk: CallDesk, waiting: Waiting) -> Usage:
         if waiting.call is None or waiting not in waiting.call[1].waiting:
             return Usage()
         model, call = waiting.call
+        waiting.call = None
         if call.name not in desk._open:
             return Usage()
         call.waiting.remove(waiting)
@@ -130,3 +131,4 @@ def confirm(desk: CallDesk, waiting: Waiting) -> None:
         answer, call.answer = call.answer, None
     if answer is not None:
         desk.books.keep(*waiting.call, answer)
+        waiting.call = None

@@ -22,7 +22,7 @@ from lampc.ir.unit import Unit
 from lampc.runtime.eager_calls import Completer, EagerAnswer, EagerCall
 from lampc.runtime.failures import RowFailure, result_as_declared, unfit_result, unwritable_output
 from lampc.runtime.hosts import described, plain
-from lampc.runtime.places import user_line
+from lampc.runtime.places import of_the_user, user_line
 from lampc.runtime.retrieval.protocol import RetrieverError
 from lampc.runtime.rounds import read_calls
 from lampc.runtime.strands import Book, Strand, Weaver
@@ -132,21 +132,22 @@ class EagerRun:
     def _end(self, strand: Strand, outcome: Outcome) -> None:
         outcome.trace, outcome.usage = strand.steps, strand.book.usage
         row, place = outcome.cell.row.id, getattr(self.entry, "__lampc_place__", "")
-        if strand.error is not None:
-            error = row_error(strand.error, row)
-            outcome.error, outcome.exception = replace(error, where=error.where or place), strand.error
+        failed, value = strand.error is not None, strand.taken()
+        if failed:
+            error = row_error(value, row)
+            outcome.error, outcome.exception = replace(error, where=error.where or place), of_the_user(value)
             unread = strand.book.unread
-            if unread is not None and unread[0] in (strand.error, strand.error.__cause__):
+            if unread is not None and unread[0] in (value, value.__cause__):
                 outcome.unread = unread[1]
             return
         returns = getattr(self.entry, "__lampc_returns__", ANY)
-        if type(strand.value) is dict:
-            strand.value = result_as_declared(strand.value, returns)
-        why = unfit_result(self.identity, strand.value, returns) or unwritable_output(strand.value)
+        if type(value) is dict:
+            value = result_as_declared(value, returns)
+        why = unfit_result(self.identity, value, returns) or unwritable_output(value)
         if why:
             outcome.error = RowError(why, place, row, "value")
         else:
-            outcome.value = strand.value
+            outcome.value = value
 
 
 def row_error(error: Exception, row: str) -> RowError:

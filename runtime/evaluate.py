@@ -155,5 +155,5 @@ def _judged(session: Session, asked: Sequence[Asked]) -> tuple[list[tuple[Judgem
     weaver.run(lambda: False, lambda _: None)
     for strand in strands:
         if strand.error is not None:
-            raise strand.error
+            raise strand.taken()
     return [s.value for s in strands], sum((s.book.usage for s in strands), Usage())

@@ -26,6 +26,7 @@ from lampc.runtime.hostcalls import HostCalls
 from lampc.runtime.hostdesk import HostDesk
 from lampc.runtime.interp import HostCall, arguments, entry_function, host_call
 from lampc.runtime.ops import compute
+from lampc.runtime.places import of_the_user
 from lampc.runtime.regions import Regions
 from lampc.runtime.tool_journal import journal_of
 from lampc.runtime.types import Cell, Outcome
@@ -45,13 +46,13 @@ class Executor(HostCalls, Regions):
         super().__init__(services)
         self.max_live, self.whole = max_live, whole
         self.hosts = HostDesk(services.desk, host)
-        self.hosts.beside = lambda: self.live > 1
         self.ready: deque[tuple[Block, int]] = deque()
         self.early = EarlyPrefills(services.desk, predictor_of, self._encode)
         self.pipes = {}
         self.lookups = []
         self.kept_back = deque()
         self.live = 0
+        self._tasks: set[Task] = set()  # under way
         self.ahead = Branches(self, services.ahead) if services.ahead is not None else None
 
     def run(
@@ -68,6 +69,9 @@ class Executor(HostCalls, Regions):
                 if contexts is not None:
                     contexts.close()
             self.early.close()
+            self.pipes.clear()
+            for task in self._tasks:
+                task.untie()
 
     def _run(
         self, cells: Sequence[tuple[Cell, Executable]], on_done: Callable[[int, Outcome], None] | None
@@ -109,6 +113,7 @@ class Executor(HostCalls, Regions):
 
     def _start(self, task: Task) -> None:
         self.live += 1
+        self._tasks.add(task)
         task.number = next(_NUMBERS)
         self.services.desk.bus.emit("row.start", row=task.cell.row.id, rollout=task.cell.rollout, cell=task.number)
         func = task.exe.func
@@ -143,7 +148,7 @@ class Executor(HostCalls, Regions):
             scope.failed, scope.failure = at, failure
             if scope.outer is None:
                 scope.task.outcome.error = failure.row_error(scope.task.cell.row.id)
-                scope.task.outcome.exception = failure.__cause__ or failure
+                scope.task.outcome.exception = of_the_user(failure).__cause__ or failure
                 scope.task.outcome.unread = failure.step() if isinstance(failure, UnreadableAnswer) else None
 
     def _settle(self, scope: Scope) -> None:
@@ -158,11 +163,16 @@ class Executor(HostCalls, Regions):
 
     def _end(self, task: Task) -> None:
         self.live -= 1
+        self._tasks.remove(task)
         for gate in self._admissions.values():
             gate.ended(task)
         for contexts in self._contexts.values():
             if contexts is not None:
                 contexts.ended(task)
+        for scope in task.scopes:
+            if scope.bets and self.ahead is not None:
+                self.ahead.call_off(scope)
+        task.untie()
         task.steps.sort(key=lambda s: s[0])
         task.outcome.trace = [step for _, step in task.steps]
         error = {"error": task.outcome.error.message} if task.outcome.error else {}

@@ -25,9 +25,11 @@ from lampc.runtime.tool_journal import Entry
 
 
 class HostCalls(LMCalls):
-    """See the module's text. `lookups` and `kept_back` (calls of tools) wait until nothing else can go on."""
+    """See the module's text. `live` rows are under way. `lookups` and `kept_back` (calls of tools) wait until nothing
+    else can go on."""
 
     hosts: HostDesk
+    live: int
     early: EarlyPrefills
     lookups: list[tuple[Block, int, Retrieve, Lookup]]
     kept_back: deque[tuple[Block, int, Tool, list[Any], Entry | None]]
@@ -54,7 +56,7 @@ class HostCalls(LMCalls):
                 self._fail(scope, (*block.order, i), e.at(op))
             self._settle(scope)
 
-        if self.hosts.ask(*call, ended, partial(_kept, entry, op)):
+        if self.hosts.ask(*call, ended, partial(_kept, entry, op), self.live > 1):
             scope.pending += 1
         elif isinstance(op, Tool) and block.plan.early:
             scope.pending += 1

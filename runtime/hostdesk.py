@@ -41,7 +41,6 @@ class HostDesk:
 
     def __init__(self, client: Client, call: HostCall = host_call) -> None:
         self.client, self.call = client, call
-        self.beside: Callable[[], bool] = lambda: False
         self._paces: defaultdict[str, Pace] = defaultdict(Pace)
         self._blocking: dict[str, bool] = {}
         self._pool: ThreadPoolExecutor | None = None
@@ -54,6 +53,7 @@ class HostDesk:
         base: Path,
         deliver: Callable[[Future[Any]], object],
         keep: Callable[[Any], Any],
+        beside: bool = False,
     ) -> bool:
         """Start a call whose end `deliver` is told of; False if it is to be made at once, by `now`. `keep` is given
         what it returns before anything else, on its thread, and gives what is delivered."""
@@ -62,7 +62,7 @@ class HostDesk:
             self._blocking[name] = self.call is host_call and _declared(name, base)
         pace = self._paces[name]
         known = self._blocking[name] or pace.waits
-        if not known and not (_SEES_THREADS and isinstance(op, Tool) and pace.due and self.beside()):
+        if not known and not (_SEES_THREADS and isinstance(op, Tool) and pace.due and beside):
             return False
         if self._pool is None:
             self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="lampc-tool")

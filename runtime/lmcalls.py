@@ -21,14 +21,12 @@ from lampc.runtime.cascades import Scored, proxy_node, proxy_of, score_of, stand
 from lampc.runtime.client import Client, Deliver, OnText, Waiting
 from lampc.runtime.compile import Executable, predictor_of
 from lampc.runtime.contexts import Planned, RowContexts
+from lampc.runtime.encoded import Encoded
 from lampc.runtime.failures import Cut, RowFailure, UnreadableAnswer, cut_of
 from lampc.runtime.models import NOT_KNOWN, Answer
 from lampc.runtime.modelview import ModelView, at_temperature
 from lampc.runtime.paths import NO_PROMPT, Prompt
 from lampc.runtime.types import Cell, TraceStep, Usage
-
-_TEXTS = 1 << 14
-"""How many texts an executor remembers the tokens of."""
 
 
 class LMCalls:
@@ -36,7 +34,7 @@ class LMCalls:
 
     def __init__(self, services: Services) -> None:
         self.services = services
-        self._tokens: dict[tuple[str, str], tuple[int, ...]] = {}
+        self._encode = Encoded()
         self._owners: dict[Extend, str] = {}  # `predictor_of`
         self._places: dict[Parse, str] = {}  # in the user's source
         self._admissions: dict[Any, Admission] = {}
@@ -79,16 +77,6 @@ class LMCalls:
                 task.exe.statics[spot] = ids
         grown: ContextValue = context.grown(ids)
         return grown
-
-    def _encode(self, model: ModelView, text: str) -> tuple[int, ...]:
-        spot = (model.target.info.digest, text)
-        found = self._tokens.get(spot)
-        if found is None:
-            assert model.target.tokens is not None
-            if len(self._tokens) >= _TEXTS:
-                self._tokens.clear()  # what returns all the time is soon back
-            found = self._tokens[spot] = tuple(model.target.tokens.encode(text))
-        return found
 
     def _draw(self, block: Block, key: Key) -> Draw:
         cell = block.task.cell

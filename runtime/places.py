@@ -7,11 +7,32 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Sequence
+from typing import TypeVar
 
 _NOT_THE_USERS = (
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
     sysconfig.get_paths()["stdlib"] + os.sep,
 )
+
+Error = TypeVar("Error", bound=BaseException)
+
+
+def of_the_user(error: Error) -> Error:
+    """The same, and what led to it, without our frames above those of others. They hold what holds the error: a kept
+    one would stay until the garbage collector comes, with all of its run."""
+    seen: set[int] = set()
+    open_: list[BaseException | None] = [error]
+    while open_:
+        one = open_.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        at = one.__traceback__
+        while at is not None and at.tb_frame.f_code.co_filename.startswith(_NOT_THE_USERS[0]):
+            at = at.tb_next
+        one.__traceback__ = at
+        open_ += [one.__cause__, one.__context__]
+    return error
 
 
 def user_line(frames: Sequence[traceback.FrameSummary]) -> str:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any
@@ -70,9 +71,6 @@ class Regions(LMCalls):
         self._enter(scope, op.body, {}, block, block.path, block.indices, (*block.order, i), done)
 
     def _map(self, block: Block, i: int, op: Map, items: Sequence[Any]) -> None:
-        out: list[Any] = [None] * len(items)
-        left = len(items)
-        ordered = is_ordered(op)
         pipe = self.pipes.pop((block, i), None) if self.pipes else None
         if pipe is not None:
             pipe.open(items)
@@ -84,20 +82,7 @@ class Regions(LMCalls):
             Ballot(self, block, i, op, items).open()
             return
 
-        def launch(n: int) -> None:
-            def done(values: list[Any]) -> None:
-                nonlocal left
-                out[n] = values
-                left -= 1
-                if not left:
-                    self._resolve(block, i, [[v for v, *keep in out if not keep or keep[0]]])
-                elif ordered:
-                    launch(n + 1)
-
-            self._item(block.scope, block, i, op, items, n, done)
-
-        for n in range(1 if ordered else len(items)):
-            launch(n)
+        _Items(self, block, i, op, items).open()
 
     def _item(self, scope: Scope, block: Block, i: int, op: Map, items: Sequence[Any], n: int, done: Done) -> None:
         env = {op.body.args[0]: items[n], op.body.args[1]: n}
@@ -127,6 +112,33 @@ class Regions(LMCalls):
             return None
         pipe = self.pipes[block, j] = Pipe(self, block, j, op, needs, model.model.spare)
         return Hearing(self.services.desk, pipe, op.streams, parse.layout, parse.signature)
+
+
+class _Items:
+    """One activation of a map that needs all of its items. Those of an ordered one begin one after another."""
+
+    def __init__(self, executor: Regions, block: Block, i: int, op: Map, items: Sequence[Any]) -> None:
+        self.executor, self.block, self.i, self.op, self.items = executor, block, i, op, items
+        self.ordered = is_ordered(op)
+        self.out: list[Any] = [None] * len(items)
+        self.left = len(items)
+
+    def open(self) -> None:
+        """Start all items that may start."""
+        for n in range(1 if self.ordered else len(self.items)):
+            self._launch(n)
+
+    def _launch(self, n: int) -> None:
+        done = functools.partial(self._done, n)
+        self.executor._item(self.block.scope, self.block, self.i, self.op, self.items, n, done)
+
+    def _done(self, n: int, values: list[Any]) -> None:
+        self.out[n] = values
+        self.left -= 1
+        if not self.left:
+            self.executor._resolve(self.block, self.i, [[v for v, *keep in self.out if not keep or keep[0]]])
+        elif self.ordered:
+            self._launch(n + 1)
 
 
 __all__ = ["Regions"]

@@ -119,13 +119,21 @@ class Strand:
             self.task.throw(GreenletExit)
 
     def _body(self, _: Any) -> None:
-        current_runner.set(self)
+        before = current_runner.set(self)
         try:
             self.value = self.piece()
         except GreenletExit:
             raise
         except Exception as e:
             self.error = e
+        finally:
+            current_runner.reset(before)  # the context is the greenlet's, which is this one's
+
+    def taken(self) -> Any:
+        """What the code gave, or the exception that ended it: once, as its frames hold this strand."""
+        found = self.value if self.error is None else self.error
+        self.value = self.error = None
+        return found
 
     def _suspend(self) -> Any:
         if getcurrent() is not self.task:
@@ -198,7 +206,7 @@ class Strand:
         ]
         forks = self.forks
         self._suspend()
-        out = [f.value if f.error is None else f.error for f in forks]
+        out = [f.taken() for f in forks]
         chosen = choose(out) if choose is not None else None
         for i, f in enumerate(forks):
             if choose is None or i == chosen:
@@ -329,7 +337,7 @@ def weave(completer: Completer, pieces: Iterable[Callable[[], Any]], book: Book,
     weaver = Weaver(completer)
     strands = [weaver.spawn(p, book, i, (*scope, str(i))) for i, p in enumerate(pieces)]
     weaver.run(lambda: False, lambda _: None)
-    return [s.value if s.error is None else s.error for s in strands]
+    return [s.taken() for s in strands]
 
 
 def rebound(bound: Bound, assignment: Assignment) -> Bound:

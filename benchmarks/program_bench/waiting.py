@@ -62,6 +62,7 @@ class SimulatedHosts(HostDesk):
         base: Path,
         deliver: Callable[[Future[Any]], object],
         keep: Callable[[Any], Any],
+        beside: bool = False,
     ) -> bool:
         """See `HostDesk`."""
         if isinstance(op, Py):

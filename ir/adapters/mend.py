@@ -34,7 +34,7 @@ def _mend(value: Any, schema: Schema, defs: Schema, depth: int) -> Any:
     try:
         return fit(value, schema, defs)
     except Unfit as e:
-        refused = e
+        refused = str(e)
     schema = resolved(schema, defs)
     choices = schema.get("anyOf") or schema.get("oneOf")
     if choices:
@@ -51,14 +51,14 @@ def _mend(value: Any, schema: Schema, defs: Schema, depth: int) -> Any:
             made = _truth(value)
         case "null":
             if not (isinstance(value, str) and value.strip(WRAPPINGS).lower() in _NOTHING):
-                raise refused
+                raise Unfit(refused)
             made = None
         case "array":
             made = _items(value, schema, defs, depth)
         case "object":
             made = _fields(value, schema, defs, depth)
         case _:
-            raise refused
+            raise Unfit(refused)
     return fit(made, schema, defs)
 
 
@@ -82,12 +82,12 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else json.dumps(value, ensure_ascii=False, default=str)
 
 
-def _number(value: Any, refused: Unfit) -> Any:
+def _number(value: Any, refused: str) -> Any:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     found = number_in(value) if isinstance(value, str) else None
     if found is None:
-        raise refused
+        raise Unfit(refused)
     return found
 
 

@@ -164,13 +164,13 @@ def _custom(value: Any, field: Field) -> Any:
         read: Callable[[Any, Field], Any] = _calls_of
     else:
         read = {"text": _text_of, "code": _code_of}.get(field.shape.form, lambda v, f: fit(v, json_schema(f)))
-    refused = Unfit("nothing to read")
+    refused = "nothing to read"
     for attempt in tries:
         try:
             return read(attempt, field)
         except Unfit as e:
-            refused = refused if refused.args[0] != "nothing to read" else e
-    raise refused
+            refused = refused if refused != "nothing to read" else str(e)
+    raise Unfit(refused)
 
 
 def _text_of(value: Any, field: Field) -> str:

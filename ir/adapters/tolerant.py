@@ -37,13 +37,12 @@ _MOST = 200_000
 def read_tolerantly(strict: Accept, signature: Signature, text: str) -> dict[str, Any]:
     """All outputs. Raises ParseFailure, with what could be read."""
     try:
-        found = strict(signature, text)
-        failure: ParseFailure | None = None
-    except ParseFailure as e:
-        found, failure = dict(e.partial), e
+        found: dict[str, Any] | None = strict(signature, text)
+    except ParseFailure:
         if len(text) > _MOST:
             raise
-    if failure is not None:
+        found = None
+    if found is None:
         found = {}
         for f in signature.outputs:
             try:
@@ -71,13 +70,13 @@ def _checked(signature: Signature, found: dict[str, Any], text: str) -> dict[str
 
 def _field(field: Field, signature: Signature, text: str) -> Any:
     """The value of one output. Raises Unfit if none of its candidates is one, LookupError if there is none."""
-    refused: Unfit | None = None
+    refused: str | None = None
     for candidate in _candidates(field, signature, text):
         try:
             return value_in(candidate, field)
         except Unfit as e:
-            refused = refused or e
-    raise refused if refused is not None else LookupError(field.name)
+            refused = str(e) if refused is None else refused
+    raise Unfit(refused) if refused is not None else LookupError(field.name)
 
 
 def _candidates(field: Field, signature: Signature, text: str) -> Iterator[Any]:
@@ -168,13 +167,13 @@ def value_in(candidate: Any, field: Field) -> Any:
     try:
         return accept(candidate, field)
     except Unfit as e:
-        refused = e
+        refused = str(e)
     schema = json_schema(field)
     for form in _forms(candidate, schema):
         made = _mended(form, field, schema)
         if made is not None:
             return made[0]
-    raise refused
+    raise Unfit(refused)
 
 
 def _mended(form: Any, field: Field, schema: Mapping[str, Any]) -> tuple[Any] | None:

@@ -75,7 +75,7 @@ def read_elements(found: list[Any], field: Field) -> Any:
     """The value of a field out of the elements of its name. Raises Unfit."""
     schema = json_schema(field)
     defs = schema.get("$defs", {})
-    refused = Unfit("nothing to read")
+    refused = "nothing to read"
     for candidate in [schema, *schema.get("anyOf", [])]:
         try:
             value = value_of(found, candidate, defs)
@@ -84,8 +84,8 @@ def read_elements(found: list[Any], field: Field) -> Any:
             except Unfit:
                 return fit(value, schema)
         except Unfit as e:
-            refused = e
-    raise refused
+            refused = str(e)
+    raise Unfit(refused)
 
 
 def nested(field: Field) -> bool:

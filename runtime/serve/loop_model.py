@@ -5,14 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import replace
+from functools import partial
 from hashlib import blake2b
 from typing import TYPE_CHECKING
 
 from lampc.backend.errors import BackendError, BadGrammar, Unsupported
 from lampc.backend.loop import Ticket
 from lampc.backend.output import TextPieces
-from lampc.backend.request import Completion, Handle
+from lampc.backend.request import Completion, Handle, Request
 from lampc.backend.tokenizer import TextTokenizer
 from lampc.ir import ModelInfo
 from lampc.runtime.local import answer_of, as_lm_error, request_of
@@ -74,24 +76,24 @@ class LoopModel:
             ticket = Ticket(request, None if teller is None else teller.hear)
             with self._mutex:
                 self._pending[id(call)] = ticket
-            ticket.future.add_done_callback(lambda _: self._done(call, ticket, teller))
+            ticket.future.add_done_callback(partial(self._done, call, request, teller))
             self._engine.loop.submit([ticket])
         except (BackendError, ValueError) as e:
             with self._mutex:
                 self._pending.pop(id(call), None)
             self.on_answer(self, call, failed(as_lm_error(e, self.target.info.name)))
 
-    def _done(self, call: ModelCall, ticket: Ticket, teller: _Teller | None) -> None:
+    def _done(self, call: ModelCall, request: Request, teller: _Teller | None, future: Future[Completion]) -> None:
         with self._mutex:
             self._pending.pop(id(call), None)
         try:
-            completion: Completion = ticket.future.result()
+            completion = future.result()
         except (BadGrammar, Unsupported) as e:
-            if ticket.request.grammar is None:
+            if request.grammar is None:
                 self.on_answer(self, call, failed(e))
                 return
             logger.warning("answers of %s are not kept to their form: %s", call.node or "a call", e)
-            self._refused.add(ticket.request.grammar)
+            self._refused.add(request.grammar)
             self._submit(call)
         except Exception as e:
             self.on_answer(self, call, failed(as_lm_error(e, self.target.info.name)))

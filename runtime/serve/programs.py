@@ -202,7 +202,8 @@ async def run_program(http: HTTPRequest) -> Response:
         )
     if body.stream:
         stream = _Stream(hosted, programs, service, body, adapter)
-        return await EventStream.begun(stream.events(), stream.control.cancel)
+        control = RunControl(stream.hear)
+        return await EventStream.begun(stream.events(control), control.cancel)
     control = RunControl()
     try:
         outcome = await asyncio.wait_for(programs.run(hosted, body, adapter, control), service.seconds(body.timeout))
@@ -234,15 +235,14 @@ class _Stream:
     ) -> None:
         self._hosted, self._programs, self._body, self._adapter = hosted, programs, body, adapter
         program = hosted.program
-        self._seconds, self._late = service.seconds(body.timeout), service.late(body.timeout)
-        self._post = service.engine.post
+        self._service = service
         self._bound: dict[str, Bound] = dict(bind_predictors(program.unit.module, program.assignment))
         self._fields: dict[int, dict[str, FieldPieces]] = {}
         self._events: asyncio.Queue[dict[str, Any] | None] = asyncio.Queue()
-        self.control = RunControl(self._hear)
 
-    def _hear(self, predictor: str, call: int, text: str) -> None:
-        self._post(lambda: self._tell(predictor, call, text))
+    def hear(self, predictor: str, call: int, text: str) -> None:
+        """A piece of an answer, on whatever thread writes it."""
+        self._service.engine.post(lambda: self._tell(predictor, call, text))
 
     def _tell(self, predictor: str, call: int, text: str) -> None:
         head = {"predictor": predictor, "call": call}
@@ -262,14 +262,15 @@ class _Stream:
         names = list(bound.signature.record().names())
         return {n: FieldPieces(bound.layout, n, names) for n in names}
 
-    async def events(self) -> AsyncIterator[dict[str, Any]]:
+    async def events(self, control: RunControl) -> AsyncIterator[dict[str, Any]]:
         """What happens, as it does. Raises Problem."""
-        run = self._programs.run(self._hosted, self._body, self._adapter, self.control)
-        run.add_done_callback(lambda _: self._post(lambda: self._events.put_nowait(None)))
+        run = self._programs.run(self._hosted, self._body, self._adapter, control)
+        post = self._service.engine.post
+        run.add_done_callback(lambda _: post(lambda: self._events.put_nowait(None)))
         try:
-            async with asyncio.timeout(self._seconds):
+            async with asyncio.timeout(self._service.seconds(self._body.timeout)):
                 while (event := await self._events.get()) is not None:
                     yield event
         except TimeoutError:
-            raise self._late from None
+            raise self._service.late(self._body.timeout) from None
         yield _whole(self._hosted.program, run.result())
