@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, fields
 
 
@@ -11,8 +12,8 @@ class Limits:
 
     `body`: bytes of a request. `tokens`: most tokens that one generation may have; None is what the context holds.
     `choices`: most generations of one request (its prompts times `n`). `queue`: most generations that wait or run;
-    urgent requests (priority above 0) find a quarter more. `seconds`: from arrival to the end of the answer.
-    `connections`: open at a time. `programs`: runs of programs at a time, and requests for vectors.
+    urgent requests (priority above 0) find a quarter more, rounded up: at least one. `seconds`: from arrival to the end
+    of the answer. `connections`: open at a time. `programs`: runs of programs at a time, and requests for vectors.
     `events`: most a second of each generation of a stream; tokens that come between are told together, the first and
     the last at once.
     `drain`: seconds that requests under way have to end once the server was asked to. Raises ValueError.
@@ -40,4 +41,4 @@ class Limits:
 
     def room(self, priority: int) -> int:
         """How many generations may be under way once one of this priority is added."""
-        return self.queue + (self.queue // 4 if priority > 0 else 0)
+        return self.queue + (math.ceil(self.queue / 4) if priority > 0 else 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 import socket
@@ -116,15 +117,17 @@ def test_time_is_bounded() -> None:
         assert '"code":"timeout"' in text
 
 
-def test_a_full_queue_is_said() -> None:
-    with served(limits=Limits(queue=4)) as server:
+@pytest.mark.parametrize("queue", [1, 3, 4])
+def test_a_full_queue_is_said(queue: int) -> None:
+    with served(limits=Limits(queue=queue)) as server:
         got: list[httpx.Response] = []
-        others = [threading.Thread(target=lambda: got.append(post(server, "/v1/completions", LONG))) for _ in range(4)]
+        long = functools.partial(post, server, "/v1/completions", LONG)
+        others = [threading.Thread(target=lambda: got.append(long())) for _ in range(queue)]
         for other in others:
             other.start()
         engine = server.app.service.engine
         for _ in range(400):
-            if engine.under_way == 4:
+            if engine.under_way == queue:
                 break
             time.sleep(0.005)
         full = post(server, "/v1/completions", {"prompt": "x", "max_tokens": 1})
@@ -138,7 +141,7 @@ def test_a_full_queue_is_said() -> None:
         assert full.headers["retry-after"] == "1"
         assert full.json()["error"]["type"] == "rate_limit_error"
         assert urgent.status_code == 200
-        assert [g.status_code for g in got] == [200] * 4
+        assert [g.status_code for g in got] == [200] * queue
         assert len({g.json()["choices"][0]["text"] for g in got}) == 1
 
 
