@@ -9,7 +9,7 @@ from lampc.backend.errors import BadGrammar
 from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
-from lampc.backend.grammar.trial import TOO_LONG, may_take_long, try_out
+from lampc.backend.grammar.trial import TOO_LARGE, TOO_LONG, may_take_long, try_out
 from lampc.backend.grammar.vocabulary import Vocabulary, vocabulary_of
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -84,7 +84,7 @@ class Grammars:
 def read_elsewhere(grammar: str) -> None:
     """Reads a grammar that could take long to read in another process. Raises BadGrammar if it does, or is none."""
     if may_take_long(grammar) and (error := try_out(_with_leads(grammar, " ", " "), WIDEST)) is not None:
-        raise BadGrammar(error if error is TOO_LONG else _placed(error, grammar))
+        raise BadGrammar(error if error in (TOO_LONG, TOO_LARGE) else _placed(error, grammar))
 
 
 def _with_leads(grammar: str, lead: str, line_lead: str) -> str:

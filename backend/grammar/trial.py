@@ -20,6 +20,7 @@ MEMORY = 4 << 30
 """Bytes of addresses that this may take."""
 _WORDS = re.compile(r'("(?:\\.|[^"\\])*"|//.*|#.*|/(?:\\.|[^/\\])+/)|<[^<>\s]+>')
 _MULTIPLE = re.compile(r"%json\b.*(?:multipleOf|\\u)", re.DOTALL)  # which escapes may spell, too
+_NO_MEMORY = re.compile(r"^memory allocation of \d+ bytes failed|^MemoryError", re.MULTILINE)
 _READ = """
 import sys
 try:
@@ -58,16 +59,20 @@ def try_out(grammar: str, widest: int) -> str | None:
         raise BadGrammar(TOO_LONG) from None
     except (OSError, TypeError, ValueError) as error:  # there may be no sys.executable
         raise BadGrammar(_untried(str(error))) from None
+    said = done.stderr.decode(errors="replace")
+    if done.returncode and _NO_MEMORY.search(said):
+        return TOO_LARGE
     if done.returncode > 0:
-        raise BadGrammar(_untried(done.stderr.decode(errors="replace").strip().rpartition("\n")[2]))
+        raise BadGrammar(_untried(said.strip().rpartition("\n")[2]))
     return TOO_LONG if done.returncode < 0 else done.stdout.decode(errors="replace") or None
 
 
-TOO_LONG = (
-    f"the grammar takes too long to read: over {SECONDS} s. Counted repetitions multiply in terminals that are "
-    "intersected (`&`, `~`), and so do multiples of large numbers (`multipleOf`); shorten these, or let one terminal "
-    "say it all"
+_HOW = (
+    "Counted repetitions multiply in terminals that are intersected (`&`, `~`), and so do multiples of large numbers "
+    "(`multipleOf`); shorten these, or let one terminal say it all"
 )
+TOO_LONG = f"the grammar takes too long to read: over {SECONDS} s. {_HOW}"
+TOO_LARGE = f"the grammar takes too much memory to read: over {MEMORY >> 30} GiB. {_HOW}"
 
 
 def _untried(why: str) -> str:

@@ -63,6 +63,13 @@ def test_what_takes_long_to_read_is_refused(grammar: str, monkeypatch: pytest.Mo
         read_elsewhere(grammar)
 
 
+def test_what_takes_too_much_memory_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trial, "MEMORY", 100 << 20)
+    monkeypatch.setattr(trial, "SECONDS", 10)
+    with pytest.raises(BadGrammar, match="takes too much memory to read: over 4 GiB"):
+        read_elsewhere(f"start: A\nA: B & C & D\n{LONG}")
+
+
 def test_what_was_refused_is_not_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[Any] = []
 
