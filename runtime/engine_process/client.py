@@ -41,8 +41,8 @@ from lampc.runtime.engine_process.messages import (
 )
 
 logger = logging.getLogger(__name__)
-CLOSE_S = 30.0
-"""Seconds that the process has to end once it is told to."""
+CLOSE_S = 5.0
+"""Seconds that the process has to end once it is told to: the step that it makes, and no more."""
 
 
 class EngineProcess:
@@ -129,8 +129,10 @@ class EngineProcess:
             self._orders.put(Stop())
         if threading.current_thread() is self._thread:
             return
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        try:
             self._process.wait(CLOSE_S)
+        except subprocess.TimeoutExpired:
+            logger.warning("the engine's process %d has not ended within %g s, and is killed", self.pid, CLOSE_S)
         self._process.kill()  # nothing, if it has ended
         self._thread.join()
 

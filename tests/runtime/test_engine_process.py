@@ -311,6 +311,18 @@ def test_nobody_waits_for_one_that_does_not_read(own: EngineProcess) -> None:
     assert {t.future.result(60).finish for t in tickets} <= {"abort", "length", "stop"}
 
 
+def test_one_that_stands_still_is_ended(own: EngineProcess, caplog: pytest.LogCaptureFixture) -> None:
+    ticket = Ticket(Request((1, 2, 3), Sampling(max_tokens=1000, ignore_eos=True)))
+    own.submit([ticket])
+    os.kill(own.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    own.close()
+    assert time.monotonic() - begun < 10
+    assert f"the engine's process {own.pid} has not ended within 5 s, and is killed" in caplog.text
+    with pytest.raises(EngineClosed):
+        ticket.future.result(5)
+
+
 def test_a_callback_that_ends_its_thread_leaves_nobody_waiting(own: EngineProcess) -> None:
     def ends(handle: Handle, token: int) -> None:
         raise SystemExit("mine")
