@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -76,9 +77,15 @@ def _of(client: Client | None, call: ModelCall) -> bool:
 
 
 def settle(desk: CallDesk) -> None:
-    """Wait for what an endpoint still works on though nobody wants it any more, so that it is counted and kept."""
+    """Wait for what an endpoint still works on though nobody wants it any more, so that it is counted and kept. Raises
+    RuntimeError in the thread of an event loop in which a call is awaited: it would wait for itself."""
     with desk._lock:
-        while _begun(desk) or _ending(desk):
+        while (begun := _begun(desk)) or _ending(desk):
+            if any(_awaited_here(call) for _, call in begun):
+                raise RuntimeError(
+                    "settle() waits for a call that is awaited in the event loop of this thread, which cannot go on "
+                    "meanwhile; await asyncio.to_thread(session.settle)"
+                )
             desk._turn.wait()
 
 
@@ -98,6 +105,14 @@ def see_out(desk: CallDesk, client: Client) -> None:
         while _begun(desk, client) or _ending(desk):
             desk._turn.wait()
         client.waits = False
+
+
+def _awaited_here(call: ModelCall) -> bool:
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return call.awaiter is not None and call.awaiter.loop is loop
 
 
 def _ending(desk: CallDesk) -> bool:

@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 import lampc
+from lampc.ir import Draw, Key, Sampling
 from lampc.ir.runner import gather, set_default_runner
 from lampc.runtime.events import EventBus
 from lampc.runtime.scripted import DummyLM
+from lampc.runtime.session import Session
 
 
 def upper(messages: list[dict[str, str]]) -> str:
@@ -166,3 +168,30 @@ def test_the_bundled_model_computes_tasks_together() -> None:
     finally:
         lampc.configure(lm=DummyLM([]))
         set_default_runner(None)
+
+
+@pytest.mark.timeout(30)
+def test_a_dropped_call_is_not_waited_for_in_the_loop_that_awaits_it() -> None:
+    class Slow(lampc.BaseLM):
+        async def aforward(self, prompt: Any = None, messages: Any = None, **options: Any) -> str:
+            await asyncio.sleep(0.3)
+            return "late"
+
+    async def main() -> None:
+        with Session(model=Slow("slow")) as session:
+
+            def ask(text: str) -> asyncio.Task[Any]:
+                asked = session.achat([{"role": "user", "content": text}], Sampling(), [Draw(0, Key((text,)))])
+                return asyncio.create_task(asked)
+
+            dropped, wanted = ask("one"), ask("two")
+            await asyncio.sleep(0.05)
+            dropped.cancel()
+            await asyncio.sleep(0.05)
+            with pytest.raises(RuntimeError, match=r"await asyncio\.to_thread\(session\.settle\)"):
+                session.settle()
+            await asyncio.to_thread(session.settle)
+            await wanted
+            assert session.usage.calls == 2, "the dropped one was paid for, too"
+
+    asyncio.run(main())
