@@ -191,8 +191,10 @@ class CallDesk(Driving):
 
     def _answered(self, model: Model, call: ModelCall, answer: Answer) -> None:
         with self._lock:
-            if self._open.pop(call.name, None) is None:
-                return  # dropped meanwhile
+            found = self._open.get(call.name)
+            if found is None or found[1] is not call:
+                return  # dropped meanwhile; another may have been asked for by the same name
+            del self._open[call.name]
             self._leave(model, call)
             self.prefills.count(model, call, answer)
             if answer.computed_tokens or not answer.error:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from lampc.backend import FakeEngine
-from lampc.ir import Draw, Key, Sampling
+from lampc.ir import Draw, Key, ModelInfo, Sampling
 from lampc.runtime.cache import CallCache
+from lampc.runtime.calling_off import CalledOff, RunControl
 from lampc.runtime.client import Client
-from lampc.runtime.models import Answer
+from lampc.runtime.models import Answer, ModelCall
 from lampc.runtime.session import Session
+from lampc.runtime.target import RemoteTarget
 from lampc.runtime.types import Usage
 from tests.runtime.loopback import Loopback
 
@@ -153,3 +156,55 @@ def test_batches_are_counted() -> None:
         draws = [Draw(0, Key(("x",)), (i,)) for i in range(6)]
         session.chat([{"role": "user", "content": "hi"}], Sampling(temperature=1.0, max_tokens=4), draws)
         assert session.desk.batches == Counter({6: 1})
+
+
+class Pushing:
+    """A model that answers when it is told to, and hears of what is dropped."""
+
+    mode, pushes = "remote", True
+    target = RemoteTarget(ModelInfo("pushing", "pushing", 4096))
+    on_answer: Any
+
+    def __init__(self) -> None:
+        self.calls: list[ModelCall] = []
+
+    def submit(self, calls: Sequence[ModelCall]) -> None:
+        self.calls += calls
+
+    def drop(self, call: ModelCall) -> None: ...
+
+    def abort(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def asked(self, count: int) -> None:
+        for _ in range(500):
+            if len(self.calls) == count:
+                return
+            time.sleep(0.01)
+        raise AssertionError(f"{len(self.calls)} calls came")
+
+
+def test_the_end_of_a_dropped_call_is_not_that_of_an_equal_one() -> None:
+    model, control, found = Pushing(), RunControl(), list[Any]()
+    with Session(model=model) as session:
+
+        def ask() -> None:
+            found.extend(session.chat([{"role": "user", "content": "hi"}], Sampling(), [Draw(0, Key(("a",)))]))
+
+        def leave() -> None:
+            with contextlib.suppress(CalledOff), control.running():
+                ask()
+
+        leaving = threading.Thread(target=leave, daemon=True)
+        leaving.start()
+        model.asked(1)
+        control.cancel()
+        leaving.join(5)
+        staying = threading.Thread(target=ask, daemon=True)
+        staying.start()
+        model.asked(2)
+        model.on_answer(model, model.calls[0], Answer("", finish="abort", error="abort"))
+        model.on_answer(model, model.calls[1], Answer("hello"))
+        staying.join(5)
+        assert [a.text for a in found] == ["hello"]
