@@ -71,6 +71,9 @@ class CallDesk(Driving):
             self.prefills.clear()
             for shared in self._shared.values():
                 shared.close()
+            for _, call in self._open.values():
+                for waiting in call.waiting:
+                    waiting.call = None
             self._queue, self._open = {}, {}
             self._stepped.clear()
             self._dropped += 1

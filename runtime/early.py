@@ -95,6 +95,7 @@ class EarlyPrefills:
 
     def close(self) -> None:
         """What was computed for generations that were not asked for is held no more."""
+        self._waiting.clear()
         if self._sent:
             self._client.desk.forget_prefills()
 

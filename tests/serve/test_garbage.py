@@ -45,7 +45,7 @@ def test_no_answer_leaves_garbage(server: Server, kind: str) -> None:
     engine = server.app.service.engine
     opener = build_opener(ProxyHandler({}))
 
-    def ask() -> int:
+    def ask(body: dict[str, Any] = body) -> int:
         request = Request(f"{server.url}{path}", json.dumps(body).encode(), {"content-type": "application/json"})
         try:
             with opener.open(request, timeout=30) as answer:
@@ -55,6 +55,10 @@ def test_no_answer_leaves_garbage(server: Server, kind: str) -> None:
             e.close()
             return e.code
 
+    if "inputs" in body:
+        assert (
+            ask({"inputs": {k: f"{v} now ?" for k, v in body["inputs"].items()}}) == 200
+        )  # a program is lowered once, which leaves something
     before = engine.under_way
     engine.under_way += 200 if kind == "refused" else 0
     try:
