@@ -267,7 +267,8 @@ def _missing(path: Path, error: OSError, loc: Any) -> DataError:
     here = path.parent
     near: list[str] = []
     if here.is_dir():
-        near = difflib.get_close_matches(path.name, [p.name for p in here.iterdir()], 1)
+        tables = [p.name for p in here.iterdir() if p.suffix not in (".lmp", ".py", ".lampc")]
+        near = difflib.get_close_matches(path.name, tables, 1)
     why = "no such file" if isinstance(error, FileNotFoundError) else str(error.strerror).lower()
     help = f"did you mean {here / near[0]}?" if near and isinstance(error, FileNotFoundError) else ""
     origin = loc.origin() if loc is not None else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,6 +16,10 @@ from lampc.passes.manager import Pipeline
 # The same examples on every machine, and no verdict on its speed.
 settings.register_profile("lampc", deadline=None, derandomize=True, database=None)
 settings.load_profile("lampc")
+
+# A shell lets what it starts in the background ignore interrupts, and so would all processes that tests start.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

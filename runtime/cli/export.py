@@ -23,7 +23,7 @@ def export(
     \b
     Examples:
       lampc export tuned.lampc --to out/qa
-      OPENAI_BASE_URL=http://127.0.0.1:8000/v1 MODEL=m python out/qa/main.py '{"question": "Who?"}'
+      OPENAI_BASE_URL=http://127.0.0.1:8000/v1 MODEL=m python out/qa/qa.py '{"question": "Who?"}'
     """
     from lampc.ir.settings import settings
     from lampc.runtime.cli.failure import CommandError

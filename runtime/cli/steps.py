@@ -72,7 +72,8 @@ def _value(text: str, wanted: Any, said: str) -> Any:
         try:
             content = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as e:
-            raise CommandError(f"-o {said}: {path} cannot be read: {e}") from None
+            why = e.strerror if isinstance(e, OSError) else e
+            raise CommandError(f"-o {said}: {path} cannot be read: {why}") from None
         try:
             return json.loads(content) if path.suffix == ".json" else content.splitlines()
         except ValueError as e:
@@ -99,6 +100,8 @@ def _set_trials(steps: Sequence[Step], trials: int) -> None:
         if option is None:
             continue
         found = True
+        if args.get("auto"):
+            raise CommandError(f"--trials {trials}: `auto` of {name} says how many there are; leave one of them out")
         args[option] = trials
         if "auto" in known and known["auto"].default and "auto" not in args:
             args["auto"] = None  # sizes that are named and those of a preset exclude each other

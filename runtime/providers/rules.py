@@ -61,7 +61,7 @@ class Rules:
     def about(self) -> str:
         """The prompt cache in one line."""
         if not self.caches:
-            return f"{self.name}: no prompt cache is known of"
+            return f"{self.name}: it is not known to have a prompt cache"
         how = f"from {self.minimum:,} tokens" + (f" in steps of {self.step}" if self.step else "")
         marks = f", up to {self.breakpoints} breakpoints" if self.breakpoints else ""
         price = f"a cached token costs {self.read_price:g} of another"

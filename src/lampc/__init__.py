@@ -152,6 +152,12 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 
+_INSTEAD = dict.fromkeys(
+    ("Assert", "Suggest"), "; `lampc.Refine` and `lampc.BestOfN` call a module again until a reward is reached"
+)
+"""What took the place of names that DSPy had."""
+
+
 def __getattr__(name: str) -> Any:
     if name in MODULES:
         return import_module(f"lampc.{name}")
@@ -160,7 +166,7 @@ def __getattr__(name: str) -> Any:
 
         return cache_in_force()
     if name not in HOMES:
-        raise AttributeError(f"lampc has no `{name}`")
+        raise AttributeError(f"lampc has no `{name}`{_INSTEAD.get(name, '')}")
     home, own = HOMES[name]
     value = globals()[name] = getattr(import_module(home), own)
     return value

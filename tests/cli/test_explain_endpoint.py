@@ -125,7 +125,7 @@ def test_a_plain_endpoint_has_no_cache_and_one_with_batches_is_cheaper() -> None
     bound = bind_predictors(CALL)["p"]
     node = NodeEstimate("p", sent=[sent_as(bound, [f"text {i} " * 200]) for i in range(4)])
     plain = endpoint_plan([node], Rules())
-    assert plain.lines() == ["endpoint none: no prompt cache is known of"]
+    assert plain.lines() == ["endpoint none: it is not known to have a prompt cache"]
     assert plain.cached.reused == 0
     assert plain.cost(Price(1.0, 0.0), 0) == pytest.approx(plain.cached.prompt / 1e6)
 

@@ -52,7 +52,7 @@ def test_files_stand_for_their_lines(tmp_path: Path) -> None:
     (tmp_path / "pool.json").write_text('{"classify": ["Say it."]}', encoding="utf-8")
     for name, value in (("pool.txt", ["Say it.", "Say it well."]), ("pool.json", {"classify": ["Say it."]})):
         assert steps_of([], ["instructions"], [f"pool=@{tmp_path / name}"], None)[0][1] == {"pool": value}
-    with pytest.raises(CommandError, match=r"none\.txt cannot be read"):
+    with pytest.raises(CommandError, match=r"none\.txt cannot be read: No such file or directory$"):
         steps_of([], ["instructions"], [f"pool=@{tmp_path / 'none.txt'}"], None)
 
 
@@ -66,6 +66,7 @@ def test_files_stand_for_their_lines(tmp_path: Path) -> None:
         (["labeled"], ["random.k=1"], None, "no step is `random`; steps: labeled"),
         (["labeled"], [], 5, "labeled has no number of trials"),
         (["mipro"], [], 0, "at least one"),
+        (["mipro"], ["auto=light"], 6, "--trials 6: `auto` of mipro says how many there are"),
     ],
 )
 def test_words_that_mean_nothing(names: list[str], given: list[str], trials: int | None, says: str) -> None:

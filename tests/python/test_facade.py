@@ -32,6 +32,8 @@ def test_all_names_are_there() -> None:
     assert dir(lampc) == sorted(lampc.__all__)
     with pytest.raises(AttributeError, match="lampc has no `nothing`"):
         _ = lampc.nothing
+    with pytest.raises(AttributeError, match=r"no `Assert`; `lampc\.Refine` and"):
+        _ = lampc.Assert
 
 
 def test_import_is_quick_and_light() -> None:
