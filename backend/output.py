@@ -32,8 +32,12 @@ class TextStream:
         after = self._tokenizer.decode(self._ids[self._anchor :])
         # A character has four bytes at most: what is no text after so many more tokens never will be.
         if not after.endswith("\ufffd") or len(self._ids) - self._read >= _PATIENCE:
-            self.text += after[len(before) :]
-            self._anchor, self._read = self._read, len(self._ids)
+            piece = after[len(before) :]
+            self.text += piece
+            # What has no text, as special tokens, is no joint: who strips a text's first space would strip one here.
+            if piece or len(self._ids) - self._anchor >= _PATIENCE:
+                self._anchor = self._read
+            self._read = len(self._ids)
 
 
 _PATIENCE = 32

@@ -4,10 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, decoders, models
+from tokenizers import Tokenizer as Fast
+from tokenizers.decoders import Decoder
 
 from lampc.backend.output import Output, TextPieces, TextStream, check_ids
 from lampc.backend.request import Sampling
-from lampc.backend.tokenizer import ByteTokenizer
+from lampc.backend.tokenizer import ByteTokenizer, Tokenizer
 
 TOKENIZER = ByteTokenizer()
 END = 259
@@ -161,6 +164,35 @@ def test_endless_garbage_comes_out_at_last() -> None:
     for _ in range(100):
         stream.push(0xFF)
     assert len(stream.text) >= 64
+
+
+def spaced(decoder: Decoder) -> Tokenizer:
+    """Words, some of which begin with a space; one character of two bytes; two tokens without text."""
+    words = ["<s>", "</s>", "▁", "▁hello", "▁x", "hello", "ing", ".", "▁▁", "<0xC3>", "<0xA9>"]
+    fast = Fast(models.BPE(vocab={word: i for i, word in enumerate(words)}, merges=[]))
+    fast.decoder = decoder
+    fast.add_special_tokens([AddedToken("<s>", special=True), AddedToken("</s>", special=True)])
+    return Tokenizer(fast.to_str(), {}, None, frozenset())
+
+
+LIKE_LLAMA = [
+    *(decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), decoders.Strip(" ", 1, 0)),
+]
+SPACED = {
+    "strip": spaced(decoders.Sequence(LIKE_LLAMA)),
+    **{scheme: spaced(decoders.Metaspace(prepend_scheme=scheme)) for scheme in ("first", "always", "never")},
+}
+
+
+@pytest.mark.parametrize("kind", SPACED)
+@given(st.lists(st.integers(0, 9), max_size=12))
+def test_spaces_stay_where_tokens_without_text_stand_between(kind: str, drawn: list[int]) -> None:
+    tokenizer = SPACED[kind]
+    ids = [i for one in drawn for i in ((9, 10) if one == 9 else (one,))]
+    stream = TextStream(tokenizer)
+    for token in ids:
+        stream.push(token)
+    assert stream.text == tokenizer.decode(ids)
 
 
 def test_check_ids() -> None:
