@@ -182,7 +182,7 @@ def _defaults(cls: type) -> frozenset[str]:
         empty = dataclasses.MISSING
         own = (f for f in dataclasses.fields(cls) if f.init)
         return frozenset(f.name for f in own if f.default is not empty or f.default_factory is not empty)
-    return frozenset(n for n, f in cls.model_fields.items() if not f.is_required())  # type: ignore[attr-defined]
+    return frozenset(n for n, f in getattr(cls, "model_fields", {}).items() if not f.is_required())
 
 
 def _item(annotation: Any) -> Any:
