@@ -211,9 +211,11 @@ class CallDesk(Driving):
                 self._turn.notify_all()
 
     def _ended(self, model: Model, call: ModelCall, answer: Answer) -> None:
-        if call.provisional:
-            call.answer = answer
-        else:
+        with self._lock:  # it may be confirmed meanwhile
+            provisional = call.provisional
+            if provisional:
+                call.answer = answer
+        if not provisional:
             self.books.keep(model, call, answer)
         with self._lock:
             usage = self.books.spent(model, call, answer)

@@ -23,8 +23,9 @@ def drop(desk: CallDesk, waiting: Waiting) -> Usage:
             return Usage()
         model, call = waiting.call
         waiting.call = None
-        if call.name not in desk._open:
-            return Usage()
+        found = desk._open.get(call.name)
+        if found is None or found[1] is not call:
+            return Usage()  # it has ended; another may have been asked for by the same name
         call.waiting.remove(waiting)
         waiting.client.open -= 1
         desk.bus.emit("node.end", node=waiting.node, call=waiting.number, request=call.number, error="dropped")
@@ -135,15 +136,16 @@ def _begun(desk: CallDesk, client: Client | None = None) -> list[tuple[Model, Mo
 
 def confirm(desk: CallDesk, waiting: Waiting) -> None:
     """A provisional call is needed after all: its answer is kept, now or when it comes."""
-    waiting.provisional = False
+    with desk._lock:
+        waiting.provisional = False
+        found, answer = waiting.call, None
+        if found is not None:
+            call = found[1]
+            call.provisional = False
+            answer, call.answer = call.answer, None
+            if answer is not None:
+                waiting.call = None
+    if found is not None and answer is not None:
+        desk.books.keep(*found, answer)
     if waiting.held is not None:
         waiting.held.release()
-    if waiting.call is None:
-        return
-    call = waiting.call[1]
-    with desk._lock:
-        call.provisional = False
-        answer, call.answer = call.answer, None
-    if answer is not None:
-        desk.books.keep(*waiting.call, answer)
-        waiting.call = None

@@ -15,7 +15,7 @@ from lampc.backend import FakeEngine
 from lampc.ir import Draw, Key, ModelInfo, Sampling
 from lampc.runtime.cache import CallCache
 from lampc.runtime.calling_off import CalledOff, RunControl
-from lampc.runtime.client import Client
+from lampc.runtime.client import Client, Waiting
 from lampc.runtime.models import Answer, ModelCall
 from lampc.runtime.session import Session
 from lampc.runtime.target import RemoteTarget
@@ -208,3 +208,54 @@ def test_the_end_of_a_dropped_call_is_not_that_of_an_equal_one() -> None:
         model.on_answer(model, model.calls[1], Answer("hello"))
         staying.join(5)
         assert [a.text for a in found] == ["hello"]
+
+
+def asked_of(client: Client, model: Any, found: list[str], provisional: bool = False) -> Waiting:
+    """An equal call each time, sent."""
+    draw = Draw(0, Key(("a",)))
+    made = client.request(
+        model,
+        Sampling(),
+        draw,
+        lambda answer, _: found.append(answer.text),
+        messages=(("user", "hi"),),
+        provisional=provisional,
+    )
+    client.desk._send(pushes=True)
+    return made
+
+
+def test_who_drops_a_call_that_has_ended_leaves_an_equal_one_alone() -> None:
+    model, found = Pushing(), list[str]()
+    with Session(model=model) as session:
+        one, other = Client(session.desk), Client(session.desk)
+        waiting = asked_of(one, model, [], provisional=True)
+        model.on_answer(model, model.calls[0], Answer("unsure"))
+        asked_of(other, model, found)
+        one.drop(waiting)
+        one.advance()
+        assert one.idle
+        model.on_answer(model, model.calls[1], Answer("hello"))
+        if other.ready:
+            other.advance()
+        assert (found, other.idle) == (["hello"], True)
+
+
+def test_a_call_that_ends_while_it_is_confirmed_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its listeners, who hear then what was held back, may take their time."""
+    model, draw = Pushing(), Draw(0, Key(("a",)))
+
+    def hear(_: str) -> None:
+        if not session.desk.idle:
+            model.on_answer(model, model.calls[0], Answer("hello"))
+
+    with Session(model=model) as session, session.desk.hearing({draw: hear}):
+        kept: list[str] = []
+        monkeypatch.setattr(session.desk.books, "keep", lambda _, __, answer: kept.append(answer.text))
+        client = Client(session.desk)
+        waiting = asked_of(client, model, [], provisional=True)
+        assert waiting.on_text is not None
+        waiting.on_text("hel")
+        client.confirm(waiting)
+        assert session.desk.idle
+        assert kept == ["hello"]
