@@ -64,8 +64,9 @@ def tool_identity(called: Callable[..., Any]) -> str:
     return code_identity(program) if isinstance(program, Program | Module) else host_identity(called)
 
 
-def module_identity(program: Module) -> str:
-    """Identity of the code of a module and of those in it, and of what they hold beside predictors."""
+def module_identity(program: Module, inside: tuple[int, ...] = ()) -> str:
+    """Identity of the code of a module and of those in it, and of what they hold beside predictors. `inside`: what is
+    around."""
     total = hashlib.blake2b(digest_size=16)
     for name, module in program.named_sub_modules():
         total.update(f"{name} {type(module).__module__}.{type(module).__qualname__}\n".encode())
@@ -75,7 +76,7 @@ def module_identity(program: Module) -> str:
                 total.update(host_identity(function).encode() if not _ours(function) else b"-")
         for key, value in sorted(vars(module).items()):
             if key not in _LEARNT:
-                total.update(f"{key} {_held(value, (id(module),))}\n".encode())
+                total.update(f"{key} {_held(value, (*inside, id(module)))}\n".encode())
     return total.hexdigest()
 
 
@@ -107,7 +108,7 @@ def _held(value: Any, inside: tuple[int, ...] = ()) -> str:
         return "itself"
     inside = (*inside, id(value))
     if isinstance(value, Module):
-        return "module" if inside[:-1] else _of_module(value)
+        return "module" if inside[:-1] else _of_module(value, ())
     if isinstance(value, list | tuple):
         return f"{type(value).__name__}[{', '.join(_held(v, inside) for v in value)}]"
     if isinstance(value, set | frozenset):
@@ -151,14 +152,15 @@ def _of_object(value: Any, inside: tuple[int, ...]) -> str:
     return f"{name} {code} {_held(dict(own), inside)}"
 
 
-def _of_module(module: Module) -> str:
-    return f"{host_identity(type(module).forward)} {_held(module.dump_state())} {module_identity(module)}"
+def _of_module(module: Module, inside: tuple[int, ...]) -> str:
+    return f"{host_identity(type(module).forward)} {_held(module.dump_state())} {module_identity(module, inside)}"
 
 
 def _of_program(program: Program, inside: tuple[int, ...]) -> str:
     function = program.function
     named = list(mentioned(function))
-    held = [f"{name} {_of_module(m)}" for name, m in named if isinstance(m, Module)]
+    modules = [(name, m) for name, m in named if isinstance(m, Module) and id(m) not in inside]
+    held = [f"{name} {_of_module(m, inside)}" for name, m in modules]
     tools = [t for _, t in named if isinstance(t, Tool)]
     return f"{_code(function, function.__qualname__)} {held} {_held(tools, inside)}"
 

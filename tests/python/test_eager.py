@@ -18,6 +18,7 @@ from lampc.ir.lookup import Hit, Lookup
 from lampc.ir.runner import NoSession
 from lampc.runtime.eager import EagerAnswer, EagerCall, EagerRun
 from lampc.runtime.failures import RowFailure
+from lampc.runtime.host_sources import code_identity, module_identity
 from lampc.runtime.session import Session
 from lampc.runtime.store import Store
 from lampc.runtime.types import Cell, Outcome, Row, Usage
@@ -234,6 +235,30 @@ def a_program_with(tool: lampc.Tool) -> Any:
         return tool(question=question)
 
     return lampc.program(outer)
+
+
+class Asks(lampc.Module):
+    def __init__(self, asked: Any) -> None:
+        super().__init__()
+        self.tools = [lampc.Tool(asked, "again")]
+
+    def forward(self, question: str) -> Any:
+        return self.tools[0](question=question)
+
+
+@lampc.program
+def asks_again(question: str) -> Any:
+    return ASKS(question=question)
+
+
+ASKS = Asks(asks_again)
+
+
+@pytest.mark.parametrize("program", [asks_again, ASKS])
+def test_who_is_a_tool_of_itself_has_an_identity(program: Any) -> None:
+    made = {code_identity(p) for p in (program, program, a_program_with(lampc.Tool(program, "t")))}
+    assert len(made) == 2
+    assert module_identity(Asks(program))
 
 
 def test_what_cannot_be_resumed_calls_its_tools() -> None:
