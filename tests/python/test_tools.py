@@ -457,6 +457,17 @@ def test_a_reference_that_leads_back_to_itself_is_an_error(schema: dict[str, Any
         lampc.Tool.from_mcp_tool(None, declared)
 
 
+@pytest.mark.timeout(20)
+def test_large_schemas_are_read() -> None:
+    deep: dict[str, Any] = {"type": "string"}
+    for _ in range(900):
+        deep = {"type": "array", "items": deep}
+    chain = {f"D{i}": {"$ref": f"#/$defs/D{i + 1}"} for i in range(2000)} | {"D2000": {"type": "string"}}
+    for schema in ({"properties": {"a": deep}}, {"properties": {"a": {"type": "string"}}, "$defs": chain}):
+        made = lampc.Tool.from_mcp_tool(None, SimpleNamespace(name="look", description="", inputSchema=schema))
+        assert list(made.args) == ["a"]
+
+
 def test_a_schema_that_is_inside_itself_is_none() -> None:
     defs = {"A": {"type": "object", "properties": {"next": {"$ref": "#/$defs/A"}}}}
     schema = {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": defs}

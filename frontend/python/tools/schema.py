@@ -96,7 +96,7 @@ def inlined(schema: dict[str, Any]) -> dict[str, Any]:
 def from_input_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """(schemas, types, descriptions) by argument out of the input schema that a tool of elsewhere declares. Raises
     ValueError for references that lead back to themselves."""
-    if endless := _endless(schema, schema):
+    if endless := _endless(schema):
         raise ValueError(
             f"`$ref`: {endless!r} in its input schema leads back to itself with nothing in between, so it says nothing "
             "of a value: let it name a schema that has a `type`"
@@ -115,20 +115,26 @@ def from_input_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
     return schemas, types, described
 
 
-def _endless(node: Any, root: Mapping[str, Any]) -> str:
+def _endless(root: Mapping[str, Any]) -> str:
     """A reference in a schema that leads back to itself; "" if there is none."""
-    if isinstance(node, list):
-        return next(filter(None, (_endless(n, root) for n in node)), "")
-    if not isinstance(node, Mapping):
-        return ""
-    seen: list[str] = []
-    at: Any = node
-    while isinstance(at, Mapping) and isinstance(ref := at.get("$ref"), str):
-        if ref in seen:
-            return ref
-        seen.append(ref)
-        at = _named(ref, root)
-    return next(filter(None, (_endless(n, root) for n in node.values())), "")
+    waiting: list[Any] = [root]
+    known: set[str] = set()  # references that come to an end
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += node
+        if not isinstance(node, Mapping):
+            continue
+        seen: set[str] = set()
+        at: Any = node
+        while isinstance(at, Mapping) and isinstance(ref := at.get("$ref"), str) and ref not in known:
+            if ref in seen:
+                return ref
+            seen.add(ref)
+            at = _named(ref, root)
+        known |= seen
+        waiting += node.values()
+    return ""
 
 
 def _named(ref: str, root: Mapping[str, Any]) -> Any:
