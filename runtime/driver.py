@@ -122,8 +122,9 @@ def optimize(
         keeps = run.performer.keeps(problem)
         known = journal.finished() if keeps else None
         if known is not None:
-            if fresh:
+            if not journal.told():
                 journal.note(FINISHED, **known)
+                _keep_found(record, unit, problem.start)
             run.replay(strategy)
             return restored(known, run.table)
         for step in steps:  # what refuses to begin leaves no record
@@ -131,9 +132,7 @@ def optimize(
         check_fusing(student, steps)
     earlier = {} if fresh else journal.earlier()
     journal.note(UNFINISHED)
-    if record is not None:
-        with contextlib.suppress(CompileError):  # what cannot be saved (a closure) is not kept
-            save(record.with_name(FOUND_FILE), unit, problem.start)
+    _keep_found(record, unit, problem.start)
     try:
         run.go(strategy, journal)
         if as_asked and not run.stopped:
@@ -153,6 +152,12 @@ def optimize(
     else:
         journal.finish(keeps, **facts)
     return run.result()
+
+
+def _keep_found(record: Path | None, unit: Unit, start: Assignment) -> None:
+    if record is not None:
+        with contextlib.suppress(CompileError):  # what cannot be saved (a closure) is not kept
+            save(record.with_name(FOUND_FILE), unit, start)
 
 
 class _Run:

@@ -42,6 +42,15 @@ class Journal:
         """The record of the finished run, if this work was done before."""
         return self.store.get("run", self.run)
 
+    def told(self) -> bool:
+        """Whether `run.json` is about this work, not about another that was done in the same folder."""
+        if self.file is None:
+            return True
+        try:
+            return bool(json.loads(self.file.read_text(encoding="utf-8"))["run"] == self.run)
+        except (OSError, ValueError, KeyError, TypeError):
+            return False
+
     def due(self) -> bool:
         """Whether an unfinished run is to be noted now: at most twice a second, and a twentieth of the time."""
         return self.file is not None and time.time() >= self._noted + max(0.5, 20 * self._took)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lampc.ir import Assignment
 from lampc.runtime.cells import CellTable
-from lampc.runtime.evaluate import score_outcome
+from lampc.runtime.evaluate import UNTRACED, judge_outcomes
 from lampc.runtime.journal import assignment_text
 from lampc.runtime.reports.unseen import Unseen
 from lampc.runtime.types import Cell, Outcome, Row
@@ -21,7 +21,8 @@ SPLIT = "test"
 
 def unseen_rows(task: Task) -> list[Row]:
     """The rows of a task's data that are set aside; none if they were trained or chosen on."""
-    return [] if SPLIT in task.names else task.splits.get(SPLIT, [])
+    used = {name.rpartition(".")[2] for name in task.names}
+    return [] if SPLIT in used else task.splits.get(SPLIT, [])
 
 
 def score_unseen(task: Task, rows: Sequence[Row], tuned: Assignment, session: Session, run: str) -> Unseen:
@@ -41,7 +42,8 @@ def score_unseen(task: Task, rows: Sequence[Row], tuned: Assignment, session: Se
         session.bus.emit("progress", label="unseen rows", done=done, total=len(cells))
 
     table.run(cells, heard)
-    found = [[score_outcome(task.metric, outcome) for c in side if (outcome := table.get(c))] for side in sides]
-    failed = sum(error is not None for side in found for _, error in side)
-    before, after = (tuple(score for score, _ in side) for side in found)
+    found = judge_outcomes(session, [(task.metric, outcome, UNTRACED) for c in cells if (outcome := table.get(c))])
+    failed = sum(error is not None for _, error in found)
+    scores = tuple(said.score for said, _ in found)
+    before, after = scores[: len(rows)], scores[len(rows) :]
     return Unseen(SPLIT, run, assignment_text(tuned), before, after, failed)

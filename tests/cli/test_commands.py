@@ -414,10 +414,58 @@ def test_rows_of_test_are_scored_when_asked_for(lampc: Lampc, folder: Path, serv
     assert "gain on 5 unseen rows" in (folder / "out/classify/report.html").read_text()
     other = lampc(*command, "--metric", "f1")  # another run in the same folder
     assert "unseen rows: " not in other.out
+    assert lampc(*command, "--test").out == tested.out
+    assert json.loads((folder / "out/classify/run.json").read_text())["metric"] == "same()", "it reports on its own run"
+    assert "unseen rows: " in lampc("report", "out/classify").out
     (folder / "few.csv").write_text("text,tone,split\n" + "\n".join(rows[:8]) + "\n")
     none = lampc("optimize", "classify.lmp", "--data", "few.csv", "--model", server.url, "--test")
     assert none.code == 1
     assert "--test: classify.lmp has no rows of a split `test`" in none.err
+
+
+def test_rows_that_a_program_was_chosen_on_are_not_unseen(lampc: Lampc, folder: Path, server: Loopback) -> None:
+    file = folder / "classify.lmp"
+    text = file.read_text()
+    for line, other in (("select notes.dev", "select notes.test"), ("on notes.train", "on notes.test")):
+        file.write_text(text.replace(line, other))
+        found = lampc("optimize", "classify.lmp", "--model", server.url, "--test", "--dry-run")
+        assert found.code == 1
+        assert "has no rows of a split `test` that were not trained or chosen on" in found.err
+
+
+JUDGE = """
+import lampc
+
+judge = lampc.Predict("claim -> verdict")
+
+
+def fair(gold, pred):
+    return float(judge(claim=f"{gold} is {pred}").verdict == "yes")
+"""
+
+
+def test_a_metric_that_asks_a_model_scores_the_rows_of_test(lampc: Lampc, folder: Path) -> None:
+    def answer(messages: Messages) -> str:
+        text = messages[-1]["content"]
+        return ("verdict: yes" if "good is good" in text else "verdict: no") if "claim" in text else "tone: good"
+
+    (folder / "judge.py").write_text(JUDGE)
+    with Loopback(answer) as server:
+        command = (
+            "optimize",
+            "classify.lmp",
+            "--model",
+            server.url,
+            "--metric",
+            "judge:fair",
+            "--optimizer",
+            "labeled",
+        )
+        tested = lampc(*command, "--test")
+    assert tested.code == 0, tested.err
+    (said,) = (line for line in tested.out.splitlines() if line.startswith("unseen rows: "))
+    assert "failed" not in said
+    assert not said.startswith("unseen rows: 0.0")
 
 
 def test_dry_run_counts_the_calls_that_are_made(lampc: Lampc, folder: Path, server: Loopback) -> None:
