@@ -199,7 +199,7 @@ def possible(source: Type, target: Type) -> bool:
             return True
         case Record(a), Record(b):
             have = dict(a)
-            return all(possible(have[n], t) if n in have else n in _left_out(target) for n, t in b)
+            return all(possible(have[n], t) if n in have else n in left_out(target) for n, t in b)
     return False
 
 
@@ -281,7 +281,7 @@ def mismatch(value: Any, expected: Type) -> str | None:
             if ok:
                 for name, t in fields:
                     if name not in value:
-                        if name not in _left_out(expected):
+                        if name not in left_out(expected):
                             return f"field `{name}` is missing"
                     elif m := mismatch(value[name], t):
                         return f"field `{name}`: {m}"
@@ -289,7 +289,7 @@ def mismatch(value: Any, expected: Type) -> str | None:
     return None if ok else f"expected {spelled(expected)}, got {value!r}"
 
 
-def _left_out(t: Record) -> frozenset[str]:
+def left_out(t: Record) -> frozenset[str]:
     """The fields that a value of a record may lack: optional ones, and those for which its class has a default."""
     from lampc.ir.hostvalues import defaults_of  # which knows types
 

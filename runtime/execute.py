@@ -25,7 +25,7 @@ from lampc.runtime.failures import RowFailure, UnreadableAnswer, as_declared, un
 from lampc.runtime.hostcalls import HostCalls
 from lampc.runtime.hostdesk import HostDesk
 from lampc.runtime.interp import HostCall, arguments, entry_function, host_call
-from lampc.runtime.ops import compute
+from lampc.runtime.ops import compute, items_of
 from lampc.runtime.places import of_the_user
 from lampc.runtime.regions import Regions
 from lampc.runtime.tool_journal import journal_of
@@ -264,7 +264,7 @@ class Executor(HostCalls, Regions):
                 if self.ahead is None or not self.ahead.decide(block, i, arm):
                     self._region(block, i, op.regions[arm])
             case Map():
-                self._map(block, i, op, args[0])
+                self._map(block, i, op, items_of(args[0]))
             case Loop():
                 self._iterate(block, i, op, args, 0)
             case Try():

@@ -46,7 +46,7 @@ from lampc.runtime.failures import RowFailure, UnreadableAnswer, as_declared, un
 from lampc.runtime.hosts import call_host, call_tool, plain
 from lampc.runtime.objects import with_objects
 from lampc.runtime.observed import observe_host
-from lampc.runtime.ops import compute
+from lampc.runtime.ops import compute, items_of
 from lampc.runtime.types import TraceStep
 
 HostCall: TypeAlias = Callable[[Tool | Py, Sequence[Any], Module, Path], Any]
@@ -175,7 +175,7 @@ class _Run:
                     raise RowFailure(f"no case for {args[0]!r}")
                 return self.region(op.arms[arm], env, path, indices)
             case Map():
-                return [self.map(op, args[0], env, path, indices)]
+                return [self.map(op, items_of(args[0]), env, path, indices)]
             case Loop():
                 return self.loop(op, args, env, path, indices)
             case Try():

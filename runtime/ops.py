@@ -47,6 +47,15 @@ def compute(op: Op, args: Sequence[Any], module: Module, assignment: Assignment)
     raise TypeError(f"{op.op_name} is not computed from values alone")
 
 
+def items_of(value: Any) -> Sequence[Any]:
+    """What a map goes over: of a dict its names, as in Python. Raises RowFailure."""
+    if isinstance(value, dict):
+        return list(value)
+    if isinstance(value, list | tuple | str):
+        return value
+    raise RowFailure(f"{str(value)[:80]} is nothing to go over")
+
+
 def field(value: Any, name: str) -> Any:
     """Field of a record, or the column of a list of records. Raises RowFailure."""
     if isinstance(value, list):

@@ -11,7 +11,7 @@ from lampc.frontend.python.base import Base, WouldEmit, item_type
 from lampc.frontend.python.liveness import target_names
 from lampc.frontend.python.traced import Completions, Traced, WithIndex, as_json, is_static
 from lampc.ir import Region, Value, prog
-from lampc.ir.types import ANY, INT, ListOf, MapOf, Record, Type, join, type_of
+from lampc.ir.types import ANY, INT, ListOf, MapOf, Maybe, Record, Type, join, type_of
 
 UNROLL = 256
 """Most items of a known list over which a body is repeated."""
@@ -108,12 +108,16 @@ class Iteration:
 
 
 def walked(t: Base, items: Any, node: ast.AST) -> Any:
-    """What a loop over a value goes over: of a prediction or dict its names."""
-    if isinstance(items, Traced) and isinstance(items.type, Record) and items.type.fields and not items.type.host:
+    """What a loop over a value goes over: of a prediction or dict its names. Raises Untraceable for an object of a
+    class, which may say so itself."""
+    if not isinstance(items, Traced):
+        return items
+    found = items.type.item if isinstance(items.type, Maybe) else items.type
+    if isinstance(found, Record) and found.host:
+        raise t.stop("L0712", node, "a loop over an object of a class")
+    if isinstance(items.type, Record) and items.type.fields:
         return list(items.type.names())
-    if isinstance(items, Traced) and isinstance(items.type, MapOf):
-        return t.apply("keys", items, node=node)
-    return items
+    return t.apply("keys", items, node=node) if isinstance(items.type, MapOf) else items
 
 
 def _all(conditions: list[ast.expr]) -> ast.expr:

@@ -8,6 +8,7 @@ from typing import Any
 
 from lampc.frontend.python.base import Base
 from lampc.frontend.python.liveness import MUTATORS as CHANGING
+from lampc.frontend.python.loops import walked
 from lampc.frontend.python.traced import Completions, Local, Traced, WithIndex, is_static
 from lampc.ir import HostRef, prog
 from lampc.ir.builtins import BUILTINS
@@ -168,7 +169,7 @@ def _dict(t: Any, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any
 
 def _enumerate(t: Base, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:
     start = args[1] if len(args) > 1 else kwargs.get("start", 0)
-    return WithIndex(args[0], start)
+    return WithIndex(walked(t, args[0], node), start)
 
 
 def _zip(t: Base, args: list[Any], kwargs: dict[str, Any], node: ast.AST) -> Any:

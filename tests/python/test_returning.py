@@ -271,14 +271,89 @@ def test_who_goes_over_a_prediction_gets_its_names() -> None:
         looped = []
         for name in made:
             looped.append(name + "!")  # noqa: PERF401
-        return {"names": [n for n in made], "values": [made[n] for n in made], "looped": looped}  # noqa: C416
+        text = ""
+        for i, name in enumerate(made, 1):
+            text = text + str(i) + name
+        numbered = [[i, n] for i, n in enumerate(made)]
+        names = [n for n in made]  # noqa: C416
+        values = [made[n] for n in made]
+        return {"names": names, "values": values, "looped": looped, "text": text, "numbered": numbered}
 
     unit = trace(main)
     assert unit.dynamic is None
     with Session(model=FakeEngine(lambda _: "[[ ## answer ## ]]\nso\n\n[[ ## more ## ]]\nx\n")) as session:
         (outcome,) = session.run(unit, [Row("0", {"question": "?"})])
-    wanted = {"names": ["answer", "more"], "values": ["so", "x"], "looped": ["answer!", "more!"]}
+    wanted = {"names": ["answer", "more"], "values": ["so", "x"], "looped": ["answer!", "more!"],
+              "text": "1answer2more", "numbered": [[0, "answer"], [1, "more"]]}  # fmt: skip
     assert (outcome.error, outcome.value) == (None, wanted)
+
+
+def test_who_goes_over_what_is_only_known_at_run_time_ends_no_other_row() -> None:
+    @lampc.program(name="main")
+    def main(question: Any) -> Any:
+        return {"names": [n for n in question], "answer": ask(question="?").answer}  # noqa: C416
+
+    rows = [Row(str(i), {"question": given}) for i, given in enumerate(({"a": 1, "b": 2}, ["c"], 5))]
+    with Session(model=FakeEngine(lambda _: "[[ ## answer ## ]]\nso\n\n[[ ## sure ## ]]\n0.5\n")) as session:
+        names, items, number = session.run(trace(main), rows)
+    assert [o.value and o.value["names"] for o in (names, items)] == [["a", "b"], ["c"]]
+    assert number.error is not None
+    assert number.error.message == "5 is nothing to go over"
+
+
+class Paired(pydantic.BaseModel):
+    a: int
+
+
+def test_who_goes_over_an_object_gets_what_its_class_gives() -> None:
+    @lampc.program(name="main")
+    def main(question: Paired) -> Any:
+        return {"pairs": [list(p) for p in question], "answer": ask(question="?").answer}
+
+    assert trace(main).dynamic is not None
+
+
+@dataclass
+class Picky:
+    text: str
+    n: int = 1
+
+    def __post_init__(self) -> None:
+        if self.text != "so":
+            raise KeyError(self.text)
+
+
+class Spelled(pydantic.BaseModel):
+    text: str
+    n: int = 1
+
+    @pydantic.model_serializer
+    def spell(self) -> str:
+        return f"{self.text} and {self.n}"
+
+
+def given_picky(question: Picky) -> Any:
+    return ask(question=question.text).answer
+
+
+def given_spelled(question: Spelled) -> Any:
+    return ask(question=question.text).answer
+
+
+def picky_as_plain_python(question: Any) -> Picky:
+    try:
+        return {"text": question["text"]}  # type: ignore[return-value]
+    except KeyError:
+        return Picky("so")
+
+
+@pytest.mark.parametrize("function", [given_picky, given_spelled, picky_as_plain_python])
+def test_a_class_that_raises_or_writes_itself_otherwise_ends_no_other_row(function: Callable[..., Any]) -> None:
+    unit = trace(lampc.program(function, name="main"))
+    rows = [Row(t, {"question": {"text": t}}) for t in ("no", "so")]
+    with Session(model=FakeEngine(lambda _: "[[ ## answer ## ]]\nso\n\n[[ ## sure ## ]]\n0.5\n")) as session:
+        _, outcome = session.run(unit, rows)
+    assert outcome.error is None
 
 
 async def awaits(question: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,6 +10,7 @@ import httpx
 import pytest
 
 from lampc.frontend.lmp import compile_lmp
+from lampc.frontend.python.annotations import to_type
 from lampc.ir.types import MapOf, Record, Scalar
 from lampc.runtime.serve import Program, Server
 from lampc.runtime.serve.inputs import wrong_place
@@ -270,3 +272,19 @@ def test_of_a_map_of_a_program() -> None:
         "expected int, got '2'; wanted: int",
     )
     assert wrong_place({"by": {"x": 1}}, wanted, ("inputs",)) is None
+
+
+@dataclasses.dataclass
+class Person:
+    name: str
+    size: int = 1
+
+
+def test_a_field_with_a_default_is_not_missing() -> None:
+    wanted = Record((("of", to_type(Person)),))
+    assert wrong_place({"of": {"name": 5}}, wanted, ("inputs",)) == (
+        "inputs.of.name",
+        "expected str, got 5; wanted: str",
+    )
+    assert wrong_place({"of": {"name": "a"}}, wanted, ("inputs",)) is None
+    assert wrong_place({"of": {}}, wanted, ("inputs",)) == ("inputs.of.name", "it is missing; wanted: str")
