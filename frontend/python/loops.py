@@ -115,9 +115,11 @@ def walked(t: Base, items: Any, node: ast.AST) -> Any:
     found = items.type.item if isinstance(items.type, Maybe) else items.type
     if isinstance(found, Record) and found.host:
         raise t.stop("L0712", node, "a loop over an object of a class")
-    if isinstance(items.type, Record) and items.type.fields:
-        return list(items.type.names())
-    return t.apply("keys", items, node=node) if isinstance(items.type, MapOf) else items
+    if not isinstance(items.type, Record | MapOf) or items.type == Record(()):
+        return items
+    if isinstance(items.type, MapOf) or any(isinstance(field, Maybe) for _, field in items.type.fields):
+        return t.apply("keys", items, node=node)  # what may be None may be absent, too
+    return list(items.type.names())
 
 
 def _all(conditions: list[ast.expr]) -> ast.expr:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NotRequired, TypedDict
 
 import pydantic
 import pytest
@@ -299,6 +299,22 @@ def test_who_goes_over_what_is_only_known_at_run_time_ends_no_other_row() -> Non
     assert [o.value and o.value["names"] for o in (names, items)] == [["a", "b"], ["c"]]
     assert number.error is not None
     assert number.error.message == "5 is nothing to go over"
+
+
+class Sparse(TypedDict):
+    a: int
+    b: NotRequired[int]
+
+
+def test_who_goes_over_a_dict_gets_no_names_that_it_lacks() -> None:
+    @lampc.program(name="main")
+    def main(question: Sparse) -> Any:
+        return {"names": [n for n in question], "answer": ask(question="?").answer}  # noqa: C416
+
+    rows = [Row("0", {"question": {"a": 1}}), Row("1", {"question": {"a": 1, "b": 2}})]
+    with Session(model=FakeEngine(lambda _: "[[ ## answer ## ]]\nso\n\n[[ ## sure ## ]]\n0.5\n")) as session:
+        found = session.run(trace(main), rows)
+    assert [o.value and o.value["names"] for o in found] == [["a"], ["a", "b"]]
 
 
 class Paired(pydantic.BaseModel):
