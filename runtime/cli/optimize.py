@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from lampc.runtime.cli.sources import Loaded
     from lampc.runtime.optimized import OptimizeResult
     from lampc.runtime.reports.unseen import Unseen
+    from lampc.runtime.session import Session
     from lampc.runtime.setup import Task
+    from lampc.runtime.types import Row
 
 
 def optimize(
@@ -214,7 +216,7 @@ def _optimize(
     from lampc.runtime.saved import save, with_gates
     from lampc.runtime.session import Session
     from lampc.runtime.store import Store
-    from lampc.runtime.unseen import score_unseen, unseen_rows
+    from lampc.runtime.unseen import unseen_rows
 
     rows = unseen_rows(task)
     with (
@@ -247,8 +249,7 @@ def _optimize(
                 info = with_gates({"program": loaded.path.name, "run": where, **facts(result)}, result.gates)
                 save(target, loaded.unit, result.assignment, info)
                 if test:
-                    run = str(read_run(folder)[0]["run"])
-                    score_unseen(task, rows, result.assignment, session, run).write(folder)
+                    _test(task, rows, result, session, folder)
             finally:
                 kept.account(session.usage, session.usage_by_node)
             bound = session.bound()
@@ -265,6 +266,18 @@ def _optimize(
     typer.echo(summary(result, bound, read_unseen(folder, read_run(folder)[0]), len(rows)))
     typer.echo(f"tuned program: {target}\njournal: {folder}")
     typer.echo(f"use it: lampc run {target} --input ...")
+
+
+def _test(task: Task, rows: list[Row], result: OptimizeResult, session: Session, folder: Path) -> None:
+    """Score both programs on rows that were set aside, and keep that in the run's folder."""
+    from lampc.runtime.reports.read import read_run
+    from lampc.runtime.unseen import SPLIT, score_unseen
+
+    try:
+        score_unseen(task, rows, result.assignment, session, str(read_run(folder)[0]["run"])).write(folder)
+    except KeyboardInterrupt:
+        said = f"stopped while the rows of {SPLIT} were scored; the search is over, its program saved"
+        raise KeyboardInterrupt(f"{said}: the same command goes on from here") from None
 
 
 def facts(result: OptimizeResult) -> dict[str, object]:
@@ -292,11 +305,11 @@ def summary(result: OptimizeResult, bound: int | None, unseen: Unseen | None = N
         gain = result.score_after - result.score_before
         lines.append(f"score: {result.score_before:.1f} -> {result.score_after:.1f} ({gain:+.1f})")
         tried = sum(c.score is not None for c in result.history)
-        if unseen is not None:
-            lines.append(f"unseen rows: {unseen}")
-        elif tried > 1 and gain > 0:
+        if unseen is None and tried > 1 and gain > 0:
             more = f"; --test scores both on the {rows} rows that were set aside" if rows else ""
             lines.append(f"that is the best of {tried} on the rows it was chosen by: expect less on others{more}")
+    if unseen is not None:
+        lines.append(f"unseen rows: {unseen}")
     wanted = f" of {result.wanted} wanted" if result.wanted > result.runs else ""
     lines.append(f"runs: {result.runs} distinct{wanted}, {result.fresh} of them now; {told(result.usage)}")
     if bound and result.fresh == result.runs:

@@ -417,6 +417,9 @@ def test_rows_of_test_are_scored_when_asked_for(lampc: Lampc, folder: Path, serv
     assert lampc(*command, "--test").out == tested.out
     assert json.loads((folder / "out/classify/run.json").read_text())["metric"] == "same()", "it reports on its own run"
     assert "unseen rows: " in lampc("report", "out/classify").out
+    spent = lampc(*command, "--test", "--fresh", "--budget", "calls=1")
+    assert "stopped early" in spent.out
+    assert "unseen rows: " in spent.out
     (folder / "few.csv").write_text("text,tone,split\n" + "\n".join(rows[:8]) + "\n")
     none = lampc("optimize", "classify.lmp", "--data", "few.csv", "--model", server.url, "--test")
     assert none.code == 1
