@@ -148,9 +148,9 @@ OVERFLOWING = {
         "output `result` is nan, which is no JSON value",
     ),
     "object.py": (
-        "import lampc\n\n@lampc.program\ndef main(x: float):\n    yield x\n",
+        "import lampc\n\n@lampc.program\ndef main(x: float):\n    return object()\n",
         "object.py:3",
-        "output `result` is a Python object of type generator, which is no JSON value",
+        "output `result` is a Python object of type object, which is no JSON value",
     ),
 }
 
