@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lampc.ir import Assignment, CompileError, digest, freeze
+from lampc.ir import Assignment, digest, freeze
 from lampc.ir.unit import Unit
 from lampc.passes.optimize import (
     TEACHER,
@@ -38,7 +38,6 @@ from lampc.runtime.cells import UNLIMITED, Budget, BudgetSpent, NotStored, Spend
 from lampc.runtime.failed_runs import hopeless, tell_failures
 from lampc.runtime.journal import (
     FINISHED,
-    FOUND_FILE,
     STOPPED,
     UNFINISHED,
     Journal,
@@ -51,7 +50,6 @@ from lampc.runtime.metrics import MetricError, RowMetric
 from lampc.runtime.optimized import Interrupted, OptimizeResult, restored, told_interrupted
 from lampc.runtime.perform import Performer, Program, check_fusing, check_prices, label_of
 from lampc.runtime.remaining import Remaining
-from lampc.runtime.saved import save
 from lampc.runtime.trials import Trial, trial_cut, trials_of
 from lampc.runtime.types import Row, Usage
 
@@ -124,7 +122,7 @@ def optimize(
         if known is not None:
             if not journal.told():
                 journal.note(FINISHED, **known)
-                _keep_found(record, unit, problem.start)
+                journal.keep_found(unit, problem.start)
             run.replay(strategy)
             return restored(known, run.table)
         for step in steps:  # what refuses to begin leaves no record
@@ -132,7 +130,7 @@ def optimize(
         check_fusing(student, steps)
     earlier = {} if fresh else journal.earlier()
     journal.note(UNFINISHED)
-    _keep_found(record, unit, problem.start)
+    journal.keep_found(unit, problem.start)
     try:
         run.go(strategy, journal)
         if as_asked and not run.stopped:
@@ -152,12 +150,6 @@ def optimize(
     else:
         journal.finish(keeps, **facts)
     return run.result()
-
-
-def _keep_found(record: Path | None, unit: Unit, start: Assignment) -> None:
-    if record is not None:
-        with contextlib.suppress(CompileError):  # what cannot be saved (a closure) is not kept
-            save(record.with_name(FOUND_FILE), unit, start)
 
 
 class _Run:

@@ -15,9 +15,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lampc.ir import Assignment, freeze, parse_module, thaw
+from lampc.ir import Assignment, CompileError, freeze, parse_module, thaw
 from lampc.ir.text import print_attr
+from lampc.ir.unit import Unit
 from lampc.passes.optimize import Candidate
+from lampc.runtime.saved import save
 from lampc.runtime.store import Store
 from lampc.runtime.types import Usage
 
@@ -41,6 +43,12 @@ class Journal:
     def finished(self) -> dict[str, Any] | None:
         """The record of the finished run, if this work was done before."""
         return self.store.get("run", self.run)
+
+    def keep_found(self, unit: Unit, start: Assignment) -> None:
+        """The program as it was found, beside `run.json`; one that cannot be saved (a closure) is not kept."""
+        if self.file is not None:
+            with contextlib.suppress(CompileError):
+                save(self.file.with_name(FOUND_FILE), unit, start)
 
     def told(self) -> bool:
         """Whether `run.json` is about this work, not about another that was done in the same folder."""
