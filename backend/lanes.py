@@ -14,8 +14,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lampc.backend.bare_draws import BARE, Draws
-from lampc.backend.grammar.matcher import Matcher
+from lampc.backend.bare_draws import BARE, Draws, needs_mask
+from lampc.backend.drawing import Drawing
+from lampc.backend.grammar.matcher import Asked, heard
 from lampc.backend.job import Drawn, Job, Lane
 from lampc.backend.metrics import Recorder
 from lampc.backend.radix import RadixTree
@@ -27,14 +28,15 @@ Numbers = NDArray[np.int64]
 class Kinds(NamedTuple):
     """What jobs want: only likeliest tokens if all are `plain`, only those that grammars take if all are `greedy`, only
     draws from bare rows if all are `bare`.
-    `constrained` are the places of those with grammars, they, and these; `stepped` those of them that hear of a token
-    only if their grammar has more to say to it."""
+    `asked` are those whose grammars tokens are offered to, `masked` those whose tokens are drawn under masks; `stepped`
+    are those of both that hear of a token only if their grammar has more to say to it."""
 
     plain: bool
     greedy: bool
     bare: bool
-    constrained: list[tuple[int, Job, Matcher]]
-    stepped: list[tuple[int, Job, Matcher]]
+    asked: list[Asked[Job]]
+    masked: list[tuple[int, Drawing]]
+    stepped: list[Asked[Job]]
 
 
 class Lanes:
@@ -82,10 +84,12 @@ class Lanes:
         """What the jobs want."""
         if self._kinds is None:
             jobs = self.jobs
-            constrained = [(i, job, job.matcher) for i, job in enumerate(jobs) if job.matcher is not None]
-            stepped = [its for its in constrained if its[1].lane not in self._heard]
+            kept = [(i, job, job.matcher) for i, job in enumerate(jobs) if job.matcher is not None]
+            asked = [its for its in kept if not needs_mask(its[1].request.sampling)]
+            masked: list[tuple[int, Drawing]] = [its[:2] for its in kept if needs_mask(its[1].request.sampling)]
+            stepped = [its for its in kept if its[1].lane not in self._heard]
             plain, greedy = all(job.plain for job in jobs), all(job.greedy for job in jobs)
-            self._kinds = Kinds(plain, greedy, all(job.bare for job in jobs), constrained, stepped)
+            self._kinds = Kinds(plain, greedy, all(job.bare for job in jobs), asked, masked, stepped)
         return self._kinds
 
     @property
@@ -182,11 +186,11 @@ class Lanes:
         if not self._stops.isdisjoint(tokens):
             ended = (job.lane for job, token in zip(self.jobs, tokens, strict=True) if token in self._stops)
             lanes.update((lane, None) for lane in ended if lane is not None and lane.first <= step)
-        some = bool(lanes) or jobs is not self.jobs  # are told anyway, or have no token in this step
-        for i, job, matcher in self.kinds.stepped:
-            its: Lane = job.lane  # type: ignore[assignment]  # it is here
-            if not (some and (its in lanes or its.first > step)) and not matcher.step(tokens[i]):
-                lanes[its] = None
+        stepped = self.kinds.stepped
+        if lanes or jobs is not self.jobs:  # some are told anyway, or have no token in this step
+            told = {lane.job for lane in lanes} | {lane.job for some in self._new.values() for lane in some}
+            stepped = [its for its in stepped if its[1] not in told]
+        lanes.update((lane, None) for _, job, _ in heard(stepped, tokens) if (lane := job.lane) is not None)
         for lane in lanes:
             self._tell(lane, 1)
         return [(lane.job, drawn[lane.at]) for lane in lanes], left

@@ -1,6 +1,6 @@
 """One step, as the scheduler hands it to whoever computes it."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,6 +11,7 @@ from lampc.backend.bare_draws import needs_mask
 from lampc.backend.copies import Copies
 from lampc.backend.drawing import Drawing, Grammar
 from lampc.backend.errors import OutOfBlocks
+from lampc.backend.grammar.matcher import refusing
 from lampc.backend.job import Drawn, Job
 from lampc.backend.lanes import Lanes
 from lampc.backend.speculation.drafts import Draft
@@ -119,12 +120,25 @@ class Plan:
         kept = (job for job in drawing if not asked or needs_mask(job.request.sampling))
         return [job.matcher for job in kept if job.matcher is not None]
 
-    def constrained(self) -> Sequence[tuple[int, Drawing, Grammar]]:
-        """Which wants of a `greedy` or `bare` plan are of jobs with grammars, they, and these."""
-        if not self.other_wants and self.decoding is self.lanes.jobs:
-            return self.lanes.kinds.constrained
+    @property
+    def proposes(self) -> bool:
+        """Whether any grammar may refuse a token."""
+        return bool(self.lanes.kinds.asked) or any(want.job.matcher is not None for want in self.other_wants)
+
+    def refused(self, tokens: Sequence[int], odd: Collection[int] = ()) -> list[tuple[int, Drawing]]:
+        """Which wants of a `greedy` or `bare` plan are of jobs whose grammars refuse their token when it is offered,
+        and these jobs; also those of grammars that are not asked, as a mask is needed, or the row is `odd`."""
+        if not (odd or self.other_wants) and self.decoding is self.lanes.jobs:
+            kinds = self.lanes.kinds
+            refused = refusing(kinds.asked, tokens)
+            return [(i, job) for i, job, _ in refused] + kinds.masked if refused else kinds.masked
         jobs = (*self.decoding, *(want.job for want in self.other_wants))
-        return [(i, job, job.matcher) for i, job in enumerate(jobs) if job.matcher is not None]
+        kept = ((i, job, job.matcher) for i, job in enumerate(jobs) if job.matcher is not None)
+        return [
+            (i, job)
+            for i, job, matcher in kept
+            if i in odd or needs_mask(job.request.sampling) or not matcher.offer(tokens[i])
+        ]
 
     def jobs(self) -> list[Job]:
         """The jobs that have rows in the step, each once."""

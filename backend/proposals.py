@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from lampc.backend.bare_draws import draws_of, needs_mask, proposes
-from lampc.backend.random_keys import second_key
-from lampc.backend.sampler import Draw, Kernel, check_finite
+from lampc.backend.bare_draws import draws_of
+from lampc.backend.sampler import TRIES, Kernel, check_finite
 
 if TYPE_CHECKING:
+    from lampc.backend.drawing import Drawing
+    from lampc.backend.grammar.matcher import Words
     from lampc.backend.plan import Plan
 
 
@@ -21,18 +22,28 @@ def drawn_bare(kernel: Kernel, plan: Plan, logits: NDArray[np.float32]) -> list[
     Raises BackendError if a row holds NaN or nothing finite, or a grammar fails.
     """
     draws, positions = draws_of(plan)
-    tokens = kernel.draw_bare(logits, draws, positions)
-    refused: dict[int, Draw] = {}
-    for i, job, matcher in plan.constrained():
-        sampling, key = job.request.sampling, job.request.key
-        if tokens[i] < 0 or needs_mask(sampling) or not matcher.offer(tokens[i]):
-            key = second_key(key) if proposes(sampling) else key
-            refused[i] = Draw(sampling, key, int(positions[i]) + 1 - job.prompt_len, mask=job.mask())
-    if min(tokens) < 0:
-        odd = [i for i, token in enumerate(tokens) if token < 0 and i not in refused]
+    tokens, *more = kernel.draw_bare(logits, draws, positions, TRIES if plan.proposes else 1)
+    odd = [i for i, token in enumerate(tokens) if token < 0] if min(tokens) < 0 else []
+    refused = dict(plan.refused(tokens, odd))
+    if odd := [i for i in odd if i not in refused]:
         check_finite(logits[odd].max(axis=1, initial=-np.inf))
+    for others in more:
+        for i in [i for i, job in refused.items() if _takes(job, others[i])]:
+            tokens[i] = others[i]
+            del refused[i]
     if refused:
-        again = kernel.draw(logits[[*refused]], [*refused.values()])
-        for i, token in zip(refused, again, strict=True):
+        rows, masks = [*refused], [_mask(job) for job in refused.values()]
+        for i, token in zip(rows, kernel.draw_under(logits, draws, positions, rows, masks), strict=True):
             tokens[i] = token
     return tokens
+
+
+def _takes(job: Drawing, token: int) -> bool:
+    """Whether a job's grammar takes what is proposed to it, -1 for nothing."""
+    return token >= 0 and job.matcher is not None and job.matcher.offer(token)
+
+
+def _mask(job: Drawing) -> Words:
+    mask = job.mask()
+    assert mask is not None
+    return mask

@@ -6,7 +6,7 @@ from hashlib import blake2b
 _MASK = (1 << 64) - 1
 _GOLDEN = 0x9E3779B97F4A7C15
 _FORK = 0xD1B54A32D192ED03  # another odd constant: streams of forks are not those of tokens
-_SECOND = 0xA0761D6478BD642F  # and another
+_RETRY = 0xA0761D6478BD642F  # and another
 
 
 def mix(x: int) -> int:
@@ -21,9 +21,9 @@ def uniform(key: int, index: int) -> float:
     return (mix((mix(key) + (index + 1) * _GOLDEN) & _MASK) >> 11) * 2.0**-53
 
 
-def second_key(key: int) -> int:
-    """The key of second draws, where what a stream's own number came to was refused."""
-    return mix(key ^ _SECOND)
+def retry_key(key: int) -> int:
+    """The key of the draw that follows one with this key, where what that came to was refused."""
+    return mix(key ^ _RETRY)
 
 
 def fork_key(key: int, fork: int) -> int:

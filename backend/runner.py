@@ -46,9 +46,9 @@ class TorchRunner:
         self._adapters: Adapters | None = getattr(model, "adapters", None)
         self._greedy = greedy(model)
         on_host = device.type == "cpu" and not rows.triton
-        self._constrained = Constrained(model) if on_host else None
         self._resolve = _resolver(rows)
         self._kernel = kernel_of(rows.native) if on_host else None
+        self._constrained = None if self._kernel is None else Constrained(model, self._kernel)
         self._inference = torch.inference_mode()
         self._inputs = _Inputs(0, device)
         self._decoding = _Decoding(np.zeros((3, 0), np.int64), 0, 0, device)

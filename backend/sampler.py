@@ -13,10 +13,11 @@ inverting the cumulative sum at `uniform(key, index)`. All of it is float64 on t
 by itself or elementwise: a draw depends on the row's bits, the key and the index alone.
 
 Under a mask the weights of ids that it forbids are 0, before step 1. Where there is none of these steps, and nothing
-else changes the logits, a token is drawn as if there were no mask. If the mask forbids it, or the largest logit is not
-finite, another one is drawn under it, with `second_key(key)`. The distribution is the same (von Neumann's rejection,
-ended after the first try: what is refused is shared out in proportion). An answer that keeps to its grammar by itself
-is what it would be without one, and the mask, which costs more than the draw, need not be known.
+else changes the logits, a token is drawn as if there were no mask. If the mask forbids it, another one is drawn from
+all others, with `retry_key(key)`, up to `TRIES` in all; if it forbids these, too, or the largest logit is not finite,
+one is drawn under it, with the next key. The distribution is the same (von Neumann's rejection, where what was refused
+once is not drawn again, which leaves the others in proportion). An answer that keeps to its grammar by itself is what
+it would be without one, and the mask, which costs more than a draw, is hardly ever made.
 """
 
 import math
@@ -27,18 +28,21 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lampc.backend.bare_draws import Draws, proposes
+from lampc.backend.bare_draws import BARE, Bare, Draws, bare_of, proposes
 from lampc.backend.errors import BackendError
 from lampc.backend.grammar.matcher import allows
 from lampc.backend.job import Drawn
 from lampc.backend.plan import Want
-from lampc.backend.random_keys import second_key, uniform
+from lampc.backend.random_keys import retry_key, uniform
 from lampc.backend.request import Sampling
 from lampc.backend.shaping import Edits, edit
 
 _NEVER = np.float32(-np.inf).view(np.int32)
 _BLOCK = 1 << 17  # elements of float64 held at once, one row at least
 _HEAD = 256  # a nucleus is looked for in this many likeliest tokens, then in eight times as many
+
+TRIES = 2
+"""Tokens that are proposed to a mask before one is drawn under it."""
 
 Top = tuple[tuple[int, float], ...]  # token ids and their ln p, the likeliest first
 
@@ -91,36 +95,85 @@ def draw_rows(logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list
     return tokens
 
 
-def draw_bare(logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64]) -> list[int]:
-    """A token id for each row of logits [n, vocab], those after `positions` [n]; -1 for a row that holds NaN or nothing
-    finite."""
+def draw_bare(
+    logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], tries: int = 1
+) -> list[list[int]]:
+    """A token id for each row of logits [n, vocab], those after `positions` [n], then as many lists more as there are
+    `tries` more: what is drawn if the one before is refused, where that is asked for (see the module's text).
+
+    -1 for a row that holds NaN or nothing finite, or of which no id is left.
+    """
     fit = np.isfinite(logits.max(axis=1))
-    made: list[Draw | None] = []
-    for position, (temperature, top_p, min_p, top_k, key, prompt) in zip(positions, draws.tolist(), strict=True):
-        sampling = Sampling(temperature, top_k=top_k, top_p=top_p, min_p=min_p)
-        made.append(Draw(sampling, key, int(position) + 1 - prompt))
-    found = iter(draw_rows(logits[fit], [draw for draw, right in zip(made, fit, strict=True) if right]))
-    return [next(found) if right else -1 for right in fit]
+    made = [draw_of(*its) for its in zip(draws.tolist(), positions.tolist(), strict=True)]
+    firsts = iter(draw_rows(logits[fit], [draw for draw, right in zip(made, fit, strict=True) if right]))
+    found = [[next(firsts) if right else -1 for right in fit]]
+    left = {i: logits[i].copy() for i, draw in enumerate(made) if tries > 1 and proposes(draw.sampling) and fit[i]}
+    while len(found) < tries:
+        tokens = [-1] * len(made)
+        for i, row in left.items():
+            row[found[-1][i]] = -np.inf
+            made[i] = replace(made[i], key=retry_key(made[i].key))
+            if np.isfinite(row.max()):
+                (tokens[i],) = draw_rows(row[None], [made[i]])
+        found.append(tokens)
+    return found
 
 
-def draw_kept(draw: Drawer, logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
-    """What `draw`, which draws under masks, gives by the rule for these: see the module's text. Raises as it does."""
-    free = {
-        i: (one, one.mask)
+def draw_under(
+    logits: NDArray[np.float32],
+    draws: Draws,
+    positions: NDArray[np.int64],
+    rows: Sequence[int],
+    masks: Sequence[NDArray[np.int32]],
+) -> list[int]:
+    """A token id for each of some rows of logits [n, vocab], under its mask; where tries were made first, all of them
+    were refused. Raises as `draw_rows` does."""
+    made = []
+    for i, mask in zip(rows, masks, strict=True):
+        draw = draw_of(draws[i].tolist(), int(positions[i]))
+        made.append(replace(draw, mask=mask, key=last_key(draw.key) if proposes(draw.sampling) else draw.key))
+    return draw_rows(logits[list(rows)], made)
+
+
+def draw_of(bare: Bare, position: int) -> Draw:
+    """The draw behind a position."""
+    temperature, top_p, min_p, top_k, key, prompt = bare
+    return Draw(Sampling(temperature, top_k=top_k, top_p=top_p, min_p=min_p), key, position + 1 - prompt)
+
+
+def draw_kept(kernel: "Kernel", logits: NDArray[np.float32], draws: Sequence[Draw | None]) -> list[int]:
+    """What a kernel gives by the rule for masks: see the module's text. Raises as `draw_rows` does."""
+    free = [
+        (i, one, one.mask)
         for i, one in enumerate(draws)
         if one is not None and one.mask is not None and one.edits is None and proposes(one.sampling)
-    }
+    ]
     if not free:
-        return draw(logits, draws)
-    fit = {i for i in free if np.isfinite(logits[i].max())}
-    first = [replace(one, mask=None) if one is not None and i in fit else one for i, one in enumerate(draws)]
-    tokens = draw(logits, first)
-    refused = [i for i, (_, mask) in free.items() if i not in fit or not allows(mask, tokens[i])]
+        return kernel.draw(logits, draws)
+    rows = logits[[i for i, _, _ in free]]
+    bare = np.array([bare_of(one.sampling, one.key, 0) for _, one, _ in free], BARE)
+    positions = np.array([one.index - 1 for _, one, _ in free])
+    kept: dict[int, int] = {}
+    for tokens in kernel.draw_bare(rows, bare, positions, TRIES):
+        for token, (i, _, mask) in zip(tokens, free, strict=True):
+            if i not in kept and token >= 0 and allows(mask, token):
+                kept[i] = token
+    refused = [n for n, (i, _, _) in enumerate(free) if i not in kept]
     if refused:
-        again = [replace(free[i][0], key=second_key(free[i][0].key)) for i in refused]
-        for i, token in zip(refused, draw(logits[refused], again), strict=True):
-            tokens[i] = token
-    return tokens
+        masks = [free[n][2] for n in refused]
+        under = kernel.draw_under(rows, bare, positions, refused, masks)
+        kept.update(zip((free[n][0] for n in refused), under, strict=True))
+    rest = [i for i in range(len(draws)) if i not in kept]
+    if rest:
+        kept.update(zip(rest, kernel.draw(logits[rest], [draws[i] for i in rest]), strict=True))
+    return [kept[i] for i in range(len(draws))]
+
+
+def last_key(key: int) -> int:
+    """The key of what is drawn under a mask where all tries were refused."""
+    for _ in range(TRIES):
+        key = retry_key(key)
+    return key
 
 
 def change(logits: NDArray[np.float32], draw: Draw) -> None:
@@ -210,10 +263,13 @@ class Kernel(NamedTuple):
     draw: Drawer
     masses: Callable[[NDArray[np.float32]], tuple[NDArray[np.float64], NDArray[np.float64]]]
     likeliest: Callable[[NDArray[np.float32], int], NDArray[np.int64]]
-    draw_bare: Callable[[NDArray[np.float32], Draws, NDArray[np.int64]], list[int]]
+    draw_bare: Callable[[NDArray[np.float32], Draws, NDArray[np.int64], int], list[list[int]]]
+    draw_under: Callable[
+        [NDArray[np.float32], Draws, NDArray[np.int64], Sequence[int], Sequence[NDArray[np.int32]]], list[int]
+    ]
 
 
-NUMPY = Kernel(draw_rows, masses, likeliest, draw_bare)
+NUMPY = Kernel(draw_rows, masses, likeliest, draw_bare, draw_under)
 
 
 def log_probs(
@@ -250,7 +306,7 @@ def resolve(wants: Sequence[Want], logits: NDArray[np.float32], kernel: Kernel =
     drawing, rows, draws = drawing_of(wants)
     tokens: list[int | None] = [None] * len(wants)
     if draws:
-        for number, token in zip(drawing, draw_kept(kernel.draw, _rows(logits, rows), draws), strict=True):
+        for number, token in zip(drawing, draw_kept(kernel, _rows(logits, rows), draws), strict=True):
             tokens[number] = token
     return with_logprobs(wants, logits, tokens, kernel)
 

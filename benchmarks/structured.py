@@ -1,11 +1,13 @@
 """What keeping a grammar costs in a step, and how many steps it saves against what the schema lets one expect.
 
-    python benchmarks/structured.py [--requests 1 16] [--temperatures 0 1] [--tokens 48] [--rounds 20] [--skip-large]
+    python benchmarks/structured.py [--requests 1 16] [--temperatures 0 1] [--threads 1 2] [--tokens 48] [--rounds 80]
+                                    [--skip-large]
 
 Cost: the same requests decode with no grammar, within free text, and within a JSON string, in turns on one engine. The
-time of a round's first, second, ... step is the least of all rounds, since other work on the machine can only add to
-it; of these steps the median is a step's time, and the mean says what the dear ones add. On firefly (2,880 ids) and on
-a model of the shape of Qwen2.5-0.5B with random weights (0.39 B parameters, 32,000 ids, bfloat16).
+time of a round's first, second, ... step, by the wall, is the least of all rounds, since other work on the machine can
+only add to it; of these steps the median is a step's time, and the mean says what the dear ones add. On firefly (2,880
+ids) and on a model of the shape of Qwen2.5-0.5B with random weights (0.39 B parameters, 32,000 ids, bfloat16), which
+has an eighth of the rounds.
 
 Saving: `steps` were drawn for answers of `tokens` tokens. Expected from the schema alone: a step for each value of a
 closed set, one for each token of a text or number and one for its end, none for anything else.
@@ -14,12 +16,14 @@ closed set, one for each token of a text or number and one for its end, none for
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import statistics
 import time
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from _common import append, machine
 
 from lampc.backend import Request, Sampling, TextTokenizer, TokenEngine, load_engine
@@ -48,16 +52,18 @@ def main() -> int:
     for name, folder in folders.items():
         engine = load_engine(folder, dtype="bfloat16" if name == "0.39B" else "float32", kv_tokens=1 << 14)
         for requests in args.requests:
-            rounds = args.rounds if name == "firefly" else -(-args.rounds // 4)
-            for temperature in args.temperatures:
+            rounds = args.rounds if name == "firefly" else -(-args.rounds // 8)
+            for threads, temperature in itertools.product(args.threads, args.temperatures):
+                torch.set_num_threads(threads)
                 for state, (plain, kept, mean) in cost(engine, requests, temperature, args.tokens, rounds).items():
                     percent = 100 * (kept / plain - 1)
                     worst = max(worst, percent)
+                    case = f"{requests:3} requests  {threads} threads  T = {temperature:g}  {state:12}"
                     told = f"{plain:8.3f} -> {kept:8.3f} ms  {percent:+.1f} %  (mean {mean:+.1f} %)"
-                    print(f"{name:8} {requests:3} requests  T = {temperature:g}  {state:12} {told}", flush=True)
-                    row = {"model": name, "requests": requests, "temperature": temperature, "state": state}
+                    print(f"{name:8} {case} {told}", flush=True)
+                    row = {"model": name, "requests": requests, "threads": threads, "temperature": temperature}
                     times = {"plain_ms": plain, "kept_ms": kept, "percent": percent, "mean_percent": mean}
-                    result["cost"].append(row | times)
+                    result["cost"].append(row | {"state": state} | times)
         for form, found in saved(engine).items():
             tokens, steps, expected = found["tokens"], found["steps"], found["expected"]
             shares = {"saved": 100 * (1 - steps / tokens), "expected_saved": 100 * (1 - expected / tokens)}
@@ -92,7 +98,7 @@ def cost(
 
 
 def _round(engine: TokenEngine, requests: int, temperature: float, tokens: int, grammar: str | None) -> list[float]:
-    """CPU seconds of the steps in which all requests decode."""
+    """Seconds of the steps in which all requests decode."""
     engine.reset_cache()
     sampling = Sampling(temperature, max_tokens=tokens, ignore_eos=grammar is None)
     for i in range(requests):
@@ -100,9 +106,9 @@ def _round(engine: TokenEngine, requests: int, temperature: float, tokens: int, 
         engine.submit(Request(prompt, sampling, i, grammar=grammar))
     steps = []
     while not engine.idle:
-        begun = time.process_time()
+        begun = time.perf_counter()
         engine.step()
-        steps.append(time.process_time() - begun)
+        steps.append(time.perf_counter() - begun)
     return steps[4 : tokens - 1]
 
 
@@ -149,8 +155,9 @@ def _arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--requests", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--temperatures", type=float, nargs="+", default=[0.0, 1.0])
+    parser.add_argument("--threads", type=int, nargs="+", default=sorted({1, torch.get_num_threads()}))
     parser.add_argument("--tokens", type=int, default=48)
-    parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--rounds", type=int, default=80)
     parser.add_argument("--skip-large", action="store_true", help="firefly alone")
     return parser.parse_args(argv)
 

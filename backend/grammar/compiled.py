@@ -9,7 +9,7 @@ from lampc.backend.errors import BadGrammar
 from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
-from lampc.backend.grammar.trial import TOO_LARGE, TOO_LONG, may_take_long, try_out
+from lampc.backend.grammar.trial import TOO_LARGE, TOO_LONG, may_take_long, names_tokens, try_out
 from lampc.backend.grammar.vocabulary import Vocabulary, vocabulary_of
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -55,13 +55,16 @@ class Grammars:
         if not isinstance(grammar, str) or not grammar.strip():
             raise BadGrammar(f"grammar is {grammar!r:.80}; give the text of one, or None")
         known = self._read.pop(grammar, None)
-        found = Reading(self._compiled(grammar)) if known is None or known.tokens >= USED else known
+        found = known if known is not None and known.tokens < USED else self._reading(grammar)
         self._read[grammar] = found
         if known is None:
             self._text += len(grammar)
             while len(self._read) > 1 and (len(self._read) > self._kept or self._text > KEPT_TEXT):
                 self._text -= len(self._read.popitem(last=False)[0])
         return Matcher(found, self.vocabulary, lambda: self._compiled(grammar))
+
+    def _reading(self, grammar: str) -> Reading:
+        return Reading(self._compiled(grammar), names_tokens(grammar))
 
     def _compiled(self, grammar: str) -> "LLMatcher":
         if len(grammar) > LONGEST:

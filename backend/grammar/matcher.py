@@ -1,9 +1,9 @@
 """A grammar at one place in one answer."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,13 +40,13 @@ class Stand:
 
 
 class Reading:
-    """A grammar that was read: what is at its beginning, and how many tokens of answers the matchers that are copies
-    of it, or of copies, have gone on with."""
+    """A grammar that was read: what is at its beginning, whether it `names_tokens` (one of those may be one that ends
+    a text), and how many tokens of answers the matchers that are copies of it, or of copies, have gone on with."""
 
-    __slots__ = ("begin", "inner", "tokens")
+    __slots__ = ("begin", "inner", "names_tokens", "tokens")
 
-    def __init__(self, inner: "LLMatcher") -> None:
-        self.inner, self.begin, self.tokens = inner, Stand(), 0
+    def __init__(self, inner: "LLMatcher", names_tokens: bool) -> None:
+        self.inner, self.begin, self.names_tokens, self.tokens = inner, Stand(), names_tokens, 0
 
 
 class Matcher:
@@ -128,7 +128,7 @@ class Matcher:
         with it: all that a step asks of a grammar is asked at once. `undo` takes that back.
         """
         if token in self._special:
-            return allows(self.mask(), token)
+            return allows(self.mask(), token) if self._reading.names_tokens else self._ends_by(token)
         if self._filled:
             self.wait()
         known = None if self._stand is None or not self._left else self._stand.after.get(token)
@@ -147,6 +147,11 @@ class Matcher:
         forced = self._inner.compute_ff_tokens() if known is None or known.forced is None else known.forced
         self._more = bool(forced) or self._inner.is_stopped()  # which it is after errors, too
         return True
+
+    def _ends_by(self, token: int) -> bool:
+        if self._filled:
+            self.wait()
+        return token in self._stops and bool(self._inner.is_accepting())
 
     def undo(self) -> None:
         """Takes back what `offer` went on with, if `take` was not called since."""
@@ -343,6 +348,45 @@ class Matcher:
                 return self._mask
             raise BackendError("the grammar wants a token here that is one of stop_ids; leave it out of these")
         return made.view(np.int32)
+
+
+Whose = TypeVar("Whose")
+Asked = tuple[int, Whose, Matcher]
+"""Which token is a matcher's, whose it is, and that."""
+
+
+def refusing(asked: Iterable[Asked[Whose]], tokens: Sequence[int]) -> list[Asked[Whose]]:
+    """Those who refuse their token when it is offered, see `Matcher.offer`, which this does at its shortest."""
+    refused = []
+    for one in asked:
+        i, _, matcher = one
+        token = tokens[i]
+        if matcher._stand is None and token not in matcher._special and not matcher._filled:
+            inner = matcher._inner
+            if inner.try_consume_tokens([token]):
+                matcher._more = True if inner.compute_ff_tokens() else inner.is_stopped()
+                matcher._taken.append(token)
+                matcher._ahead, matcher._before = token, None
+                matcher._reading.tokens += 1
+                continue
+            if not inner.is_error():
+                refused.append(one)
+                continue
+        if not matcher.offer(token):
+            refused.append(one)
+    return refused
+
+
+def heard(asked: Iterable[Asked[Whose]], tokens: Sequence[int]) -> list[Asked[Whose]]:
+    """Those whose matchers have more to say to their token, see `Matcher.step`, which this does at its shortest."""
+    found = []
+    for one in asked:
+        i, _, matcher = one
+        if matcher._ahead == tokens[i] and not matcher._more:
+            matcher._ahead = _NONE
+        elif not matcher.step(tokens[i]):
+            found.append(one)
+    return found
 
 
 _NOTHING = "no token may follow here, so that no text keeps to it; give one that some text keeps to"

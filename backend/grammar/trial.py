@@ -45,6 +45,11 @@ def may_take_long(grammar: str) -> bool:
     return "&" in bare or "~" in bare or _MULTIPLE.search(grammar) is not None
 
 
+def names_tokens(grammar: str) -> bool:
+    """Whether a grammar names special tokens, outside texts and patterns."""
+    return "<" in grammar and any(not found.group(1) for found in _WORDS.finditer(grammar))
+
+
 @functools.lru_cache(maxsize=16)
 def try_out(grammar: str, widest: int) -> str | None:
     """What llguidance finds wrong with a grammar that defines all its terminals, None for nothing; special tokens are

@@ -1,7 +1,6 @@
 """Tokens of a step drawn where the logits are: tokens alone come to the host, and rows that want log-probabilities."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import torch
@@ -14,9 +13,10 @@ from lampc.backend.kernels.edits import edit_rows
 from lampc.backend.kernels.paged import launching
 from lampc.backend.kernels.sampling import SamplingRows, SamplingSpace, sample
 from lampc.backend.kernels.token_masks import mask_logits
+from lampc.backend.kernels.uniform import key_tensor
 from lampc.backend.plan import Want
-from lampc.backend.random_keys import second_key
-from lampc.backend.sampler import Draw, drawing_of, with_logprobs
+from lampc.backend.random_keys import retry_key
+from lampc.backend.sampler import TRIES, Draw, drawing_of, with_logprobs
 from lampc.backend.staging import Arriving, upload
 
 
@@ -58,11 +58,11 @@ class DeviceSampler:
         index[list(masked)] = range(len(masked))
         free = [i for i in masked if (one := draws[i]) and one.edits is None and proposes(one.sampling)]
         if not masked:
-            return self._sample(logits, draws)
+            return self._sample(logits, SamplingRows.of(draws, device))
         masks = upload(np.stack(list(masked.values())), device)
         if not free:
             mask_logits(logits, masks, upload(index, device))
-            return self._sample(logits, draws)
+            return self._sample(logits, SamplingRows.of(draws, device))
         return self._kept(logits, draws, masks, index, free)
 
     def _kept(
@@ -74,27 +74,41 @@ class DeviceSampler:
         free: Sequence[int],
     ) -> torch.Tensor:
         """By the rule of `lampc.backend.sampler` for masks [m, words]: index[i] is the row's, -1 if it has none, `free`
-        are rows whose first draw is made without. Both draws are made: to ask for the first one would be to wait."""
-        device, again = logits.device, list(draws)
-        for i in free:
-            if (one := draws[i]) is not None:
-                again[i] = replace(one, key=second_key(one.key))
+        are rows whose first draws are made without. All draws are made: to ask for one would be to wait."""
+        device = logits.device
         firm, rest = index.copy(), np.full(len(index), -1, np.int32)
         firm[free], rest[free] = -1, index[free]
         mask_logits(logits, masks, upload(firm, device))
-        first = self._sample(logits, draws)
-        mask_logits(logits, masks, upload(rest, device))
-        second = self._sample(logits, again)
         which = upload(rest.astype(np.int64), device)
-        known, at = (first >= 0) & (first >> 5 < masks.shape[1]), first.clamp(0, 32 * masks.shape[1] - 1)
-        words = masks[which.clamp(min=0), at >> 5]
-        allowed = known & ((words >> (at & 31).int()) & 1).bool()
-        return torch.where((which < 0) | allowed, first, second)
+        words, rows = masks[which.clamp(min=0)], SamplingRows.of(draws, device)
+        tokens, kept = self._sample(logits, rows), which < 0
+        for at, keys in enumerate(_retry_keys(draws, set(free), device)):
+            known = tokens.clamp(0, 32 * masks.shape[1] - 1).unsqueeze(1)
+            bits = words.gather(1, known >> 5) >> (known & 31).int()
+            kept |= (tokens == known[:, 0]) & (bits[:, 0] & 1).bool()
+            if at + 1 < TRIES:  # what was drawn is not drawn again
+                drawn = tokens.clamp(min=0).unsqueeze(1)
+                gone = tokens.unsqueeze(1) >= 0
+                logits.scatter_(1, drawn, logits.gather(1, drawn).masked_fill_(gone, -torch.inf))
+            else:
+                mask_logits(logits, masks, upload(rest, device))
+            tokens = torch.where(kept, tokens, self._sample(logits, rows._replace(keys=keys)))
+        return tokens
 
-    def _sample(self, logits: torch.Tensor, draws: Sequence[Draw | None]) -> torch.Tensor:
+    def _sample(self, logits: torch.Tensor, rows: SamplingRows) -> torch.Tensor:
         assert self._space is not None
         with launching(logits):
-            return sample(logits.contiguous(), SamplingRows.of(draws, logits.device), self._space)
+            return sample(logits.contiguous(), rows, self._space)
+
+
+def _retry_keys(draws: Sequence[Draw | None], free: Collection[int], device: torch.device) -> torch.Tensor:
+    """Keys of the draws that follow the first one, int64 [TRIES, rows]; those of rows that are not `free` stay."""
+    keys = [0 if one is None else one.key for one in draws]
+    found = []
+    for _ in range(TRIES):
+        keys = [retry_key(key) if i in free else key for i, key in enumerate(keys)]
+        found.append(key_tensor(keys).numpy())
+    return upload(np.stack(found), device)
 
 
 class Drawing:

@@ -41,12 +41,14 @@ API void draw(const Wish* wishes, int64_t count, int64_t vocab, int64_t* tokens,
     }
 }
 
-// `mix` and `uniform` of `random_keys.py`.
+// `mix`, `retry_key` and `uniform` of `random_keys.py`.
 static uint64_t mix(uint64_t x) {
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
     x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
     return x ^ (x >> 31);
 }
+
+static uint64_t retry_key(uint64_t key) { return mix(key ^ 0xA0761D6478BD642Fu); }
 
 static double uniform(uint64_t key, uint64_t index) {
     return (double)(mix(mix(key) + (index + 1) * 0x9E3779B97F4A7C15u) >> 11) * 0x1p-53;
@@ -58,19 +60,66 @@ struct Bare {
     int64_t top_k;
     uint64_t key;
     int64_t prompt;  // tokens
+
+    bool filters() const { return top_k || top_p < 1 || min_p > 0; }
+
+    // At the token behind a position.
+    Wish wish(const float* logits, const int32_t* mask, uint64_t by, int64_t position, int64_t vocab) const {
+        double place = temperature == 0 ? 0 : uniform(by, position + 1 - prompt);
+        return {logits, mask, temperature, top_p, min_p, place, top_k < vocab ? top_k : 0};
+    }
 };
 
-// The same of rows of logits [count, vocab], those after `positions` [count]; -1 where nothing can be drawn.
-API void draw_bare(const float* logits, const Bare* draws, const int64_t* positions, int64_t count, int64_t vocab,
-                   int64_t* tokens, int threads) {
+static const double SLIGHT = 1e-200;  // such weights are measured anew, against the largest of them
+
+// What is drawn from a row by `key`, then of what is left, without filters, ids[0], ids[stride], ...; -1 where there is
+// nothing.
+static void propose(Row row, uint64_t key, uint64_t index, int64_t* ids, int64_t stride, int64_t tries) {
+    static thread_local std::vector<double> sums;
+    Blocks all(row, sums);
+    for (int64_t n = 0; n < tries; n++, key = retry_key(key)) {
+        int64_t id = ids[n * stride] = all.at(uniform(key, index) * all.total);
+        if (n + 1 == tries) return;
+        row.gone[row.losses++] = id;
+        all.measure(id / BLOCK);
+        if (all.total >= SLIGHT) continue;
+        row.measure();
+        if (row.top == NEVER) return;
+        all.measure();
+    }
+}
+
+// The same of rows of logits [count, vocab], those after `positions` [count], tokens [tries, count]; those after the
+// first are drawn without filters and at a temperature only, from what is left. -1 where nothing can be drawn.
+API void draw_bare(const float* logits, const Bare* draws, const int64_t* positions, int64_t* tokens, int64_t count,
+                   int64_t vocab, int64_t tries, int threads) {
 #pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
     for (int64_t i = 0; i < count; i++) {
         const Bare& d = draws[i];
-        double place = d.temperature == 0 ? 0 : uniform(d.key, positions[i] + 1 - d.prompt);
-        const float* z = logits + i * vocab;
-        Wish wish = {z, nullptr, d.temperature, d.top_p, d.min_p, place, d.top_k < vocab ? d.top_k : 0};
+        Wish wish = d.wish(logits + i * vocab, nullptr, d.key, positions[i], vocab);
         Row row(wish, vocab);
-        tokens[i] = std::isfinite(top_of(row)) ? drawn(row) : -1;
+        for (int64_t n = 0; n < tries; n++) tokens[n * count + i] = -1;
+        if (!std::isfinite(top_of(row))) continue;
+        if (tries > 1 && d.temperature > 0 && !d.filters())
+            propose(row, d.key, positions[i] + 1 - d.prompt, tokens + i, count, std::min(tries, TRIES));
+        else
+            tokens[i] = drawn(row);
+    }
+}
+
+// Of some rows of such logits, `rows` [count], a token each under its mask, tokens [count]: by the key after those of
+// all tries, where there would be some. -1 where nothing can be drawn.
+API void draw_under(const float* logits, const Bare* draws, const int64_t* positions, const int64_t* rows,
+                    const int32_t* const* masks, int64_t count, int64_t vocab, int64_t* tokens, int threads) {
+#pragma omp parallel for num_threads(threads) schedule(dynamic, 1)
+    for (int64_t at = 0; at < count; at++) {
+        int64_t i = rows[at];
+        const Bare& d = draws[i];
+        uint64_t key = d.key;
+        for (int64_t n = 0; n < TRIES && !d.filters(); n++) key = retry_key(key);
+        Wish wish = d.wish(logits + i * vocab, masks[at], key, positions[i], vocab);
+        Row row(wish, vocab);
+        tokens[at] = std::isfinite(top_of(row)) ? drawn(row) : -1;
     }
 }
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from lampc.backend.bare_draws import BARE, Draws
 from lampc.backend.native.shared_library import INT, POINTER, SIZE, Library, address
 from lampc.backend.random_keys import uniform
-from lampc.backend.sampler import NUMPY, Draw, Kernel, change, check_finite, draw_rows, likeliest
+from lampc.backend.sampler import NUMPY, TRIES, Draw, Kernel, change, check_finite, draw_rows, likeliest
 
 _WISH = np.dtype(
     [
@@ -35,7 +35,7 @@ def native_kernel(library: Library) -> Kernel:
     of the border of two tokens may go to the other one.
     """
     native = _Native(library)
-    return Kernel(native.draw, native.masses, native.likeliest, native.draw_bare)
+    return Kernel(native.draw, native.masses, native.likeliest, native.draw_bare, native.draw_under)
 
 
 class _Native:
@@ -43,7 +43,9 @@ class _Native:
 
     def __init__(self, library: Library) -> None:
         self._draw = library.function("draw", POINTER, SIZE, SIZE, POINTER, POINTER, INT)
-        self._bare = library.function("draw_bare", *(POINTER,) * 3, SIZE, SIZE, POINTER, INT)
+        self._room = _Room(16)
+        self._bare = library.function("draw_bare", *(POINTER,) * 4, SIZE, SIZE, SIZE, INT)
+        self._under = library.function("draw_under", *(POINTER,) * 5, SIZE, SIZE, POINTER, INT)
         self._likeliest = library.function("likeliest", POINTER, SIZE, SIZE, POINTER, POINTER)
         self._weigh = library.function("weigh", POINTER, SIZE, SIZE, POINTER, POINTER, INT)
 
@@ -79,15 +81,38 @@ class _Native:
         found: list[int] = tokens.tolist()
         return found
 
-    def draw_bare(self, logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64]) -> list[int]:
+    def draw_bare(
+        self, logits: NDArray[np.float32], draws: Draws, positions: NDArray[np.int64], tries: int = 1
+    ) -> list[list[int]]:
         """See `lampc.backend.sampler.draw_bare`."""
         logits = np.ascontiguousarray(logits, np.float32)
         count, vocab = logits.shape
-        draws, positions = np.ascontiguousarray(draws, BARE), np.ascontiguousarray(positions, np.int64)
+        room = self._room = self._room.of(count)
+        room.draws[:count], room.positions[:count] = draws, positions
+        self._bare(address(logits), *room.at, count, vocab, tries, _team(count, vocab))
+        found: list[int] = room.tokens[: tries * count].tolist()
+        return [found[n * count : (n + 1) * count] for n in range(tries)]
+
+    def draw_under(
+        self,
+        logits: NDArray[np.float32],
+        draws: Draws,
+        positions: NDArray[np.int64],
+        rows: Sequence[int],
+        masks: Sequence[NDArray[np.int32]],
+    ) -> list[int]:
+        """See `lampc.backend.sampler.draw_under`."""
+        logits, draws = np.ascontiguousarray(logits, np.float32), np.ascontiguousarray(draws, BARE)
+        positions = np.ascontiguousarray(positions, np.int64)
+        count, vocab = len(rows), logits.shape[1]
+        held = [_words(mask, vocab) for mask in masks]
+        places = np.array([rows, [address(words) for words in held]])
         tokens = np.empty(count, np.int64)
-        given = (address(array) for array in (logits, draws, positions))
-        self._bare(*given, count, vocab, address(tokens), _team(count, vocab))
+        given = (address(array) for array in (logits, draws, positions, *places))
+        self._under(*given, count, vocab, address(tokens), _team(count, vocab))
         found: list[int] = tokens.tolist()
+        if min(found) < 0:
+            check_finite(np.array([np.nan if token < 0 else 0.0 for token in found], np.float32))
         return found
 
     def masses(self, logits: NDArray[np.float32]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -106,6 +131,20 @@ class _Native:
             if found[0] == count:
                 return ids
         return likeliest(logits, count)
+
+
+class _Room:
+    """Where up to `rows` bare draws and what they come to are handed over: their addresses are asked for once."""
+
+    def __init__(self, rows: int) -> None:
+        self.rows = rows
+        self.draws, self.positions = np.zeros(rows, BARE), np.zeros(rows, np.int64)
+        self.tokens = np.zeros(rows * TRIES, np.int64)
+        self.at = [address(array) for array in (self.draws, self.positions, self.tokens)]
+
+    def of(self, rows: int) -> "_Room":
+        """This one, or a larger one."""
+        return self if rows <= self.rows else _Room(2 * rows)
 
 
 def _team(count: int, vocab: int) -> int:

@@ -7,7 +7,8 @@
 
 #include "vec64.h"
 
-static const int64_t BLOCK = 512;
+static const int64_t BLOCK = 128;
+static const int64_t TRIES = 2;
 typedef int16_t i16x16 __attribute__((vector_size(32)));
 static const float NEVER = -std::numeric_limits<float>::infinity();
 
@@ -44,8 +45,15 @@ struct Row {
     float top = NEVER, low = std::numeric_limits<float>::infinity();  // of what is finite
     bool nan = false;
     double inverse = 0;  // of the temperature
+    int64_t gone[TRIES], losses = 0;  // ids that may not be drawn any more
 
     Row(const Wish& w, int64_t count) : wish(w), vocab(count) {
+        measure();
+        if (wish.temperature > 0) inverse = std::min(1 / wish.temperature, 1e300);  // times 0 it is to be 0
+    }
+
+    void measure() {
+        top = NEVER, low = std::numeric_limits<float>::infinity();
         const int CHAINS = 4;  // that need not wait for each other
         f32x16 high[CHAINS], small[CHAINS];
         i32x16 odd = {};
@@ -61,10 +69,14 @@ struct Row {
             top = std::max(top, high[j / 16][j % 16]), low = std::min(low, small[j / 16][j % 16]);
             nan |= odd[j % 16] != 0;
         }
-        if (wish.temperature > 0) inverse = std::min(1 / wish.temperature, 1e300);  // times 0 it is to be 0
     }
 
-    __attribute__((always_inline)) f32x16 at(int64_t i) const { return ::at(wish, vocab, i); }
+    __attribute__((always_inline)) f32x16 at(int64_t i) const {
+        f32x16 z = ::at(wish, vocab, i);
+        for (int64_t g = 0; g < losses; g++)
+            if (gone[g] / 16 == i / 16) z[gone[g] % 16] = NEVER;
+        return z;
+    }
 
     // The weights of 16, of which the largest of all is 1.
     __attribute__((always_inline)) void weigh(f32x16 z, f64x8* w) const {
@@ -104,17 +116,28 @@ struct Blocks {
     std::vector<double>& sums;
     double total = 0;
 
-    Blocks(const Row& r, std::vector<double>& s) : row(r), sums(s) {
+    Blocks(const Row& r, std::vector<double>& s) : row(r), sums(s) { measure(); }
+
+    void measure() {
         sums.assign((row.vocab + BLOCK - 1) / BLOCK, 0);
-        f64x8 w[2];
-        for (int64_t b = 0; b < (int64_t)sums.size(); b++) {
-            f64x8 sum = {};
-            for (int64_t i = b * BLOCK; i < end(b); i += 16) {
-                weigh(i, w);
-                sum += w[0] + w[1];
-            }
-            total += sums[b] = add(sum);
+        total = 0;
+        for (int64_t b = 0; b < (int64_t)sums.size(); b++) total += sums[b] = sum(b);
+    }
+
+    // The row has lost an id of this block.
+    void measure(int64_t b) {
+        sums[b] = sum(b);
+        total = 0;
+        for (double some : sums) total += some;
+    }
+
+    double sum(int64_t b) const {
+        f64x8 w[2], sum = {};
+        for (int64_t i = b * BLOCK; i < end(b); i += 16) {
+            weigh(i, w);
+            sum += w[0] + w[1];
         }
+        return add(sum);
     }
 
     int64_t end(int64_t b) const { return std::min(row.vocab, (b + 1) * BLOCK); }

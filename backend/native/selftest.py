@@ -116,6 +116,7 @@ def _attention(library: Library) -> bool:
 
 def _drawing(library: Library) -> bool:
     """In order of ids and by rank."""
+    from lampc.backend.bare_draws import BARE, bare_of
     from lampc.backend.native.drawing import native_kernel
     from lampc.backend.request import Sampling
     from lampc.backend.sampler import NUMPY, Draw
@@ -125,7 +126,9 @@ def _drawing(library: Library) -> bool:
     draws = [Draw(kinds[i % 4], i, 0) for i in range(12)]
     kernel = native_kernel(library)
     close = np.allclose(kernel.masses(logits), NUMPY.masses(logits), rtol=1e-12)
-    return close and kernel.draw(logits, draws) == NUMPY.draw(logits, draws)
+    bare, at = np.array([bare_of(kinds[0], i, 0) for i in range(12)], BARE), np.arange(12)
+    same = kernel.draw_bare(logits, bare, at, 2) == NUMPY.draw_bare(logits, bare, at, 2)
+    return close and same and kernel.draw(logits, draws) == NUMPY.draw(logits, draws)
 
 
 def _attends(library: Library, dim: int, rows: int) -> bool:

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from lampc.backend.bare_draws import BARE, bare_of
 from lampc.backend.errors import BackendError
+from lampc.backend.grammar.matcher import allows
 from lampc.backend.native.build import NoKernels
 from lampc.backend.native.drawing import native_kernel
 from lampc.backend.native.shared_library import load
 from lampc.backend.random_keys import mix
 from lampc.backend.request import Sampling
-from lampc.backend.sampler import NUMPY, Draw, Kernel, draw_rows, likeliest, log_probs
+from lampc.backend.sampler import NUMPY, TRIES, Draw, Kernel, draw_rows, likeliest, log_probs
 from lampc.backend.shaping import Edits
 
 SAMPLINGS = st.builds(
@@ -85,8 +86,10 @@ def test_bare_draws_are_those_of_other_draws(
     draws = np.array([bare_of(sampling, key, prompt) for sampling, key, prompt, _ in wishes], BARE)
     positions = np.array([prompt + index - 1 for _, _, prompt, index in wishes])
     same = [Draw(sampling, key, index) for sampling, key, _, index in wishes]
-    assert NUMPY.draw_bare(logits, draws, positions) == draw_rows(logits, same)
-    assert kernel.draw_bare(logits, draws, positions) == kernel.draw(logits, same)
+    for one in (NUMPY, kernel):
+        first = one.draw(logits, same)
+        assert one.draw_bare(logits, draws, positions, 1) == [first]
+        assert one.draw_bare(logits, draws, positions, TRIES)[0] == first
 
 
 def test_bare_rows_without_a_finite_logit_are_told(kernel: Kernel) -> None:
@@ -95,8 +98,36 @@ def test_bare_rows_without_a_finite_logit_are_told(kernel: Kernel) -> None:
         logits = logits_of("normal", 2, 50, 0)
         logits[1] = bad
         for one in (NUMPY, kernel):
-            first, second = one.draw_bare(logits, draws, np.array([2, 2]))
-            assert (first, second) == (int(logits[0].argmax()), -1)
+            tries = one.draw_bare(logits, draws, np.array([2, 2]), 2)
+            assert tries == [[int(logits[0].argmax()), -1], [-1, -1]]
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    wishes=st.lists(
+        st.tuples(SAMPLINGS, st.integers(0, 2**64 - 1), st.integers(1, 40), st.integers(0, 5)), min_size=1, max_size=8
+    ),
+    vocab=st.sampled_from([1, 2, 17, 513, 2880]),
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 999),
+)
+def test_tries_and_draws_under_masks_are_those_of_numpy(
+    kernel: Kernel, wishes: list[tuple[Sampling, int, int, int]], vocab: int, kind: str, seed: int
+) -> None:
+    logits = logits_of(kind, len(wishes), vocab, seed)
+    draws = np.array([bare_of(sampling, key, prompt) for sampling, key, prompt, _ in wishes], BARE)
+    positions = np.array([prompt + index - 1 for _, _, prompt, index in wishes])
+    tries = kernel.draw_bare(logits, draws, positions, TRIES)
+    assert tries == NUMPY.draw_bare(logits, draws, positions, TRIES)
+    for its in zip(*tries, strict=True):
+        some = [token for token in its if token >= 0]
+        assert len(set(some)) == len(some), "nothing is drawn twice"
+    rows = list(range(0, len(wishes), 2))
+    masks = [mask_of(vocab, seed + i) for i in rows]
+    if all(np.isfinite(logits[i][[allows(mask, t) for t in range(vocab)]]).any() for i, mask in zip(rows, masks)):
+        under = kernel.draw_under(logits, draws, positions, rows, masks)
+        assert under == NUMPY.draw_under(logits, draws, positions, rows, masks)
+        assert all(allows(mask, token) for mask, token in zip(masks, under, strict=True))
 
 
 @settings(deadline=None, max_examples=150)

@@ -11,8 +11,8 @@ import pytest
 from lampc.backend import Completion, Request, Sampling, load_engine
 from lampc.backend.grammar.matcher import Matcher
 from lampc.backend.grammar.texts import choice, regex
-from lampc.backend.random_keys import second_key
-from lampc.backend.sampler import NUMPY, Draw, draw_kept
+from lampc.backend.random_keys import retry_key
+from lampc.backend.sampler import NUMPY, TRIES, Draw, draw_kept
 from lampc.runtime.pool import firefly_folder
 
 MASK = np.array([0b10110], np.int32)
@@ -22,7 +22,7 @@ LOGITS = np.array([1.2, 0.3, -0.5, 2.0, 0.9, -1.0], np.float32)
 def test_the_distribution_is_that_under_the_mask() -> None:
     count, temperature = 40_000, 0.8
     draws = [Draw(Sampling(temperature), key, 3, mask=MASK) for key in range(count)]
-    found = draw_kept(NUMPY.draw, np.tile(LOGITS, (count, 1)), draws)
+    found = draw_kept(NUMPY, np.tile(LOGITS, (count, 1)), draws)
     weights = np.exp(LOGITS.astype(float) / temperature) * [0, 1, 1, 0, 1, 0]
     expected = count * weights / weights.sum()
     counts = np.bincount(found, minlength=6)
@@ -32,21 +32,28 @@ def test_the_distribution_is_that_under_the_mask() -> None:
     assert chi_squared < 13.8  # 2 degrees of freedom, p = 0.001; the keys are fixed
 
 
-def test_what_the_mask_allows_is_what_is_drawn_without() -> None:
-    keys = range(300)
-    rows = np.tile(LOGITS, (len(keys), 1))
-    free = NUMPY.draw(rows, [Draw(Sampling(1.0), key, 0) for key in keys])
-    again = NUMPY.draw(rows, [Draw(Sampling(1.0), second_key(key), 0, mask=MASK) for key in keys])
-    kept = draw_kept(NUMPY.draw, rows, [Draw(Sampling(1.0), key, 0, mask=MASK) for key in keys])
-    assert kept == [one if one in (1, 2, 4) else other for one, other in zip(free, again, strict=True)]
-    assert free != kept
+def test_tries_are_drawn_without_the_mask_and_the_last_draw_under_it() -> None:
+    """Each from the row without what was drawn before, with the next key."""
+    found = []
+    for key in range(400):
+        row, its = LOGITS.copy(), key
+        for _ in range(TRIES):
+            (token,) = NUMPY.draw(row[None], [Draw(Sampling(1.0), its, 0)])
+            row[token], its = -np.inf, retry_key(its)
+            if token in (1, 2, 4):
+                break
+        else:
+            (token,) = NUMPY.draw(LOGITS[None], [Draw(Sampling(1.0), its, 0, mask=MASK)])
+            found.append(key)
+        assert draw_kept(NUMPY, LOGITS[None], [Draw(Sampling(1.0), key, 0, mask=MASK)]) == [token]
+    assert 5 < len(found) < 200  # some are refused every time
 
 
 def test_filters_look_at_what_the_mask_leaves() -> None:
     for sampling in (Sampling(1.0, top_k=2), Sampling(1.0, top_p=0.5), Sampling(1.0, min_p=0.4), Sampling(0.0)):
         draws = [Draw(sampling, key, 0, mask=MASK) for key in range(50)]
         rows = np.tile(LOGITS, (50, 1))
-        assert draw_kept(NUMPY.draw, rows, draws) == NUMPY.draw(rows, draws)
+        assert draw_kept(NUMPY, rows, draws) == NUMPY.draw(rows, draws)
 
 
 def test_a_forbidden_logit_that_is_not_finite_does_not_matter() -> None:
@@ -54,7 +61,7 @@ def test_a_forbidden_logit_that_is_not_finite_does_not_matter() -> None:
         row = LOGITS.copy()
         row[0] = bad
         draws = [Draw(Sampling(1.0), key, 0, mask=MASK) for key in range(20)]
-        assert set(draw_kept(NUMPY.draw, np.tile(row, (20, 1)), draws)) <= {1, 2, 4}
+        assert set(draw_kept(NUMPY, np.tile(row, (20, 1)), draws)) <= {1, 2, 4}
 
 
 GRAMMARS = [regex("[a-z ]{3,20}[.]"), regex(r"[^x]{1,30}\n"), choice(["yes", "no", "perhaps so"]), None]
