@@ -190,7 +190,8 @@ class Lanes:
         if lanes or jobs is not self.jobs:  # some are told anyway, or have no token in this step
             told = {lane.job for lane in lanes} | {lane.job for some in self._new.values() for lane in some}
             stepped = [its for its in stepped if its[1] not in told]
-        lanes.update((lane, None) for _, job, _ in heard(stepped, tokens) if (lane := job.lane) is not None)
+        for _, job, _ in heard(stepped, tokens):
+            lanes[job.lane] = None  # type: ignore[index]  # it is here
         for lane in lanes:
             self._tell(lane, 1)
         return [(lane.job, drawn[lane.at]) for lane in lanes], left
