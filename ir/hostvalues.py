@@ -6,22 +6,24 @@ ask the class whether it takes a value, and a value can become an object where i
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
-from lampc.ir.types import Choice, ListOf, MapOf, Maybe, Record, Type
+from lampc.ir.types import ANY, Choice, ListOf, MapOf, Maybe, Record, Type, mismatch
 
 
 @dataclass(frozen=True, slots=True)
 class HostClass:
     """`lift` makes an object of a plain value (raising ValueError, with the reason, for one it does not take), `lower`
-    makes a plain value of an object. `defaults` are the fields that a value may leave out."""
+    makes a plain value of an object. `defaults` are the fields that a value may leave out, `fixed` the plain
+    values of defaults that no factory makes; they may be of another type than their field (`n: int = None`)."""
 
     cls: type
     lift: Callable[[Any], Any]
     lower: Callable[[Any], Any]
     defaults: frozenset[str] = frozenset()
+    fixed: Mapping[str, Any] = field(default_factory=dict)
 
 
 _LIVE: dict[str, HostClass] = {}
@@ -71,6 +73,30 @@ def defaults_of(name: str) -> frozenset[str]:
     return host.defaults if host is not None else frozenset()
 
 
+def is_default(host: str, name: str, value: Any) -> bool:
+    """Whether a field's value is the default that its class has for it, whatever the field's type."""
+    fixed = _LIVE[host].fixed if host in _LIVE else {}
+    return name in fixed and value == fixed[name]
+
+
+def without_odd_defaults(value: Any, type: Type) -> Any:
+    """The plain value without defaults that are not of their field's type: a class that checks what it is given does
+    not take them, and has them itself."""
+    match type:
+        case Record(fields, host) if isinstance(value, dict):
+            types = dict(fields)
+            odd = {n for n, v in value.items() if n in types and is_default(host, n, v) and mismatch(v, types[n])}
+            kept = {n: v for n, v in value.items() if n not in odd}
+            return {n: without_odd_defaults(v, types.get(n, ANY)) for n, v in kept.items()}
+        case ListOf(item) if isinstance(value, list):
+            return [without_odd_defaults(v, item) for v in value]
+        case MapOf(item) if isinstance(value, dict):
+            return {k: without_odd_defaults(v, item) for k, v in value.items()}
+        case Maybe(item):
+            return without_odd_defaults(value, item)
+    return value
+
+
 def completed(value: Any, type: Type) -> Any:
     """The plain value with the fields that it leaves out as their classes have them; what a class does not take is
     left as it is."""
@@ -85,7 +111,7 @@ def completed(value: Any, type: Type) -> Any:
                 return value
             if not isinstance(whole, dict):  # the class writes itself in another way
                 return value
-            return {**{n: whole[n] for n, _ in fields if n in whole}, **value}
+            return {**{n: completed(whole[n], t) for n, t in fields if n in whole and n not in value}, **value}
         case ListOf(item) if isinstance(value, list):
             return [completed(v, item) for v in value]
         case MapOf(item) if isinstance(value, dict):

@@ -17,10 +17,14 @@ from lampc.ir.types import ANY, FLOAT, INT, STR, ListOf, MapOf, Record, Type, as
 
 @op("prog.func", traits=[Trait.DEFINITION])
 class Func(Op):
-    """A function `@name`: a region whose arguments are the parameters; ends in `prog.return`."""
+    """A function `@name`: a region whose arguments are the parameters; ends in `prog.return`.
+
+    `defaults` are values, by name, of inputs that a row may leave out; they are taken as they stand.
+    """
 
     returns: Type
     doc: str = ""
+    defaults: Obj = Obj()
     body: Body
 
     def check(self) -> list[str]:

@@ -277,13 +277,15 @@ def mismatch(value: Any, expected: Type) -> str | None:
             if ok:
                 return next((f"key {k!r}: {m}" for k, v in value.items() if (m := _entry(k, v, key, item))), None)
         case Record(fields):
+            from lampc.ir.hostvalues import is_default  # which knows types
+
             ok = isinstance(value, dict)
             if ok:
                 for name, t in fields:
                     if name not in value:
                         if name not in left_out(expected):
                             return f"field `{name}` is missing"
-                    elif m := mismatch(value[name], t):
+                    elif (m := mismatch(value[name], t)) and not is_default(expected.host, name, value[name]):
                         return f"field `{name}`: {m}"
                 return None
     return None if ok else f"expected {spelled(expected)}, got {value!r}"

@@ -9,7 +9,7 @@ from lampc.frontend.python.values.plain import plain
 from lampc.ir.adapters import Bound, ParseFailure
 from lampc.ir.adapters.registry import adapter_name
 from lampc.ir.adapters.values import unwritable
-from lampc.ir.hostvalues import completed
+from lampc.ir.hostvalues import completed, is_default
 from lampc.ir.types import ANY, Maybe, Record, Type, mismatch, spelled, type_of
 from lampc.runtime.types import RowError, TraceStep
 
@@ -112,7 +112,7 @@ def unfit(func: Func, value: Any) -> str | None:
     if returns == given:
         return None
     if isinstance(returns, Record) and isinstance(given, Record):
-        returns = Record(tuple((n, t) for n, t in returns.fields if given.get(n) != t))
+        returns = Record(tuple((n, t) for n, t in returns.fields if given.get(n) != t), returns.host)
     return unfit_output(func.symbol, value, returns)
 
 
@@ -135,7 +135,7 @@ def unfit_output(program: str, value: Any, returns: Type) -> str | None:
     for name, t in returns.fields:
         if name not in value and not isinstance(t, Maybe) and t != ANY:
             return f"`{program}` declares the output `{name}: {spelled(t)}`, and did not return it"
-        if why := mismatch(value.get(name), t):
+        if (why := mismatch(value.get(name), t)) and not is_default(returns.host, name, value.get(name)):
             return f"output `{name}` of `{program}` is declared {spelled(t)}: {why}, of type {_kind(value.get(name))}"
     return None
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value
+from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value, thaw
 from lampc.ir.adapters import Bound, ParseFailure, bind_predictors, bind_prompt
 from lampc.ir.adapters.bind import prompt_of
 from lampc.ir.adapters.registry import asked_once
@@ -113,12 +113,12 @@ def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
     """Values of the parameters in order. Raises RowFailure naming a parameter that is missing or mistyped."""
     out = []
     for arg in func.body.args:
-        value = plain(inputs.get(arg.hint))
-        if arg.hint not in inputs and mismatch(None, arg.type):
+        default = thaw(func.defaults.get(arg.hint))
+        if arg.hint not in inputs and arg.hint not in func.defaults and mismatch(None, arg.type):
             raise RowFailure(f"input `{arg.hint}` is missing", func)
-        value = completed(value, arg.type)
-        why = mismatch(value, arg.type)
-        if why:
+        value = completed(plain(inputs.get(arg.hint, default)), arg.type)
+        is_default = arg.hint in func.defaults and value == default
+        if not is_default and (why := mismatch(value, arg.type)):
             raise RowFailure(f"input `{arg.hint}`: {why}", func)
         out.append(value)
     return out

@@ -10,12 +10,13 @@ import types
 import typing
 from collections import ChainMap
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, ForwardRef, Literal, Union, cast, get_args, get_origin, is_typeddict
 
 from lampc.frontend.python.values.foreign import accepts, build, is_custom
 from lampc.frontend.python.values.names import BadType, of_text
 from lampc.frontend.python.values.plain import plain
-from lampc.ir.hostvalues import HostClass, register
+from lampc.ir.hostvalues import HostClass, host_name, register, without_odd_defaults
 from lampc.ir.types import ANY, BOOL, FLOAT, INT, NONE, STR, Choice, ListOf, MapOf, Maybe, Record, Type, join, type_of
 
 _PLAIN: dict[Any, Type] = {
@@ -148,7 +149,10 @@ class TypeReader:
         if is_typeddict(cls):
             self.held &= inner.held and inner.native
             return Record(made)
-        return Record(made, register(HostClass(cls, lambda v: build(cls, v), plain, _defaults(cls))))
+        record = Record(made, host_name(cls))
+        lift = partial(_made, cls, record)
+        register(HostClass(cls, lift, _lowered, _optional(cls), _fixed_defaults(cls)))
+        return record
 
     def enumeration(self, cls: type[enum.Enum]) -> Type:
         self.native = False
@@ -176,13 +180,34 @@ def _fields_of(cls: type) -> dict[str, Any] | None:
     return None
 
 
-def _defaults(cls: type) -> frozenset[str]:
-    """The fields of a dataclass or pydantic model that have a default."""
+def _made(cls: type, record: Record, value: Any) -> Any:
+    """The object of a class that a plain value stands for. Raises ValueError."""
+    return build(cls, without_odd_defaults(value, record))
+
+
+def _optional(cls: type) -> frozenset[str]:
+    """The fields of a dataclass or pydantic model that have a default, or are of the class's own making."""
     if dataclasses.is_dataclass(cls):
-        empty = dataclasses.MISSING
-        own = (f for f in dataclasses.fields(cls) if f.init)
-        return frozenset(f.name for f in own if f.default is not empty or f.default_factory is not empty)
+        empty, own = dataclasses.MISSING, dataclasses.fields(cls)
+        return frozenset(f.name for f in own if not f.init or f.default is not empty or f.default_factory is not empty)
     return frozenset(n for n, f in getattr(cls, "model_fields", {}).items() if not f.is_required())
+
+
+def _fixed_defaults(cls: type) -> dict[str, Any]:
+    """The defaults that no factory makes, as JSON."""
+    if dataclasses.is_dataclass(cls):
+        return {f.name: plain(f.default) for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
+    optional = ((n, f) for n, f in getattr(cls, "model_fields", {}).items() if not f.is_required())
+    return {n: plain(f.default) for n, f in optional if f.default_factory is None}
+
+
+def _lowered(value: Any) -> Any:
+    """As `plain`, with the fields that a dataclass makes itself (`init=False`), which pydantic leaves out."""
+    made = plain(value)
+    if dataclasses.is_dataclass(value) and isinstance(made, dict):
+        own = (f.name for f in dataclasses.fields(value) if not f.init and hasattr(value, f.name))
+        made |= {n: plain(getattr(value, n)) for n in own}
+    return made
 
 
 def _item(annotation: Any) -> Any:

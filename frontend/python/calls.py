@@ -237,7 +237,8 @@ class Calls(Expressions):
             bound = inspect.signature(tool.func).bind(*args, **kwargs)
         except TypeError as e:
             raise self.fail(node, f"tool `{tool.name}`: {e}") from None
-        bound.apply_defaults()
+        if bound.kwargs:  # what stands before them is not given
+            bound.apply_defaults()
         if bound.kwargs:
             raise self.stop("L0712", node, f"tool `{tool.name}` has parameters that can only be given by name")
         self.context.use(tool)

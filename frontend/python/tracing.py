@@ -21,7 +21,7 @@ from lampc.frontend.python.returning import declare, declared_returns
 from lampc.frontend.python.rounds import Rounds
 from lampc.frontend.python.source import outer_names, parameters_of
 from lampc.frontend.python.tools.tool import Tool
-from lampc.ir import CompileError, Key, Region, Symbol, Unit, prog
+from lampc.ir import CompileError, Key, Obj, Region, Symbol, Unit, prog
 from lampc.ir import Module as IRModule
 from lampc.ir.settings import settings
 from lampc.ir.types import ANY, Type
@@ -158,7 +158,9 @@ def bare(program: Predict | ChainOfThought, name: str) -> Unit:
     module = IRModule()
     for op in (*model_definitions([predictor]), definition("predict", predictor)):
         module.add(op)
-    module.add(prog.Func.make(regions=[region], symbol=name, returns=signature.record(), loc=predictor.loc))
+    defaults = Obj({f.name: f.default[0] for f in signature.inputs if f.default})
+    told: dict[str, Any] = {"returns": signature.record(), "defaults": defaults}
+    module.add(prog.Func.make(regions=[region], symbol=name, loc=predictor.loc, **told))
     return Unit(module, name, predictor.loc.path)
 
 

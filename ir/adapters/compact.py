@@ -22,6 +22,7 @@ from lampc.ir.adapters.tolerant import read_tolerantly
 from lampc.ir.adapters.values import Uncastable, cast, hint, plain
 from lampc.ir.attrs import thaw
 from lampc.ir.content import Demo, Field, Signature
+from lampc.ir.hostvalues import completed
 from lampc.ir.media import marked
 from lampc.ir.prompt import Demos, Guide, Input, Instruction, Output, Prompt, Segment, Text, Turn
 from lampc.ir.types import STR, ListOf, Maybe
@@ -134,7 +135,7 @@ def read(signature: Signature, parts: dict[str, str], text: str) -> dict[str, An
             out[f.name] = []
             continue
         try:
-            out[f.name] = cast(parts[f.name], f.type)
+            out[f.name] = completed(cast(parts[f.name], f.type), f.type)
         except Uncastable as e:
             raise ParseFailure(f"output `{f.name}`: {e}", text, out) from None
     return out

@@ -15,6 +15,7 @@ from lampc.frontend.python.values import foreign
 from lampc.frontend.python.values.names import BadType, of_text, shown
 from lampc.frontend.python.values.plain import plain
 from lampc.ir import Shape, freeze
+from lampc.ir.hostvalues import without_odd_defaults
 from lampc.ir.types import ANY, BOOL, FLOAT, INT, STR, ListOf, Type
 
 
@@ -33,7 +34,7 @@ class Reading:
             return value
         if _is_enum(self.annotation):
             return member(self.annotation, value)
-        return foreign.build(self.annotation, value)
+        return foreign.build(self.annotation, without_odd_defaults(value, self.type))
 
     def shape(self, output: bool) -> Shape | None:
         """How prompts show the type; None if the IR type says it all. Inputs are never asked for, so they need no
