@@ -25,7 +25,7 @@ from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import Source, parameters_of, source_of
 from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.traced import Frame, Traced, as_json
-from lampc.ir import Diagnostic, HostRef, Label, Op, Region, Span, Symbol, freeze, prog
+from lampc.ir import Diagnostic, HostRef, Label, Obj, Op, Region, Span, Symbol, freeze, prog
 from lampc.ir.hostref import host_ref, is_closure
 from lampc.ir.modelnames import model_name
 from lampc.ir.types import ANY, Record, Type, assignable
@@ -228,15 +228,17 @@ class Context:
         tracer = self.tracer(self, state, frame)
         region = tracer.region = Region()
         parameters: list[str] = []
+        defaults: dict[str, Any] = {}
         at = source.node
         for i, p in enumerate(parameters_of(source.function).parameters.values()):
             if i < len(bound):
                 frame.names[p.name] = bound[i]
             elif p.kind is p.VAR_KEYWORD and (named := inputs_of(bound[0]) if bound else None) is not None:
                 taken = frame.names.keys() - {p.name}
-                given = {n: t for n, t in named.items() if n not in taken}
-                frame.names[p.name] = {n: Traced(region.add_arg(t, n)) for n, t in given.items()}
-                parameters += given
+                free = {n: f for n, f in named.items() if n not in taken}
+                frame.names[p.name] = {n: Traced(region.add_arg(f.type, n)) for n, f in free.items()}
+                parameters += free
+                defaults = {n: f.default[0] for n, f in free.items() if f.default}
             elif p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD):
                 raise tracer.stop("L0711", at, f"parameter `{p.name}` stands for any number of values")
             elif p.default is not p.empty and p.name not in given:
@@ -256,8 +258,8 @@ class Context:
         self.single[done.symbol] = done.single if tracer.state.whole else ""
         tracer.emit(prog.Return, record, node=at)
         doc = "" if raw is not None else ast.get_docstring(at) or self._doc(bound)
-        func = prog.Func.make(regions=[region], symbol=done.symbol, returns=done.returns, doc=doc, loc=tracer.span(at))
-        self.functions.append(func)
+        told: dict[str, Any] = {"returns": done.returns, "doc": doc, "defaults": Obj(defaults)}
+        self.functions.append(prog.Func.make(regions=[region], symbol=done.symbol, loc=tracer.span(at), **told))
 
     def _doc(self, bound: tuple[Any, ...]) -> str:
         """The docstring of a module's own class."""

@@ -13,7 +13,8 @@ from lampc.frontend.python.predict import ChainOfThought, Predict
 from lampc.frontend.python.retrieval import Retrieve, Retriever
 from lampc.frontend.python.source import source_of
 from lampc.frontend.python.tools.tool import Tool
-from lampc.ir.types import ANY, Type
+from lampc.ir.content import Field
+from lampc.ir.types import ANY
 
 
 def forward_of(module: Module) -> Any:
@@ -62,18 +63,18 @@ def _ours(method: Any) -> bool:
     return isinstance(method, FunctionType) and method.__module__.startswith("lampc.")
 
 
-def inputs_of(module: Any) -> dict[str, Type] | None:
-    """The inputs of a module whose `forward` takes them by any name, with their types; None if they are not known.
+def inputs_of(module: Any) -> dict[str, Field] | None:
+    """The inputs of a module whose `forward` takes them by any name, by name; None if they are not known.
 
     They are those of its signature, of the module that it attempts, or of whatever its `forward` hands them to.
     """
     if isinstance(module, ChainOfThought):
         module = module.predict
     if isinstance(module, Predict):
-        return {f.name: f.type for f in module.ir_signature().inputs}
+        return {f.name: f for f in module.ir_signature().inputs}
     signature: Any = getattr(module, "signature", None)
     if hasattr(signature, "ir"):
-        return {f.name: f.type for f in signature.ir().inputs}
+        return {f.name: f for f in signature.ir().inputs}
     if graph_of(module) is not None:
         return inputs_of(getattr(module, "module", None))
     if not isinstance(module, Module):
@@ -86,8 +87,8 @@ def inputs_of(module: Any) -> dict[str, Type] | None:
     if not source.node.args.args:
         return None
     first, *rest = source.node.args.args
-    own = {a.arg: ANY for a in rest}
-    found: dict[str, Type] = {}
+    own = {a.arg: Field(a.arg, ANY) for a in rest}
+    found: dict[str, Field] = {}
     for call in ast.walk(source.node):
         if not isinstance(call, ast.Call) or star is None:
             continue
@@ -96,7 +97,7 @@ def inputs_of(module: Any) -> dict[str, Type] | None:
             inner = inputs_of(callee) if callee is not None else None
             if inner is None:
                 return None
-            found |= {n: t for n, t in inner.items() if n not in {k.arg for k in call.keywords}}
+            found |= {n: f for n, f in inner.items() if n not in {k.arg for k in call.keywords}}
     return {**own, **found} if found or star is None else None
 
 

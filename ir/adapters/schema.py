@@ -13,7 +13,7 @@ from typing import Any
 
 from lampc.ir.attrs import thaw
 from lampc.ir.content import Field, Signature
-from lampc.ir.types import STR, Choice, ListOf, MapOf, Maybe, Record, Scalar, Type
+from lampc.ir.types import STR, Choice, ListOf, MapOf, Maybe, Record, Scalar, Type, left_out
 
 _WORDS = {"str": "string", "int": "integer", "float": "number", "bool": "boolean", "none": "null"}
 
@@ -47,7 +47,7 @@ def schema(t: Type) -> dict[str, Any]:
         case Record(()):
             return {"additionalProperties": True, "type": "object"}
         case Record(fields):
-            needed = [n for n, x in fields if not isinstance(x, Maybe)]
+            needed = [n for n, _ in fields if n not in left_out(t)]
             return {"properties": {n: schema(x) for n, x in fields}, "required": needed, "type": "object"}
     return {}
 

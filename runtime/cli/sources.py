@@ -153,7 +153,8 @@ def parse_inputs(texts: list[str], func: Func | None) -> dict[str, Any]:
             known = ", ".join(f"{n}: {spelled(t)}" for n, t in types.items()) or "none"
             raise CommandError(f"--input {name}: the program has no such input; its inputs: {known}")
         out[name] = parse_value(name, value, types.get(name))
-    missing = [n for n, t in types.items() if n not in out and mismatch(None, t)]
+    optional = func.defaults if func is not None else {}
+    missing = [n for n, t in types.items() if n not in out and n not in optional and mismatch(None, t)]
     if missing:
         raise CommandError(
             f"input `{missing[0]}` is missing: add --input {missing[0]}=... ({spelled(types[missing[0]])})"

@@ -6,20 +6,22 @@ import asyncio
 import contextvars
 import copy
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
 from lampc.backend.errors import EngineClosed
-from lampc.ir import Assignment
+from lampc.ir import Assignment, thaw
 from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.adapters.schema import schema
 from lampc.ir.adapters.values import unwritable
+from lampc.ir.prog import Func
 from lampc.ir.types import Maybe, Record
 from lampc.ir.unit import Unit
 from lampc.runtime.calling_off import RunControl
@@ -53,13 +55,19 @@ class Program:
         return interface(self.unit.module, None if self.unit.dynamic is not None else self.unit.entry)
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """Values of inputs that may be left out."""
+        func = self.unit.module.lookup(self.unit.entry)
+        return thaw(func.defaults) if isinstance(func, Func) else {}
+
+    @property
     def described(self) -> dict[str, Any]:
         """Name and JSON schemas."""
         inputs, outputs = self.types
         known = self.unit.dynamic is None
         return {
             "name": self.name,
-            "inputs": _object(inputs) if known else {"type": "object"},
+            "inputs": _object(inputs, self.defaults) if known else {"type": "object"},
             "outputs": _object(outputs) if known else {"type": "object"},
         }
 
@@ -74,20 +82,21 @@ class Program:
         wanted = dict(self.types[0].fields)
         for name in inputs:
             if name not in wanted:
-                known = ", ".join(wanted) or "none"
-                why = f"{self.name} has no input {name!r:.80}; it has {known}"
+                why = f"{self.name} has no input {name!r:.80}; it has {', '.join(wanted) or 'none'}"
                 raise Problem(400, why, param=place(("inputs", name)))
-        found = wrong_place(inputs, self.types[0], ("inputs",))
+        known = self.defaults
+        given = {n: v for n, v in inputs.items() if n not in known or v != known[n]}
+        needed = Record(tuple((n, t) for n, t in wanted.items() if n in given or n not in known))
+        found = wrong_place(given, needed, ("inputs",))
         if found is not None:
             raise Problem(400, f"{found[0]}: {found[1]}", param=found[0])
 
 
-def _object(record: Record) -> dict[str, Any]:
-    fields = dict(record.fields)
+def _object(record: Record, defaults: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
     return {
         "type": "object",
-        "properties": {n: schema(t) for n, t in fields.items()},
-        "required": [n for n, t in fields.items() if not isinstance(t, Maybe)],
+        "properties": {n: schema(t) | ({"default": defaults[n]} if n in defaults else {}) for n, t in record.fields},
+        "required": [n for n, t in record.fields if n not in defaults and not isinstance(t, Maybe)],
         "additionalProperties": False,
     }
 

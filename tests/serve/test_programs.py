@@ -43,6 +43,39 @@ program = Twice()
 '''
 
 
+DEFAULTS = """
+from dataclasses import dataclass
+
+import lampc
+
+
+@dataclass
+class Wish:
+    words: int
+    unit: str = None
+    style: str = "short"
+
+
+class Say(lampc.Signature):
+    text: str = lampc.InputField()
+    wish: Wish = lampc.InputField()
+    size: int = lampc.InputField(default=None)
+    number: str = lampc.OutputField()
+
+
+class Told(lampc.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.say = lampc.Predict(Say)
+
+    def forward(self, **given: object) -> lampc.Prediction:
+        return self.say(**given)
+
+
+program = Told()
+"""
+
+
 def post(server: Server, name: str, **body: Any) -> httpx.Response:
     return httpx.post(f"{server.url}/programs/{name}", json=body, timeout=60, trust_env=False)
 
@@ -92,6 +125,35 @@ def test_types_are_said_and_checked(server: Server) -> None:
     assert "has no input 'txt'" in refused(400, "inputs.txt", inputs={"text": "a", "txt": "b"})
     assert "no field" in refused(400, "input", input={"text": "a"})
     assert "there are Classifier, TwoHop" in refused(404, None, name="Other", inputs={})
+
+
+def test_what_has_a_default_is_not_required(tmp_path: Path) -> None:
+    file = tmp_path / "told.py"
+    file.write_text(DEFAULTS, encoding="utf-8")
+    unit = load_python(str(file))
+    assert unit.dynamic is None
+    with served(Program("Told", unit)) as server:
+        told = httpx.get(f"{server.url}/programs/Told", trust_env=False).json()["inputs"]
+        page = httpx.get(f"{server.url}/openapi.json", trust_env=False).json()["paths"]["/programs/Told"]["post"]
+        asked = page["requestBody"]["content"]["application/json"]["schema"]["properties"]["inputs"]
+        for inputs in (told, asked):
+            assert inputs["required"] == ["text", "wish"]
+            assert inputs["properties"]["wish"]["required"] == ["words"]
+            assert inputs["properties"]["size"]["default"] is None
+        good: dict[str, Any] = {"text": "three", "wish": {"words": 1}}
+        for given in (
+            good,
+            {**good, "size": None},
+            {**good, "size": 2},
+            {"text": "a", "wish": {"words": 1, "unit": None}},
+        ):
+            assert post(server, "Told", inputs=given).status_code == 200
+        for param, given in (
+            ("inputs.size", {**good, "size": "x"}),
+            ("inputs.wish.words", {"text": "a", "wish": {"unit": None}}),
+            ("inputs.wish.style", {"text": "a", "wish": {"words": 1, "unit": None, "style": 3}}),
+        ):
+            assert post(server, "Told", inputs=given).json()["error"]["param"] == param
 
 
 def test_a_program_that_was_not_traced(tmp_path: Path) -> None:
