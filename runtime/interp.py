@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
+from lampc.frontend.python.values.plain import as_lists
 from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value, thaw
 from lampc.ir.adapters import Bound, ParseFailure, bind_predictors, bind_prompt
 from lampc.ir.adapters.bind import prompt_of
@@ -116,7 +117,11 @@ def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
         default = thaw(func.defaults.get(arg.hint))
         if arg.hint not in inputs and arg.hint not in func.defaults and mismatch(None, arg.type):
             raise RowFailure(f"input `{arg.hint}` is missing", func)
-        value = completed(plain(inputs.get(arg.hint, default)), arg.type)
+        try:
+            given = as_lists(inputs.get(arg.hint, default), arg.type)
+        except Exception as e:  # it is code of whoever wrote the class of the value
+            raise RowFailure(f"input `{arg.hint}`: {type(e).__name__}: {e}", func, "host") from None
+        value = completed(plain(given), arg.type)
         is_default = arg.hint in func.defaults and value == default
         if not is_default and (why := mismatch(value, arg.type)):
             raise RowFailure(f"input `{arg.hint}`: {why}", func)

@@ -6,12 +6,12 @@ import dataclasses
 import enum
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from lampc.frontend.python.values.foreign import dump, is_custom
 from lampc.ir.media import media
-from lampc.ir.types import is_media
+from lampc.ir.types import ListOf, Maybe, Type, is_media
 
 _AS_IT_IS = (str, int, float, bool, type(None))
 
@@ -70,6 +70,14 @@ def _shown(item: Any) -> Any:
     if is_custom(type(item)) or (made == item and not isinstance(item, tuple)):
         return made
     return str(item)
+
+
+def as_lists(value: Any, wanted: Type) -> Any:
+    """The value with lists in the place of other sequences (ranges, deques, the user's own) where lists are wanted."""
+    kind = wanted.item if isinstance(wanted, Maybe) else wanted
+    if not isinstance(kind, ListOf) or not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
+        return value
+    return [as_lists(v, kind.item) for v in value]
 
 
 def known_plain(value: Any) -> Any:
