@@ -11,6 +11,8 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
+from lampc.frontend.python.tools.references import inlined
+
 _BY_NAME = {"string": str, "integer": int, "number": float, "boolean": bool, "array": list, "object": dict}
 
 
@@ -73,39 +75,15 @@ def as_default(value: Any) -> Any:
         return value
 
 
-def inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A schema without `$defs`: each reference replaced by what it names, a type inside itself by any object."""
-    definitions = {**schema.get("definitions", {}), **schema.get("$defs", {})}
-    if not definitions:
-        return schema
-
-    def opened(node: Any, inside: tuple[str, ...]) -> Any:
-        if isinstance(node, list):
-            return [opened(item, inside) for item in node]
-        if not isinstance(node, dict):
-            return node
-        if "$ref" in node:
-            name = str(node["$ref"]).rsplit("/", 1)[-1]
-            return {"type": "object"} if name in inside else opened(definitions[name], (*inside, name))
-        return {k: opened(v, inside) for k, v in node.items()}
-
-    top = {k: v for k, v in schema.items() if k not in ("$defs", "definitions")}
-    return typing.cast("dict[str, Any]", opened(top, ()))
-
-
 def from_input_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """(schemas, types, descriptions) by argument out of the input schema that a tool of elsewhere declares. Raises
-    ValueError for references that lead back to themselves."""
-    if endless := _endless(schema):
-        raise ValueError(
-            f"`$ref`: {endless!r} in its input schema leads back to itself with nothing in between, so it says nothing "
-            "of a value: let it name a schema that has a `type`"
-        )
-    required = schema.get("required", ())
-    definitions = schema.get("$defs", {})
+    BadReference, a ValueError, for references that name nothing, or lead back to themselves."""
+    whole = inlined({"$ref": "#"}, schema) if "$ref" in schema else schema
+    required = whole.get("required", ())
     schemas, types, described = {}, {}, {}
-    for name, given in (schema.get("properties") or {}).items():
-        one = inlined({"$defs": definitions, **given}) if definitions else given
+    for name, given in (whole.get("properties") or {}).items():
+        own = given.get("$defs", {}) if isinstance(given, Mapping) else {}
+        one = inlined(given, {**schema, "$defs": {**schema.get("$defs", {}), **own}}) if given is not True else {}
         kind = one.get("type")
         schemas[name] = one
         types[name] = _BY_NAME.get(kind, Any) if isinstance(kind, str) else Any
@@ -113,36 +91,6 @@ def from_input_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[s
             " (Required)" if name in required else ""
         )
     return schemas, types, described
-
-
-def _endless(root: Mapping[str, Any]) -> str:
-    """A reference in a schema that leads back to itself; "" if there is none."""
-    waiting: list[Any] = [root]
-    known: set[str] = set()  # references that come to an end
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, list):
-            waiting += node
-        if not isinstance(node, Mapping):
-            continue
-        seen: set[str] = set()
-        at: Any = node
-        while isinstance(at, Mapping) and isinstance(ref := at.get("$ref"), str) and ref not in known:
-            if ref in seen:
-                return ref
-            seen.add(ref)
-            at = _named(ref, root)
-        known |= seen
-        waiting += node.values()
-    return ""
-
-
-def _named(ref: str, root: Mapping[str, Any]) -> Any:
-    """What a reference into a schema names; None if that is not in it."""
-    found: Any = root
-    for part in ref.removeprefix("#").split("/")[1:] if ref.startswith("#") else [ref]:
-        found = found.get(part.replace("~1", "/").replace("~0", "~")) if isinstance(found, Mapping) else None
-    return found
 
 
 class Arguments:
