@@ -92,7 +92,8 @@ def settle(desk: CallDesk) -> None:
 
 def see_out(desk: CallDesk, client: Client) -> None:
     """Nothing more is asked for a client: of what cannot be stopped, as an endpoint or Python code works on it, answers
-    are waited for, booked and kept, and delivered to nobody."""
+    are waited for, booked and kept, and delivered to nobody. What is awaited in the event loop of this thread cannot
+    end meanwhile: it is booked when it does."""
     with desk._lock:
         client.own.clear()
         client.asked, client.waits = [], True
@@ -103,7 +104,7 @@ def see_out(desk: CallDesk, client: Client) -> None:
     for model, calls in by_model.items():
         recall(desk, model, calls, client)
     with desk._lock:
-        while _begun(desk, client) or _ending(desk):
+        while any(not _awaited_here(call) for _, call in _begun(desk, client)) or _ending(desk):
             desk._turn.wait()
         client.waits = False
 

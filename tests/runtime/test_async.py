@@ -14,6 +14,8 @@ import pytest
 import lampc
 from lampc.ir import Draw, Key, Sampling
 from lampc.ir.runner import gather, set_default_runner
+from lampc.runtime.budget import BudgetSpent
+from lampc.runtime.client import Client
 from lampc.runtime.events import EventBus
 from lampc.runtime.scripted import DummyLM
 from lampc.runtime.session import Session
@@ -170,26 +172,48 @@ def test_the_bundled_model_computes_tasks_together() -> None:
         set_default_runner(None)
 
 
+class Slow(lampc.BaseLM):
+    async def aforward(self, prompt: Any = None, messages: Any = None, **options: Any) -> str:
+        await asyncio.sleep(0.3)
+        return "late"
+
+
+async def one_dropped(session: Session) -> asyncio.Task[Any]:
+    """Of two calls that are under way the first is dropped; gives the other."""
+
+    def ask(text: str) -> asyncio.Task[Any]:
+        return asyncio.create_task(
+            session.achat([{"role": "user", "content": text}], Sampling(), [Draw(0, Key((text,)))])
+        )
+
+    dropped, wanted = ask("one"), ask("two")
+    await asyncio.sleep(0.05)
+    dropped.cancel()
+    await asyncio.sleep(0.05)
+    return wanted
+
+
 @pytest.mark.timeout(30)
 def test_a_dropped_call_is_not_waited_for_in_the_loop_that_awaits_it() -> None:
-    class Slow(lampc.BaseLM):
-        async def aforward(self, prompt: Any = None, messages: Any = None, **options: Any) -> str:
-            await asyncio.sleep(0.3)
-            return "late"
-
     async def main() -> None:
         with Session(model=Slow("slow")) as session:
-
-            def ask(text: str) -> asyncio.Task[Any]:
-                asked = session.achat([{"role": "user", "content": text}], Sampling(), [Draw(0, Key((text,)))])
-                return asyncio.create_task(asked)
-
-            dropped, wanted = ask("one"), ask("two")
-            await asyncio.sleep(0.05)
-            dropped.cancel()
-            await asyncio.sleep(0.05)
+            wanted = await one_dropped(session)
             with pytest.raises(RuntimeError, match=r"await asyncio\.to_thread\(session\.settle\)"):
                 session.settle()
+            await asyncio.to_thread(session.settle)
+            await wanted
+            assert session.usage.calls == 2, "the dropped one was paid for, too"
+
+    asyncio.run(main())
+
+
+@pytest.mark.timeout(30)
+def test_a_spent_budget_does_not_wait_for_a_call_that_is_awaited_in_the_loop_of_its_thread() -> None:
+    async def main() -> None:
+        with Session(model=Slow("slow")) as session:
+            wanted = await one_dropped(session)
+            with pytest.raises(BudgetSpent), Client(session.desk):
+                raise BudgetSpent("calls")
             await asyncio.to_thread(session.settle)
             await wanted
             assert session.usage.calls == 2, "the dropped one was paid for, too"
