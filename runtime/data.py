@@ -65,7 +65,7 @@ def load_dataset(
     Without `inputs` the last column is the label. Splits named in `need` must not be empty. A row's id is its
     number in the file, from 1, so that its random draws do not depend on the other rows. Raises DataError.
     """
-    path = Path(data.path) if Path(data.path).is_absolute() else base / data.path
+    path = shown_path(Path(data.path) if Path(data.path).is_absolute() else base / data.path)
     records, header = read_table(path, data.kind, data.loc)
     _check_columns(path, data, header)
     names = [c.name for c in data.columns]
@@ -115,6 +115,12 @@ def table_for(path: Path, module: Module, entry: str | None, *, like: Dataset | 
     sizes = [(n, int(len(records) * share)) for n, share in DEFAULT_SPLIT]
     sizes[0] = (sizes[0][0], len(records) - sum(n for _, n in sizes[1:]))
     return replace(data, sizes=tuple(sizes))
+
+
+def shown_path(path: Path) -> Path:
+    """A path as the user would write it: from the folder that we are in, if it is there."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def interface(module: Module, entry: str | None) -> tuple[Record, Record]:

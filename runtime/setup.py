@@ -10,7 +10,7 @@ from lampc.ir import Assignment, Unit
 from lampc.ir.unit import Dataset, Optimize
 from lampc.passes.optimize import OptimizeError, Strategy, optimizers
 from lampc.runtime.cells import Budget
-from lampc.runtime.data import interface, load_dataset, table_for
+from lampc.runtime.data import interface, load_dataset, shown_path, table_for
 from lampc.runtime.driver import problem_of
 from lampc.runtime.dryrun import DryRun, dry_run
 from lampc.runtime.metrics import RowMetric, build_metric
@@ -109,13 +109,14 @@ def task_of(
 def _without(name: str, table: Dataset, splits: dict[str, list[Row]]) -> str:
     """That a split has no rows, and what to do about it."""
     there = ", ".join(f"{n} ({len(r)})" for n, r in splits.items())
+    path = shown_path(Path(table.path))
     if table.split_column:
         say = f"in column `{table.split_column}` write `{name}` for some rows"
         mend = f"{say}, or leave the column out of a `--data` table to have its rows divided"
-        return f"{table.path}: no row is of the split `{name}`; splits: {there}; {mend}"
+        return f"{path}: no row is of the split `{name}`; splits: {there}; {mend}"
     total = sum(map(len, splits.values()))
     mend = "give more rows, or a column `split` that says `train`, `dev` or `test` of each"
-    return f"{table.path}: {total} rows are too few to be divided, none is left for `{name}`; splits: {there}; {mend}"
+    return f"{path}: {total} rows are too few to be divided, none is left for `{name}`; splits: {there}; {mend}"
 
 
 def reseeded(task: Task, seed: int) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -119,8 +120,9 @@ class RowError:
     text: str = ""
 
     def __str__(self) -> str:
-        at = f"{self.where}: " if self.where else ""
-        return f"{at}{self.message}" + (f" (row {self.row})" if self.row else "")
+        at = f"{self.where}: " if self.where and f"({self.where})" not in self.message else ""
+        named = not self.row or re.search(rf"\brow {re.escape(self.row)}\b", self.message)
+        return f"{at}{self.message}" + ("" if named else f" (row {self.row})")
 
 
 @dataclass(slots=True)

@@ -115,8 +115,13 @@ def _several(value: Any, wanted: Any, origin: Any) -> Any:
 
 
 def near(name: Any, known: Iterable[Any]) -> str:
-    """`did you mean ...?`, or an empty text."""
-    found = difflib.get_close_matches(str(name), [str(k) for k in known], 1)
+    """`did you mean ...?`, or an empty text. Each word of a name must be like one of what is meant: `max_demos` is not
+    `max_errors`."""
+
+    def alike(other: str) -> bool:
+        return all(difflib.get_close_matches(word, other.split("_"), 1) for word in str(name).split("_"))
+
+    found = difflib.get_close_matches(str(name), [k for k in map(str, known) if alike(k)], 1, cutoff=0.5)
     return f"did you mean `{found[0]}`?" if found else ""
 
 

@@ -62,6 +62,8 @@ def test_files_stand_for_their_lines(tmp_path: Path) -> None:
         (["bootstrp"], [], None, "there is no such optimizer; did you mean `bootstrap`?"),
         (["labeled"], ["k"], None, "write name=value"),
         (["labeled"], ["sed=1"], None, "labeled has no option `sed`; did you mean `seed`?"),
+        (["bootstrap"], ["max_demos=3"], None, "no option `max_demos`; did you mean `max_labeled_demos`?"),
+        (["gepa"], ["max_demos=3"], None, "gepa has no option `max_demos`; there are "),
         (["labeled", "random"], ["k=1"], None, "several steps have `k`: say which, as labeled.k=..."),
         (["labeled"], ["random.k=1"], None, "no step is `random`; steps: labeled"),
         (["labeled"], [], 5, "labeled has no number of trials"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,22 @@ def test_a_table_of_ones_own_is_typed_by_the_program(here: Path) -> None:
     assert data.split_column == "split"
     assert data.columns[-1] == Field("who", ANY)
     assert load_dataset(data, inputs=["n"])["dev"][0].labels == {"label": 2, "who": [1]}
+
+
+def test_errors_name_a_table_by_where_it_lies_from_here(here: Path) -> None:
+    (here / "own.csv").write_text("n,label\n1,2\nx,3\n")
+    data = table_for(here / "own.csv", program_of("%n: int", "{label: int}"), "main")
+    with pytest.raises(DataError) as e:
+        load_dataset(data, inputs=["n"])
+    (found,) = e.value.diagnostics
+    assert found.message == "own.csv:3: column `n`: 'x' is not a number"
+    assert found.primary is not None
+    assert found.primary.span.path == "own.csv"
+    (here / "deep").mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(here / "deep")
+        with pytest.raises(DataError, match=re.escape(f"{here / 'own.csv'}:3: column")):
+            load_dataset(data, inputs=["n"])
 
 
 def test_a_table_of_ones_own_is_split_like_the_declared_one(here: Path) -> None:

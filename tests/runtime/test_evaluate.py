@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -52,6 +53,9 @@ def test_a_metric_that_raises_loses_nothing() -> None:
     assert error.kind == "metric"
     assert error.where == "t.csv:16"
     assert "failed on row 14 (t.csv:16): ZeroDivisionError" in error.message
+    assert str(error) == error.message, "which says row and place already"
+    assert str(replace(error, row="1")) == f"{error.message} (row 1)"
+    assert str(replace(error, message="no")) == "t.csv:16: no (row 14)"
     reply = Counting()
     with Session(model=engine(reply)) as session:
         with pytest.raises(MetricError, match="row 14"):
