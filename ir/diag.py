@@ -17,6 +17,12 @@ CODES: dict[str, str] = {}
 """Explanation (title line, then a paragraph) of every diagnostic code."""
 
 
+def there_are(names: Iterable[str], none: str = "none") -> str:
+    """What there is, for a message that says what there is not: `there is a`, `there are a, b`."""
+    found = list(names)
+    return f"there {'is' if len(found) == 1 else 'are'} {', '.join(found) or none}"
+
+
 def explain(codes: Mapping[str, str]) -> None:
     """Register explanations. Raises ValueError if a code is taken."""
     for code, text in codes.items():

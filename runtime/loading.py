@@ -17,6 +17,7 @@ from typing import Any
 
 from lampc.frontend.python.example import Example
 from lampc.ir.adapters.values import RepeatedKey, read_json
+from lampc.ir.diag import there_are
 from lampc.ir.settings import settings
 from lampc.runtime.data import LONGEST_CELL
 
@@ -173,7 +174,7 @@ def _examples(
     wanted = list(fields) if fields else known
     for name in (*wanted, *input_keys):
         if name not in known and rows:
-            raise LoadingError(f"{where} has no column `{name}`; there are {', '.join(map(str, known))}")
+            raise LoadingError(f"{where} has no column `{name}`; {there_are(map(str, known))}")
     return [Example({f: r.get(f) for f in wanted}).with_inputs(*input_keys) for r in rows]
 
 

@@ -13,6 +13,7 @@ from lampc.frontend.lmp.literals import BadLiteral
 from lampc.frontend.lmp.program import Function, Predictor, Program
 from lampc.frontend.lmp.report import listed, suggest
 from lampc.ir import STR, ListOf, Span
+from lampc.ir.diag import there_are
 from lampc.ir.prog import DefRetriever, DefTool
 from lampc.ir.types import mismatch
 from lampc.ir.unit import STATS, Mock, Test
@@ -97,7 +98,7 @@ def _mock(program: Program, env: Env, stmt: ast.Mock) -> Mock | None:
         return Mock(name, {"value": value})
     if name not in env.file.lost:
         known = [*program.predictors, *(o.symbol for o in program.definitions if isinstance(o, DefTool | DefRetriever))]
-        help = suggest(name, known) or f"there are {listed(known)}"
+        help = suggest(name, known) or there_are(f"`{n}`" for n in known)
         env.report.error("L0606", f"there is no predictor `{name}`", stmt.target.span, help=help)
     return None
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Self, overload
 
+from lampc.ir.diag import there_are
+
 _INTERNAL = "dspy_"
 """Names that begin so are kept, but not listed."""
 
@@ -33,8 +35,8 @@ class Example:
         store = self._store
         if name in store:
             return store[name]
-        there = ", ".join(store) or "no values"
-        raise AttributeError(f"`{type(self).__name__}` has no `{name}`; there are {there}", name=name, obj=self)
+        there = there_are(store, "no values")
+        raise AttributeError(f"`{type(self).__name__}` has no `{name}`; {there}", name=name, obj=self)
 
     def __setattr__(self, name: str, value: Any) -> None:
         if name.startswith("_") or hasattr(type(self), name):
@@ -106,9 +108,7 @@ class Example:
         """A copy without these names. Raises KeyError for a name that is not there."""
         missing = [k for k in keys if k not in self._store]
         if missing:
-            raise KeyError(
-                f"there is no `{missing[0]}` to leave out; there are {', '.join(self._store) or 'no values'}"
-            )
+            raise KeyError(f"there is no `{missing[0]}` to leave out; {there_are(self._store, 'no values')}")
         return self._only((k for k in self._store if k not in keys), self._kept_inputs())
 
     def copy(self, **values: Any) -> Self:

@@ -14,6 +14,7 @@ from lampc.frontend.python.kept import has_records, kept
 from lampc.frontend.python.loops import Iteration
 from lampc.frontend.python.traced import Completions, Local, Traced, Unusable, is_static
 from lampc.ir import HostRef, Region, Value, prog
+from lampc.ir.diag import there_are
 from lampc.ir.harmless import harmless
 from lampc.ir.hostvalues import has_hosts
 from lampc.ir.types import ANY, BOOL, INT, STR, Choice, ListOf, MapOf, Record, Type, spelled
@@ -101,7 +102,7 @@ class Expressions(Displays):
                     raise self.stop("L0712", node, f"`{name}` of an object of class `{t.host.rpartition(':')[2]}`")
                 if hasattr(Prediction, name) or hasattr(dict, name):
                     raise self.stop("L0712", node, f"`{name}` of a record, a method that is not called here")
-                raise self.fail(node, f"there is no field `{name}`; there are {', '.join(t.names())}")
+                raise self.fail(node, f"there is no field `{name}`; {there_are(t.names())}")
             if isinstance(t, Record) and not t.host and hasattr(Prediction, name):
                 raise self.stop("L0712", node, f"`{name}` of a prediction is its method, not its field", f'["{name}"]')
             if not (column or isinstance(t, Record | MapOf) or (t == ANY and not name.startswith("__"))):

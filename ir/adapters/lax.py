@@ -14,6 +14,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
+from lampc.ir.diag import there_are
+
 Schema: TypeAlias = Mapping[str, Any]
 DEPTH = 200
 """Deepest nesting that is read; a model that writes more of it means nothing by it."""
@@ -147,7 +149,7 @@ def _object(value: Any, schema: Schema, defs: Schema, strict: bool, depth: int) 
         elif extra:
             out[name] = value[name]
         elif schema.get("additionalProperties") is False:
-            raise Unfit(f"there is no field `{name}`; there are {', '.join(properties)}")
+            raise Unfit(f"there is no field `{name}`; {there_are(properties)}")
     return out
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from lampc.ir import Assignment, Obj
+from lampc.ir.diag import there_are
 from lampc.passes.optimize.gepa import GEPA
 from lampc.passes.optimize.gepa_batches import EpochBatches
 from lampc.passes.optimize.gepa_merge import Merges, sample_rows
@@ -175,7 +176,7 @@ class Evolution(Staged):
             chosen = list(how(self, list(runs), list(task.scores), task.parent, dict(member.texts)))
             for name in chosen:
                 if name not in names:
-                    raise OptimizeError(f"gepa: the component selector gave {name!r}; there are {', '.join(names)}")
+                    raise OptimizeError(f"gepa: the component selector gave {name!r}; {there_are(names)}")
             return chosen
         if how == "all":
             return names

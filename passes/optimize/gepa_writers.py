@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 from lampc.ir import thaw
+from lampc.ir.diag import there_are
 from lampc.ir.prog import DefPredictor
 from lampc.passes.optimize.gepa_records import Record, Reflection
 from lampc.passes.optimize.proposers.asking import Asking
@@ -131,7 +132,7 @@ class ByFunction:
                     logger.warning("gepa: the instruction proposer failed twice, so nothing is tried: %s", e)
         for name in given:
             if name not in candidate:
-                raise OptimizeError(f"gepa: the proposer gave a text for `{name}`; there are {', '.join(candidate)}")
+                raise OptimizeError(f"gepa: the proposer gave a text for `{name}`; {there_are(candidate)}")
         return {back.get(n, n): str(t) for n, t in given.items()}
 
     def calls(self, problem: Problem, components: int) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lampc.ir.diag import there_are
 from lampc.passes.optimize.coordinate import CoordinateSearch
 from lampc.passes.optimize.proposers.pool import pool_texts
 from lampc.passes.optimize.protocol import OptimizeError, Problem
@@ -35,7 +36,7 @@ class InstructionSearch:
         known = [p.symbol for p in problem.predictors()]
         for name in self.predictors:
             if name not in known:
-                raise OptimizeError(f"{self.name}: there is no predictor `{name}`; there are {', '.join(known)}")
+                raise OptimizeError(f"{self.name}: there is no predictor `{name}`; {there_are(known)}")
         if not problem.select_size:
             raise OptimizeError(f"{self.name}: split `{problem.select_split}` has no rows to score on")
         chosen = {f"{n}.instruction": p for n, p in free.items() if not self.predictors or n in self.predictors}

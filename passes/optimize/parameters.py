@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from typing import Any, ClassVar
 
 from lampc.ir import Module, freeze, thaw
+from lampc.ir.diag import there_are
 from lampc.ir.prog import DefPredictor, DefRetriever, DefTune
 from lampc.passes.lower.continuing import parts
 from lampc.passes.optimize.coordinate import CoordinateSearch
@@ -54,7 +55,7 @@ def declared(problem: Problem, who: str, choices: Any, tuned: bool = True) -> di
         if name not in known:
             near = get_close_matches(name, known, 1)
             guess = f" (did you mean `{near[0]}`?)" if near else ""
-            raise OptimizeError(f"{who}: there is no parameter `{name}`{guess}; there are {', '.join(known)}")
+            raise OptimizeError(f"{who}: there is no parameter `{name}`{guess}; {there_are(known)}")
         if isinstance(values, str) or not isinstance(values, Iterable):
             raise OptimizeError(f"{who}: the choices of `{name}` are a list, not {values!r}")
         out[name] = [freeze(v) for v in values]

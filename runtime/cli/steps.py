@@ -47,6 +47,7 @@ def steps_of(
 
 def _place(key: str, steps: Sequence[Step], text: str) -> tuple[str, int]:
     """Which option of which step `key` means: `k` of the only step that has it, or `labeled.k`."""
+    from lampc.ir.diag import there_are
     from lampc.passes.optimize import OPTIMIZERS
     from lampc.passes.optimize.options import near, options
 
@@ -57,7 +58,7 @@ def _place(key: str, steps: Sequence[Step], text: str) -> tuple[str, int]:
     found = [i for i in among if name in options(OPTIMIZERS[steps[i][0]])]
     if not found:
         known = list(dict.fromkeys(o for i in among for o in options(OPTIMIZERS[steps[i][0]])))
-        guess = near(name, known) or f"there are {', '.join(known)}"
+        guess = near(name, known) or there_are(known)
         raise CommandError(f"-o {text}: {' and '.join(steps[i][0] for i in among)} has no option `{name}`; {guess}")
     if len(found) > 1 and not dot:
         raise CommandError(f"-o {text}: several steps have `{name}`: say which, as {steps[found[0]][0]}.{name}=...")

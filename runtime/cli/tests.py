@@ -33,6 +33,7 @@ def declared_tests(
     """
     import time
 
+    from lampc.ir.diag import there_are
     from lampc.runtime.cli.sources import load
     from lampc.runtime.session import Session
     from lampc.runtime.testing import run_test
@@ -57,8 +58,8 @@ def declared_tests(
                     for step in result.trace:
                         typer.echo(f"       {step.predictor}({step.inputs}) -> {step.outputs}")
     if names and not passed + failed:
-        there = ", ".join(f"`{name}`" for name in dict.fromkeys(names))
-        typer.echo(f"error: -k {keyword}: no test has this in its name; there are {there}", err=True)
+        there = there_are(f"`{name}`" for name in dict.fromkeys(names))
+        typer.echo(f"error: -k {keyword}: no test has this in its name; {there}", err=True)
         raise typer.Exit(2)
     if not names:
         typer.echo("no tests", err=True)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from lampc.frontend.python.example import Example
+from lampc.ir.diag import there_are
 from lampc.runtime.evaluation.export import outputs_of
 from lampc.runtime.evaluation.scoring import Scored
 from lampc.runtime.evaluation.stats import mean_interval
@@ -50,7 +51,7 @@ def by_column(scored: Sequence[Scored], by: By) -> dict[Any, Group]:
         groups.setdefault(_key(s, by), []).append(i)
     if isinstance(by, str) and not any(by in s.example or by in outputs_of(s.prediction) for s in scored):
         known = dict.fromkeys(k for s in scored for k in (*s.example.keys(), *outputs_of(s.prediction)))
-        raise KeyError(f"there is no column `{by}`; there are {', '.join(known)}")
+        raise KeyError(f"there is no column `{by}`; {there_are(known)}")
     return {key: Group(*_of(scored, rows)) for key, rows in groups.items()}
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from lampc.frontend.python.example import Example
 from lampc.frontend.python.module import Module
+from lampc.ir.diag import there_are
 from lampc.passes.optimize.jobs import EvaluateJob, Job, Result
 from lampc.passes.optimize.protocol import Candidate, Demand, Problem
 from lampc.runtime.evaluation.evaluate import Evaluate
@@ -147,7 +148,7 @@ class BetterTogether(Teleprompter):
     def _compile_args(self, given: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Mapping[str, Any]]:
         for name, args in given.items():
             if name not in self.optimizers:
-                raise ValueError(f"`optimizer_compile_args` are for {name!r}; there are {', '.join(self.optimizers)}")
+                raise ValueError(f"`optimizer_compile_args` are for {name!r}; {there_are(self.optimizers)}")
             takes = list(inspect.signature(self.optimizers[name].compile).parameters)
             wrong = [a for a in args if a == "student" or a not in takes]
             if wrong:

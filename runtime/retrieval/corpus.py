@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from lampc.ir.adapters.values import RepeatedKey, read_json
+from lampc.ir.diag import there_are
 from lampc.runtime.data import LONGEST_CELL
 from lampc.runtime.retrieval.protocol import RetrieverError
 
@@ -39,7 +40,7 @@ def _csv(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
     first = 1  # line where the row begins
     try:
         if field not in (reader.fieldnames or ()):
-            raise RetrieverError(f"{path}:1: no column {field!r}; there are {_names(reader.fieldnames or ())}")
+            raise RetrieverError(f"{path}:1: no column {field!r}; {_names(reader.fieldnames or ())}")
         first = reader.line_num + 1
         for row in reader:
             if row[field] is None:
@@ -63,7 +64,7 @@ def _jsonl(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
         if not isinstance(row, dict):
             raise RetrieverError(f"{path}:{number}: expected an object with field {field!r}")
         if field not in row:
-            raise RetrieverError(f"{path}:{number}: no field {field!r}; there are {_names(row)}")
+            raise RetrieverError(f"{path}:{number}: no field {field!r}; {_names(row)}")
         if not isinstance(row[field], str):
             raise RetrieverError(f"{path}:{number}: field {field!r} is {type(row[field]).__name__}, not text")
         yield row[field]
@@ -71,4 +72,4 @@ def _jsonl(path: Path, file: Iterator[str], field: str) -> Iterator[str]:
 
 def _names(names: Iterable[str]) -> str:
     listed = [repr(name) for name in names]
-    return ", ".join(listed[:12]) + (", …" if len(listed) > 12 else "") if listed else "none"
+    return there_are(listed[:12]) + (", …" if len(listed) > 12 else "")

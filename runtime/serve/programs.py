@@ -21,6 +21,7 @@ from lampc.ir import Assignment, thaw
 from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.adapters.schema import schema
 from lampc.ir.adapters.values import unwritable
+from lampc.ir.diag import there_are
 from lampc.ir.prog import Func
 from lampc.ir.types import Maybe, Record
 from lampc.ir.unit import Unit
@@ -149,8 +150,8 @@ class Programs:
     def get(self, name: str) -> Hosted:
         """Raises Problem."""
         if name not in self.hosted:
-            known = ", ".join(self.hosted) or "none: name files of programs when the server is started"
-            raise Problem(404, f"there is no program {name!r}; there are {known}", code="program_not_found")
+            known = there_are(self.hosted, "none: name files of programs when the server is started")
+            raise Problem(404, f"there is no program {name!r}; {known}", code="program_not_found")
         return self.hosted[name]
 
     def run(

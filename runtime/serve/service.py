@@ -14,6 +14,7 @@ from lampc.backend.errors import BadGrammar
 from lampc.backend.job import check_request
 from lampc.backend.options import OPTIONS, wanted
 from lampc.backend.request import Request
+from lampc.ir.diag import there_are
 from lampc.runtime.serve.bodies import Generating
 from lampc.runtime.serve.engine import ServedEngine
 from lampc.runtime.serve.fields import KEPT, engine_problem, kept_field
@@ -59,10 +60,8 @@ class Service:
             return None
         if model in self.engine.info.adapters:
             return model
-        names = ", ".join(map(repr, self.models))
-        raise Problem(
-            404, f"there is no model {model!r} here; there are {names}", code="model_not_found", param="model"
-        )
+        why = f"there is no model {model!r} here; {there_are(map(repr, self.models))}"
+        raise Problem(404, why, code="model_not_found", param="model")
 
     def seconds(self, asked: float | None) -> float:
         """How long an answer may take."""

@@ -12,6 +12,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+from lampc.ir.diag import there_are
 from lampc.runtime.serve.bodies import ChatBody, FunctionDefinition, ToolChoice
 from lampc.runtime.serve.problems import Problem
 
@@ -38,7 +39,7 @@ class Toolbox:
         if isinstance(choice, ToolChoice):
             functions = [f for f in functions if f.name == choice.function.name]
             if not functions:
-                why = f"there is no tool {choice.function.name!r}; there are {', '.join(names)}"
+                why = f"there is no tool {choice.function.name!r}; {there_are(names)}"
                 raise Problem(400, why, param="tool_choice.function.name")
         self.functions: list[FunctionDefinition] = [] if choice == "none" else functions
         self._places = {name: f"tools[{i}].function" for i, name in enumerate(names)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lampc.ir import Diagnostic, Label, Source, Span, render
+from lampc.ir.diag import there_are
 
 
 def shown(text: str, line: int, column: int, end: int = 0) -> list[str]:
@@ -27,3 +28,10 @@ def test_control_characters_do_not_reach_the_terminal() -> None:
     line, carets = shown("a\x1b[2Jb\ud800 c", 1, 9, 10)
     assert line == "1 | a\ufffd[2Jb\ufffd c"
     assert line[carets.index("^")] == "c"
+
+
+def test_there_is_one_and_there_are_many() -> None:
+    assert there_are(["a"]) == "there is a"
+    assert there_are(n for n in ("a", "b")) == "there are a, b"
+    assert there_are([]) == "there are none"
+    assert there_are([], "no values") == "there are no values"

@@ -110,7 +110,7 @@ def test_both_forms_of_a_corpus(tmp_path: Path) -> None:
         ("a.csv", b'text\n"1\n2"\n"a"b\n', "a.csv:4: the row that begins here cannot be read"),
         ("a.jsonl", b'{"text": "x"}\n{"text"\n', "a.jsonl:2: not JSON: "),
         ("a.jsonl", b"[1]\n", "a.jsonl:1: expected an object with field 'text'"),
-        ("a.jsonl", b'{"text": "x"}\n\n{"t": 1}\n', "a.jsonl:3: no field 'text'; there are 't'"),
+        ("a.jsonl", b'{"text": "x"}\n\n{"t": 1}\n', "a.jsonl:3: no field 'text'; there is 't'"),
         ("a.jsonl", b'{"text": 5}\n', "a.jsonl:1: field 'text' is int, not text"),
         ("a.jsonl", b'{"text": "\xff"}\n', "a.jsonl: not UTF-8 at byte 10"),
     ],

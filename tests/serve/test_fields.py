@@ -210,7 +210,7 @@ def test_of_completions(server: Server, body: dict[str, Any], field: str, said: 
         ({"tool_choice": "some"}, "tool_choice", "'required'"),
         ({"tool_choice": 3}, "tool_choice", "give 'none', 'auto', 'required'"),
         ({"tool_choice": {"type": "function", "function": {}}}, "tool_choice.function.name", "missing"),
-        (tools({}, choice=chosen("g")), "tool_choice.function.name", "there are f0"),
+        (tools({}, choice=chosen("g")), "tool_choice.function.name", "there is f0"),
         ({"top_logprobs": 2}, "top_logprobs", "logprobs: true"),
         ({"metadata": {"str": 3}}, "metadata.str", "string"),
     ],

@@ -4,6 +4,8 @@ import copy
 from collections.abc import Hashable, Iterable
 from typing import Any, TypeVar
 
+from lampc.ir.diag import there_are
+
 T = TypeVar("T", bound=Hashable)
 
 
@@ -18,7 +20,7 @@ class dotdict(dict[str, Any]):
     def __getattr__(self, name: str) -> Any:
         if name in self:
             return self[name]
-        raise AttributeError(f"there is no entry `{name}`; there are {', '.join(self) or 'none'}")
+        raise AttributeError(f"there is no entry `{name}`; {there_are(self)}")
 
     def __setattr__(self, name: str, value: Any) -> None:
         self[name] = value

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from lampc.ir.diag import there_are
 from lampc.passes.optimize.proposers.protocol import Drafted, Wish, dealt
 from lampc.passes.optimize.protocol import OptimizeError, Problem
 
@@ -35,7 +36,7 @@ def pool_texts(who: str, pool: Any, problem: Problem, base: Path) -> dict[str, l
     if isinstance(pool, Mapping):
         for name in pool:
             if name not in known:
-                raise OptimizeError(f"{who}: the pool is for `{name}`; there are {', '.join(known)}")
+                raise OptimizeError(f"{who}: the pool is for `{name}`; {there_are(known)}")
         return {name: _texts(who, pool.get(name, ()), base) for name in known}
     texts = _texts(who, pool, base)
     if not texts:
