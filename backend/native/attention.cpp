@@ -248,7 +248,7 @@ API void attention_run(const Shape* shape, const Plan* plan, const Store* store,
                        int64_t rows, void* out, char* memory) {
     int64_t bytes;
     attention_memory(shape, &bytes);
-    bool small = plan->chunks * shape->heads < 128;  // a team would cost more than it gains
+    bool small = plan->chunks * shape->heads < 16;  // a team would cost more than it gains
     Partials partials(*shape, *plan);
 #pragma omp parallel num_threads(small ? 1 : shape->threads)
     {
