@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +17,9 @@ from lampc.passes.manager import Pipeline
 # The same examples on every machine, and no verdict on its speed.
 settings.register_profile("lampc", deadline=None, derandomize=True, database=None)
 settings.load_profile("lampc")
+
+# Read when torch is loaded. Threads that wait for each other would else spin: most of the time on a busy machine.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # A shell lets what it starts in the background ignore interrupts, and so would all processes that tests start.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
