@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from hypothesis import settings
 
 from lampc.ir import modelnames
 from lampc.ir.settings import settings as lampc_settings
+from lampc.passes import manager
 from lampc.passes.manager import Pipeline
 
 # The same examples on every machine, and no verdict on its speed.
@@ -31,9 +33,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _checked_passes() -> None:
-    """`parse(print(m)) == m` and a verified module after every pass of every test."""
-    Pipeline.checked = True
+def _checked_passes() -> Iterator[None]:
+    """`parse(print(m)) == m` and a verified module after every pass of every test; a text is parsed once for all of
+    them, since most passes leave most programs as they are."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pipeline, "checked", True)
+        patch.setattr(manager, "parse_module", functools.lru_cache(256)(manager.parse_module))
+        yield
 
 
 @pytest.fixture(autouse=True)
