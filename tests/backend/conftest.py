@@ -6,8 +6,18 @@ from pathlib import Path
 import pytest
 import torch
 
+from lampc.backend.models import rows
 from lampc.backend.native import build, shared_library
 from tests.backend.checkpoints import save_checkpoint
+from tests.backend.trials import once
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _calls_are_tried_once() -> Iterator[None]:
+    """Tests load many engines on the same few weights, and would try out the same calls in each."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "_agrees", once(rows._agrees))
+        yield
 
 
 @pytest.fixture(scope="session")
