@@ -126,18 +126,24 @@ def test_known_lengths_fill_the_pool_and_nobody_is_preempted(shared: int, policy
     assert waste > 3.0
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    seed=st.integers(0, 10_000),
-    size=st.sampled_from([1, 3, 8]),
-    chunk=st.sampled_from([None, 5]),
-    shared=st.sampled_from([0, 20]),
-    cache=st.booleans(),
-    budget=st.sampled_from([2, 5, 40]),
-)
-def test_known_lengths_never_preempt(
-    seed: int, size: int, chunk: int | None, shared: int, cache: bool, budget: int
-) -> None:
+@pytest.mark.parametrize("examples", [20, pytest.param(60, marks=pytest.mark.slow)])
+def test_known_lengths_never_preempt(examples: int) -> None:
+    @settings(max_examples=examples)
+    @given(
+        seed=st.integers(0, 10_000),
+        size=st.sampled_from([1, 3, 8]),
+        chunk=st.sampled_from([None, 5]),
+        shared=st.sampled_from([0, 20]),
+        cache=st.booleans(),
+        budget=st.sampled_from([2, 5, 40]),
+    )
+    def never(seed: int, size: int, chunk: int | None, shared: int, cache: bool, budget: int) -> None:
+        known_lengths(seed, size, chunk, shared, cache, budget)
+
+    never()
+
+
+def known_lengths(seed: int, size: int, chunk: int | None, shared: int, cache: bool, budget: int) -> None:
     engine = FakeEngine(
         kv_tokens=220, block_size=size, chunk=chunk, max_batch_tokens=budget, max_running=30, prefix_cache=cache
     )
