@@ -20,7 +20,7 @@ from tests.backend.test_models import prompt
 
 STEM = prompt(70, seed=1)
 PROMPTS = [STEM + prompt(n, seed=n) for n in (2, 5)] + [STEM[:65] + prompt(3, seed=9), prompt(1, seed=7)]
-STEPS = 4
+STEPS = 3  # a prompt's, and two of a token each, the second of which reads what the first wrote
 TILES = Tiling((Tile(64, 64, 4, 2),), 64)
 
 

@@ -1,6 +1,7 @@
 """`load_engine(backend="triton")`: one rank or several, the same bits; what it cannot do, and why."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -40,35 +41,46 @@ def test_the_engine_attends_by_triton(tiny: Path) -> None:
     assert engine.info.digest != plain.info.digest
 
 
-@pytest.mark.parametrize("kv_heads", [1, 2])
-def test_two_ranks_give_the_bits_of_one(kv_heads: int, tmp_path: Path) -> None:
-    """A single K/V head is kept by both, and fewer query heads then share a tile."""
-    folder = save_checkpoint(tmp_path, num_key_value_heads=kv_heads)
-    requests, found, digests = asked()[2:], [], set()
-    for ranks in (1, 2):
-        engine = load_engine(folder, backend="triton", tensor_parallel=ranks, kv_tokens=KV)
-        assert isinstance(engine, ParallelEngine)
-        assert all(isinstance(one, TritonAttention) for one in engine.parallel.share._attention)
-        found.append(answers(finish(engine, requests)))
-        digests.add(engine.info.digest)
-        engine.close()
-    assert found[0] == found[1]
-    assert len(digests) == 1
-    torch_engine = load_engine(folder, backend="torch", tensor_parallel=1, kv_tokens=KV)
-    assert ids(finish(torch_engine, requests)) == [tokens for _, tokens, _ in found[0]]
-    assert torch_engine.info.digest not in digests
-    torch_engine.close()
+def by_ranks(folder: Path, ranks: int) -> tuple[list[tuple[Any, ...]], str]:
+    """What so many ranks answer, and the engine's digest."""
+    engine = load_engine(folder, backend="triton", tensor_parallel=ranks, kv_tokens=KV)
+    assert isinstance(engine, ParallelEngine)
+    assert all(isinstance(one, TritonAttention) for one in engine.parallel.share._attention)
+    found = answers(finish(engine, asked()[2:]))
+    engine.close()
+    return found, engine.info.digest
+
+
+def like_torch(folder: Path, found: list[tuple[Any, ...]], digest: str) -> None:
+    engine = load_engine(folder, backend="torch", tensor_parallel=1, kv_tokens=KV)
+    assert ids(finish(engine, asked()[2:])) == [tokens for _, tokens, _ in found]
+    assert engine.info.digest != digest
+    engine.close()
+
+
+@pytest.fixture(scope="module")
+def of_one(tiny: Path) -> tuple[list[tuple[Any, ...]], str]:
+    return by_ranks(tiny, 1)
+
+
+def test_two_ranks_give_the_bits_of_one(tiny: Path, of_one: tuple[list[tuple[Any, ...]], str]) -> None:
+    assert by_ranks(tiny, 2) == of_one
+    like_torch(tiny, *of_one)
 
 
 @pytest.mark.usefixtures("threads")
-def test_four_ranks_in_one_process(tiny: Path) -> None:
+def test_a_single_kv_head_is_kept_by_both(tmp_path: Path) -> None:
+    """Fewer query heads then share a tile."""
+    folder = save_checkpoint(tmp_path, num_key_value_heads=1)
+    alone = by_ranks(folder, 1)
+    assert by_ranks(folder, 2) == alone
+    like_torch(folder, *alone)
+
+
+@pytest.mark.usefixtures("threads")
+def test_four_ranks_in_one_process(tiny: Path, of_one: tuple[list[tuple[Any, ...]], str]) -> None:
     """Threads of one process take turns in the interpreter; two at once would break each other's kernels."""
-    requests, found = asked()[2:], []
-    for ranks in (1, 4):
-        engine = load_engine(tiny, backend="triton", tensor_parallel=ranks, kv_tokens=KV)
-        found.append(answers(finish(engine, requests)))
-        engine.close()
-    assert found[0] == found[1]
+    assert by_ranks(tiny, 4) == of_one
 
 
 def test_the_digest_names_sources_and_what_runs_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
