@@ -240,34 +240,39 @@ static void run(const Shape& shape, const Plan& plan, const Store& store, const 
     }
 }
 
+// What `attention_run` does, by all threads of a parallel region; all is there when it returns.
+static void share(const Shape& shape, const Plan& plan, const Store& store, const void* q, int64_t q_stride,
+                  const void* k, int64_t k_stride, const void* v, int64_t v_stride, const int64_t* slots, int64_t rows,
+                  void* out, char* memory, const Partials& partials) {
+    int64_t bytes;
+    attention_memory(&shape, &bytes);
+    write_rows(shape, store, k, k_stride, v, v_stride, slots, rows);
+    char* mine = memory + omp_get_thread_num() * bytes;
+#if defined(__AVX512BF16__)
+    typedef Paired Half;
+#else
+    typedef Single Half;
+#endif
+    if (shape.half && shape.coded)
+        run<Half, bf16, int8_t>(shape, plan, store, q, q_stride, out, mine, partials);
+    else if (shape.half)
+        run<Half, bf16, bf16>(shape, plan, store, q, q_stride, out, mine, partials);
+    else if (shape.coded)
+        run<Single, float, int8_t>(shape, plan, store, q, q_stride, out, mine, partials);
+    else
+        run<Single, float, float>(shape, plan, store, q, q_stride, out, mine, partials);
+}
+
 // One layer of a step: k and v [rows, kv_heads, D] to their slots (< 0: nowhere), then q [rows, heads, D] against
 // what each query of the plan sees; out [rows, heads, D], rows of no query unchanged. `memory`: for each thread,
 // aligned to 64 bytes. Strides are elements from row to row.
 API void attention_run(const Shape* shape, const Plan* plan, const Store* store, const void* q, int64_t q_stride,
                        const void* k, int64_t k_stride, const void* v, int64_t v_stride, const int64_t* slots,
                        int64_t rows, void* out, char* memory) {
-    int64_t bytes;
-    attention_memory(shape, &bytes);
     bool small = plan->chunks * shape->heads < 16;  // a team would cost more than it gains
     Partials partials(*shape, *plan);
 #pragma omp parallel num_threads(small ? 1 : shape->threads)
-    {
-        write_rows(*shape, *store, k, k_stride, v, v_stride, slots, rows);
-        char* mine = memory + omp_get_thread_num() * bytes;
-#if defined(__AVX512BF16__)
-        typedef Paired Half;
-#else
-        typedef Single Half;
-#endif
-        if (shape->half && shape->coded)
-            run<Half, bf16, int8_t>(*shape, *plan, *store, q, q_stride, out, mine, partials);
-        else if (shape->half)
-            run<Half, bf16, bf16>(*shape, *plan, *store, q, q_stride, out, mine, partials);
-        else if (shape->coded)
-            run<Single, float, int8_t>(*shape, *plan, *store, q, q_stride, out, mine, partials);
-        else
-            run<Single, float, float>(*shape, *plan, *store, q, q_stride, out, mine, partials);
-    }
+    share(*shape, *plan, *store, q, q_stride, k, k_stride, v, v_stride, slots, rows, out, memory, partials);
 }
 
 struct Attending {
@@ -285,4 +290,16 @@ API void attention_layer(const Attending* step, int64_t layer, const void* q, co
     int64_t width = s.kv_heads * s.head_dim;
     attention_run(&s, step->plans[layer], step->stores + layer, q, s.heads * s.head_dim, k, width, v, width,
                   step->slots, step->rows, step->out, step->memory);
+}
+
+bool attention_is_whole(const Attending* step, int64_t layers) {
+    return std::all_of(step->plans, step->plans + layers, [](const Plan* plan) { return !plan->cut; });
+}
+
+void attention_share(const Attending* step, int64_t layer, const void* q, const void* k, const void* v) {
+    const Shape& s = *step->shape;
+    const Plan& plan = *step->plans[layer];
+    int64_t width = s.kv_heads * s.head_dim;
+    share(s, plan, step->stores[layer], q, s.heads * s.head_dim, k, width, v, width, step->slots, step->rows, step->out,
+          step->memory, Partials(s, plan));
 }

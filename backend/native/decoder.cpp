@@ -1,4 +1,5 @@
-// The layers of a decoder (`models/decoder.py`): two parallel regions per layer, with attention between them.
+// The layers of a decoder (`models/decoder.py`): two parallel regions per layer, with attention between them, or one for
+// all layers.
 // The rows' residual stream is float; what products read is rounded to the model's type once.
 #include "attending.h"
 #include "experts.h"
@@ -176,35 +177,58 @@ static void rest(const Shape& s, const Layer& layer, const Pass& at, const T* mi
     settle(s, at, layer.after_mlp_norm);
 }
 
+static void any_queries(const Shape& s, const Layer& layer, const Pass& at) {
+    if (s.half)
+        queries<bf16>(s, layer, at);
+    else
+        queries<float>(s, layer, at);
+}
+
+static void any_rest(const Shape& s, const Layer& layer, const Pass& at, const void* mixed) {
+    if (s.half)
+        rest(s, layer, at, (const bf16*)mixed);
+    else
+        rest(s, layer, at, (const float*)mixed);
+}
+
 // Queries, keys and values of a layer: norm, projections, norms of queries and keys, rotation.
 API void decoder_queries(const Shape* s, const Layer* layer, const Pass* at) {
 #pragma omp parallel num_threads(at->threads) if (at->threads > 1)
-    if (s->half)
-        queries<bf16>(*s, *layer, *at);
-    else
-        queries<float>(*s, *layer, *at);
+    any_queries(*s, *layer, *at);
 }
 
 // The rest of a layer, after attention gave `mixed` [rows, heads * head_dim]: x is changed in place.
 API void decoder_rest(const Shape* s, const Layer* layer, const Pass* at, const void* mixed) {
 #pragma omp parallel num_threads(at->threads) if (at->threads > 1)
-    if (s->half)
-        rest(*s, *layer, *at, (const bf16*)mixed);
-    else
-        rest(*s, *layer, *at, (const float*)mixed);
+    any_rest(*s, *layer, *at, mixed);
 }
 
 // All layers of a step, one after the other: `layers` [count]; `tables` [count, 2], cosines and sines of each; `mixed`,
 // where attention leaves what it gives.
 API void decoder_layers(const Shape* s, const Layer* const* layers, int64_t count, const float* const* tables,
                         const Pass* at, const Attending* attending, const void* mixed) {
-    Pass here = *at;
+    auto of = [&](int64_t i) {
+        Pass here = *at;
+        here.cos = tables[2 * i], here.sin = tables[2 * i + 1];
+        return here;
+    };
+    if (at->threads == 1 || !attention_is_whole(attending, count)) {
+        for (int64_t i = 0; i < count; i++) {
+            Pass here = of(i);
+            decoder_queries(s, layers[i], &here);
+            attention_layer(attending, i, here.q, here.k, here.v);
+            decoder_rest(s, layers[i], &here, mixed);
+        }
+        return;
+    }
+#pragma omp parallel num_threads(at->threads)
     for (int64_t i = 0; i < count; i++) {
-        here.cos = tables[2 * i];
-        here.sin = tables[2 * i + 1];
-        decoder_queries(s, layers[i], &here);
-        attention_layer(attending, i, here.q, here.k, here.v);
-        decoder_rest(s, layers[i], &here, mixed);
+        Pass here = of(i);
+        any_queries(*s, *layers[i], here);
+#pragma omp barrier
+        attention_share(attending, i, here.q, here.k, here.v);
+        any_rest(*s, *layers[i], here, mixed);
+#pragma omp barrier
     }
 }
 

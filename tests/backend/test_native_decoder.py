@@ -297,6 +297,30 @@ def test_all_layers_at_once_are_the_layers_one_by_one(
     assert found[0][-1].any()
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_layers_at_once_where_threads_share_a_long_context(
+    kernels: Library, dtype: torch.dtype, three_threads: None
+) -> None:
+    """Such a context is cut, and its parts are added up: a row of one beside a prompt that is worth a team."""
+    c = ODD
+    layers = native(c, kernels, dtype)
+    path, other = np.arange(1200), np.arange(1200, 1400)
+    spans = [Span(0, 1100, 1, path), Span(1, 0, 40, other)]
+    slots = np.concatenate([path[1100:1101], other[:40]])
+    ids, positions = tokens(c, len(slots))
+    found: list[torch.Tensor] = []
+    for whole in (True, False):
+        cache = KVCache(1400, c.layers, c.kv_heads, c.head_dim, CPU, dtype)
+        cache.data.copy_(torch.randn(cache.data.shape, generator=torch.Generator().manual_seed(3)))
+        attention = NativeAttention(kernels, cache, c.heads, [None] * c.layers)
+        step = layers.start(ids, positions)
+        attend = attention.step(spans, slots)
+        step.through(attend if whole else attend.__call__)
+        found.append(step.logits(torch.arange(len(slots))))
+    assert torch.equal(*found)
+    assert found[0].isfinite().all()
+
+
 def test_attention_of_another_shape_is_refused_before_any_layer(kernels: Library) -> None:
     step = native(ODD, kernels, torch.bfloat16).start(*tokens(ODD, 3))
     for heads, dtype in ((4, torch.bfloat16), (6, torch.float32)):
