@@ -20,7 +20,7 @@ _WISH = np.dtype(
 )
 """`Wish` of `drawing.cpp`."""
 _FEW = 64  # as many likeliest tokens are kept in order while a row is read; more are sorted
-_SHARE = 1 << 15  # logits that are worth a thread: with less, waiting for each other takes longer
+_SHARE = 1 << 13  # logits that are worth a thread: with less, waiting for each other takes longer
 
 
 def kernel_of(library: Library | None) -> Kernel:
