@@ -7,7 +7,7 @@ Cost: the same requests decode with no grammar, within free text, and within a J
 time of a round's first, second, ... step, by the wall, is the least of all rounds, since other work on the machine can
 only add to it; of these steps the median is a step's time, and the mean says what the dear ones add. On firefly (2,880
 ids) and on a model of the shape of Qwen2.5-0.5B with random weights (0.39 B parameters, 32,000 ids, bfloat16), which
-has an eighth of the rounds.
+has a twentieth of the rounds.
 
 Saving: `steps` were drawn for answers of `tokens` tokens. Expected from the schema alone: a step for each value of a
 closed set, one for each token of a text or number and one for its end, none for anything else.
@@ -52,7 +52,7 @@ def main() -> int:
     for name, folder in folders.items():
         engine = load_engine(folder, dtype="bfloat16" if name == "0.39B" else "float32", kv_tokens=1 << 14)
         for requests in args.requests:
-            rounds = args.rounds if name == "firefly" else -(-args.rounds // 8)
+            rounds = args.rounds if name == "firefly" else -(-args.rounds // 20)
             for threads, temperature in itertools.product(args.threads, args.temperatures):
                 torch.set_num_threads(threads)
                 for state, (plain, kept, mean) in cost(engine, requests, temperature, args.tokens, rounds).items():
