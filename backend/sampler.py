@@ -151,6 +151,8 @@ def draw_kept(kernel: "Kernel", logits: NDArray[np.float32], draws: Sequence[Dra
     if not free:
         return kernel.draw(logits, draws)
     rows = logits[[i for i, _, _ in free]]
+    for row, (_, one, _) in zip(rows, free, strict=True):
+        change(row, one)
     bare = np.array([bare_of(one.sampling, one.key, 0) for _, one, _ in free], BARE)
     positions = np.array([one.index - 1 for _, one, _ in free])
     kept: dict[int, int] = {}

@@ -64,6 +64,23 @@ def test_a_forbidden_logit_that_is_not_finite_does_not_matter() -> None:
         assert set(draw_kept(NUMPY, np.tile(row, (20, 1)), draws)) <= {1, 2, 4}
 
 
+def test_what_is_banned_beside_a_mask_is_not_drawn() -> None:
+    draws = [Draw(Sampling(1.0), key, 0, frozenset({1}), MASK) for key in range(200)]
+    assert set(draw_kept(NUMPY, np.tile(LOGITS, (200, 1)), draws)) == {2, 4}
+
+
+@pytest.mark.parametrize("more", [{"bad_ids": ((100,),)}, {"min_tokens": 20, "stop_ids": (100,)}])
+def test_allowed_ids_leave_out_those_that_may_not_stand_yet(more: dict[str, Any]) -> None:
+    sampling = Sampling(1.0, max_tokens=20, allowed_ids=(100, 101, 102), **more)
+    engine = load_engine(firefly_folder(), kv_tokens=2000)
+    try:
+        for found in engine_run(engine, [Request((50, 51), sampling, key) for key in range(4)]):
+            assert len(found.tokens) == 20
+            assert set(found.tokens) == {101, 102}
+    finally:
+        engine.close()
+
+
 GRAMMARS = [regex("[a-z ]{3,20}[.]"), regex(r"[^x]{1,30}\n"), choice(["yes", "no", "perhaps so"]), None]
 
 
