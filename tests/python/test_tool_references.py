@@ -97,3 +97,19 @@ def test_long_chains_are_written_out() -> None:
     for _ in range(3000):
         found = found["properties"]["0"]
     assert found == INT
+
+
+@pytest.mark.parametrize("ref", ["#/$defs/Point", "http://localhost/other.json"])
+def test_properties_beside_a_reference_stay(ref: str) -> None:
+    assert args({"$ref": ref, "properties": {"a": INT}, "$defs": DEFS}) == {"a": INT}
+
+
+def test_a_reference_to_one_that_leads_elsewhere_is_that_one() -> None:
+    away = {"$ref": "http://localhost/other.json"}
+    schema = {"properties": {"b": {"$ref": "#/$defs/Away"}}}
+    assert args({"properties": {"a": schema}, "$defs": {"Away": away}}) == {"a": {"properties": {"b": away}}}
+
+
+@pytest.mark.parametrize("schema", [{"properties": {"a": INT}, "$defs": None}, {"properties": {"a": INT, "b": False}}])
+def test_no_definitions_and_nothing_allowed(schema: dict[str, Any]) -> None:
+    assert args(schema)["a"] == INT

@@ -52,8 +52,8 @@ class _Opened:
                 place[key] = self.keywords(node, inside, todo)
             else:
                 ref, named = self.end(node)
-                if named is None:
-                    place[key] = dict(node)
+                if not ref:
+                    place[key] = dict(named)
                 elif ref in inside:
                     place[key] = {"type": "object"}
                 else:
@@ -83,8 +83,8 @@ class _Opened:
             )
 
     def end(self, node: Any) -> tuple[str, Any]:
-        """(reference, schema) at the end of references that name nothing but references; None for a schema that is
-        not in the root, but elsewhere."""
+        """(reference, schema) at the end of references that name nothing but references; no reference before one that
+        leads out of the root."""
         seen: list[str] = []
         while isinstance(node, Mapping) and isinstance(ref := node.get("$ref"), str):
             if ref in seen:
@@ -94,7 +94,7 @@ class _Opened:
                 )
             seen.append(ref)
             if not ref.startswith("#"):
-                return ref, None
+                return "", node
             node = self.named(ref)
         if isinstance(node, Mapping) and node is self.root:
             node = {k: v for k, v in node.items() if k not in ("$defs", "definitions")}
@@ -110,7 +110,7 @@ class _Opened:
             else:
                 found = found.get(part) if isinstance(found, Mapping) else None
         if found is None:
-            known = {**self.root.get("definitions", {}), **self.root.get("$defs", {})}
+            known = {**(self.root.get("definitions") or {}), **(self.root.get("$defs") or {})}
             found = known.get(path[-1]) if path else None
         if found is None:
             there = f"its `$defs` are {', '.join(known)}" if known else "it has no `$defs`"

@@ -78,12 +78,13 @@ def as_default(value: Any) -> Any:
 def from_input_schema(schema: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any], dict[str, str]]:
     """(schemas, types, descriptions) by argument out of the input schema that a tool of elsewhere declares. Raises
     BadReference, a ValueError, for references that name nothing, or lead back to themselves."""
-    whole = inlined({"$ref": "#"}, schema) if "$ref" in schema else schema
+    whole = inlined({"$ref": "#"}, schema) if "$ref" in schema and not schema.get("properties") else schema
+    definitions = schema.get("$defs") or {}
     required = whole.get("required", ())
     schemas, types, described = {}, {}, {}
     for name, given in (whole.get("properties") or {}).items():
-        own = given.get("$defs", {}) if isinstance(given, Mapping) else {}
-        one = inlined(given, {**schema, "$defs": {**schema.get("$defs", {}), **own}}) if given is not True else {}
+        own = (given.get("$defs") if isinstance(given, Mapping) else None) or {}
+        one = {} if isinstance(given, bool) else inlined(given, {**schema, "$defs": {**definitions, **own}})
         kind = one.get("type")
         schemas[name] = one
         types[name] = _BY_NAME.get(kind, Any) if isinstance(kind, str) else Any
