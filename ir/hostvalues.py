@@ -76,7 +76,12 @@ def defaults_of(name: str) -> frozenset[str]:
 def is_default(host: str, name: str, value: Any) -> bool:
     """Whether a field's value is the default that its class has for it, whatever the field's type."""
     fixed = _LIVE[host].fixed if host in _LIVE else {}
-    return name in fixed and value == fixed[name]
+    return name in fixed and same(value, fixed[name])
+
+
+def same(value: Any, default: Any) -> bool:
+    """Whether a plain value is a default: `False` is not 0, which prompts show in another way."""
+    return type(value) is type(default) and bool(value == default)
 
 
 def without_odd_defaults(value: Any, type: Type) -> Any:

@@ -16,7 +16,7 @@ from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value,
 from lampc.ir.adapters import Bound, ParseFailure, bind_predictors, bind_prompt
 from lampc.ir.adapters.bind import prompt_of
 from lampc.ir.adapters.registry import asked_once
-from lampc.ir.hostvalues import completed
+from lampc.ir.hostvalues import completed, same
 from lampc.ir.lookup import Hit, Lookup, as_hit, as_record
 from lampc.ir.prog import (
     Assert,
@@ -122,7 +122,7 @@ def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
         except Exception as e:  # it is code of whoever wrote the class of the value
             raise RowFailure(f"input `{arg.hint}`: {type(e).__name__}: {e}", func, "host") from None
         value = completed(plain(given), arg.type)
-        is_default = arg.hint in func.defaults and value == default
+        is_default = arg.hint in func.defaults and same(value, default)
         if not is_default and (why := mismatch(value, arg.type)):
             raise RowFailure(f"input `{arg.hint}`: {why}", func)
         out.append(value)

@@ -187,18 +187,27 @@ def _made(cls: type, record: Record, value: Any) -> Any:
 
 def _optional(cls: type) -> frozenset[str]:
     """The fields of a dataclass or pydantic model that have a default, or are of the class's own making."""
-    if dataclasses.is_dataclass(cls):
-        empty, own = dataclasses.MISSING, dataclasses.fields(cls)
-        return frozenset(f.name for f in own if not f.init or f.default is not empty or f.default_factory is not empty)
-    return frozenset(n for n, f in getattr(cls, "model_fields", {}).items() if not f.is_required())
+    empty, own = dataclasses.MISSING, dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    made = {f.name for f in own if not f.init}
+    if (read := _read_by_pydantic(cls)) is not None:
+        return frozenset(made | {n for n, f in read.items() if not f.is_required()})
+    return frozenset(made | {f.name for f in own if f.default is not empty or f.default_factory is not empty})
 
 
 def _fixed_defaults(cls: type) -> dict[str, Any]:
     """The defaults that no factory makes, as JSON."""
-    if dataclasses.is_dataclass(cls):
-        return {f.name: plain(f.default) for f in dataclasses.fields(cls) if f.default is not dataclasses.MISSING}
-    optional = ((n, f) for n, f in getattr(cls, "model_fields", {}).items() if not f.is_required())
-    return {n: plain(f.default) for n, f in optional if f.default_factory is None}
+    if (read := _read_by_pydantic(cls)) is not None:
+        fixed = (n for n, f in read.items() if not f.is_required() and f.default_factory is None)
+        return {n: plain(read[n].default) for n in fixed}
+    own = dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ()
+    return {f.name: plain(f.default) for f in own if f.default is not dataclasses.MISSING}
+
+
+def _read_by_pydantic(cls: type) -> Any:
+    """What pydantic knows of the fields of its models and its dataclasses; None for other classes."""
+    if dataclasses.is_dataclass(cls):  # a plain one may inherit from one of pydantic's
+        return vars(cls).get("__pydantic_fields__")
+    return getattr(cls, "model_fields", None)
 
 
 def _lowered(value: Any) -> Any:

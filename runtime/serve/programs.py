@@ -22,6 +22,7 @@ from lampc.ir.adapters import Bound, bind_predictors
 from lampc.ir.adapters.schema import schema
 from lampc.ir.adapters.values import unwritable
 from lampc.ir.diag import there_are
+from lampc.ir.hostvalues import same
 from lampc.ir.prog import Func
 from lampc.ir.types import Maybe, Record
 from lampc.ir.unit import Unit
@@ -86,7 +87,7 @@ class Program:
                 why = f"{self.name} has no input {name!r:.80}; it has {', '.join(wanted) or 'none'}"
                 raise Problem(400, why, param=place(("inputs", name)))
         known = self.defaults
-        given = {n: v for n, v in inputs.items() if n not in known or v != known[n]}
+        given = {n: v for n, v in inputs.items() if n not in known or not same(v, known[n])}
         needed = Record(tuple((n, t) for n, t in wanted.items() if n in given or n not in known))
         found = wrong_place(given, needed, ("inputs",))
         if found is not None:

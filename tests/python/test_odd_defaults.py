@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pydantic
+import pydantic.dataclasses
 import pytest
 
 import lampc
@@ -161,3 +162,33 @@ def test_a_model_may_leave_out_what_has_a_default(text: str) -> None:
         assert lampc.Predict(Asking)(question="?").asked == Asked("q")
     outcome = run(lampc.Predict(Asking), {"question": "?"}, text)
     assert (outcome.error, outcome.value) == (None, {"asked": {"question": "q", "n": None, "unit": 7}})
+
+
+@pytest.mark.parametrize("given", [{"size": 3.0}, {"zero": False}])
+def test_what_is_only_equal_to_a_default_is_not_it(given: dict[str, Any]) -> None:
+    class Zero(Odd):
+        zero: int = lampc.InputField(default=0)
+
+    with Session(model=FakeEngine(lambda _: "so")) as session:
+        (outcome,) = session.run(trace(lampc.Predict(Zero)), [Row("0", {"question": "q", **given})])
+    assert outcome.error is not None
+    ((name, value),) = given.items()
+    assert outcome.error.message == f"input `{name}`: expected int, got {value}"
+
+
+@pydantic.dataclasses.dataclass
+class Described:
+    a: int = pydantic.Field(gt=0)
+    n: int = pydantic.Field(default=None)
+
+
+def described(given: Described) -> Any:
+    return {"answer": ask(question="?").answer, "n": given.n}
+
+
+def test_dataclasses_of_pydantic_have_the_defaults_that_its_fields_say() -> None:
+    outcome = run(lampc.program(described, name="main"), {"given": {"a": 1}})
+    assert (outcome.error, outcome.value) == (None, {"answer": "so", "n": None})
+    outcome = run(lampc.program(described, name="main"), {"given": {"n": 1}})
+    assert outcome.error is not None
+    assert outcome.error.message == "input `given`: field `a` is missing"
