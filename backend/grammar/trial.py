@@ -20,6 +20,7 @@ MEMORY = 4 << 30
 """Bytes of addresses that this may take."""
 _WORDS = re.compile(r'("(?:\\.|[^"\\])*"|//.*|#.*|/(?:\\.|[^/\\])+/)|<[^<>\s]+>')
 _MULTIPLE = re.compile(r"%json\b.*(?:multipleOf|\\u)", re.DOTALL)  # which escapes may spell, too
+_ANY_BYTES = re.compile(r"allow_invalid_utf8|\\u")  # which escapes may spell
 _NO_MEMORY = re.compile(r"^memory allocation of \d+ bytes failed|^MemoryError", re.MULTILINE)
 _READ = """
 import sys
@@ -46,7 +47,10 @@ def may_take_long(grammar: str) -> bool:
 
 
 def names_tokens(grammar: str) -> bool:
-    """Whether a grammar names special tokens, outside texts and patterns."""
+    """Whether a grammar names special tokens, outside texts and patterns, or its patterns may hold bytes that are no
+    text: those that llguidance has for special tokens are."""
+    if "%llguidance" in grammar and _ANY_BYTES.search(grammar):
+        return True
     return "<" in grammar and any(not found.group(1) for found in _WORDS.finditer(grammar))
 
 

@@ -11,6 +11,7 @@ from tests.backend.test_grammar import GRAMMARS
 
 SIZE = ByteTokenizer().vocab_size
 (END,) = ByteTokenizer().eos_ids
+BYTES = '%llguidance {"allow_invalid_utf8": true}\nstart: /(?s-u:.)+/ "b"\n'
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -45,9 +46,10 @@ def test_what_is_refused_or_taken_back_leaves_the_matcher_where_it_was(grammar: 
 
 
 @pytest.mark.parametrize("stops", [{END}, {256}, {256, END}, {12, END}, {12}])
-@pytest.mark.parametrize("grammar", [*GRAMMARS, f"start: /a*/ (<[256]> | <[{END}]>)? /b/\n"])
+@pytest.mark.parametrize("grammar", [*GRAMMARS, f"start: /a*/ (<[256]> | <[{END}]>)? /b/\n", BYTES])
 def test_ends_may_stand_where_masks_say(grammar: str, stops: set[int]) -> None:
-    """Also in a grammar that names the token that ends a text: it may stand where the answer cannot end."""
+    """Also in grammars that name the token that ends a text, or take any bytes: it may stand where the answer cannot
+    end."""
     draw = random.Random(str(stops))
     for _ in range(20):
         matcher, told = _begun(grammars := Grammars(ByteTokenizer(), SIZE), grammar), _begun(grammars, grammar)
