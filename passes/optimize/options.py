@@ -119,7 +119,11 @@ def near(name: Any, known: Iterable[Any]) -> str:
     `max_errors`."""
 
     def alike(other: str) -> bool:
-        return all(difflib.get_close_matches(word, other.split("_"), 1) for word in str(name).split("_"))
+        theirs = other.split("_")
+        return all(
+            difflib.get_close_matches(word, theirs, 1) or any(its.startswith(word) for its in theirs)
+            for word in str(name).split("_")
+        )
 
     found = difflib.get_close_matches(str(name), [k for k in map(str, known) if alike(k)], 1, cutoff=0.5)
     return f"did you mean `{found[0]}`?" if found else ""
