@@ -119,7 +119,10 @@ def table_for(path: Path, module: Module, entry: str | None, *, like: Dataset | 
 
 def shown_path(path: Path) -> Path:
     """A path as the user would write it: from the folder that we are in, if it is there."""
-    here = Path.cwd()
+    try:
+        here = Path.cwd()
+    except OSError:  # the folder is gone
+        return path
     return path.relative_to(here) if path.is_relative_to(here) else path
 
 

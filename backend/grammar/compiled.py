@@ -9,7 +9,7 @@ from lampc.backend.errors import BadGrammar
 from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
 from lampc.backend.grammar.matcher import Matcher, Reading, said
-from lampc.backend.grammar.trial import TOO_LARGE, TOO_LONG, may_take_long, names_tokens, try_out
+from lampc.backend.grammar.trial import TOO_LARGE, TOO_LONG, may_take_long, names_tokens, takes_any_bytes, try_out
 from lampc.backend.grammar.vocabulary import Vocabulary, vocabulary_of
 from lampc.backend.tokenizer import TextTokenizer
 
@@ -73,6 +73,11 @@ class Grammars:
             raise BadGrammar(f"the grammar holds {lone.group()!r}, half of a character; no text can")
         if (deep := depth(grammar)) > DEEPEST:
             raise BadGrammar(f"names of the grammar refer to each other {deep} deep; at most {DEEPEST} are followed")
+        if takes_any_bytes(grammar):
+            raise BadGrammar(
+                "`allow_invalid_utf8` of %llguidance is not supported: bytes that are no text stand for special tokens "
+                "here; leave it out"
+            )
         from llguidance import LLMatcher, LLParserLimits
 
         grammar = _with_leads(grammar, self.vocabulary.lead, self.vocabulary.line_lead)

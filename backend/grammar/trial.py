@@ -6,6 +6,7 @@ It bounds all else itself.
 """
 
 import functools
+import json
 import re
 import subprocess
 import sys
@@ -20,7 +21,7 @@ MEMORY = 4 << 30
 """Bytes of addresses that this may take."""
 _WORDS = re.compile(r'("(?:\\.|[^"\\])*"|//.*|#.*|/(?:\\.|[^/\\])+/)|<[^<>\s]+>')
 _MULTIPLE = re.compile(r"%json\b.*(?:multipleOf|\\u)", re.DOTALL)  # which escapes may spell, too
-_ANY_BYTES = re.compile(r"allow_invalid_utf8|\\u")  # which escapes may spell
+_OPTIONS = re.compile(r"%llguidance\s*(?=\{)")
 _NO_MEMORY = re.compile(r"^memory allocation of \d+ bytes failed|^MemoryError", re.MULTILINE)
 _READ = """
 import sys
@@ -47,11 +48,20 @@ def may_take_long(grammar: str) -> bool:
 
 
 def names_tokens(grammar: str) -> bool:
-    """Whether a grammar names special tokens, outside texts and patterns, or its patterns may hold bytes that are no
-    text: those that llguidance has for special tokens are."""
-    if "%llguidance" in grammar and _ANY_BYTES.search(grammar):
-        return True
+    """Whether a grammar names special tokens, outside texts and patterns."""
     return "<" in grammar and any(not found.group(1) for found in _WORDS.finditer(grammar))
+
+
+def takes_any_bytes(grammar: str) -> bool:
+    """Whether its patterns may hold bytes that are no text: those that llguidance has for special tokens are."""
+    for found in _OPTIONS.finditer(grammar):
+        try:
+            options, _ = json.JSONDecoder().raw_decode(grammar, found.end())
+        except ValueError:  # llguidance says what is wrong with it
+            continue
+        if options.get("allow_invalid_utf8"):
+            return True
+    return False
 
 
 @functools.lru_cache(maxsize=16)

@@ -534,6 +534,9 @@ def test_what_cannot_be_says_why() -> None:
     assert asked(choice(["\x7f"])).text == "\x7f"
     with pytest.raises(BadGrammar, match="half of a character"):
         asked(choice(["\ud800"]))
+    with pytest.raises(BadGrammar, match="`allow_invalid_utf8` of %llguidance is not supported"):
+        asked('%llguidance {"no_forcing": true, "allow_\\u0069nvalid_utf8": true}\nstart: /(?s-u:.)+/\n')
+    assert asked('%llguidance {"no_forcing": true}\nstart: /x/\n').text == "x"
     with pytest.raises(BadGrammar, match=r"grammar is \['x'\]; give the text"):
         asked(["x"])
     with pytest.raises(BadGrammar) as error:

@@ -11,7 +11,6 @@ from tests.backend.test_grammar import GRAMMARS
 
 SIZE = ByteTokenizer().vocab_size
 (END,) = ByteTokenizer().eos_ids
-BYTES = '%llguidance {"allow_invalid_utf8": true}\nstart: /(?s-u:.)+/ "b"\n'
 
 
 @pytest.mark.parametrize("together", [False, True])
@@ -46,7 +45,7 @@ def test_what_is_refused_or_taken_back_leaves_the_matcher_where_it_was(grammar: 
 
 
 @pytest.mark.parametrize("stops", [{END}, {256}, {256, END}, {12, END}, {12}])
-@pytest.mark.parametrize("grammar", [*GRAMMARS, f"start: /a*/ (<[256]> | <[{END}]>)? /b/\n", BYTES])
+@pytest.mark.parametrize("grammar", [*GRAMMARS, f"start: /a*/ (<[256]> | <[{END}]>)? /b/\n"])
 def test_ends_may_stand_where_masks_say(grammar: str, stops: set[int]) -> None:
     """Also in grammars that name the token that ends a text, or take any bytes: it may stand where the answer cannot
     end."""
