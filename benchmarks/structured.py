@@ -7,7 +7,9 @@ Cost: the same requests decode with no grammar, within free text, and within a J
 time of a round's first, second, ... step, by the wall, is the least of all rounds, since other work on the machine can
 only add to it; of these steps the median is a step's time, and the mean says what the dear ones add. On firefly (2,880
 ids) and on a model of the shape of Qwen2.5-0.5B with random weights (0.39 B parameters, 32,000 ids, bfloat16), which
-has a twentieth of the rounds.
+has a twentieth of the rounds. Beside it stands what llguidance alone takes: the same steps without a grammar, after
+each of which bare matchers go on with the tokens of the answers, say what must follow and whether that is all. An
+engine that asks it these things takes no less.
 
 Saving: `steps` were drawn for answers of `tokens` tokens. Expected from the schema alone: a step for each value of a
 closed set, one for each token of a text or number and one for its end, none for anything else.
@@ -27,6 +29,7 @@ import torch
 from _common import append, machine
 
 from lampc.backend import Request, Sampling, TextTokenizer, TokenEngine, load_engine
+from lampc.backend.grammar.compiled import Grammars
 from lampc.backend.grammar.texts import json_schema
 from lampc.runtime.pool import firefly_folder
 
@@ -55,21 +58,20 @@ def main() -> int:
             rounds = args.rounds if name == "firefly" else -(-args.rounds // 20)
             for threads, temperature in itertools.product(args.threads, args.temperatures):
                 torch.set_num_threads(threads)
-                for state, (plain, kept, mean) in cost(engine, requests, temperature, args.tokens, rounds).items():
-                    percent = 100 * (kept / plain - 1)
-                    worst = max(worst, percent)
+                for state, found in cost(engine, requests, temperature, args.tokens, rounds).items():
+                    worst = max(worst, found["percent"])
                     case = f"{requests:3} requests  {threads} threads  T = {temperature:g}  {state:12}"
-                    told = f"{plain:8.3f} -> {kept:8.3f} ms  {percent:+.1f} %  (mean {mean:+.1f} %)"
-                    print(f"{name:8} {case} {told}", flush=True)
+                    told = f"{found['plain_ms']:8.3f} -> {found['kept_ms']:8.3f} ms  {found['percent']:+.1f} %"
+                    more = f"(mean {found['mean_percent']:+.1f} %, llguidance alone {found['floor_percent']:+.1f} %)"
+                    print(f"{name:8} {case} {told}  {more}", flush=True)
                     row = {"model": name, "requests": requests, "threads": threads, "temperature": temperature}
-                    times = {"plain_ms": plain, "kept_ms": kept, "percent": percent, "mean_percent": mean}
-                    result["cost"].append(row | {"state": state} | times)
-        for form, found in saved(engine).items():
-            tokens, steps, expected = found["tokens"], found["steps"], found["expected"]
+                    result["cost"].append(row | {"state": state} | found)
+        for form, counts in saved(engine).items():
+            tokens, steps, expected = counts["tokens"], counts["steps"], counts["expected"]
             shares = {"saved": 100 * (1 - steps / tokens), "expected_saved": 100 * (1 - expected / tokens)}
             said = " % saved, ".join(f"{share:.0f}" for share in shares.values())
             print(f"{name:8} {form:10} {tokens:5} tokens in {steps:4} steps: {said} % expected")
-            result["saved"].append({"model": name, "form": form, **found, **shares})
+            result["saved"].append({"model": name, "form": form, **counts, **shares})
         engine.close()
     result["goal_percent"], result["worst_percent"] = GOAL, worst
     append("structured", result)
@@ -79,41 +81,72 @@ def main() -> int:
 
 def cost(
     engine: TokenEngine, requests: int, temperature: float, tokens: int, rounds: int
-) -> dict[str, tuple[float, float, float]]:
-    """Milliseconds of a step without a grammar and with it, and by how many percent their means differ, by what the
-    grammar is in."""
-    states: dict[str, str | None] = {"none": None, **STATES}
-    times: dict[str, list[list[float]]] = {state: [] for state in states}
+) -> dict[str, dict[str, float]]:
+    """Milliseconds of a step without a grammar and with it, and by how many percent their medians and means differ, by
+    what the grammar is in; `floor_percent` is what llguidance alone adds."""
+    times: dict[tuple[str, str], list[list[float]]] = {}
     for turn in range(rounds + 1):
-        for state, grammar in states.items():
-            found = _round(engine, requests, temperature, tokens, grammar)
+        for state, grammar in {"none": None, **STATES}.items():
+            found, answers = _round(engine, requests, temperature, tokens, grammar)
+            bare = [] if grammar is None else _round(engine, requests, temperature, tokens, None, (grammar, answers))[0]
             if turn:  # the first one warms up
-                times[state].append(found)
+                times.setdefault((state, "kept"), []).append(found)
+                times.setdefault((state, "floor"), []).append(bare)
     least = {state: [1e3 * min(step) for step in zip(*found, strict=True)] for state, found in times.items()}
-    plain = least.pop("none")
     out = {}
-    for state, kept in least.items():
-        same = plain[: len(kept)]
-        mean = 100 * (statistics.fmean(kept) / statistics.fmean(same) - 1)
-        out[state] = statistics.median(same), statistics.median(kept), mean
+    for state in STATES:
+        kept, plain = least[state, "kept"], least["none", "kept"][: len(least[state, "kept"])]
+        floor, middle = least[state, "floor"][: len(kept)], statistics.median(plain)
+        out[state] = {
+            "plain_ms": middle,
+            "kept_ms": statistics.median(kept),
+            "percent": 100 * (statistics.median(kept) / middle - 1),
+            "mean_percent": 100 * (statistics.fmean(kept) / statistics.fmean(plain) - 1),
+            "floor_percent": 100 * (statistics.median(floor) / middle - 1),
+        }
     return out
 
 
-def _round(engine: TokenEngine, requests: int, temperature: float, tokens: int, grammar: str | None) -> list[float]:
-    """Seconds of the steps in which all requests decode, up to the first that ends."""
+def _round(
+    engine: TokenEngine,
+    requests: int,
+    temperature: float,
+    tokens: int,
+    grammar: str | None,
+    beside: tuple[str, list[list[int]]] | None = None,
+) -> tuple[list[float], list[list[int]]]:
+    """Seconds of the steps in which all requests decode, up to the first that ends, and the answers; a grammar
+    `beside` goes on with known answers meanwhile."""
     engine.reset_cache()
     handles = []
     sampling = Sampling(temperature, max_tokens=tokens, ignore_eos=grammar is None)
     for i in range(requests):
         prompt = tuple(100 + (7 * i + 3 * at) % 900 for at in range(32))
         handles.append(engine.submit(Request(prompt, sampling, i, grammar=grammar)))
+    columns = iter(() if beside is None else _columns(engine, *beside))
     steps = []
     while not any(handle.completion for handle in handles):
+        column = next(columns, ())
         begun = time.perf_counter()
         engine.step()
+        for matcher, token in column:
+            matcher.try_consume_tokens([token])
+            matcher.compute_ff_tokens()
+            matcher.is_stopped()
         steps.append(time.perf_counter() - begun)
     engine.run()
-    return steps[4:-1]
+    return steps[4:-1], [list(h.completion.tokens) for h in handles if h.completion is not None]
+
+
+def _columns(engine: TokenEngine, grammar: str, answers: list[list[int]]) -> list[list[tuple[Any, int]]]:
+    """By step the matchers and the tokens that they go on with."""
+    first = Grammars(engine.tokenizer, engine.info.vocab_size)._reading(grammar).inner
+    known = len(first.compute_ff_tokens())
+    matchers = [first.deep_copy() for _ in answers]
+    for matcher, answer in zip(matchers, answers, strict=True):
+        matcher.consume_tokens(answer[:known])
+    count = min(map(len, answers)) - known
+    return [[(m, a[known + at]) for m, a in zip(matchers, answers, strict=True)] for at in range(count)]
 
 
 FORMS: dict[str, dict[str, Any]] = {
