@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 from lampc.backend.errors import BadGrammar
 from lampc.backend.grammar import texts
 from lampc.backend.grammar.depth import DEEPEST, depth
-from lampc.backend.grammar.matcher import Matcher, Reading, said
+from lampc.backend.grammar.matcher import Matcher, Reading
+from lampc.backend.grammar.said import said
 from lampc.backend.grammar.trial import TOO_LARGE, TOO_LONG, may_take_long, names_tokens, takes_any_bytes, try_out
 from lampc.backend.grammar.vocabulary import Vocabulary, vocabulary_of
 from lampc.backend.tokenizer import TextTokenizer

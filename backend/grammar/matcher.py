@@ -1,6 +1,5 @@
 """A grammar at one place in one answer."""
 
-import re
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, TypeVar
@@ -9,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lampc.backend.errors import BackendError
+from lampc.backend.grammar.said import said
 from lampc.backend.grammar.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -387,18 +387,6 @@ def heard(asked: Iterable[Asked[Whose]], tokens: Sequence[int]) -> list[Asked[Wh
         elif not matcher.step(tokens[i]):
             found.append(one)
     return found
-
-
-_NOTHING = "no token may follow here, so that no text keeps to it; give one that some text keeps to"
-_SPECIAL = re.compile(r"; following special tokens are available: .*")
-
-
-def said(error: str) -> str:
-    """An error of llguidance without its state and its stack, in words; special tokens have names of our own there."""
-    error = re.split(r"\n<(?:state|backtrace)>", error, maxsplit=1)[0]
-    return _SPECIAL.sub(
-        "; write a special token as its id, `<[ID]>`", _NOTHING if error.strip() == "NoExtensionBias" else error
-    )
 
 
 def allows(mask: NDArray[np.int32] | NDArray[np.uint32], token: int) -> bool:
