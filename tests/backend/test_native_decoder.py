@@ -309,7 +309,7 @@ def test_layers_at_once_where_threads_share_a_long_context(
     slots = np.concatenate([path[1100:1101], other[:40]])
     ids, positions = tokens(c, len(slots))
     found: list[torch.Tensor] = []
-    for whole in (True, False):
+    for whole in (False, *[True] * 40):  # who computes which part changes from time to time
         cache = KVCache(1400, c.layers, c.kv_heads, c.head_dim, CPU, dtype)
         cache.data.copy_(torch.randn(cache.data.shape, generator=torch.Generator().manual_seed(3)))
         attention = NativeAttention(kernels, cache, c.heads, [None] * c.layers)
@@ -317,7 +317,7 @@ def test_layers_at_once_where_threads_share_a_long_context(
         attend = attention.step(spans, slots)
         step.through(attend if whole else attend.__call__)
         found.append(step.logits(torch.arange(len(slots))))
-    assert torch.equal(*found)
+    assert all(torch.equal(found[0], other) for other in found)
     assert found[0].isfinite().all()
 
 
