@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -36,6 +38,19 @@ def served(*programs: Program, apart: bool = False, log_level: str = "warning", 
     with Server(App(engine, found=programs, **options), port=0, log_level=log_level) as server:
         yield server
         left_nothing(server)
+
+
+@contextlib.contextmanager
+def standing_still(server: Server) -> Iterator[None]:
+    """The engine of a server, which has a process of its own, computes nothing meanwhile: whatever is asked with a
+    limit of time is late, however long this process was kept from looking at the clock."""
+    engine = server.app.service.engine.loop
+    assert isinstance(engine, EngineProcess)
+    os.kill(engine.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(engine.pid, signal.SIGCONT)
 
 
 def left_nothing(server: Server) -> None:

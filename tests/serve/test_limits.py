@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from lampc.backend.prometheus import METRICS
 from lampc.runtime.serve import Limits, Server, front
-from tests.serve.conftest import EXAMPLES, client, example, served
+from tests.serve.conftest import EXAMPLES, client, example, served, standing_still
 
 LONG = {"prompt": "the cat", "max_tokens": 1500, "ignore_eos": True, "temperature": 0}
 
@@ -209,7 +209,7 @@ def test_a_slow_reader_gets_everything(server: Server) -> None:
 
 def test_programs_are_bounded_too() -> None:
     body = {"inputs": {"question": "where does the boss of cora live ?"}, "timeout": 0.001}
-    with served(example("03_two_hop")) as server:
+    with served(example("03_two_hop"), apart=True) as server, standing_still(server):
         assert post(server, "/programs/TwoHop", body).status_code == 408
         assert '"code":"timeout"' in post(server, "/programs/TwoHop", {**body, "stream": True}).text
 
