@@ -64,6 +64,68 @@ def test_a_schema_that_is_a_reference_itself() -> None:
     assert found == {"a": POINT, "b": {"type": "object"}}
 
 
+def test_what_stands_beside_a_reference_stays() -> None:
+    defs = {
+        "Short": {"type": "string", "maxLength": 3, "description": "a short one"},
+        "Shorter": {"$ref": "#/$defs/Short", "maxLength": 2, "title": "Shorter"},
+        "Any": True,
+        "None": False,
+        "Tree": {"properties": {"left": {"$ref": "#/$defs/Tree", "description": "the left"}}},
+    }
+    told = {"$ref": "#/$defs/Short", "description": "who", "default": "ann"}
+    found = args(
+        {
+            "properties": {
+                "told": told,
+                "asked": {"$ref": "#/$defs/Shorter", "minLength": 1, "not": {"$ref": "#/$defs/Any"}},
+                "any": {"$ref": "#/$defs/Any", "maxLength": 2},
+                "none": {"properties": {"no": {"$ref": "#/$defs/None", "description": "no"}}},
+                "tree": {"$ref": "#/$defs/Tree", "description": "a tree"},
+            },
+            "$defs": defs,
+        }
+    )
+    assert found == {
+        "told": {"type": "string", "maxLength": 3, "description": "who", "default": "ann"},
+        "asked": {
+            **defs["Short"],
+            "title": "Shorter",
+            "allOf": [{"maxLength": 2}, {"minLength": 1, "not": True}],
+        },
+        "any": {"allOf": [{"maxLength": 2}]},
+        "none": {"properties": {"no": False}},
+        "tree": {"properties": {"left": {"type": "object", "description": "the left"}}, "description": "a tree"},
+    }
+
+
+def test_arguments_are_right_by_what_stands_beside_a_reference_too() -> None:
+    number = {"type": "integer", "minimum": 1}
+    schema = {"properties": {"a": {"$ref": "#/$defs/N", "maximum": 3}}, "$defs": {"N": number}}
+    declared = SimpleNamespace(name="look", description="", inputSchema=schema)
+    session: Any = None
+    tool = lampc.Tool.from_mcp_tool(session, declared)
+    for wrong in (0, 4):
+        with pytest.raises(ValueError, match="Arg a is invalid"):
+            tool._arguments.parsed({"a": wrong})
+
+
+def test_what_is_told_of_a_parameter_beside_its_type_is_shown() -> None:
+    pydantic = pytest.importorskip("pydantic")
+
+    class Point(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+        """A place."""
+
+        x: int
+
+    class Line(pydantic.BaseModel):  # type: ignore[name-defined,misc]
+        start: Point = pydantic.Field(description="where it begins")
+
+    def draw(line: Line) -> str:
+        return ""
+
+    assert lampc.Tool(draw).args["line"]["properties"]["start"]["description"] == "where it begins"
+
+
 def fan(width: int, depth: int) -> dict[str, Any]:
     defs: dict[str, Any] = {
         f"D{i}": {"properties": {str(k): {"$ref": f"#/$defs/D{i + 1}"} for k in range(width)}} for i in range(depth)

@@ -16,6 +16,12 @@ _BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$d
 """Keywords that hold schemas by name: no name among them is a keyword."""
 
 
+_TOLD = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"})
+"""Keywords that tell of a value, and allow or forbid none."""
+
+_OF_THE_WHOLE = frozenset({"$ref", "$defs", "definitions", "$schema", "$id", "$anchor"})
+
+
 _Part: TypeAlias = tuple[Any, tuple[str, ...], Any, Any]
 """(schema or schemas, the references it stands in, the list or dict that it is written to, where)."""
 
@@ -30,6 +36,17 @@ def inlined(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) ->
     top = {k: v for k, v in schema.items() if k not in ("$defs", "definitions")}
     made = _Opened(schema if root is None else root).schema(top)
     return made if isinstance(made, dict) else {}
+
+
+def beside(named: Any, node: Mapping[str, Any]) -> Any:
+    """The schema that a reference names, with what stands beside the reference in `node`: what is told there counts
+    before what is told of the schema itself, and a value must be right by both (JSON Schema 2020-12, core, 8.2.3)."""
+    told = {k: v for k, v in node.items() if k in _TOLD}
+    asked = {k: v for k, v in node.items() if k not in _TOLD and k not in _OF_THE_WHOLE}
+    if named is False or not (told or asked):
+        return named
+    made = {**(named if isinstance(named, Mapping) else {}), **told}
+    return {**made, "allOf": [*made.get("allOf", ()), asked]} if asked else made
 
 
 class _Opened:
@@ -55,7 +72,7 @@ class _Opened:
                 if not ref:
                     place[key] = dict(named)
                 elif ref in inside:
-                    place[key] = {"type": "object"}
+                    place[key] = beside({"type": "object"}, {k: v for k, v in node.items() if k in _TOLD})
                 else:
                     todo.append((named, (*inside, ref), place, key))
         return made[0]
@@ -83,9 +100,10 @@ class _Opened:
             )
 
     def end(self, node: Any) -> tuple[str, Any]:
-        """(reference, schema) at the end of references that name nothing but references; no reference before one that
-        leads out of the root."""
+        """(reference, schema) at the end of references to references, with what stands beside each; no reference
+        before one that leads out of the root."""
         seen: list[str] = []
+        more: list[Mapping[str, Any]] = []
         while isinstance(node, Mapping) and isinstance(ref := node.get("$ref"), str):
             if ref in seen:
                 raise BadReference(
@@ -94,10 +112,14 @@ class _Opened:
                 )
             seen.append(ref)
             if not ref.startswith("#"):
-                return "", node
+                seen[-1] = ""
+                break
+            more.append(node)
             node = self.named(ref)
         if isinstance(node, Mapping) and node is self.root:
             node = {k: v for k, v in node.items() if k not in ("$defs", "definitions")}
+        for one in reversed(more):
+            node = beside(node, one)
         return seen[-1], node
 
     def named(self, ref: str) -> Any:
