@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from lampc.backend.kernels import accounting
 from lampc.backend.kernels.attention import attend_rows
+from lampc.backend.kernels.interpreter import keep_rows_alone
 from lampc.backend.kernels.merge import merge_parts
 from lampc.backend.kernels.rope_write import LayerCache, Rotation, rope_write
 from lampc.backend.kernels.shape import Shape, Tile, Tiling, tiling
@@ -38,6 +39,10 @@ _ALONE = threading.RLock()
 def interpreted() -> bool:
     """Whether kernels run in Triton's interpreter."""
     return not isinstance(attend_rows, triton.JITFunction)
+
+
+if interpreted():
+    keep_rows_alone()
 
 
 def launching(q: torch.Tensor) -> AbstractContextManager[object]:
