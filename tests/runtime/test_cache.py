@@ -215,7 +215,7 @@ WRITER = """
 import sys
 from pathlib import Path
 from lampc.runtime.cache import DiskCache
-disk = DiskCache(Path(sys.argv[1]), limit=1 << 20)
+disk = DiskCache(Path(sys.argv[1]))  # of more room than it ever fills: a full one drops the oldest
 i = int(sys.argv[2])
 while True:
     disk.put(f"k{i}", {"i": i, "pad": "x" * 500})
