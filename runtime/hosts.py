@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lampc.frontend.python.tools.interpreter import provide_interpreter
-from lampc.frontend.python.values.plain import known_plain
+from lampc.frontend.python.values.plain import fitted, known_plain
 from lampc.ir import HostRef
 from lampc.ir.hostvalues import completed
 from lampc.ir.types import Type, mismatch
@@ -64,7 +64,7 @@ def tool_of(function: Callable[..., Any], name: str) -> Tool:
 
 def _returned(ref: HostRef, call: Callable[[], Any], returns: Type) -> Any:
     try:
-        value = completed(plain(call()), returns)
+        value = completed(plain(fitted(call(), returns)), returns)
     except Exception as e:
         raise RowFailure(f"{ref.target}: {type(e).__name__}: {e}", kind="host") from e
     why = mismatch(value, returns)

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from lampc.frontend.python.values.plain import as_lists
+from lampc.frontend.python.values.plain import fitted
 from lampc.ir import Assignment, Draw, Key, Module, Op, Region, Sampling, Value, thaw
 from lampc.ir.adapters import Bound, ParseFailure, bind_predictors, bind_prompt
 from lampc.ir.adapters.bind import prompt_of
@@ -118,7 +118,7 @@ def arguments(func: Func, inputs: Mapping[str, Any]) -> list[Any]:
         if arg.hint not in inputs and arg.hint not in func.defaults and mismatch(None, arg.type):
             raise RowFailure(f"input `{arg.hint}` is missing", func)
         try:
-            given = as_lists(inputs.get(arg.hint, default), arg.type)
+            given = fitted(inputs.get(arg.hint, default), arg.type)
         except Exception as e:  # it is code of whoever wrote the class of the value
             raise RowFailure(f"input `{arg.hint}`: {type(e).__name__}: {e}", func, "host") from None
         value = completed(plain(given), arg.type)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, get_origin
 from lampc.frontend.python.fields import FieldInfo
 from lampc.frontend.python.signature_text import Names, bad_signature, parse_fields
 from lampc.frontend.python.values.names import BadType
-from lampc.frontend.python.values.plain import as_lists, plain, plain_in_text
+from lampc.frontend.python.values.plain import fitted, plain, plain_in_text
 from lampc.frontend.python.values.reading import read
 from lampc.ir import Signature as IRSignature
 from lampc.ir.adapters import ParseFailure
@@ -143,7 +143,7 @@ class SignatureMeta(type):
         for name, info, in_text in cls._kept("inputs", cls._input_fields):
             if name in out:
                 if type(out[name]) is not str:
-                    out[name] = plain_in_text(out[name]) if in_text else plain(as_lists(out[name], info.type))
+                    out[name] = plain_in_text(out[name]) if in_text else plain(fitted(out[name], info.type))
             elif not info.is_required():
                 out[name] = plain(info.get_default())
         return out

@@ -7,7 +7,9 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 import lampc
 from lampc.backend import FakeEngine
@@ -42,7 +44,14 @@ def main(numbers: list[int]) -> Any:
     return {"answer": count(numbers=numbers).answer, "next": [n + 1 for n in numbers]}
 
 
-@pytest.mark.parametrize("numbers", [range(3), (0, 1), deque([4]), array("i", [5]), Seven()])
+@pytest.mark.parametrize(
+    "numbers",
+    [
+        range(3), (0, 1), deque([4]), array("i", [5]), Seven(), {1: 2}.keys(), {1: 2}.values(),
+        np.arange(3), [np.int64(2), np.int8(3)], torch.tensor([1, 2]),
+    ],
+    ids=repr,
+)  # fmt: skip
 def test_sequences_are_lists_in_rows_and_calls(numbers: Sequence[int]) -> None:
     asked: list[str] = []
     with lampc.context(lm=lampc.utils.DummyLM([{"answer": "so"}])):
@@ -59,7 +68,7 @@ def test_sequences_are_lists_in_rows_and_calls(numbers: Sequence[int]) -> None:
         (outcome,) = session.run(unit, [Row("0", {"numbers": numbers})])
     assert (outcome.error, outcome.value) == (None, called)
     assert called == {"answer": "so", "next": [n + 1 for n in numbers]}
-    assert all(str(list(numbers)) in text for text in asked)
+    assert all(str([int(n) for n in numbers]) in text for text in asked)
 
 
 def test_lists_of_sequences() -> None:
@@ -86,3 +95,35 @@ def test_what_is_no_list_of_the_type_fails_its_row_alone(numbers: Any, why: str 
         bad, good = session.run(trace(main), [Row("0", {"numbers": numbers}), Row("1", {"numbers": [1]})])
     assert (bad.error.message if bad.error else None) == why
     assert good.value == {"answer": "so", "next": [2]}
+
+
+@lampc.program
+def measure(n: int, share: float, sure: bool, found: dict[str, int]) -> Any:
+    return {"n": n, "share": share, "sure": sure, "found": found["a"]}
+
+
+def test_numbers_of_numpy_are_numbers() -> None:
+    row = {"n": np.int32(3), "share": np.float32(0.5), "sure": np.bool_(True), "found": {"a": np.uint8(2)}}
+    with Session(model=FakeEngine(lambda prompt: "")) as session:
+        given, whole = session.run(trace(measure), [Row("0", row), Row("1", {**row, "n": np.float64(3.5)})])
+    assert given.value == {"n": 3, "share": 0.5, "sure": True, "found": 2}
+    assert [type(v) for v in given.value.values()] == [int, float, bool, int]
+    assert whole.error is not None
+    assert whole.error.message == "input `n`: expected int, got 3.5"
+
+
+def test_what_a_function_of_the_user_returns_may_be_a_number_of_numpy() -> None:
+    with Session(model=FakeEngine(lambda prompt: "")) as session:
+        (outcome,) = session.run(trace(counted), [Row("0", {"text": "a b"})])
+    assert (outcome.error, outcome.value) == (None, {"count": 2})
+    assert type(outcome.value["count"]) is int
+
+
+@lampc.pure
+def words(text: str) -> int:
+    return np.int64(len(text.split()))  # type: ignore[return-value]
+
+
+@lampc.program
+def counted(text: str) -> Any:
+    return {"count": words(text)}

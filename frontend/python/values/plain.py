@@ -6,12 +6,12 @@ import dataclasses
 import enum
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 from lampc.frontend.python.values.foreign import dump, is_custom
 from lampc.ir.media import media
-from lampc.ir.types import ListOf, Maybe, Type, is_media
+from lampc.ir.types import ListOf, MapOf, Maybe, Record, Scalar, Type, is_media
 
 _AS_IT_IS = (str, int, float, bool, type(None))
 
@@ -72,12 +72,25 @@ def _shown(item: Any) -> Any:
     return str(item)
 
 
-def as_lists(value: Any, wanted: Type) -> Any:
-    """The value with lists in the place of other sequences (ranges, deques, the user's own) where lists are wanted."""
-    kind = wanted.item if isinstance(wanted, Maybe) else wanted
-    if not isinstance(kind, ListOf) or not isinstance(value, Sequence) or isinstance(value, str | bytes | bytearray):
-        return value
-    return [as_lists(v, kind.item) for v in value]
+def fitted(value: Any, wanted: Type) -> Any:
+    """The value with lists in the place of other sequences where lists are wanted, and Python's numbers in the place
+    of numpy's where numbers are: of ranges, deques, views of dicts, sequences of the user's own, and arrays and columns
+    that know their list (those of numpy, torch and pandas)."""
+    match wanted:
+        case Maybe(item):
+            return fitted(value, item)
+        case Scalar("int" | "float" | "bool"):
+            return value.tolist() if getattr(value, "shape", None) == () and hasattr(value, "tolist") else value
+        case ListOf(item) if not isinstance(value, str | bytes | bytearray):
+            if callable(tolist := getattr(value, "tolist", None)):
+                value = tolist()
+            return [fitted(v, item) for v in value] if isinstance(value, Sequence | KeysView | ValuesView) else value
+        case MapOf(item) if isinstance(value, dict):
+            return {k: fitted(v, item) for k, v in value.items()}
+        case Record(fields) if type(value) is dict:
+            types = dict(fields)
+            return {k: fitted(v, types[k]) if k in types else v for k, v in value.items()}
+    return value
 
 
 def known_plain(value: Any) -> Any:
