@@ -6,6 +6,7 @@ ask the class whether it takes a value, and a value can become an object where i
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -46,6 +47,11 @@ def register(host: HostClass) -> str:
 def host_class(name: str) -> HostClass | None:
     """The class of this process that `name` stands for, or None."""
     return _LIVE.get(name)
+
+
+def classes_named(text: str) -> list[HostClass]:
+    """The classes of this process that a module's text names."""
+    return [host for name, host in sorted(_LIVE.items()) if json.dumps(name) in text]
 
 
 def lifted(value: Any, type: Type) -> Any:

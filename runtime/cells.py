@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from lampc.ir import Assignment, Module, digest, freeze
 from lampc.ir.adapters import Bound, bind_predictors
+from lampc.ir.hostvalues import classes_named
 from lampc.ir.prog import DefRetriever, DefTool, Py
 from lampc.ir.unit import Unit
 from lampc.runtime.budget import UNLIMITED, Budget, BudgetSpent, Spending
 from lampc.runtime.calling_off import guarded
-from lampc.runtime.host_sources import entry_identity, host_identity
+from lampc.runtime.host_sources import class_identity, entry_identity, host_identity
 from lampc.runtime.hosts import HostError, resolve
 from lampc.runtime.objects import readable
 from lampc.runtime.types import Cell, Outcome, Row, RowError, TraceStep, Usage
@@ -218,6 +219,7 @@ def _surroundings(module: Module, program: Unit | Module, session: Session) -> s
     for target in sorted({op.ref.target for op in module.walk() if isinstance(op, Py | DefTool)}):
         with contextlib.suppress(HostError):  # likewise
             parts.append(host_identity(resolve(target, base)))
+    parts += [class_identity(host) for host in classes_named(str(module))]
     for file in files:
         with contextlib.suppress(OSError):  # a missing file is an error of the rows that need it
             parts.append(hashlib.blake2b(file.read_bytes(), digest_size=16).hexdigest())

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import importlib.util
 import inspect
+import json
+import re
 import sys
 import sysconfig
 from collections.abc import Callable
@@ -19,7 +22,8 @@ from lampc.frontend.python.program import Program
 from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.tracing import mentioned
 from lampc.ir.hostref import host_ref
-from lampc.ir.sources import parse
+from lampc.ir.hostvalues import HostClass
+from lampc.ir.sources import parse, source_of
 
 _INSTALLED = tuple(
     Path(path).resolve()
@@ -56,6 +60,22 @@ def entry_identity(entry: Callable[..., Any]) -> str:
     if isinstance(program, Program):
         return host_identity(program.function)
     return module_identity(program) if isinstance(program, Module) else host_identity(entry)
+
+
+def class_identity(host: HostClass) -> str:
+    """Changes when a class whose objects are values of a program changes, one of the project that it inherits from, or
+    a default: what its fields are is in the program's text, what it checks, computes and fills in is not."""
+    said = _ADDRESS.sub("", json.dumps(dict(host.fixed), sort_keys=True, default=str))
+    total = hashlib.blake2b(f"{host.cls.__module__}.{host.cls.__qualname__} {said}".encode(), digest_size=16)
+    for cls in host.cls.__mro__:
+        if _project_file(sys.modules.get(cls.__module__)) is not None:
+            with contextlib.suppress(OSError, TypeError):  # made by code, it has no source
+                total.update(source_of(cls).encode())
+    return total.hexdigest()
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
+"""Where an object lies says nothing of it."""
 
 
 def tool_identity(called: Callable[..., Any]) -> str:

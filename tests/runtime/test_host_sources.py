@@ -96,6 +96,68 @@ def test_identity_follows_imports_and_nothing_else(folder: Path, monkeypatch: py
             sys.modules.pop(name, None)
 
 
+SHAPES = """
+from dataclasses import dataclass
+from pydantic import BaseModel, field_validator
+
+MOST = 3
+
+class Checked(BaseModel):
+    @field_validator("*")
+    def check(cls, value):
+        return value
+
+class Wish(Checked):
+    n: int = MOST
+
+@dataclass
+class Other:
+    n: int = 1
+"""
+MAIN = """
+import lampc
+from shapes import Wish
+
+class Ask(lampc.Signature):
+    text: str = lampc.InputField()
+    wish: Wish = lampc.OutputField()
+
+ask = lampc.Predict(Ask)
+
+@lampc.program
+def main(text: str) -> Wish:
+    return ask(text=text).wish
+"""
+LOOK = """
+from main import main
+from lampc.backend import FakeEngine
+from lampc.frontend.python import trace
+from lampc.runtime.cells import CellTable
+from lampc.runtime.session import Session
+
+unit = trace(main)
+with Session(model=FakeEngine(lambda prompt: "")) as session:
+    print(CellTable(session, unit, None)._program)
+"""
+
+
+def test_a_class_of_values_is_part_of_a_cell(tmp_path: Path) -> None:
+    (tmp_path / "main.py").write_text(MAIN)
+    (tmp_path / "look.py").write_text(LOOK)
+
+    def identity(shapes: str) -> str:
+        (tmp_path / "shapes.py").write_text(shapes)
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+        done = subprocess.run([sys.executable, "look.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    before = identity(SHAPES)
+    assert identity(SHAPES.replace("n: int = 1", "n: int = 2") + "# a note") == before, "no value is of that class"
+    assert identity(SHAPES.replace("MOST = 3", "MOST = 4")) != before
+    assert identity(SHAPES.replace("return value", "return value + 1")) != before
+
+
 def test_installed_modules_are_not_part_of_it() -> None:
     assert project_files("json") == []
     assert project_files("pytest") == []
