@@ -50,7 +50,6 @@ def main(numbers: list[int]) -> Any:
         range(3), (0, 1), deque([4]), array("i", [5]), Seven(), {1: 2}.keys(), {1: 2}.values(),
         np.arange(3), [np.int64(2), np.int8(3)], torch.tensor([1, 2]),
     ],
-    ids=repr,
 )  # fmt: skip
 def test_sequences_are_lists_in_rows_and_calls(numbers: Sequence[int]) -> None:
     asked: list[str] = []
