@@ -51,7 +51,7 @@ def host_class(name: str) -> HostClass | None:
 
 def classes_named(text: str) -> list[HostClass]:
     """The classes of this process that a module's text names."""
-    return [host for name, host in sorted(_LIVE.items()) if json.dumps(name) in text]
+    return [host for name, host in sorted(_LIVE.items()) if json.dumps(name, ensure_ascii=False) in text]
 
 
 def lifted(value: Any, type: Type) -> Any:

@@ -65,13 +65,23 @@ def entry_identity(entry: Callable[..., Any]) -> str:
 def class_identity(host: HostClass) -> str:
     """Changes when a class whose objects are values of a program changes, one of the project that it inherits from, or
     a default: what its fields are is in the program's text, what it checks, computes and fills in is not."""
-    said = _ADDRESS.sub("", json.dumps(dict(host.fixed), sort_keys=True, default=str))
+    said = _ADDRESS.sub("", _unordered(dict(host.fixed)))
     total = hashlib.blake2b(f"{host.cls.__module__}.{host.cls.__qualname__} {said}".encode(), digest_size=16)
     for cls in host.cls.__mro__:
         if _project_file(sys.modules.get(cls.__module__)) is not None:
-            with contextlib.suppress(OSError, TypeError):  # made by code, it has no source
+            # made by code, it has no source; the file may have been edited since it was loaded
+            with contextlib.suppress(OSError, TypeError, SyntaxError):
                 total.update(source_of(cls).encode())
     return total.hexdigest()
+
+
+def _unordered(value: Any) -> str:
+    """Plain values as a text. Lists are sorted: those that were sets are in another order in each process."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(sorted(f'{_unordered(k)}: {_unordered(v)}' for k, v in value.items()))}}}"
+    if isinstance(value, list):
+        return f"[{', '.join(sorted(map(_unordered, value)))}]"
+    return json.dumps(value, default=str)
 
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")

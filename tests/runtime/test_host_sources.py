@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lampc.runtime.host_sources import host_identity, project_files
+from lampc.ir.hostvalues import HostClass
+from lampc.runtime.host_sources import class_identity, host_identity, project_files
 
 PROGRAM = '''
 signature Ask(text: str) -> (label: str @max(2)) {
@@ -107,8 +108,9 @@ class Checked(BaseModel):
     def check(cls, value):
         return value
 
-class Wish(Checked):
+class Größe(Checked):
     n: int = MOST
+    tags: set[str] = {"a", "b", "c", "d", "e", "f"}
 
 @dataclass
 class Other:
@@ -116,16 +118,16 @@ class Other:
 """
 MAIN = """
 import lampc
-from shapes import Wish
+from shapes import Größe
 
 class Ask(lampc.Signature):
     text: str = lampc.InputField()
-    wish: Wish = lampc.OutputField()
+    wish: Größe = lampc.OutputField()
 
 ask = lampc.Predict(Ask)
 
 @lampc.program
-def main(text: str) -> Wish:
+def main(text: str) -> Größe:
     return ask(text=text).wish
 """
 LOOK = """
@@ -142,20 +144,37 @@ with Session(model=FakeEngine(lambda prompt: "")) as session:
 
 
 def test_a_class_of_values_is_part_of_a_cell(tmp_path: Path) -> None:
-    (tmp_path / "main.py").write_text(MAIN)
+    (tmp_path / "main.py").write_text(MAIN, encoding="utf-8")
     (tmp_path / "look.py").write_text(LOOK)
 
-    def identity(shapes: str) -> str:
-        (tmp_path / "shapes.py").write_text(shapes)
-        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
+    def identity(shapes: str, seed: int = 1) -> str:
+        (tmp_path / "shapes.py").write_text(shapes, encoding="utf-8")
+        kept = {"PYTHONDONTWRITEBYTECODE": "1", "PYTHONHASHSEED": str(seed)}
+        env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), **kept}
         done = subprocess.run([sys.executable, "look.py"], cwd=tmp_path, env=env, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
     before = identity(SHAPES)
+    assert identity(SHAPES, seed=2) == before, "sets are in another order in each process"
     assert identity(SHAPES.replace("n: int = 1", "n: int = 2") + "# a note") == before, "no value is of that class"
     assert identity(SHAPES.replace("MOST = 3", "MOST = 4")) != before
     assert identity(SHAPES.replace("return value", "return value + 1")) != before
+
+
+def test_a_class_whose_file_was_broken_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "edited_shapes.py").write_text(
+        "from dataclasses import dataclass\n\n@dataclass\nclass Wish:\n    n: int\n"
+    )
+    wish = importlib.import_module("edited_shapes").Wish
+    try:
+        host = HostClass(wish, wish, str)
+        before = class_identity(host)
+        (tmp_path / "edited_shapes.py").write_text("class Wish(\n")
+        assert class_identity(host) != before
+    finally:
+        sys.modules.pop("edited_shapes")
 
 
 def test_installed_modules_are_not_part_of_it() -> None:
