@@ -70,6 +70,18 @@ def test_sequences_are_lists_in_rows_and_calls(numbers: Sequence[int]) -> None:
     assert all(str([int(n) for n in numbers]) in text for text in asked)
 
 
+@lampc.program
+def named(pairs: list[tuple[str, int]]) -> Any:
+    return {"names": [name for name, _ in pairs]}
+
+
+def test_items_of_dicts_are_lists() -> None:
+    pairs = {"a": 1, "b": 2}.items()
+    with Session(model=FakeEngine(lambda prompt: "")) as session:
+        (outcome,) = session.run(trace(named), [Row("0", {"pairs": pairs})])
+    assert (outcome.error, outcome.value) == (None, named(pairs=pairs))
+
+
 def test_lists_of_sequences() -> None:
     @lampc.program(name="main")
     def main(rows: list[list[int]]) -> Any:

@@ -6,7 +6,7 @@ import dataclasses
 import enum
 import json
 import math
-from collections.abc import KeysView, Mapping, Sequence, ValuesView
+from collections.abc import ItemsView, KeysView, Mapping, Sequence, ValuesView
 from typing import Any
 
 from lampc.frontend.python.values.foreign import dump, is_custom
@@ -14,6 +14,7 @@ from lampc.ir.media import media
 from lampc.ir.types import ListOf, MapOf, Maybe, Record, Scalar, Type, is_media
 
 _AS_IT_IS = (str, int, float, bool, type(None))
+_LISTED = (Sequence, KeysView, ItemsView, ValuesView)
 
 
 def plain(value: Any) -> Any:
@@ -76,6 +77,8 @@ def fitted(value: Any, wanted: Type) -> Any:
     """The value with lists in the place of other sequences where lists are wanted, and Python's numbers in the place
     of numpy's where numbers are: of ranges, deques, views of dicts, sequences of the user's own, and arrays and columns
     that know their list (those of numpy, torch and pandas)."""
+    if type(value) in _AS_IT_IS:
+        return value
     match wanted:
         case Maybe(item):
             return fitted(value, item)
@@ -84,7 +87,7 @@ def fitted(value: Any, wanted: Type) -> Any:
         case ListOf(item) if not isinstance(value, str | bytes | bytearray):
             if callable(tolist := getattr(value, "tolist", None)):
                 value = tolist()
-            return [fitted(v, item) for v in value] if isinstance(value, Sequence | KeysView | ValuesView) else value
+            return [fitted(v, item) for v in value] if isinstance(value, _LISTED) else value
         case MapOf(item) if isinstance(value, dict):
             return {k: fitted(v, item) for k, v in value.items()}
         case Record(fields) if type(value) is dict:
