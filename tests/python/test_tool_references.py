@@ -98,6 +98,34 @@ def test_what_stands_beside_a_reference_stays() -> None:
     }
 
 
+def test_references_beside_a_reference_are_not_inside_of_it() -> None:
+    names = {"type": "array", "items": {"type": "string"}}
+    defs = {
+        "Names": {**names, "allOf": None},
+        "Lists": {"$ref": "#/$defs/Names", "not": {"$ref": "#/$defs/Lists"}},
+        "Far": {"$ref": "https://example.com/far", "not": {"$ref": "#/$defs/Far"}},
+    }
+    found = args(
+        {
+            "properties": {
+                "a": {"$ref": "#/$defs/Names", "contains": {"$ref": "#/$defs/Names"}, "example": []},
+                "b": {"$ref": "#/$defs/Lists"},
+                "c": {"$ref": "#/$defs/Far", "contains": {"$ref": "#/$defs/Names"}},
+            },
+            "$defs": {**defs, "Names": names},
+        }
+    )
+    far = {"$ref": "https://example.com/far", "not": {"type": "object"}, "allOf": [{"contains": names}]}
+    assert found == {
+        "a": {**names, "example": [], "allOf": [{"contains": names}]},
+        "b": {**names, "allOf": [{"not": {"type": "object"}}]},
+        "c": far,
+    }
+    assert args({"properties": {"a": {"$ref": "#/$defs/Names", "maxItems": 2}}, "$defs": defs}) == {
+        "a": {**names, "allOf": [{"maxItems": 2}]}
+    }
+
+
 def test_arguments_are_right_by_what_stands_beside_a_reference_too() -> None:
     number = {"type": "integer", "minimum": 1}
     schema = {"properties": {"a": {"$ref": "#/$defs/N", "maximum": 3}}, "$defs": {"N": number}}

@@ -16,7 +16,9 @@ _BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$d
 """Keywords that hold schemas by name: no name among them is a keyword."""
 
 
-_TOLD = frozenset({"title", "description", "default", "examples", "deprecated", "readOnly", "writeOnly", "$comment"})
+_TOLD = frozenset(
+    {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
+)
 """Keywords that tell of a value, and allow or forbid none."""
 
 _OF_THE_WHOLE = frozenset({"$ref", "$defs", "definitions", "$schema", "$id", "$anchor"})
@@ -38,15 +40,22 @@ def inlined(schema: Mapping[str, Any], root: Mapping[str, Any] | None = None) ->
     return made if isinstance(made, dict) else {}
 
 
-def beside(named: Any, node: Mapping[str, Any]) -> Any:
+class _Asked(dict[str, Any]):
+    """What is asked of a value beside a reference; `inside` are the references that it stands in itself."""
+
+    inside: tuple[str, ...] = ()
+
+
+def beside(named: Any, node: Mapping[str, Any], inside: tuple[str, ...] = ()) -> Any:
     """The schema that a reference names, with what stands beside the reference in `node`: what is told there counts
     before what is told of the schema itself, and a value must be right by both (JSON Schema 2020-12, core, 8.2.3)."""
     told = {k: v for k, v in node.items() if k in _TOLD}
-    asked = {k: v for k, v in node.items() if k not in _TOLD and k not in _OF_THE_WHOLE}
+    asked = _Asked({k: v for k, v in node.items() if k not in _TOLD and k not in _OF_THE_WHOLE})
+    asked.inside = inside
     if named is False or not (told or asked):
         return named
     made = {**(named if isinstance(named, Mapping) else {}), **told}
-    return {**made, "allOf": [*made.get("allOf", ()), asked]} if asked else made
+    return {**made, "allOf": [*(made.get("allOf") or ()), asked]} if asked else made
 
 
 class _Opened:
@@ -60,6 +69,7 @@ class _Opened:
         todo: list[_Part] = [(top, (), made, 0)]
         while todo:
             node, inside, place, key = todo.pop()
+            inside = node.inside if isinstance(node, _Asked) else inside
             self.count(inside)
             if isinstance(node, list):
                 place[key] = self.each(enumerate(node), [None] * len(node), inside, todo)
@@ -68,13 +78,13 @@ class _Opened:
             elif not isinstance(node.get("$ref"), str):
                 place[key] = self.keywords(node, inside, todo)
             else:
-                ref, named = self.end(node)
-                if not ref:
-                    place[key] = dict(named)
-                elif ref in inside:
+                refs, named = self.end(node, inside)
+                if any(ref in inside for ref in refs):
                     place[key] = beside({"type": "object"}, {k: v for k, v in node.items() if k in _TOLD})
+                elif isinstance(named, Mapping):  # what leads out of the root has its reference still
+                    place[key] = self.keywords(named, (*inside, *refs), todo)
                 else:
-                    todo.append((named, (*inside, ref), place, key))
+                    todo.append((named, (*inside, *refs), place, key))
         return made[0]
 
     def keywords(self, node: Mapping[str, Any], inside: tuple[str, ...], todo: list[_Part]) -> dict[str, Any]:
@@ -99,9 +109,8 @@ class _Opened:
                 "out: let it name fewer schemas that name others several times, or leave what lies deep open"
             )
 
-    def end(self, node: Any) -> tuple[str, Any]:
-        """(reference, schema) at the end of references to references, with what stands beside each; no reference
-        before one that leads out of the root."""
+    def end(self, node: Any, inside: tuple[str, ...]) -> tuple[list[str], Any]:
+        """(references, schema) at the end of references to references, with what stands beside each."""
         seen: list[str] = []
         more: list[Mapping[str, Any]] = []
         while isinstance(node, Mapping) and isinstance(ref := node.get("$ref"), str):
@@ -110,17 +119,16 @@ class _Opened:
                     f"`$ref`: {ref!r} in its input schema leads back to itself with nothing in between, so it says "
                     "nothing of a value: let it name a schema that has a `type`"
                 )
-            seen.append(ref)
             if not ref.startswith("#"):
-                seen[-1] = ""
                 break
+            seen.append(ref)
             more.append(node)
             node = self.named(ref)
         if isinstance(node, Mapping) and node is self.root:
             node = {k: v for k, v in node.items() if k not in ("$defs", "definitions")}
-        for one in reversed(more):
-            node = beside(node, one)
-        return seen[-1], node
+        for i, one in reversed(list(enumerate(more))):
+            node = beside(node, one, (*inside, *seen[:i]))
+        return seen, node
 
     def named(self, ref: str) -> Any:
         """What a reference names; one that leads nowhere, by its last name alone, as some write them."""
