@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import enum
 import functools
 import hashlib
 import importlib.util
@@ -21,6 +22,7 @@ from lampc.frontend.python.module import Module
 from lampc.frontend.python.program import Program
 from lampc.frontend.python.tools.tool import Tool
 from lampc.frontend.python.tracing import mentioned
+from lampc.frontend.python.values.foreign import accepts, adapter
 from lampc.ir.hostref import host_ref
 from lampc.ir.hostvalues import HostClass
 from lampc.ir.sources import parse, source_of
@@ -64,15 +66,38 @@ def entry_identity(entry: Callable[..., Any]) -> str:
 
 def class_identity(host: HostClass) -> str:
     """Changes when a class whose objects are values of a program changes, one of the project that it inherits from, or
-    a default: what its fields are is in the program's text, what it checks, computes and fills in is not."""
+    a default, or a function that checks its values: what its fields are is in the program's text, what it checks,
+    computes and fills in is not. What such functions call is not seen."""
     said = _ADDRESS.sub("", _unordered(dict(host.fixed)))
     total = hashlib.blake2b(f"{host.cls.__module__}.{host.cls.__qualname__} {said}".encode(), digest_size=16)
-    for cls in host.cls.__mro__:
-        if _project_file(sys.modules.get(cls.__module__)) is not None:
-            # made by code, it has no source; the file may have been edited since it was loaded
-            with contextlib.suppress(OSError, TypeError, SyntaxError):
-                total.update(source_of(cls).encode())
+    for part in (*host.cls.__mro__, *_called_for(host.cls)):
+        total.update(_own_source(part).encode())
     return total.hexdigest()
+
+
+def _own_source(part: Any) -> str:
+    """The source of a class or function of the project; "" of others."""
+    if _project_file(sys.modules.get(part.__module__)) is not None:
+        # made by code, it has no source; the file may have been edited since it was loaded
+        with contextlib.suppress(OSError, TypeError, SyntaxError):
+            return source_of(part)
+    return ""
+
+
+def _called_for(cls: type) -> list[Any]:
+    """Functions that pydantic calls for values of a class: those of `Annotated` stand outside of it."""
+    found: dict[int, Any] = {}
+    seen: dict[int, Any] = {}
+    waiting = [*adapter(cls).core_schema.values()] if not issubclass(cls, enum.Enum) and accepts(cls) else []
+    while waiting:
+        part = waiting.pop()
+        part = part.__func__ if inspect.ismethod(part) else part
+        if inspect.isfunction(part):
+            found[id(part)] = part
+        elif isinstance(part, dict | list | tuple) and id(part) not in seen:
+            seen[id(part)] = part
+            waiting += part.values() if isinstance(part, dict) else part
+    return sorted(found.values(), key=_own_source)
 
 
 def _unordered(value: Any) -> str:

@@ -99,7 +99,8 @@ def test_identity_follows_imports_and_nothing_else(folder: Path, monkeypatch: py
 
 SHAPES = """
 from dataclasses import dataclass
-from pydantic import BaseModel, field_validator
+from typing import Annotated
+from pydantic import AfterValidator, BaseModel, field_validator
 
 MOST = 3
 
@@ -108,8 +109,13 @@ class Checked(BaseModel):
     def check(cls, value):
         return value
 
+def odd(value):
+    return value * 2 + 1
+
+Odd = Annotated[int, AfterValidator(odd)]
+
 class Größe(Checked):
-    n: int = MOST
+    n: Odd = MOST
     tags: set[str] = {"a", "b", "c", "d", "e", "f"}
 
 @dataclass
@@ -160,6 +166,7 @@ def test_a_class_of_values_is_part_of_a_cell(tmp_path: Path) -> None:
     assert identity(SHAPES.replace("n: int = 1", "n: int = 2") + "# a note") == before, "no value is of that class"
     assert identity(SHAPES.replace("MOST = 3", "MOST = 4")) != before
     assert identity(SHAPES.replace("return value", "return value + 1")) != before
+    assert identity(SHAPES.replace("value * 2 + 1", "value * 2 - 1")) != before
 
 
 def test_a_class_whose_file_was_broken_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
