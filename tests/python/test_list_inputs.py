@@ -5,6 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import deque
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -80,6 +81,24 @@ def test_items_of_dicts_are_lists() -> None:
     with Session(model=FakeEngine(lambda prompt: "")) as session:
         (outcome,) = session.run(trace(named), [Row("0", {"pairs": pairs})])
     assert (outcome.error, outcome.value) == (None, named(pairs=pairs))
+
+
+@dataclass
+class Series:
+    values: list[float]
+    count: int
+
+
+@lampc.program
+def total(series: Series) -> Any:
+    return {"total": sum(series.values) / series.count}
+
+
+def test_arrays_in_fields_of_objects_are_lists() -> None:
+    series = Series(np.arange(2000.0), np.int64(4))  # type: ignore[arg-type]
+    with Session(model=FakeEngine(lambda prompt: "")) as session:
+        (outcome,) = session.run(trace(total), [Row("0", {"series": series})])
+    assert (outcome.error, outcome.value) == (None, total(series=series))
 
 
 def test_lists_of_sequences() -> None:
