@@ -88,7 +88,7 @@ def fitted(value: Any, wanted: Type) -> Any:
             if callable(tolist := getattr(value, "tolist", None)):
                 value = tolist()
             return [fitted(v, item) for v in value] if isinstance(value, _LISTED) else value
-        case MapOf(item) if isinstance(value, dict):
+        case MapOf(item) if type(value) is dict:
             return {k: fitted(v, item) for k, v in value.items()}
         case Record(fields) if type(value) is dict:
             types = dict(fields)
