@@ -29,11 +29,12 @@ from lampc.backend import (
     Unsupported,
     load_engine,
 )
-from lampc.backend.hooks import Event, Hook, RequestEvent, StepEvent
+from lampc.backend.hooks import Hook, RequestEvent
 from lampc.backend.request import Handle, State
 from tests.backend.checkpoints import save_checkpoint
 from tests.backend.engines import On
 from tests.backend.test_exact import finish
+from tests.slow import Slow
 
 STORY = "the cat sat on the mat and saw the red hat and the cat"
 
@@ -43,14 +44,6 @@ def engine(tiny: Path) -> Iterator[Engine]:
     with Engine.load(tiny) as made:
         yield made
         made.check()
-
-
-class Slow(Hook):
-    """Keeps an engine's thread so long after each step that nothing is over before other threads have their turn."""
-
-    def on_event(self, event: Event) -> None:
-        if isinstance(event, StepEvent):
-            time.sleep(0.005)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from lampc.frontend.lmp import compile_lmp
 from lampc.runtime.engine_process import EngineProcess
 from lampc.runtime.pool import firefly_folder
 from lampc.runtime.serve import App, Limits, Program, Server
+from tests.slow import Slow
 
 EXAMPLES = Path(__file__).resolve().parent.parent.parent / "examples"
 
@@ -30,11 +31,13 @@ def example(name: str) -> Program:
 
 
 @contextlib.contextmanager
-def served(*programs: Program, apart: bool = False, log_level: str = "warning", **options: Any) -> Iterator[Server]:
+def served(
+    *programs: Program, apart: bool = False, slow: bool = False, log_level: str = "warning", **options: Any
+) -> Iterator[Server]:
     """A server of firefly, with options of `App`; nothing of it is left when it ends. `apart`: its engine has a
     process of its own, as that of `lampc serve` has."""
     make: Any = EngineProcess if apart else load_engine
-    engine = make(firefly_folder(), kv_tokens=20_000)
+    engine = make(firefly_folder(), kv_tokens=20_000, **({"hooks": [Slow()]} if slow else {}))
     with Server(App(engine, found=programs, **options), port=0, log_level=log_level) as server:
         yield server
         left_nothing(server)

@@ -75,7 +75,7 @@ def test_what_a_client_asked_for_ends_when_it_leaves(stream: bool) -> None:
     body = {"prompt": "the cat", "max_tokens": 1900, "ignore_eos": True, "stream": stream}
     text = json.dumps(body).encode()
     head = "POST /v1/completions HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n"
-    with served() as server:
+    with served(slow=True) as server:
         engine = server.app.service.engine
         with socket.create_connection(("127.0.0.1", server.port)) as raw:
             raw.sendall(f"{head}content-length: {len(text)}\r\n\r\n".encode() + text)

@@ -151,7 +151,7 @@ def test_trailers_without_end_are_refused_and_bodies_in_many_pieces_are_not(serv
 def test_a_client_that_leaves_ends_what_it_asked_for_before_others(behind: int) -> None:
     body = json.dumps({**MANY, "max_tokens": 100_000, "stream": True}).encode()
     head = f"HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    with served() as server:
+    with served(slow=True) as server:
         engine = server.app.service.engine
         with socket.create_connection(("127.0.0.1", server.port), timeout=10) as made:
             made.sendall(f"POST /v1/completions {head}".encode() + body)
