@@ -6,12 +6,11 @@ ask the class whether it takes a value, and a value can become an object where i
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from lampc.ir.types import ANY, Choice, ListOf, MapOf, Maybe, Record, Type, mismatch
+from lampc.ir.types import ANY, Choice, ListOf, MapOf, Maybe, Record, Type, mismatch, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +50,7 @@ def host_class(name: str) -> HostClass | None:
 
 def classes_named(text: str) -> list[HostClass]:
     """The classes of this process that a module's text names."""
-    return [host for name, host in sorted(_LIVE.items()) if json.dumps(name, ensure_ascii=False) in text]
+    return [host for name, host in sorted(_LIVE.items()) if quoted(name) in text]
 
 
 def lifted(value: Any, type: Type) -> Any:

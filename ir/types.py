@@ -40,7 +40,7 @@ class Choice(Type):
     host: str = ""
 
     def __str__(self) -> str:
-        return f"choice{self.host and ' '}{_host(self)}[{', '.join(_quoted(o) for o in self.options)}]"
+        return f"choice{self.host and ' '}{_host(self)}[{', '.join(quoted(o) for o in self.options)}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +108,16 @@ class Context(Type):
 
 
 def _field_name(name: str) -> str:
-    return name if _WORD.match(name) else _quoted(name)
+    return name if _WORD.match(name) else quoted(name)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
+    """A name as types have it in their text."""
     return json.dumps(text, ensure_ascii=False)
 
 
 def _host(t: Record | Choice) -> str:
-    return _quoted(t.host) if t.host else ""
+    return quoted(t.host) if t.host else ""
 
 
 STR, INT, FLOAT, BOOL = Scalar("str"), Scalar("int"), Scalar("float"), Scalar("bool")

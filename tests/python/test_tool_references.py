@@ -7,6 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from pydantic import BaseModel, Field
 
 import lampc
 
@@ -138,15 +139,11 @@ def test_arguments_are_right_by_what_stands_beside_a_reference_too() -> None:
 
 
 def test_what_is_told_of_a_parameter_beside_its_type_is_shown() -> None:
-    pydantic = pytest.importorskip("pydantic")
-
-    class Point(pydantic.BaseModel):  # type: ignore[name-defined,misc]
-        """A place."""
-
+    class Point(BaseModel):
         x: int
 
-    class Line(pydantic.BaseModel):  # type: ignore[name-defined,misc]
-        start: Point = pydantic.Field(description="where it begins")
+    class Line(BaseModel):
+        start: Point = Field(description="where it begins")
 
     def draw(line: Line) -> str:
         return ""

@@ -142,10 +142,11 @@ from lampc.backend import FakeEngine
 from lampc.frontend.python import trace
 from lampc.runtime.cells import CellTable
 from lampc.runtime.session import Session
+from lampc.runtime.types import Cell, Row
 
 unit = trace(main)
 with Session(model=FakeEngine(lambda prompt: "")) as session:
-    print(CellTable(session, unit, None)._program)
+    print(CellTable(session, unit, None).key(Cell(Row("0", {"text": "a"}))))
 """
 
 

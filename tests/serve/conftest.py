@@ -35,7 +35,7 @@ def served(
     *programs: Program, apart: bool = False, slow: bool = False, log_level: str = "warning", **options: Any
 ) -> Iterator[Server]:
     """A server of firefly, with options of `App`; nothing of it is left when it ends. `apart`: its engine has a
-    process of its own, as that of `lampc serve` has."""
+    process of its own, as that of `lampc serve` has; `slow`: one of this process takes its time."""
     make: Any = EngineProcess if apart else load_engine
     engine = make(firefly_folder(), kv_tokens=20_000, **({"hooks": [Slow()]} if slow else {}))
     with Server(App(engine, found=programs, **options), port=0, log_level=log_level) as server:

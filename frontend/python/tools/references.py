@@ -15,14 +15,13 @@ _DATA = frozenset({"default", "enum", "const", "examples", "example"})
 _BY_NAME = frozenset({"properties", "patternProperties", "dependentSchemas", "$defs", "definitions"})
 """Keywords that hold schemas by name: no name among them is a keyword."""
 
-
 _TOLD = frozenset(
     {"title", "description", "default", "examples", "example", "deprecated", "readOnly", "writeOnly", "$comment"}
 )
 """Keywords that tell of a value, and allow or forbid none."""
 
 _OF_THE_WHOLE = frozenset({"$ref", "$defs", "definitions", "$schema", "$id", "$anchor"})
-
+"""Keywords that ask nothing of a value: they name schemas."""
 
 _Part: TypeAlias = tuple[Any, tuple[str, ...], Any, Any]
 """(schema or schemas, the references it stands in, the list or dict that it is written to, where)."""

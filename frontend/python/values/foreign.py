@@ -115,12 +115,12 @@ def build(annotation: Any, value: Any) -> Any:
 def dump(value: Any) -> Any:
     """The JSON of an object; what has none is its text."""
     try:
-        return adapter(type(value)).dump_python(value, mode="json", fallback=_part, warnings=False)
+        return adapter(type(value)).dump_python(value, mode="json", fallback=_unknown, warnings=False)
     except Exception:
         return str(value)
 
 
-def _part(value: Any) -> Any:
+def _unknown(value: Any) -> Any:
     """What pydantic does not know in a field of an object: arrays are lists, numpy's numbers are numbers."""
     tolist = getattr(value, "tolist", None)
     made = tolist() if callable(tolist) else None
